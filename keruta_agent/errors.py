@@ -1,0 +1,141 @@
+"""Every error that a person may meet, with the exit code and the advice it carries.
+
+The tree::
+
+    KerutaError                     exit 1
+    ├── UsageError                  exit 2   wrong arguments
+    │   └── NotFound                exit 2   no such job, task, file or key
+    ├── SettingsError               exit 2   wrong or unreadable settings
+    ├── AgentStateError             exit 1   the base directory, database or lock cannot be used
+    │   └── AlreadyRunning          exit 3   a second daemon
+    ├── AgentUnreachable            exit 4   no daemon answers on the local socket
+    ├── RunError                    exit 1   a script could not be started or followed
+    └── ApiError                    exit 5   the keruta API
+        ├── ApiUnreachable                   no connection: nothing was sent
+        ├── ApiAmbiguous                     the request was sent and its answer is unknown
+        ├── ApiOverloaded                    429, 502, 503, 504: try again later
+        ├── ApiFailed                        500 and answers that make no sense
+        ├── ApiUnauthorized                  401, 403: the token is missing, wrong or expired
+        └── ApiRefused                       any other 4xx: it will not become right by itself
+            ├── ApiNotFound                  404
+            ├── ApiConflict                  409: the move is illegal
+            └── ApiUnsupported               this server lacks the route
+
+A message says what was being done and to what; ``advice`` says what to do now.
+"""
+
+from __future__ import annotations
+
+
+class KerutaError(Exception):
+    """Root of the errors that are shown to a person in one line."""
+
+    #: Exit code of a command that ends with this error.
+    exit_code = 1
+    #: What to do now, unless the raiser knows better.
+    default_advice = ""
+
+    def __init__(self, message: str, *, advice: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = self.default_advice if advice is None else advice
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.advice}" if self.advice else self.message
+
+
+class UsageError(KerutaError):
+    """The command line is wrong."""
+
+    exit_code = 2
+
+
+class NotFound(UsageError):
+    """What the command line names does not exist."""
+
+
+class SettingsError(KerutaError):
+    """A setting is wrong, or the file that holds it cannot be read."""
+
+    exit_code = 2
+
+
+class AgentStateError(KerutaError):
+    """The agent's own directory, database or lock cannot be used."""
+
+
+class AlreadyRunning(AgentStateError):
+    """Another daemon holds the lock of this base directory."""
+
+    exit_code = 3
+
+
+class AgentUnreachable(KerutaError):
+    """No daemon answers on the local socket."""
+
+    exit_code = 4
+    default_advice = "Start one with: keruta daemon"
+
+
+class RunError(KerutaError):
+    """A script could not be prepared, started or followed."""
+
+
+class ApiError(KerutaError):
+    """The keruta API did not do what was asked."""
+
+    exit_code = 5
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        advice: str | None = None,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, advice=advice)
+        #: HTTP status of the answer, if there was one.
+        self.status = status
+        #: Seconds that the server asked to wait, if it did.
+        self.retry_after_s = retry_after_s
+
+
+class ApiUnreachable(ApiError):
+    """No connection could be made: the server has seen nothing."""
+
+    default_advice = "Check that the server runs and that KERUTA_API_URL is right"
+
+
+class ApiAmbiguous(ApiError):
+    """The request left, its answer did not arrive: the server may have acted on it."""
+
+
+class ApiOverloaded(ApiError):
+    """The server asks to come back later (429, 502, 503, 504)."""
+
+
+class ApiFailed(ApiError):
+    """The server broke (500) or answered something that makes no sense."""
+
+
+class ApiUnauthorized(ApiError):
+    """The server does not accept the token (401, 403)."""
+
+    default_advice = "Check KERUTA_API_TOKEN: it is missing, wrong or expired"
+
+
+class ApiRefused(ApiError):
+    """The server understood and refuses (4xx): sending it again will not help."""
+
+
+class ApiNotFound(ApiRefused):
+    """The session, task or other resource does not exist (404)."""
+
+
+class ApiConflict(ApiRefused):
+    """The write contradicts what the server holds (409)."""
+
+
+class ApiUnsupported(ApiRefused):
+    """The server lacks this route; it is remembered and not asked again for a while."""

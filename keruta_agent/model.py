@@ -1,0 +1,268 @@
+"""What the agent and the server talk about: sessions, tasks, logs, artifacts.
+
+Frozen values without I/O. The states and their legal moves stand here once, for the agent, the
+embedded server and the tests (shared/contract: "State vocabularies").
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+
+class TaskStatus(enum.StrEnum):
+    """State of a task at the API. ``PROCESSING`` is called ``IN_PROGRESS`` by some servers."""
+
+    PENDING = "PENDING"
+    PROCESSING = "PROCESSING"
+    WAITING_FOR_INPUT = "WAITING_FOR_INPUT"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    #: Some servers say this of a task that will be tried again.
+    RETRYING = "RETRYING"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether no further move is legal."""
+        return not TASK_MOVES[self]
+
+
+#: Wire names that mean one of the states above.
+TASK_STATUS_ALIASES: Mapping[str, TaskStatus] = {
+    "IN_PROGRESS": TaskStatus.PROCESSING,
+    "RUNNING": TaskStatus.PROCESSING,
+    "CANCELED": TaskStatus.CANCELLED,
+}
+
+#: The legal moves. A write of the state that already holds is always legal and changes no state.
+TASK_MOVES: Mapping[TaskStatus, frozenset[TaskStatus]] = {
+    TaskStatus.PENDING: frozenset(
+        {
+            TaskStatus.PROCESSING,
+            TaskStatus.WAITING_FOR_INPUT,
+            TaskStatus.COMPLETED,
+            TaskStatus.FAILED,
+            TaskStatus.CANCELLED,
+        }
+    ),
+    TaskStatus.PROCESSING: frozenset(
+        {
+            TaskStatus.WAITING_FOR_INPUT,
+            TaskStatus.RETRYING,
+            TaskStatus.COMPLETED,
+            TaskStatus.FAILED,
+            TaskStatus.CANCELLED,
+        }
+    ),
+    TaskStatus.WAITING_FOR_INPUT: frozenset(
+        {
+            TaskStatus.PROCESSING,
+            TaskStatus.RETRYING,
+            TaskStatus.COMPLETED,
+            TaskStatus.FAILED,
+            TaskStatus.CANCELLED,
+        }
+    ),
+    TaskStatus.RETRYING: frozenset(
+        {
+            TaskStatus.PROCESSING,
+            TaskStatus.COMPLETED,
+            TaskStatus.FAILED,
+            TaskStatus.CANCELLED,
+        }
+    ),
+    TaskStatus.COMPLETED: frozenset(),
+    TaskStatus.FAILED: frozenset(),
+    TaskStatus.CANCELLED: frozenset(),
+}
+
+
+def parse_task_status(text: str) -> TaskStatus:
+    """Returns the state that a wire name means, in any case.
+
+    Raises:
+        ValueError: the name is none of the known ones.
+    """
+    name = text.strip().upper()
+    return TASK_STATUS_ALIASES.get(name) or TaskStatus(name)
+
+
+class SessionStatus(enum.StrEnum):
+    """State of a session at the API, over all servers."""
+
+    ACTIVE = "ACTIVE"
+    INACTIVE = "INACTIVE"
+    RUNNING = "RUNNING"
+    PENDING = "PENDING"
+    COMPLETED = "COMPLETED"
+    ARCHIVED = "ARCHIVED"
+    TERMINATED = "TERMINATED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    DELETED = "DELETED"
+
+
+#: Sessions in these states get no new tasks (contract 4.2).
+ENDED_SESSION_STATES = frozenset(
+    {"COMPLETED", "ARCHIVED", "TERMINATED", "FAILED", "CANCELLED", "DELETED"}
+)
+
+
+class LogLevel(enum.StrEnum):
+    """Level of a log entry on the wire."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARN = "WARN"
+    ERROR = "ERROR"
+    FATAL = "FATAL"
+
+
+#: Other names of the levels (contract 3.6).
+LOG_LEVEL_ALIASES: Mapping[str, LogLevel] = {
+    "WARNING": LogLevel.WARN,
+    "CRITICAL": LogLevel.FATAL,
+    "PANIC": LogLevel.FATAL,
+    "TRACE": LogLevel.DEBUG,
+}
+
+
+def parse_log_level(text: str) -> LogLevel:
+    """Returns the level that a name means, in any case.
+
+    Raises:
+        ValueError: the name is none of the known ones.
+    """
+    name = text.strip().upper()
+    return LOG_LEVEL_ALIASES.get(name) or LogLevel(name)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Session:
+    """A session: the list of tasks that one workspace serves."""
+
+    id: str
+    name: str = ""
+    #: As the server wrote it, upper case: servers differ in their states.
+    status: str = SessionStatus.ACTIVE.value
+    description: str = ""
+    tags: Sequence[str] = ()
+    workspace_id: str | None = None
+    repository_url: str | None = None
+    repository_ref: str | None = None
+    template_config: Mapping[str, Any] | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the session takes no more tasks."""
+        return self.status in ENDED_SESSION_STATES
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """A task at the API: one script to run."""
+
+    id: str
+    session_id: str = ""
+    name: str = ""
+    description: str = ""
+    script: str = ""
+    status: TaskStatus = TaskStatus.PENDING
+    message: str = ""
+    #: Percent, 0 to 100.
+    progress: int = 0
+    error_code: str = ""
+    #: Higher runs first; servers without the field mean 0.
+    priority: int = 0
+    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    parent_task_id: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+def in_execution_order(tasks_newest_first: Sequence[Task]) -> list[Task]:
+    """Sorts tasks by priority, then age: the order in which they run (contract 3.2).
+
+    The oldest dateless task is the last one received, because servers list the newest first.
+    """
+    received = list(reversed(tasks_newest_first))
+    newest = datetime.max.replace(tzinfo=UTC)
+    return sorted(received, key=lambda task: (-task.priority, task.created_at or newest))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Script:
+    """What a task wants executed, as the script route tells it."""
+
+    content: str
+    language: str = "bash"
+    filename: str = "task.sh"
+    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables for the script from ``parameters.env``; other value types become text."""
+        variables = self.parameters.get("env")
+        if not isinstance(variables, Mapping):
+            return {}
+        return {str(name): str(value) for name, value in variables.items()}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StatusReport:
+    """One write of a task's state. All four fields always go out: servers reset what is missing."""
+
+    status: TaskStatus
+    message: str = ""
+    progress: int = 0
+    error_code: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogEntry:
+    """One line of a task's log."""
+
+    level: LogLevel
+    message: str
+    #: ``stdout``, ``stderr``, ``agent`` or ``task``.
+    source: str = "task"
+    timestamp: datetime | None = None
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ArtifactFile:
+    """A file on this machine that is to be stored at the API."""
+
+    file: Path
+    #: Where it stood under the artifacts directory, with forward slashes.
+    relative_path: str
+    #: Bytes.
+    size: int
+    sha256: str
+    content_type: str = "application/octet-stream"
+    description: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServerEvent:
+    """One server-sent event: something changed at the server."""
+
+    name: str
+    id: str | None = None
+    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ApiHealth:
+    """Answer of the server's health route."""
+
+    healthy: bool
+    detail: str = ""
