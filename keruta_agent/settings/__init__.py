@@ -1,0 +1,1 @@
+"""Settings: one schema, four sources, and where each value came from."""

@@ -1,0 +1,210 @@
+"""The kinds of values that settings have, beside durations and sizes.
+
+Marshmallow's own fields say "Not a valid integer." and take 5.7 for 5; these say what is right.
+No message repeats the value: it may be a secret. Each reads text (variables, flags) and what YAML
+makes of a value (the file); serialising gives what may be shown to a person.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from marshmallow import ValidationError, fields
+
+MASK = "********"
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+# Eighteen digits fit into 64 bits, and int() of endless digits would raise another error.
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+# Not right behind another slash: in http://api the host itself is called "api".
+_API_SUFFIX = re.compile(r"(?<!/)/api(?:/v1)?\Z")
+
+
+class Text(fields.Field[str]):
+    """Text in one line, without the spaces around it."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> str:
+        return _line_of_text(value)
+
+
+def _line_of_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValidationError("It must be text: put it in quotes")
+    text = value.strip()
+    if not text:
+        raise ValidationError("It must not be empty: leave it out instead")
+    # Cc are control characters; Cs is what Python makes of bytes that are not UTF-8.
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
+        raise ValidationError("It must be one line of UTF-8 text without control characters")
+    return text
+
+
+class Secret(Text):
+    """A token that travels in an HTTP header; shown as a mask."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> str:
+        text = _line_of_text(value)
+        # Headers carry nothing else; requests would name the whole token in its own error.
+        if not text.isascii() or " " in text:
+            raise ValidationError("It must be ASCII text without spaces")
+        return text
+
+    def _serialize(
+        self, value: str | None, attr: str | None, obj: Any, **kwargs: Any
+    ) -> str | None:
+        return None if value is None else MASK
+
+
+class Choice(fields.Field[str]):
+    """One of a few words, in any case; some have a second name."""
+
+    def __init__(self, *words: str, aliases: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self.words = words
+        self.meanings = {word.casefold(): word for word in words}
+        for alias, word in (aliases or {}).items():
+            self.meanings[alias.casefold()] = word
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> str:
+        meaning = self.meanings.get(str(value).strip().casefold())
+        if meaning is None:
+            raise ValidationError(f"It must be one of {', '.join(self.words)}")
+        return meaning
+
+
+class YesNo(fields.Field[bool]):
+    """A switch: 1/0, true/false, yes/no, on/off in any case."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> bool:
+        word = str(value).strip().casefold()
+        if word not in _TRUE | _FALSE:
+            raise ValidationError("It must be true or false")
+        return word in _TRUE
+
+
+class Whole(fields.Field[int]):
+    """A whole number between two bounds."""
+
+    def __init__(self, *, minimum: int, maximum: int, advice: str = "") -> None:
+        super().__init__()
+        self.minimum = minimum
+        self.maximum = maximum
+        self.advice = advice or f"It must be a whole number from {minimum} to {maximum}"
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> int:
+        # str(True) and str(5.0) match no digits: YAML's other types are refused with the same words
+        digits = str(value).strip()
+        if not _WHOLE.fullmatch(digits) or not self.minimum <= int(digits) <= self.maximum:
+            raise ValidationError(self.advice)
+        return int(digits)
+
+
+class Location(fields.Field[Path]):
+    """A file or directory. A leading ``~`` stays; sources.py knows whose home is meant."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Path:
+        text = _line_of_text(str(value) if isinstance(value, Path) else value)
+        if text.startswith("~") and text != "~" and not text.startswith("~/"):
+            raise ValidationError("Write another person's home directory in full, not as ~name")
+        return Path(text)
+
+    def _serialize(
+        self, value: Path | None, attr: str | None, obj: Any, **kwargs: Any
+    ) -> str | None:
+        return None if value is None else str(value)
+
+
+class Names(fields.Field[tuple[str, ...]]):
+    """A list of names: text separated by commas, or a YAML list."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> tuple[str, ...]:
+        if isinstance(value, str):
+            return self._cleaned(part for part in value.split(",") if part.strip())
+        if isinstance(value, list | tuple):
+            return self._cleaned(value)
+        raise ValidationError("It must be a list, or names separated by commas")
+
+    def _cleaned(self, names: Iterable[object]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self._clean(_line_of_text(name)) for name in names))
+
+    def _clean(self, name: str) -> str:
+        return name
+
+    def _serialize(
+        self, value: tuple[str, ...] | None, attr: str | None, obj: Any, **kwargs: Any
+    ) -> list[str] | None:
+        return None if value is None else list(value)
+
+
+class Extensions(Names):
+    """File name endings in lower case with their dot, made for ``str.endswith``."""
+
+    def _clean(self, name: str) -> str:
+        return "." + name.removeprefix("*").removeprefix(".").lower()
+
+
+class ApiUrl(Text):
+    """Address of the keruta API, without the ``/api/v1`` that some pages put into it.
+
+    A password in it is kept for the requests and masked where the setting is shown.
+    """
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> str:
+        url = _line_of_text(value).rstrip("/")
+        url = _API_SUFFIX.sub("", url).rstrip("/")
+        if not _is_http_address(url):
+            raise ValidationError(
+                "It must be an http or https address such as http://keruta-api:8080"
+            )
+        return url
+
+    def _serialize(
+        self, value: str | None, attr: str | None, obj: Any, **kwargs: Any
+    ) -> str | None:
+        return None if value is None else _without_password(value)
+
+
+def _is_http_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in {"http", "https"}
+            and bool(parts.hostname)
+            and parts.port != 0
+            and not (parts.query or parts.fragment or re.search(r"\s", url))
+        )
+    except ValueError:
+        return False
+
+
+def _without_password(url: str) -> str:
+    parts: SplitResult = urlsplit(url)
+    login, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url
+    user, colon, _ = login.partition(":")
+    # A login without a password is usually a token.
+    shown = f"{user}:{MASK}" if colon else MASK
+    return parts._replace(netloc=f"{shown}@{host}").geturl()
