@@ -1,0 +1,340 @@
+"""HTTP to one service: authentication, time limits, back-off for reads, errors of our own.
+
+Reads (GET) are tried again for a few seconds. Writes are sent once, because only the outbox knows
+what may be repeated; the errors say whether a write surely did not arrive (``ApiUnreachable``) or
+may have (``ApiAmbiguous``).
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import logging
+import random
+import ssl
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import backoff
+import requests
+import urllib3.exceptions
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from keruta_agent import errors
+from keruta_agent.clients import answers, base_url
+
+logger = logging.getLogger(__name__)
+
+#: Making a connection takes milliseconds; a host that drops packets should not cost the whole
+#: read limit.
+CONNECT_TIMEOUT_S = 5.0
+#: Tries of one read in all, and the time after which no further one begins.
+READ_TRIES = 3
+READ_RETRY_TIME_S = 6.0
+#: A server that asks to wait longer than this is left alone until the caller comes again.
+LONGEST_WAIT_S = 5.0
+
+_FIRST_WAIT_S = 0.2
+
+
+def segment(value: str) -> str:
+    """Returns an id as one segment of a path.
+
+    Raises:
+        ApiNotFound: no id looks like that; in a path it would name another resource.
+    """
+    if value.strip() in ("", ".", ".."):
+        raise errors.ApiNotFound(f"Nothing has the id {value!r}", advice="Give the complete id")
+    return quote(value, safe="")
+
+
+class _BearerAuth(AuthBase):
+    """Sends the token, or nothing.
+
+    Set on the session even without a token: requests looks into ``~/.netrc`` only when a session
+    has no auth, and what it finds there would replace our header.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class _Session(requests.Session):
+    """A session whose credentials stay with the server that they are meant for."""
+
+    def rebuild_auth(
+        self, prepared_request: requests.PreparedRequest, response: requests.Response
+    ) -> None:
+        """Drops the credentials when a redirect leaves the origin; never adds any."""
+        if _origin(prepared_request.url) != _origin(response.request.url):
+            prepared_request.headers.pop("Authorization", None)
+
+
+def _origin(url: str | bytes | None) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(str(url))
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname, port
+
+
+class HttpClient:
+    """One service over HTTP; safe to be used by several threads at once."""
+
+    def __init__(
+        self, address: str, *, token: str | None, timeout_s: float, user_agent: str
+    ) -> None:
+        self._base = base_url.parse(address)
+        self._token = _checked_token(token)
+        self._auth = _auth(self._base, self._token)
+        self._timeout_s = timeout_s
+        self._user_agent = user_agent
+        # requests does not promise that one session serves several threads: each call takes one
+        # out and puts it back, so that there are as many as calls at once.
+        self._idle: collections.deque[requests.Session] = collections.deque()
+        self._closed = False
+
+    @property
+    def url(self) -> str:
+        """Address of the service, without credentials."""
+        return self._base.url
+
+    def close(self) -> None:
+        """Closes the connections; calls that still run close theirs when they end."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def get(
+        self, action: str, path: str, *, params: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        """Reads; tries again for a few seconds when the server is away or overloaded."""
+
+        def once() -> requests.Response:
+            response = self.fetch(action, path, params=params)
+            return self._checked(response, action)
+
+        retrying = backoff.on_exception(
+            _waits,
+            (errors.ApiUnreachable, errors.ApiOverloaded),
+            max_tries=READ_TRIES,
+            max_time=READ_RETRY_TIME_S,
+            jitter=None,
+            giveup=_asks_for_too_long,
+            logger=None,
+        )
+        response: requests.Response = retrying(once)()
+        return response
+
+    def fetch(
+        self, action: str, path: str, *, params: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        """Reads once and returns whatever the server answered."""
+        return self._send(action, "GET", path, params=params, allow_redirects=True)
+
+    def write(
+        self,
+        action: str,
+        method: str,
+        path: str,
+        body: object,
+        *,
+        key: str,
+        timeout_s: float | None = None,
+    ) -> requests.Response:
+        """Sends JSON once; a repeated write carries the same ``key``."""
+        # Text with lone surrogates (bytes of a script that are no UTF-8) has no UTF-8 form and
+        # would make the server fail.
+        data = json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+        response = self._send(
+            action, method, path, data=data, headers=headers, read_timeout_s=timeout_s
+        )
+        return self._checked(response, action)
+
+    def upload(
+        self, action: str, path: str, body: Any, *, content_type: str, key: str, timeout_s: float
+    ) -> requests.Response:
+        """Sends a body that is read from disk while it leaves."""
+        headers = {"Content-Type": content_type, "Idempotency-Key": key}
+        response = self._send(
+            action, "POST", path, data=body, headers=headers, read_timeout_s=timeout_s
+        )
+        return self._checked(response, action)
+
+    @contextlib.contextmanager
+    def stream(
+        self,
+        action: str,
+        path: str,
+        *,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        silence_s: float,
+    ) -> Iterator[requests.Response]:
+        """Opens an answer that goes on; reading it fails after ``silence_s`` without a byte."""
+        response = self._send(
+            action,
+            "GET",
+            path,
+            params=params,
+            headers=headers,
+            read_timeout_s=silence_s,
+            allow_redirects=True,
+            stream=True,
+        )
+        with response:
+            yield self._checked(response, action)
+
+    def _send(
+        self,
+        action: str,
+        method: str,
+        path: str,
+        *,
+        read_timeout_s: float | None = None,
+        allow_redirects: bool = False,
+        **arguments: Any,
+    ) -> requests.Response:
+        read_timeout_s = self._timeout_s if read_timeout_s is None else read_timeout_s
+        connect_timeout_s = min(CONNECT_TIMEOUT_S, self._timeout_s)
+        try:
+            with self._session() as session:
+                return session.request(
+                    method,
+                    f"{self._base.url}{path}",
+                    timeout=(connect_timeout_s, read_timeout_s),
+                    allow_redirects=allow_redirects,
+                    **arguments,
+                )
+        except requests.RequestException as exc:
+            raise self._lost(exc, action, read_only=method == "GET") from exc
+
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[requests.Session]:
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            session = self._new_session()
+        try:
+            yield session
+        finally:
+            if self._closed:
+                session.close()
+            else:
+                self._idle.append(session)
+
+    def _new_session(self) -> requests.Session:
+        session = _Session()
+        # HTTP_PROXY would catch the loopback addresses as well.
+        session.trust_env = not self._base.is_loopback
+        session.auth = self._auth
+        session.headers["Accept"] = "application/json"
+        session.headers["User-Agent"] = self._user_agent
+        return session
+
+    def _checked(self, response: requests.Response, action: str) -> requests.Response:
+        error = answers.error_of(response, action, secret=self._token or self._base.password)
+        if error is None:
+            return response
+        if isinstance(error, errors.ApiUnauthorized) and self._left_the_origin(response):
+            error.advice = (
+                "It redirects to another address, where the token is not sent: "
+                "set KERUTA_API_URL to that address"
+            )
+        raise error
+
+    def _left_the_origin(self, response: requests.Response) -> bool:
+        return bool(response.history) and _origin(response.url) != _origin(self._base.url)
+
+    def _lost(
+        self, exc: requests.RequestException, action: str, *, read_only: bool
+    ) -> errors.ApiError:
+        """Returns the error for a request without an answer.
+
+        The text of the library's exceptions is not used: it is long, and speaks of itself.
+        """
+        reason = _reason(exc)
+        if isinstance(exc, requests.TooManyRedirects):
+            return errors.ApiFailed(f"{action} failed: {self.url} redirects without an end")
+        if read_only or _nothing_was_sent(exc):
+            return errors.ApiUnreachable(f"{action} failed: {self.url} cannot be reached{reason}")
+        return errors.ApiAmbiguous(
+            f"{action} failed: the answer of {self.url} was lost{reason}",
+            advice="It may have been stored: look before sending it again",
+        )
+
+
+def _checked_token(token: str | None) -> str:
+    token = (token or "").strip()
+    # Checked here because http.client would repeat the whole header in its complaint.
+    if not token.isascii() or not token.isprintable():
+        raise errors.SettingsError(
+            "The API token holds characters that cannot stand in an HTTP header",
+            advice="Check KERUTA_API_TOKEN",
+        )
+    return token
+
+
+def _auth(base: base_url.BaseUrl, token: str) -> AuthBase:
+    if not token and base.username:
+        return HTTPBasicAuth(base.username, base.password)
+    return _BearerAuth(token)
+
+
+def _waits() -> Generator[float, errors.ApiError, None]:
+    """Yields the pauses between the tries of a read: what the server asks for, or growing ones."""
+    error = yield 0
+    pause_s = _FIRST_WAIT_S
+    while True:
+        if error.retry_after_s is None:
+            wait_s = pause_s * random.uniform(0.75, 1.25)
+            pause_s *= 3
+        else:
+            wait_s = error.retry_after_s
+        error = yield wait_s
+
+
+def _asks_for_too_long(error: errors.ApiError) -> bool:
+    return error.retry_after_s is not None and error.retry_after_s > LONGEST_WAIT_S
+
+
+def _causes(exc: BaseException) -> Iterator[BaseException]:
+    """Yields an exception and those that led to it, also where a library hides them in ``args``."""
+    waiting: list[object] = [exc]
+    seen: set[int] = set()
+    while waiting:
+        current = waiting.pop(0)
+        if not isinstance(current, BaseException) or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        waiting += [current.__cause__, current.__context__, getattr(current, "reason", None)]
+        waiting += current.args
+
+
+def _nothing_was_sent(exc: requests.RequestException) -> bool:
+    if isinstance(exc, requests.ConnectTimeout | requests.exceptions.ProxyError):
+        return True
+    before_sending = (
+        urllib3.exceptions.NewConnectionError,
+        urllib3.exceptions.ConnectTimeoutError,
+        ssl.SSLCertVerificationError,
+    )
+    return any(isinstance(cause, before_sending) for cause in _causes(exc))
+
+
+def _reason(exc: requests.RequestException) -> str:
+    if isinstance(exc, requests.Timeout):
+        return " (no answer in time)"
+    for cause in _causes(exc):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f" (its certificate is not trusted: {cause.verify_message})"
+        if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ssl.SSLError):
+            return f" ({cause.strerror})"
+    return ""

@@ -1,0 +1,77 @@
+"""Storing a file at the server, streamed from disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+import requests
+
+from keruta_agent import errors
+from keruta_agent.clients.http import HttpClient, segment
+from keruta_agent.clients.multipart import MultipartBody
+from keruta_agent.model import ArtifactFile
+
+
+def upload(
+    http: HttpClient, task_id: str, artifact: ArtifactFile, *, key: str, timeout_s: float
+) -> requests.Response:
+    """Sends a file once.
+
+    Raises:
+        NotFound: the file is gone.
+        AgentStateError: the file cannot be read, or changed since it was recorded.
+        ApiRefused: the server takes no file of this size, or refuses it otherwise.
+    """
+    action = f"Storing artifact {artifact.relative_path} of task {task_id}"
+    with _opened(artifact) as file:
+        body = MultipartBody(
+            {
+                "description": artifact.description,
+                "path": artifact.relative_path,
+                "sha256": artifact.sha256,
+            },
+            file=file,
+            filename=PurePosixPath(artifact.relative_path).name,
+            file_type=artifact.content_type,
+        )
+        try:
+            return http.upload(
+                action,
+                f"/api/v1/tasks/{segment(task_id)}/artifacts",
+                body,
+                content_type=body.content_type,
+                key=key,
+                timeout_s=timeout_s,
+            )
+        except errors.ApiRefused as exc:
+            if exc.status != 413:
+                raise
+            raise errors.ApiRefused(
+                f"{action} failed: {artifact.size} bytes are too large for this server",
+                status=413,
+                advice="The file stays in the artifacts directory",
+            ) from exc
+
+
+@contextmanager
+def _opened(artifact: ArtifactFile) -> Iterator[BinaryIO]:
+    try:
+        file = artifact.file.open("rb")
+    except FileNotFoundError as exc:
+        raise errors.NotFound(f"The artifact {artifact.file} is gone") from exc
+    except OSError as exc:
+        raise errors.AgentStateError(
+            f"The artifact {artifact.file} cannot be read ({exc.strerror})"
+        ) from exc
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        if size != artifact.size:
+            raise errors.AgentStateError(
+                f"The artifact {artifact.file} changed from {artifact.size} to {size} bytes "
+                "since it was recorded"
+            )
+        yield file

@@ -1,0 +1,321 @@
+"""The keruta API client: ``ports.KerutaApi`` over HTTP.
+
+Every method of the port stands here and says which route serves it; what is not obvious lives in
+the neighbouring modules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from threading import Event
+from typing import Any
+
+import requests
+
+import keruta_agent
+from keruta_agent import errors
+from keruta_agent.clients import answers
+from keruta_agent.clients.http import HttpClient, segment
+from keruta_agent.clients.keruta import artifacts, events, health, parsing
+from keruta_agent.clients.keruta.capabilities import Capabilities
+from keruta_agent.clients.keruta.dialect import RunningName
+from keruta_agent.clients.keruta.logs import LogWriter
+from keruta_agent.clients.keruta.routes import OptionalRoutes
+from keruta_agent.clients.keruta.script import script_of, script_of_task
+from keruta_agent.clients.keruta.sessions import SessionReader
+from keruta_agent.clients.keruta.status import StatusWriter
+from keruta_agent.model import (
+    ApiHealth,
+    ArtifactFile,
+    LogEntry,
+    LogLevel,
+    Script,
+    ServerEvent,
+    Session,
+    StatusReport,
+    Task,
+    TaskStatus,
+)
+
+SCRIPT = "script route"
+PROGRESS = "progress route"
+METRICS = "metrics route"
+ARTIFACTS = "artifact store"
+AUTO_FIX = "auto-fix route"
+SUBTASKS = "subtasks"
+INPUT = "input route"
+EVENTS = "stream of events"
+
+
+class KerutaClient:
+    """Speaks to one keruta server; safe to be used by several threads at once.
+
+    Reads are tried again for a few seconds; writes are sent once (see ``clients/http.py``).
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | None = None,
+        timeout_s: float = 30,
+        status_timeout_s: float = 120,
+        processing_status: str = "PROCESSING",
+        progress_via_status: bool = False,
+        capabilities: Capabilities | None = None,
+    ) -> None:
+        """Prepares a client; no request leaves before the first call.
+
+        ``status_timeout_s`` is longer than ``timeout_s`` because servers hold a status write for
+        30 s and more (contract 3.4). ``progress_via_status`` sends progress as a status write
+        where there is no route for it, which fails the task on servers with an execution lock.
+
+        Raises:
+            SettingsError: the address, the token or the processing status is unusable.
+        """
+        self._http = HttpClient(
+            base_url,
+            token=token,
+            timeout_s=timeout_s,
+            user_agent=f"keruta-agent/{keruta_agent.__version__}",
+        )
+        self._slow_timeout_s = max(timeout_s, status_timeout_s)
+        self._progress_via_status = progress_via_status
+        capabilities = capabilities or Capabilities()
+        self._routes = OptionalRoutes(capabilities)
+        self._sessions = SessionReader(self._http, self._routes)
+        self._logs = LogWriter(self._http, capabilities)
+        self._status = StatusWriter(
+            self._http,
+            RunningName(processing_status),
+            read_task=self.task,
+            timeout_s=self._slow_timeout_s,
+        )
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def __enter__(self) -> KerutaClient:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def session(self, session_id: str) -> Session:
+        """Returns a session: GET ``/sessions/{id}``."""
+        return self._sessions.by_id(session_id)
+
+    def sessions_by_partial_id(self, partial_id: str) -> list[Session]:
+        """Returns sessions by the beginning of the id: GET ``/sessions/search/partial-id``."""
+        return self._sessions.by_partial_id(partial_id)
+
+    def sessions_by_name(self, name: str) -> list[Session]:
+        """Returns sessions by exact name: GET ``/sessions/search``."""
+        return self._sessions.by_name(name)
+
+    def session_by_workspace(self, workspace_id: str) -> Session:
+        """Returns the session of a workspace: GET ``/sessions/by-workspace/{id}``."""
+        return self._sessions.by_workspace(workspace_id)
+
+    def pending_tasks(self, session_id: str) -> list[Task]:
+        """Returns a session's pending tasks in execution order: GET ``/sessions/{id}/tasks``."""
+        return self._sessions.pending_tasks(session_id)
+
+    def workspace_pending_tasks(self, workspace_id: str) -> list[Task]:
+        """Returns a workspace's pending tasks: GET ``/workspaces/{id}/tasks/pending``."""
+        return self._sessions.workspace_pending_tasks(workspace_id)
+
+    def task(self, task_id: str) -> Task:
+        """Returns a task: GET ``/tasks/{id}``."""
+        action = f"Reading task {task_id}"
+        return parsing.task_of(self._http.get(action, _path(task_id)), action)
+
+    def script(self, task_id: str) -> Script:
+        """Returns what to execute: GET ``/tasks/{id}/script``, else the task's own script.
+
+        The servers' script route leaves the task's parameters out; then they come from the task.
+        """
+        action = f"Reading the script of task {task_id}"
+        try:
+            script = self._routes.call(
+                SCRIPT,
+                lambda: script_of(self._http.get(action, _path(task_id, "script")), action),
+                owner=self._task_reader(task_id),
+            )
+        except errors.ApiUnsupported:
+            script = None
+        if script is None:
+            return script_of_task(self.task(task_id))
+        if not script.parameters:
+            return dataclasses.replace(script, parameters=self.task(task_id).parameters)
+        return script
+
+    def write_status(self, task_id: str, report: StatusReport, *, key: str) -> Task:
+        """Writes a state: PUT ``/tasks/{id}/status``."""
+        return self._status.write(task_id, report, key=key)
+
+    def send_logs(self, task_id: str, entries: Sequence[LogEntry], *, key: str) -> int:
+        """Stores log entries: POST ``/tasks/{id}/logs``."""
+        return self._logs.send(task_id, entries, key=key)
+
+    def send_progress(self, task_id: str, percent: int, message: str, *, key: str) -> None:
+        """Stores progress: PATCH ``/tasks/{id}/progress``, else a log line (contract R4)."""
+        body = {"progress": percent, "message": message}
+        action = f"Sending the progress of task {task_id}"
+        try:
+            self._call_task_route(PROGRESS, action, "PATCH", task_id, "progress", body, key)
+        except errors.ApiUnsupported:
+            self._send_progress_otherwise(task_id, percent, message, key)
+
+    def _send_progress_otherwise(self, task_id: str, percent: int, message: str, key: str) -> None:
+        if self._progress_via_status:
+            report = StatusReport(status=TaskStatus.PROCESSING, message=message, progress=percent)
+            self._status.write(task_id, report, key=key)
+            return
+        text = f"progress {percent}%: {message}" if message else f"progress {percent}%"
+        entry = LogEntry(level=LogLevel.INFO, message=text, source="agent")
+        self._logs.send(task_id, [entry], key=key)
+
+    def send_metrics(self, task_id: str, metrics: Mapping[str, Any], *, key: str) -> None:
+        """Stores measurements: POST ``/tasks/{id}/metrics``."""
+        action = f"Sending the metrics of task {task_id}"
+        self._call_task_route(METRICS, action, "POST", task_id, "metrics", dict(metrics), key)
+
+    def upload_artifact(self, task_id: str, artifact: ArtifactFile, *, key: str) -> None:
+        """Streams a file: POST ``/tasks/{id}/artifacts``.
+
+        Raises:
+            NotFound, AgentStateError: the file is gone, unreadable or not what was recorded.
+        """
+        self._routes.call(
+            ARTIFACTS,
+            lambda: artifacts.upload(
+                self._http, task_id, artifact, key=key, timeout_s=self._slow_timeout_s
+            ),
+            owner=self._task_reader(task_id),
+        )
+
+    def request_auto_fix(
+        self, task_id: str, *, error_message: str, error_code: str, key: str
+    ) -> None:
+        """Asks for an auto-fix task: POST ``/tasks/{id}/auto-fix``."""
+        body = {"errorMessage": error_message, "errorCode": error_code}
+        action = f"Asking for the auto-fix of task {task_id}"
+        self._call_task_route(AUTO_FIX, action, "POST", task_id, "auto-fix", body, key)
+
+    def subtasks(self, task_id: str) -> list[Task]:
+        """Returns a task's children: GET ``/tasks/{id}/subtasks``."""
+        action = f"Reading the subtasks of task {task_id}"
+        response = self._routes.call(
+            SUBTASKS,
+            lambda: self._http.get(action, _path(task_id, "subtasks")),
+            owner=self._task_reader(task_id),
+        )
+        return parsing.tasks_of(response, action)
+
+    def create_subtask(self, parent_id: str, task: Task, *, key: str) -> Task:
+        """Creates a task under a parent: POST ``/tasks/{id}/subtasks``."""
+        action = f"Creating a subtask of task {parent_id}"
+        response = self._call_task_route(
+            SUBTASKS, action, "POST", parent_id, "subtasks", _new_task(task), key
+        )
+        return _created(response, action)
+
+    def create_task(self, task: Task, *, key: str) -> Task:
+        """Creates a task in its session: POST ``/tasks``."""
+        body = {"sessionId": task.session_id, **_new_task(task)}
+        if task.parent_task_id:
+            body["parentTaskId"] = task.parent_task_id
+        action = f"Creating a task in session {task.session_id}"
+        return _created(self._http.write(action, "POST", "/api/v1/tasks", body, key=key), action)
+
+    def request_input(self, task_id: str, prompt: str, *, key: str) -> None:
+        """Announces a prompt: POST ``/tasks/{id}/input-request``."""
+        action = f"Asking for the input of task {task_id}"
+        body = {"prompt": prompt}
+        self._call_task_route(INPUT, action, "POST", task_id, "input-request", body, key)
+
+    def poll_input(self, task_id: str) -> str | None:
+        """Returns the answer if there is one: GET ``/tasks/{id}/input``.
+
+        A server that took the prompt says 404 while there is no answer.
+        """
+        action = f"Reading the input of task {task_id}"
+        try:
+            response = self._routes.call(
+                INPUT,
+                lambda: self._http.get(action, _path(task_id, "input")),
+                owner=self._task_reader(task_id),
+            )
+        except errors.ApiNotFound:
+            if self._routes.capabilities.has(INPUT):
+                return None
+            raise
+        if response.status_code != 200:
+            return None
+        body = answers.json_of(response, action)
+        given = body.get("input") if isinstance(body, Mapping) else None
+        return given if isinstance(given, str) else None
+
+    def health(self) -> ApiHealth:
+        """Asks how the server is: GET ``/api/v1/health``, else ``/health``."""
+        return health.ask(self._http)
+
+    def events(
+        self, session_id: str, stop: Event, *, last_event_id: str | None = None
+    ) -> Iterator[ServerEvent]:
+        """Yields a session's events: GET ``/sessions/realtime/events``."""
+        with contextlib.ExitStack() as stack:
+            opened = events.stream(self._http, session_id, stop, last_event_id=last_event_id)
+            stream = self._routes.call(EVENTS, lambda: stack.enter_context(opened))
+            yield from stream
+
+    def _call_task_route(
+        self,
+        feature: str,
+        action: str,
+        method: str,
+        task_id: str,
+        name: str,
+        body: object,
+        key: str,
+    ) -> requests.Response:
+        path = _path(task_id, name)
+        return self._routes.call(
+            feature,
+            lambda: self._http.write(action, method, path, body, key=key),
+            owner=self._task_reader(task_id),
+        )
+
+    def _task_reader(self, task_id: str) -> Callable[[], Task]:
+        return lambda: self.task(task_id)
+
+
+def _path(task_id: str, name: str = "") -> str:
+    path = f"/api/v1/tasks/{segment(task_id)}"
+    return f"{path}/{name}" if name else path
+
+
+def _new_task(task: Task) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "name": task.name,
+        "description": task.description,
+        "script": task.script,
+        "parameters": dict(task.parameters),
+    }
+    if task.priority:
+        # Not among the fields of every server, and 0 is what they assume.
+        body["priority"] = task.priority
+    return body
+
+
+def _created(response: requests.Response, action: str) -> Task:
+    try:
+        return parsing.task_of(response, action)
+    except errors.ApiFailed as exc:
+        raise errors.ApiAmbiguous(
+            exc.message, advice="It may have been created: look before sending it again"
+        ) from exc
