@@ -10,9 +10,12 @@ import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keruta_agent import errors
+
+if TYPE_CHECKING:
+    from ruamel.yaml import YAML
 
 SYSTEM_FILE = Path("/etc/keruta/config.yaml")
 
@@ -41,12 +44,11 @@ class ConfigFile:
 
     def _parse(self) -> object:
         # Loaded late: it takes 18 ms, and small commands usually have no file to read.
-        from ruamel.yaml import YAML
         from ruamel.yaml.constructor import DuplicateKeyError
         from ruamel.yaml.error import YAMLError
 
         try:
-            return YAML(typ="safe", pure=True).load(self._text)
+            return _reader().load(self._text)
         except DuplicateKeyError as error:
             raise self._mistake("a key stands there twice", error, "Remove one of them") from None
         except (YAMLError, ValueError, TypeError, RecursionError) as error:
@@ -98,12 +100,24 @@ class ConfigFile:
         )
 
 
+def _reader() -> YAML:
+    from ruamel.yaml import YAML
+
+    reader = YAML(typ="safe", pure=True)
+    # Its warning would print the line, with whatever stands there.
+    reader.composer.warn_double_anchors = False
+    return reader
+
+
 def _advice(name: str, known_keys: Collection[str], candidates: Collection[str]) -> str:
     if name in known_keys:
         section, _, key = name.partition(".")
-        return f"Write {section}: and below it, indented, {key}:"
+        return f"Write {section}: and below it, indented, {key}: with its value"
+    dotted = name.replace("_", ".", 1)
+    if dotted in known_keys:
+        return f"Did you mean {dotted}?"
     near = difflib.get_close_matches(name, sorted(candidates), n=1) or difflib.get_close_matches(
-        name.replace("_", "."), sorted(known_keys), n=1
+        dotted, sorted(known_keys), n=1
     )
     if near:
         return f"Did you mean {near[0]}?"
@@ -112,9 +126,7 @@ def _advice(name: str, known_keys: Collection[str], candidates: Collection[str])
 
 def _line_of(text: str, path: list[object]) -> int | None:
     """Returns the line, from 1, in which a key of parsed YAML stands; None if it cannot be told."""
-    from ruamel.yaml import YAML
-
-    node = YAML(typ="safe", pure=True).compose(text)
+    node = _reader().compose(text)
     line = None
     for wanted in path:
         # Only mappings have pairs; a merged or aliased key stands elsewhere.

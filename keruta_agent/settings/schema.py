@@ -94,7 +94,7 @@ class Settings:
         key="api.token",
         environment=("KERUTA_API_TOKEN",),
         secret=True,
-        help="Token that the keruta API asks for.",
+        help="Token that the keruta API asks for; a file that holds it wants chmod 600.",
     )
     api_timeout_s: float = _setting(
         Duration(minimum_s=0.1, maximum_s=DAY_S),
