@@ -1,0 +1,328 @@
+"""The port's methods on top of the in-memory state."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+from keruta_agent import errors, model
+from keruta_agent.model import (
+    ApiHealth,
+    ArtifactFile,
+    LogEntry,
+    LogLevel,
+    Script,
+    ServerEvent,
+    Session,
+    StatusReport,
+    Task,
+    TaskStatus,
+)
+from keruta_agent.testing.state import ServerState, StoredArtifact
+
+#: Auto-fix tasks in a chain, and in all for one original task (contract 10).
+AUTO_FIX_LIMIT = 3
+
+#: How soon a listener notices that it is to stop.
+_STOP_TICK_S = 0.02
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+
+def _call(
+    method: Callable[Concatenate[InMemoryKerutaApi, _Parameters], _Result],
+) -> Callable[Concatenate[InMemoryKerutaApi, _Parameters], _Result]:
+    """Records a call of the port, lets it fail when a test wants it to, one call at a time."""
+    name = method.__name__
+
+    @functools.wraps(method)
+    def called(
+        self: InMemoryKerutaApi, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> _Result:
+        with self.lock:
+            failure = self._begin(name)
+            if failure is not None and not failure.after_acting:
+                raise failure.error
+            result = method(self, *args, **kwargs)
+            if failure is not None:
+                raise failure.error
+            return result
+
+    return called
+
+
+class InMemoryKerutaApi(ServerState):
+    """``ports.KerutaApi`` without a network; safe to be used by several threads at once."""
+
+    def __init__(self, *, without: Sequence[str] = ()) -> None:
+        super().__init__(without=without)
+        #: First results by method, what it was about, and idempotency key.
+        self._results: dict[tuple[str, str, str], object] = {}
+
+    @_call
+    def session(self, session_id: str) -> Session:
+        """Returns a session by its complete id."""
+        if session_id not in self.sessions:
+            raise errors.ApiNotFound(f"There is no session {session_id}", status=404)
+        return self.sessions[session_id]
+
+    @_call
+    def sessions_by_partial_id(self, partial_id: str) -> list[Session]:
+        """Returns the sessions whose id begins with this."""
+        wanted = partial_id.lower()
+        return [one for one in self.sessions.values() if one.id.lower().startswith(wanted)]
+
+    @_call
+    def sessions_by_name(self, name: str) -> list[Session]:
+        """Returns the sessions whose name is exactly this."""
+        return [session for session in self.sessions.values() if session.name == name]
+
+    @_call
+    def session_by_workspace(self, workspace_id: str) -> Session:
+        """Returns the session that a workspace serves."""
+        for session in self.sessions.values():
+            if session.workspace_id == workspace_id:
+                return session
+        raise errors.ApiNotFound(f"No session serves workspace {workspace_id}", status=404)
+
+    @_call
+    def pending_tasks(self, session_id: str) -> list[Task]:
+        """Returns the session's PENDING tasks in execution order."""
+        if session_id not in self.sessions:
+            raise errors.ApiNotFound(f"There is no session {session_id}", status=404)
+        return self._pending({session_id})
+
+    @_call
+    def workspace_pending_tasks(self, workspace_id: str) -> list[Task]:
+        """Returns a workspace's PENDING tasks in execution order."""
+        sessions = self.sessions.values()
+        return self._pending({one.id for one in sessions if one.workspace_id == workspace_id})
+
+    @_call
+    def task(self, task_id: str) -> Task:
+        """Returns a task."""
+        return self._task(task_id)
+
+    @_call
+    def script(self, task_id: str) -> Script:
+        """Returns what the task wants executed."""
+        task = self._task(task_id)
+        return self.scripts.get(task_id) or Script(content=task.script, parameters=task.parameters)
+
+    @_call
+    def write_status(self, task_id: str, report: StatusReport, *, key: str) -> Task:
+        """Writes a task's state once and returns the task."""
+
+        def act() -> Task:
+            task = self._task(task_id)
+            moved = report.status is not task.status
+            if moved and report.status not in model.TASK_MOVES[task.status]:
+                raise errors.ApiConflict(
+                    f"Task {task_id} is {task.status} and cannot become {report.status}",
+                    status=409,
+                )
+            self.status_writes.append((task_id, report))
+            return self._change(
+                task,
+                status=report.status,
+                message=report.message,
+                progress=report.progress,
+                error_code=report.error_code,
+            )
+
+        return self._once("write_status", task_id, key, act)
+
+    @_call
+    def send_logs(self, task_id: str, entries: Sequence[LogEntry], *, key: str) -> int:
+        """Stores log entries in order and returns how many."""
+
+        def act() -> int:
+            self._task(task_id)
+            self._logs[task_id] += entries
+            return len(entries)
+
+        return self._once("send_logs", task_id, key, act)
+
+    @_call
+    def send_progress(self, task_id: str, percent: int, message: str, *, key: str) -> None:
+        """Stores the progress; as a log line where the server lacks ``progress``."""
+        if "progress" in self.lacking:
+            line = f"progress {percent}%: {message}" if message else f"progress {percent}%"
+            self._task(task_id)
+            self._logs[task_id].append(LogEntry(level=LogLevel.INFO, message=line, source="agent"))
+            return
+
+        def act() -> None:
+            task = self._task(task_id)
+            if task.status.is_terminal:
+                raise errors.ApiConflict(f"Task {task_id} is {task.status}", status=409)
+            self.progress[task_id].append((percent, message))
+            self._change(task, progress=percent, message=message or task.message)
+
+        self._once("send_progress", task_id, key, act)
+
+    @_call
+    def send_metrics(self, task_id: str, metrics: Mapping[str, Any], *, key: str) -> None:
+        """Stores measurements of a run."""
+
+        def act() -> None:
+            self._task(task_id)
+            self.metrics[task_id].append(dict(metrics))
+
+        self._once("send_metrics", task_id, key, act)
+
+    @_call
+    def upload_artifact(self, task_id: str, artifact: ArtifactFile, *, key: str) -> None:
+        """Stores the file's content."""
+
+        def act() -> None:
+            self._task(task_id)
+            try:
+                content = artifact.file.read_bytes()
+            except FileNotFoundError as exc:
+                raise errors.NotFound(f"The artifact {artifact.file} is gone") from exc
+            self.artifacts.append(
+                StoredArtifact(
+                    task_id=task_id,
+                    relative_path=artifact.relative_path,
+                    content=content,
+                    sha256=artifact.sha256,
+                    content_type=artifact.content_type,
+                    description=artifact.description,
+                )
+            )
+
+        self._once("upload_artifact", task_id, key, act)
+
+    @_call
+    def request_auto_fix(
+        self, task_id: str, *, error_message: str, error_code: str, key: str
+    ) -> None:
+        """Creates the auto-fix task of a failed task, within the limits."""
+
+        def act() -> None:
+            task = self._task(task_id)
+            fix_count = int(task.parameters.get("fixCount", 0)) + 1
+            root = str(task.parameters.get("originalTaskId", task.id))
+            siblings = [
+                one for one in self.tasks.values() if one.parameters.get("originalTaskId") == root
+            ]
+            if fix_count > AUTO_FIX_LIMIT or len(siblings) >= AUTO_FIX_LIMIT:
+                raise errors.ApiConflict(
+                    f"Task {task_id} has had its {AUTO_FIX_LIMIT} auto-fix tasks", status=409
+                )
+            self.add_task(
+                task.session_id,
+                task.script,
+                name=f"[auto-fix] {task.name}",
+                description=f"{task.description}\n\n{error_message}".strip(),
+                priority=task.priority,
+                parent_task_id=task.id,
+                parameters={
+                    **task.parameters,
+                    "autoFix": True,
+                    "fixCount": fix_count,
+                    "originalTaskId": root,
+                    "errorCode": error_code,
+                },
+            )
+
+        self._once("request_auto_fix", task_id, key, act)
+
+    @_call
+    def subtasks(self, task_id: str) -> list[Task]:
+        """Returns the tasks whose parent this is, newest first."""
+        self._task(task_id)
+        return [one for one in reversed(self.tasks.values()) if one.parent_task_id == task_id]
+
+    @_call
+    def create_subtask(self, parent_id: str, task: Task, *, key: str) -> Task:
+        """Creates a task under a parent."""
+
+        def act() -> Task:
+            parent = self._task(parent_id)
+            return self._created(task, session_id=parent.session_id, parent_task_id=parent_id)
+
+        return self._once("create_subtask", parent_id, key, act)
+
+    @_call
+    def create_task(self, task: Task, *, key: str) -> Task:
+        """Creates a task in ``task.session_id``."""
+        return self._once(
+            "create_task",
+            task.session_id,
+            key,
+            lambda: self._created(
+                task, session_id=task.session_id, parent_task_id=task.parent_task_id
+            ),
+        )
+
+    @_call
+    def request_input(self, task_id: str, prompt: str, *, key: str) -> None:
+        """Opens a prompt; an answer to an earlier one is forgotten."""
+
+        def act() -> None:
+            self._task(task_id)
+            self.prompts[task_id].append(prompt)
+            self._answers.pop(task_id, None)
+
+        self._once("request_input", task_id, key, act)
+
+    @_call
+    def poll_input(self, task_id: str) -> str | None:
+        """Returns the answer to the open prompt, or None while there is none."""
+        self._task(task_id)
+        return self._answers.get(task_id)
+
+    @_call
+    def health(self) -> ApiHealth:
+        """Returns ``health_answer``."""
+        return self.health_answer
+
+    def events(
+        self, session_id: str, stop: threading.Event, *, last_event_id: str | None = None
+    ) -> Iterator[ServerEvent]:
+        """Yields the events of a session; those after ``last_event_id`` once more."""
+        with self.lock:
+            failure = self._begin("events")
+            if failure is not None:
+                raise failure.error
+            seen = len(self._events) if last_event_id is None else int(last_event_id)
+        while not stop.is_set():
+            with self._changed:
+                if seen >= len(self._events):
+                    self._changed.wait(_STOP_TICK_S)
+                    continue
+                owner, event = self._events[seen]
+                seen += 1
+            if owner == session_id:
+                yield event
+
+    def _once(self, method: str, owner: str, key: str, act: Callable[[], _Result]) -> _Result:
+        """Acts once for a key; a refused write leaves no trace and may be tried again."""
+        if (method, owner, key) not in self._results:
+            self._results[method, owner, key] = act()
+        return cast("_Result", self._results[method, owner, key])
+
+    def _pending(self, session_ids: set[str]) -> list[Task]:
+        return model.in_execution_order(
+            [
+                task
+                for task in reversed(self.tasks.values())
+                if task.session_id in session_ids and task.status is TaskStatus.PENDING
+            ]
+        )
+
+    def _created(self, task: Task, *, session_id: str, parent_task_id: str | None) -> Task:
+        return self.add_task(
+            session_id,
+            task.script,
+            name=task.name,
+            description=task.description,
+            priority=task.priority,
+            parameters=dict(task.parameters),
+            parent_task_id=parent_task_id,
+        )
