@@ -1,0 +1,132 @@
+"""Puts the routes together into one WSGI application whose every answer is JSON."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import flask
+import peewee
+from werkzeug.exceptions import HTTPException
+
+from keruta_agent import wire
+from keruta_agent.server import (
+    artifacts,
+    autofix,
+    drain,
+    events,
+    health,
+    input,
+    logs,
+    metrics,
+    progress,
+    routes,
+    script,
+    sessions,
+    status,
+    tasks,
+    workspaces,
+)
+from keruta_agent.server.access import OPENAPI_PATH, Access
+from keruta_agent.server.bodies import MAX_JSON_BODY
+from keruta_agent.server.problems import CODES, Problem
+from keruta_agent.server.store import Store
+from keruta_agent.server.tables import to_json
+
+logger = logging.getLogger(__name__)
+
+_RESOURCES = (
+    sessions,
+    tasks,
+    status,
+    progress,
+    script,
+    logs,
+    artifacts,
+    input,
+    autofix,
+    metrics,
+    workspaces,
+    health,
+    events,
+)
+
+
+def create_application(
+    store: Store,
+    *,
+    token: str | None = None,
+    loopback: bool = True,
+    streams: events.Streams | None = None,
+) -> flask.Flask:
+    """Returns the application that serves a store.
+
+    ``loopback`` says that only this machine can reach it; then requests to it under foreign names
+    are refused unless there is a token.
+    """
+    app = flask.Flask("keruta-server", static_folder=None)
+    app.extensions[routes.STORE_KEY] = store
+    app.extensions[events.STREAMS_KEY] = streams or events.Streams()
+    app.config.update(
+        API_TITLE="keruta API",
+        API_VERSION="v1",
+        OPENAPI_VERSION="3.1.0",
+        OPENAPI_URL_PREFIX="/",
+        OPENAPI_JSON_PATH=OPENAPI_PATH.lstrip("/"),
+        # Artifacts are read past it, piece by piece.
+        MAX_CONTENT_LENGTH=MAX_JSON_BODY,
+    )
+    _document(app)
+    access = Access(token=token, loopback=loopback)
+
+    @app.before_request
+    def _check_access() -> None:
+        access.check(flask.request)
+        values = flask.request.view_args or {}
+        if any("\0" in str(value) for value in values.values()):
+            raise Problem(404, "NOT_FOUND", "nothing has an id with NUL in it")
+
+    app.after_request(drain.read_rest)
+    app.register_error_handler(Problem, _answer_problem)
+    app.register_error_handler(HTTPException, _answer_http_exception)
+    app.register_error_handler(peewee.OperationalError, _answer_busy)
+    app.register_error_handler(Exception, _answer_crash)
+    return app
+
+
+def _document(app: flask.Flask) -> None:
+    api = routes.DocumentedApi(app)
+    api.spec.components.schema("LogEntry", schema=wire.LogEntrySchema)
+    api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
+    api.spec.options["security"] = [{"bearer": []}, {}]
+    for module in _RESOURCES:
+        module.resource.register(api)
+
+
+def _answer_problem(problem: Problem) -> flask.Response:
+    response = routes.json_response(to_json(problem.body()), problem.status)
+    response.headers.update(problem.headers)
+    return response
+
+
+def _answer_http_exception(error: HTTPException) -> Any:
+    status = error.code or 500
+    if status < 400:
+        return error.get_response()
+    code = CODES.get(status, "INVALID_INPUT" if status < 500 else "INTERNAL_SERVER_ERROR")
+    headers = dict(error.get_headers())
+    headers.pop("Content-Type", None)
+    message = error.description or error.name
+    return _answer_problem(Problem(status, code, message, headers=headers))
+
+
+def _answer_busy(error: peewee.OperationalError) -> flask.Response:
+    logger.error("the database failed", exc_info=error, extra={"action": "server_database_failed"})
+    return _answer_problem(
+        Problem(503, "DATABASE_ERROR", "the database is busy", headers={"Retry-After": "1"})
+    )
+
+
+def _answer_crash(error: Exception) -> flask.Response:
+    logger.error("a request failed", exc_info=error, extra={"action": "server_request_failed"})
+    return _answer_problem(Problem(500, "INTERNAL_SERVER_ERROR", "the server failed; see its log"))

@@ -1,0 +1,107 @@
+"""The route that turns a failed task into a task that repairs it (contract 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import Schema, fields
+
+from keruta_agent import model
+from keruta_agent.server import session_rows, task_rows
+from keruta_agent.server.problems import conflict
+from keruta_agent.server.routes import Answer, Resource
+from keruta_agent.server.schemas import FreeText, Request, TaskAnswer
+from keruta_agent.server.store import Change
+
+resource = Resource("auto-fix", "Tasks that repair failed tasks")
+
+#: "[auto-fix] "; fixed by the contract.
+TITLE_PREFIX = "[自動修正] "
+#: How long a chain of fixes of fixes may get.
+MAX_DEPTH = 3
+#: How many auto-fix tasks one task may cause altogether.
+MAX_PER_ROOT = 3
+
+_SEPARATOR = "\n\n---\n"
+
+
+class FailureDraft(Request):
+    """Why the task failed."""
+
+    error_message = FreeText(load_default="", data_key="errorMessage")
+    error_code = FreeText(load_default="", data_key="errorCode")
+
+
+class NotCreatedAnswer(Schema):
+    """Why there is no auto-fix task."""
+
+    created = fields.Boolean(required=True)
+    reason = fields.String(required=True)
+
+
+@resource.write(
+    "POST",
+    "/api/v1/tasks/<task_id>/auto-fix",
+    body=FailureDraft,
+    answer=TaskAnswer,
+    status=201,
+    also=200,
+)
+def create_auto_fix(change: Change, draft: dict[str, Any], task_id: str) -> Any:
+    """Creates the auto-fix task of a failed task, within limits."""
+    failed = task_rows.to_task(task_rows.lock(change, task_id))
+    if failed.status is not model.TaskStatus.FAILED:
+        raise conflict(
+            "NOT_FAILED",
+            f"task {task_id} is {failed.status}: only a FAILED task is fixed",
+            field="status",
+            current=failed.status.value,
+        )
+    root = task_rows.fix_root(failed.parameters) or task_id
+    depth = fix_count(failed.parameters)
+    reason = _reason_against(change, failed, root, depth)
+    if reason:
+        return Answer(body={"created": False, "reason": reason}, status=200)
+    fix = {
+        "parent_task_id": task_id,
+        "name": TITLE_PREFIX + failed.name.removeprefix(TITLE_PREFIX),
+        "description": failed.description + _SEPARATOR + _failure_text(draft),
+        "script": failed.script,
+        "priority": failed.priority,
+        "parameters": {
+            **failed.parameters,
+            "autoFix": True,
+            "fixCount": depth + 1,
+            "originalTaskId": root,
+            "errorCode": draft["error_code"],
+        },
+    }
+    return task_rows.to_answer(task_rows.create(change, fix, failed.session_id))
+
+
+def fix_count(parameters: Mapping[str, Any]) -> int:
+    """Returns how many fixes led to a task; 0 for an ordinary one."""
+    count = parameters.get("fixCount")
+    return count if type(count) is int and count > 0 else 0
+
+
+def _reason_against(change: Change, failed: model.Task, root: str, depth: int) -> str:
+    if depth >= MAX_DEPTH:
+        return f"the task is the {depth}th fix of a fix; the limit is {MAX_DEPTH}"
+    # Two tasks of one root may fail at once: the session's row makes them count in turn.
+    session = session_rows.to_session(session_rows.lock(change, failed.session_id))
+    if session.has_ended:
+        return f"session {session.id} is {session.status} and takes no more tasks"
+    tasks = change.tables.tasks
+    made = tasks.select(tasks.number).where(tasks.fix_root == root).count()
+    if made >= MAX_PER_ROOT:
+        return f"there are {made} auto-fix tasks of task {root}; the limit is {MAX_PER_ROOT}"
+    if not failed.script.strip():
+        return "the task has no script: a copy of it would succeed without doing anything"
+    return ""
+
+
+def _failure_text(draft: dict[str, Any]) -> str:
+    code = f" ({draft['error_code']})" if draft["error_code"] else ""
+    return f"Error{code}: {draft['error_message']}"

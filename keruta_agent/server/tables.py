@@ -1,0 +1,127 @@
+"""The tables as the queries see them; ``migrations.py`` says how they come into being.
+
+Plain tables instead of models: a model class is bound to one database for the whole process, and
+tests run several servers in one. Dates are microseconds since 1970 and JSON is text, so that
+SQLite and PostgreSQL hold the same.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import peewee
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    "sessions": (
+        "number",
+        "id",
+        "id_folded",
+        "name",
+        "name_folded",
+        "description",
+        "status",
+        "tags",
+        "workspace_id",
+        "repository_url",
+        "repository_ref",
+        "template_config",
+        "created_at",
+        "updated_at",
+    ),
+    "tasks": (
+        "number",
+        "id",
+        "session_id",
+        "parent_task_id",
+        "name",
+        "description",
+        "script",
+        "status",
+        "message",
+        "progress",
+        "error_code",
+        "priority",
+        "parameters",
+        "fix_root",
+        "created_at",
+        "updated_at",
+    ),
+    "log_entries": ("number", "task", "level", "source", "message", "metadata", "logged_at"),
+    "artifacts": (
+        "number",
+        "id",
+        "task",
+        "name",
+        "path",
+        "description",
+        "content_type",
+        "size",
+        "sha256",
+        "created_at",
+    ),
+    "input_requests": (
+        "number",
+        "task",
+        "prompt",
+        "answer",
+        "created_at",
+        "answered_at",
+        "delivered_at",
+    ),
+    "metrics": ("number", "task", "data", "created_at"),
+    "events": ("number", "session_id", "name", "data", "created_at"),
+    "answers": ("scope", "key", "status", "body", "created_at"),
+}
+
+
+class Tables:
+    """The tables of one database, ready to be queried."""
+
+    def __init__(self, database: Any) -> None:
+        self.sessions = _table(database, "sessions")
+        self.tasks = _table(database, "tasks")
+        self.log_entries = _table(database, "log_entries")
+        self.artifacts = _table(database, "artifacts")
+        self.input_requests = _table(database, "input_requests")
+        self.metrics = _table(database, "metrics")
+        self.events = _table(database, "events")
+        self.answers = _table(database, "answers")
+
+
+def _table(database: Any, name: str) -> Any:
+    columns = _COLUMNS[name]
+    key = "number" if "number" in columns else None
+    return peewee.Table(name, columns, primary_key=key).bind(database)
+
+
+def now() -> int:
+    """Returns the present as it is stored."""
+    return to_microseconds(datetime.now(UTC))
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Returns a date as it is stored."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(microseconds: int) -> datetime:
+    """Returns a stored date."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def to_json(value: object) -> str:
+    """Returns a JSON value as it is stored and sent.
+
+    ASCII only: half surrogates and NUL, which JSON may carry but a database may not, stay escaped.
+    """
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+
+def from_json(text: str | None) -> Any:
+    """Returns a stored JSON value; None where there is none."""
+    return None if text is None else json.loads(text)

@@ -1,0 +1,22 @@
+"""Starts the embedded keruta API inside the test process, on a free port of the loopback."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from keruta_agent.server.serve import Server
+
+
+@contextlib.contextmanager
+def embedded_server(
+    data_dir: Path, *, token: str | None = None, database_url: str | None = None
+) -> Iterator[Server]:
+    """Serves ``data_dir`` for the length of the block; ``server.url`` says where."""
+    server = Server(data_dir, host="127.0.0.1", port=0, token=token, database_url=database_url)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
