@@ -1,0 +1,219 @@
+"""Log entries as a list, one by one, and joined."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import requests_mock
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keruta_agent import errors
+from keruta_agent.clients.keruta import KerutaClient, logs
+from keruta_agent.model import LogEntry, LogLevel
+from tests.helpers.keruta_wire import API, SPRING_500
+
+LOGS = f"{API}/tasks/t1/logs"
+
+
+def _entry(message: str, **fields: Any) -> LogEntry:
+    return LogEntry(**{"level": LogLevel.INFO, "message": message, "source": "stdout"} | fields)
+
+
+def _bodies(wire: requests_mock.Mocker) -> list[Any]:
+    return [request.json() for request in wire.request_history]
+
+
+def test_logs_go_out_as_one_list_with_their_times(
+    client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    wire.post(LOGS, status_code=201, json={"stored": 2})
+    moment = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+
+    stored = client.send_logs(
+        "t1",
+        [_entry("一", timestamp=moment), _entry("two", source="agent", metadata={"a": 1})],
+        key="k",
+    )
+
+    assert stored == 2
+    assert _bodies(wire) == [
+        [
+            {
+                "level": "INFO",
+                "message": "一",
+                "source": "stdout",
+                "timestamp": "2026-05-04T03:02:01Z",
+            },
+            {"level": "INFO", "message": "two", "source": "agent", "metadata": {"a": 1}},
+        ]
+    ]
+    assert wire.last_request.headers["Idempotency-Key"] == "k"
+
+
+def test_logs_that_are_none_cost_no_request(
+    client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    assert client.send_logs("t1", [], key="k") == 0
+    assert wire.call_count == 0
+
+
+def test_logs_count_what_the_server_says_it_stored(
+    client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    wire.post(LOGS, json={"stored": 1})
+
+    assert client.send_logs("t1", [_entry("1"), _entry("2")], key="k") == 1
+
+
+@pytest.mark.parametrize("body", ["", "[]", '{"stored": 99}', '{"stored": true}', "<html>"])
+def test_logs_accepted_without_a_sensible_count_are_all_stored(
+    body: str, client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    wire.post(LOGS, status_code=201, text=body)
+
+    assert client.send_logs("t1", [_entry("1"), _entry("2")], key="k") == 2
+
+
+@pytest.mark.parametrize("status", [400, 415, 422, 500])
+def test_logs_go_out_singly_where_lists_are_refused(
+    status: int, client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    created = {"status_code": 201, "json": {"id": "1"}}
+    wire.post(LOGS, [{"status_code": status}, created])
+
+    first = client.send_logs("t1", [_entry("1", timestamp=datetime.now(UTC))], key="a")
+    second = client.send_logs("t1", [_entry("2"), _entry("3")], key="b")
+
+    assert (first, second) == (1, 2)
+    single = [body for body in _bodies(wire) if isinstance(body, dict)]
+    assert single == [
+        {"level": "INFO", "message": message, "source": "stdout"} for message in "123"
+    ]
+    assert len(_bodies(wire)) == 4
+    keys = [request.headers["Idempotency-Key"] for request in wire.request_history]
+    assert keys == ["a", "a-0", "b-0", "b-1"]
+
+
+def test_logs_do_not_learn_from_a_broken_server(
+    client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    wire.post(LOGS, [SPRING_500, SPRING_500, SPRING_500, {"status_code": 201}])
+
+    with pytest.raises(errors.ApiFailed):
+        client.send_logs("t1", [_entry("1")], key="k")
+    client.send_logs("t1", [_entry("1")], key="k")
+
+    assert isinstance(_bodies(wire)[-1], list)
+
+
+def test_logs_refused_by_a_server_that_takes_lists_stay_refused(
+    client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    wire.post(LOGS, [{"json": {"stored": 1}}, {"status_code": 400}])
+
+    client.send_logs("t1", [_entry("1")], key="k1")
+    with pytest.raises(errors.ApiRefused):
+        client.send_logs("t1", [_entry("2")], key="k2")
+
+    assert wire.call_count == 2
+
+
+def test_logs_drop_to_level_and_message_on_a_strict_server(
+    client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    created = {"status_code": 201}
+    wire.post(LOGS, [SPRING_500, SPRING_500, created, created])
+
+    client.send_logs("t1", [_entry("1")], key="k1")
+    client.send_logs("t1", [_entry("2", level=LogLevel.WARN)], key="k2")
+
+    assert _bodies(wire)[2:] == [
+        {"level": "INFO", "message": "1"},
+        {"level": "WARN", "message": "2"},
+    ]
+
+
+def test_logs_report_how_far_they_came_when_the_server_fails_on_the_way(
+    client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    created = {"status_code": 201}
+    wire.post(LOGS, [{"status_code": 415}, created, created, {"status_code": 503}])
+
+    assert client.send_logs("t1", [_entry(text) for text in "123"], key="k") == 2
+
+
+def test_logs_raise_when_none_was_stored(client: KerutaClient, wire: requests_mock.Mocker) -> None:
+    wire.post(LOGS, [{"status_code": 415}, {"status_code": 503}])
+
+    with pytest.raises(errors.ApiOverloaded):
+        client.send_logs("t1", [_entry("1"), _entry("2")], key="k")
+
+
+def test_logs_of_an_unknown_task_are_not_found(
+    client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    wire.post(LOGS, status_code=404)
+
+    with pytest.raises(errors.ApiNotFound):
+        client.send_logs("t1", [_entry("1")], key="k")
+
+    assert wire.call_count == 1
+
+
+def test_backlog_is_joined_by_source_and_level_for_servers_without_lists(
+    client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    wire.post(LOGS, [{"status_code": 415}, {"status_code": 201}])
+    entries = [_entry(f"out {n}") for n in range(40)]
+    entries += [_entry(f"err {n}", source="stderr") for n in range(20)]
+
+    stored = client.send_logs("t1", entries, key="k")
+
+    assert stored == 60
+    joined = _bodies(wire)[1:]
+    assert [body["source"] for body in joined] == ["stdout", "stderr"]
+    assert joined[1]["message"].split("\n") == [f"err {n}" for n in range(20)]
+    assert [r.headers["Idempotency-Key"] for r in wire.request_history][1:] == ["k-0", "k-40"]
+
+
+def test_few_entries_are_not_joined(client: KerutaClient, wire: requests_mock.Mocker) -> None:
+    wire.post(LOGS, [{"status_code": 415}, {"status_code": 201}])
+
+    client.send_logs("t1", [_entry("x")] * logs.JOIN_ABOVE, key="k")
+
+    assert wire.call_count == 1 + logs.JOIN_ABOVE
+
+
+_ENTRIES = st.lists(
+    st.builds(
+        LogEntry,
+        level=st.sampled_from([LogLevel.INFO, LogLevel.ERROR]),
+        source=st.sampled_from(["stdout", "stderr"]),
+        message=st.text(alphabet="ab", max_size=5)
+        | st.integers(0, 9000).map(lambda length: "x" * length),
+        metadata=st.sampled_from([{}, {}, {"a": 1}]),
+    ),
+    min_size=logs.JOIN_ABOVE + 1,
+    max_size=logs.JOIN_ABOVE + 30,
+)
+
+
+@settings(deadline=None, database=None, max_examples=40)
+@given(_ENTRIES)
+def test_joining_keeps_every_line_in_order_and_every_message_short(
+    entries: list[LogEntry],
+) -> None:
+    parcels = list(logs._parcels(entries))
+
+    assert sum(parcel.count for parcel in parcels) == len(entries)
+    lines = "\n".join(entry.message for entry in entries)
+    assert "\n".join(parcel.entry.message for parcel in parcels) == lines
+    for parcel in parcels:
+        parts = entries[parcel.first : parcel.first + parcel.count]
+        assert {(part.level, part.source) for part in parts} == {
+            (parcel.entry.level, parcel.entry.source)
+        }
+        assert parcel.count == 1 or len(parcel.entry.message) <= logs.JOINED_LIMIT
