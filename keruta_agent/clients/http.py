@@ -111,12 +111,17 @@ class HttpClient:
             self._idle.pop().close()
 
     def get(
-        self, action: str, path: str, *, params: Mapping[str, str] | None = None
+        self,
+        action: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
         """Reads; tries again for a few seconds when the server is away or overloaded."""
 
         def once() -> requests.Response:
-            response = self.fetch(action, path, params=params)
+            response = self.fetch(action, path, params=params, headers=headers)
             return self._checked(response, action)
 
         retrying = backoff.on_exception(
@@ -132,10 +137,15 @@ class HttpClient:
         return response
 
     def fetch(
-        self, action: str, path: str, *, params: Mapping[str, str] | None = None
+        self,
+        action: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
         """Reads once and returns whatever the server answered."""
-        return self._send(action, "GET", path, params=params, allow_redirects=True)
+        return self._send(action, "GET", path, params=params, headers=headers, allow_redirects=True)
 
     def write(
         self,

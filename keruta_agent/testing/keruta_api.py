@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -22,6 +23,8 @@ from keruta_agent.model import (
 )
 from keruta_agent.testing.state import ServerState, StoredArtifact
 
+#: "[auto-fix] "; fixed by the contract.
+AUTO_FIX_PREFIX = "[自動修正] "
 #: Auto-fix tasks in a chain, and in all for one original task (contract 10).
 AUTO_FIX_LIMIT = 3
 
@@ -82,10 +85,12 @@ class InMemoryKerutaApi(ServerState):
 
     @_call
     def session_by_workspace(self, workspace_id: str) -> Session:
-        """Returns the session that a workspace serves."""
-        for session in self.sessions.values():
-            if session.workspace_id == workspace_id:
-                return session
+        """Returns the newest session of a workspace, one that has not ended if there is any."""
+        served = [
+            one for one in reversed(self.sessions.values()) if one.workspace_id == workspace_id
+        ]
+        for session in [one for one in served if not one.has_ended] or served:
+            return session
         raise errors.ApiNotFound(f"No session serves workspace {workspace_id}", status=404)
 
     @_call
@@ -97,9 +102,9 @@ class InMemoryKerutaApi(ServerState):
 
     @_call
     def workspace_pending_tasks(self, workspace_id: str) -> list[Task]:
-        """Returns a workspace's PENDING tasks in execution order."""
-        sessions = self.sessions.values()
-        return self._pending({one.id for one in sessions if one.workspace_id == workspace_id})
+        """Returns the PENDING tasks of a workspace's open sessions in execution order."""
+        open_sessions = [one for one in self.sessions.values() if not one.has_ended]
+        return self._pending({one.id for one in open_sessions if one.workspace_id == workspace_id})
 
     @_call
     def task(self, task_id: str) -> Task:
@@ -118,8 +123,13 @@ class InMemoryKerutaApi(ServerState):
 
         def act() -> Task:
             task = self._task(task_id)
-            moved = report.status is not task.status
-            if moved and report.status not in model.TASK_MOVES[task.status]:
+            if report.status is task.status and task.status.is_terminal:
+                # The first word on how a task ended stands.
+                return task
+            if (
+                report.status is not task.status
+                and report.status not in model.TASK_MOVES[task.status]
+            ):
                 raise errors.ApiConflict(
                     f"Task {task_id} is {task.status} and cannot become {report.status}",
                     status=409,
@@ -156,9 +166,7 @@ class InMemoryKerutaApi(ServerState):
             return
 
         def act() -> None:
-            task = self._task(task_id)
-            if task.status.is_terminal:
-                raise errors.ApiConflict(f"Task {task_id} is {task.status}", status=409)
+            task = self._open_task(task_id)
             self.progress[task_id].append((percent, message))
             self._change(task, progress=percent, message=message or task.message)
 
@@ -184,6 +192,10 @@ class InMemoryKerutaApi(ServerState):
                 content = artifact.file.read_bytes()
             except FileNotFoundError as exc:
                 raise errors.NotFound(f"The artifact {artifact.file} is gone") from exc
+            if hashlib.sha256(content).hexdigest() != artifact.sha256:
+                raise errors.ApiRefused(
+                    f"The artifact {artifact.relative_path} is not what was announced", status=400
+                )
             self.artifacts.append(
                 StoredArtifact(
                     task_id=task_id,
@@ -201,36 +213,38 @@ class InMemoryKerutaApi(ServerState):
     def request_auto_fix(
         self, task_id: str, *, error_message: str, error_code: str, key: str
     ) -> None:
-        """Creates the auto-fix task of a failed task, within the limits."""
+        """Creates the auto-fix task of a failed task, unless a limit is reached."""
+        self._once(
+            "request_auto_fix",
+            task_id,
+            key,
+            lambda: self._auto_fix(self._task(task_id), error_message, error_code),
+        )
 
-        def act() -> None:
-            task = self._task(task_id)
-            fix_count = int(task.parameters.get("fixCount", 0)) + 1
-            root = str(task.parameters.get("originalTaskId", task.id))
-            siblings = [
-                one for one in self.tasks.values() if one.parameters.get("originalTaskId") == root
-            ]
-            if fix_count > AUTO_FIX_LIMIT or len(siblings) >= AUTO_FIX_LIMIT:
-                raise errors.ApiConflict(
-                    f"Task {task_id} has had its {AUTO_FIX_LIMIT} auto-fix tasks", status=409
-                )
-            self.add_task(
-                task.session_id,
-                task.script,
-                name=f"[auto-fix] {task.name}",
-                description=f"{task.description}\n\n{error_message}".strip(),
-                priority=task.priority,
-                parent_task_id=task.id,
-                parameters={
-                    **task.parameters,
-                    "autoFix": True,
-                    "fixCount": fix_count,
-                    "originalTaskId": root,
-                    "errorCode": error_code,
-                },
-            )
-
-        self._once("request_auto_fix", task_id, key, act)
+    def _auto_fix(self, failed: Task, error_message: str, error_code: str) -> None:
+        if failed.status is not TaskStatus.FAILED:
+            raise errors.ApiConflict(f"Task {failed.id} is {failed.status}", status=409)
+        is_fix = failed.parameters.get("autoFix") is True
+        root = str(failed.parameters["originalTaskId"]) if is_fix else failed.id
+        depth = int(failed.parameters.get("fixCount", 0))
+        made = [one for one in self.tasks.values() if one.parameters.get("originalTaskId") == root]
+        if depth >= AUTO_FIX_LIMIT or len(made) >= AUTO_FIX_LIMIT or not failed.script.strip():
+            return
+        self.add_task(
+            failed.session_id,
+            failed.script,
+            name=AUTO_FIX_PREFIX + failed.name.removeprefix(AUTO_FIX_PREFIX),
+            description=f"{failed.description}\n\n---\n{error_message}",
+            priority=failed.priority,
+            parent_task_id=failed.id,
+            parameters={
+                **failed.parameters,
+                "autoFix": True,
+                "fixCount": depth + 1,
+                "originalTaskId": root,
+                "errorCode": error_code,
+            },
+        )
 
     @_call
     def subtasks(self, task_id: str) -> list[Task]:
@@ -265,7 +279,7 @@ class InMemoryKerutaApi(ServerState):
         """Opens a prompt; an answer to an earlier one is forgotten."""
 
         def act() -> None:
-            self._task(task_id)
+            self._open_task(task_id)
             self.prompts[task_id].append(prompt)
             self._answers.pop(task_id, None)
 
@@ -273,9 +287,9 @@ class InMemoryKerutaApi(ServerState):
 
     @_call
     def poll_input(self, task_id: str) -> str | None:
-        """Returns the answer to the open prompt, or None while there is none."""
+        """Returns the answer to the open prompt once, or None while there is none."""
         self._task(task_id)
-        return self._answers.get(task_id)
+        return self._answers.pop(task_id, None)
 
     @_call
     def health(self) -> ApiHealth:
@@ -291,6 +305,7 @@ class InMemoryKerutaApi(ServerState):
             if failure is not None:
                 raise failure.error
             seen = len(self._events) if last_event_id is None else int(last_event_id)
+        yield ServerEvent(name="connected", id=str(seen), data={"sessionId": session_id})
         while not stop.is_set():
             with self._changed:
                 if seen >= len(self._events):
@@ -316,7 +331,18 @@ class InMemoryKerutaApi(ServerState):
             ]
         )
 
+    def _open_task(self, task_id: str) -> Task:
+        task = self._task(task_id)
+        if task.status.is_terminal:
+            raise errors.ApiConflict(f"Task {task_id} is {task.status}", status=409)
+        return task
+
     def _created(self, task: Task, *, session_id: str, parent_task_id: str | None) -> Task:
+        session = self.sessions.get(session_id)
+        if session is None or not task.name.strip():
+            raise errors.ApiRefused("A task needs a name and an existing session", status=400)
+        if session.has_ended:
+            raise errors.ApiConflict(f"Session {session_id} is {session.status}", status=409)
         return self.add_task(
             session_id,
             task.script,

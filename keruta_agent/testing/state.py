@@ -121,9 +121,9 @@ class ServerState:
             self.tasks[task_id] = dataclasses.replace(self._task(task_id), status=status)
 
     def answer_input(self, task_id: str, text: str) -> None:
-        """Answers the open prompt of a task."""
+        """Answers the open prompt of a task; a missing line end is added."""
         with self.lock:
-            self._answers[task_id] = text
+            self._answers[task_id] = text if text.endswith("\n") else f"{text}\n"
 
     def publish(self, session_id: str, name: str, data: Mapping[str, Any] | None = None) -> None:
         """Sends an event to the listeners of a session."""
@@ -179,11 +179,13 @@ class ServerState:
     def _change(self, task: Task, **fields: Any) -> Task:
         changed = dataclasses.replace(task, **fields, updated_at=self._now(next(self._numbers)))
         self.tasks[task.id] = changed
-        self._publish(task.session_id, "task_updated", {"taskId": task.id})
+        self._publish(task.session_id, "task_update", {"taskId": task.id})
         return changed
 
     def _publish(self, session_id: str, name: str, data: Mapping[str, Any]) -> None:
-        event = ServerEvent(name=name, id=str(len(self._events) + 1), data=data)
+        number = len(self._events) + 1
+        payload = {"sessionId": session_id, "data": dict(data), "timestamp": number}
+        event = ServerEvent(name=name, id=str(number), data=payload)
         self._events.append((session_id, event))
         self._changed.notify_all()
 

@@ -16,11 +16,11 @@ import requests
 
 import keruta_agent
 from keruta_agent import errors
-from keruta_agent.clients import answers
 from keruta_agent.clients.http import HttpClient, segment
 from keruta_agent.clients.keruta import artifacts, events, health, parsing
 from keruta_agent.clients.keruta.capabilities import Capabilities
 from keruta_agent.clients.keruta.dialect import RunningName
+from keruta_agent.clients.keruta.input import InputRoutes
 from keruta_agent.clients.keruta.logs import LogWriter
 from keruta_agent.clients.keruta.routes import OptionalRoutes
 from keruta_agent.clients.keruta.script import script_of, script_of_task
@@ -45,7 +45,6 @@ METRICS = "metrics route"
 ARTIFACTS = "artifact store"
 AUTO_FIX = "auto-fix route"
 SUBTASKS = "subtasks"
-INPUT = "input route"
 EVENTS = "stream of events"
 
 
@@ -86,6 +85,7 @@ class KerutaClient:
         capabilities = capabilities or Capabilities()
         self._routes = OptionalRoutes(capabilities)
         self._sessions = SessionReader(self._http, self._routes)
+        self._input = InputRoutes(self._http, self._routes, read_task=self.task)
         self._logs = LogWriter(self._http, capabilities)
         self._status = StatusWriter(
             self._http,
@@ -163,7 +163,10 @@ class KerutaClient:
 
     def send_progress(self, task_id: str, percent: int, message: str, *, key: str) -> None:
         """Stores progress: PATCH ``/tasks/{id}/progress``, else a log line (contract R4)."""
-        body = {"progress": percent, "message": message}
+        body: dict[str, Any] = {"progress": percent}
+        if message:
+            # Left out, the last one stays.
+            body["message"] = message
         action = f"Sending the progress of task {task_id}"
         try:
             self._call_task_route(PROGRESS, action, "PATCH", task_id, "progress", body, key)
@@ -234,31 +237,11 @@ class KerutaClient:
 
     def request_input(self, task_id: str, prompt: str, *, key: str) -> None:
         """Announces a prompt: POST ``/tasks/{id}/input-request``."""
-        action = f"Asking for the input of task {task_id}"
-        body = {"prompt": prompt}
-        self._call_task_route(INPUT, action, "POST", task_id, "input-request", body, key)
+        self._input.request(task_id, prompt, key=key)
 
     def poll_input(self, task_id: str) -> str | None:
-        """Returns the answer if there is one: GET ``/tasks/{id}/input``.
-
-        A server that took the prompt says 404 while there is no answer.
-        """
-        action = f"Reading the input of task {task_id}"
-        try:
-            response = self._routes.call(
-                INPUT,
-                lambda: self._http.get(action, _path(task_id, "input")),
-                owner=self._task_reader(task_id),
-            )
-        except errors.ApiNotFound:
-            if self._routes.capabilities.has(INPUT):
-                return None
-            raise
-        if response.status_code != 200:
-            return None
-        body = answers.json_of(response, action)
-        given = body.get("input") if isinstance(body, Mapping) else None
-        return given if isinstance(given, str) else None
+        """Returns the answer if there is one: GET ``/tasks/{id}/input``."""
+        return self._input.poll(task_id)
 
     def health(self) -> ApiHealth:
         """Asks how the server is: GET ``/api/v1/health``, else ``/health``."""

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 LOG_LISTS = "lists of log entries"
 LOG_SOURCES = "source field in log entries"
 
+#: Entries in one list. The embedded server takes 10,000, others may take less.
+LISTED_AT_ONCE = 5000
 #: With more entries than this waiting, neighbours are joined.
 JOIN_ABOVE = 50  # entries
 #: Longest message that the documentation of a server mentions (contract 3.6).
@@ -50,8 +52,22 @@ class LogWriter:
 
     def send(self, task_id: str, entries: Sequence[LogEntry], *, key: str) -> int:
         """Stores entries in order and returns how many, from the first, are stored."""
-        if not entries:
-            return 0
+        stored = 0
+        while stored < len(entries):
+            part = entries[stored : stored + LISTED_AT_ONCE]
+            try:
+                stored_now = self._send_part(task_id, part, f"{key}-{stored}" if stored else key)
+            except errors.ApiError as exc:
+                if not stored:
+                    raise
+                logger.debug("log entries stored up to %d: %s", stored, exc.message)
+                return stored
+            stored += stored_now
+            if stored_now < len(part):
+                return stored
+        return stored
+
+    def _send_part(self, task_id: str, entries: Sequence[LogEntry], key: str) -> int:
         if self._capabilities.lacks(LOG_LISTS):
             return self._send_singly(task_id, entries, key)
         try:

@@ -1,0 +1,68 @@
+"""Asking a person through the server, and fetching the answer (contract 3.9, 11)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+
+from keruta_agent import errors
+from keruta_agent.clients import answers
+from keruta_agent.clients.http import HttpClient, segment
+from keruta_agent.clients.keruta.routes import OptionalRoutes
+from keruta_agent.model import Task
+
+INPUT = "input route"
+
+
+class InputRoutes:
+    """The two routes for prompts and answers, which a server has or lacks together."""
+
+    def __init__(
+        self, http: HttpClient, routes: OptionalRoutes, *, read_task: Callable[[str], Task]
+    ) -> None:
+        self._http = http
+        self._routes = routes
+        self._read_task = read_task
+        #: Keys of the polls by task that have not been answered yet.
+        self._open_polls: dict[str, str] = {}
+
+    def request(self, task_id: str, prompt: str, *, key: str) -> None:
+        """Announces a prompt."""
+        self._routes.call(
+            INPUT,
+            lambda: self._http.write(
+                f"Asking for the input of task {task_id}",
+                "POST",
+                f"/api/v1/tasks/{segment(task_id)}/input-request",
+                {"prompt": prompt},
+                key=key,
+            ),
+            owner=lambda: self._read_task(task_id),
+        )
+
+    def poll(self, task_id: str) -> str | None:
+        """Returns the answer to the open prompt, or None while there is none.
+
+        A server that took the prompt may say 404 while there is no answer.
+        """
+        action = f"Reading the input of task {task_id}"
+        path = f"/api/v1/tasks/{segment(task_id)}/input"
+        # Servers hand an answer out once. Under the same key they repeat one that was lost on
+        # its way, so the key stays until some answer has arrived.
+        key = self._open_polls.setdefault(task_id, uuid.uuid4().hex)
+        try:
+            response = self._routes.call(
+                INPUT,
+                lambda: self._http.get(action, path, headers={"Idempotency-Key": key}),
+                owner=lambda: self._read_task(task_id),
+            )
+        except errors.ApiNotFound:
+            if self._routes.capabilities.has(INPUT):
+                return None
+            raise
+        self._open_polls.pop(task_id, None)
+        if response.status_code != 200:
+            return None
+        body = answers.json_of(response, action)
+        given = body.get("input") if isinstance(body, Mapping) else None
+        return given if isinstance(given, str) else None
