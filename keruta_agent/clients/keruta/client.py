@@ -253,7 +253,12 @@ class KerutaClient:
         """Yields a session's events: GET ``/sessions/realtime/events``."""
         with contextlib.ExitStack() as stack:
             opened = events.stream(self._http, session_id, stop, last_event_id=last_event_id)
-            stream = self._routes.call(EVENTS, lambda: stack.enter_context(opened))
+            stream = self._routes.call(
+                EVENTS,
+                lambda: stack.enter_context(opened),
+                # An unknown session has no events rather than no stream.
+                owner=lambda: None,
+            )
             yield from stream
 
     def _call_task_route(
