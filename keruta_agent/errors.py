@@ -7,7 +7,8 @@ The tree::
     │   └── NotFound                exit 2   no such job, task, file or key
     ├── SettingsError               exit 2   wrong or unreadable settings
     ├── AgentStateError             exit 1   the base directory, database or lock cannot be used
-    │   └── AlreadyRunning          exit 3   a second daemon
+    │   ├── AlreadyRunning          exit 3   a second daemon
+    │   └── AgentBusy               exit 6   the agent takes no jobs now
     ├── AgentUnreachable            exit 4   no daemon answers on the local socket
     ├── RunError                    exit 1   a script could not be started or followed
     └── ApiError                    exit 5   the keruta API
@@ -68,6 +69,12 @@ class AlreadyRunning(AgentStateError):
     """Another daemon holds the lock of this base directory."""
 
     exit_code = 3
+
+
+class AgentBusy(AgentStateError):
+    """The agent that answers runs one job in the foreground and takes no others."""
+
+    exit_code = 6
 
 
 class AgentUnreachable(KerutaError):

@@ -1,0 +1,67 @@
+"""``keruta daemon``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from keruta_agent.cli.options import api_options, load
+
+
+@click.command()
+@click.option("--session-id", metavar="ID", help="The session whose tasks are run.")
+@click.option("--workspace-id", metavar="ID", help="The workspace, to find its session by.")
+@click.option("--poll-interval", metavar="TIME", help="Between looks for new tasks: 10, 500ms.")
+@click.option("--host", metavar="HOST", help="Address of the daemon's HTTP API.")
+@click.option("--port", metavar="PORT", help="Port of the daemon's HTTP API.")
+@click.option("--pid-file", type=click.Path(path_type=Path), help="Write the process id here.")
+@click.option("--log-file", type=click.Path(path_type=Path), help="Log here instead of stderr.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="How log lines look.")
+@click.option("--keep-alive", is_flag=True, default=None, help="Stay when the session has ended.")
+@api_options
+@click.pass_context
+def daemon(
+    ctx: click.Context,
+    session_id: str | None,
+    workspace_id: str | None,
+    poll_interval: str | None,
+    host: str | None,
+    port: str | None,
+    pid_file: Path | None,
+    log_file: Path | None,
+    log_format: str | None,
+    keep_alive: bool | None,
+    api_url: str | None,
+    log_level: str | None,
+) -> None:
+    """Takes the session's tasks and runs them, one at a time, until the session has ended.
+
+    A first Ctrl-C (or SIGTERM) finishes the running task and takes no more, a second one stops
+    the task, a third one leaves at once. A script that is left running, by that or by kill -9,
+    goes on, and the next daemon follows it to its end.
+
+    \b
+    keruta daemon --session-id 29229ea1-8c41-4ca2-b064-7a7a7672dd1a
+    keruta daemon --poll-interval 10 --log-file ~/.keruta/daemon.log
+    nohup keruta daemon > /dev/null 2>&1 &
+    """
+    settings = load(
+        ctx,
+        session_id=session_id,
+        workspace_id=workspace_id,
+        poll_interval_s=poll_interval,
+        daemon_host=host,
+        daemon_port=port,
+        pid_file=pid_file,
+        log_file=log_file,
+        log_format=log_format,
+        keep_alive=keep_alive,
+        api_url=api_url,
+        log_level=log_level,
+    ).settings
+    from keruta_agent.daemon.supervisor import run_daemon
+    from keruta_agent.observe import logs
+
+    logs.set_up(level=settings.log_level, format=settings.log_format, file=settings.log_file)
+    run_daemon(settings)

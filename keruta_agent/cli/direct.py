@@ -1,0 +1,140 @@
+"""Reports on a task from outside a run: through the outbox, to the API."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import click
+
+from keruta_agent import errors
+from keruta_agent.daemon.lock import agent_lock
+from keruta_agent.daemon.wiring import open_records
+from keruta_agent.journey import collect
+from keruta_agent.local import client
+from keruta_agent.model import LogLevel, StatusReport, TaskStatus
+from keruta_agent.records.outbox import Kind
+from keruta_agent.settings.schema import Settings
+
+#: Seconds that a command waits for a running daemon to deliver what it was given.
+PATIENCE_S: Final = 10.0
+LOOK_S: Final = 0.05
+
+
+class DirectReport:
+    """Gathers what is to be said of one task and, at the end of the block, says it."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.task_id is None:
+            raise errors.UsageError(
+                "it is not known which task is meant",
+                advice="Give --task-id ID, or set KERUTA_TASK_ID; scripts of the daemon have it",
+            )
+        if settings.api_url is None:
+            raise errors.SettingsError(
+                "it is not known where the keruta API is",
+                advice="Give --api-url URL, or set KERUTA_API_URL",
+            )
+        self._task_id = settings.task_id
+        self._settings = settings
+        self._records = open_records(settings)
+        self._keys: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None and self._keys:
+                self._deliver()
+        finally:
+            self._records.database.close()
+
+    def is_running(self) -> bool:
+        """Asks the API whether the task is being worked on; one that is away does not know."""
+        if self._records.api is None:
+            return False
+        try:
+            return self._records.api.task(self._task_id).status is TaskStatus.PROCESSING
+        except (errors.ApiUnreachable, errors.ApiOverloaded, errors.ApiAmbiguous):
+            return False
+
+    def status(self, report: StatusReport) -> None:
+        """Says in which state the task is."""
+        self._add(Kind.STATUS, dataclasses.asdict(report))
+
+    def progress(self, percent: int, message: str) -> None:
+        """Says how far it is."""
+        self._add(Kind.PROGRESS, {"percent": percent, "message": message})
+
+    def log(self, level: LogLevel, message: str, fields: Mapping[str, str]) -> None:
+        """Adds a line to its log."""
+        self._add(
+            Kind.LOG_LINE,
+            {"level": level, "message": message, "source": "agent", "metadata": dict(fields)},
+        )
+
+    def artifacts(self, directory: Path) -> None:
+        """Stores the files in a directory with it."""
+        for artifact in collect.artifacts_in(self._settings, directory):
+            self._add(Kind.ARTIFACT, collect.to_payload(artifact))
+
+    def auto_fix(self, message: str, error_code: str) -> None:
+        """Asks for a task that mends it."""
+        self._add(Kind.AUTO_FIX, {"error_message": message, "error_code": error_code})
+
+    def _add(self, kind: Kind, payload: Mapping[str, Any]) -> None:
+        key = f"direct-{uuid.uuid4().hex}"
+        self._records.outbox.add(kind, self._task_id, payload, run_id=None, key=key)
+        self._keys.append(key)
+
+    def _deliver(self) -> None:
+        """Has a running daemon deliver it, which keeps the order, or does it here."""
+        try:
+            client.call(self._settings.base_dir, {"op": "flush"})
+        except errors.AgentUnreachable:
+            self._deliver_here()
+        else:
+            self._wait()
+        self._tell_fate()
+
+    def _deliver_here(self) -> None:
+        with contextlib.suppress(errors.AlreadyRunning), agent_lock(self._settings.base_dir):
+            if self._records.courier is not None:
+                self._records.courier.deliver_task(self._task_id)
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            fates = [self._records.outbox.fate(key) for key in self._keys]
+            if all(fate is None or fate.state == "parked" or fate.attempts for fate in fates):
+                return
+            time.sleep(LOOK_S)
+
+    def _tell_fate(self) -> None:
+        fates = [fate for key in self._keys if (fate := self._records.outbox.fate(key))]
+        refused = [fate for fate in fates if fate.state == "parked"]
+        for fate in refused:
+            self._records.outbox.remove(fate.key)
+        if refused:
+            raise errors.ApiRefused(
+                f"the API refuses the report on task {self._task_id}: {refused[0].last_error}"
+            )
+        if fates:
+            click.echo(
+                "keruta: the API cannot be told now; the report is kept and sent later "
+                "(by the next keruta daemon, or the next command like this)",
+                file=sys.stderr,
+            )

@@ -1,0 +1,23 @@
+"""The first module of every command: decides between the small way and the whole program.
+
+Scripts call ``keruta progress`` in loops, and each import costs them: nothing but ``os`` and
+``sys``, which the interpreter has loaded anyway, is imported before the decision.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> int:
+    """Runs one command and returns its exit code."""
+    if len(sys.argv) > 1 and "KERUTA_RUN_TOKEN" in os.environ:
+        from keruta_agent.cli import small
+
+        code = small.run(sys.argv[1], sys.argv[2:])
+        if code is not None:
+            return code
+    from keruta_agent.cli.main import run
+
+    return run(sys.argv[1:])

@@ -1,0 +1,198 @@
+"""``keruta execute``: a script or command of a person's own, through the agent's queue."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from keruta_agent import errors
+from keruta_agent.cli.options import api_options, load, task_option
+from keruta_agent.settings.schema import Settings
+
+#: Seconds between attempts while another agent is starting, or runs a job in the foreground.
+RETRY_S: Final = 0.2
+#: Bytes of a file that are looked at to tell text from anything else.
+LOOK_BYTES: Final = 8192
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.argument("script", required=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.option("-d", "--detach", is_flag=True, help="Print the job's id and do not wait.")
+@click.option("--priority", type=int, default=0, show_default=True, help="Higher runs first.")
+@click.option("--name", help="Name of the job.  [default: the command]")
+@task_option
+@api_options
+@click.pass_context
+def execute(
+    ctx: click.Context,
+    script: str | None,
+    arguments: tuple[str, ...],
+    detach: bool,
+    priority: int,
+    name: str | None,
+    task_id: str | None,
+    api_url: str | None,
+    log_level: str | None,
+) -> int:
+    """Runs a script or a command in its turn, shows its output, and exits with its exit code.
+
+    SCRIPT is a script file, a program, or one string with a whole command line. Without it, the
+    script of the task --task-id (or KERUTA_TASK_ID) is run. Without a daemon the job runs right
+    here. Ctrl-C cancels the job.
+
+    \b
+    keruta execute ./my-script.sh --fast
+    keruta execute "python data_processing.py > result.txt"
+    keruta execute --detach make test
+    """
+    settings = load(ctx, task_id=task_id, api_url=api_url, log_level=log_level).settings
+    if script is None:
+        request = _task_request(settings)
+    else:
+        request = _script_request(script, arguments, name=name, priority=priority)
+    if detach:
+        return _detach(settings, request)
+    return _attached(settings, request)
+
+
+def _task_request(settings: Settings) -> dict[str, Any]:
+    if settings.task_id is None:
+        raise errors.UsageError(
+            "there is nothing to execute", advice="Give a script, a command, or --task-id ID"
+        )
+    return {"op": "submit_task", "task": settings.task_id}
+
+
+def _script_request(
+    script: str, arguments: Sequence[str], *, name: str | None, priority: int
+) -> dict[str, Any]:
+    from keruta_agent.journey.prepare import passed_environment
+
+    work: dict[str, Any] = {
+        "directory": str(Path.cwd()),
+        "environment": passed_environment(os.environ),
+    }
+    if not arguments and _is_command_line(script):
+        work["script"] = script
+    else:
+        work["command"] = [*_program(script), *arguments]
+    return {
+        "op": "submit",
+        "name": name or shlex.join([script, *arguments] if arguments else [script]).strip("'"),
+        "priority": priority,
+        "work": work,
+    }
+
+
+def _is_command_line(script: str) -> bool:
+    """Tells a whole command line from a file or a program."""
+    if Path(script).exists() or shutil.which(script):
+        return False
+    return any(character in script for character in " \t\n|&;<>()$`")
+
+
+def _program(script: str) -> list[str]:
+    """Returns what is executed for a script file or a program.
+
+    Raises:
+        UsageError: it is neither, or a file that is not text.
+    """
+    path = Path(script)
+    if path.is_dir():
+        raise errors.UsageError(f"{script} is a directory", advice="Give a script in it")
+    if path.is_file():
+        return _script_file(path.absolute())
+    if "/" not in script and (found := shutil.which(script)):
+        return [found]
+    raise errors.NotFound(
+        f"there is neither a file nor a program {script}",
+        advice="Check the name; put a whole command line into quotes",
+    )
+
+
+def _script_file(path: Path) -> list[str]:
+    if os.access(path, os.X_OK):
+        return [str(path)]
+    try:
+        with path.open("rb") as file:
+            head = file.read(LOOK_BYTES)
+    except OSError as exc:
+        raise errors.UsageError(f"cannot read the script {path}: {exc.strerror}") from exc
+    if b"\0" in head:
+        raise errors.UsageError(
+            f"{path} is not a script: it holds binary data",
+            advice="If it is a program, make it executable: chmod +x",
+        )
+    from keruta_agent.journey.prepare import interpreter
+
+    return [*interpreter(head.decode("utf-8", errors="replace")), str(path)]
+
+
+def _detach(settings: Settings, request: dict[str, Any]) -> int:
+    from keruta_agent.local import client
+
+    try:
+        job_id = client.call(settings.base_dir, request)["job"]
+    except (errors.AgentUnreachable, errors.AgentBusy):
+        job_id = _record(settings, request)
+        click.echo("keruta: no daemon runs; the job waits for the next one", file=sys.stderr)
+    click.echo(job_id)
+    return 0
+
+
+def _attached(settings: Settings, request: dict[str, Any]) -> int:
+    """Runs the job in the daemon, or here when there is none, and follows it."""
+    from keruta_agent.cli.following import follow
+    from keruta_agent.daemon.foreground import agent_here, start_job
+    from keruta_agent.local import client
+
+    said = False
+    while True:
+        try:
+            return follow(settings, client.call(settings.base_dir, request)["job"])
+        except (errors.AgentUnreachable, errors.AgentBusy) as exc:
+            busy = isinstance(exc, errors.AgentBusy)
+        try:
+            if not busy:
+                with agent_here(settings) as agent:
+                    job_id = _record(settings, request)
+                    thread = start_job(agent, job_id)
+                    code = follow(settings, job_id)
+                    thread.join()
+                    return code
+        except errors.AlreadyRunning:
+            busy = True
+        if busy and not said:
+            click.echo("keruta: waits for the agent that runs here now", file=sys.stderr)
+            said = True
+        time.sleep(RETRY_S)
+
+
+def _record(settings: Settings, request: dict[str, Any]) -> int:
+    """Records the job, as the daemon would have done."""
+    from keruta_agent.daemon.wiring import make_client, open_records
+    from keruta_agent.records.jobs import Work
+
+    records = open_records(settings)
+    try:
+        if request["op"] == "submit":
+            return records.jobs.record_script(
+                request["name"], Work(**request["work"]), priority=request["priority"]
+            )
+        task = make_client(settings).task(request["task"])
+        job_id = records.jobs.record_task(task)
+        known = records.jobs.by_task(task.id)
+        if job_id is None and known is not None:
+            return known.id
+        return job_id or 0
+    finally:
+        records.database.close()

@@ -1,0 +1,114 @@
+"""Shows a job's output as it comes, and waits for its end."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import click
+
+from keruta_agent import errors
+from keruta_agent.local import client
+from keruta_agent.records.database import Database
+from keruta_agent.records.jobs import Job, Jobs, JobState
+from keruta_agent.records.outbox import Outbox
+from keruta_agent.records.runs import Outcome, Run, Runs
+from keruta_agent.runs.directory import RUNS_DIRECTORY
+from keruta_agent.settings.schema import Settings
+
+LOOK_S: Final = 0.05
+COPY_BYTES: Final = 64 * 1024
+#: What a shell answers for a command that a signal ended.
+EXIT_BY_SIGNAL: Final = 128
+#: What a shell answers for a command that could not be started.
+EXIT_NOT_STARTED: Final = 126
+
+
+def follow(settings: Settings, job_id: int) -> int:
+    """Copies a job's output to ours until it ends, and returns its exit code.
+
+    Ctrl-C cancels the job; a second one leaves it.
+    """
+    database = Database(settings.base_dir)
+    try:
+        follower = _JobFollower(settings, database, job_id)
+        try:
+            return follower.until_end()
+        except KeyboardInterrupt:
+            click.echo(f"keruta: cancels job {job_id}", file=sys.stderr)
+            cancel(settings, Jobs(database), job_id)
+            return follower.until_end()
+    finally:
+        database.close()
+
+
+def cancel(settings: Settings, jobs: Jobs, job_id: int) -> JobState:
+    """Cancels a job, through the daemon if there is one; returns its state before.
+
+    Raises:
+        NotFound: there is no such job.
+    """
+    try:
+        return JobState(client.call(settings.base_dir, {"op": "cancel", "job": job_id})["was"])
+    except errors.AgentUnreachable:
+        state = jobs.request_cancel(job_id, "Cancelled by a person")
+    if state is None:
+        raise errors.NotFound(f"there is no job {job_id}", advice="See: keruta queue list")
+    return state
+
+
+class _JobFollower:
+    def __init__(self, settings: Settings, database: Database, job_id: int) -> None:
+        self._runs_dir = settings.base_dir / RUNS_DIRECTORY
+        self._jobs = Jobs(database)
+        self._runs = Runs(database, self._jobs, Outbox(database))
+        self._job_id = job_id
+        self._copied: dict[Path, int] = {}
+
+    def until_end(self) -> int:
+        while True:
+            job = self._jobs.get(self._job_id)
+            if job is None:
+                raise errors.NotFound(f"there is no job {self._job_id}")
+            runs = self._runs.of_job(job.id)
+            copied = self._copy_output(runs[-1]) if runs else False
+            if job.state is JobState.FINISHED and not copied:
+                return _exit_code(job, runs)
+            if not copied:
+                time.sleep(LOOK_S)
+
+    def _copy_output(self, run: Run) -> bool:
+        directory = self._runs_dir / run.directory
+        out = self._copy(directory / "stdout", sys.stdout.buffer)
+        err = self._copy(directory / "stderr", sys.stderr.buffer)
+        return out or err
+
+    def _copy(self, path: Path, target: BinaryIO) -> bool:
+        done = self._copied.get(path, 0)
+        try:
+            with path.open("rb") as source:
+                source.seek(done)
+                data = source.read(COPY_BYTES)
+        except FileNotFoundError:
+            return False
+        if data:
+            target.write(data)
+            target.flush()
+            self._copied[path] = done + len(data)
+        return bool(data)
+
+
+def _exit_code(job: Job, runs: list[Run]) -> int:
+    """Returns the script's own exit code, or what a shell would have answered."""
+    if job.outcome == Outcome.SUCCEEDED:
+        return os.EX_OK
+    if not job.exit_code and job.message:
+        click.echo(f"keruta: {job.message}", file=sys.stderr)
+    if job.exit_code is not None:
+        return job.exit_code or 1
+    if runs and runs[-1].signal is not None:
+        return EXIT_BY_SIGNAL + runs[-1].signal
+    return EXIT_NOT_STARTED if job.outcome == Outcome.NOT_STARTED else 1

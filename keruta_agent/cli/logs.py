@@ -1,0 +1,99 @@
+"""``keruta logs``: what a job wrote."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from typing import Final
+
+import click
+
+from keruta_agent import errors
+from keruta_agent.cli.options import load, open_records
+from keruta_agent.cli.queue import find_job
+from keruta_agent.journey.loglines import read_entries
+from keruta_agent.model import LogEntry
+from keruta_agent.records.jobs import Jobs, JobState
+from keruta_agent.records.outbox import Outbox
+from keruta_agent.records.runs import Run, Runs
+from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
+from keruta_agent.settings.schema import Settings
+from keruta_agent.wire import format_date
+
+LOOK_S: Final = 0.1
+#: Ranges that are read at once, so that a log of any size needs little memory.
+RANGES_A_READ: Final = 20
+
+
+@click.command()
+@click.argument("job")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
+@click.option("--run", "number", type=click.IntRange(1), help="Not the last run, but this one.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.pass_context
+def logs(ctx: click.Context, job: str, follow: bool, number: int | None, as_json: bool) -> None:
+    """Prints the log of a job: JOB is its number, or the id of its task.
+
+    \b
+    keruta logs 12
+    keruta logs -f 29229ea1-8c41-4ca2-b064-7a7a7672dd1a
+    """
+    settings = load(ctx).settings
+    database = open_records(settings)
+    found = find_job(database, job)
+    if database is None:
+        return
+    jobs = Jobs(database)
+    runs = Runs(database, jobs, Outbox(database))
+    printed: dict[int, int] = {}
+    while True:
+        current = jobs.get(found.id) or found
+        run = _chosen(runs.of_job(found.id), number)
+        more = run is not None and _print_new(settings, runs, run, printed, as_json)
+        if not more and (not follow or current.state is JobState.FINISHED):
+            break
+        if not more:
+            time.sleep(LOOK_S)
+    if not printed and not follow:
+        click.echo(f"job {found.id} has written nothing yet", err=True)
+
+
+def _chosen(runs: list[Run], number: int | None) -> Run | None:
+    if number is None:
+        return runs[-1] if runs else None
+    if number > len(runs):
+        raise errors.NotFound(f"the job has no run {number}", advice=f"It has {len(runs)}")
+    return runs[number - 1]
+
+
+def _print_new(
+    settings: Settings, runs: Runs, run: Run, printed: dict[int, int], as_json: bool
+) -> bool:
+    directory = RunDirectory(settings.base_dir / RUNS_DIRECTORY / run.directory)
+    ranges = runs.ranges(run.id, first=printed.get(run.id, 0), limit=RANGES_A_READ)
+    for piece in ranges:
+        try:
+            entries = read_entries(directory, piece)
+        except FileNotFoundError as exc:
+            raise errors.NotFound(
+                f"the output of run {run.number} was removed to make room",
+                advice="runs.keep_age and runs.keep_size say how long it is kept",
+            ) from exc
+        for entry in entries:
+            click.echo(_line(entry, as_json))
+        printed[run.id] = piece.sequence + 1
+    sys.stdout.flush()
+    return bool(ranges)
+
+
+def _line(entry: LogEntry, as_json: bool) -> str:
+    if as_json:
+        import json
+
+        values = {**dataclasses.asdict(entry), "timestamp": format_date(entry.timestamp)}
+        return json.dumps(values, ensure_ascii=False)
+    if entry.source != "agent":
+        return entry.message
+    fields = "".join(f" {name}={value}" for name, value in entry.metadata.items())
+    return f"[{entry.level}] {entry.message}{fields}"

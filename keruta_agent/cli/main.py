@@ -1,0 +1,142 @@
+"""The program ``keruta``: its commands, loaded when used, and how errors end it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from keruta_agent import __version__, errors
+
+#: Where each command lives: module and attribute.
+COMMANDS: Final = {
+    "config": "keruta_agent.cli.config:config",
+    "daemon": "keruta_agent.cli.daemon:daemon",
+    "execute": "keruta_agent.cli.execute:execute",
+    "fail": "keruta_agent.cli.report:fail",
+    "log": "keruta_agent.cli.report:log",
+    "logs": "keruta_agent.cli.logs:logs",
+    "progress": "keruta_agent.cli.report:progress",
+    "queue": "keruta_agent.cli.queue:queue",
+    "server": "keruta_agent.cli.server:server",
+    "start": "keruta_agent.cli.report:start",
+    "success": "keruta_agent.cli.report:success",
+    "version": "keruta_agent.cli.version:version",
+}
+
+#: Ends of the program that have no error class: a bug of ours, and Ctrl-C.
+EXIT_BUG: Final = 70
+EXIT_INTERRUPTED: Final = 130
+
+EPILOG: Final = """\b
+Exit codes:
+  0    done
+  1    the work failed (keruta execute: the script's own exit code)
+  2    wrong usage or settings
+  3    another agent runs already
+  4    no daemon answers
+  5    the keruta API refused or cannot be reached
+  6    the agent takes no jobs now
+  70   a bug in keruta; please report it
+  130  interrupted
+"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Invocation:
+    """What was given before the command's name."""
+
+    config_path: Path | None
+    verbose: bool
+
+
+class LazyGroup(click.Group):
+    """Loads a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, _, attribute = place.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Config file instead of ~/.keruta/config.yaml and /etc/keruta/config.yaml.",
+)
+@click.option("--verbose", is_flag=True, help="Log everything; show where an error came from.")
+@click.version_option(__version__, prog_name="keruta-agent")
+@click.pass_context
+def cli(ctx: click.Context, config_path: Path | None, verbose: bool) -> None:
+    """Runs the tasks of a keruta session in this workspace, one at a time.
+
+    \b
+    keruta demo       shows all of it on this machine
+    keruta daemon     takes the session's tasks and runs them
+    keruta execute    runs a script of yours through the same queue
+    keruta server     is the keruta API for who has none
+    """
+    ctx.obj = Invocation(config_path=config_path, verbose=verbose)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line and returns the exit code."""
+    verbose = "--verbose" in arguments
+    try:
+        result: Any = cli.main(args=list(arguments), prog_name="keruta", standalone_mode=False)
+    except errors.KerutaError as exc:
+        if verbose:
+            traceback.print_exc()
+        _complain(str(exc))
+        return exc.exit_code
+    except click.exceptions.Abort:
+        return EXIT_INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as exc:
+        exc.show()
+        return 2
+    except click.ClickException as exc:
+        _complain(_one_line(exc))
+        return 2
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `keruta logs 3 | head`.
+        sys.stderr.close()
+        return 0
+    except Exception as exc:
+        if verbose:
+            traceback.print_exc()
+        _complain(
+            f"a bug in keruta: {type(exc).__name__}: {exc}. Run it with --verbose to see where"
+        )
+        return EXIT_BUG
+    return result if isinstance(result, int) else 0
+
+
+def _one_line(exc: click.ClickException) -> str:
+    text = exc.format_message()
+    if isinstance(exc, click.UsageError) and exc.ctx is not None:
+        return f"{text} See: {exc.ctx.command_path} --help"
+    return text
+
+
+def _complain(text: str) -> None:
+    print(f"keruta: {text}", file=sys.stderr)

@@ -1,0 +1,68 @@
+"""Options that several commands share, and how settings are loaded for a command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from keruta_agent.cli.main import Invocation
+from keruta_agent.records.database import DATABASE_NAME, Database
+from keruta_agent.settings.schema import Settings
+from keruta_agent.settings.sources import LoadedSettings, load_settings
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def load(ctx: click.Context, **flags: object | None) -> LoadedSettings:
+    """Loads the settings; flags that were not given are None.
+
+    Raises:
+        SettingsError: a setting is wrong.
+    """
+    invocation: Invocation = ctx.find_object(Invocation) or Invocation(
+        config_path=None, verbose=False
+    )
+    if invocation.verbose:
+        flags.setdefault("log_level", "DEBUG")
+    return load_settings(flags, config_path=invocation.config_path)
+
+
+def open_records(settings: Settings) -> Database | None:
+    """Opens the agent's database for looking; None when no agent has run here yet.
+
+    Raises:
+        AgentStateError: it cannot be read.
+    """
+    if not (settings.base_dir / DATABASE_NAME).exists():
+        return None
+    return Database(settings.base_dir, create=False)
+
+
+def print_json(value: object) -> None:
+    """Prints a value for programs."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def json_option(command: _Command) -> _Command:
+    """Adds ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)
+
+
+def api_options(command: _Command) -> _Command:
+    """Adds the options that name the API and the log level."""
+    for option in (
+        click.option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARN or ERROR."),
+        click.option("--api-url", metavar="URL", help="The keruta API."),
+    ):
+        command = option(command)
+    return command
+
+
+def task_option(command: _Command) -> _Command:
+    """Adds ``--task-id``."""
+    return click.option("--task-id", metavar="ID", help="The task, if not that of KERUTA_TASK_ID.")(
+        command
+    )

@@ -1,0 +1,56 @@
+"""``keruta server``: the embedded keruta API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: a free one."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory for database and artifacts.  [default: server/ in the base directory]",
+)
+@click.option("--token", envvar="KERUTA_SERVER_TOKEN", help="Ask clients for this bearer token.")
+@click.option(
+    "--database-url",
+    envvar="KERUTA_SERVER_DATABASE_URL",
+    help="Another database than SQLite in the data directory, such as postgresql://...",
+)
+@click.pass_context
+def server(
+    ctx: click.Context,
+    host: str,
+    port: int,
+    data: Path | None,
+    token: str | None,
+    database_url: str | None,
+) -> None:
+    """Serves the keruta API from this machine, for one person's sessions.
+
+    Prints where it listens when it is ready. A token is better given by the variable
+    KERUTA_SERVER_TOKEN than on the command line, which other users can see.
+
+    \b
+    keruta server
+    KERUTA_SERVER_TOKEN=... keruta server --port 9000 --data /var/lib/keruta
+    """
+    from keruta_agent.cli.options import load
+    from keruta_agent.daemon.signals import StopRequests
+    from keruta_agent.server.serve import Server
+
+    data_dir = data or load(ctx).settings.base_dir / "server"
+    api = Server(data_dir, host=host, port=port, token=token, database_url=database_url)
+    with StopRequests().heard() as requests:
+        api.start()
+        click.echo(f"listening on {api.url}")
+        try:
+            requests.arrived.wait()
+        finally:
+            api.stop()

@@ -1,0 +1,182 @@
+"""The commands that a script calls for its own run, without click, json or re.
+
+Only their plain forms are understood here; for anything else ``run`` returns None and the whole
+program takes over, with the same meaning. When no daemon answers, because it is being restarted,
+the message goes into the run directory, where the next daemon finds it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _json import encode_basestring_ascii as quoted
+
+LEVELS = ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "FATAL")
+TIMEOUT_S = 10.0
+
+
+def run(command: str, arguments: list[str]) -> int | None:
+    """Does one small command; returns its exit code, or None if it is not a plain one."""
+    forms = {
+        "progress": _progress,
+        "log": _log,
+        "start": _start,
+        "success": _success,
+        "fail": _fail,
+    }
+    form = forms.get(command)
+    message = None if form is None else form(arguments)
+    if message is None:
+        return None
+    return 0 if message == "" else tell(message)
+
+
+def _options(
+    arguments: list[str], names: tuple[str, ...]
+) -> tuple[list[str], dict[str, str]] | None:
+    """Splits arguments into positional ones and options with a value; None if one is unknown."""
+    positional: list[str] = []
+    values: dict[str, str] = {}
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("-"):
+            positional.append(argument)
+            continue
+        name, equals, value = argument.partition("=")
+        if name not in names:
+            return None
+        if not equals:
+            value = next(rest, "\0")
+        if value == "\0":
+            return None
+        values[name] = value
+    return positional, values
+
+
+def _progress(arguments: list[str]) -> str | None:
+    found = _options(arguments, ("--message",))
+    if found is None or len(found[0]) != 1 or not _is_percent(found[0][0]):
+        return None
+    text = quoted(found[1].get("--message", ""))
+    return f'{{"kind": "progress", "percent": {int(found[0][0])}, "message": {text}}}'
+
+
+def _is_percent(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 100
+
+
+def _log(arguments: list[str]) -> str | None:
+    if len(arguments) != 2 or arguments[0].upper() not in LEVELS or arguments[1].startswith("-"):
+        return None
+    return (
+        f'{{"kind": "log", "level": "{arguments[0].upper()}", "message": {quoted(arguments[1])}}}'
+    )
+
+
+def _start(arguments: list[str]) -> str | None:
+    """The run has been announced by the daemon: there is nothing left to do."""
+    found = _options(arguments, ("--log-level",))
+    if found is None or found[0] or found[1].get("--log-level", "INFO").upper() not in LEVELS:
+        return None
+    return ""
+
+
+def _success(arguments: list[str]) -> str | None:
+    found = _options(arguments, ("--message", "--artifacts-dir"))
+    if found is None or found[0]:
+        return None
+    directory = found[1].get("--artifacts-dir")
+    return _end(
+        "COMPLETED",
+        message=found[1].get("--message", ""),
+        artifacts_dir="null" if directory is None else quoted(os.path.abspath(directory)),
+    )
+
+
+def _fail(arguments: list[str]) -> str | None:
+    switches = {"--auto-fix": "true", "--no-auto-fix": "false"}
+    auto_fix = "null"
+    plain = []
+    for argument in arguments:
+        if argument in switches:
+            auto_fix = switches[argument]
+        else:
+            plain.append(argument)
+    found = _options(plain, ("--message", "--error-code"))
+    if found is None or found[0]:
+        return None
+    return _end(
+        "FAILED",
+        message=found[1].get("--message", ""),
+        error_code=found[1].get("--error-code", ""),
+        auto_fix=auto_fix,
+    )
+
+
+def _end(
+    status: str,
+    *,
+    message: str,
+    error_code: str = "",
+    auto_fix: str = "null",
+    artifacts_dir: str = "null",
+) -> str:
+    return (
+        f'{{"kind": "end", "status": "{status}", "message": {quoted(message)}, '
+        f'"error_code": {quoted(error_code)}, "auto_fix": {auto_fix}, '
+        f'"artifacts_dir": {artifacts_dir}}}'
+    )
+
+
+def tell(message: str) -> int | None:
+    """Tells the agent one message for this run; returns the exit code, None if it cannot."""
+    environment = os.environ
+    request = (
+        f'{{"op": "tell", "run": {quoted(environment.get("KERUTA_RUN_UID", ""))}, '
+        f'"token": {quoted(environment["KERUTA_RUN_TOKEN"])}, "message": {message}}}\n'
+    )
+    try:
+        answer = _ask(environment.get("KERUTA_SOCKET", ""), request.encode())
+    except OSError:
+        return _leave_behind(message)
+    if answer.startswith("ok"):
+        return 0
+    verdict, _, rest = answer.partition(" ")
+    if verdict != "error":
+        return _leave_behind(message)
+    code, _, text = rest.partition(" ")
+    print(f"keruta: {text.strip()}", file=sys.stderr)
+    return int(code) if code.isdigit() else 1
+
+
+def _ask(path: str, request: bytes) -> str:
+    import _socket
+
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        connection.settimeout(TIMEOUT_S)
+        connection.connect(path)
+        connection.sendall(request)
+        answer = b""
+        while not answer.endswith(b"\n"):
+            chunk = connection.recv(4096)
+            if not chunk:
+                break
+            answer += chunk
+        return answer.decode("utf-8", "replace")
+    finally:
+        connection.close()
+
+
+def _leave_behind(message: str) -> int | None:
+    """Puts the message where the daemon would have put it."""
+    path = os.path.join(os.environ.get("KERUTA_RUN_DIR", ""), "agent")
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    except OSError:
+        return None
+    try:
+        os.write(descriptor, message.encode() + b"\n")
+    finally:
+        os.close(descriptor)
+    return 0

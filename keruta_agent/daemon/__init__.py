@@ -1,0 +1,1 @@
+"""The daemon's process: start order, stop order, lock and signals."""

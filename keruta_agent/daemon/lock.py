@@ -1,0 +1,62 @@
+"""One agent a base directory: a lock that the kernel frees when its holder dies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from keruta_agent import errors
+from keruta_agent.records.database import make_private_directory
+
+LOCK_NAME: Final = "agent.lock"
+#: The pid stands in a file of its own: a lock file is not to be read or written.
+PID_NAME: Final = "agent.pid"
+
+
+@contextlib.contextmanager
+def agent_lock(base_dir: Path) -> Iterator[None]:
+    """Holds the lock of a base directory.
+
+    Raises:
+        AlreadyRunning: another agent holds it.
+        AgentStateError: the directory cannot be used.
+    """
+    make_private_directory(base_dir)
+    lock = FileLock(base_dir / LOCK_NAME, mode=0o600)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as exc:
+        raise _already_running(base_dir) from exc
+    except OSError as exc:
+        raise errors.AgentStateError(
+            f"cannot lock the directory {base_dir}: {exc.strerror}"
+        ) from exc
+    pid_file = base_dir / PID_NAME
+    try:
+        pid_file.write_text(f"{os.getpid()}\n", encoding="ascii")
+        yield
+    finally:
+        pid_file.unlink(missing_ok=True)
+        lock.release()
+
+
+def holder(base_dir: Path) -> int | None:
+    """Returns the pid of the agent that holds the lock, None when it does not say."""
+    try:
+        return int((base_dir / PID_NAME).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _already_running(base_dir: Path) -> errors.AlreadyRunning:
+    pid = holder(base_dir)
+    who = f"process {pid}" if pid is not None else "another process"
+    return errors.AlreadyRunning(
+        f"a keruta agent is running already for {base_dir}: {who}",
+        advice="Stop that one first, or give this one another directory with KERUTA_BASE_DIR",
+    )

@@ -1,0 +1,140 @@
+"""Hands the real things to the journey: this is the only place that knows them all."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from keruta_agent import errors
+from keruta_agent.clients.keruta import KerutaClient
+from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.loglines import LogReader
+from keruta_agent.journey.report import Courier
+from keruta_agent.local.address import prepare_socket_path
+from keruta_agent.ports import WorkQueue
+from keruta_agent.records.database import Database, make_private_directory
+from keruta_agent.records.jobs import Jobs
+from keruta_agent.records.outbox import Outbox
+from keruta_agent.records.runs import Runs
+from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
+from keruta_agent.runs.follower import Doorbell
+from keruta_agent.settings.schema import Settings
+
+#: Longest first line of a script that every kernel reads.
+LONGEST_SHEBANG: Final = 127
+
+_LAUNCHER: Final = """\
+#!{python}
+import sys
+from keruta_agent.cli.entry import main
+sys.exit(main())
+"""
+_LAUNCHER_BY_SHELL: Final = """\
+#!/bin/sh
+exec '{python}' -m keruta_agent "$@"
+"""
+
+
+def make_client(settings: Settings) -> KerutaClient:
+    """Returns a client of the configured API.
+
+    Raises:
+        SettingsError: no API is configured.
+    """
+    if settings.api_url is None:
+        raise errors.SettingsError(
+            "it is not known where the keruta API is",
+            advice="Set KERUTA_API_URL, or api.url in the config file; "
+            "`keruta server` starts one on this machine",
+        )
+    return KerutaClient(
+        settings.api_url,
+        token=settings.api_token,
+        timeout_s=settings.api_timeout_s,
+        status_timeout_s=settings.api_status_timeout_s,
+        processing_status=settings.api_processing_status,
+        progress_via_status=settings.api_progress_via_status,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Records:
+    """The agent's records, and who carries the outbox to the API."""
+
+    database: Database
+    jobs: Jobs
+    runs: Runs
+    outbox: Outbox
+    api: KerutaClient | None
+    courier: Courier | None
+
+
+def open_records(settings: Settings) -> Records:
+    """Opens the records; nothing else of the agent is touched.
+
+    Raises:
+        AgentStateError: the base directory cannot be used.
+    """
+    database = Database(settings.base_dir)
+    outbox = Outbox(database)
+    jobs = Jobs(database)
+    runs = Runs(database, jobs, outbox)
+    api = make_client(settings) if settings.api_url is not None else None
+    runs_dir = settings.base_dir / RUNS_DIRECTORY
+    reader = LogReader(runs, lambda run: RunDirectory(runs_dir / run.directory))
+    return Records(
+        database=database,
+        jobs=jobs,
+        runs=runs,
+        outbox=outbox,
+        api=api,
+        courier=None if api is None else Courier(api, outbox, jobs, runs, reader),
+    )
+
+
+def build_agent(settings: Settings, queue: WorkQueue) -> Agent:
+    """Returns the agent with everything that it works with; its lock must be held.
+
+    Raises:
+        AgentStateError: the base directory cannot be used.
+    """
+    records = open_records(settings)
+    make_private_directory(settings.base_dir / RUNS_DIRECTORY)
+    return Agent(
+        settings=settings,
+        database=records.database,
+        jobs=records.jobs,
+        runs=records.runs,
+        outbox=records.outbox,
+        api=records.api,
+        courier=records.courier,
+        queue=queue,
+        doorbell=Doorbell(),
+        socket_path=prepare_socket_path(settings.base_dir),
+        command_dir=_install_command(settings.base_dir),
+    )
+
+
+def _install_command(base_dir: Path) -> Path:
+    """Makes a directory that holds just this ``keruta``, for the front of the scripts' PATH.
+
+    Our own directory of programs would not do: its ``python`` and ``pip`` would hide the
+    user's.
+    """
+    directory = base_dir / "bin"
+    python = sys.executable
+    if " " in python or len(os.fsencode(python)) + len("#!\n") > LONGEST_SHEBANG:
+        quoted = python.replace("'", "'\\''")
+        text = _LAUNCHER_BY_SHELL.format(python=quoted)
+    else:
+        text = _LAUNCHER.format(python=python)
+    make_private_directory(directory)
+    for name in ("keruta", "keruta-agent"):
+        temporary = directory / f"{name}.new"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.chmod(0o700)
+        temporary.rename(directory / name)
+    return directory

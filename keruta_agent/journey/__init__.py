@@ -1,0 +1,1 @@
+"""One task's life, one stage a module; run.py is its biography."""

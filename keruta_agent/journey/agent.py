@@ -1,0 +1,42 @@
+"""What every stage of the journey works with."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from keruta_agent.journey.report import Courier
+from keruta_agent.ports import KerutaApi, WorkQueue
+from keruta_agent.records.database import Database
+from keruta_agent.records.jobs import Jobs
+from keruta_agent.records.outbox import Outbox
+from keruta_agent.records.runs import Run, Runs
+from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
+from keruta_agent.runs.follower import Doorbell
+from keruta_agent.settings.schema import Settings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Agent:
+    """One agent: its settings, its records, and the doors to the world."""
+
+    settings: Settings
+    database: Database
+    jobs: Jobs
+    runs: Runs
+    outbox: Outbox
+    #: None when no API is configured: ad-hoc scripts need none.
+    api: KerutaApi | None
+    #: Carries the outbox to the API; None without one.
+    courier: Courier | None
+    queue: WorkQueue
+    #: Rung when a script told the agent something, so that it is looked at now.
+    doorbell: Doorbell
+    #: Path of the unix socket that scripts speak to.
+    socket_path: Path
+    #: Directory with the ``keruta`` that scripts find first on their PATH.
+    command_dir: Path
+
+    def directory_of(self, run: Run) -> RunDirectory:
+        """Returns the directory of a run."""
+        return RunDirectory(self.settings.base_dir / RUNS_DIRECTORY / run.directory)

@@ -1,0 +1,61 @@
+"""Starts a run's script, or finds that an earlier daemon has started it already.
+
+A script must never be started twice. The file ``identity`` in the run directory decides: the
+shim creates it before it starts the script, a daemon creates it to forbid the start, and only one
+of them can be first, whatever was killed in between.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from keruta_agent import errors
+from keruta_agent.journey.agent import Agent
+from keruta_agent.records.jobs import Job
+from keruta_agent.records.runs import Run
+from keruta_agent.runs.directory import ProcessId, boot_id, process_state
+from keruta_agent.runs.launch import LaunchPlan, launch
+
+logger = logging.getLogger(__name__)
+
+
+def adopt(agent: Agent, run: Run) -> ProcessId | None:
+    """Returns the shim of a run that was started before; None when it was not and never will be."""
+    directory = agent.directory_of(run)
+    if directory.prevent_start():
+        return None
+    shim = directory.read_identity()
+    if shim is None:  # an earlier daemon forbade the start and was killed before it went on
+        return None
+    logger.info(
+        "goes on following run %s, whose script was started before",
+        run.uid,
+        extra={"action": "run_adopted", "run": run.uid, "job": run.job_id, "pid": shim.pid},
+    )
+    return shim
+
+
+def renew(agent: Agent, run: Run) -> Run:
+    """Makes sure that the run has a directory in which a start is not forbidden."""
+    if agent.directory_of(run).path.exists():
+        run = agent.runs.renew_directory(run.id)
+    return run
+
+
+def start(agent: Agent, job: Job, run: Run, plan: LaunchPlan) -> ProcessId:
+    """Starts the script.
+
+    Raises:
+        RunError: the script's process could not be made.
+    """
+    pid = launch(plan)
+    found = process_state(pid)
+    if found is None:
+        raise errors.RunError(f"the process {pid} that was to start the script vanished")
+    logger.info(
+        "job %d started: %s",
+        job.id,
+        job.name,
+        extra={"action": "run_started", "job": job.id, "task": job.task_id, "run": run.uid},
+    )
+    return ProcessId(pid=pid, start_time=found[1], boot_id=boot_id())

@@ -1,0 +1,160 @@
+"""Judges how a run ended and stores it, together with all that the API is to be told of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Sequence
+
+from keruta_agent.journey import collect
+from keruta_agent.journey.agent import Agent
+from keruta_agent.model import ArtifactFile, StatusReport, TaskStatus
+from keruta_agent.records.jobs import Job, JobState
+from keruta_agent.records.outbox import Kind
+from keruta_agent.records.runs import Ending, Outcome, Run
+from keruta_agent.runs import output
+from keruta_agent.runs.directory import ExitRecord, RunDirectory, boot_id
+
+#: Last lines of the output that a failure's message carries.
+EVIDENCE_LINES = 3
+
+#: Outcomes after which a retry or an auto-fix task may follow.
+_MENDABLE = frozenset({Outcome.FAILED, Outcome.KILLED, Outcome.LOST, Outcome.NOT_STARTED})
+
+
+def judge(agent: Agent, job: Job, run: Run, record: ExitRecord | None) -> Ending:
+    """Returns how a run ended, from the exit record and what the script itself said."""
+    directory = agent.directory_of(run)
+    if record is None:
+        return _lost(directory)
+    if record.error is not None:
+        return Ending(
+            outcome=Outcome.NOT_STARTED, message=f"The script could not be started: {record.error}"
+        )
+    current = agent.jobs.get(job.id) or job
+    if record.stopped and current.cancel_reason is not None:
+        outcome = Outcome.REFUSED if current.refused else Outcome.CANCELLED
+        return Ending(
+            outcome=outcome,
+            message=current.cancel_reason,
+            exit_code=record.exit_code,
+            signal=record.signal,
+        )
+    if record.signal is not None:
+        return Ending(
+            outcome=Outcome.KILLED,
+            signal=record.signal,
+            message=_with_evidence(
+                f"The script was killed by signal {record.signal} ({_signal_name(record.signal)})",
+                directory,
+            ),
+        )
+    return _by_exit_code(agent.runs.get(run.id), directory, record.exit_code or 0)
+
+
+def _by_exit_code(run: Run, directory: RunDirectory, exit_code: int) -> Ending:
+    if exit_code == 0 and run.reported_status is not TaskStatus.FAILED:
+        return Ending(outcome=Outcome.SUCCEEDED, message=run.reported_message, exit_code=0)
+    if run.reported_status is TaskStatus.FAILED:
+        message = run.reported_message or "The script reported a failure"
+    elif run.reported_status is TaskStatus.COMPLETED:
+        message = f"The script reported success, then exited with code {exit_code}"
+    else:
+        message = _with_evidence(f"The script exited with code {exit_code}", directory)
+    return Ending(outcome=Outcome.FAILED, message=message, exit_code=exit_code)
+
+
+def _lost(directory: RunDirectory) -> Ending:
+    shim = directory.read_identity()
+    if shim is not None and shim.boot_id != boot_id():
+        message = "The machine was restarted while the script ran"
+    else:
+        message = "The script's processes were killed from outside, without an exit record"
+    return Ending(outcome=Outcome.LOST, message=message)
+
+
+def store(
+    agent: Agent,
+    job: Job,
+    run: Run,
+    ending: Ending,
+    record: ExitRecord | None,
+    artifacts: Sequence[ArtifactFile],
+) -> None:
+    """Stores the end of a run; a failure leaves the job ``failing`` until it is mended."""
+    failed = ending.outcome in _MENDABLE
+    with agent.database.transaction():
+        agent.runs.end(
+            job, run, ending, job_state=JobState.FAILING if failed else JobState.FINISHED
+        )
+        if job.task_id is None or ending.outcome is Outcome.REFUSED:
+            return
+        for artifact in artifacts:
+            agent.outbox.add(
+                Kind.ARTIFACT,
+                job.task_id,
+                collect.to_payload(artifact),
+                run_id=run.id,
+                key=f"{run.uid}-artifact-{artifact.relative_path}",
+            )
+        if record is not None:
+            agent.outbox.add(
+                Kind.METRICS,
+                job.task_id,
+                _metrics(record),
+                run_id=run.id,
+                key=f"{run.uid}-metrics",
+            )
+        if not failed:
+            report_end(agent, job, run, ending)
+
+
+def report_end(agent: Agent, job: Job, run: Run, ending: Ending) -> None:
+    """Queues the task's terminal state, behind everything else that the API is to know of it."""
+    if job.task_id is None:
+        return
+    current = agent.runs.get(run.id)
+    succeeded = ending.outcome is Outcome.SUCCEEDED
+    report = StatusReport(
+        status=TaskStatus.COMPLETED if succeeded else TaskStatus.FAILED,
+        message=ending.message,
+        progress=100 if succeeded else current.progress,
+        error_code="" if succeeded else error_code(current, ending),
+    )
+    agent.outbox.add_status(job.task_id, report, run_id=run.id, key=f"{run.uid}-ended")
+
+
+def error_code(run: Run, ending: Ending) -> str:
+    """Returns the machine-readable reason: the script's own, else what ended it."""
+    if ending.outcome is Outcome.FAILED:
+        return run.reported_error_code or f"EXIT_{ending.exit_code}"
+    if ending.outcome is Outcome.KILLED:
+        return f"SIGNAL_{ending.signal}"
+    return ending.outcome.value.upper()
+
+
+def _metrics(record: ExitRecord) -> dict[str, object]:
+    values = dataclasses.asdict(record)
+    return {
+        "durationMs": round((values["ended_at"] - values["started_at"]) * 1000),
+        "cpuUserMs": round(values["user_s"] * 1000),
+        "cpuSystemMs": round(values["system_s"] * 1000),
+        "maxRssKb": values["max_rss_kb"],
+        "exitCode": values["exit_code"],
+    }
+
+
+def _with_evidence(message: str, directory: RunDirectory) -> str:
+    """Adds the last lines of what the script wrote, of its errors rather than its output."""
+    for stream in ("stderr", "stdout"):
+        lines = [line for line in output.tail(directory.path / stream, EVIDENCE_LINES) if line]
+        if lines:
+            return f"{message}: {' | '.join(lines)}"
+    return message
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"

@@ -1,0 +1,111 @@
+"""Polls the API for the session and its PENDING tasks, and records each new one as a job."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import Final
+
+from keruta_agent import errors
+from keruta_agent.journey import resolve
+from keruta_agent.journey.agent import Agent
+from keruta_agent.model import Session
+from keruta_agent.ports import KerutaApi
+from keruta_agent.records.jobs import JobState
+
+logger = logging.getLogger(__name__)
+
+#: Answers 404 in a row after which a session counts as deleted; one may be a server's hiccup.
+NOT_FOUND_LIMIT: Final = 3
+
+
+class SessionPoll:
+    """Looks after one session: which it is, which tasks it has, and when it ends."""
+
+    def __init__(self, agent: Agent, api: KerutaApi) -> None:
+        self._agent = agent
+        self._api = api
+        self._session_id: str | None = None
+        self._not_found = 0
+        self._failing = False
+        #: Set once the session takes no more tasks.
+        self.ended = threading.Event()
+
+    @property
+    def session_id(self) -> str | None:
+        """Id of the session, None until the API told it."""
+        return self._session_id
+
+    def resolve(self) -> Session:
+        """Finds out which session to serve.
+
+        Raises:
+            SettingsError: it cannot be told which.
+            ApiError: the API cannot be asked now.
+        """
+        session = resolve.find_session(self._api, self._agent.settings, os.environ)
+        self._session_id = session.id
+        logger.info(
+            "serves the session %s (%s)",
+            session.id,
+            session.name,
+            extra={"action": "session_resolved", "session": session.id},
+        )
+        return session
+
+    def poll(self) -> None:
+        """Records the session's new tasks; an API that is away is asked again the next time."""
+        if self.ended.is_set():
+            return
+        try:
+            self._poll()
+        except (errors.ApiError, errors.SettingsError) as exc:
+            if not self._failing:
+                logger.warning(
+                    "cannot ask the API for tasks, goes on trying: %s",
+                    exc,
+                    extra={"action": "poll_failed", "session": self._session_id},
+                )
+            self._failing = True
+            return
+        if self._failing:
+            logger.info("the API answers again", extra={"action": "poll_recovered"})
+            self._failing = False
+
+    def _poll(self) -> None:
+        session_id = self._session_id or self.resolve().id
+        try:
+            session = self._api.session(session_id)
+        except errors.ApiNotFound:
+            self._not_found += 1
+            if self._not_found >= NOT_FOUND_LIMIT:
+                self._end(session_id, "was deleted")
+            return
+        self._not_found = 0
+        if session.has_ended:
+            self._end(session_id, f"is {session.status}")
+            return
+        for task in self._api.pending_tasks(session_id):
+            job_id = self._agent.jobs.record_task(task)
+            if job_id is not None:
+                logger.info(
+                    "recorded task %s as job %d: %s",
+                    task.id,
+                    job_id,
+                    task.name,
+                    extra={"action": "task_recorded", "task": task.id, "job": job_id},
+                )
+                self._agent.queue.job_runnable(job_id)
+
+    def _end(self, session_id: str, how: str) -> None:
+        logger.info(
+            "the session %s %s: no more tasks are taken",
+            session_id,
+            how,
+            extra={"action": "session_ended", "session": session_id},
+        )
+        for job in self._agent.jobs.listing(states=[JobState.WAITING, JobState.SCHEDULED]):
+            if job.session_id == session_id:
+                self._agent.jobs.request_cancel(job.id, f"The session {how}", refused=True)
+        self.ended.set()

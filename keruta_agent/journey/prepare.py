@@ -1,0 +1,173 @@
+"""Prepares a run: what is executed, where, and with which environment."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from keruta_agent import errors
+from keruta_agent.journey import collect
+from keruta_agent.journey.agent import Agent
+from keruta_agent.model import Script
+from keruta_agent.records.jobs import Job
+from keruta_agent.records.runs import Run
+from keruta_agent.runs.directory import MARKER_VARIABLE, RunDirectory
+from keruta_agent.runs.launch import LaunchPlan
+
+logger = logging.getLogger(__name__)
+
+#: Variables of the agent's own environment that scripts may see. A list, not everything: the
+#: agent's environment holds its API token and whatever else the workspace keeps there.
+PASSED_VARIABLES: Final = (
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "HOSTNAME", "TERM", "TZ", "TMPDIR"),
+    *("LANG", "LANGUAGE", "LC_*", "XDG_*", "COLORTERM", "NO_COLOR", "EDITOR", "PAGER"),
+    *("SSH_AUTH_SOCK", "GIT_ASKPASS", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_AUTHOR_*"),
+    *("GIT_COMMITTER_*", "CODER_WORKSPACE_*", "CODER_URL", "CODER_AGENT_URL"),
+    *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
+    *("VIRTUAL_ENV", "CONDA_PREFIX", "PYENV_ROOT", "NVM_DIR", "JAVA_HOME", "GOPATH", "GOROOT"),
+    *("CARGO_HOME", "RUSTUP_HOME", "PNPM_HOME", "LD_LIBRARY_PATH", "PKG_CONFIG_PATH"),
+)
+
+#: What a name may hold when it becomes a directory's name.
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def passed_environment(
+    environment: Mapping[str, str], more_patterns: Iterable[str] = ()
+) -> dict[str, str]:
+    """Returns the variables that scripts may see."""
+    patterns = (*PASSED_VARIABLES, *more_patterns)
+    return {
+        name: value
+        for name, value in environment.items()
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    }
+
+
+def plan(agent: Agent, job: Job, run: Run) -> LaunchPlan:
+    """Fills the run directory and returns how the script is to be started.
+
+    Raises:
+        RunError: there is nothing to execute, or no place for it.
+    """
+    script = _script(agent, job)
+    working_directory = _working_directory(agent, job)
+    artifacts_dir = collect.prepare_directory(agent, working_directory)
+    directory = agent.directory_of(run)
+    directory.create()
+    command = _command(directory, job, script)
+    collect.remember_before(directory, artifacts_dir)
+    return LaunchPlan(
+        directory=directory,
+        command=command,
+        working_directory=working_directory,
+        environment=_environment(agent, job, run, script, artifacts_dir),
+        grace_s=agent.settings.stop_grace_s,
+    )
+
+
+def _script(agent: Agent, job: Job) -> Script:
+    """Asks the API for the task's script as it is now; what the task list said is the fallback."""
+    recorded = Script(content=job.work.script, parameters=job.work.parameters)
+    if job.task_id is None or agent.api is None:
+        return recorded
+    try:
+        return agent.api.script(job.task_id)
+    except errors.ApiError as exc:
+        if not recorded.content.strip():
+            raise errors.RunError(f"cannot read the script of task {job.task_id}: {exc}") from exc
+        logger.warning(
+            "runs the script of task %s as it was filed, because it cannot be read now: %s",
+            job.task_id,
+            exc,
+            extra={"action": "script_unread", "task": job.task_id, "job": job.id},
+        )
+        return recorded
+
+
+def _command(directory: RunDirectory, job: Job, script: Script) -> list[str]:
+    if job.work.command:
+        return list(job.work.command)
+    if not script.content.strip():
+        raise errors.RunError(
+            "the task has no script", advice="Give it one: an empty task has nothing to succeed at"
+        )
+    path = directory.write_script(script.content)
+    return [*interpreter(script.content), str(path)]
+
+
+def interpreter(text: str) -> list[str]:
+    """Returns what runs a script text: its first line says it, else bash, else sh.
+
+    The line is read here, because the directory may be mounted so that nothing in it can be
+    executed.
+    """
+    first = text.split("\n", 1)[0]
+    if first.startswith("#!") and first[2:].strip():
+        program, _, argument = first[2:].strip().partition(" ")
+        return [program, argument.strip()] if argument.strip() else [program]
+    return [shutil.which("bash") or "/bin/sh"]
+
+
+def _working_directory(agent: Agent, job: Job) -> Path:
+    if job.work.directory is not None:
+        chosen = Path(job.work.directory)
+        if not chosen.is_dir():
+            raise errors.RunError(f"the directory {chosen} is gone")
+        return chosen
+    chosen = agent.settings.working_dir or (
+        agent.settings.base_dir / "work" / (_UNSAFE.sub("_", job.session_id).strip(".") or "adhoc")
+    )
+    try:
+        chosen.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise errors.RunError(f"cannot use the working directory {chosen}: {exc.strerror}") from exc
+    return chosen
+
+
+def _environment(
+    agent: Agent, job: Job, run: Run, script: Script, artifacts_dir: Path
+) -> dict[str, str]:
+    environment = passed_environment(os.environ, agent.settings.pass_environment)
+    environment.update(job.work.environment)
+    environment.update(_for_auto_fix(job))
+    environment.update(script.environment)
+    path = environment.get("PATH", os.defpath)
+    environment.update(
+        {
+            "PATH": f"{agent.command_dir}{os.pathsep}{path}",
+            "KERUTA_TASK_ID": job.task_id or "",
+            "KERUTA_SESSION_ID": job.session_id,
+            "KERUTA_JOB_ID": str(job.id),
+            "KERUTA_RUN_NUMBER": str(run.number),
+            "KERUTA_SOCKET": str(agent.socket_path),
+            "KERUTA_RUN_TOKEN": run.token,
+            "KERUTA_RUN_DIR": str(agent.directory_of(run).path),
+            "KERUTA_ARTIFACTS_DIR": str(artifacts_dir),
+            MARKER_VARIABLE: run.uid,
+            # Output goes to files now; without this, Python scripts would show nothing for long.
+            "PYTHONUNBUFFERED": environment.get("PYTHONUNBUFFERED", "1"),
+        }
+    )
+    return environment
+
+
+def _for_auto_fix(job: Job) -> dict[str, str]:
+    """Tells a script that it runs as the auto-fix of a failed task."""
+    parameters = job.work.parameters
+    if not parameters.get("autoFix"):
+        return {}
+    return {
+        "KERUTA_AUTO_FIX": "1",
+        "KERUTA_FIX_COUNT": str(parameters.get("fixCount", 1)),
+        "KERUTA_ORIGINAL_TASK_ID": str(parameters.get("originalTaskId", "")),
+        "KERUTA_FIX_ERROR_CODE": str(parameters.get("errorCode", "")),
+    }

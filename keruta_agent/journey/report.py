@@ -1,0 +1,272 @@
+"""Reports to the API what the outbox holds, task by task, in order.
+
+An API that is away delays and never loses: everything stays in the outbox until the server has
+confirmed it. What may have arrived already is never just sent again (contract 4.3).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from keruta_agent import errors
+from keruta_agent.journey import autofix, collect, loglines
+from keruta_agent.model import LogEntry, LogLevel, StatusReport, TaskStatus
+from keruta_agent.ports import KerutaApi
+from keruta_agent.records.jobs import Jobs
+from keruta_agent.records.outbox import Kind, Letter, Outbox, Parcel
+from keruta_agent.records.runs import Runs
+
+logger = logging.getLogger(__name__)
+
+#: Seconds before the API is tried again after it was away: doubling from the first to the last.
+FIRST_WAIT_S: Final = 0.5
+LONGEST_WAIT_S: Final = 30.0
+#: Attempts after which an answer 500 counts as "for good", except for the end of a task.
+ATTEMPTS_AT_BROKEN: Final = 12
+LOCK_FAILED: Final = "LOCK_ACQUISITION_FAILED"
+
+
+class Courier:
+    """Carries the outbox to the API. Safe to share between threads."""
+
+    def __init__(
+        self, api: KerutaApi, outbox: Outbox, jobs: Jobs, runs: Runs, log_reader: loglines.LogReader
+    ) -> None:
+        self._api = api
+        self._outbox = outbox
+        self._jobs = jobs
+        self._runs = runs
+        self._log_reader = log_reader
+        self._guard = threading.Lock()
+        self._busy_tasks: set[str] = set()
+        self._away_since: float | None = None
+        self._failures = 0
+        self._not_before = 0.0
+        self._handlers: Mapping[Kind, Callable[[Parcel], None]] = {
+            Kind.STATUS: self._send_status,
+            Kind.PROGRESS: self._send_progress,
+            Kind.LOGS: self._send_logs,
+            Kind.ARTIFACT: self._send_artifact,
+            Kind.AUTO_FIX: self._send_auto_fix,
+            Kind.METRICS: self._send_metrics,
+            Kind.LOG_LINE: self._send_log_line,
+        }
+
+    def deliver(self, budget_s: float) -> float | None:
+        """Delivers what is due for about this long; returns the seconds until more is due.
+
+        None means that nothing waits; 0 that more is due now.
+        """
+        deadline = time.monotonic() + budget_s
+        for task_id in self._outbox.tasks_due(time.time()):
+            if not self._deliver_task(task_id, deadline):
+                break
+        due = self._outbox.next_due()
+        if due is None:
+            return None
+        return max(0.0, due - time.time(), self._not_before - time.monotonic())
+
+    def deliver_task(self, task_id: str) -> None:
+        """Delivers what waits of one task, unless the API is known to be away."""
+        self._deliver_task(task_id, None)
+
+    @property
+    def api_is_away(self) -> bool:
+        """Whether the last attempts failed and the next one has to wait."""
+        return self._not_before > time.monotonic()
+
+    def _deliver_task(self, task_id: str, deadline: float | None) -> bool:
+        """Returns whether it makes sense to go on with other tasks."""
+        with self._exclusive(task_id) as ours:
+            while ours and not self.api_is_away:
+                if deadline is not None and time.monotonic() >= deadline:
+                    return False
+                parcel = self._outbox.take(task_id)
+                if parcel is None or parcel.first.not_before > time.time():
+                    return True
+                if not self._deliver(parcel):
+                    return not self.api_is_away
+        return not self.api_is_away
+
+    @contextmanager
+    def _exclusive(self, task_id: str) -> Any:
+        """Keeps two threads from delivering the same task, which would break its order."""
+        with self._guard:
+            ours = task_id not in self._busy_tasks
+            if ours:
+                self._busy_tasks.add(task_id)
+        try:
+            yield ours
+        finally:
+            if ours:
+                with self._guard:
+                    self._busy_tasks.discard(task_id)
+
+    def _deliver(self, parcel: Parcel) -> bool:
+        """Sends one parcel; returns whether it is off our hands."""
+        try:
+            self._handlers[parcel.first.kind](parcel)
+        except errors.ApiUnreachable as exc:
+            self._outbox.release(parcel)
+            self._api_is_away(exc)
+            return False
+        except (errors.ApiAmbiguous, errors.ApiOverloaded, errors.ApiUnauthorized) as exc:
+            self._outbox.retry_later(parcel, str(exc), 0.0)
+            self._api_is_away(exc)
+            return False
+        except errors.ApiUnsupported as exc:
+            self._cannot_be_stored(parcel, exc)
+        except errors.ApiRefused as exc:
+            self._refused(parcel, exc)
+        except errors.ApiError as exc:
+            return self._broken(parcel, exc)
+        else:
+            self._outbox.delivered(parcel)
+        self._api_is_back()
+        return True
+
+    def _api_is_away(self, exc: errors.ApiError) -> None:
+        self._failures += 1
+        wait = min(FIRST_WAIT_S * 2 ** min(self._failures - 1, 10), LONGEST_WAIT_S)
+        wait = max(wait * random.uniform(0.8, 1.2), exc.retry_after_s or 0.0)
+        self._not_before = time.monotonic() + wait
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            logger.warning(
+                "the API cannot be told anything now; everything is kept and sent later: %s",
+                exc,
+                extra={"action": "api_away"},
+            )
+
+    def _api_is_back(self) -> None:
+        self._failures = 0
+        self._not_before = 0.0
+        if self._away_since is not None:
+            logger.info(
+                "the API answers again after %.0f seconds",
+                time.monotonic() - self._away_since,
+                extra={"action": "api_back"},
+            )
+            self._away_since = None
+
+    def _cannot_be_stored(self, parcel: Parcel, exc: errors.ApiError) -> None:
+        """A server without the route: artifacts stay listed here, the rest has no other reader."""
+        if parcel.first.kind is Kind.ARTIFACT:
+            self._outbox.park(parcel, str(exc))
+        else:
+            self._outbox.delivered(parcel)
+        logger.info(
+            "this server has no place for %s: %s",
+            parcel.first.kind,
+            exc,
+            extra={"action": "api_lacks", "task": parcel.first.task_id},
+        )
+
+    def _refused(self, parcel: Parcel, exc: errors.ApiError) -> None:
+        self._outbox.park(parcel, str(exc))
+        logger.error(
+            "the API refuses a %s of task %s; it is set aside: %s",
+            parcel.first.kind,
+            parcel.first.task_id,
+            exc,
+            extra={"action": "api_refused", "task": parcel.first.task_id},
+        )
+
+    def _broken(self, parcel: Parcel, exc: errors.ApiError) -> bool:
+        """The server broke at this very request: others may still pass."""
+        attempts = parcel.first.attempts + 1
+        if attempts >= ATTEMPTS_AT_BROKEN and parcel.first.kind is not Kind.STATUS:
+            self._refused(parcel, exc)
+            return True
+        wait = min(FIRST_WAIT_S * 2 ** min(attempts, 10), LONGEST_WAIT_S)
+        self._outbox.retry_later(parcel, str(exc), time.time() + wait)
+        logger.warning(
+            "the API broke at a %s of task %s; tries again in %.0f seconds: %s",
+            parcel.first.kind,
+            parcel.first.task_id,
+            wait,
+            exc,
+            extra={"action": "api_broke", "task": parcel.first.task_id},
+        )
+        return False
+
+    # One method a kind: sends the parcel, or raises what the API said.
+
+    def _send_status(self, parcel: Parcel) -> None:
+        letter = parcel.first
+        payload = dict(letter.payload)
+        report = StatusReport(**{**payload, "status": TaskStatus(payload["status"])})
+        if (parcel.may_have_arrived or letter.attempts) and self._has_arrived(letter, report):
+            return
+        try:
+            task = self._api.write_status(letter.task_id, report, key=parcel.key)
+        except (errors.ApiNotFound, errors.ApiConflict) as exc:
+            if report.status is TaskStatus.PROCESSING:
+                self._do_not_run(letter, exc.message)
+            raise
+        if report.status is TaskStatus.PROCESSING and task.status is TaskStatus.FAILED:
+            self._do_not_run(letter, f"The API does not let us run it: {task.message}")
+
+    def _has_arrived(self, letter: Letter, report: StatusReport) -> bool:
+        """Looks whether an earlier attempt was stored, before anything is written again."""
+        task = self._api.task(letter.task_id)
+        if task.status is report.status:
+            return True
+        if report.status is not TaskStatus.PROCESSING or task.status is TaskStatus.PENDING:
+            return False
+        if task.status.is_terminal:
+            self._do_not_run(letter, f"The task is {task.status} at the API: {task.message}")
+        return True
+
+    def _do_not_run(self, letter: Letter, reason: str) -> None:
+        if letter.run_id is not None:
+            self._jobs.request_cancel(self._runs.get(letter.run_id).job_id, reason, refused=True)
+
+    def _send_progress(self, parcel: Parcel) -> None:
+        payload = parcel.first.payload
+        self._api.send_progress(
+            parcel.first.task_id, payload["percent"], payload["message"], key=parcel.key
+        )
+
+    def _send_logs(self, parcel: Parcel) -> None:
+        if parcel.first.run_id is None:
+            return
+        sequences = [letter.payload["sequence"] for letter in parcel.letters]
+        entries = self._log_reader.entries(parcel.first.run_id, sequences)
+        done = parcel.first.delivered_entries
+        while done < len(entries):
+            done += self._api.send_logs(
+                parcel.first.task_id, entries[done:], key=f"{parcel.key}-{done}"
+            )
+            if done < len(entries):
+                self._outbox.partly_delivered(parcel, done)
+
+    def _send_log_line(self, parcel: Parcel) -> None:
+        payload = dict(parcel.first.payload)
+        entry = LogEntry(**{**payload, "level": LogLevel(payload["level"])})
+        self._api.send_logs(parcel.first.task_id, [entry], key=parcel.key)
+
+    def _send_artifact(self, parcel: Parcel) -> None:
+        artifact = collect.from_payload(dict(parcel.first.payload))
+        if not artifact.file.is_file():
+            raise errors.ApiRefused(f"the kept copy of the artifact {artifact.file} is gone")
+        self._api.upload_artifact(parcel.first.task_id, artifact, key=parcel.key)
+
+    def _send_auto_fix(self, parcel: Parcel) -> None:
+        payload = parcel.first.payload
+        autofix.request(
+            self._api,
+            parcel.first.task_id,
+            error_message=payload["error_message"],
+            error_code=payload["error_code"],
+            key=parcel.key,
+        )
+
+    def _send_metrics(self, parcel: Parcel) -> None:
+        self._api.send_metrics(parcel.first.task_id, parcel.first.payload, key=parcel.key)

@@ -1,0 +1,60 @@
+"""The biography of one task: from the claim to the end that the API will be told.
+
+Every stage can be cut off by ``kill -9``; the next daemon comes through here again, finds the
+run that has not ended, and goes on where the records and the run directory say that it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+from keruta_agent import errors
+from keruta_agent.journey import announce, collect, execute, finish, follow, prepare
+from keruta_agent.journey.agent import Agent
+from keruta_agent.records.jobs import Job
+from keruta_agent.records.runs import Ending, Outcome, Run
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A run that came to its end."""
+
+    job: Job
+    run: Run
+    ending: Ending
+
+
+def run_next(agent: Agent) -> Ended | None:
+    """Goes on with the run that has not ended, else claims the next job; None when idle."""
+    found = agent.runs.active() or agent.runs.claim_next()
+    return None if found is None else live(agent, *found)
+
+
+def live(agent: Agent, job: Job, run: Run) -> Ended:
+    """Brings one claimed run to its end."""
+    try:
+        shim = execute.adopt(agent, run)
+        if shim is None:
+            run = execute.renew(agent, run)
+            announce.announce(agent, job, run)
+            plan = prepare.plan(agent, job, run)
+            shim = execute.start(agent, job, run, plan)
+        record = follow.until_end(agent, job, run, shim)
+        ending = finish.judge(agent, job, run, record)
+    except announce.NotWantedError as exc:
+        record, ending = None, Ending(outcome=Outcome.REFUSED, message=str(exc))
+    except errors.RunError as exc:
+        record, ending = None, Ending(outcome=Outcome.NOT_STARTED, message=str(exc))
+    artifacts = collect.copy_artifacts(agent, job, run)
+    finish.store(agent, job, run, ending, record, artifacts)
+    logger.info(
+        "job %d ended: %s %s",
+        job.id,
+        ending.outcome,
+        ending.message,
+        extra={"action": "run_ended", "job": job.id, "task": job.task_id, "run": run.uid},
+    )
+    return Ended(job=job, run=run, ending=ending)

@@ -1,0 +1,36 @@
+"""Speaks to the daemon on its unix socket."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from keruta_agent import errors
+from keruta_agent.local import protocol
+from keruta_agent.local.address import socket_path
+
+#: Seconds for an answer: a request is at most a few writes to the database.
+TIMEOUT_S: Final = 30.0
+
+
+def call(base_dir: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Sends one request and returns its answer.
+
+    Raises:
+        AgentUnreachable: no daemon answers.
+        KerutaError: the daemon refused.
+    """
+    path = socket_path(base_dir)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(TIMEOUT_S)
+            connection.connect(str(path))
+            connection.sendall(protocol.encode_request(request))
+            with connection.makefile("rb") as answers:
+                return protocol.decode_answer(answers.readline())
+    except OSError as exc:
+        raise errors.AgentUnreachable(
+            f"no keruta daemon answers at {path}: {exc.strerror or exc}"
+        ) from exc

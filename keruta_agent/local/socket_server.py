@@ -1,0 +1,201 @@
+"""The daemon's unix socket: scripts tell it things, commands ask it for things."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import socket
+import socketserver
+import struct
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from keruta_agent import errors
+from keruta_agent.journey.agent import Agent
+from keruta_agent.local import protocol
+from keruta_agent.model import TaskStatus
+from keruta_agent.records.jobs import JobState, Work
+from keruta_agent.runs import messages
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that a client may be silent before its connection is closed.
+CLIENT_TIMEOUT_S: Final = 10.0
+#: Seconds between looks whether the server is to stop.
+STOP_LOOK_S: Final = 1.0
+
+_PEER = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED
+
+
+class AgentSocket:
+    """Serves the unix socket of one agent."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        status: Callable[[], Mapping[str, Any]],
+        *,
+        takes_jobs: bool = True,
+    ) -> None:
+        """Binds the socket; without ``takes_jobs`` it refuses new ones with ``AgentBusy``.
+
+        Raises:
+            AgentStateError: it cannot be bound.
+        """
+        operations = Operations(agent, status, takes_jobs=takes_jobs)
+        try:
+            self._server = _Server(str(agent.socket_path), operations)
+            agent.socket_path.chmod(0o600)
+        except OSError as exc:
+            raise errors.AgentStateError(
+                f"cannot listen on the socket {agent.socket_path}: {exc.strerror}"
+            ) from exc
+        self._path = agent.socket_path
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(STOP_LOOK_S,), name="socket", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begins to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops to answer and removes the socket."""
+        stopping = threading.Thread(target=self._server.shutdown)
+        stopping.start()
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as knock:
+            knock.connect(str(self._path))  # the server looks only when somebody comes
+        stopping.join()
+        self._server.server_close()
+        self._path.unlink(missing_ok=True)
+
+
+class Operations:
+    """What can be asked of the daemon, by the name of the operation."""
+
+    def __init__(
+        self, agent: Agent, status: Callable[[], Mapping[str, Any]], *, takes_jobs: bool
+    ) -> None:
+        self._agent = agent
+        self._status = status
+        self._takes_jobs = takes_jobs
+        self._operations: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+            "tell": self._tell,
+            "submit": self._submit,
+            "submit_task": self._submit_task,
+            "cancel": self._cancel,
+            "flush": self._flush,
+            "status": lambda _: dict(self._status()),
+        }
+
+    def answer(self, line: bytes) -> bytes:
+        """Does one request and returns the line that answers it."""
+        try:
+            try:
+                request = json.loads(line)
+                operation = self._operations[request["op"]]
+            except (ValueError, TypeError, KeyError) as exc:
+                raise errors.UsageError(f"not a request that this agent knows: {exc}") from exc
+            return protocol.encode_answer(operation(request))
+        except errors.KerutaError as exc:
+            return protocol.encode_error(exc)
+        except (OSError, ValueError, TypeError, KeyError, LookupError) as exc:
+            logger.exception("a request on the socket failed", extra={"action": "request_failed"})
+            return protocol.encode_error(errors.AgentStateError(f"the request failed: {exc}"))
+
+    def _tell(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        run = self._agent.runs.by_uid(str(request.get("run", "")))
+        token = str(request.get("token", ""))
+        if run is None or not secrets.compare_digest(run.token.encode(), token.encode()):
+            raise errors.UsageError("this is not a run that the agent knows")
+        if run.ended_at is not None:
+            raise errors.UsageError("the run is over")
+        line = json.dumps(request.get("message"), ensure_ascii=False)
+        try:
+            told = messages.parse(line)
+        except ValueError as exc:
+            raise errors.UsageError(str(exc)) from exc
+        if (
+            isinstance(told, messages.EndTold)
+            and told.status is TaskStatus.COMPLETED
+            and run.reported_status is TaskStatus.FAILED
+        ):
+            raise errors.KerutaError(
+                "the script has reported its failure already, which stands", advice=""
+            )
+        messages.append(self._agent.directory_of(run).agent, line)
+        self._agent.doorbell.ring()
+        return {}
+
+    def _submit(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        self._refuse_if_busy()
+        work = Work.from_json(json.dumps(request["work"]))
+        job_id = self._agent.jobs.record_script(
+            str(request["name"]), work, priority=int(request.get("priority", 0))
+        )
+        self._agent.queue.job_runnable(job_id)
+        return {"job": job_id}
+
+    def _submit_task(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        self._refuse_if_busy()
+        if self._agent.api is None:
+            raise errors.SettingsError("the agent has no API that could tell it the task")
+        task = self._agent.api.task(str(request["task"]))
+        job_id = self._agent.jobs.record_task(task)
+        if job_id is not None:
+            self._agent.queue.job_runnable(job_id)
+            return {"job": job_id}
+        known = self._agent.jobs.by_task(task.id)
+        return {"job": None if known is None else known.id}
+
+    def _flush(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        self._agent.queue.outbox_filled()
+        return {}
+
+    def _refuse_if_busy(self) -> None:
+        if not self._takes_jobs:
+            raise errors.AgentBusy("an agent is running one job in the foreground")
+
+    def _cancel(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        job_id = int(request["job"])
+        state = self._agent.jobs.request_cancel(job_id, "Cancelled by a person")
+        if state is None:
+            raise errors.NotFound(f"there is no job {job_id}")
+        self._agent.doorbell.ring()
+        return {"job": job_id, "was": state.value, "done": state is not JobState.FINISHED}
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    timeout = CLIENT_TIMEOUT_S
+    server: _Server
+
+    def handle(self) -> None:
+        if not _is_ours(self.request):
+            return
+        with contextlib.suppress(OSError):  # the client has gone: nobody waits for an answer
+            line = self.rfile.readline(protocol.LONGEST_REQUEST)
+            if line:
+                self.wfile.write(self.server.operations.answer(line))
+
+
+class _Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    #: A script's loop may knock faster than threads start.
+    request_queue_size = 128
+
+    def __init__(self, path: str, operations: Operations) -> None:
+        self.operations = operations
+        super().__init__(path, _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        logger.exception("a connection on the socket failed", extra={"action": "socket_failed"})
+
+
+def _is_ours(connection: socket.socket) -> bool:
+    """Tells whether the peer runs as our user, or as root."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    return _PEER.unpack(credentials)[1] in (0, os.geteuid())

@@ -1,0 +1,1 @@
+"""What the agent tells about itself: its log, and what it must not tell."""

@@ -1,0 +1,1 @@
+"""Huey: the dispatcher that carries job ids between the parts of one daemon."""

@@ -1,0 +1,100 @@
+"""Huey's consumer, made to wake at once, to poll every few seconds, and to leave signals alone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from huey import SqliteHuey
+from huey.consumer import Consumer, Scheduler, Worker
+
+#: Seconds after which a waiting worker looks into its queue although nobody knocked.
+SAFETY_POLL_S: Final = 5.0
+
+
+class KnockableWorker(Worker):  # type: ignore[misc]
+    """Sleeps until somebody knocks, where Huey's own polls ever more slowly, up to 10 s."""
+
+    knock: threading.Event
+    patience: Callable[[], float]
+
+    def sleep(self) -> None:
+        if not self.stop_flag.is_set():
+            self.knock.wait(self.patience())
+        self.knock.clear()
+
+
+class PollScheduler(Scheduler):  # type: ignore[misc]
+    """Asks for the periodic tasks every few seconds, where Huey's own does so once a minute."""
+
+    seconds: float
+    request_periodic: Callable[[], None]
+
+    def loop(self, now: Any = None) -> None:
+        self.request_periodic()
+        self.stop_flag.wait(self.seconds)
+
+
+class QuietConsumer(Consumer):  # type: ignore[misc]
+    """A consumer with one worker, inside a process whose signals and main loop are ours."""
+
+    def __init__(
+        self,
+        huey: SqliteHuey,
+        *,
+        patience: Callable[[], float] = lambda: SAFETY_POLL_S,
+        every_s: float = 3600.0,
+        request_periodic: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Creates the consumer.
+
+        Args:
+            huey: the queue.
+            patience: returns the seconds that the worker sleeps at most.
+            every_s: interval of the periodic tasks, in seconds.
+            request_periodic: is called once an interval.
+        """
+        self.knock = threading.Event()
+        self._patience = patience
+        self._every_s = every_s
+        self._request_periodic = request_periodic
+        super().__init__(huey, workers=1)
+
+    def _create_worker(self) -> Any:
+        worker = KnockableWorker(
+            huey=self.huey,
+            stop_flag=self.stop_flag,
+            default_delay=self.default_delay,
+            max_delay=self.max_delay,
+            backoff=self.backoff,
+        )
+        worker.knock = self.knock
+        worker.patience = self._patience
+        return worker
+
+    def _create_scheduler(self) -> Any:
+        scheduler = PollScheduler(
+            huey=self.huey, stop_flag=self.stop_flag, interval=1, periodic=self.periodic
+        )
+        scheduler.seconds = self._every_s
+        scheduler.request_periodic = self._request_periodic
+        return scheduler
+
+    def _set_signal_handlers(self) -> None:
+        return
+
+    def stop_taking(self) -> None:
+        """Lets the worker take no more messages; the one that it has goes on."""
+        self.stop_flag.set()
+        self.knock.set()
+
+    def join(self, timeout_s: float | None) -> bool:
+        """Waits until the worker has ended, in seconds; tells whether it has."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        for _, thread in self.worker_threads:
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                return False
+        return True

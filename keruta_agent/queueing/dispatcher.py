@@ -1,0 +1,235 @@
+"""The dispatcher: two Huey queues in one process, each with one worker.
+
+**work** runs jobs, one at a time. **control** polls the API, flushes the outbox and keeps house,
+so that a script of two hours delays none of that. A message in the work queue says "a job is
+runnable"; which job runs is decided by the claim, in the order of the records.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from huey.api import Task
+from huey.signals import SIGNAL_ERROR
+
+from keruta_agent import errors
+from keruta_agent.journey import mend, recover, run
+from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.poll import SessionPoll
+from keruta_agent.queueing.consumer import SAFETY_POLL_S, QuietConsumer
+from keruta_agent.queueing.queues import CONTROL, WORK, open_queue
+from keruta_agent.records.jobs import JobState
+from keruta_agent.records.runs import Outcome
+
+logger = logging.getLogger(__name__)
+
+#: Seconds for which outbox rows gather before they leave together.
+GATHER_S: Final = 0.2
+#: Seconds of one flush, after which the poll gets its turn.
+FLUSH_BUDGET_S: Final = 1.0
+#: Seconds between two rounds of house-keeping.
+HOUSEKEEPING_S: Final = 600.0
+#: Seconds before a job is taken up again after the agent itself failed at it.
+AGENT_FAILURE_WAIT_S: Final = 2.0
+
+
+class JobFailedError(Exception):
+    """Tells Huey that a job failed, so that its failure signal is sent."""
+
+
+class Dispatcher:
+    """Implements ``ports.WorkQueue`` on Huey."""
+
+    def __init__(self, base_dir: Path, poll_interval_s: float) -> None:
+        """Opens the queues empty: what is to be done is told by ``start``.
+
+        Raises:
+            AgentStateError: the queue's file cannot be used.
+        """
+        _quiet_huey()
+        self._work = open_queue(base_dir, WORK)
+        self._control = open_queue(base_dir, CONTROL)
+        self._flush_at: float | None = None
+        self._guard = threading.Lock()
+        self._queued: set[str] = set()
+        self._work_consumer = QuietConsumer(self._work)
+        self._control_consumer = QuietConsumer(
+            self._control,
+            patience=self._seconds_to_flush,
+            every_s=poll_interval_s,
+            request_periodic=self._request_periodic,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._housekeeping_at = time.monotonic()
+
+    def start(self, agent: Agent, poll: SessionPoll | None, job_ids: Iterable[int]) -> None:
+        """Starts both workers; these jobs are runnable from the beginning."""
+        self._define_tasks(agent, poll)
+        for job_id in job_ids:
+            self._tasks["run_job"](job_id)
+        self.outbox_filled()
+        self._work_consumer.start()
+        self._control_consumer.start()
+
+    # What the journey and the daemon's doors ask for.
+
+    def job_runnable(self, job_id: int) -> None:
+        """Says that a job waits to be run."""
+        self._tasks["run_job"](job_id)
+        self._work_consumer.knock.set()
+
+    def outbox_filled(self) -> None:
+        """Says that the outbox holds something; it leaves after a moment, with what follows."""
+        with self._guard:
+            if self._flush_at is None:
+                self._flush_at = time.monotonic() + GATHER_S
+                self._control_consumer.knock.set()
+
+    def poll_now(self) -> None:
+        """Asks for a poll before the next regular one."""
+        self._request("poll")
+
+    # What the supervisor asks for.
+
+    def stop_taking_jobs(self) -> None:
+        """Lets the running job be the last one."""
+        self._work_consumer.stop_taking()
+
+    def wait_for_job(self, timeout_s: float | None) -> bool:
+        """Waits for the running job, in seconds; tells whether none is left."""
+        return self._work_consumer.join(timeout_s)
+
+    def stop(self, timeout_s: float) -> None:
+        """Stops both workers and closes the queues."""
+        self._work_consumer.stop_taking()
+        self._control_consumer.stop_taking()
+        for consumer in (self._work_consumer, self._control_consumer):
+            consumer.join(timeout_s)
+        self._work.storage.close()
+        self._control.storage.close()
+
+    def check_workers(self) -> None:
+        """Starts a worker again that died."""
+        for consumer in (self._work_consumer, self._control_consumer):
+            if not consumer.stop_flag.is_set():
+                consumer.check_worker_health()
+
+    # The tasks. Their names stand in messages and stay what they are for ever.
+
+    def _define_tasks(self, agent: Agent, poll: SessionPoll | None) -> None:
+        def run_job(job_id: int) -> None:
+            self._run_job(agent, job_id)
+
+        def poll_session() -> None:
+            if poll is not None:
+                poll.poll()
+
+        def flush_outbox() -> None:
+            self._flush(agent)
+
+        def keep_house() -> None:
+            recover.remove_old_runs(agent)
+
+        def settle_failures(signal: str, task: Task, exc: BaseException | None = None) -> None:
+            mend.mend_failures(agent)
+
+        define: Callable[..., Any] = self._control.task
+        self._tasks = {
+            "run_job": self._work.task(name="run_job")(run_job),
+            "poll": self._control.periodic_task(_always, name="poll")(
+                self._done("poll", poll_session)
+            ),
+            "flush": define(name="flush")(self._done("flush", flush_outbox)),
+            "housekeeping": define(name="housekeeping")(self._done("housekeeping", keep_house)),
+        }
+        self._work.signal(SIGNAL_ERROR)(settle_failures)
+
+    def _run_job(self, agent: Agent, job_id: int) -> None:
+        try:
+            ended = run.run_next(agent)
+        except (sqlite3.Error, OSError, errors.KerutaError) as exc:
+            logger.exception(
+                "the agent failed at job %d and takes it up again: %s",
+                job_id,
+                exc,
+                extra={"action": "agent_failed", "job": job_id},
+            )
+            self._work_consumer.stop_flag.wait(AGENT_FAILURE_WAIT_S)
+            self.job_runnable(job_id)
+            return
+        self.outbox_filled()
+        if ended is None:
+            return
+        state = agent.jobs.get(ended.job.id)
+        if state is not None and state.state is JobState.FAILING:
+            raise JobFailedError(f"job {ended.job.id} {ended.ending.outcome or Outcome.FAILED}")
+
+    def _flush(self, agent: Agent) -> None:
+        with self._guard:
+            self._flush_at = None
+        if agent.courier is None:
+            return
+        due_in_s = agent.courier.deliver(FLUSH_BUDGET_S)
+        if due_in_s is not None:
+            with self._guard:
+                due = time.monotonic() + due_in_s
+                self._flush_at = due if self._flush_at is None else min(due, self._flush_at)
+
+    def _seconds_to_flush(self) -> float:
+        """Returns how long the control worker may sleep, after it asked for what is due."""
+        with self._guard:
+            flush_at = self._flush_at
+        if flush_at is None:
+            return SAFETY_POLL_S
+        wait = flush_at - time.monotonic()
+        if wait <= 0:
+            self._request("flush")
+            return 0.0
+        return min(wait, SAFETY_POLL_S)
+
+    def _request_periodic(self) -> None:
+        self._request("poll")
+        if time.monotonic() >= self._housekeeping_at:
+            self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
+            self._request("housekeeping")
+
+    def _request(self, name: str) -> None:
+        """Queues a control task, unless it is queued already: a slow API piles nothing up."""
+        with self._guard:
+            if name in self._queued:
+                return
+            self._queued.add(name)
+        self._tasks[name]()
+        self._control_consumer.knock.set()
+
+    def _done(self, name: str, work: Callable[[], None]) -> Callable[[], None]:
+        """Wraps a control task, so that it may be queued again once it has begun."""
+
+        def begin() -> None:
+            with self._guard:
+                self._queued.discard(name)
+            work()
+
+        return begin
+
+
+def _always(_now: Any) -> bool:
+    return True
+
+
+def _quiet_huey() -> None:
+    """Keeps Huey's start-up chatter and the tracebacks of failed jobs out of the agent's log."""
+    huey_logger = logging.getLogger("huey")
+    huey_logger.setLevel(logging.WARNING)
+    if _is_no_failed_job not in huey_logger.filters:
+        huey_logger.addFilter(_is_no_failed_job)
+
+
+def _is_no_failed_job(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], JobFailedError))

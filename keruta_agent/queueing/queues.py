@@ -1,0 +1,89 @@
+"""The two Huey queues of one agent, on one SQLite file that may be lost.
+
+Messages are JSON with a task's name and a job's id in it, never pickles: a file that somebody
+else wrote can at most name a job.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from huey import SqliteHuey
+from huey.exceptions import HueyException
+from huey.registry import Message
+from huey.serializer import Serializer
+
+from keruta_agent import errors
+
+logger = logging.getLogger(__name__)
+
+QUEUE_NAME: Final = "queue.db"
+WORK: Final = "work"
+CONTROL: Final = "control"
+
+
+class JsonSerializer(Serializer):  # type: ignore[misc]
+    """Writes a message as ``[message id, task name, arguments]``."""
+
+    def _serialize(self, data: Any) -> bytes:
+        return json.dumps([data.id, data.name, list(data.args or ())]).encode()
+
+    def _deserialize(self, data: bytes) -> Any:
+        try:
+            message_id, name, arguments = json.loads(bytes(data))
+            if not isinstance(name, str) or not all(isinstance(item, int) for item in arguments):
+                raise ValueError("a message carries ids only")
+        except (ValueError, TypeError) as exc:
+            # Huey logs this and goes on with the next message: this one is gone from its file,
+            # which loses nothing, since the jobs are in agent.db.
+            raise HueyException(f"ignores a foreign message in the queue: {exc}") from exc
+        return Message(message_id, name, None, 0, 0, None, tuple(arguments), {})
+
+
+def open_queue(base_dir: Path, name: str) -> SqliteHuey:
+    """Opens one of the queues; a damaged file is moved away and made anew.
+
+    Raises:
+        AgentStateError: the file cannot be used.
+    """
+    path = base_dir / QUEUE_NAME
+    try:
+        return _open(path, name)
+    except sqlite3.DatabaseError as exc:
+        aside = path.with_name(f"{QUEUE_NAME}.damaged-{time.time_ns()}")
+        logger.warning(
+            "the queue %s is damaged (%s); it is kept as %s and made anew, no job is lost",
+            path,
+            exc,
+            aside.name,
+            extra={"action": "queue_damaged"},
+        )
+    try:
+        path.rename(aside)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return _open(path, name)
+    except (OSError, sqlite3.Error) as exc:
+        raise errors.AgentStateError(f"cannot make the queue {path}: {exc}") from exc
+
+
+def _open(path: Path, name: str) -> SqliteHuey:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    huey = SqliteHuey(
+        name,
+        filename=str(path),
+        strict_fifo=True,
+        results=False,
+        serializer=JsonSerializer(),
+        # Huey's own default keeps 8 MB of pages a connection; the queue holds a few ids.
+        cache_mb=1,
+    )
+    huey.storage.flush_queue()
+    huey.storage.flush_schedule()
+    return huey

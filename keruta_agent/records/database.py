@@ -1,0 +1,152 @@
+"""Opens agent.db: connections, transactions, migrations.
+
+Every thread has its own connection. A transaction takes the write lock at its beginning
+(``BEGIN IMMEDIATE``), because SQLite refuses at once, without waiting, when a transaction that
+began by reading wants to write while another one does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from keruta_agent import errors
+from keruta_agent.records.migrations import MIGRATIONS
+
+#: Seconds that a writer waits for another process, such as a command beside the daemon.
+BUSY_TIMEOUT_S: Final = 15.0
+DATABASE_NAME: Final = "agent.db"
+
+
+class Database:
+    """agent.db in a base directory. Safe to share between threads."""
+
+    def __init__(self, base_dir: Path, *, create: bool = True) -> None:
+        """Opens the database and brings its schema up to date.
+
+        Raises:
+            AgentStateError: the directory or the file cannot be used, or the file is newer than
+                this program.
+        """
+        self.path = base_dir / DATABASE_NAME
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._guard = threading.Lock()
+        if create:
+            make_private_directory(base_dir)
+        try:
+            _create_private_file(self.path)
+            self._migrate()
+        except (OSError, sqlite3.Error) as exc:
+            raise errors.AgentStateError(
+                f"cannot use the agent's database {self.path}: {exc}",
+                advice="Give this user write access to the directory, or choose another one with "
+                "KERUTA_BASE_DIR; a damaged file must be restored or moved away",
+            ) from exc
+
+    def connection(self) -> sqlite3.Connection:
+        """Returns this thread's connection."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(
+                self.path,
+                timeout=BUSY_TIMEOUT_S,
+                isolation_level=None,
+                check_same_thread=False,  # close() is called by one thread for all
+            )
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            # FULL: a claim that a power cut undid would start a script for the second time.
+            connection.execute("PRAGMA synchronous = FULL")
+            self._local.connection = connection
+            with self._guard:
+                self._connections.append(connection)
+        return connection
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Runs a block that is stored as a whole or not at all; blocks may be nested."""
+        connection = self.connection()
+        if connection.in_transaction:
+            yield connection
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Closes the connections of all threads."""
+        with self._guard:
+            for connection in self._connections:
+                connection.close()
+            self._connections.clear()
+        self._local = threading.local()
+
+    def _migrate(self) -> None:
+        connection = self.connection()
+        if self._version(connection) == len(MIGRATIONS):
+            return
+        with self.transaction():
+            version = self._version(connection)
+            if version > len(MIGRATIONS):
+                raise errors.AgentStateError(
+                    f"the database {self.path} was written by a newer keruta-agent",
+                    advice="Upgrade this one, or choose another directory with KERUTA_BASE_DIR",
+                )
+            for step in MIGRATIONS[version:]:
+                for statement in _statements(step):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    @staticmethod
+    def _version(connection: sqlite3.Connection) -> int:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def make_private_directory(directory: Path) -> None:
+    """Creates a directory that only this user can read, or checks that it is ours.
+
+    Raises:
+        AgentStateError: it cannot be created, or belongs to somebody else.
+    """
+    advice = "Choose another directory with KERUTA_BASE_DIR"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = directory.stat()
+        if status.st_uid != os.geteuid():
+            raise errors.AgentStateError(
+                f"the directory {directory} belongs to another user", advice=advice
+            )
+        if status.st_mode & 0o077:
+            directory.chmod(0o700)
+    except OSError as exc:
+        raise errors.AgentStateError(
+            f"cannot create or use the directory {directory}: {exc.strerror}", advice=advice
+        ) from exc
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise errors.AgentStateError(f"cannot write to the directory {directory}", advice=advice)
+
+
+def _create_private_file(path: Path) -> None:
+    # SQLite gives its -wal and -shm files the mode of the main file.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _statements(script: str) -> Iterator[str]:
+    # sqlite3.executescript() commits first, which would break the one transaction of a migration.
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -1,0 +1,93 @@
+"""The schema of agent.db, as steps that are applied once each, in order.
+
+A step that was released is never edited: a change is a new step. ``PRAGMA user_version`` counts
+the steps that a database has seen.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MIGRATIONS: Final[tuple[str, ...]] = (
+    # 1: jobs, runs, log ranges, outbox
+    """
+    CREATE TABLE jobs (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        task_id TEXT UNIQUE,
+        session_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        priority INTEGER NOT NULL,
+        filed_at REAL NOT NULL,
+        state TEXT NOT NULL CHECK (state IN (
+            'waiting', 'scheduled', 'running', 'failing', 'finished')),
+        not_before REAL,
+        work TEXT NOT NULL,
+        cancel_reason TEXT,
+        refused INTEGER NOT NULL DEFAULT 0,
+        outcome TEXT,
+        message TEXT NOT NULL DEFAULT '',
+        exit_code INTEGER,
+        recorded_at REAL NOT NULL,
+        finished_at REAL
+    );
+    CREATE INDEX jobs_in_order ON jobs (state, priority DESC, filed_at, id);
+
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        job_id INTEGER NOT NULL REFERENCES jobs (id),
+        number INTEGER NOT NULL,
+        uid TEXT NOT NULL UNIQUE,
+        token TEXT NOT NULL,
+        directory TEXT NOT NULL,
+        shim_pid INTEGER,
+        state TEXT NOT NULL CHECK (state IN ('active', 'ended')),
+        claimed_at REAL NOT NULL,
+        ended_at REAL,
+        stdout_offset INTEGER NOT NULL DEFAULT 0,
+        stderr_offset INTEGER NOT NULL DEFAULT 0,
+        agent_offset INTEGER NOT NULL DEFAULT 0,
+        next_range INTEGER NOT NULL DEFAULT 0,
+        progress INTEGER NOT NULL DEFAULT 0,
+        progress_message TEXT NOT NULL DEFAULT '',
+        reported_status TEXT,
+        reported_message TEXT NOT NULL DEFAULT '',
+        reported_error_code TEXT NOT NULL DEFAULT '',
+        wants_auto_fix INTEGER,
+        artifacts_dir TEXT,
+        outcome TEXT,
+        exit_code INTEGER,
+        signal INTEGER,
+        message TEXT NOT NULL DEFAULT '',
+        UNIQUE (job_id, number)
+    );
+    -- One at a time is an invariant of the database, not of a worker count.
+    CREATE UNIQUE INDEX one_active_run ON runs ((1)) WHERE state <> 'ended';
+
+    CREATE TABLE log_ranges (
+        run_id INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        sequence INTEGER NOT NULL,
+        stream TEXT NOT NULL,
+        start INTEGER NOT NULL,
+        stop INTEGER NOT NULL,
+        read_at REAL NOT NULL,
+        PRIMARY KEY (run_id, sequence)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE outbox (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        task_id TEXT NOT NULL,
+        run_id INTEGER REFERENCES runs (id),
+        kind TEXT NOT NULL,
+        key TEXT NOT NULL UNIQUE,
+        payload TEXT NOT NULL,
+        state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'parked')),
+        created_at REAL NOT NULL,
+        batch TEXT,
+        delivered_entries INTEGER NOT NULL DEFAULT 0,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        not_before REAL NOT NULL DEFAULT 0,
+        last_error TEXT NOT NULL DEFAULT ''
+    );
+    CREATE INDEX outbox_in_order ON outbox (state, task_id, id);
+    """,
+)

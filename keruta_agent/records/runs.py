@@ -1,0 +1,324 @@
+"""Runs: one execution of a job each, and the claim that lets only one be active.
+
+What the script wrote stays in files; this table holds how far those files have been read, so
+that a daemon that takes over goes on exactly there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import secrets
+import sqlite3
+import time
+from collections.abc import Sequence
+
+from keruta_agent.model import StatusReport, TaskStatus
+from keruta_agent.records.database import Database
+from keruta_agent.records.jobs import Job, Jobs, JobState
+from keruta_agent.records.outbox import Outbox
+
+
+class Outcome(enum.StrEnum):
+    """How a run ended."""
+
+    SUCCEEDED = "succeeded"
+    #: The script ended with an exit code other than 0, or said itself that it failed.
+    FAILED = "failed"
+    KILLED = "killed"
+    CANCELLED = "cancelled"
+    #: The processes are gone and left no exit record: a reboot, or somebody killed them all.
+    LOST = "lost"
+    NOT_STARTED = "not_started"
+    #: The API said that this task is not to be run by us.
+    REFUSED = "refused"
+
+
+#: The streams of a run's log, in the order in which they are read.
+STREAMS = ("stdout", "stderr", "agent")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One execution of a job."""
+
+    id: int
+    job_id: int
+    #: 1 for the first run of the job.
+    number: int
+    #: Random name: marks the run's processes and keys its writes at the API.
+    uid: str
+    #: What a script must know to speak for this run on the socket.
+    token: str = dataclasses.field(repr=False)
+    #: Name of the run directory, inside the directory of runs.
+    directory: str
+    #: Process that was started to look after the script; None until then.
+    shim_pid: int | None
+    claimed_at: float
+    ended_at: float | None
+    progress: int
+    progress_message: str
+    #: What the script itself said about its end.
+    reported_status: TaskStatus | None
+    reported_message: str
+    reported_error_code: str
+    #: Whether the script asked for an auto-fix task, or for none; None leaves it to the settings.
+    wants_auto_fix: bool | None
+    artifacts_dir: str | None
+    outcome: Outcome | None
+    exit_code: int | None
+    signal: int | None
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogRange:
+    """A piece of one of a run's files, in the order in which the agent saw it."""
+
+    sequence: int
+    stream: str
+    start: int
+    stop: int
+    #: Unix time at which it was seen.
+    read_at: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ending:
+    """The end of a run, as it is stored."""
+
+    outcome: Outcome
+    message: str
+    exit_code: int | None = None
+    signal: int | None = None
+
+
+class Runs:
+    """The runs of agent.db."""
+
+    def __init__(self, database: Database, jobs: Jobs, outbox: Outbox) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._outbox = outbox
+
+    def active(self) -> tuple[Job, Run] | None:
+        """Returns the run that has not ended, with its job."""
+        run = self._one("SELECT * FROM runs WHERE state <> 'ended'")
+        if run is None:
+            return None
+        return self._job_of(run), run
+
+    def claim_next(self) -> tuple[Job, Run] | None:
+        """Claims the first waiting job: it becomes the one active run, or nothing changes.
+
+        The write that tells the API of it is stored in the same transaction.
+        """
+        with self._database.transaction():
+            job = self._jobs.next_waiting()
+            return None if job is None or self.active() else self._claim(job)
+
+    def claim_job(self, job_id: int) -> tuple[Job, Run] | None:
+        """Claims one certain job that waits, out of turn; None when it cannot be had."""
+        with self._database.transaction():
+            job = self._jobs.get(job_id)
+            if job is None or job.state is not JobState.WAITING or self.active():
+                return None
+            return self._claim(job)
+
+    def _claim(self, job: Job) -> tuple[Job, Run]:
+        connection = self._database.connection()
+        connection.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (job.id,))
+        number = 1 + int(
+            connection.execute("SELECT count(*) FROM runs WHERE job_id = ?", (job.id,)).fetchone()[
+                0
+            ]
+        )
+        uid = secrets.token_hex(8)
+        run_id = connection.execute(
+            "INSERT INTO runs (job_id, number, uid, token, directory, state, claimed_at) "
+            "VALUES (?, ?, ?, ?, ?, 'active', ?)",
+            (
+                job.id,
+                number,
+                uid,
+                secrets.token_urlsafe(24),
+                f"{job.id:06d}-{number}-{uid}",
+                time.time(),
+            ),
+        ).lastrowid
+        if job.task_id is not None:
+            report = StatusReport(
+                status=TaskStatus.PROCESSING, message=f"Run {number} of job {job.id} started"
+            )
+            self._outbox.add_status(job.task_id, report, run_id=run_id, key=f"{uid}-started")
+        run = self._one("SELECT * FROM runs WHERE id = ?", (run_id,))
+        if run is None:
+            raise sqlite3.IntegrityError("the run that was just stored is gone")
+        return self._job_of(run), run
+
+    def get(self, run_id: int) -> Run:
+        """Returns a run that exists."""
+        run = self._one("SELECT * FROM runs WHERE id = ?", (run_id,))
+        if run is None:
+            raise LookupError(f"no run {run_id}")
+        return run
+
+    def of_job(self, job_id: int) -> list[Run]:
+        """Returns the runs of a job, oldest first."""
+        rows = self._database.connection().execute(
+            "SELECT * FROM runs WHERE job_id = ? ORDER BY number", (job_id,)
+        )
+        return [_run(row) for row in rows]
+
+    def by_uid(self, uid: str) -> Run | None:
+        """Returns the run that bears this random name."""
+        return self._one("SELECT * FROM runs WHERE uid = ?", (uid,))
+
+    def set_shim(self, run_id: int, pid: int) -> None:
+        """Remembers which process looks after the script."""
+        self._update(run_id, shim_pid=pid)
+
+    def renew_directory(self, run_id: int) -> Run:
+        """Gives a run that never started a fresh directory: a late start finds no way in."""
+        run = self.get(run_id)
+        base = run.directory.split(".")[0]
+        self._update(run_id, directory=f"{base}.{secrets.token_hex(2)}", shim_pid=None)
+        return self.get(run_id)
+
+    def offsets(self, run_id: int) -> dict[str, int]:
+        """Returns how far each stream has been read, in bytes."""
+        row = self._database.connection().execute(
+            "SELECT stdout_offset, stderr_offset, agent_offset FROM runs WHERE id = ?", (run_id,)
+        )
+        found = row.fetchone()
+        return {stream: int(found[f"{stream}_offset"]) for stream in STREAMS}
+
+    def add_ranges(
+        self, job: Job, run: Run, pieces: Sequence[tuple[str, int, int]], read_at: float
+    ) -> None:
+        """Stores that these pieces (stream, start, stop) were seen, and queues them for the API."""
+        with self._database.transaction() as connection:
+            sequence = connection.execute(
+                "SELECT next_range FROM runs WHERE id = ?", (run.id,)
+            ).fetchone()[0]
+            for stream, start, stop in pieces:
+                connection.execute(
+                    "INSERT INTO log_ranges (run_id, sequence, stream, start, stop, read_at) "
+                    "VALUES (?, ?, ?, ?, ?, ?)",
+                    (run.id, sequence, stream, start, stop, read_at),
+                )
+                if job.task_id is not None:
+                    self._outbox.add_log_range(job.task_id, run.id, run.uid, sequence, stop - start)
+                self._update(run.id, **{f"{stream}_offset": stop})
+                sequence += 1
+            self._update(run.id, next_range=sequence)
+
+    def ranges(self, run_id: int, *, first: int = 0, limit: int = -1) -> list[LogRange]:
+        """Returns the pieces of a run's log in order, from a sequence number on."""
+        rows = self._database.connection().execute(
+            "SELECT sequence, stream, start, stop, read_at FROM log_ranges "
+            "WHERE run_id = ? AND sequence >= ? ORDER BY sequence LIMIT ?",
+            (run_id, first, limit),
+        )
+        return [LogRange(**dict(row)) for row in rows]
+
+    def report_progress(self, job: Job, run: Run, percent: int, message: str) -> None:
+        """Stores the progress; the API gets the newest one."""
+        with self._database.transaction():
+            self._update(run.id, progress=percent, progress_message=message)
+            if job.task_id is not None:
+                self._outbox.put_progress(job.task_id, run.id, run.uid, percent, message)
+
+    def report_end(
+        self,
+        run_id: int,
+        status: TaskStatus,
+        *,
+        message: str,
+        error_code: str,
+        wants_auto_fix: bool | None,
+        artifacts_dir: str | None,
+    ) -> bool:
+        """Stores what the script says about its own end; a failure once said stands.
+
+        Returns whether the report was taken.
+        """
+        with self._database.transaction():
+            run = self.get(run_id)
+            if run.reported_status is TaskStatus.FAILED:
+                return False
+            self._update(
+                run_id,
+                reported_status=status.value,
+                reported_message=message,
+                reported_error_code=error_code,
+                wants_auto_fix=wants_auto_fix,
+                artifacts_dir=artifacts_dir if artifacts_dir is not None else run.artifacts_dir,
+            )
+        return True
+
+    def end(self, job: Job, run: Run, ending: Ending, *, job_state: JobState) -> None:
+        """Stores the end of a run; its job is finished, or ``failing`` until more is decided."""
+        now = time.time()
+        with self._database.transaction() as connection:
+            self._update(
+                run.id,
+                state="ended",
+                ended_at=now,
+                outcome=ending.outcome.value,
+                exit_code=ending.exit_code,
+                signal=ending.signal,
+                message=ending.message,
+            )
+            connection.execute(
+                "UPDATE jobs SET state = ?, outcome = ?, message = ?, exit_code = ?, "
+                "finished_at = ? WHERE id = ?",
+                (
+                    job_state.value,
+                    ending.outcome.value,
+                    ending.message,
+                    ending.exit_code,
+                    now if job_state is JobState.FINISHED else None,
+                    job.id,
+                ),
+            )
+
+    def ended_before(self, unix_time: float) -> list[Run]:
+        """Returns the runs that ended before a point in time, oldest first."""
+        rows = self._database.connection().execute(
+            "SELECT * FROM runs WHERE state = 'ended' AND ended_at < ? ORDER BY ended_at",
+            (unix_time,),
+        )
+        return [_run(row) for row in rows]
+
+    def _update(self, run_id: int, **values: object) -> None:
+        assignments = ", ".join(f"{name} = ?" for name in values)
+        with self._database.transaction() as connection:
+            connection.execute(
+                f"UPDATE runs SET {assignments} WHERE id = ?",  # noqa: S608 - names from this file
+                (*values.values(), run_id),
+            )
+
+    def _one(self, query: str, parameters: tuple[object, ...] = ()) -> Run | None:
+        row = self._database.connection().execute(query, parameters).fetchone()
+        return None if row is None else _run(row)
+
+    def _job_of(self, run: Run) -> Job:
+        job = self._jobs.get(run.job_id)
+        if job is None:
+            raise LookupError(f"run {run.id} has no job")
+        return job
+
+
+_RUN_FIELDS = tuple(field.name for field in dataclasses.fields(Run))
+
+
+def _run(row: sqlite3.Row) -> Run:
+    values = {name: row[name] for name in _RUN_FIELDS}
+    if values["wants_auto_fix"] is not None:
+        values["wants_auto_fix"] = bool(values["wants_auto_fix"])
+    if values["reported_status"] is not None:
+        values["reported_status"] = TaskStatus(values["reported_status"])
+    if values["outcome"] is not None:
+        values["outcome"] = Outcome(values["outcome"])
+    return Run(**values)

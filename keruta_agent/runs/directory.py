@@ -1,0 +1,164 @@
+"""The run directory: all there is to know of a run, whoever looks at it.
+
+========== ==================================================================================
+script     what is executed, when the job brought a text
+identity   who started the script: pid, start time and boot id of the shim; created once, by the
+           shim before it starts the script, or by a daemon that wants it never to start
+process    pid and start time of the script itself
+stdout     what the script wrote, byte by byte
+stderr     the same for its second stream
+agent      one JSON object a line: what the script told the agent (log, progress, its end)
+exit       how the script ended, written last and atomically, when no process of the run is left
+shim.err   what the shim itself had to say; empty unless something is badly wrong
+========== ==================================================================================
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Final
+
+from keruta_agent import errors
+
+RUNS_DIRECTORY: Final = "runs"
+#: In the environment of every process of a run: how to find them again.
+MARKER_VARIABLE: Final = "KERUTA_RUN_UID"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProcessId:
+    """A process that cannot be mistaken for a later one with the same number."""
+
+    pid: int
+    #: Field 22 of /proc/<pid>/stat: clock ticks since boot.
+    start_time: int
+    boot_id: str
+
+    def is_alive(self) -> bool:
+        """Tells whether this very process runs; a zombie has ended."""
+        if self.boot_id != boot_id():
+            return False
+        found = process_state(self.pid)
+        return found is not None and found[1] == self.start_time and found[0] not in "ZX"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExitRecord:
+    """How a script ended, as the shim saw it."""
+
+    exit_code: int | None = None
+    signal: int | None = None
+    #: Why the script could not be started; None when it was.
+    error: str | None = None
+    #: Whether the shim was asked to stop the script.
+    stopped: bool = False
+    started_at: float
+    ended_at: float
+    #: Processes that the script left behind and that were ended after it.
+    swept: int = 0
+    #: Seconds of processor time, over all processes of the run that ended.
+    user_s: float = 0.0
+    system_s: float = 0.0
+    #: Peak memory of the largest process, KiB.
+    max_rss_kb: int = 0
+
+
+class RunDirectory:
+    """One run directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.script = path / "script"
+        self.identity = path / "identity"
+        self.process = path / "process"
+        self.exit = path / "exit"
+        self.agent = path / "agent"
+
+    def create(self) -> None:
+        """Creates the directory with its empty streams.
+
+        Raises:
+            RunError: it cannot be created.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for stream in ("stdout", "stderr", "agent"):
+                os.close(os.open(self.path / stream, os.O_WRONLY | os.O_CREAT, 0o600))
+        except OSError as exc:
+            raise errors.RunError(
+                f"cannot create the run directory {self.path}: {exc.strerror}"
+            ) from exc
+
+    def write_script(self, text: str) -> Path:
+        """Stores the script so that it can be executed.
+
+        Raises:
+            RunError: it cannot be stored.
+        """
+        try:
+            descriptor = os.open(self.script, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700)
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+        except (OSError, UnicodeEncodeError) as exc:
+            raise errors.RunError(f"cannot store the script in {self.script}: {exc}") from exc
+        return self.script
+
+    def read_identity(self) -> ProcessId | None:
+        """Returns who started the script, None when nobody has (or never will)."""
+        return _read_process(self.identity)
+
+    def read_process(self) -> ProcessId | None:
+        """Returns the script's own process, None when it was not started."""
+        return _read_process(self.process)
+
+    def prevent_start(self) -> bool:
+        """Makes sure that the script is never started from this directory.
+
+        Returns False when it was started already: the file ``identity`` goes to whoever creates
+        it first, the shim or us.
+        """
+        try:
+            descriptor = os.open(self.identity, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return False
+        except FileNotFoundError:  # the directory was never made, so nothing can start in it
+            return True
+        os.write(descriptor, b"prevented\n")
+        os.close(descriptor)
+        return True
+
+    def read_exit(self) -> ExitRecord | None:
+        """Returns how the script ended, None while it has not (or nobody could write it)."""
+        try:
+            values = json.loads(self.exit.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        known = {field.name for field in dataclasses.fields(ExitRecord)}
+        return ExitRecord(**{name: value for name, value in values.items() if name in known})
+
+
+def boot_id() -> str:
+    """Returns the kernel's name for the time since the last boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def process_state(pid: int) -> tuple[str, int] | None:
+    """Returns a process's state letter and start time, None when there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The second field is the name in parentheses and may itself hold spaces and parentheses.
+    fields = stat.rpartition(b")")[2].split()
+    return fields[0].decode("ascii"), int(fields[19])
+
+
+def _read_process(path: Path) -> ProcessId | None:
+    try:
+        pid, start_time, boot = path.read_text(encoding="ascii").split()
+        return ProcessId(pid=int(pid), start_time=int(start_time), boot_id=boot)
+    except (FileNotFoundError, ValueError):
+        return None

@@ -1,0 +1,111 @@
+"""What a script may tell the agent: a log line, its progress, its end.
+
+A message is one JSON object on one line of the run directory's file ``agent``. The daemon's
+socket appends it there; a command that finds no daemon appends it itself, so that a script never
+fails because the daemon is being restarted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from keruta_agent.model import LogLevel, TaskStatus, parse_log_level
+
+#: Bytes of one message: an append of this size cannot be torn by another one.
+LONGEST_MESSAGE: Final = 32 * 1024
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogTold:
+    """``keruta log``: a line for the task's log."""
+
+    level: LogLevel
+    message: str
+    fields: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProgressTold:
+    """``keruta progress``: how far the script is."""
+
+    percent: int
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EndTold:
+    """``keruta success`` and ``keruta fail``: how the script says that it ends."""
+
+    status: TaskStatus
+    message: str
+    error_code: str
+    auto_fix: bool | None
+    artifacts_dir: str | None
+
+
+Told = LogTold | ProgressTold | EndTold
+
+
+def parse(line: str) -> Told:
+    """Reads one message.
+
+    Raises:
+        ValueError: it makes no sense; the text says why.
+    """
+    told = json.loads(line)
+    if not isinstance(told, dict):
+        raise ValueError("a message is a JSON object")
+    kind = told.get("kind")
+    if kind == "log":
+        fields = told.get("fields") or {}
+        if not isinstance(fields, dict):
+            raise ValueError("fields must be an object")
+        return LogTold(
+            level=parse_log_level(str(told.get("level", ""))),
+            message=str(told.get("message", "")),
+            fields=fields,
+        )
+    if kind == "progress":
+        percent = told.get("percent")
+        if not isinstance(percent, int) or not 0 <= percent <= 100:
+            raise ValueError("percent must be a whole number from 0 to 100")
+        return ProgressTold(percent=percent, message=str(told.get("message", "")))
+    if kind == "end":
+        return _end(told)
+    raise ValueError(f"unknown kind of message: {kind}")
+
+
+def _end(told: Mapping[str, Any]) -> EndTold:
+    status = TaskStatus(str(told.get("status", "")))
+    if status not in (TaskStatus.COMPLETED, TaskStatus.FAILED):
+        raise ValueError(f"a script ends COMPLETED or FAILED, not {status}")
+    auto_fix, artifacts_dir = told.get("auto_fix"), told.get("artifacts_dir")
+    return EndTold(
+        status=status,
+        message=str(told.get("message", "")),
+        error_code=str(told.get("error_code", "")),
+        auto_fix=auto_fix if isinstance(auto_fix, bool) else None,
+        artifacts_dir=artifacts_dir if isinstance(artifacts_dir, str) else None,
+    )
+
+
+def append(agent_file: Path, line: str) -> None:
+    """Adds one message to a run's file.
+
+    Raises:
+        ValueError: the message is too long.
+        OSError: the run is over, or the file cannot be written.
+    """
+    data = line.strip().encode("utf-8", errors="replace") + b"\n"
+    if len(data) > LONGEST_MESSAGE:
+        raise ValueError(f"a message may hold {LONGEST_MESSAGE} bytes, this one has {len(data)}")
+    descriptor = os.open(agent_file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)

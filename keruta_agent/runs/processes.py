@@ -1,0 +1,70 @@
+"""Finds and ends the processes of a run without its shim's help.
+
+The shim ends everything below it. This is for the case that the shim itself was killed: what it
+looked after is found by the marker in its environment.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Final
+
+from keruta_agent.runs.directory import MARKER_VARIABLE, ProcessId, process_state
+
+LOOK_INTERVAL_S: Final = 0.02
+
+
+def stop_shim(shim: ProcessId) -> None:
+    """Asks a shim to stop its script and all that the script started."""
+    if shim.is_alive():
+        os.kill(shim.pid, signal.SIGTERM)
+
+
+def sweep(run_uid: str, grace_s: float) -> int:
+    """Ends every process that bears the marker of a run and returns how many there were.
+
+    Returns when all are gone.
+    """
+    found = marked_processes(run_uid)
+    number = signal.SIGTERM
+    deadline = time.monotonic() + grace_s
+    left = found
+    while left:
+        for pid in left:
+            _send(pid, number)
+        time.sleep(LOOK_INTERVAL_S)
+        if time.monotonic() >= deadline:
+            number = signal.SIGKILL
+        left = marked_processes(run_uid)
+    return len(found)
+
+
+def marked_processes(run_uid: str) -> list[int]:
+    """Returns the living processes that bear the marker of a run."""
+    marker = f"{MARKER_VARIABLE}={run_uid}".encode()
+    return [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and _bears(entry, marker)
+    ]
+
+
+def _bears(entry: Path, marker: bytes) -> bool:
+    try:
+        environment = (entry / "environ").read_bytes()
+    except OSError:  # gone meanwhile, or another user's
+        return False
+    if marker not in environment.split(b"\0"):
+        return False
+    state = process_state(int(entry.name))
+    return state is not None and state[0] not in "ZX"
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,222 @@
+"""Starts one script, looks after its processes, and records how it ended.
+
+The shim is a program of its own, not a module of the agent: it outlives the daemon, so that a
+script's end is known even when no daemon was there to see it. It is started as::
+
+    python -I -S shim.py RUN_DIRECTORY WORKING_DIRECTORY GRACE_SECONDS PROGRAM [ARGUMENT ...]
+
+with the script's environment as its own, as a child sub-reaper (runs/launch.py), so that every
+process that the script leaves behind becomes the shim's child, double fork and setsid or not.
+SIGTERM makes it stop them all: SIGTERM to each, the grace period, SIGKILL. The same happens to
+what is left when the script has ended. The file ``exit`` therefore means: nothing is left.
+
+It imports next to nothing, not even pathlib: each millisecond here delays every task.
+"""
+
+import _signal as signal  # type: ignore[import-not-found]
+import os
+import sys
+import time
+from _json import encode_basestring_ascii as quoted
+
+KILL_INTERVAL_S = 0.05
+WATCHED = (signal.SIGCHLD, signal.SIGTERM)
+
+
+def main() -> None:
+    directory, working_directory, grace, *command = sys.argv[1:]
+    os.chdir(directory)
+    signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
+    if not claim_the_start():
+        return
+    started_at = time.time()
+    streams = open_streams()
+    try:
+        pid = start(command, working_directory, streams)
+    except OSError as exc:
+        what = exc.filename if exc.filename is not None else command[0]
+        record(started_at, error=f"{what}: {exc.strerror}")
+        return
+    write_atomically("process", process_line(pid))
+    watch = Watch(pid, float(grace))
+    watch.run()
+    record(started_at, status=watch.status, stopped=watch.stopped, swept=watch.swept)
+
+
+def claim_the_start() -> bool:
+    """Creates the file ``identity``, or finds that the script must not start any more."""
+    temporary = f"identity.{os.getpid()}"
+    with open(temporary, "w", encoding="ascii") as file:
+        file.write(process_line(os.getpid()))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(temporary, "identity")
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(temporary)
+    return True
+
+
+def process_line(pid: int) -> str:
+    """Returns ``pid start-time boot-id``: together they name one process for ever."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        start_time = file.read().rpartition(b")")[2].split()[19].decode()
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return f"{pid} {start_time} {file.read().strip()}\n"
+
+
+def open_streams() -> list[int]:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    return [
+        os.open("/dev/null", os.O_RDONLY),
+        os.open("stdout", flags, 0o600),
+        os.open("stderr", flags, 0o600),
+    ]
+
+
+def start(command: list[str], working_directory: str, streams: list[int]) -> int:
+    home = os.open(".", os.O_RDONLY)
+    os.chdir(working_directory)
+    try:
+        return os.posix_spawnp(
+            command[0],
+            command,
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)
+            ],
+            setsid=True,
+            setsigmask=(),
+            # Python ignores these two; a script expects `yes | head` to end.
+            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+        )
+    finally:
+        os.fchdir(home)
+
+
+class Watch:
+    """Waits for the script and everything that it started."""
+
+    def __init__(self, pid: int, grace_s: float) -> None:
+        self.pid = pid
+        self.grace_s = grace_s
+        #: Wait status of the script, None while it runs.
+        self.status: int | None = None
+        self.stopped = False
+        self.swept = 0
+        #: Monotonic time from which on SIGKILL is used, None while nothing is being stopped.
+        self.deadline: float | None = None
+
+    def run(self) -> None:
+        while self.reap():
+            if self.status is not None and self.deadline is None:
+                self.swept = self.stop()
+            if self.deadline is not None and time.monotonic() >= self.deadline:
+                self.signal_all(signal.SIGKILL)
+            received = signal.sigtimedwait(WATCHED, self.patience())
+            if received is not None and received.si_signo == signal.SIGTERM and not self.stopped:
+                self.stopped = self.status is None
+                self.stop()
+
+    def patience(self) -> float:
+        """Seconds until something must be done even when no signal comes."""
+        if self.deadline is None:
+            return 3600.0
+        return max(self.deadline - time.monotonic(), KILL_INTERVAL_S)
+
+    def stop(self) -> int:
+        if self.deadline is None:
+            self.deadline = time.monotonic() + self.grace_s
+        return self.signal_all(signal.SIGTERM)
+
+    def reap(self) -> bool:
+        """Collects the children that have ended; tells whether any is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self.pid:
+                self.status = status
+
+    def signal_all(self, number: int) -> int:
+        """Sends a signal to every process below this one; returns how many there are."""
+        below = descendants(os.getpid())
+        for pid in below:
+            try:
+                os.kill(pid, number)
+                if number == signal.SIGTERM:
+                    os.kill(pid, signal.SIGCONT)  # a stopped process would never see it
+            except (ProcessLookupError, PermissionError):
+                continue
+        return len(below)
+
+
+def descendants(ancestor: int) -> list[int]:
+    """Returns the living processes below one, from /proc."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        if fields[0] not in (b"Z", b"X"):
+            children.setdefault(int(fields[1]), []).append(int(name))
+    found: list[int] = []
+    unseen = [ancestor]
+    while unseen:
+        below = children.get(unseen.pop(), [])
+        found += below
+        unseen += below
+    return found
+
+
+def record(
+    started_at: float,
+    *,
+    status: int | None = None,
+    error: str | None = None,
+    stopped: bool = False,
+    swept: int = 0,
+) -> None:
+    """Writes the exit record: the last thing that happens to a run."""
+    import resource  # here, because the script need not wait for it
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    code = number = "null"
+    if status is not None and os.WIFSIGNALED(status):
+        number = str(os.WTERMSIG(status))
+    elif status is not None:
+        code = str(os.WEXITSTATUS(status))
+    text = (
+        f'{{"exit_code": {code}, "signal": {number}, '
+        f'"error": {"null" if error is None else quoted(error)}, '
+        f'"stopped": {"true" if stopped else "false"}, "swept": {swept}, '
+        f'"started_at": {started_at!r}, "ended_at": {time.time()!r}, '
+        f'"user_s": {used.ru_utime!r}, "system_s": {used.ru_stime!r}, '
+        f'"max_rss_kb": {used.ru_maxrss}}}\n'
+    )
+    write_atomically("exit", text)
+
+
+def write_atomically(name: str, text: str) -> None:
+    temporary = f"{name}.{os.getpid()}"
+    with open(temporary, "w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(temporary, name)
+    home = os.open(".", os.O_RDONLY)
+    os.fsync(home)
+    os.close(home)
+
+
+if __name__ == "__main__":
+    main()
