@@ -347,4 +347,4 @@ def _reason(exc: requests.RequestException) -> str:
             return f" (its certificate is not trusted: {cause.verify_message})"
         if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ssl.SSLError):
             return f" ({cause.strerror})"
-    return ""
+    return " (the connection broke off)" if isinstance(exc, requests.ConnectionError) else ""

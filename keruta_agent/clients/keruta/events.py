@@ -93,7 +93,6 @@ def stream(
     stop: threading.Event,
     *,
     last_event_id: str | None,
-    silence_s: float = SILENCE_S,
 ) -> Iterator[Iterator[ServerEvent]]:
     """Opens the stream and gives its events, which end when ``stop`` is set.
 
@@ -109,7 +108,7 @@ def stream(
         PATH,
         params={"sessionId": session_id},
         headers=headers,
-        silence_s=silence_s,
+        silence_s=SILENCE_S,
     ) as response:
         if "text/event-stream" not in response.headers.get("Content-Type", ""):
             raise errors.ApiUnsupported("The server answers no stream of events")
