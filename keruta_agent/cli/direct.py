@@ -17,7 +17,7 @@ import click
 from keruta_agent import errors
 from keruta_agent.daemon.lock import agent_lock
 from keruta_agent.daemon.wiring import open_records
-from keruta_agent.journey import collect
+from keruta_agent.journey import artifacts
 from keruta_agent.local import client
 from keruta_agent.model import LogLevel, StatusReport, TaskStatus
 from keruta_agent.records.outbox import Kind
@@ -88,8 +88,8 @@ class DirectReport:
 
     def artifacts(self, directory: Path) -> None:
         """Stores the files in a directory with it."""
-        for artifact in collect.artifacts_in(self._settings, directory):
-            self._add(Kind.ARTIFACT, collect.to_payload(artifact))
+        for artifact in artifacts.artifacts_in(self._settings, directory):
+            self._add(Kind.ARTIFACT, artifacts.to_payload(artifact))
 
     def auto_fix(self, message: str, error_code: str) -> None:
         """Asks for a task that mends it."""

@@ -6,7 +6,7 @@ import dataclasses
 import signal
 from collections.abc import Sequence
 
-from keruta_agent.journey import collect
+from keruta_agent.journey import artifacts
 from keruta_agent.journey.agent import Agent
 from keruta_agent.model import ArtifactFile, StatusReport, TaskStatus
 from keruta_agent.records.jobs import Job, JobState
@@ -79,7 +79,7 @@ def store(
     run: Run,
     ending: Ending,
     record: ExitRecord | None,
-    artifacts: Sequence[ArtifactFile],
+    copies: Sequence[ArtifactFile],
 ) -> None:
     """Stores the end of a run; a failure leaves the job ``failing`` until it is mended."""
     failed = ending.outcome in _MENDABLE
@@ -89,11 +89,11 @@ def store(
         )
         if job.task_id is None or ending.outcome is Outcome.REFUSED:
             return
-        for artifact in artifacts:
+        for artifact in copies:
             agent.outbox.add(
                 Kind.ARTIFACT,
                 job.task_id,
-                collect.to_payload(artifact),
+                artifacts.to_payload(artifact),
                 run_id=run.id,
                 key=f"{run.uid}-artifact-{artifact.relative_path}",
             )

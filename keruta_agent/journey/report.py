@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from keruta_agent import errors
-from keruta_agent.journey import autofix, collect, loglines
+from keruta_agent.journey import artifacts, autofix, loglines
 from keruta_agent.model import LogEntry, LogLevel, StatusReport, TaskStatus
 from keruta_agent.ports import KerutaApi
 from keruta_agent.records.jobs import Jobs
@@ -253,7 +253,7 @@ class Courier:
         self._api.send_logs(parcel.first.task_id, [entry], key=parcel.key)
 
     def _send_artifact(self, parcel: Parcel) -> None:
-        artifact = collect.from_payload(dict(parcel.first.payload))
+        artifact = artifacts.from_payload(parcel.first.payload)
         if not artifact.file.is_file():
             raise errors.ApiRefused(f"the kept copy of the artifact {artifact.file} is gone")
         self._api.upload_artifact(parcel.first.task_id, artifact, key=parcel.key)

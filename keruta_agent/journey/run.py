@@ -48,8 +48,8 @@ def live(agent: Agent, job: Job, run: Run) -> Ended:
         record, ending = None, Ending(outcome=Outcome.REFUSED, message=str(exc))
     except errors.RunError as exc:
         record, ending = None, Ending(outcome=Outcome.NOT_STARTED, message=str(exc))
-    artifacts = collect.copy_artifacts(agent, job, run)
-    finish.store(agent, job, run, ending, record, artifacts)
+    copies = collect.copy_artifacts(agent, job, run)
+    finish.store(agent, job, run, ending, record, copies)
     logger.info(
         "job %d ended: %s %s",
         job.id,

@@ -128,11 +128,6 @@ class Jobs:
         """Returns the job of an API task."""
         return self._one("SELECT * FROM jobs WHERE task_id = ?", (task_id,))
 
-    def known_tasks(self, task_ids: Sequence[str]) -> dict[str, Job]:
-        """Returns those of the tasks that are recorded, by task id."""
-        found = (self.by_task(task_id) for task_id in task_ids)
-        return {job.task_id: job for job in found if job is not None and job.task_id is not None}
-
     def next_waiting(self) -> Job | None:
         """Returns the job that is to run next."""
         return self._one(
@@ -236,13 +231,14 @@ class Jobs:
         work: Work,
     ) -> int | None:
         with self._database.transaction() as connection:
+            if task_id is not None and self.by_task(task_id) is not None:
+                return None
             cursor = connection.execute(
                 "INSERT INTO jobs (task_id, session_id, name, priority, filed_at, state, work, "
-                "recorded_at) VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?) "
-                "ON CONFLICT (task_id) DO NOTHING",
+                "recorded_at) VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?)",
                 (task_id, session_id, name, priority, filed_at, work.to_json(), time.time()),
             )
-            return cursor.lastrowid if cursor.rowcount == 1 else None
+            return cursor.lastrowid
 
     def _one(self, query: str, parameters: tuple[object, ...] = ()) -> Job | None:
         row = self._database.connection().execute(query, parameters).fetchone()
