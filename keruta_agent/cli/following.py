@@ -39,13 +39,13 @@ def follow(settings: Settings, job_id: int) -> int:
             return follower.until_end()
         except KeyboardInterrupt:
             click.echo(f"keruta: cancels job {job_id}", file=sys.stderr)
-            cancel(settings, Jobs(database), job_id)
+            cancel(settings, database, job_id)
             return follower.until_end()
     finally:
         database.close()
 
 
-def cancel(settings: Settings, jobs: Jobs, job_id: int) -> JobState:
+def cancel(settings: Settings, database: Database, job_id: int) -> JobState:
     """Cancels a job, through the daemon if there is one; returns its state before.
 
     Raises:
@@ -54,7 +54,8 @@ def cancel(settings: Settings, jobs: Jobs, job_id: int) -> JobState:
     try:
         return JobState(client.call(settings.base_dir, {"op": "cancel", "job": job_id})["was"])
     except errors.AgentUnreachable:
-        state = jobs.request_cancel(job_id, "Cancelled by a person")
+        runs = Runs(database, Jobs(database), Outbox(database))
+        state = runs.cancel_job(job_id, "Cancelled by a person")
     if state is None:
         raise errors.NotFound(f"there is no job {job_id}", advice="See: keruta queue list")
     return state

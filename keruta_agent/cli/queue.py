@@ -98,7 +98,7 @@ def cancel(ctx: click.Context, job: str, as_json: bool) -> None:
     settings = load(ctx).settings
     database = open_records(settings)
     found = find_job(database, job)
-    state = cancel_job(settings, Jobs(_existing(database)), found.id)
+    state = cancel_job(settings, _existing(database), found.id)
     if as_json:
         print_json({"job": found.id, "was": state.value})
         return

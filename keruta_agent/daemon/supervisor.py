@@ -143,7 +143,7 @@ def _heed(agent: Agent, dispatcher: Dispatcher, count: int) -> None:
         dispatcher.stop_taking_jobs()
     elif count == 2 and active is not None:
         logger.warning("asked again: stops job %d", active[0].id, extra={"action": "stopping_job"})
-        agent.jobs.request_cancel(active[0].id, "The agent was stopped")
+        agent.runs.cancel_job(active[0].id, "The agent was stopped")
         agent.doorbell.ring()
     elif count > 2:
         logger.warning(

@@ -18,7 +18,7 @@ from keruta_agent import errors
 from keruta_agent.journey.agent import Agent
 from keruta_agent.local import protocol
 from keruta_agent.model import TaskStatus
-from keruta_agent.records.jobs import JobState, Work
+from keruta_agent.records.jobs import Work
 from keruta_agent.runs import messages
 
 logger = logging.getLogger(__name__)
@@ -162,11 +162,12 @@ class Operations:
 
     def _cancel(self, request: Mapping[str, Any]) -> dict[str, Any]:
         job_id = int(request["job"])
-        state = self._agent.jobs.request_cancel(job_id, "Cancelled by a person")
+        state = self._agent.runs.cancel_job(job_id, "Cancelled by a person")
         if state is None:
             raise errors.NotFound(f"there is no job {job_id}")
         self._agent.doorbell.ring()
-        return {"job": job_id, "was": state.value, "done": state is not JobState.FINISHED}
+        self._agent.queue.outbox_filled()
+        return {"job": job_id, "was": state.value}
 
 
 class _Handler(socketserver.StreamRequestHandler):

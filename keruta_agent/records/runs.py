@@ -38,6 +38,10 @@ class Outcome(enum.StrEnum):
 STREAMS = ("stdout", "stderr", "agent")
 
 
+#: Error code of a task that a person cancelled.
+CANCELLED_CODE = Outcome.CANCELLED.value.upper()
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
     """One execution of a job."""
@@ -155,6 +159,28 @@ class Runs:
         if run is None:
             raise sqlite3.IntegrityError("the run that was just stored is gone")
         return self._job_of(run), run
+
+    def cancel_job(self, job_id: int, reason: str) -> JobState | None:
+        """Cancels a job for a person and returns the state in which it was found.
+
+        One that has not started ends here, and the API is told; a running one is stopped, and
+        told of, by who follows it. None means that there is no such job.
+        """
+        with self._database.transaction():
+            state = self._jobs.request_cancel(job_id, reason)
+            job = self._jobs.get(job_id)
+            if (
+                job is not None
+                and job.task_id is not None
+                and state in (JobState.WAITING, JobState.SCHEDULED)
+            ):
+                report = StatusReport(
+                    status=TaskStatus.FAILED, message=reason, error_code=CANCELLED_CODE
+                )
+                self._outbox.add_status(
+                    job.task_id, report, run_id=None, key=f"job-{job_id}-{job.task_id}-cancelled"
+                )
+        return state
 
     def get(self, run_id: int) -> Run:
         """Returns a run that exists."""
