@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from urllib.parse import urlsplit
 
 from flask import Request
 
@@ -50,10 +49,11 @@ class Access:
         # Any page that a person visits may send requests to this machine's own addresses, either
         # openly (Origin) or by a name of its own that leads here (Host).
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.host:
-            raise Problem(403, "FORBIDDEN", f"pages of {origin} may not ask")
-        if self._loopback and _host_name(request.host) not in _LOOPBACK_NAMES:
-            raise Problem(403, "FORBIDDEN", f"this server is not called {request.host}")
+        host = request.headers.get("Host")
+        if origin is not None and origin.partition("://")[2] != host:
+            raise Problem(403, "FORBIDDEN", "pages of another site may not ask")
+        if self._loopback and host is not None and not is_loopback(_host_name(host)):
+            raise Problem(403, "FORBIDDEN", "this server has another name; ask for 127.0.0.1")
 
 
 def _digest(secret: bytes) -> bytes:

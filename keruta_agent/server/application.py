@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import sqlite3
 from typing import Any
 
 import flask
@@ -89,18 +91,25 @@ def create_application(
     app.after_request(drain.read_rest)
     app.register_error_handler(Problem, _answer_problem)
     app.register_error_handler(HTTPException, _answer_http_exception)
-    app.register_error_handler(peewee.OperationalError, _answer_busy)
+    for failure in (peewee.OperationalError, sqlite3.OperationalError, OSError):
+        app.register_error_handler(failure, _answer_storage_failure)
     app.register_error_handler(Exception, _answer_crash)
     return app
 
 
 def _document(app: flask.Flask) -> None:
     api = routes.DocumentedApi(app)
+    api.register_field(wire.AnyDate, "string", "date-time")
+    for text in (wire.Text, wire.TaskStatusField, wire.LogLevelField):
+        api.register_field(text, "string", None)
     api.spec.components.schema("LogEntry", schema=wire.LogEntrySchema)
     api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
+    # Without a token set, the server asks for none.
     api.spec.options["security"] = [{"bearer": []}, {}]
     for module in _RESOURCES:
         module.resource.register(api)
+    stream = next(app.url_map.iter_rules(events.stream_events.__name__))
+    api.spec.path(rule=stream, operations=copy.deepcopy(events.DOCUMENTATION))
 
 
 def _answer_problem(problem: Problem) -> flask.Response:
@@ -120,10 +129,16 @@ def _answer_http_exception(error: HTTPException) -> Any:
     return _answer_problem(Problem(status, code, message, headers=headers))
 
 
-def _answer_busy(error: peewee.OperationalError) -> flask.Response:
-    logger.error("the database failed", exc_info=error, extra={"action": "server_database_failed"})
+def _answer_storage_failure(error: Exception) -> flask.Response:
+    # A busy database or a full disk passes: 503 has the client come back, 500 would not.
+    logger.error("storage failed", exc_info=error, extra={"action": "server_storage_failed"})
     return _answer_problem(
-        Problem(503, "DATABASE_ERROR", "the database is busy", headers={"Retry-After": "1"})
+        Problem(
+            503,
+            "STORAGE_ERROR",
+            "the server cannot store anything now; see its log",
+            headers={"Retry-After": "1"},
+        )
     )
 
 

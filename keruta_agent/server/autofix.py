@@ -46,7 +46,7 @@ class NotCreatedAnswer(Schema):
     body=FailureDraft,
     answer=TaskAnswer,
     status=201,
-    also=200,
+    also=(200, NotCreatedAnswer),
 )
 def create_auto_fix(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     """Creates the auto-fix task of a failed task, within limits."""

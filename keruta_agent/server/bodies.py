@@ -62,6 +62,8 @@ def repair_text(text: str) -> str:
     """Returns text that every database stores: NUL and half surrogates become U+FFFD."""
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

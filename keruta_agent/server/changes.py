@@ -49,7 +49,9 @@ class Changes:
         self._closed = False
         #: (task id, session id) -> lines stored and not yet announced.
         self._log_counts: Counter[tuple[str, str]] = Counter()
-        self._thread = threading.Thread(target=self._announce_logs, name="server-changes")
+        self._thread = threading.Thread(
+            target=self._announce_logs, name="server-changes", daemon=True
+        )
 
     def start(self) -> None:
         """Starts announcing log lines."""

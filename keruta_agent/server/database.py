@@ -63,13 +63,21 @@ def open_database(data_dir: Path, url: str | None) -> Database:
     Raises:
         AgentStateError: it cannot be opened, or is none.
     """
-    database = _at_url(url) if url else _in_directory(data_dir)
     where = _without_password(url) if url else str(data_dir / FILE_NAME)
     try:
-        with database.connected():
-            migrations.migrate(database.peewee, postgresql=database.postgresql)
-    except (peewee.DatabaseError, peewee.InterfaceError, sqlite3.Error) as exc:
-        database.close()
+        database = _at_url(url) if url else _in_directory(data_dir)
+        try:
+            with database.connected():
+                migrations.migrate(database.peewee, postgresql=database.postgresql)
+        except BaseException:
+            database.close()
+            raise
+    except peewee.ImproperlyConfigured:
+        raise errors.SettingsError(
+            "the driver for PostgreSQL is not installed",
+            advice="Install it with: pip install 'keruta-agent[postgresql]'",
+        ) from None
+    except (OSError, peewee.DatabaseError, peewee.InterfaceError, sqlite3.Error) as exc:
         # The driver's text may repeat the connection string, password and all.
         reason = type(exc).__name__ if url else str(exc)
         raise errors.AgentStateError(

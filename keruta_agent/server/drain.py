@@ -6,10 +6,14 @@ the rest, a gigabyte perhaps, into memory at once.
 
 from __future__ import annotations
 
+from typing import Any
+
 import flask
 
 #: Set in the WSGI environment by ``serve.py``: ends the connection after this answer.
 CLOSE_KEY = "keruta.close_connection"
+
+_CHUNKED_KEY = "wsgi.input_terminated"
 
 #: Bytes; a client that still sends more than this is cut off.
 MAX_DRAIN = 256 * 1024 * 1024
@@ -20,12 +24,22 @@ def read_rest(response: flask.Response) -> flask.Response:
     """Reads the unread rest of the request's body and throws it away."""
     environ = flask.request.environ
     stream = environ["wsgi.input"]
-    left = min(getattr(stream, "remaining", 0), MAX_DRAIN)
-    while left > 0:
-        piece = stream.read(min(left, _PIECE))
-        if not piece:
-            break
-        left -= len(piece)
-    if getattr(stream, "remaining", 0) > 0 and CLOSE_KEY in environ:
+    if CLOSE_KEY in environ and not _read_to_the_end(stream, chunked=environ[_CHUNKED_KEY]):
         environ[CLOSE_KEY]()
     return response
+
+
+def _read_to_the_end(stream: Any, *, chunked: bool) -> bool:
+    left = MAX_DRAIN
+    while chunked or stream.remaining:
+        if left <= 0:
+            return False
+        try:
+            piece = stream.read(_PIECE)
+        except (OSError, ValueError):
+            # The client went away, or what it sends is no chunk.
+            return False
+        if not piece:
+            return chunked or not stream.remaining
+        left -= len(piece)
+    return True

@@ -19,6 +19,8 @@ from keruta_agent.server.store import Store
 
 resource = Resource("events", "What changes, as it changes")
 
+PATH = "/api/v1/sessions/realtime/events"
+
 MAX_STREAMS = 64
 STREAMS_KEY = "keruta-streams"
 
@@ -27,6 +29,29 @@ HEARTBEAT_S = 15.0
 #: Seconds between looks where another server may write into the same database.
 _SHARED_DATABASE_LOOK_S = 1.0
 _BATCH = 500
+
+
+_TEXT = {"type": "string"}
+DOCUMENTATION = {
+    "get": {
+        "tags": [resource.name],
+        "summary": "Streams changes as server-sent events; replays those after Last-Event-ID.",
+        "description": (
+            "First comes `connected`; then `session_created`, `session_update`,"
+            " `session_deleted`, `task_created`, `task_update`, `task_deleted` and `task_logs`,"
+            " each with an id and as data `sessionId`, `data` and `timestamp`."
+        ),
+        "parameters": [
+            {"in": "query", "name": "sessionId", "schema": _TEXT},
+            {"in": "query", "name": "lastEventId", "schema": _TEXT},
+            {"in": "header", "name": "Last-Event-ID", "schema": _TEXT},
+        ],
+        "responses": {
+            "200": {"description": "OK", "content": {"text/event-stream": {"schema": _TEXT}}},
+            "default": {"$ref": "#/components/responses/DEFAULT_ERROR"},
+        },
+    }
+}
 
 
 class Streams:
@@ -55,7 +80,7 @@ class Streams:
         self._free.release()
 
 
-@resource.plain("/api/v1/sessions/realtime/events")
+@resource.plain(PATH)
 def stream_events() -> flask.Response:
     """Streams the changes of all sessions, or of ``sessionId``; replays after ``Last-Event-ID``."""
     store = current_store()

@@ -66,14 +66,14 @@ def request_input(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     return _to_answer(row | {"number": number, "answer": None}, task_id)
 
 
-@resource.read("/api/v1/tasks/<task_id>/input-request", answer=PromptAnswer, also=204)
+@resource.read("/api/v1/tasks/<task_id>/input-request", answer=PromptAnswer, also=(204, None))
 def get_input_request(store: Store, task_id: str) -> Any:
     """Returns the task's newest question; 204 when it never asked."""
     row = _newest(store.tables, task_rows.find(store.tables, task_id)["number"])
     return _NOTHING_YET if row is None else _to_answer(row, task_id)
 
 
-@resource.write("GET", "/api/v1/tasks/<task_id>/input", answer=InputAnswer, also=204)
+@resource.write("GET", "/api/v1/tasks/<task_id>/input", answer=InputAnswer, also=(204, None))
 def take_input(change: Change, task_id: str) -> Any:
     """Returns the answer to the newest question, once; 204 while there is none."""
     row = _newest(change.tables, task_rows.lock(change, task_id)["number"])

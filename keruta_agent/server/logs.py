@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import flask
@@ -41,12 +42,6 @@ class LogEntryAnswer(wire.LogEntrySchema):
     id = fields.String(required=True)
     task_id = fields.String(required=True, data_key="taskId")
     session_id = fields.String(required=True, data_key="sessionId")
-
-
-class StoredAnswer(Schema):
-    """How many entries of a list were stored: all of them."""
-
-    stored = fields.Integer(required=True)
 
 
 class CountAnswer(Schema):
@@ -116,14 +111,12 @@ def _read_entry(draft: Any, present: int) -> _Entry:
     source = draft.get("source") or "task"
     if not isinstance(source, str):
         raise _Wrong("source", "must be text")
-    date = draft.get("timestamp")
-    moment = None if date is None else wire.parse_date(date)
     return (
         _level(draft.get("level")),
         bodies.repair_text(source),
         bodies.repair_text(message),
         _metadata(draft.get("metadata")),
-        present if moment is None else t.to_microseconds(moment),
+        _microseconds(draft.get("timestamp"), present),
     )
 
 
@@ -134,6 +127,17 @@ def _level(name: Any) -> str:
         return _LEVELS.get(name) or model.parse_log_level(name).value
     except (ValueError, AttributeError, TypeError):
         raise _Wrong("level", f"must be one of: {', '.join(model.LogLevel)}") from None
+
+
+def _microseconds(date: Any, present: int) -> int:
+    if date is None:
+        return present
+    try:
+        # Three times as fast as reading every encoding, for the one that agents write.
+        return t.to_microseconds(datetime.fromisoformat(date))
+    except (ValueError, TypeError, OverflowError):
+        moment = wire.parse_date(date)
+        return present if moment is None else t.to_microseconds(moment)
 
 
 def _metadata(metadata: Any) -> str | None:
@@ -148,6 +152,16 @@ def _metadata(metadata: Any) -> str | None:
     return t.to_json(metadata)
 
 
+_STORED = {
+    "oneOf": [
+        {"$ref": "#/components/schemas/LogEntryAnswer"},
+        {
+            "type": "object",
+            "required": ["stored"],
+            "properties": {"stored": {"type": "integer"}},
+        },
+    ]
+}
 _BODY_DOC = {
     "requestBody": {
         "required": True,
@@ -173,6 +187,7 @@ _BODY_DOC = {
     "POST",
     "/api/v1/tasks/<task_id>/logs",
     receive=_receive,
+    answer=_STORED,
     status=201,
     doc=_BODY_DOC,
 )

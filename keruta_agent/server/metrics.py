@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import Schema, fields, pre_load
+from marshmallow import INCLUDE, Schema, ValidationError, fields, post_load
 
 from keruta_agent import wire
 from keruta_agent.server import tables as t
 from keruta_agent.server import task_rows
+from keruta_agent.server.bodies import check_free_json
 from keruta_agent.server.routes import Resource
-from keruta_agent.server.schemas import FreeObject
 from keruta_agent.server.store import Change, Store
 
 resource = Resource("metrics", "Measurements of a task's runs")
@@ -19,11 +19,16 @@ resource = Resource("metrics", "Measurements of a task's runs")
 class MetricsDraft(Schema):
     """Any JSON object."""
 
-    data = FreeObject(required=True)
+    class Meta:
+        unknown = INCLUDE
 
-    @pre_load
-    def _wrap(self, data: Any, **kwargs: Any) -> Any:
-        return {"data": data}
+    @post_load
+    def _check(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        try:
+            check_free_json(data)
+        except ValueError as exc:
+            raise ValidationError(str(exc)) from None
+        return data
 
 
 class MetricsAnswer(Schema):
@@ -41,7 +46,7 @@ class MetricsAnswer(Schema):
 def store_metrics(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     """Stores a JSON object of measurements."""
     task = task_rows.find(change.tables, task_id)
-    row = {"task": task["number"], "data": t.to_json(draft["data"]), "created_at": t.now()}
+    row = {"task": task["number"], "data": t.to_json(draft), "created_at": t.now()}
     number = change.tables.metrics.insert(**row).execute()
     return _to_answer(row | {"number": number}, task_id)
 

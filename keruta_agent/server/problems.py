@@ -53,13 +53,12 @@ def invalid(field: str, message: str) -> Problem:
     return Problem(400, "INVALID_INPUT", f"{field}: {message}", field=field)
 
 
-def missing(kind: str, identifier: str) -> Problem:
+def missing(kind: str, identifier: str, *, key: str = "id") -> Problem:
     """Returns the refusal of an id that nothing has (404).
 
     Its code tells it apart from an unknown route: clients remember the latter.
     """
-    code = f"{kind.upper().replace(' ', '_')}_NOT_FOUND"
-    return Problem(404, code, f"no {kind} has the id {identifier!r}")
+    return Problem(404, f"{kind.upper()}_NOT_FOUND", f"no {kind} has the {key} {identifier!r}")
 
 
 def conflict(code: str, message: str, *, field: str | None = None, **details: str) -> Problem:

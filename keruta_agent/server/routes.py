@@ -31,6 +31,13 @@ STORE_KEY = "keruta-store"
 #: Methods whose answers are remembered under the idempotency key.
 _KEYED_METHODS = frozenset({"POST", "PUT", "PATCH"})
 
+_KEY_PARAMETER = {
+    "in": "header",
+    "name": "Idempotency-Key",
+    "description": "A repeated key is answered as the first time, without acting again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+
 _View = TypeVar("_View", bound=Callable[..., Any])
 
 
@@ -98,6 +105,7 @@ class Resource:
     """A group of routes."""
 
     def __init__(self, name: str, description: str) -> None:
+        self.name = name
         self._blueprint = _Blueprint(name, name, description=description)
 
     def register(self, api: DocumentedApi) -> None:
@@ -122,10 +130,10 @@ class Resource:
         answer: Any = None,
         query: type[Schema] | None = None,
         status: int = 200,
-        also: int | None = None,
+        also: tuple[int, Any] | None = None,
         doc: dict[str, Any] | None = None,
     ) -> Callable[[_View], _View]:
-        """Declares a GET route; ``answer`` documents what it returns, ``also`` a second status."""
+        """Declares a GET route; ``answer`` documents what it returns, ``also`` a second one."""
 
         def decorate(view: _View) -> _View:
             @functools.wraps(view)
@@ -151,7 +159,7 @@ class Resource:
         body: type[Schema] | None = None,
         receive: Callable[..., AbstractContextManager[Any]] | None = None,
         status: int = 200,
-        also: int | None = None,
+        also: tuple[int, Any] | None = None,
         doc: dict[str, Any] | None = None,
     ) -> Callable[[_View], _View]:
         """Declares a writing route.
@@ -172,6 +180,8 @@ class Resource:
                     )
 
             documented = self._documented(respond, status, answer, also, doc)
+            if method in _KEYED_METHODS:
+                documented = self._blueprint.doc(parameters=[_KEY_PARAMETER])(documented)
             if body is not None:
                 documented = self._blueprint.arguments(body, location="json")(documented)
             self._blueprint.route(path, methods=[method])(documented)
@@ -180,11 +190,16 @@ class Resource:
         return decorate
 
     def _documented(
-        self, view: Any, status: int, answer: Any, also: int | None, doc: dict[str, Any] | None
+        self,
+        view: Any,
+        status: int,
+        answer: Any,
+        also: tuple[int, Any] | None,
+        doc: dict[str, Any] | None,
     ) -> Any:
         documented = self._blueprint.response(status, answer)(view)
         if also is not None:
-            documented = self._blueprint.alt_response(also)(documented)
+            documented = self._blueprint.alt_response(also[0], schema=also[1])(documented)
         return self._blueprint.doc(**doc)(documented) if doc else documented
 
 

@@ -42,7 +42,8 @@ class Identifier(fields.String):
 
     def __init__(self, **kwargs: Any) -> None:
         rule = validate.Regexp(
-            rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_ID - 1}}}\Z",
+            # Python's "$" alone would let a line end pass; "\Z" is unknown to OpenAPI.
+            rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_ID - 1}}}$(?!\n)",
             error="Must be letters, digits, '.', '_' and '-', and begin with a letter or digit.",
         )
         super().__init__(validate=rule, **kwargs)
@@ -105,6 +106,8 @@ class ErrorDetail(Schema):
     message = fields.String(required=True)
     status = fields.Integer(required=True)
     field = fields.String(metadata={"description": "The field that is wrong."})
+    current = fields.String(metadata={"description": "The state that holds."})
+    asked = fields.String(metadata={"description": "The state that cannot follow it."})
 
 
 class ErrorAnswer(Schema):

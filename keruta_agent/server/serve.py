@@ -83,7 +83,7 @@ class Server:
             store.close()
             raise
         self._store = store
-        self._thread = threading.Thread(target=self._http.serve, name="server-http")
+        self._thread = threading.Thread(target=self._http.serve, name="server-http", daemon=True)
         self._thread.start()
         logger.info("listening on %s", self.url, extra={"action": "server_started"})
 

@@ -151,7 +151,7 @@ def get_session_by_workspace(store: Store, workspace_id: str) -> Any:
         .dicts()
     )
     if not rows:
-        raise missing("session of a workspace", workspace_id)
+        raise missing("session", workspace_id, key="workspace id")
     active = [row for row in rows if row["status"] not in model.ENDED_SESSION_STATES]
     return session_rows.to_answer((active or rows)[0])
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 from keruta_agent import errors
 from keruta_agent.server.changes import Announcement, Changes
@@ -46,8 +47,10 @@ class Change:
 class Store:
     """Everything that the server keeps, in one directory (and a database elsewhere, if asked)."""
 
-    def __init__(self, data_dir: Path, database: Database) -> None:
+    def __init__(self, data_dir: Path, database: Database, lock: filelock.BaseFileLock) -> None:
         self.data_dir = data_dir
+        # Held for as long as the object lives: a lock that is collected lets go.
+        self._lock = lock
         self.database = database
         self.tables = Tables(database.peewee)
         self.changes = Changes(database, self.tables)
@@ -65,18 +68,27 @@ class Store:
             SettingsError: the database URL makes no sense.
         """
         _make_private(data_dir)
-        _check_writable(data_dir)
-        store = cls(data_dir, open_database(data_dir, database_url))
-        _make_private(store.artifacts_dir)
-        _make_private(store.incoming_dir)
-        store._sweep_files()
-        store.changes.start()
+        lock = _locked(data_dir)
+        try:
+            store = cls(data_dir, open_database(data_dir, database_url), lock)
+        except BaseException:
+            lock.release()
+            raise
+        try:
+            _make_private(store.artifacts_dir)
+            _make_private(store.incoming_dir)
+            store._sweep_files()
+            store.changes.start()
+        except BaseException:
+            store.close()
+            raise
         return store
 
     def close(self) -> None:
         """Ends the streams and closes the database."""
         self.changes.close()
         self.database.close()
+        self._lock.release()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Change]:
@@ -108,9 +120,19 @@ def _make_private(directory: Path) -> None:
         raise _unusable(directory, exc.strerror or str(exc)) from exc
 
 
-def _check_writable(directory: Path) -> None:
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise _unusable(directory, "it is not writable")
+def _locked(directory: Path) -> filelock.BaseFileLock:
+    """Keeps a second server out: it would take the uploads of the first for leftovers."""
+    lock = filelock.FileLock(directory / "server.lock", mode=0o600)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise errors.AgentStateError(
+            f"another keruta server uses the data directory {directory}",
+            advice="Stop it, or choose another directory with --data",
+        ) from None
+    except OSError as exc:
+        raise _unusable(directory, exc.strerror or str(exc)) from exc
+    return lock
 
 
 def _unusable(directory: Path, reason: str) -> errors.AgentStateError:
