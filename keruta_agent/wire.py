@@ -93,7 +93,8 @@ class Text(fields.Field[str]):
             return ""
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ValidationError("Not a valid text.")
-        return str(value)
+        # JSON can hold half a surrogate pair; no file, database or terminal can.
+        return str(value).encode("utf-8", errors="replace").decode("utf-8")
 
 
 class TaskStatusField(fields.Field[model.TaskStatus]):

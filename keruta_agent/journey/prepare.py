@@ -38,6 +38,8 @@ PASSED_VARIABLES: Final = (
 
 #: What a name may hold when it becomes a directory's name.
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
+#: Characters of a session's id that its directory's name keeps.
+_LONGEST_NAME: Final = 100
 
 
 def passed_environment(
@@ -124,7 +126,9 @@ def _working_directory(agent: Agent, job: Job) -> Path:
             raise errors.RunError(f"the directory {chosen} is gone")
         return chosen
     chosen = agent.settings.working_dir or (
-        agent.settings.base_dir / "work" / (_UNSAFE.sub("_", job.session_id).strip(".") or "adhoc")
+        agent.settings.base_dir
+        / "work"
+        / (_UNSAFE.sub("_", job.session_id).strip(".")[:_LONGEST_NAME] or "adhoc")
     )
     try:
         chosen.mkdir(parents=True, exist_ok=True)
@@ -139,7 +143,7 @@ def _environment(
     environment = passed_environment(os.environ, agent.settings.pass_environment)
     environment.update(job.work.environment)
     environment.update(_for_auto_fix(job))
-    environment.update(script.environment)
+    environment.update(_checked(script.environment))
     path = environment.get("PATH", os.defpath)
     environment.update(
         {
@@ -158,6 +162,21 @@ def _environment(
         }
     )
     return environment
+
+
+def _checked(variables: Mapping[str, str]) -> Mapping[str, str]:
+    """Refuses what no environment can hold.
+
+    Raises:
+        RunError: a name or a value is impossible.
+    """
+    for name, value in variables.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise errors.RunError(
+                f"parameters.env of the task holds an impossible variable: {name!r}",
+                advice="A name is not empty and has no '='; nothing holds a NUL character",
+            )
+    return variables
 
 
 def _for_auto_fix(job: Job) -> dict[str, str]:

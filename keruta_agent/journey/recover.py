@@ -46,6 +46,7 @@ def remove_old_runs(agent: Agent) -> int:
         too_much = kept_size > agent.settings.runs_keep_size
         if (too_old or too_much) and not agent.outbox.pending_for(run.id):
             shutil.rmtree(directory, ignore_errors=True)
+            agent.runs.forget_log(run.id)
             removed += 1
     if removed:
         logger.info("removed %d old run directories", removed, extra={"action": "runs_removed"})

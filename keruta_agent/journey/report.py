@@ -126,6 +126,13 @@ class Courier:
             self._refused(parcel, exc)
         except errors.ApiError as exc:
             return self._broken(parcel, exc)
+        except (OSError, ValueError, TypeError, LookupError) as exc:
+            # Its files were removed, or it was written by another version: one letter that
+            # cannot be read must not hold up all the others for ever.
+            logger.debug(
+                "cannot send a parcel", exc_info=exc, extra={"action": "parcel_unreadable"}
+            )
+            return self._broken(parcel, exc)
         else:
             self._outbox.delivered(parcel)
         self._api_is_back()
@@ -168,7 +175,7 @@ class Courier:
             extra={"action": "api_lacks", "task": parcel.first.task_id},
         )
 
-    def _refused(self, parcel: Parcel, exc: errors.ApiError) -> None:
+    def _refused(self, parcel: Parcel, exc: Exception) -> None:
         self._outbox.park(parcel, str(exc))
         logger.error(
             "the API refuses a %s of task %s; it is set aside: %s",
@@ -178,8 +185,8 @@ class Courier:
             extra={"action": "api_refused", "task": parcel.first.task_id},
         )
 
-    def _broken(self, parcel: Parcel, exc: errors.ApiError) -> bool:
-        """The server broke at this very request: others may still pass."""
+    def _broken(self, parcel: Parcel, exc: Exception) -> bool:
+        """The server, or we, broke at this very parcel: others may still pass."""
         attempts = parcel.first.attempts + 1
         if attempts >= ATTEMPTS_AT_BROKEN and parcel.first.kind is not Kind.STATUS:
             self._refused(parcel, exc)
@@ -187,7 +194,7 @@ class Courier:
         wait = min(FIRST_WAIT_S * 2 ** min(attempts, 10), LONGEST_WAIT_S)
         self._outbox.retry_later(parcel, str(exc), time.time() + wait)
         logger.warning(
-            "the API broke at a %s of task %s; tries again in %.0f seconds: %s",
+            "a %s of task %s could not be sent; tries again in %.0f seconds: %s",
             parcel.first.kind,
             parcel.first.task_id,
             wait,

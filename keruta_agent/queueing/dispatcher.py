@@ -8,7 +8,6 @@ runnable"; which job runs is decided by the claim, in the order of the records.
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -18,7 +17,6 @@ from typing import Any, Final
 from huey.api import Task
 from huey.signals import SIGNAL_ERROR
 
-from keruta_agent import errors
 from keruta_agent.journey import mend, recover, run
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
@@ -153,7 +151,7 @@ class Dispatcher:
     def _run_job(self, agent: Agent, job_id: int) -> None:
         try:
             ended = run.run_next(agent)
-        except (sqlite3.Error, OSError, errors.KerutaError) as exc:
+        except Exception as exc:  # the worker's edge: a job whose run stays active must come back
             logger.exception(
                 "the agent failed at job %d and takes it up again: %s",
                 job_id,

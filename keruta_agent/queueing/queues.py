@@ -79,6 +79,8 @@ def _open(path: Path, name: str) -> SqliteHuey:
         name,
         filename=str(path),
         strict_fifo=True,
+        # What a power cut takes from this file, the next start puts back from agent.db.
+        fsync=False,
         results=False,
         serializer=JsonSerializer(),
         # Huey's own default keeps 8 MB of pages a connection; the queue holds a few ids.

@@ -48,7 +48,7 @@ class Work:
 
     def to_json(self) -> str:
         """Returns the stored form."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+        return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Work:

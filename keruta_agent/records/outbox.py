@@ -118,7 +118,7 @@ class Outbox:
                     run_id,
                     kind.value,
                     key,
-                    json.dumps(payload, ensure_ascii=False),
+                    json.dumps(payload),
                     time.time(),
                 ),
             )
@@ -139,7 +139,7 @@ class Outbox:
         self, task_id: str, run_id: int, run_uid: str, percent: int, message: str
     ) -> None:
         """Queues a progress, in place of one that has not left yet: only the newest counts."""
-        payload = json.dumps({"percent": percent, "message": message}, ensure_ascii=False)
+        payload = json.dumps({"percent": percent, "message": message})
         with self._database.transaction() as connection:
             replaced = connection.execute(
                 "UPDATE outbox SET payload = ? WHERE run_id = ? AND kind = 'progress' "

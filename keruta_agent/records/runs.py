@@ -309,6 +309,11 @@ class Runs:
                 ),
             )
 
+    def forget_log(self, run_id: int) -> None:
+        """Removes the ranges of a run's log, after its files were removed."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM log_ranges WHERE run_id = ?", (run_id,))
+
     def ended_before(self, unix_time: float) -> list[Run]:
         """Returns the runs that ended before a point in time, oldest first."""
         rows = self._database.connection().execute(
