@@ -1,0 +1,41 @@
+"""What the acceptance tests share: a workplace, and a real server with a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.api import Api
+from tests.helpers.embedded_server import embedded_server
+from tests.helpers.processes import Process, Workplace, workplace_in
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Iterator[Workplace]:
+    with workplace_in(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def api(workplace: Workplace) -> Iterator[Api]:
+    """A server that lives as long as the test; the workplace's commands speak to it."""
+    with embedded_server(workplace.path / "server") as server:
+        found = Api(server.url)
+        _point_at(workplace, found)
+        yield found
+
+
+@pytest.fixture
+def mortal_api(workplace: Workplace) -> tuple[Process, Api]:
+    """A server as a process of its own, which the test may stop and start again."""
+    server, url = workplace.server()
+    found = Api(url)
+    _point_at(workplace, found)
+    return server, found
+
+
+def _point_at(workplace: Workplace, api: Api) -> None:
+    workplace.environment["KERUTA_API_URL"] = api.url
+    workplace.environment["KERUTA_SESSION_ID"] = api.session_id

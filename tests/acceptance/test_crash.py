@@ -1,0 +1,141 @@
+"""kill -9 of the daemon at any moment: nothing runs twice, nothing is lost, nothing is doubled."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.api import Api
+from tests.helpers.processes import Workplace, is_alive
+from tests.helpers.waiting import wait_until
+
+_PRINTING = """\
+echo run >> {place}/counter
+for number in $(seq 40); do
+    echo "line $number 日本語"
+    [ "$number" = 20 ] && while [ ! -e {place}/go ]; do sleep 0.02; done
+done
+echo "to stderr" >&2
+"""
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def test_daemon_killed_while_a_script_prints_is_succeeded_by_one_that_follows_it(
+    workplace: Workplace, api: Api, tmp_path: Path
+) -> None:
+    task_id = api.file_task(_PRINTING.format(place=tmp_path))
+    first = workplace.daemon()
+    wait_until(lambda: "line 20 日本語" in api.lines(task_id), "half of the output is stored")
+
+    first.kill()
+    second = workplace.daemon()
+    second.wait_for("goes on following run")
+    (tmp_path / "go").touch()
+
+    assert api.wait_for(task_id)["status"] == "COMPLETED"
+    assert _lines(tmp_path / "counter") == ["run"]
+    assert api.lines(task_id) == [f"line {number} 日本語" for number in range(1, 41)]
+    assert api.lines(task_id, "stderr") == ["to stderr"]
+
+
+def test_script_that_ends_while_no_daemon_runs_is_reported_by_the_next_one(
+    workplace: Workplace, api: Api, tmp_path: Path
+) -> None:
+    task_id = api.file_task(_PRINTING.format(place=tmp_path) + "exit 5\n")
+    first = workplace.daemon()
+    wait_until(lambda: "line 20 日本語" in api.lines(task_id), "half of the output is stored")
+
+    first.kill()
+    (tmp_path / "go").touch()
+    [directory] = workplace.run_directories()
+    wait_until((directory / "exit").exists, "the script has ended")
+    workplace.daemon()
+
+    task = api.wait_for(task_id)
+    assert (task["status"], task["errorCode"]) == ("FAILED", "EXIT_5")
+    assert _lines(tmp_path / "counter") == ["run"]
+    assert api.lines(task_id) == [f"line {number} 日本語" for number in range(1, 41)]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_daemon_killed_at_random_moments_runs_every_task_exactly_once(
+    workplace: Workplace, api: Api, tmp_path: Path, seed: int
+) -> None:
+    chosen = random.Random(seed)
+    script = """
+    echo $KERUTA_JOB_ID >> {place}/counter-{number}
+    for line in 1 2 3 4 5 6; do echo "task {number} line $line"; sleep 0.01; done
+    keruta log INFO "said {number}"
+    """
+    tasks = [api.file_task(script.format(place=tmp_path, number=number)) for number in range(6)]
+    for _ in range(5):
+        daemon = workplace.start("daemon")
+        daemon.wait_for("base directory")
+        # The moment of the kill is what is varied here; nothing is expected by then.
+        time.sleep(chosen.uniform(0, 0.3))
+        daemon.kill()
+    workplace.daemon()
+    api.wait_for_all(tasks)
+
+    for number, task_id in enumerate(tasks):
+        assert api.task(task_id)["status"] == "COMPLETED"
+        assert len(_lines(tmp_path / f"counter-{number}")) == 1
+        assert api.lines(task_id) == [f"task {number} line {line}" for line in range(1, 7)]
+        assert api.lines(task_id, "agent") == [f"said {number}"]
+    wait_until(lambda: not workplace.run_processes(), "no process of a run is left")
+
+
+def _shim(workplace: Workplace) -> int:
+    """Returns the pid of the process that looks after the one script that was started."""
+
+    def found() -> int:
+        [directory] = workplace.run_directories()
+        identity = directory / "identity"
+        return int(identity.read_text(encoding="ascii").split()[0]) if identity.exists() else 0
+
+    return wait_until(found, "the script was started")
+
+
+def test_task_whose_shim_is_killed_is_lost_and_leaves_no_process(
+    workplace: Workplace, api: Api, tmp_path: Path
+) -> None:
+    task_id = api.file_task(f"echo before\nsleep 300 & echo $! > {tmp_path}/child; wait")
+    workplace.daemon()
+    child = wait_until((tmp_path / "child").exists, "the script runs") and int(
+        wait_until((tmp_path / "child").read_text, "the child is known")
+    )
+    assert is_alive(child)
+
+    os.kill(_shim(workplace), signal.SIGKILL)
+
+    task = api.wait_for(task_id)
+    assert (task["status"], task["errorCode"]) == ("FAILED", "LOST")
+    assert "killed from outside" in task["message"]
+    assert api.lines(task_id) == ["before"]
+    assert not is_alive(child)
+    assert workplace.run_processes() == []
+
+
+def test_shim_killed_while_no_daemon_runs_is_found_by_the_next_one(
+    workplace: Workplace, api: Api, tmp_path: Path
+) -> None:
+    task_id = api.file_task(f"echo run >> {tmp_path}/counter; echo before; sleep 300")
+    daemon = workplace.daemon()
+    wait_until(lambda: api.lines(task_id) == ["before"], "the script's output is stored")
+
+    daemon.kill()
+    os.kill(_shim(workplace), signal.SIGKILL)
+    workplace.daemon()
+
+    task = api.wait_for(task_id)
+    assert (task["status"], task["errorCode"]) == ("FAILED", "LOST")
+    assert _lines(tmp_path / "counter") == ["run"]
+    assert workplace.run_processes() == []

@@ -1,0 +1,79 @@
+"""Another person's hands on the keruta API, over plain HTTP and without the agent's client."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import requests
+
+from tests.helpers.waiting import wait_until
+
+ENDED = ("COMPLETED", "FAILED", "CANCELLED")
+
+
+class Api:
+    """One server's API, and a session to file tasks in."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._root = f"{url}/api/v1"
+        self.session_id: str = self._call("POST", "/sessions", json={"name": "acceptance"})["id"]
+
+    def _call(self, method: str, path: str, **details: Any) -> Any:
+        answer = requests.request(method, self._root + path, timeout=30, **details)
+        assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    def file_task(self, script: str, *, name: str = "task", priority: int = 0, **more: Any) -> str:
+        """Files a task and returns its id."""
+        body = {"sessionId": self.session_id, "name": name, "script": script, "priority": priority}
+        return str(self._call("POST", "/tasks", json={**body, **more})["id"])
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        """Returns a task."""
+        return dict(self._call("GET", f"/tasks/{task_id}"))
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """Returns the session's tasks."""
+        return list(self._call("GET", f"/sessions/{self.session_id}/tasks"))
+
+    def logs(self, task_id: str) -> list[dict[str, Any]]:
+        """Returns a task's log, oldest first."""
+        return list(self._call("GET", f"/tasks/{task_id}/logs?order=asc&size=1000"))
+
+    def lines(self, task_id: str, source: str = "stdout") -> list[str]:
+        """Returns the lines of one source of a task's log, oldest first."""
+        return [entry["message"] for entry in self.logs(task_id) if entry["source"] == source]
+
+    def artifacts(self, task_id: str) -> list[dict[str, Any]]:
+        """Returns what is stored with a task."""
+        return list(self._call("GET", f"/tasks/{task_id}/artifacts"))
+
+    def write_status(self, task_id: str, status: str) -> None:
+        """Writes a task's state, as another client would."""
+        self._call("PUT", f"/tasks/{task_id}/status", json={"status": status, "message": ""})
+
+    def end_session(self, status: str = "COMPLETED") -> None:
+        """Ends the session: its daemon may leave."""
+        self._call("PUT", f"/sessions/{self.session_id}/status", json={"status": status})
+
+    def wait_for(self, task_id: str, *states: str, timeout_s: float = 30.0) -> dict[str, Any]:
+        """Returns the task once it is in one of these states, by default an end."""
+        wanted = states or ENDED
+
+        def found() -> dict[str, Any] | None:
+            task = self.task(task_id)
+            return task if task["status"] in wanted else None
+
+        return wait_until(found, f"task {task_id} is {' or '.join(wanted)}", timeout_s) or {}
+
+    def wait_for_all(self, task_ids: Sequence[str], timeout_s: float = 60.0) -> None:
+        """Returns when all of these tasks have ended."""
+        wanted = set(task_ids)
+
+        def open_tasks() -> set[str]:
+            ended = {task["id"] for task in self.tasks() if task["status"] in ENDED}
+            return wanted - ended
+
+        wait_until(lambda: not open_tasks(), f"{len(wanted)} tasks have ended", timeout_s)

@@ -1,0 +1,197 @@
+"""Starts the installed ``keruta`` as real processes, and ends every one of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tests.helpers.waiting import wait_until
+
+KERUTA = str(Path(sys.executable).with_name("keruta"))
+#: Seconds after which a command counts as hanging.
+PATIENCE_S = 60.0
+
+
+class Process:
+    """One process with its output in files."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str], outputs: Path) -> None:
+        outputs.mkdir(parents=True)
+        self._out = outputs / "stdout"
+        self._err = outputs / "stderr"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self._popen = subprocess.Popen(
+                command,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._popen.pid
+
+    @property
+    def out(self) -> str:
+        """What it wrote to standard output."""
+        return self._out.read_text(encoding="utf-8")
+
+    @property
+    def err(self) -> str:
+        """What it wrote to standard error."""
+        return self._err.read_text(encoding="utf-8")
+
+    @property
+    def running(self) -> bool:
+        """Whether it has yet to end."""
+        return self._popen.poll() is None
+
+    def signal(self, number: int) -> None:
+        """Sends it a signal."""
+        self._popen.send_signal(number)
+
+    def kill(self) -> None:
+        """Ends it as ``kill -9`` does, and waits until it is gone."""
+        self._popen.kill()
+        self._popen.wait(PATIENCE_S)
+
+    def stop(self) -> int:
+        """Asks it to end (SIGTERM) and returns its exit code."""
+        self._popen.terminate()
+        return self.wait()
+
+    def wait(self) -> int:
+        """Waits for its end and returns its exit code."""
+        return self._popen.wait(PATIENCE_S)
+
+    def wait_for(self, text: str) -> None:
+        """Waits until it has written a text to standard output or error."""
+
+        def written() -> bool:
+            if text in self.out or text in self.err:
+                return True
+            assert self.running, f"ended before it wrote {text!r}:\n{self.out}\n{self.err}"
+            return False
+
+        wait_until(written, f"{text!r} is written")
+
+
+class Workplace:
+    """One person's machine: a home, a base directory, and the processes that run there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.base_dir = path / "base"
+        self.environment = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "HOME": str(path / "home"),
+            "KERUTA_BASE_DIR": str(self.base_dir),
+            "KERUTA_ARTIFACTS_DIR": str(path / "artifacts"),
+            "KERUTA_POLL_INTERVAL": "200ms",
+            "KERUTA_AUTO_FIX_ENABLED": "false",
+            "KERUTA_STOP_GRACE": "1s",
+        }
+        self._started: list[Process] = []
+        (path / "home").mkdir()
+
+    def start(self, *arguments: str, **environment: str) -> Process:
+        """Starts ``keruta`` with these arguments and, on top, these variables."""
+        outputs = self.path / f"process-{len(self._started)}"
+        process = Process([KERUTA, *arguments], {**self.environment, **environment}, outputs)
+        self._started.append(process)
+        return process
+
+    def daemon(self, *arguments: str, **environment: str) -> Process:
+        """Starts a daemon and returns when it is ready."""
+        process = self.start("daemon", *arguments, **environment)
+        process.wait_for("is ready")
+        return process
+
+    def server(self, port: int = 0) -> tuple[Process, str]:
+        """Starts the embedded API and returns it with its address when it is ready."""
+        data = self.path / "server"
+        process = self.start("server", "--port", str(port), "--data", str(data))
+        process.wait_for("listening on")
+        found = re.search(r"listening on (http://\S+)", process.out)
+        assert found is not None
+        return process, found.group(1)
+
+    def run(
+        self, *arguments: str, cwd: Path | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs one ``keruta`` command to its end."""
+        return subprocess.run(
+            [KERUTA, *arguments],
+            env={**self.environment, **environment},
+            cwd=cwd or self.path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=PATIENCE_S,
+            check=False,
+        )
+
+    def write_script(self, name: str, text: str) -> Path:
+        """Writes an executable script."""
+        script = self.path / name
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text(text, encoding="utf-8")
+        script.chmod(0o755)
+        return script
+
+    def run_directories(self) -> list[Path]:
+        """Returns the run directories, oldest first."""
+        return sorted((self.base_dir / "runs").glob("*"))
+
+    def run_processes(self) -> list[int]:
+        """Returns the living processes that belong to runs of this base directory."""
+        marker = f"KERUTA_RUN_DIR={self.base_dir}/runs/".encode()
+        return [pid for pid in _living() if marker in _read(pid, "environ")]
+
+    def end_everything(self) -> None:
+        """Ends all that was started here, and what those left behind."""
+        for process in self._started:
+            if process.running:
+                process.kill()
+        for pid in self.run_processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not self.run_processes(), "no process of a run is left")
+
+
+@contextlib.contextmanager
+def workplace_in(path: Path) -> Iterator[Workplace]:
+    """Gives a workplace for the length of the block."""
+    workplace = Workplace(path)
+    try:
+        yield workplace
+    finally:
+        workplace.end_everything()
+
+
+def is_alive(pid: int) -> bool:
+    """Tells whether a process lives; a zombie does not."""
+    state = _read(pid, "stat").rpartition(b")")[2].split()
+    return bool(state) and state[0] not in (b"Z", b"X")
+
+
+def _living() -> list[int]:
+    numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in numbers if is_alive(pid)]
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:  # gone meanwhile
+        return b""
