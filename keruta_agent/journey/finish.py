@@ -89,13 +89,14 @@ def store(
         )
         if job.task_id is None or ending.outcome is Outcome.REFUSED:
             return
-        for artifact in copies:
+        for number, artifact in enumerate(copies):
             agent.outbox.add(
                 Kind.ARTIFACT,
                 job.task_id,
                 artifacts.to_payload(artifact),
                 run_id=run.id,
-                key=f"{run.uid}-artifact-{artifact.relative_path}",
+                # Not the name: keys are sent as a header, which takes neither Japanese nor spaces.
+                key=f"{run.uid}-artifact-{number}",
             )
         if record is not None:
             agent.outbox.add(
