@@ -18,6 +18,7 @@ from keruta_agent import __version__, errors
 COMMANDS: Final = {
     "config": "keruta_agent.cli.config:config",
     "daemon": "keruta_agent.cli.daemon:daemon",
+    "demo": "keruta_agent.cli.demo:demo",
     "execute": "keruta_agent.cli.execute:execute",
     "fail": "keruta_agent.cli.report:fail",
     "log": "keruta_agent.cli.report:log",

@@ -12,10 +12,11 @@ import click
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints rows under a header, each column as wide as its widest cell."""
     cells = [list(header), *(list(row) for row in rows)]
-    widths = [max(_width(row[column]) for row in cells) for column in range(len(header))]
+    widths = [max(display_width(row[column]) for row in cells) for column in range(len(header))]
     for number, row in enumerate(cells):
         padded = [
-            cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)
+            cell + " " * (width - display_width(cell))
+            for cell, width in zip(row, widths, strict=True)
         ]
         line = "  ".join(padded).rstrip()
         click.echo(click.style(line, bold=True) if number == 0 else line)
@@ -42,6 +43,6 @@ def local_time(unix_time: float) -> str:
     return datetime.fromtimestamp(unix_time).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
-def _width(text: str) -> int:
+def display_width(text: str) -> int:
     """Returns the columns that a terminal needs: Japanese characters take two."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

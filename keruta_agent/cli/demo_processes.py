@@ -1,0 +1,202 @@
+"""The processes of the demo: server and daemon with a directory, and how nothing of them is left.
+
+They get none of the user's keruta settings: neither the variables nor the config files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from keruta_agent import errors
+from keruta_agent.daemon.signals import StopRequests
+from keruta_agent.local.address import socket_path
+from keruta_agent.records.database import DATABASE_NAME, Database
+from keruta_agent.records.jobs import Jobs
+from keruta_agent.records.outbox import Outbox
+from keruta_agent.records.runs import Runs
+from keruta_agent.runs.processes import sweep
+
+#: Seconds that the server gets to start; it takes half a second on a quiet machine.
+START_S: Final = 30.0
+#: Seconds that a process gets to end after it was asked to.
+GRACE_S: Final = 5.0
+LOOK_S: Final = 0.05
+#: Lines of a log that are shown when something went wrong.
+TAIL_LINES: Final = 15
+
+_READY: Final = "listening on "
+_OURS: Final = ("KERUTA_", "CODER_")
+
+
+class Interruption:
+    """Hears Ctrl-C, SIGTERM and a closed terminal, and tells of them where the demo pauses.
+
+    Raised right in the handler, KeyboardInterrupt could hit between the start of a process and
+    the note of its pid, or in the middle of the clean-up, and leave something behind.
+    """
+
+    def __init__(self) -> None:
+        self._requests = StopRequests()
+
+    def pause(self, seconds: float) -> None:
+        """Waits.
+
+        Raises:
+            KeyboardInterrupt: the demo is to end.
+        """
+        if self._requests.arrived.wait(seconds):
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def heard(self) -> Iterator[Interruption]:
+        """Listens inside the block."""
+        hang_up = signal.getsignal(signal.SIGHUP)
+        with self._requests.heard():
+            if hang_up is not signal.SIG_IGN:  # as it is under nohup
+                signal.signal(signal.SIGHUP, self._requests.add)
+            try:
+                yield self
+            finally:
+                signal.signal(signal.SIGHUP, hang_up)
+
+
+class DemoProcesses:
+    """A temporary directory with a server and a daemon that live in it."""
+
+    def __init__(self, interruption: Interruption) -> None:
+        self._interruption = interruption
+        self.directory = Path(tempfile.mkdtemp(prefix="keruta-demo-"))
+        self.base_dir = self.directory / "agent"
+        self.temporary = self.directory / "tmp"
+        self.token_file = self.directory / "token"
+        self.daemon_log = self.directory / "daemon.log"
+        self.server_log = self.directory / "server.log"
+        self.token = secrets.token_urlsafe(24)
+        self.daemon: subprocess.Popen[bytes] | None = None
+        self.server: subprocess.Popen[bytes] | None = None
+        self.url = ""
+        self._config = self.directory / "config.yaml"
+        self._config.write_text("# No settings: the demo gives them as variables.\n")
+        self.temporary.mkdir()
+        self.token_file.touch(mode=0o600)
+        self.token_file.write_text(f"{self.token}\n")
+
+    def start_server(self) -> None:
+        """Starts the embedded server and waits until it listens.
+
+        Raises:
+            RunError: it does not.
+        """
+        arguments = ["server", "--port", "0", "--data", str(self.directory / "server")]
+        environment = {"KERUTA_SERVER_TOKEN": self.token}
+        self.server = self._start(arguments, environment, self.server_log)
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline and self.server.poll() is None:
+            for line in self.server_log.read_text(errors="replace").splitlines(keepends=True):
+                if line.startswith(_READY) and line.endswith("\n"):
+                    self.url = line.removeprefix(_READY).strip()
+                    return
+            self._interruption.pause(LOOK_S)
+        raise errors.RunError(f"the server did not start\n{tail(self.server_log)}")
+
+    def start_daemon(self, session_id: str, *, keep_alive: bool) -> None:
+        """Starts the daemon for a session."""
+        environment = {
+            "KERUTA_API_URL": self.url,
+            "KERUTA_API_TOKEN": self.token,
+            "KERUTA_BASE_DIR": str(self.base_dir),
+            "KERUTA_ARTIFACTS_DIR": str(self.directory / "artifacts"),
+            "KERUTA_POLL_INTERVAL": "1",
+            "KERUTA_STOP_GRACE": "1",
+        }
+        arguments = ["daemon", "--session-id", session_id]
+        if keep_alive:
+            arguments.append("--keep-alive")
+        self.daemon = self._start(arguments, environment, self.daemon_log)
+
+    def wait_for_daemon(self, patience_s: float) -> int | None:
+        """Returns the daemon's exit code; None when it does not end."""
+        deadline = time.monotonic() + patience_s
+        while self.daemon is not None and time.monotonic() < deadline:
+            code = self.daemon.poll()
+            if code is not None:
+                return code
+            self._interruption.pause(LOOK_S)
+        return None
+
+    def remove(self) -> None:
+        """Ends what still runs and removes the directory."""
+        # The first request lets the script finish, the second one stops it.
+        _stop(self.daemon, requests=2)
+        self._end_scripts()
+        _stop(self.server, requests=1)
+        shutil.rmtree(self.directory, ignore_errors=True)
+        socket_dir = socket_path(self.base_dir).parent
+        if socket_dir != self.base_dir:
+            shutil.rmtree(socket_dir, ignore_errors=True)
+        if self.directory.exists():
+            raise errors.RunError(f"cannot remove {self.directory}", advice="Remove it by hand")
+
+    def _start(
+        self, arguments: list[str], environment: Mapping[str, str], log: Path
+    ) -> subprocess.Popen[bytes]:
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(_OURS)
+        }
+        with log.open("wb") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "keruta_agent", *arguments],
+                cwd=self.directory,
+                env={**inherited, **environment, "KERUTA_CONFIG": str(self._config)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C is for the demo, which then ends them in order.
+                start_new_session=True,
+            )
+
+    def _end_scripts(self) -> None:
+        """Ends a script that outlived its daemon, as scripts do when a daemon is killed."""
+        if not (self.base_dir / DATABASE_NAME).exists():
+            return
+        # A daemon that never got as far as its tables has started no script.
+        with contextlib.suppress(errors.AgentStateError):
+            database = Database(self.base_dir, create=False)
+            active = Runs(database, Jobs(database), Outbox(database)).active()
+            database.close()
+            if active is not None:
+                sweep(active[1].uid, 1.0)
+
+
+def tail(log: Path) -> str:
+    """Returns the last lines of a log, indented."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
+    except FileNotFoundError:
+        lines = []
+    return "\n".join(f"  {line}" for line in lines) or "  (its log is empty)"
+
+
+def _stop(process: subprocess.Popen[bytes] | None, *, requests: int) -> None:
+    if process is None:
+        return
+    for last in [False] * (requests - 1) + [True]:
+        if process.poll() is not None:
+            return
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_S if last else GRACE_S / 10)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
