@@ -327,6 +327,15 @@ def test_auto_fix_ends_after_three_in_a_chain(world: World) -> None:
     assert world.api.subtasks(task.id) == []
 
 
+def test_auto_fix_believes_the_count_in_the_parameters(world: World) -> None:
+    task = world.add_task(world.add_session().id, parameters={"fixCount": 3})
+    _fail(world, task.id)
+
+    _auto_fix(world, task.id)
+
+    assert world.api.subtasks(task.id) == []
+
+
 def test_auto_fix_ends_after_three_of_one_task(world: World) -> None:
     task = world.add_task(world.add_session().id)
     _fail(world, task.id)

@@ -40,6 +40,15 @@ def test_script_is_read_with_its_parameters(
     assert len(sent()) == 1
 
 
+def test_script_file_name_cannot_leave_its_directory(
+    client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    answer = _answer(content="true", filename="../../.bashrc", parameters={"a": 1})
+    wire.get(SCRIPT, json=answer)
+
+    assert client.script("t1").filename == ".bashrc"
+
+
 def test_script_takes_the_parameters_of_the_task_when_the_route_has_none(
     client: KerutaClient, wire: requests_mock.Mocker, task_body: TaskBody
 ) -> None:
