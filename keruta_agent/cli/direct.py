@@ -16,7 +16,7 @@ import click
 
 from keruta_agent import errors
 from keruta_agent.daemon.lock import agent_lock
-from keruta_agent.daemon.wiring import open_records
+from keruta_agent.daemon.wiring import make_client, open_records
 from keruta_agent.journey import artifacts
 from keruta_agent.local import client
 from keruta_agent.model import LogLevel, StatusReport, TaskStatus
@@ -44,7 +44,7 @@ class DirectReport:
             )
         self._task_id = settings.task_id
         self._settings = settings
-        self._records = open_records(settings)
+        self._records = open_records(settings, make_client(settings))
         self._keys: list[str] = []
 
     def __enter__(self) -> Self:

@@ -182,7 +182,7 @@ def _record(settings: Settings, request: dict[str, Any]) -> int:
     from keruta_agent.daemon.wiring import make_client, open_records
     from keruta_agent.records.jobs import Work
 
-    records = open_records(settings)
+    records = open_records(settings, None)
     try:
         if request["op"] == "submit":
             return records.jobs.record_script(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from keruta_agent.daemon.lock import agent_lock
-from keruta_agent.daemon.wiring import build_agent
+from keruta_agent.daemon.wiring import build_agent, configured_api
 from keruta_agent.journey import mend, run
 from keruta_agent.journey.agent import Agent
 from keruta_agent.local.socket_server import AgentSocket
@@ -41,7 +41,7 @@ def agent_here(settings: Settings) -> Iterator[Agent]:
         AgentStateError: the base directory cannot be used.
     """
     with agent_lock(settings.base_dir):
-        agent = build_agent(settings, NoQueue())
+        agent = build_agent(settings, NoQueue(), configured_api(settings))
         door = AgentSocket(agent, lambda: _describe(agent), takes_jobs=False)
         door.start()
         try:

@@ -14,7 +14,7 @@ from keruta_agent import __version__, errors
 from keruta_agent.daemon.events import EventListener
 from keruta_agent.daemon.lock import agent_lock
 from keruta_agent.daemon.signals import StopRequests
-from keruta_agent.daemon.wiring import build_agent
+from keruta_agent.daemon.wiring import build_agent, configured_api
 from keruta_agent.journey import recover
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
@@ -41,7 +41,7 @@ def run_daemon(settings: Settings, *, stop_requests: StopRequests | None = None)
     requests = stop_requests or StopRequests()
     with agent_lock(settings.base_dir), _pid_file(settings.pid_file), requests.heard():
         dispatcher = Dispatcher(settings.base_dir, settings.poll_interval_s)
-        agent = build_agent(settings, dispatcher)
+        agent = build_agent(settings, dispatcher, configured_api(settings))
         poll = _session_poll(agent)
         door = AgentSocket(agent, lambda: describe(agent, poll))
         dispatcher.start(agent, poll, recover.reconcile(agent))

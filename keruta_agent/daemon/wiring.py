@@ -14,7 +14,7 @@ from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.loglines import LogReader
 from keruta_agent.journey.report import Courier
 from keruta_agent.local.address import prepare_socket_path
-from keruta_agent.ports import WorkQueue
+from keruta_agent.ports import KerutaApi, WorkQueue
 from keruta_agent.records.database import Database, make_private_directory
 from keruta_agent.records.jobs import Jobs
 from keruta_agent.records.outbox import Outbox
@@ -38,7 +38,12 @@ exec '{python}' -m keruta_agent "$@"
 """
 
 
-def make_client(settings: Settings) -> KerutaClient:
+def configured_api(settings: Settings) -> KerutaApi | None:
+    """Returns a client of the API, None when none is configured: ad-hoc scripts need none."""
+    return None if settings.api_url is None else make_client(settings)
+
+
+def make_client(settings: Settings) -> KerutaApi:
     """Returns a client of the configured API.
 
     Raises:
@@ -68,11 +73,11 @@ class Records:
     jobs: Jobs
     runs: Runs
     outbox: Outbox
-    api: KerutaClient | None
+    api: KerutaApi | None
     courier: Courier | None
 
 
-def open_records(settings: Settings) -> Records:
+def open_records(settings: Settings, api: KerutaApi | None) -> Records:
     """Opens the records; nothing else of the agent is touched.
 
     Raises:
@@ -82,7 +87,6 @@ def open_records(settings: Settings) -> Records:
     outbox = Outbox(database)
     jobs = Jobs(database)
     runs = Runs(database, jobs, outbox)
-    api = make_client(settings) if settings.api_url is not None else None
     runs_dir = settings.base_dir / RUNS_DIRECTORY
     reader = LogReader(runs, lambda run: RunDirectory(runs_dir / run.directory))
     return Records(
@@ -95,13 +99,13 @@ def open_records(settings: Settings) -> Records:
     )
 
 
-def build_agent(settings: Settings, queue: WorkQueue) -> Agent:
+def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> Agent:
     """Returns the agent with everything that it works with; its lock must be held.
 
     Raises:
         AgentStateError: the base directory cannot be used.
     """
-    records = open_records(settings)
+    records = open_records(settings, api)
     make_private_directory(settings.base_dir / RUNS_DIRECTORY)
     return Agent(
         settings=settings,

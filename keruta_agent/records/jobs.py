@@ -54,7 +54,9 @@ class Work:
     def from_json(cls, text: str) -> Work:
         """Reads the stored form; fields of a newer version are dropped."""
         known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in json.loads(text).items() if name in known})
+        values = {name: value for name, value in json.loads(text).items() if name in known}
+        values["command"] = tuple(values.get("command", ()))
+        return cls(**values)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

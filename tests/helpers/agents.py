@@ -1,0 +1,52 @@
+"""An agent with real records and real processes, and with doubles for the world around it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from keruta_agent.daemon.wiring import build_agent
+from keruta_agent.journey.agent import Agent
+from keruta_agent.ports import KerutaApi
+from keruta_agent.settings.schema import Settings
+from keruta_agent.settings.sources import load_settings
+
+
+class RecordingQueue:
+    """A dispatcher that dispatches nothing and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.runnable: list[int] = []
+        self.flushes = 0
+        self.polls = 0
+
+    def job_runnable(self, job_id: int) -> None:
+        self.runnable.append(job_id)
+
+    def outbox_filled(self) -> None:
+        self.flushes += 1
+
+    def poll_now(self) -> None:
+        self.polls += 1
+
+
+def settings_in(directory: Path, **flags: object) -> Settings:
+    """Returns settings whose every path is in a directory."""
+    environment = {
+        "HOME": str(directory),
+        "KERUTA_BASE_DIR": str(directory / "base"),
+        "KERUTA_ARTIFACTS_DIR": str(directory / "artifacts"),
+        "KERUTA_STOP_GRACE": "1s",
+    }
+    return load_settings(flags, environment).settings
+
+
+@contextlib.contextmanager
+def agent_in(directory: Path, api: KerutaApi | None = None, **flags: object) -> Iterator[Agent]:
+    """Builds an agent in a directory."""
+    agent = build_agent(settings_in(directory, **flags), RecordingQueue(), api)
+    try:
+        yield agent
+    finally:
+        agent.database.close()

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from keruta_agent.runs.directory import MARKER_VARIABLE, ExitRecord, RunDirectory
+from keruta_agent.runs.launch import LaunchPlan, launch
+from keruta_agent.runs.processes import sweep
+from tests.helpers.waiting import wait_until
+
+UID = "0123456789abcdef"
+
+
+@dataclasses.dataclass(frozen=True)
+class Started:
+    directory: RunDirectory
+    shim_pid: int
+
+    def exit_record(self) -> ExitRecord:
+        return wait_until(self.directory.read_exit, "the exit record is written")
+
+    def text(self, stream: str = "stdout") -> str:
+        return (self.directory.path / stream).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
+    """Starts scripts in run directories; whatever is left of them is ended afterwards."""
+    marker = f"{UID}-{tmp_path.name}"
+
+    def start_script(
+        script: str = "",
+        *,
+        command: list[str] | None = None,
+        grace_s: float = 5,
+        cwd: Path = tmp_path,
+    ) -> Started:
+        directory = RunDirectory(tmp_path / f"run-{len(list(tmp_path.iterdir()))}")
+        directory.create()
+        plan = LaunchPlan(
+            directory=directory,
+            command=command or ["bash", str(directory.write_script(script))],
+            working_directory=cwd,
+            environment={"PATH": os.environ["PATH"], MARKER_VARIABLE: marker},
+            grace_s=grace_s,
+        )
+        return Started(directory, launch(plan))
+
+    yield start_script
+    sweep(marker, 0)

@@ -1,0 +1,68 @@
+"""Ending a run whose shim was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+from keruta_agent.runs.directory import ProcessId, boot_id, process_state
+from keruta_agent.runs.follower import Doorbell, ProcessWatch
+from keruta_agent.runs.processes import marked_processes, sweep
+from tests.helpers.waiting import wait_until
+from tests.integration.runs.conftest import UID
+
+
+def test_sweep_ends_what_a_killed_shim_left_behind(start, tmp_path):
+    marker = f"{UID}-{tmp_path.name}"
+    started = start("(setsid bash -c 'trap \"\" TERM; while :; do sleep 1; done' &) ; sleep 300")
+    wait_until(lambda: len(marked_processes(marker)) >= 4, "all processes of the run are there")
+    os.kill(started.shim_pid, signal.SIGKILL)
+    wait_until(lambda: process_state(started.shim_pid) is None, "the shim is gone")
+    assert sweep(marker, 0.2) >= 3
+    assert marked_processes(marker) == []
+    assert started.directory.read_exit() is None
+
+
+def test_sweep_touches_nothing_else(start, tmp_path):
+    started = start("sleep 300")
+    identity = wait_until(started.directory.read_identity, "the shim is there")
+    assert sweep("somebody-else", 0.1) == 0
+    assert identity.is_alive()
+
+
+def test_watch_wakes_when_a_strange_process_ends(start):
+    started = start("sleep 300")
+    identity = wait_until(started.directory.read_identity, "the shim is there")
+    watch = ProcessWatch(identity, Doorbell())
+    assert not watch.has_ended()
+    os.kill(started.shim_pid, signal.SIGTERM)
+    watch.wait(30)
+    wait_until(watch.has_ended, "the end is seen")
+    watch.close()
+
+
+def test_watch_wakes_when_the_doorbell_rings(start):
+    started = start("sleep 300")
+    identity = wait_until(started.directory.read_identity, "the shim is there")
+    doorbell = Doorbell()
+    watch = ProcessWatch(identity, doorbell)
+    woken = threading.Event()
+
+    def wait() -> None:
+        watch.wait(60)
+        woken.set()
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    doorbell.ring()
+    assert woken.wait(30)
+    waiter.join()
+    watch.close()
+
+
+def test_reused_process_number_is_not_taken_for_the_process():
+    ours = process_state(os.getpid())
+    assert ProcessId(pid=os.getpid(), start_time=ours[1], boot_id=boot_id()).is_alive()
+    assert not ProcessId(pid=os.getpid(), start_time=ours[1] + 1, boot_id=boot_id()).is_alive()
+    assert not ProcessId(pid=os.getpid(), start_time=ours[1], boot_id="another boot").is_alive()

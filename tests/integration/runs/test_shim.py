@@ -1,0 +1,161 @@
+"""The shim: starts one script at most once, records its end, and leaves no process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from keruta_agent.runs.directory import RunDirectory, process_state
+from tests.helpers.waiting import wait_until
+
+
+def written_pid(path: Path) -> int:
+    return int(wait_until(lambda: path.exists() and path.read_text().strip(), f"{path} is there"))
+
+
+def is_gone(pid: int) -> bool:
+    state = process_state(pid)
+    return state is None or state[0] == "Z"
+
+
+@pytest.mark.parametrize("code", [0, 1, 7, 130, 137, 255])
+def test_exit_code_is_recorded(start, code):
+    record = start(f"exit {code}").exit_record()
+    assert (record.exit_code, record.signal, record.error) == (code, None, None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+def test_death_by_signal_is_told_from_an_exit_code(start, number):
+    record = start(f"kill -{number.value} $$; sleep 60").exit_record()
+    assert (record.exit_code, record.signal) == (None, number.value)
+
+
+def test_output_goes_to_two_files_byte_by_byte(start):
+    started = start("printf 'a\\0b\\n'; printf '日本語' >&2")
+    started.exit_record()
+    assert (started.directory.path / "stdout").read_bytes() == b"a\0b\n"
+    assert started.text("stderr") == "日本語"
+
+
+def test_script_that_reads_its_input_ends_at_once(start):
+    record = start("cat; echo done").exit_record()
+    assert record.exit_code == 0
+
+
+def test_program_that_does_not_exist_is_recorded_as_not_started(start):
+    record = start(command=["/no/such/program"]).exit_record()
+    assert record.error == "/no/such/program: No such file or directory"
+
+
+def test_directory_that_does_not_exist_is_recorded_as_not_started(start, tmp_path):
+    record = start("true", cwd=tmp_path / "gone").exit_record()
+    assert "No such file or directory" in record.error
+
+
+def test_script_gets_the_default_signals_back(start):
+    """Python ignores SIGPIPE; a script whose reader has gone must die of it."""
+    started = start("yes | head -n 1; echo ${PIPESTATUS[0]}")
+    started.exit_record()
+    assert started.text() == "y\n141\n"
+
+
+@pytest.mark.parametrize(
+    "escape",
+    ["{} &", "(setsid {} &)", "env -i setsid {} >/dev/null 2>&1 &"],
+    ids=["background", "double fork and setsid", "without its environment"],
+)
+def test_process_that_a_script_leaves_behind_is_ended(start, tmp_path, escape):
+    pid_file = tmp_path / "pid"
+    leftover = escape.format(f"bash -c 'echo $$ > {pid_file}; exec sleep 300'")
+    started = start(f"{leftover}\nwhile ! [ -s {pid_file} ]; do sleep 0.02; done\nexit 3")
+    record = started.exit_record()
+    assert record.exit_code == 3
+    assert record.swept >= 1
+    assert is_gone(written_pid(pid_file))
+
+
+def test_exit_record_means_that_nothing_is_left(start, tmp_path):
+    started = start(
+        f"(trap '' TERM; echo $BASHPID > {tmp_path}/pid; sleep 300) & sleep 0.2", grace_s=1
+    )
+    pid = written_pid(tmp_path / "pid")
+    record = started.exit_record()
+    assert is_gone(pid)
+    assert record.swept >= 1
+
+
+def test_stopped_shim_ends_script_and_children_and_says_so(start, tmp_path):
+    started = start(f"sleep 300 & echo $! > {tmp_path}/pid; wait")
+    child = written_pid(tmp_path / "pid")
+    os.kill(started.shim_pid, signal.SIGTERM)
+    record = started.exit_record()
+    assert record.stopped
+    assert record.signal == signal.SIGTERM
+    assert is_gone(child)
+
+
+def test_script_that_ignores_the_request_is_killed_after_the_grace(start, tmp_path):
+    started = start(
+        f"trap '' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 1; done", grace_s=0.3
+    )
+    pid = written_pid(tmp_path / "pid")
+    os.kill(started.shim_pid, signal.SIGTERM)
+    record = started.exit_record()
+    assert record.stopped
+    assert record.signal == signal.SIGKILL
+    assert is_gone(pid)
+
+
+def test_frozen_script_can_be_stopped(start, tmp_path):
+    started = start(f"echo $$ > {tmp_path}/pid; kill -STOP $$; sleep 300")
+    pid = written_pid(tmp_path / "pid")
+    wait_until(lambda: process_state(pid)[0] == "T", "the script has frozen itself")
+    os.kill(started.shim_pid, signal.SIGTERM)
+    assert started.exit_record().stopped
+
+
+def test_script_is_not_started_where_it_was_forbidden(start, tmp_path):
+    directory = RunDirectory(tmp_path / "forbidden")
+    directory.create()
+    assert directory.prevent_start()
+    proof = tmp_path / "ran"
+    forbidden = directory.write_script(f"touch {proof}")
+    from keruta_agent.runs.launch import LaunchPlan, launch
+
+    pid = launch(
+        LaunchPlan(
+            directory=directory,
+            command=["bash", str(forbidden)],
+            working_directory=tmp_path,
+            environment={"PATH": os.environ["PATH"]},
+            grace_s=1,
+        )
+    )
+    wait_until(lambda: is_gone(pid), "the shim has ended")
+    assert not proof.exists()
+    assert directory.read_exit() is None
+    assert directory.read_identity() is None
+
+
+def test_start_cannot_be_forbidden_once_the_shim_was_first(start):
+    started = start("sleep 300")
+    wait_until(started.directory.identity.exists, "the shim has claimed the start")
+    assert not started.directory.prevent_start()
+    assert started.directory.read_identity().pid == started.shim_pid
+
+
+def test_identity_names_one_process_for_ever(start):
+    started = start("sleep 300")
+    identity = wait_until(started.directory.read_identity, "the shim has said who it is")
+    assert identity.is_alive()
+    os.kill(started.shim_pid, signal.SIGTERM)
+    wait_until(lambda: not identity.is_alive(), "the shim has ended")
+
+
+def test_used_processor_time_is_recorded(start):
+    record = start("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done").exit_record()
+    assert record.user_s + record.system_s > 0
+    assert record.ended_at >= record.started_at

@@ -1,0 +1,76 @@
+"""agent.db: private, migrated, whole or not at all."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from keruta_agent import errors
+from keruta_agent.records.database import Database
+from keruta_agent.records.migrations import MIGRATIONS
+
+
+def test_database_and_its_directory_are_private(tmp_path: Path):
+    base = tmp_path / "base"
+    database = Database(base)
+    database.connection().execute("SELECT 1")
+    assert stat.S_IMODE(base.stat().st_mode) == 0o700
+    for path in base.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    database.close()
+
+
+def test_reopened_database_keeps_its_schema_version(tmp_path: Path):
+    for _ in range(2):
+        database = Database(tmp_path)
+        version = database.connection().execute("PRAGMA user_version").fetchone()[0]
+        database.close()
+        assert version == len(MIGRATIONS)
+
+
+def test_database_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path):
+    Database(tmp_path).close()
+    with sqlite3.connect(tmp_path / "agent.db") as connection:
+        connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    with pytest.raises(errors.AgentStateError, match="newer"):
+        Database(tmp_path)
+
+
+def test_damaged_database_is_reported_with_its_path(tmp_path: Path):
+    (tmp_path / "agent.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(errors.AgentStateError, match=r"agent\.db"):
+        Database(tmp_path)
+
+
+def test_directory_that_cannot_be_made_is_reported(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(errors.AgentStateError, match="KERUTA_BASE_DIR"):
+        Database(tmp_path / "file" / "base")
+
+
+def test_failed_transaction_leaves_nothing(tmp_path: Path):
+    database = Database(tmp_path)
+    with pytest.raises(ZeroDivisionError), database.transaction() as connection:
+        connection.execute(
+            "INSERT INTO outbox (task_id, kind, key, payload, created_at) "
+            "VALUES ('t', 'status', 'k', '{}', 0)"
+        )
+        _ = 1 / 0
+    assert database.connection().execute("SELECT count(*) FROM outbox").fetchone()[0] == 0
+    database.close()
+
+
+def test_every_migration_applies_to_an_empty_database_one_after_the_other(tmp_path: Path):
+    database = Database(tmp_path)
+    tables = {
+        row["name"]
+        for row in database.connection().execute(
+            "SELECT name FROM sqlite_master WHERE type='table'"
+        )
+    }
+    database.close()
+    assert {"jobs", "runs", "log_ranges", "outbox"} <= tables

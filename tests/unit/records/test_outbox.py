@@ -1,0 +1,141 @@
+"""What the API has yet to be told: in order, each once, newest progress only."""
+
+from __future__ import annotations
+
+from keruta_agent.model import StatusReport, TaskStatus
+from keruta_agent.records.jobs import Work
+from keruta_agent.records.outbox import BATCH_BYTES, Kind
+
+
+def add_status(records, task_id: str, key: str) -> None:
+    report = StatusReport(status=TaskStatus.COMPLETED)
+    records.outbox.add_status(task_id, report, run_id=None, key=key)
+
+
+def a_run(records) -> int:
+    records.jobs.record_script("x", Work(script="true"))
+    return records.runs.claim_next()[1].id
+
+
+def add_ranges(records, run_id: int, sizes: list[int], first: int = 0) -> None:
+    for number, size in enumerate(sizes, start=first):
+        records.outbox.add_log_range("t", run_id, "uid", number, size)
+
+
+def test_rows_of_a_task_leave_in_the_order_in_which_they_came(records):
+    for number in range(3):
+        add_status(records, "t", f"key-{number}")
+    keys = []
+    while (parcel := records.outbox.take("t")) is not None:
+        keys.append(parcel.key)
+        records.outbox.delivered(parcel)
+    assert keys == ["key-0", "key-1", "key-2"]
+
+
+def test_same_key_is_queued_once(records):
+    add_status(records, "t", "key")
+    add_status(records, "t", "key")
+    assert records.outbox.counts().pending == 1
+
+
+def test_neighbouring_log_ranges_travel_together_up_to_a_size(records):
+    run_id = a_run(records)
+    add_ranges(records, run_id, [BATCH_BYTES // 2, BATCH_BYTES // 2, 1])
+    parcel = records.outbox.take("t")
+    assert [letter.payload["sequence"] for letter in parcel.letters] == [0, 1]
+
+
+def test_range_larger_than_a_batch_travels_alone(records):
+    run_id = a_run(records)
+    add_ranges(records, run_id, [BATCH_BYTES * 2, 1])
+    assert len(records.outbox.take("t").letters) == 1
+
+
+def test_other_row_between_log_ranges_parts_them(records):
+    run_id = a_run(records)
+    add_ranges(records, run_id, [1])
+    add_status(records, "t", "between")
+    add_ranges(records, run_id, [1], first=1)
+    assert len(records.outbox.take("t").letters) == 1
+
+
+def test_parcel_that_may_have_arrived_is_repeated_as_it_was(records):
+    """New ranges must not join it: the server knows the request by its key."""
+    run_id = a_run(records)
+    add_ranges(records, run_id, [1, 1])
+    first = records.outbox.take("t")
+    add_ranges(records, run_id, [1], first=2)
+    again = records.outbox.take("t")
+    assert not first.may_have_arrived
+    assert again.may_have_arrived
+    assert again.key == first.key
+    assert len(again.letters) == 2
+
+
+def test_parcel_that_cannot_have_arrived_is_free_to_grow(records):
+    run_id = a_run(records)
+    add_ranges(records, run_id, [1])
+    records.outbox.release(records.outbox.take("t"))
+    add_ranges(records, run_id, [1], first=1)
+    parcel = records.outbox.take("t")
+    assert not parcel.may_have_arrived
+    assert len(parcel.letters) == 2
+
+
+def test_newest_progress_replaces_one_that_has_not_left(records):
+    run_id = a_run(records)
+    for percent in (10, 20, 30):
+        records.outbox.put_progress("t", run_id, "uid", percent, f"at {percent}")
+    parcel = records.outbox.take("t")
+    assert parcel.first.payload == {"percent": 30, "message": "at 30"}
+    assert records.outbox.counts().pending == 1
+
+
+def test_progress_that_is_on_its_way_is_not_changed(records):
+    run_id = a_run(records)
+    records.outbox.put_progress("t", run_id, "uid", 10, "")
+    on_its_way = records.outbox.take("t")
+    records.outbox.put_progress("t", run_id, "uid", 20, "")
+    assert records.outbox.take("t").first.payload["percent"] == 10
+    records.outbox.delivered(on_its_way)
+    following = records.outbox.take("t")
+    assert following.first.payload["percent"] == 20
+    assert following.key != on_its_way.key
+
+
+def test_parked_row_lets_the_next_one_pass_and_stays_visible(records):
+    add_status(records, "t", "refused")
+    add_status(records, "t", "next")
+    records.outbox.park(records.outbox.take("t"), "no such task")
+    assert records.outbox.take("t").key == "next"
+    assert [(row.key, row.last_error) for row in records.outbox.parked()] == [
+        ("refused", "no such task")
+    ]
+
+
+def test_task_whose_first_row_has_to_wait_is_not_due(records):
+    add_status(records, "early", "a")
+    add_status(records, "late", "b")
+    records.outbox.retry_later(records.outbox.take("early"), "broken", not_before=1000.0)
+    assert records.outbox.tasks_due(now=999.0) == ["late"]
+    assert records.outbox.tasks_due(now=1000.0) == ["early", "late"]
+    assert records.outbox.next_due() == 0.0
+
+
+def test_counts_tell_how_much_waits_and_since_when(records):
+    assert records.outbox.counts().oldest is None
+    add_status(records, "t", "a")
+    add_status(records, "t", "b")
+    records.outbox.park(records.outbox.take("t"), "refused")
+    counts = records.outbox.counts()
+    assert (counts.pending, counts.parked) == (1, 1)
+    assert counts.oldest is not None
+
+
+def test_fate_of_a_row_is_known_by_its_key(records):
+    records.outbox.add(Kind.LOG_LINE, "t", {"message": "日本"}, run_id=None, key="k")
+    assert records.outbox.fate("k").state == "pending"
+    records.outbox.park(records.outbox.take("t"), "refused")
+    assert records.outbox.fate("k").last_error == "refused"
+    records.outbox.remove("k")
+    assert records.outbox.fate("k") is None
