@@ -159,13 +159,14 @@ class InMemoryKerutaApi(ServerState):
     @_call
     def send_progress(self, task_id: str, percent: int, message: str, *, key: str) -> None:
         """Stores the progress; as a log line where the server lacks ``progress``."""
-        if "progress" in self.lacking:
-            line = f"progress {percent}%: {message}" if message else f"progress {percent}%"
-            self._task(task_id)
-            self._logs[task_id].append(LogEntry(level=LogLevel.INFO, message=line, source="agent"))
-            return
 
         def act() -> None:
+            if "progress" in self.lacking:
+                self._task(task_id)
+                line = f"progress {percent}%: {message}" if message else f"progress {percent}%"
+                entry = LogEntry(level=LogLevel.INFO, message=line, source="agent")
+                self._logs[task_id].append(entry)
+                return
             task = self._open_task(task_id)
             self.progress[task_id].append((percent, message))
             self._change(task, progress=percent, message=message or task.message)

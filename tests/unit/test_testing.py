@@ -73,7 +73,8 @@ def test_progress_becomes_a_log_line_where_its_route_is_missing() -> None:
     api = InMemoryKerutaApi(without=["progress"])
     task_id = _task_id(api)
 
-    api.send_progress(task_id, 50, "half", key="k")
+    for _ in range(2):
+        api.send_progress(task_id, 50, "half", key="k")
 
     assert api.log_text(task_id, "agent") == "progress 50%: half\n"
     assert api.progress[task_id] == []
