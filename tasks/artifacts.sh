@@ -25,4 +25,4 @@ keruta progress 80 --message "picture drawn"
 printf '四か月の合計: %s\n' "$(awk -F, 'NR > 1 { sum += $2 } END { print sum }' "$target/sales.csv")" \
     > "$target/売上の要約.txt"
 cat "$target/売上の要約.txt"
-keruta success --message "three files in $target"
+keruta success --message "three files written"

@@ -11,7 +11,8 @@ trap 'rm -rf "$work"' EXIT
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null GIT_TERMINAL_PROMPT=0
 export GIT_AUTHOR_NAME="keruta" GIT_AUTHOR_EMAIL="keruta@example.com"
 export GIT_COMMITTER_NAME="keruta" GIT_COMMITTER_EMAIL="keruta@example.com"
-branch="keruta/${KERUTA_TASK_ID:-by-hand}"
+task="${KERUTA_TASK_ID:-by-hand}"
+branch="keruta/${task:0:8}"
 
 # The repository that somebody else would own.
 git init --quiet --bare --initial-branch=main "$work/origin.git"

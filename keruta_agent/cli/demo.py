@@ -68,6 +68,8 @@ def demo(keep: bool, as_json: bool) -> int:
             demo_outcome.print_outcome(outcomes, complaints)
             if kept:
                 run.tell_addresses()
+            else:
+                click.echo("No process and no file of it is left.")
     return 1 if complaints else 0
 
 

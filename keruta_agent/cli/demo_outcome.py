@@ -103,6 +103,6 @@ def print_outcome(outcomes: Sequence[TaskOutcome], found: Sequence[str]) -> None
         lines = sum(outcome.log_lines for outcome in outcomes)
         artifacts = sum(len(outcome.artifacts) for outcome in outcomes)
         click.echo(
-            f"As expected: {len(outcomes)} tasks ran one at a time ({fixes} of them the auto-fix "
-            f"of a failure); {lines:,} log lines and {artifacts} artifacts arrived."
+            f"As expected: {len(outcomes)} tasks ran, {fixes} of them to fix a failed one; "
+            f"{lines:,} log lines and {artifacts} artifacts arrived."
         )
