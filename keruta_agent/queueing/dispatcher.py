@@ -213,6 +213,9 @@ class Dispatcher:
             with self._guard:
                 self._queued.discard(name)
             work()
+            # While polls take longer than their interval the worker never comes to sleep, and
+            # would never ask by itself.
+            self._seconds_to_flush()
 
         return begin
 
