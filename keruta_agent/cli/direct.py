@@ -116,12 +116,21 @@ class DirectReport:
                 self._records.courier.deliver_task(self._task_id)
 
     def _wait(self) -> None:
+        """Waits until the daemon has tried it, or knows that the API is away."""
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             fates = [self._records.outbox.fate(key) for key in self._keys]
             if all(fate is None or fate.state == "parked" or fate.attempts for fate in fates):
                 return
+            if self._daemon_knows_api_is_away():
+                return
             time.sleep(LOOK_S)
+
+    def _daemon_knows_api_is_away(self) -> bool:
+        try:
+            return bool(client.call(self._settings.base_dir, {"op": "status"}).get("api_away"))
+        except errors.AgentUnreachable:
+            return True  # stopped meanwhile: nobody will deliver it now
 
     def _tell_fate(self) -> None:
         fates = [fate for key in self._keys if (fate := self._records.outbox.fate(key))]

@@ -77,6 +77,7 @@ def describe(agent: Agent, poll: SessionPoll | None) -> Mapping[str, Any]:
         "running": None if active is None else active[0].id,
         "jobs": {state.value: number for state, number in agent.jobs.counts().items()},
         "outbox": {"pending": outbox.pending, "parked": outbox.parked},
+        "api_away": agent.courier is not None and agent.courier.api_is_away,
     }
 
 
