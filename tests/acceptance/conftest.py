@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers.api import Api
 from tests.helpers.embedded_server import embedded_server
-from tests.helpers.processes import Process, Workplace, workplace_in
+from tests.helpers.processes import Process, Workplace, free_port, workplace_in
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def api(workplace: Workplace) -> Iterator[Api]:
 @pytest.fixture
 def mortal_api(workplace: Workplace) -> tuple[Process, Api]:
     """A server as a process of its own, which the test may stop and start again."""
-    server, url = workplace.server()
+    server, url = workplace.server(free_port())
     found = Api(url)
     _point_at(workplace, found)
     return server, found

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -167,6 +168,16 @@ class Workplace:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not self.run_processes(), "no process of a run is left")
+
+
+def free_port() -> int:
+    """Returns a port of the loopback that nobody listens on.
+
+    A server that is to be started again on its port must be given one from the beginning: on
+    port 0 it does not ask for SO_REUSEADDR, and the port stays blocked for a while.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 @contextlib.contextmanager
