@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 
 from flask import Request
 
@@ -13,7 +14,6 @@ from keruta_agent.server.problems import Problem
 OPENAPI_PATH = "/openapi.json"
 
 _OPEN_PATHS = health.PATHS | {OPENAPI_PATH}
-_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Access:
@@ -68,4 +68,7 @@ def _host_name(host: str) -> str:
 
 def is_loopback(host: str) -> bool:
     """Returns whether a server that listens there is reached from this machine only."""
-    return host in _LOOPBACK_NAMES or host.startswith("127.")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

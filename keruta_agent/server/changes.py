@@ -125,7 +125,7 @@ class Changes:
         housekeeping_due = time.monotonic()
         while not self._closed:
             if time.monotonic() >= housekeeping_due:
-                self._quietly(self._forget_old_answers)
+                self._quietly(self.forget_old_answers)
                 housekeeping_due = time.monotonic() + _HOUSEKEEPING_INTERVAL_S
             with self._condition:
                 self._condition.wait_for(
@@ -156,6 +156,7 @@ class Changes:
             )
         self.wake()
 
-    def _forget_old_answers(self) -> None:
+    def forget_old_answers(self) -> None:
+        """Forgets the answers whose keys are older than a week."""
         answers = self._tables.answers
         answers.delete().where(answers.created_at < t.now() - ANSWERS_KEPT_US).execute()

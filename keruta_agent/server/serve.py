@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,16 @@ class _Gateway(wsgi.Gateway_10):
 
 
 class _HttpServer(wsgi.Server):
-    """Writes to the log instead of to stderr."""
+    """Writes to the log instead of to stderr, and leaks no socket when its port is in use."""
+
+    @staticmethod
+    def bind_socket(socket_: socket.socket, bind_addr: Any) -> socket.socket:
+        try:
+            socket_.bind(bind_addr)
+        except OSError:
+            socket_.close()
+            raise
+        return socket_
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
         logger.log(level, "%s", msg, exc_info=traceback, extra={"action": "server_connection"})

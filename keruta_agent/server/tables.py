@@ -15,6 +15,8 @@ import peewee
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "sessions": (
@@ -105,8 +107,15 @@ def now() -> int:
 
 
 def to_microseconds(moment: datetime) -> int:
-    """Returns a date as it is stored."""
-    return (moment - _EPOCH) // _MICROSECOND
+    """Returns a date as it is stored.
+
+    Raises:
+        OverflowError: its zone carries it before the year 1 or after 9999.
+    """
+    microseconds = (moment - _EPOCH) // _MICROSECOND
+    if not _FIRST <= microseconds <= _LAST:
+        raise OverflowError(f"{moment} is out of range")
+    return microseconds
 
 
 def from_microseconds(microseconds: int) -> datetime:

@@ -1,0 +1,89 @@
+"""Who may ask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from keruta_agent.server.application import create_application
+from keruta_agent.server.store import Store
+from tests.helpers.api_caller import ApiCaller
+
+TOKEN = "geheim-日本"
+
+
+@pytest.fixture(scope="module")
+def guarded(store: Store) -> ApiCaller:
+    return ApiCaller(create_application(store, token=TOKEN))
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token.encode().decode('latin-1')}"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": TOKEN.encode().decode("latin-1")},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Basic " + TOKEN.encode().decode("latin-1")},
+        _bearer(TOKEN + "x"),
+    ],
+)
+@pytest.mark.parametrize(
+    "path", ["/sessions", "/sessions/realtime/events", "/tasks/x/logs", "/no/such/route"]
+)
+def test_request_without_the_token_is_refused(
+    guarded: ApiCaller, path: str, headers: dict[str, str]
+) -> None:
+    response = guarded.call("GET", path, headers=headers)
+    assert response.status_code == 401
+    assert response.json["error"]["code"] == "UNAUTHORIZED"
+    assert response.json["error"]["status"] == 401
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert "geheim" not in response.get_data(as_text=True)
+
+
+def test_request_with_the_token_passes(guarded: ApiCaller) -> None:
+    assert guarded.call("GET", "/sessions", headers=_bearer(TOKEN)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/health", "/api/v1/health"])
+def test_health_needs_no_token(guarded: ApiCaller, path: str) -> None:
+    assert guarded.call("GET", path).status_code == 200
+
+
+def test_token_is_not_kept_where_a_dump_would_show_it(store: Store) -> None:
+    app = create_application(store, token="very-secret")
+    functions = app.before_request_funcs[None]
+    kept = [cell.cell_contents for function in functions for cell in function.__closure__ or ()]
+    assert kept
+    assert "very-secret" not in repr([vars(thing) for thing in kept])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.test"},
+        {"Origin": "null"},
+        {"Host": "evil.test:8000"},
+        {"Host": "127.0.0.1.evil.test"},
+    ],
+)
+def test_web_pages_of_other_sites_are_refused(api: ApiCaller, headers: dict[str, str]) -> None:
+    response = api.call("POST", "/sessions", json={"name": "x"}, headers=headers)
+    assert (response.status_code, response.json["error"]["code"]) == (403, "FORBIDDEN")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "[::1]:8000", "LOCALHOST:1"])
+def test_own_names_and_own_pages_pass(api: ApiCaller, host: str) -> None:
+    headers = {"Host": host, "Origin": f"http://{host}"}
+    assert api.call("GET", "/sessions", headers=headers).status_code == 200
+
+
+def test_server_open_to_the_network_has_any_name(store: Store, tmp_path: Path) -> None:
+    reachable = ApiCaller(create_application(store, loopback=False))
+    assert reachable.call("GET", "/sessions", headers={"Host": "box.test"}).status_code == 200

@@ -1,0 +1,112 @@
+"""Auto-fix tasks over the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.helpers.api_caller import ApiCaller, Json
+
+FAILURE = {"errorMessage": "boom 失敗", "errorCode": "E1"}
+
+
+def _failed(api: ApiCaller, **values: Any) -> Json:
+    task = api.task(**values)
+    return api.move(task["id"], "PROCESSING", "FAILED")
+
+
+def _fix(api: ApiCaller, task_id: str, status: int = 201) -> Json:
+    answer: Json = api.send("POST", f"/tasks/{task_id}/auto-fix", FAILURE, status=status)
+    return answer
+
+
+def test_auto_fix_task_is_made_from_the_failed_one(api: ApiCaller) -> None:
+    failed = _failed(
+        api,
+        name="build",
+        description="what",
+        script="make\n",
+        priority=4,
+        parameters={"env": {"A": "1"}},
+    )
+    fix = _fix(api, failed["id"])
+    assert fix["name"] == "[自動修正] build"
+    assert fix["description"].startswith("what\n")
+    assert "boom 失敗" in fix["description"]
+    assert (fix["status"], fix["priority"], fix["script"]) == ("PENDING", 4, "make\n")
+    assert (fix["parentTaskId"], fix["sessionId"]) == (failed["id"], failed["sessionId"])
+    assert fix["parameters"] == {
+        "env": {"A": "1"},
+        "autoFix": True,
+        "fixCount": 1,
+        "originalTaskId": failed["id"],
+        "errorCode": "E1",
+    }
+
+
+def test_auto_fix_of_a_fix_remembers_the_first_task_and_ends_at_the_limit(
+    api: ApiCaller,
+) -> None:
+    root = _failed(api, name="build")["id"]
+    last = root
+    for count in (1, 2, 3):
+        fix = _fix(api, last)
+        assert fix["name"] == "[自動修正] build"
+        assert (fix["parameters"]["fixCount"], fix["parameters"]["originalTaskId"]) == (count, root)
+        last = api.move(fix["id"], "PROCESSING", "FAILED")["id"]
+    answer = _fix(api, last, status=200)
+    assert answer["created"] is False
+    assert "limit" in answer["reason"]
+    assert api.get(f"/tasks/{last}/subtasks") == []
+
+
+def test_auto_fix_of_one_task_ends_at_the_limit(api: ApiCaller) -> None:
+    root = _failed(api)["id"]
+    for _ in range(3):
+        _fix(api, root)
+    answer = _fix(api, root, status=200)
+    assert answer["created"] is False
+    assert len(api.get(f"/tasks/{root}/subtasks")) == 3
+
+
+def test_auto_fix_limit_counts_fixes_that_clients_filed_themselves(api: ApiCaller) -> None:
+    root = _failed(api)["id"]
+    for _ in range(3):
+        draft = {
+            "name": "fix",
+            "script": "true",
+            "parameters": {"autoFix": True, "fixCount": 1, "originalTaskId": root},
+        }
+        api.send("POST", f"/tasks/{root}/subtasks", draft, status=201)
+    assert _fix(api, root, status=200)["created"] is False
+
+
+@pytest.mark.parametrize("ways", [(), ("PROCESSING",), ("PROCESSING", "COMPLETED")])
+def test_auto_fix_is_for_failed_tasks_only(api: ApiCaller, ways: tuple[str, ...]) -> None:
+    task = api.task()["id"]
+    if ways:
+        api.move(task, *ways)
+    error = api.error("POST", f"/tasks/{task}/auto-fix", FAILURE, 409)
+    assert (error["code"], error["field"]) == ("NOT_FAILED", "status")
+
+
+def test_auto_fix_of_a_task_without_script_is_not_made(api: ApiCaller) -> None:
+    assert _fix(api, _failed(api, script=" \n")["id"], status=200)["created"] is False
+
+
+def test_auto_fix_in_an_ended_session_is_not_made(api: ApiCaller) -> None:
+    failed = _failed(api)
+    api.send("PUT", f"/sessions/{failed['sessionId']}/status", {"status": "COMPLETED"})
+    answer = _fix(api, failed["id"], status=200)
+    assert (answer["created"], "COMPLETED" in answer["reason"]) == (False, True)
+
+
+@pytest.mark.parametrize("count", ["2", -5, None, 1.5, True])
+def test_auto_fix_takes_a_count_that_makes_no_sense_for_none(api: ApiCaller, count: object) -> None:
+    fix = _fix(api, _failed(api, parameters={"fixCount": count})["id"])
+    assert fix["parameters"]["fixCount"] == 1
+
+
+def test_auto_fix_of_unknown_task_is_missing(api: ApiCaller) -> None:
+    assert api.error("POST", "/tasks/unknown/auto-fix", FAILURE, 404)["code"] == "TASK_NOT_FOUND"

@@ -1,0 +1,116 @@
+"""Whatever is sent, the answer is JSON and never a server error."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.helpers.api_caller import ApiCaller
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{",
+        "nonsense",
+        '{"name": NaN}',
+        '{"name": ' + "9" * 5000 + "}",
+        '{"name":' + DEEP + "}",
+        '"\\ud800"',
+        "\xff\xfe",
+        "null",
+        "[]",
+        "5",
+        "",
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/sessions"),
+        ("POST", "/tasks"),
+        ("PUT", "/tasks/{task}/status"),
+        ("PATCH", "/tasks/{task}/progress"),
+        ("POST", "/tasks/{task}/input"),
+    ],
+)
+def test_body_that_is_no_json_object_is_refused(
+    api: ApiCaller, method: str, path: str, body: str
+) -> None:
+    path = path.format(task=api.task()["id"])
+    raw = body.encode("latin-1")
+    response = api.call(method, path, data=raw, content_type="application/json")
+    assert response.status_code == 400
+    assert response.json["error"]["code"] == "INVALID_INPUT"
+
+
+def test_log_list_nested_too_deeply_is_refused(api: ApiCaller) -> None:
+    path = f"/tasks/{api.task()['id']}/logs"
+    response = api.call("POST", path, data=DEEP, content_type="application/json")
+    assert response.status_code == 400
+
+
+@pytest.mark.parametrize("value", ["[" * 60 + "]" * 60, "1e999", '{"a":' * 60 + "1" + "}" * 60])
+def test_free_object_that_cannot_be_written_again_is_refused(api: ApiCaller, value: str) -> None:
+    task = api.task()["id"]
+    for method, path, field, body in (
+        ("PUT", "", "parameters", f'{{"parameters":{{"x":{value}}}}}'),
+        ("POST", "/metrics", "body", f'{{"x":{value}}}'),
+        ("POST", "/logs", "metadata", f'{{"message":"m","metadata":{{"x":{value}}}}}'),
+    ):
+        response = api.call(
+            method, f"/tasks/{task}{path}", data=body, content_type="application/json"
+        )
+        assert response.status_code == 400
+        assert response.json["error"]["field"] == field
+
+
+def test_free_object_comes_back_as_it_was_sent(api: ApiCaller) -> None:
+    task = api.task()["id"]
+    odd = r'{"a":"\u0000\ud800","b":123456789012345678901234567890,"":null,"日":[1.5,true]}'
+    body = f'{{"parameters":{odd}}}'.encode()
+    answer = api.call("PUT", f"/tasks/{task}", data=body, content_type="application/json")
+    assert answer.status_code == 200
+    assert api.get(f"/tasks/{task}")["parameters"] == {
+        "a": "\0\ud800",
+        "b": 123456789012345678901234567890,
+        "": None,
+        "日": [1.5, True],
+    }
+
+
+def test_body_of_another_type_is_refused_without_saying_unsupported(api: ApiCaller) -> None:
+    response = api.call("POST", "/sessions", data='{"name":"x"}', content_type="text/plain")
+    assert response.status_code == 400
+    assert "application/json" in response.json["error"]["message"]
+
+
+@pytest.mark.parametrize("identifier", ["%00", "a%00b", "%ff%fe", "..", "%2e%2e", "'--", "日本"])
+def test_odd_id_is_unknown(api: ApiCaller, identifier: str) -> None:
+    for path in (f"/tasks/{identifier}", f"/sessions/{identifier}/tasks"):
+        response = api.call("GET", path)
+        assert response.status_code == 404
+        assert response.json["error"]["status"] == 404
+
+
+def test_odd_query_is_answered(api: ApiCaller) -> None:
+    for query in ("name=%00", "name=%ff", "name=" + "x" * 10_000):
+        assert api.call("GET", f"/sessions/search?{query}").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/tasks/x/nothing", "/api/v2/tasks", "/health/x"])
+def test_unknown_route_is_told_in_json(api: ApiCaller, path: str) -> None:
+    assert api.error("GET", path, None, 404)["code"] == "ROUTE_NOT_FOUND"
+
+
+def test_wrong_method_is_told_in_json(api: ApiCaller) -> None:
+    response = api.call("DELETE", "/sessions")
+    assert response.status_code == 405
+    assert response.json["error"]["code"] == "METHOD_NOT_ALLOWED"
+    assert "POST" in response.headers["Allow"]
+
+
+def test_range_beyond_the_end_is_told_in_json(api: ApiCaller) -> None:
+    response = api.call("GET", "/sessions", headers={"Range": "bytes=99-1"})
+    assert response.status_code == 200

@@ -1,0 +1,192 @@
+"""Server-sent events of a real server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from keruta_agent.server import events
+from keruta_agent.server.serve import Server
+
+#: Seconds; a stream that says nothing for so long is broken.
+PATIENCE_S = 20
+
+
+@pytest.fixture
+def http() -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
+
+
+@contextlib.contextmanager
+def _stream(server: Server, query: str = "", **headers: str) -> Iterator[Iterator[dict[str, Any]]]:
+    """Opens a stream and yields its events, heartbeats left out."""
+    with requests.Session() as session:
+        session.trust_env = False
+        url = f"{server.url}{events.PATH}{query}"
+        with session.get(url, headers=headers, stream=True, timeout=PATIENCE_S) as response:
+            assert response.status_code == 200
+            assert response.headers["Content-Type"].startswith("text/event-stream")
+            yield _parsed(response.iter_lines(chunk_size=1, decode_unicode=True))
+
+
+def _parsed(lines: Iterator[Any]) -> Iterator[dict[str, Any]]:
+    event: dict[str, Any] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if line == "":
+            if event:
+                yield event
+            event = {}
+        elif name:
+            event[name] = json.loads(value) if name == "data" else value
+
+
+def _post(
+    http: requests.Session, server: Server, path: str, body: Any, method: str = "POST"
+) -> Any:
+    answer = http.request(method, f"{server.url}/api/v1{path}", json=body, timeout=PATIENCE_S)
+    assert answer.ok, answer.text
+    return answer.json() if answer.content else None
+
+
+def test_stream_tells_of_sessions_tasks_and_logs(server: Server, http: requests.Session) -> None:
+    with _stream(server) as stream:
+        assert next(stream)["event"] == "connected"
+        session = _post(http, server, "/sessions", {"name": "s"})["id"]
+        task = _post(http, server, "/tasks", {"sessionId": session, "name": "t"})["id"]
+        _post(http, server, f"/tasks/{task}/status", {"status": "PROCESSING"}, "PUT")
+        got = [next(stream) for _ in range(3)]
+        assert [event["event"] for event in got] == [
+            "session_created",
+            "task_created",
+            "task_update",
+        ]
+        assert {event["data"]["sessionId"] for event in got} == {session}
+        assert all(isinstance(event["data"]["timestamp"], int) for event in got)
+        update = got[2]["data"]["data"]
+        assert (update["taskId"], update["status"], update["previousStatus"]) == (
+            task,
+            "PROCESSING",
+            "PENDING",
+        )
+        _post(http, server, f"/sessions/{session}/status", {"status": "COMPLETED"}, "PUT")
+        assert next(stream)["event"] == "session_update"
+        _post(http, server, f"/tasks/{task}", None, "DELETE")
+        assert next(stream)["event"] == "task_deleted"
+        _post(http, server, f"/sessions/{session}", None, "DELETE")
+        assert next(stream)["event"] == "session_deleted"
+
+
+def test_stream_gathers_log_lines_into_few_events(server: Server, http: requests.Session) -> None:
+    session = _post(http, server, "/sessions", {"name": "s"})["id"]
+    task = _post(http, server, "/tasks", {"sessionId": session, "name": "t"})["id"]
+    with _stream(server, f"?sessionId={session}") as stream:
+        assert next(stream)["event"] == "connected"
+        for _ in range(10):
+            _post(http, server, f"/tasks/{task}/logs", [{"message": "m"}] * 50)
+        counts: list[int] = []
+        while sum(counts) < 500:
+            event = next(stream)
+            assert (event["event"], event["data"]["data"]["taskId"]) == ("task_logs", task)
+            counts.append(event["data"]["data"]["count"])
+        assert sum(counts) == 500
+        assert len(counts) <= 10
+
+
+def test_stream_of_a_session_leaves_out_the_others(server: Server, http: requests.Session) -> None:
+    with _stream(server, "?sessionId=mine") as stream:
+        assert next(stream)["data"]["sessionId"] == "mine"
+        _post(http, server, "/sessions", {"name": "s", "id": "other"})
+        _post(http, server, "/sessions", {"name": "s", "id": "mine"})
+        assert next(stream)["data"]["sessionId"] == "mine"
+
+
+@pytest.mark.parametrize("way", ["header", "query"])
+def test_stream_replays_what_was_missed(server: Server, http: requests.Session, way: str) -> None:
+    with _stream(server) as stream:
+        _post(http, server, "/sessions", {"name": "s", "id": "first"})
+        assert next(stream)["event"] == "connected"
+        seen = next(stream)["id"]
+    for name in ("second", "third"):
+        _post(http, server, "/sessions", {"name": "s", "id": name})
+    headers = {"Last-Event-ID": seen} if way == "header" else {}
+    with _stream(server, f"?lastEventId={seen}" if way == "query" else "", **headers) as stream:
+        assert next(stream)["event"] == "connected"
+        missed = [next(stream) for _ in range(2)]
+    assert [event["data"]["sessionId"] for event in missed] == ["second", "third"]
+    assert int(seen) < int(missed[0]["id"]) < int(missed[1]["id"])
+
+
+def test_first_event_carries_an_id_to_come_back_with(
+    server: Server, http: requests.Session
+) -> None:
+    _post(http, server, "/sessions", {"name": "s", "id": "before"})
+    with _stream(server) as stream:
+        seen = next(stream)["id"]
+    _post(http, server, "/sessions", {"name": "s", "id": "missed"})
+    with _stream(server, **{"Last-Event-ID": seen}) as stream:
+        next(stream)
+        assert next(stream)["data"]["sessionId"] == "missed"
+
+
+@pytest.mark.parametrize("unknown", ["abc", "-1", "9" * 40, "999999", "²"])
+def test_stream_with_an_unknown_id_begins_now(
+    server: Server, http: requests.Session, unknown: str
+) -> None:
+    _post(http, server, "/sessions", {"name": "s", "id": "before"})
+    with _stream(server, f"?lastEventId={unknown}") as stream:
+        assert next(stream)["event"] == "connected"
+        _post(http, server, "/sessions", {"name": "s", "id": "after"})
+        assert next(stream)["data"]["sessionId"] == "after"
+
+
+def test_silent_stream_beats(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT_S", 0.05)
+    with requests.Session() as session:
+        session.trust_env = False
+        url = f"{server.url}{events.PATH}"
+        with session.get(url, stream=True, timeout=PATIENCE_S) as response:
+            lines = response.iter_lines(chunk_size=1)
+            assert any(line == b": heartbeat" for line in lines)
+
+
+def test_streams_leave_room_for_requests_and_are_limited(
+    server: Server, http: requests.Session
+) -> None:
+    with contextlib.ExitStack() as opened:
+        streams = [opened.enter_context(_stream(server)) for _ in range(events.MAX_STREAMS)]
+        refused = http.get(f"{server.url}{events.PATH}", timeout=PATIENCE_S)
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "TOO_MANY_STREAMS"
+        assert refused.headers["Retry-After"]
+        _post(http, server, "/sessions", {"name": "s", "id": "told-to-all"})
+        for stream in streams:
+            assert next(stream)["event"] == "connected"
+            assert next(stream)["data"]["sessionId"] == "told-to-all"
+
+
+def test_place_of_a_stream_whose_client_left_is_free_again() -> None:
+    streams = events.Streams(limit=1)
+    streams.enter()
+    with pytest.raises(Exception, match="open already"):
+        streams.enter()
+    streams.leave()
+    streams.enter()
+
+
+def test_streams_end_when_the_server_stops(server: Server) -> None:
+    with _stream(server) as stream:
+        next(stream)
+        stopping = threading.Thread(target=server.stop)
+        stopping.start()
+        assert list(stream) == []
+        stopping.join(PATIENCE_S)
+        assert not stopping.is_alive()

@@ -1,0 +1,74 @@
+"""Requests made up from the OpenAPI document find no server error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+import schemathesis
+from hypothesis import strategies
+from schemathesis.checks import not_a_server_error
+
+from keruta_agent.server.application import create_application
+from keruta_agent.server.events import PATH as STREAM_PATH
+from keruta_agent.server.store import Store
+from tests.helpers.api_caller import ApiCaller
+
+_DOCUMENT = Path(__file__).parents[3] / "etc" / "openapi" / "keruta-api.json"
+
+RIGHT = schemathesis.GenerationMode.POSITIVE
+WRONG = schemathesis.GenerationMode.NEGATIVE
+
+
+def _operations() -> Iterator[tuple[str, str, schemathesis.GenerationMode]]:
+    paths = json.loads(_DOCUMENT.read_text(encoding="utf-8"))["paths"]
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            # Streams never end, so they are left out.
+            if method == "parameters" or path == STREAM_PATH:
+                continue
+            yield method, path, RIGHT
+            # Nothing can be wrong about a request that has neither body nor query.
+            if "requestBody" in operation or "parameters" in operation:
+                yield method, path, WRONG
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ApiCaller, Any]]:
+    store = Store.open(tmp_path_factory.mktemp("fuzzed"))
+    app = create_application(store)
+    yield ApiCaller(app), schemathesis.openapi.from_wsgi("/openapi.json", app)
+    store.close()
+
+
+@pytest.mark.parametrize(("method", "path", "mode"), list(_operations()))
+def test_no_request_breaks_the_server(
+    fuzzed: tuple[ApiCaller, Any], method: str, path: str, mode: schemathesis.GenerationMode
+) -> None:
+    api, schema = fuzzed
+    requests = schema[path][method].as_strategy(generation_mode=mode)
+    task = api.task()
+    known = {"task_id": task["id"], "session_id": task["sessionId"]}
+
+    # The bound is for the whole suite's time; more examples found nothing more.
+    @hypothesis.settings(
+        max_examples=6,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(strategies.data())
+    def check(data: strategies.DataObject) -> None:
+        case = data.draw(requests)
+        # Made-up ids lead nowhere, so half of the requests go to things that exist.
+        if case.path_parameters and data.draw(strategies.booleans()):
+            case.path_parameters.update(
+                {name: known[name] for name in known.keys() & case.path_parameters.keys()}
+            )
+        case.validate_response(case.call(), checks=[not_a_server_error])
+
+    check()
