@@ -126,6 +126,9 @@ class Courier:
             self._refused(parcel, exc)
         except errors.ApiError as exc:
             return self._broken(parcel, exc)
+        except errors.KerutaError as exc:  # the file is not what it was when it was collected
+            self._refused(parcel, exc)
+            return True
         except (OSError, ValueError, TypeError, LookupError) as exc:
             # Its files were removed, or it was written by another version: one letter that
             # cannot be read must not hold up all the others for ever.

@@ -14,6 +14,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from marshmallow import EXCLUDE, Schema, ValidationError, fields
+
 from keruta_agent import errors
 from keruta_agent.journey.agent import Agent
 from keruta_agent.local import protocol
@@ -29,6 +31,22 @@ CLIENT_TIMEOUT_S: Final = 10.0
 STOP_LOOK_S: Final = 1.0
 
 _PEER = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED
+
+
+class _WorkSchema(Schema):
+    script = fields.String()
+    command = fields.List(fields.String())
+    directory = fields.String(allow_none=True)
+    environment = fields.Dict(keys=fields.String(), values=fields.String())
+
+
+class _SubmissionSchema(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+    name = fields.String(required=True)
+    priority = fields.Integer(load_default=0, strict=True)
+    work = fields.Nested(_WorkSchema, required=True)
 
 
 class AgentSocket:
@@ -133,9 +151,15 @@ class Operations:
 
     def _submit(self, request: Mapping[str, Any]) -> dict[str, Any]:
         self._refuse_if_busy()
-        work = Work.from_json(json.dumps(request["work"]))
+        try:
+            submission = _SubmissionSchema().load(dict(request))
+        except ValidationError as exc:
+            raise errors.UsageError(f"this is no job: {exc.messages}") from exc
+        work = submission["work"]
         job_id = self._agent.jobs.record_script(
-            str(request["name"]), work, priority=int(request.get("priority", 0))
+            submission["name"],
+            Work(**{**work, "command": tuple(work.get("command", ()))}),
+            priority=submission["priority"],
         )
         self._agent.queue.job_runnable(job_id)
         return {"job": job_id}

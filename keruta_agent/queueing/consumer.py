@@ -94,6 +94,8 @@ class QuietConsumer(Consumer):  # type: ignore[misc]
         """Waits until the worker has ended, in seconds; tells whether it has."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         for _, thread in self.worker_threads:
+            if thread.ident is None:  # it was never started
+                continue
             thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 return False

@@ -40,10 +40,24 @@ class JsonSerializer(Serializer):  # type: ignore[misc]
             if not isinstance(name, str) or not all(isinstance(item, int) for item in arguments):
                 raise ValueError("a message carries ids only")
         except (ValueError, TypeError) as exc:
-            # Huey logs this and goes on with the next message: this one is gone from its file,
-            # which loses nothing, since the jobs are in agent.db.
-            raise HueyException(f"ignores a foreign message in the queue: {exc}") from exc
+            raise HueyException(f"not a message of ours: {exc}") from exc
         return Message(message_id, name, None, 0, 0, None, tuple(arguments), {})
+
+
+class TolerantHuey(SqliteHuey):  # type: ignore[misc]
+    """Passes over messages that it cannot read: no job is lost with them, they are in agent.db."""
+
+    def dequeue(self) -> Any:
+        while True:
+            try:
+                return super().dequeue()
+            except HueyException as exc:
+                logger.warning(
+                    "drops a message from the queue %s that it does not understand: %s",
+                    self.name,
+                    exc,
+                    extra={"action": "message_dropped"},
+                )
 
 
 def open_queue(base_dir: Path, name: str) -> SqliteHuey:
@@ -75,7 +89,7 @@ def open_queue(base_dir: Path, name: str) -> SqliteHuey:
 
 def _open(path: Path, name: str) -> SqliteHuey:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    huey = SqliteHuey(
+    huey = TolerantHuey(
         name,
         filename=str(path),
         strict_fifo=True,

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from keruta_agent.journey import run
+from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.mend import mend_failures
+from keruta_agent.journey.poll import SessionPoll
+from keruta_agent.model import Task
+from keruta_agent.testing import InMemoryKerutaApi
+from tests.helpers.agents import agent_in
+
+SESSION = "11111111-2222-3333-4444-555555555555"
+
+
+@pytest.fixture
+def api() -> InMemoryKerutaApi:
+    api = InMemoryKerutaApi()
+    api.add_session(SESSION)
+    return api
+
+
+@pytest.fixture
+def agent(tmp_path: Path, api: InMemoryKerutaApi) -> Iterator[Agent]:
+    with agent_in(tmp_path, api, session_id=SESSION, auto_fix="false") as agent:
+        yield agent
+
+
+@pytest.fixture
+def poll(agent: Agent, api: InMemoryKerutaApi) -> SessionPoll:
+    return SessionPoll(agent, api)
+
+
+@pytest.fixture
+def file_task(api: InMemoryKerutaApi) -> Callable[..., Task]:
+    def file(script: str, **fields: object) -> Task:
+        return api.add_task(SESSION, script, **fields)
+
+    return file
+
+
+def deliver(agent: Agent) -> None:
+    """Delivers everything that can be delivered now."""
+    assert agent.courier is not None
+    agent.courier.deliver(30)
+
+
+@pytest.fixture
+def run_all(agent: Agent, poll: SessionPoll) -> Callable[[], None]:
+    """Takes the session's tasks and brings each to its end, as the daemon would."""
+
+    def take_and_run() -> None:
+        poll.poll()
+        while run.run_next(agent) is not None:
+            mend_failures(agent)
+        deliver(agent)
+
+    return take_and_run
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("KERUTA_", "CODER_")):
+            monkeypatch.delenv(name)

@@ -1,0 +1,231 @@
+"""The dispatcher: one job after the other, woken at once, with a queue that may be lost."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from huey.consumer import Consumer
+
+from keruta_agent.daemon.wiring import build_agent
+from keruta_agent.journey import recover
+from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.poll import SessionPoll
+from keruta_agent.model import TaskStatus
+from keruta_agent.queueing.dispatcher import Dispatcher
+from keruta_agent.records.jobs import JobState, Work
+from keruta_agent.testing import InMemoryKerutaApi
+from tests.helpers.agents import settings_in
+from tests.helpers.waiting import wait_until
+
+SESSION = "s-1"
+
+
+class Running:
+    def __init__(self, directory: Path, api: InMemoryKerutaApi, poll_interval_s: float) -> None:
+        settings = settings_in(directory, session_id=SESSION)
+        self.dispatcher = Dispatcher(settings.base_dir, poll_interval_s)
+        self.agent: Agent = build_agent(settings, self.dispatcher, api)
+        self.poll = SessionPoll(self.agent, api)
+
+    def start(self) -> None:
+        self.dispatcher.start(self.agent, self.poll, recover.reconcile(self.agent))
+
+    def stop(self) -> None:
+        self.dispatcher.stop(30)
+        self.agent.database.close()
+
+    def is_done(self) -> bool:
+        return not self.agent.jobs.has_open()
+
+
+@pytest.fixture
+def api() -> InMemoryKerutaApi:
+    api = InMemoryKerutaApi()
+    api.add_session(SESSION)
+    return api
+
+
+@pytest.fixture
+def make(tmp_path: Path, api: InMemoryKerutaApi) -> Iterator[Callable[..., Running]]:
+    made: list[Running] = []
+
+    def build(poll_interval_s: float = 3600) -> Running:
+        (tmp_path / "base").mkdir(mode=0o700, exist_ok=True)
+        made.append(Running(tmp_path, api, poll_interval_s))
+        return made[-1]
+
+    yield build
+    for running in made:
+        running.stop()
+
+
+def test_session_is_polled_run_and_reported(api, make):
+    task = api.add_task(SESSION, "echo hello")
+    make().start()
+    wait_until(lambda: api.task(task.id).status is TaskStatus.COMPLETED, "the task is done")
+    assert api.log_text(task.id) == "hello\n"
+
+
+def test_new_task_is_found_at_the_next_poll(api, make):
+    make(poll_interval_s=0.1).start()
+    wait_until(lambda: api.calls.count("pending_tasks") >= 2, "it has polled twice")
+    task = api.add_task(SESSION, "true")
+    wait_until(lambda: api.task(task.id).status is TaskStatus.COMPLETED, "the task is done")
+
+
+def test_poll_can_be_asked_for(api, make):
+    running = make()
+    running.start()
+    wait_until(lambda: api.calls.count("pending_tasks") == 1, "the first poll is over")
+    task = api.add_task(SESSION, "true")
+    running.dispatcher.poll_now()
+    wait_until(lambda: api.task(task.id).status is TaskStatus.COMPLETED, "the task is done")
+
+
+def test_handed_in_job_wakes_the_idle_worker(make):
+    running = make()
+    running.start()
+    job_id = running.agent.jobs.record_script("x", Work(script="true"))
+    running.dispatcher.job_runnable(job_id)
+    wait_until(running.is_done, "the job is done", timeout_s=4)  # a safety poll comes after 5 s
+
+
+def test_failure_signal_settles_the_job_and_files_its_auto_fix(api, make):
+    task = api.add_task(SESSION, '[ -n "$KERUTA_AUTO_FIX" ] || exit 9', name="broken")
+    running = make(poll_interval_s=0.1)
+    running.start()
+    wait_until(lambda: len(api.tasks) == 2, "an auto-fix task is filed")
+    fix = next(other for other in api.tasks.values() if other.id != task.id)
+    wait_until(lambda: api.task(fix.id).status is TaskStatus.COMPLETED, "the fix is done")
+    assert api.task(task.id).status is TaskStatus.FAILED
+    assert fix.parent_task_id == task.id
+
+
+def test_poll_and_outbox_go_on_while_a_long_script_runs(api, make, tmp_path):
+    task = api.add_task(
+        SESSION, f"echo first; while ! [ -e {tmp_path}/go ]; do sleep 0.05; done; echo last"
+    )
+    make(poll_interval_s=0.1).start()
+    wait_until(lambda: "first" in api.log_text(task.id), "its first line is at the API")
+    polls = api.calls.count("pending_tasks")
+    wait_until(lambda: api.calls.count("pending_tasks") > polls, "it polls again")
+    (tmp_path / "go").touch()
+    wait_until(lambda: api.task(task.id).status is TaskStatus.COMPLETED, "the task is done")
+
+
+def test_nothing_is_lost_with_the_queue_file(api, make, tmp_path):
+    first = make()
+    ids = [first.agent.jobs.record_script(str(n), Work(script="true")) for n in range(3)]
+    first.stop()
+    (tmp_path / "base" / "queue.db").unlink()
+    second = make()
+    second.start()
+    wait_until(second.is_done, "all jobs are done")
+    assert [second.agent.jobs.get(job_id).outcome for job_id in ids] == ["succeeded"] * 3
+
+
+def test_garbage_in_the_queue_file_is_kept_aside_and_loses_nothing(make, tmp_path):
+    (tmp_path / "base").mkdir(mode=0o700)
+    (tmp_path / "base" / "queue.db").write_bytes(b"garbage" * 1000)
+    running = make()
+    job_id = running.agent.jobs.record_script("x", Work(script="true"))
+    running.start()
+    wait_until(running.is_done, "the job is done")
+    assert running.agent.jobs.get(job_id).outcome == "succeeded"
+    assert list((tmp_path / "base").glob("queue.db.damaged-*"))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"\x80\x05\x95pickle",
+        b"not json",
+        json.dumps(["id", "os.system", ["rm -rf /"]]).encode(),
+        json.dumps(["id", "no.such.task", [1]]).encode(),
+        b"[]",
+    ],
+)
+def test_foreign_message_is_not_executed_and_stops_nothing(make, tmp_path, message):
+    running = make()
+    running.start()
+    with sqlite3.connect(tmp_path / "base" / "queue.db") as connection:
+        connection.execute(
+            "INSERT INTO task (queue, data, priority) VALUES ('work', ?, 0)", (message,)
+        )
+    connection.close()
+    job_id = running.agent.jobs.record_script("x", Work(script="true"))
+    running.dispatcher.job_runnable(job_id)
+    wait_until(running.is_done, "the job behind it is done")
+
+
+def test_agent_that_failed_at_a_job_takes_it_up_again(make, monkeypatch, tmp_path):
+    from keruta_agent.journey import finish
+    from keruta_agent.queueing import dispatcher
+
+    monkeypatch.setattr(dispatcher, "AGENT_FAILURE_WAIT_S", 0.01)
+    store, failures = finish.store, iter([OSError("disk full"), ValueError("bug")])
+
+    def fails_twice(*args, **kwargs):
+        for failure in failures:
+            raise failure
+        return store(*args, **kwargs)
+
+    monkeypatch.setattr(finish, "store", fails_twice)
+    running = make()
+    running.start()
+    job_id = running.agent.jobs.record_script("x", Work(script=f"echo ran >> {tmp_path}/runs"))
+    running.dispatcher.job_runnable(job_id)
+    wait_until(running.is_done, "the job is done")
+    assert (tmp_path / "runs").read_text() == "ran\n"
+
+
+def test_stopping_finishes_the_running_job_and_leaves_the_waiting_one(make, tmp_path):
+    running = make()
+    running.start()
+    script = f"touch {tmp_path}/started; while ! [ -e {tmp_path}/go ]; do sleep 0.05; done"
+    first = running.agent.jobs.record_script("first", Work(script=script))
+    second = running.agent.jobs.record_script("second", Work(script="true"))
+    running.dispatcher.job_runnable(first)
+    running.dispatcher.job_runnable(second)
+    wait_until((tmp_path / "started").exists, "the first job runs")
+    running.dispatcher.stop_taking_jobs()
+    assert not running.dispatcher.wait_for_job(0)
+    (tmp_path / "go").touch()
+    assert running.dispatcher.wait_for_job(30)
+    assert running.agent.jobs.get(first).state is JobState.FINISHED
+    assert running.agent.jobs.get(second).state is JobState.WAITING
+
+
+def test_worker_that_died_is_started_again(make):
+    running = make()
+    running.start()
+    consumer = running.dispatcher._work_consumer
+    consumer.stop_flag.set()
+    consumer.knock.set()
+    assert consumer.join(30)
+    consumer.stop_flag.clear()
+    running.dispatcher.check_workers()
+    job_id = running.agent.jobs.record_script("x", Work(script="true"))
+    running.dispatcher.job_runnable(job_id)
+    wait_until(running.is_done, "the job is done")
+
+
+def test_messages_carry_ids_only(make, tmp_path):
+    running = make()
+    running.agent.jobs.record_script("x", Work(script="echo secret"))
+    running.dispatcher._define_tasks(running.agent, None)
+    running.dispatcher.job_runnable(1)
+    with sqlite3.connect(tmp_path / "base" / "queue.db") as connection:
+        rows = connection.execute("SELECT data FROM task").fetchall()
+    connection.close()
+    assert [json.loads(data)[2] for (data,) in rows] == [[1]]
+    assert all(b"secret" not in data for (data,) in rows)
+
+
+def test_huey_still_has_the_hooks_that_we_override():
+    for name in ("_set_signal_handlers", "_create_worker", "_create_scheduler"):
+        assert callable(getattr(Consumer, name))
