@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import sys
 import time
 import uuid
@@ -46,6 +47,8 @@ class DirectReport:
         self._settings = settings
         self._records = open_records(settings, make_client(settings))
         self._keys: list[str] = []
+        # What the courier logs as warnings is said by _tell_fate, in one line.
+        logging.getLogger("keruta_agent").addHandler(logging.NullHandler())
 
     def __enter__(self) -> Self:
         return self

@@ -26,7 +26,10 @@ def load(ctx: click.Context, **flags: object | None) -> LoadedSettings:
         config_path=None, verbose=False
     )
     if invocation.verbose:
+        from keruta_agent.observe import logs
+
         flags.setdefault("log_level", "DEBUG")
+        logs.set_up(level="DEBUG", format="text")
     return load_settings(flags, config_path=invocation.config_path)
 
 
