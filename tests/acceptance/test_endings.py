@@ -8,7 +8,6 @@ from tests.helpers.api import Api
 from tests.helpers.processes import Workplace, is_alive
 from tests.helpers.waiting import wait_until
 
-
 #: Scripts with what the API is to hold in the end: state, code, and a part of the message.
 _ENDINGS = (
     ("echo fine", "COMPLETED", "", ""),

@@ -1,0 +1,182 @@
+"""keruta execute: a person's own scripts in the agent's queue."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.api import Api
+from tests.helpers.processes import Workplace, is_alive
+from tests.helpers.waiting import wait_until
+
+_SPEAKING = """\
+#!/bin/sh
+echo "引数: $# [$1] [$2]"
+echo "エラー出力" >&2
+printf 'no newline'
+exit 42
+"""
+
+
+@pytest.mark.parametrize("with_daemon", [True, False])
+def test_execute_is_like_running_the_script_oneself(
+    workplace: Workplace, with_daemon: bool
+) -> None:
+    script = workplace.write_script("日本語 の/スクリプト.sh", _SPEAKING)
+    if with_daemon:
+        workplace.daemon()
+
+    done = workplace.run("execute", str(script), "one two", "--three")
+
+    assert done.returncode == 42
+    assert done.stdout == "引数: 2 [one two] [--three]\nno newline"
+    assert done.stderr == "エラー出力\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "out", "code"),
+    [
+        (["echo a; exit 3"], "a\n", 3),
+        (["true"], "", 0),
+        (["kill -9 $$"], "", 137),
+        (["sh", "-c", 'echo "$0" "$1"', "x  y", "z"], "x  y z\n", 0),
+        (["./plain.sh"], "plain\n", 0),
+        (["pwd"], "{cwd}\n", 0),
+        (['echo "$MINE$KERUTA_API_TOKEN"'], "\n", 0),
+    ],
+)
+def test_execute_understands_commands_and_command_lines(
+    workplace: Workplace, arguments: list[str], out: str, code: int
+) -> None:
+    (workplace.path / "plain.sh").write_text("echo plain\n", encoding="utf-8")
+
+    done = workplace.run("execute", *arguments, MINE="hidden", KERUTA_API_TOKEN="hidden")
+
+    assert (done.returncode, done.stdout) == (code, out.format(cwd=workplace.path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "there is nothing to execute"),
+        (["./missing.sh"], "neither a file nor a program"),
+        (["no-such-program"], "neither a file nor a program"),
+        (["."], "is a directory"),
+        (["./binary"], "binary data"),
+    ],
+)
+def test_execute_refuses_what_is_no_script_with_one_line(
+    workplace: Workplace, arguments: list[str], complaint: str
+) -> None:
+    (workplace.path / "binary").write_bytes(b"\x7fELF\0\0\1")
+
+    done = workplace.run("execute", *arguments)
+
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_execute_with_detach_prints_the_id_of_a_job_that_runs_by_itself(
+    workplace: Workplace,
+) -> None:
+    workplace.daemon()
+
+    detached = workplace.run("execute", "--detach", "echo detached; exit 4")
+
+    assert detached.returncode == 0
+    job = str(int(detached.stdout))
+    followed = workplace.run("logs", "-f", job)
+    assert (followed.returncode, followed.stdout) == (0, "detached\n")
+    assert "exited with code 4" in workplace.run("queue", "show", job).stdout
+
+
+def test_job_detached_without_a_daemon_waits_for_the_next_one(workplace: Workplace) -> None:
+    detached = workplace.run("execute", "--detach", "echo later")
+    job = detached.stdout.strip()
+    assert "waits for the next one" in detached.stderr
+
+    workplace.daemon()
+
+    assert workplace.run("logs", "-f", job).stdout == "later\n"
+
+
+def test_second_execute_without_a_daemon_waits_for_the_first(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    order = tmp_path / "order"
+    hold = f"echo first; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done"
+    first = workplace.start("execute", f"{hold}; echo first >> {order}")
+    first.wait_for("first")
+    second = workplace.start("execute", f"echo second >> {order}")
+    second.wait_for("waits for the agent that runs here now")
+
+    (tmp_path / "go").touch()
+
+    assert (first.wait(), second.wait()) == (0, 0)
+    assert order.read_text(encoding="ascii") == "first\nsecond\n"
+
+
+def test_execute_waits_its_turn_behind_a_task(
+    workplace: Workplace, api: Api, tmp_path: Path
+) -> None:
+    task_id = api.file_task(
+        f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; touch {tmp_path}/over"
+    )
+    workplace.daemon()
+    api.wait_for(task_id, "PROCESSING")
+    ad_hoc = workplace.start("execute", f"test -e {tmp_path}/over")
+    wait_until(lambda: "1 waiting" in workplace.run("config", "show").stdout, "the job waits")
+
+    (tmp_path / "go").touch()
+
+    assert ad_hoc.wait() == 0
+
+
+@pytest.mark.parametrize("with_daemon", [True, False])
+def test_execute_runs_the_script_of_the_task_that_is_named(
+    workplace: Workplace, api: Api, with_daemon: bool
+) -> None:
+    task_id = api.file_task("echo task $KERUTA_TASK_ID; exit 6")
+    if with_daemon:
+        workplace.daemon(KERUTA_POLL_INTERVAL="1h")
+
+    done = workplace.run("execute", "--task-id", task_id)
+
+    assert (done.returncode, done.stdout) == (6, f"task {task_id}\n")
+    task = api.wait_for(task_id)
+    assert (task["status"], task["errorCode"]) == ("FAILED", "EXIT_6")
+    assert api.lines(task_id) == [f"task {task_id}"]
+
+
+@pytest.mark.parametrize("with_daemon", [True, False])
+def test_ctrl_c_cancels_the_job_and_its_processes(workplace: Workplace, with_daemon: bool) -> None:
+    if with_daemon:
+        workplace.daemon()
+    attached = workplace.start("execute", "echo $$; exec sleep 300")
+    wait_until(lambda: attached.out.endswith("\n"), "the script runs")
+
+    attached.signal(signal.SIGINT)
+
+    assert attached.wait() not in (0, 70)
+    assert "cancels job 1" in attached.err
+    assert not is_alive(int(attached.out))
+
+
+def test_job_of_an_execute_that_is_killed_is_adopted_by_a_daemon(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    hold = f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done"
+    attached = workplace.start("execute", f"echo run >> {tmp_path}/counter; {hold}; echo end")
+    wait_until((tmp_path / "counter").exists, "the script runs")
+
+    attached.kill()
+    workplace.daemon()
+    (tmp_path / "go").touch()
+
+    assert workplace.run("logs", "-f", "1").stdout == "end\n"
+    assert (tmp_path / "counter").read_text(encoding="ascii") == "run\n"
+    assert '"outcome": "succeeded"' in workplace.run("queue", "show", "1", "--json").stdout
