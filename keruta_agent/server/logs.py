@@ -194,7 +194,8 @@ _BODY_DOC = {
 def store_logs(change: Change, received: tuple[list[_Entry], bool], task_id: str) -> Any:
     """Stores one log entry, or a list of up to 10,000, in their order: all or none."""
     entries, listed = received
-    task = task_rows.find(change.tables, task_id)
+    # Locked, so that two batches do not mingle on PostgreSQL.
+    task = task_rows.lock(change, task_id)
     number = _insert(change, task["number"], entries)
     session_id = task["session_id"]
     if entries:

@@ -27,6 +27,8 @@ _LISTEN_QUEUE = 128
 _CONNECTION_TIMEOUT_S = 60
 #: Seconds for requests in flight when the server stops.
 _STOP_TIMEOUT_S = 1.5
+#: Seconds between looks for idle connections; a stop waits for the next look.
+_LOOK_INTERVAL_S = 0.2
 _MAX_HEADER_BYTES = 64 * 1024
 
 
@@ -108,6 +110,7 @@ class Server:
         )
         http.gateway = _Gateway
         http.shutdown_timeout = _STOP_TIMEOUT_S
+        http.expiration_interval = _LOOK_INTERVAL_S
         http.max_request_header_size = _MAX_HEADER_BYTES
         try:
             http.prepare()

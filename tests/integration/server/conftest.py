@@ -1,7 +1,11 @@
-"""One application for all tests of its routes; each test works in sessions of its own."""
+"""One application for all tests of its routes; each test works in sessions of its own.
+
+``KERUTA_TEST_DATABASE_URL`` runs them on an empty PostgreSQL database instead of SQLite.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +20,8 @@ from tests.helpers.embedded_server import embedded_server
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    opened = Store.open(tmp_path_factory.mktemp("store"))
+    database_url = os.environ.get("KERUTA_TEST_DATABASE_URL")
+    opened = Store.open(tmp_path_factory.mktemp("store"), database_url)
     yield opened
     opened.close()
 

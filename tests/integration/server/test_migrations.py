@@ -1,0 +1,46 @@
+"""The database's schema and its history."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from keruta_agent import errors
+from keruta_agent.server import migrations
+from keruta_agent.server.database import FILE_NAME, open_database
+from keruta_agent.server.tables import Tables
+
+
+def test_migrations_make_the_columns_that_the_queries_name(tmp_path: Path) -> None:
+    database = open_database(tmp_path, None)
+    with database.connected():
+        for name, table in vars(Tables(database.peewee)).items():
+            columns = [column.name for column in database.peewee.get_columns(name)]
+            assert columns == list(table._columns), name
+    database.close()
+
+
+def test_migrations_are_applied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_database(tmp_path, None).close()
+    later = ("0002_later", ["ALTER TABLE tasks ADD COLUMN later TEXT"])
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, later))
+    for _ in range(2):
+        database = open_database(tmp_path, None)
+        with database.connected():
+            rows = database.peewee.execute_sql("SELECT name FROM schema_migrations").fetchall()
+        database.close()
+        assert sorted(row[0] for row in rows) == ["0001_first", "0002_later"]
+
+
+def test_migration_that_fails_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = ("0002_broken", ["CREATE TABLE half (x TEXT)", "NONSENSE"])
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, broken))
+    with pytest.raises(errors.AgentStateError, match=r"server\.db"):
+        open_database(tmp_path, None)
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+    connection.close()
