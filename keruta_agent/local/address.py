@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +20,8 @@ def socket_path(base_dir: Path) -> Path:
     if len(os.fsencode(path)) <= LONGEST_PATH:
         return path
     digest = hashlib.sha256(os.fsencode(base_dir)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"keruta-{os.geteuid()}-{digest}" / SOCKET_NAME
+    # Not TMPDIR: it may be too long itself, and another in the daemon than in the command.
+    return Path("/tmp") / f"keruta-{os.geteuid()}-{digest}" / SOCKET_NAME  # noqa: S108
 
 
 def prepare_socket_path(base_dir: Path) -> Path:

@@ -90,6 +90,9 @@ class AgentSocket:
         stopping.join()
         self._server.server_close()
         self._path.unlink(missing_ok=True)
+        # A directory just for the socket; the base directory is never empty and stays.
+        with contextlib.suppress(OSError):
+            self._path.parent.rmdir()
 
 
 class Operations:
