@@ -103,7 +103,7 @@ def _session_poll(agent: Agent) -> SessionPoll | None:
 def _listener(
     agent: Agent, poll: SessionPoll | None, dispatcher: Dispatcher
 ) -> EventListener | None:
-    if agent.api is None or poll is None:
+    if agent.api is None or poll is None or not agent.settings.api_events:
         return None
     listener = EventListener(agent.api, poll, dispatcher.poll_now)
     listener.start()

@@ -124,6 +124,13 @@ class Settings:
         default=False,
         help="Whether progress goes out as a status write; some servers fail a task on that.",
     )
+    api_events: bool = _setting(
+        YesNo(),
+        key="api.events",
+        environment=("KERUTA_API_EVENTS",),
+        default=True,
+        help="Whether to listen to the server's events, so that a new task starts at once.",
+    )
     session_id: str | None = _setting(
         Text(),
         key="session.id",

@@ -43,6 +43,7 @@ def test_defaults_are_those_of_the_specification() -> None:
         api_status_timeout_s=120.0,
         api_processing_status="PROCESSING",
         api_progress_via_status=False,
+        api_events=True,
         session_id=None,
         workspace_id=None,
         workspace_name=None,

@@ -1,0 +1,136 @@
+"""Starts a daemon (and a server) for a measurement, and reads what they use from /proc."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import requests
+
+KERUTA = [sys.executable, "-m", "keruta_agent"]
+TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+class Measured:
+    """One running agent with its server."""
+
+    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+        self.directory = directory
+        self.environment = environment
+        self.base_dir = directory / "base"
+        self.server_url = ""
+        self.session_id = ""
+        self.daemon: subprocess.Popen[str] | None = None
+
+    def file_task(self, script: str, name: str = "task") -> str:
+        """Files a task and returns its id."""
+        answer = requests.post(
+            f"{self.server_url}/api/v1/tasks",
+            json={"sessionId": self.session_id, "name": name, "script": script},
+            timeout=30,
+        )
+        return str(answer.json()["id"])
+
+    def status(self, task_id: str) -> str:
+        """Returns the state of a task at the server."""
+        answer = requests.get(f"{self.server_url}/api/v1/tasks/{task_id}", timeout=30)
+        return str(answer.json()["status"])
+
+    def log_count(self, task_id: str) -> int:
+        """Returns how many lines the server has of a task."""
+        url = f"{self.server_url}/api/v1/tasks/{task_id}/logs/count"
+        return int(requests.get(url, timeout=60).json()["count"])
+
+
+@contextlib.contextmanager
+def running_agent(*, with_server: bool, **variables: str) -> Iterator[Measured]:
+    """Runs an agent in a temporary directory, with a server of its own if wanted."""
+    with (
+        tempfile.TemporaryDirectory(prefix="keruta-bench-") as name,
+        contextlib.ExitStack() as stack,
+    ):
+        directory = Path(name)
+        measured = Measured(
+            directory,
+            {
+                "PATH": os.environ["PATH"],
+                "HOME": name,
+                "KERUTA_BASE_DIR": str(directory / "base"),
+                "KERUTA_ARTIFACTS_DIR": str(directory / "artifacts"),
+                **variables,
+            },
+        )
+        if with_server:
+            _start_server(stack, measured)
+        log = stack.enter_context((directory / "daemon.log").open("w"))
+        measured.daemon = subprocess.Popen(
+            [*KERUTA, "daemon"], env=measured.environment, stderr=log, text=True
+        )
+        stack.callback(_stop, measured.daemon)
+        wait_for((directory / "base" / "agent.sock").exists)
+        yield measured
+
+
+def _start_server(stack: contextlib.ExitStack, measured: Measured) -> None:
+    server = subprocess.Popen(
+        [*KERUTA, "server", "--port", "0", "--data", str(measured.directory / "server")],
+        env=measured.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    stack.callback(_stop, server)
+    if server.stdout is None:
+        raise RuntimeError("the server has no output")
+    measured.server_url = server.stdout.readline().split()[-1]
+    answer = requests.post(
+        f"{measured.server_url}/api/v1/sessions", json={"name": "bench"}, timeout=30
+    )
+    measured.session_id = answer.json()["id"]
+    measured.environment["KERUTA_API_URL"] = measured.server_url
+    measured.environment["KERUTA_SESSION_ID"] = measured.session_id
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    process.wait(60)
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 600) -> None:
+    """Waits until a condition holds.
+
+    Raises:
+        TimeoutError: it did not.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the agent did not do it in time")
+        time.sleep(0.005)
+
+
+def note_start(proof: Path) -> str:
+    """Returns a script whose first instruction notes the time; bash's clock needs no process."""
+    return f"""#!/bin/bash
+now=$EPOCHREALTIME
+echo "$now" > {proof}.new; mv {proof}.new {proof}
+"""
+
+
+def cpu_seconds(pid: int) -> float:
+    """Returns the processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
+
+
+def memory_mb(pid: int, field: str = "VmRSS") -> float:
+    """Returns a memory figure of a process, such as VmRSS or its peak VmHWM."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024
+    raise LookupError(field)
