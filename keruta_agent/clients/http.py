@@ -165,7 +165,7 @@ class HttpClient:
         response = self._send(
             action, method, path, data=data, headers=headers, read_timeout_s=timeout_s
         )
-        return self._checked(response, action)
+        return _stored(self._checked(response, action), action)
 
     def upload(
         self, action: str, path: str, body: Any, *, content_type: str, key: str, timeout_s: float
@@ -175,7 +175,7 @@ class HttpClient:
         response = self._send(
             action, "POST", path, data=body, headers=headers, read_timeout_s=timeout_s
         )
-        return self._checked(response, action)
+        return _stored(self._checked(response, action), action)
 
     @contextlib.contextmanager
     def stream(
@@ -278,6 +278,17 @@ class HttpClient:
             f"{action} failed: the answer of {self.url} was lost{reason}",
             advice="It may have been stored: look before sending it again",
         )
+
+
+def _stored(response: requests.Response, action: str) -> requests.Response:
+    """Returns the answer to a write, unless it is a web page.
+
+    A proxy's login or maintenance page answers 200 to everything and stores nothing: the write
+    has to be sent again once the API is back behind it.
+    """
+    if "html" in response.headers.get("Content-Type", "").lower():
+        raise errors.ApiOverloaded(f"{action} failed: {answers.HTML_HINT}")
+    return response
 
 
 def _checked_token(token: str | None) -> str:
