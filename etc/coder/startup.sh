@@ -1,0 +1,14 @@
+#!/bin/sh
+# Installs keruta into the workspace's home and starts its daemon. Done again at each start of the
+# workspace; a script that was running when the workspace stopped is reported as lost, and the rest
+# of the queue goes on.
+#
+# A Terraform template: "source" comes from main.tf.
+set -eu
+
+venv="$HOME/.keruta/venv"
+[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check '${source}'
+
+# Nothing to do when it runs already: a second daemon says so and ends.
+nohup "$venv/bin/keruta" daemon --log-file "$HOME/.keruta/daemon.log" > /dev/null 2>&1 < /dev/null &
