@@ -91,7 +91,12 @@ def create_application(
     app.after_request(drain.read_rest)
     app.register_error_handler(Problem, _answer_problem)
     app.register_error_handler(HTTPException, _answer_http_exception)
-    for failure in (peewee.OperationalError, sqlite3.OperationalError, OSError):
+    for failure in (
+        peewee.OperationalError,
+        peewee.InterfaceError,
+        sqlite3.OperationalError,
+        OSError,
+    ):
         app.register_error_handler(failure, _answer_storage_failure)
     app.register_error_handler(Exception, _answer_crash)
     return app

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 import threading
 from pathlib import Path
@@ -51,7 +52,7 @@ class _HttpServer(wsgi.Server):
     def bind_socket(socket_: socket.socket, bind_addr: Any) -> socket.socket:
         try:
             socket_.bind(bind_addr)
-        except OSError:
+        except (OSError, OverflowError):
             socket_.close()
             raise
         return socket_
@@ -114,19 +115,20 @@ class Server:
         http.max_request_header_size = _MAX_HEADER_BYTES
         try:
             http.prepare()
-        except OSError as exc:
+        except (OSError, OverflowError) as exc:
             raise self._cannot_listen(exc) from exc
         return http
 
-    def _cannot_listen(self, exc: OSError) -> errors.AgentStateError:
+    def _cannot_listen(self, exc: Exception) -> errors.AgentStateError:
         where = f"{self._host} port {self._port}"
-        if exc.errno == errno.EADDRINUSE or "in use" in str(exc):
+        # cheroot hides the error's number in its text.
+        if os.strerror(errno.EADDRINUSE) in str(exc):
             return errors.AgentStateError(
                 f"cannot listen on {where}: it is in use",
                 advice="Stop the other program, or choose another port with --port",
             )
         return errors.AgentStateError(
-            f"cannot listen on {where}: {exc.strerror or exc}",
+            f"cannot listen on {where}: {exc}",
             advice="Choose another address with --host and --port",
         )
 

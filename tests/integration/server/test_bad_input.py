@@ -1,9 +1,12 @@
-"""Whatever is sent, the answer is JSON and never a server error."""
+"""Whatever is sent and whatever breaks, the answer is JSON; bad input is no server error."""
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
+from keruta_agent.server import task_rows
 from tests.helpers.api_caller import ApiCaller
 
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -111,6 +114,31 @@ def test_wrong_method_is_told_in_json(api: ApiCaller) -> None:
     assert "POST" in response.headers["Allow"]
 
 
-def test_range_beyond_the_end_is_told_in_json(api: ApiCaller) -> None:
-    response = api.call("GET", "/sessions", headers={"Range": "bytes=99-1"})
-    assert response.status_code == 200
+@pytest.mark.parametrize("failure", [OSError(28, "full"), sqlite3.OperationalError("full")])
+def test_full_disk_has_the_client_come_back(
+    api: ApiCaller, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    task = api.task()["id"]
+
+    def fail(*args: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(task_rows, "update", fail)
+    response = api.call("PUT", f"/tasks/{task}/status", json={"status": "PROCESSING"})
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+    assert response.json["error"]["code"] == "STORAGE_ERROR"
+    monkeypatch.undo()
+    assert api.get(f"/tasks/{task}")["status"] == "PENDING"
+
+
+def test_crash_is_told_in_json_without_its_text(
+    api: ApiCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*args: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(task_rows, "find", crash)
+    response = api.call("GET", "/tasks/x")
+    assert response.status_code == 500
+    assert response.json["error"]["code"] == "INTERNAL_SERVER_ERROR"
+    assert "secret" not in response.get_data(as_text=True)

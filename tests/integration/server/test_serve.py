@@ -85,6 +85,26 @@ def test_server_says_that_its_port_is_in_use(tmp_path: Path) -> None:
     server.stop()
 
 
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 70_000), ("no.such.host.invalid", 0)])
+def test_server_says_that_its_address_makes_no_sense(tmp_path: Path, host: str, port: int) -> None:
+    with pytest.raises(errors.AgentStateError, match=f"cannot listen on {host} port {port}"):
+        Server(tmp_path, host=host, port=port).start()
+
+
+def test_server_stops_although_a_client_stands_still(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", urlsplit(server.url).port or 0)) as client:
+        client.settimeout(PATIENCE_S)
+        client.sendall(
+            b"POST /api/v1/sessions HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+        )
+        assert b"100 Continue" in client.recv(100)
+        stopping = threading.Thread(target=server.stop)
+        stopping.start()
+        stopping.join(PATIENCE_S)
+        assert not stopping.is_alive()
+
+
 def test_second_server_on_one_directory_is_refused(tmp_path: Path) -> None:
     with (
         embedded_server(tmp_path),
