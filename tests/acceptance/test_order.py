@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tests.helpers.api import Api
 from tests.helpers.processes import Workplace
-from tests.helpers.waiting import wait_until
 
 #: Fails with a code of its own when another script is inside at the same moment.
 _ALONE = """\
@@ -70,14 +69,15 @@ def test_urgent_task_filed_later_runs_before_those_that_wait(
 ) -> None:
     hold = f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done"
     first = api.file_task(_alone(tmp_path, "first", body=hold))
-    workplace.daemon()
+    daemon = workplace.daemon()
     api.wait_for(first, "PROCESSING")
     later = [
         api.file_task(_alone(tmp_path, "ordinary")),
         api.file_task(_alone(tmp_path, "urgent"), priority=5),
         api.file_task(_alone(tmp_path, "unimportant"), priority=-5),
     ]
-    wait_until(lambda: "3 waiting" in workplace.run("config", "show").stdout, "all are recorded")
+    for task_id in later:
+        daemon.wait_for(f"recorded task {task_id}")
 
     (tmp_path / "go").touch()
     api.wait_for_all([first, *later])
@@ -94,7 +94,8 @@ def test_tasks_that_were_recorded_run_in_order_after_a_restart(
     api.wait_for(tasks[0], "PROCESSING")
     for number, priority in enumerate([0, 3, 0, 3, 1]):
         tasks.append(api.file_task(_alone(tmp_path, f"t{number}"), priority=priority))
-    wait_until(lambda: "5 waiting" in workplace.run("config", "show").stdout, "all are recorded")
+    for task_id in tasks:
+        daemon.wait_for(f"recorded task {task_id}")
     daemon.kill()
     workplace.daemon()
 

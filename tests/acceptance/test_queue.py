@@ -23,18 +23,15 @@ def _json(workplace: Workplace, *command: str) -> Any:
     return json.loads(done.stdout)
 
 
-def _queue(workplace: Workplace) -> dict[str, Any]:
-    return dict(_json(workplace, "config", "show")["queue"])
-
-
 def test_queue_is_listed_in_the_order_in_which_it_will_run(
     workplace: Workplace, api: Api, tmp_path: Path
 ) -> None:
     first = api.file_task(_hold(tmp_path), name="最初", priority=9)
-    workplace.daemon()
+    daemon = workplace.daemon()
     api.wait_for(first, "PROCESSING")
     later, urgent = api.file_task("true", name="later"), api.file_task("true", priority=3)
-    wait_until(lambda: _queue(workplace)["jobs"]["waiting"] == 2, "both are recorded")
+    for task_id in (later, urgent):
+        daemon.wait_for(f"recorded task {task_id}")
 
     listed = _json(workplace, "queue", "list")
 
@@ -42,7 +39,8 @@ def test_queue_is_listed_in_the_order_in_which_it_will_run(
     assert [job["state"] for job in listed] == ["running", "waiting", "waiting"]
     text = workplace.run("queue", "list").stdout
     assert "最初" in text and "running" in text
-    assert _queue(workplace)["jobs"]["running"] == 1
+    counts = _json(workplace, "config", "show")["queue"]["jobs"]
+    assert (counts["running"], counts["waiting"]) == (1, 2)
     shown = _json(workplace, "queue", "show", first)
     assert (shown["name"], shown["runs"][0]["outcome"]) == ("最初", None)
     assert "token" not in shown["runs"][0]
@@ -55,7 +53,7 @@ def test_waiting_task_that_is_cancelled_never_runs_and_the_api_is_told(
     running = api.file_task(_hold(tmp_path), priority=1)
     waiting = api.file_task(f"touch {tmp_path}/wrong")
     daemon = workplace.daemon()
-    wait_until(lambda: _queue(workplace)["jobs"]["waiting"] == 1, "both are recorded")
+    daemon.wait_for(f"recorded task {waiting}")
     if not with_daemon:
         daemon.kill()
 
@@ -161,8 +159,7 @@ def test_config_show_names_the_source_of_each_setting_and_hides_the_token(
 def test_help_version_and_config_show_work_without_any_environment(workplace: Workplace) -> None:
     workplace.environment.clear()
 
-    for command in (("--help",), ("version",), ("config", "show"), ("config", "show", "--json")):
+    for command in (("--help",), ("version",), ("config", "show")):
         done = workplace.run(*command)
         assert (done.returncode, done.stderr) == (0, ""), command
         assert done.stdout
-    assert "Exit codes" in workplace.run("--help").stdout

@@ -90,7 +90,7 @@ def test_daemon_finishes_its_task_before_it_leaves_an_ended_session(
     running, waiting = api.file_task(_hold(tmp_path), priority=1), api.file_task("true")
     daemon = workplace.daemon()
     api.wait_for(running, "PROCESSING")
-    wait_until(lambda: "1 waiting" in workplace.run("config", "show").stdout, "both are known")
+    daemon.wait_for(f"recorded task {waiting}")
 
     api.end_session()
     daemon.wait_for("no more tasks are taken")
@@ -134,7 +134,7 @@ def test_task_that_somebody_else_finished_is_not_run(
     hold = api.file_task(_hold(tmp_path), priority=1)
     other = api.file_task(f"touch {tmp_path}/wrong")
     daemon = workplace.daemon()
-    wait_until(lambda: "1 waiting" in workplace.run("config", "show").stdout, "both are known")
+    daemon.wait_for(f"recorded task {other}")
 
     api.write_status(other, "COMPLETED")
     (tmp_path / "go").touch()
