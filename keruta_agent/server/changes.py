@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import peewee
@@ -138,7 +138,7 @@ class Changes:
             if counts:
                 self._quietly(lambda counts=counts: self._store_log_counts(counts))
 
-    def _quietly(self, work: Any) -> None:
+    def _quietly(self, work: Callable[[], None]) -> None:
         # The thread has to outlive a full disk or a lost connection: events are hints.
         try:
             with self._database.connected():

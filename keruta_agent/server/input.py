@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import flask
 from marshmallow import Schema, fields
 
 from keruta_agent import wire
@@ -79,6 +80,9 @@ def take_input(change: Change, task_id: str) -> Any:
     row = _newest(change.tables, task_rows.lock(change, task_id)["number"])
     if row is None or row["answer"] is None or row["delivered_at"] is not None:
         return _NOTHING_YET
+    if flask.request.method == "HEAD":
+        # Its answer has no body: the input would be lost.
+        return {"input": row["answer"]}
     requests = change.tables.input_requests
     requests.update(delivered_at=t.now()).where(requests.number == row["number"]).execute()
     return {"input": row["answer"]}

@@ -24,6 +24,12 @@ def test_input_is_delivered_once_with_its_line_end(api: ApiCaller, waiting: str,
     assert api.call("GET", f"/tasks/{waiting}/input").status_code == 204
 
 
+def test_input_is_not_lost_to_a_head_request(api: ApiCaller, waiting: str) -> None:
+    api.send("POST", f"/tasks/{waiting}/input", {"input": "Alice"})
+    assert api.call("HEAD", f"/tasks/{waiting}/input").status_code == 200
+    assert api.get(f"/tasks/{waiting}/input") == {"input": "Alice\n"}
+
+
 def test_input_of_the_next_question_is_delivered_too(api: ApiCaller, waiting: str) -> None:
     api.send("POST", f"/tasks/{waiting}/input", {"input": "a"})
     api.get(f"/tasks/{waiting}/input")
