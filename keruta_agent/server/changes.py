@@ -6,6 +6,7 @@ every quarter of a second.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -136,7 +137,7 @@ class Changes:
                 self._condition.wait_for(lambda: self._closed, LOG_INTERVAL_S)
                 counts, self._log_counts = self._log_counts, Counter()
             if counts:
-                self._quietly(lambda counts=counts: self._store_log_counts(counts))
+                self._quietly(functools.partial(self._store_log_counts, counts))
 
     def _quietly(self, work: Callable[[], None]) -> None:
         # The thread has to outlive a full disk or a lost connection: events are hints.
