@@ -1,0 +1,227 @@
+"""Guards that README, help, completion files and the scripts beside them say what is true."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+from keruta_agent import errors
+from keruta_agent.cli import main
+from tests.helpers.processes import KERUTA
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def help_of(*command: str) -> str:
+    """Returns the help of a command."""
+    result = subprocess.run(
+        [KERUTA, *command, "--help"], capture_output=True, encoding="utf-8", check=True
+    )
+    return result.stdout
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], set[str]]:
+    """Returns every command below a group with its options."""
+    found = {}
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            found.update(commands(command, (*path, name)))
+        options = {
+            option for each in command.params for option in (*each.opts, *each.secondary_opts)
+        }
+        found[(*path, name)] = options | {"--help", "-h"}
+    return found
+
+
+def fenced_under(heading: str) -> list[str]:
+    """Returns the lines of the fenced block that stands right under a heading."""
+    found = re.search(rf"^## {heading}\n\n```sh\n(.*?)^```$", README, re.M | re.S)
+    assert found is not None, f"no fenced block right under '## {heading}'"
+    return found[1].splitlines()
+
+
+def examples() -> list[str]:
+    """Returns the command lines of keruta that README shows."""
+    code = re.findall(r"`(keruta [^`]+)`", README)
+    for block in re.findall(r"^```(?:sh|console)\n(.*?)^```$", README, re.M | re.S):
+        code += re.findall(r"^(?:\$ )?((?:\.venv/bin/)?keruta .+)$", block, re.M)
+    return code
+
+
+@pytest.mark.parametrize("heading", ["Run it", "Test it"])
+def test_readme_has_one_line_to_copy(heading: str) -> None:
+    lines = fenced_under(heading)
+
+    assert len(lines) == 1
+    assert lines[0].startswith("sh etc/setup.sh")
+    assert (ROOT / "etc" / "setup.sh").is_file()
+
+
+def test_readme_mentions_every_command() -> None:
+    for command in main.COMMANDS:
+        assert f"`keruta {command}" in README, f"README does not mention keruta {command}"
+
+
+@pytest.mark.parametrize("example", examples())
+def test_example_in_readme_uses_commands_and_options_that_exist(example: str) -> None:
+    words = shlex.split(example, comments=True)[1:]
+    known = commands(main.cli)
+    name = tuple(words[:2]) if tuple(words[:2]) in known else tuple(words[:1])
+
+    assert name in known, f"there is no command {' '.join(name)}"
+    for word in words[len(name) :]:
+        if name == ("execute",) and not word.startswith("-"):
+            break  # from here on it is the script's own
+        if word.startswith("-"):
+            assert word.partition("=")[0] in known[name], f"{' '.join(name)} has no {word}"
+
+
+def test_readme_links_to_files_that_exist() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_tree_in_readme_names_every_part_of_the_package() -> None:
+    tree = README.partition("## How the code reads")[2]
+    named = set(re.findall(r"^  (\w+(?:/|\.py)) ", tree, re.M))
+    package = ROOT / "keruta_agent"
+    present = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    present |= {path.name for path in package.glob("[a-z]*.py")}
+
+    assert named == present
+
+
+def test_exit_codes_of_errors_stand_in_help_and_readme() -> None:
+    def below(kind: type[errors.KerutaError]) -> set[int]:
+        return {kind.exit_code}.union(*(below(child) for child in kind.__subclasses__()))
+
+    used = below(errors.KerutaError) | {0, main.EXIT_BUG, main.EXIT_INTERRUPTED}
+    in_help = {int(code) for code in re.findall(r"^ +(\d+) +\S", help_of(), re.M)}
+    line = next(line for line in README.splitlines() if line.startswith("Exit codes: "))
+    in_readme = {int(code) for code in re.findall(r"(?:: |; )(\d+) ", line)}
+
+    assert in_help == used
+    assert in_readme == used
+
+
+def test_every_command_has_help_with_a_summary() -> None:
+    shown = help_of()
+
+    for command in main.COMMANDS:
+        assert re.search(rf"^  {command} +[A-Z].+", shown, re.M), f"{command} has no summary"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_file_is_what_keruta_writes(shell: str) -> None:
+    written = subprocess.run(
+        [KERUTA],
+        env={**os.environ, "_KERUTA_COMPLETE": f"{shell}_source"},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    ).stdout
+
+    file = ROOT / "etc" / "completion" / f"keruta.{shell}"
+    assert file.read_text(encoding="utf-8") == written, (
+        f"write it anew: _KERUTA_COMPLETE={shell}_source keruta > {file.relative_to(ROOT)}"
+    )
+
+
+def test_completion_offers_every_command() -> None:
+    offered = subprocess.run(
+        [KERUTA],
+        env={
+            **os.environ,
+            "_KERUTA_COMPLETE": "bash_complete",
+            "COMP_WORDS": "keruta ",
+            "COMP_CWORD": "1",
+        },
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    ).stdout
+
+    assert {line.partition(",")[2] for line in offered.splitlines()} == set(main.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("shell", "script"),
+    [("sh", "etc/setup.sh"), ("sh", "etc/coder/startup.sh"), ("bash", ".ci/run")],
+)
+def test_script_of_the_project_can_be_read_by_its_shell(shell: str, script: str) -> None:
+    # The Coder template is Terraform's first: its placeholder stands in single quotes.
+    result = subprocess.run([shell, "-n", str(ROOT / script)], capture_output=True, check=False)
+
+    assert result.returncode == 0, result.stderr
+
+
+def test_setup_refuses_an_unknown_word() -> None:
+    result = subprocess.run(
+        ["sh", str(ROOT / "etc" / "setup.sh"), "everything"],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+    assert result.returncode == 2
+    assert "everything" in result.stderr
+
+
+def test_setup_without_a_fitting_python_says_so(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    (checkout / "etc").mkdir(parents=True)
+    setup = checkout / "etc" / "setup.sh"
+    setup.write_bytes((ROOT / "etc" / "setup.sh").read_bytes())
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("sh", "dirname", "cat"):
+        (tools / tool).symlink_to(f"/bin/{tool}" if tool != "dirname" else "/usr/bin/dirname")
+
+    result = subprocess.run(
+        ["/bin/sh", str(setup)],
+        env={"PATH": str(tools)},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+    assert result.returncode != 0
+    assert "no Python 3.11 or newer" in result.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def test_changelog_has_an_unreleased_part() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+    assert re.search(r"^## \[Unreleased\]$", changelog, re.M)
+    assert [name for name in main.COMMANDS if name not in changelog] == []
+
+
+def test_ci_runs_readmes_test_command() -> None:
+    # The same extraction as in .ci/run, which has no copy of the command.
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    program = re.search(r"awk '(.*?)' README\.md", script, re.S)
+    assert program is not None
+    found = subprocess.run(
+        ["awk", program[1], "README.md"],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    ).stdout
+
+    assert found.splitlines() == fenced_under("Test it")
+    for check in ("ruff check", "ruff format --check", "mypy", "lint-imports"):
+        assert f"\nsay .venv/bin/{check}" in script
