@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.api import Api
-from tests.helpers.processes import Workplace, is_alive
+from tests.helpers.processes import Process, Workplace, is_alive
 from tests.helpers.waiting import wait_until
 
 _PRINTING = """\
@@ -65,31 +65,55 @@ def test_script_that_ends_while_no_daemon_runs_is_reported_by_the_next_one(
     assert api.lines(task_id) == [f"line {number} 日本語" for number in range(1, 41)]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_daemon_killed_at_random_moments_runs_every_task_exactly_once(
-    workplace: Workplace, api: Api, tmp_path: Path, seed: int
+#: Task {number} in a storm: it leaves a trace of each start, a log, an artifact, and an end.
+_STORMY = """\
+echo $KERUTA_TASK_ID >> {place}/started
+for line in 1 2 3 4 5 6; do echo "task {number} line $line"; sleep 0.01; done
+keruta log INFO "said {number}"
+echo {number} > "$KERUTA_ARTIFACTS_DIR/result-{number}"
+[ -n "$KERUTA_AUTO_FIX" ] || exit {code}
+"""
+
+
+def _assert_told_once(workplace: Workplace, api: Api, task_id: str, number: int) -> None:
+    started = _lines(workplace.path / "started")
+    assert started.count(task_id) == 1
+    assert api.lines(task_id) == [f"task {number} line {line}" for line in range(1, 7)]
+    assert api.lines(task_id, "agent") == [f"said {number}"]
+    assert [artifact["path"] for artifact in api.artifacts(task_id)] == [f"result-{number}"]
+
+
+@pytest.mark.parametrize(("seed", "victims"), [(1, "daemon"), (2, "daemon and server")])
+def test_whatever_is_killed_at_random_moments_every_task_runs_once_and_is_told_once(
+    workplace: Workplace, mortal_api: tuple[Process, Api], seed: int, victims: str
 ) -> None:
+    server, api = mortal_api
     chosen = random.Random(seed)
-    script = """
-    echo $KERUTA_JOB_ID >> {place}/counter-{number}
-    for line in 1 2 3 4 5 6; do echo "task {number} line $line"; sleep 0.01; done
-    keruta log INFO "said {number}"
-    """
-    tasks = [api.file_task(script.format(place=tmp_path, number=number)) for number in range(6)]
-    for _ in range(5):
+    workplace.environment["KERUTA_AUTO_FIX_ENABLED"] = "true"
+    tasks = [
+        api.file_task(_STORMY.format(place=workplace.path, number=number, code=number % 2))
+        for number in range(6)
+    ]
+    for _ in range(6):
         daemon = workplace.start("daemon")
-        daemon.wait_for("base directory")
         # The moment of the kill is what is varied here; nothing is expected by then.
-        time.sleep(chosen.uniform(0, 0.3))
+        time.sleep(chosen.uniform(0.3, 0.8))
+        if victims == "daemon and server":
+            server.kill()
+            time.sleep(chosen.uniform(0, 0.2))
+            server, _ = workplace.server(api.port)
         daemon.kill()
     workplace.daemon()
     api.wait_for_all(tasks)
 
     for number, task_id in enumerate(tasks):
-        assert api.task(task_id)["status"] == "COMPLETED"
-        assert len(_lines(tmp_path / f"counter-{number}")) == 1
-        assert api.lines(task_id) == [f"task {number} line {line}" for line in range(1, 7)]
-        assert api.lines(task_id, "agent") == [f"said {number}"]
+        assert api.task(task_id)["status"] == ("FAILED" if number % 2 else "COMPLETED")
+        _assert_told_once(workplace, api, task_id, number)
+        if number % 2:
+            wait_until(lambda failed=task_id: api.fixes(failed), "the auto-fix task is filed")
+            [fix] = api.fixes(task_id)
+            assert api.wait_for(fix)["status"] == "COMPLETED"
+            _assert_told_once(workplace, api, fix, number)
     wait_until(lambda: not workplace.run_processes(), "no process of a run is left")
 
 

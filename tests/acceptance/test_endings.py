@@ -67,10 +67,7 @@ def test_failed_task_gets_an_auto_fix_task_that_runs_too(workplace: Workplace, a
     workplace.daemon(KERUTA_AUTO_FIX_ENABLED="true")
     api.wait_for(failed)
 
-    def fixes() -> list[str]:
-        return [task["id"] for task in api.tasks() if task["parentTaskId"] == failed]
-
-    [fix] = wait_until(fixes, "the auto-fix task is filed")
+    [fix] = wait_until(lambda: api.fixes(failed), "the auto-fix task is filed")
     assert api.wait_for(fix)["status"] == "COMPLETED"
     assert api.lines(fix) == ["EXIT_7"]
     assert api.task(failed)["status"] == "FAILED"
@@ -79,9 +76,23 @@ def test_failed_task_gets_an_auto_fix_task_that_runs_too(workplace: Workplace, a
 def test_finished_task_is_not_told_before_all_of_its_log_is_there(
     workplace: Workplace, api: Api
 ) -> None:
-    task_id = api.file_task("seq 900; printf 'no newline'")
+    task_id = api.file_task("seq 3000; printf 'no newline'")
     workplace.daemon()
 
     api.wait_for(task_id)
 
-    assert api.lines(task_id) == [*(str(number) for number in range(1, 901)), "no newline"]
+    assert api.lines(task_id) == [*(str(number) for number in range(1, 3001)), "no newline"]
+
+
+def test_output_of_any_form_is_kept_in_its_order(workplace: Workplace, api: Api) -> None:
+    task_id = api.file_task(
+        "printf 'windows\\r\\n\\n'; printf '\\377\\000 bytes\\n'\n"
+        "head -c 150000 /dev/zero | tr '\\0' x; echo; echo 最後"
+    )
+    workplace.daemon()
+
+    assert api.wait_for(task_id)["status"] == "COMPLETED"
+    windows, empty, strange, *long, last = api.lines(task_id)
+    assert (windows.rstrip("\r"), empty, last) == ("windows", "", "最後")
+    assert strange.startswith("\N{REPLACEMENT CHARACTER}") and strange.endswith(" bytes")
+    assert "".join(long) == "x" * 150000

@@ -9,10 +9,6 @@ from tests.helpers.processes import Process, Workplace
 from tests.helpers.waiting import wait_until
 
 
-def _port(api: Api) -> int:
-    return int(api.url.rpartition(":")[2])
-
-
 def _pending(workplace: Workplace) -> int:
     said = workplace.run("config", "show").stdout
     return int(said.rpartition("for the API: ")[2].split()[0])
@@ -44,7 +40,7 @@ def test_task_that_ends_while_the_api_is_down_is_told_in_order_when_it_is_back(
     assert _pending(workplace) > 0
     daemon.kill()
     workplace.daemon()
-    workplace.server(_port(api))
+    workplace.server(api.port)
 
     task = api.wait_for(task_id)
     assert (task["status"], task["message"], task["progress"]) == ("COMPLETED", "done", 100)
@@ -67,10 +63,10 @@ def test_api_killed_while_a_task_runs_gets_every_line_once(
     wait_until(lambda: len(api.lines(task_id)) > 20, "some lines are stored")
 
     server.kill()
-    server, _ = workplace.server(_port(api))
+    server, _ = workplace.server(api.port)
     wait_until(lambda: len(api.lines(task_id)) > 60, "the server is told again")
     server.kill()
-    workplace.server(_port(api))
+    workplace.server(api.port)
     (tmp_path / "go").touch()
 
     assert api.wait_for(task_id)["status"] == "COMPLETED"
@@ -86,7 +82,7 @@ def test_daemon_started_while_the_api_is_down_goes_on_trying(
 
     daemon = workplace.daemon()
     daemon.wait_for("goes on trying")
-    workplace.server(_port(api))
+    workplace.server(api.port)
 
     assert api.wait_for(task_id)["status"] == "COMPLETED"
     assert api.lines(task_id) == ["at last"]
@@ -108,6 +104,6 @@ def test_daemon_that_is_stopped_while_the_api_is_down_says_what_it_keeps(
     assert "is kept and sent later" in told.stderr
     assert "1 messages could not be told" in daemon.err
 
-    workplace.server(_port(api))
+    workplace.server(api.port)
     workplace.daemon()
     wait_until(lambda: api.lines(task_id, "agent") == ["kept", "afterwards"], "it is told later")

@@ -180,7 +180,7 @@ def test_reports_made_while_the_api_is_down_are_kept_for_the_next_daemon(
         assert "is kept and sent later" in done.stderr
     shown = json.loads(workplace.run("config", "show", "--json").stdout)
     assert shown["queue"]["outbox"]["pending"] == 3
-    workplace.server(int(api.url.rpartition(":")[2]))
+    workplace.server(api.port)
     workplace.daemon()
 
     task = api.wait_for(task_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ import requests
 
 from tests.helpers.waiting import wait_until
 
+#: Log entries that are read at once.
+PAGE = 1000
 ENDED = ("COMPLETED", "FAILED", "CANCELLED")
 
 
@@ -19,6 +22,11 @@ class Api:
         self.url = url
         self._root = f"{url}/api/v1"
         self.session_id: str = self._call("POST", "/sessions", json={"name": "acceptance"})["id"]
+
+    @property
+    def port(self) -> int:
+        """Port on which the server listens."""
+        return int(self.url.rpartition(":")[2])
 
     def _call(self, method: str, path: str, **details: Any) -> Any:
         answer = requests.request(method, self._root + path, timeout=30, **details)
@@ -38,9 +46,20 @@ class Api:
         """Returns the session's tasks."""
         return list(self._call("GET", f"/sessions/{self.session_id}/tasks"))
 
+    def fixes(self, task_id: str) -> list[str]:
+        """Returns the ids of the tasks that were filed to fix this one."""
+        return [task["id"] for task in self.tasks() if task["parentTaskId"] == task_id]
+
     def logs(self, task_id: str) -> list[dict[str, Any]]:
         """Returns a task's log, oldest first."""
-        return list(self._call("GET", f"/tasks/{task_id}/logs?order=asc&size=1000"))
+        found: list[dict[str, Any]] = []
+        for page in itertools.count():
+            query = f"order=asc&size={PAGE}&page={page}"
+            entries = self._call("GET", f"/tasks/{task_id}/logs?{query}")
+            found += entries
+            if len(entries) < PAGE:
+                break
+        return found
 
     def lines(self, task_id: str, source: str = "stdout") -> list[str]:
         """Returns the lines of one source of a task's log, oldest first."""
