@@ -73,6 +73,14 @@ class Api:
         """Writes a task's state, as another client would."""
         self._call("PUT", f"/tasks/{task_id}/status", json={"status": status, "message": ""})
 
+    def write_script(self, task_id: str, script: str) -> None:
+        """Changes what a task is to execute."""
+        self._call("PUT", f"/tasks/{task_id}", json={"script": script})
+
+    def delete_task(self, task_id: str) -> None:
+        """Deletes a task."""
+        requests.delete(f"{self._root}/tasks/{task_id}", timeout=30).raise_for_status()
+
     def end_session(self, status: str = "COMPLETED") -> None:
         """Ends the session: its daemon may leave."""
         self._call("PUT", f"/sessions/{self.session_id}/status", json={"status": status})
