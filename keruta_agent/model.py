@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,6 +142,12 @@ def parse_log_level(text: str) -> LogLevel:
     """
     name = text.strip().upper()
     return LOG_LEVEL_ALIASES.get(name) or LogLevel(name)
+
+
+def failure_fingerprint(error_code: str, message: str) -> str:
+    """Returns what a failure looks like, without what differs each time: numbers, ids, paths."""
+    words = re.sub(r"[0-9a-fA-F]{6,}|\d+|(?:/[\w.@+-]+)+", "#", f"{error_code} {message}")
+    return hashlib.sha256(" ".join(words.split()).encode()).hexdigest()[:16]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from keruta_agent.cli.options import json_option, load, open_records, print_json
+from keruta_agent.cli.options import json_option, load, print_json
 from keruta_agent.cli.tables import print_table
-from keruta_agent.records.jobs import Jobs, JobState
-from keruta_agent.records.outbox import Outbox
+from keruta_agent.records.database import DATABASE_NAME
+from keruta_agent.records.jobs import JobState
+from keruta_agent.records.store import Records
 from keruta_agent.settings import schema
 from keruta_agent.settings.schema import Settings
 
@@ -57,23 +58,28 @@ def show(ctx: click.Context, as_json: bool) -> None:
         f"  jobs: {jobs['waiting']} waiting, {jobs['running']} running, "
         f"{jobs['scheduled']} scheduled, {jobs['finished']} finished"
     )
+    if queue["paused"] is not None:
+        click.echo(f"  paused: {queue['paused']}; go on with: keruta queue resume")
     outbox = queue["outbox"]
     click.echo(f"  for the API: {outbox['pending']} waiting, {outbox['parked']} refused by it")
 
 
 def _queue(settings: Settings) -> dict[str, Any]:
-    path = settings.base_dir / "agent.db"
-    database = open_records(settings)
+    path = settings.base_dir / DATABASE_NAME
+    records = Records.open_existing(settings.base_dir)
     counts = dict.fromkeys(JobState, 0)
     pending = parked = 0
-    if database is not None:
-        counts = Jobs(database).counts()
-        outbox = Outbox(database).counts()
+    paused = None
+    if records is not None:
+        counts = records.jobs.counts()
+        paused = records.jobs.pause_reason()
+        outbox = records.outbox.counts()
         pending, parked = outbox.pending, outbox.parked
-        database.close()
+        records.close()
     return {
         "path": str(path),
-        "exists": database is not None,
+        "exists": records is not None,
+        "paused": paused,
         "jobs": {state.value: number for state, number in counts.items()},
         "outbox": {"pending": pending, "parked": parked},
     }

@@ -21,10 +21,7 @@ from typing import Final
 from keruta_agent import errors
 from keruta_agent.daemon.signals import StopRequests
 from keruta_agent.local.address import socket_path
-from keruta_agent.records.database import DATABASE_NAME, Database
-from keruta_agent.records.jobs import Jobs
-from keruta_agent.records.outbox import Outbox
-from keruta_agent.records.runs import Runs
+from keruta_agent.records.store import Records
 from keruta_agent.runs.processes import sweep
 
 #: Seconds that the server gets to start; it takes half a second on a quiet machine.
@@ -168,13 +165,13 @@ class DemoProcesses:
 
     def _end_scripts(self) -> None:
         """Ends a script that outlived its daemon, as scripts do when a daemon is killed."""
-        if not (self.base_dir / DATABASE_NAME).exists():
-            return
         # A daemon that never got as far as its tables has started no script.
         with contextlib.suppress(errors.AgentStateError):
-            database = Database(self.base_dir, create=False)
-            active = Runs(database, Jobs(database), Outbox(database)).active()
-            database.close()
+            records = Records.open_existing(self.base_dir)
+            if records is None:
+                return
+            active = records.runs.active()
+            records.close()
             if active is not None:
                 sweep(active[1].uid, 1.0)
 

@@ -17,11 +17,12 @@ import click
 
 from keruta_agent import errors
 from keruta_agent.daemon.lock import agent_lock
-from keruta_agent.daemon.wiring import make_client, open_records
+from keruta_agent.daemon.wiring import make_client, make_courier
 from keruta_agent.journey import artifacts
 from keruta_agent.local import client
 from keruta_agent.model import LogLevel, StatusReport, TaskStatus
 from keruta_agent.records.outbox import Kind
+from keruta_agent.records.store import Records
 from keruta_agent.settings.schema import Settings
 
 #: Seconds that a command waits for a running daemon to deliver what it was given.
@@ -45,7 +46,9 @@ class DirectReport:
             )
         self._task_id = settings.task_id
         self._settings = settings
-        self._records = open_records(settings, make_client(settings))
+        self._api = make_client(settings)
+        self._records = Records.open(settings.base_dir)
+        self._courier = make_courier(settings, self._records, self._api)
         self._keys: list[str] = []
         # What the courier logs as warnings is said by _tell_fate, in one line.
         logging.getLogger("keruta_agent").addHandler(logging.NullHandler())
@@ -63,14 +66,12 @@ class DirectReport:
             if error is None and self._keys:
                 self._deliver()
         finally:
-            self._records.database.close()
+            self._records.close()
 
     def is_running(self) -> bool:
         """Asks the API whether the task is being worked on; one that is away does not know."""
-        if self._records.api is None:
-            return False
         try:
-            return self._records.api.task(self._task_id).status is TaskStatus.PROCESSING
+            return self._api.task(self._task_id).status is TaskStatus.PROCESSING
         except (errors.ApiUnreachable, errors.ApiOverloaded, errors.ApiAmbiguous):
             return False
 
@@ -115,8 +116,7 @@ class DirectReport:
 
     def _deliver_here(self) -> None:
         with contextlib.suppress(errors.AlreadyRunning), agent_lock(self._settings.base_dir):
-            if self._records.courier is not None:
-                self._records.courier.deliver_task(self._task_id)
+            self._courier.deliver_task(self._task_id)
 
     def _wait(self) -> None:
         """Waits until the daemon has tried it, or knows that the API is away."""

@@ -179,10 +179,11 @@ def _attached(settings: Settings, request: dict[str, Any]) -> int:
 
 def _record(settings: Settings, request: dict[str, Any]) -> int:
     """Records the job, as the daemon would have done."""
-    from keruta_agent.daemon.wiring import make_client, open_records
+    from keruta_agent.daemon.wiring import make_client
     from keruta_agent.records.jobs import Work
+    from keruta_agent.records.store import Records
 
-    records = open_records(settings, None)
+    records = Records.open(settings.base_dir)
     try:
         if request["op"] == "submit":
             return records.jobs.record_script(
@@ -195,4 +196,4 @@ def _record(settings: Settings, request: dict[str, Any]) -> int:
             return known.id
         return job_id or 0
     finally:
-        records.database.close()
+        records.close()

@@ -12,10 +12,9 @@ import click
 
 from keruta_agent import errors
 from keruta_agent.local import client
-from keruta_agent.records.database import Database
-from keruta_agent.records.jobs import Job, Jobs, JobState
-from keruta_agent.records.outbox import Outbox
-from keruta_agent.records.runs import Outcome, Run, Runs
+from keruta_agent.records.jobs import Job, JobState
+from keruta_agent.records.runs import Outcome, Run
+from keruta_agent.records.store import Records
 from keruta_agent.runs.directory import RUNS_DIRECTORY
 from keruta_agent.settings.schema import Settings
 
@@ -32,20 +31,20 @@ def follow(settings: Settings, job_id: int) -> int:
 
     Ctrl-C cancels the job; a second one leaves it.
     """
-    database = Database(settings.base_dir)
+    records = Records.open(settings.base_dir)
     try:
-        follower = _JobFollower(settings, database, job_id)
+        follower = _JobFollower(settings, records, job_id)
         try:
             return follower.until_end()
         except KeyboardInterrupt:
             click.echo(f"keruta: cancels job {job_id}", file=sys.stderr)
-            cancel(settings, database, job_id)
+            cancel(settings, records, job_id)
             return follower.until_end()
     finally:
-        database.close()
+        records.close()
 
 
-def cancel(settings: Settings, database: Database, job_id: int) -> JobState:
+def cancel(settings: Settings, records: Records, job_id: int) -> JobState:
     """Cancels a job, through the daemon if there is one; returns its state before.
 
     Raises:
@@ -54,18 +53,17 @@ def cancel(settings: Settings, database: Database, job_id: int) -> JobState:
     try:
         return JobState(client.call(settings.base_dir, {"op": "cancel", "job": job_id})["was"])
     except errors.AgentUnreachable:
-        runs = Runs(database, Jobs(database), Outbox(database))
-        state = runs.cancel_job(job_id, "Cancelled by a person")
+        state = records.runs.cancel_job(job_id, "Cancelled by a person")
     if state is None:
         raise errors.NotFound(f"there is no job {job_id}", advice="See: keruta queue list")
     return state
 
 
 class _JobFollower:
-    def __init__(self, settings: Settings, database: Database, job_id: int) -> None:
+    def __init__(self, settings: Settings, records: Records, job_id: int) -> None:
         self._runs_dir = settings.base_dir / RUNS_DIRECTORY
-        self._jobs = Jobs(database)
-        self._runs = Runs(database, self._jobs, Outbox(database))
+        self._jobs = records.jobs
+        self._runs = records.runs
         self._job_id = job_id
         self._copied: dict[Path, int] = {}
 

@@ -10,12 +10,11 @@ from typing import Final
 import click
 
 from keruta_agent import errors
-from keruta_agent.cli.options import load, open_records
-from keruta_agent.cli.queue import find_job
+from keruta_agent.cli.jobs import existing_records, find_job
+from keruta_agent.cli.options import load
 from keruta_agent.journey.loglines import read_entries
 from keruta_agent.model import LogEntry
-from keruta_agent.records.jobs import Jobs, JobState
-from keruta_agent.records.outbox import Outbox
+from keruta_agent.records.jobs import JobState
 from keruta_agent.records.runs import Run, Runs
 from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
 from keruta_agent.settings.schema import Settings
@@ -40,17 +39,13 @@ def logs(ctx: click.Context, job: str, follow: bool, number: int | None, as_json
     keruta logs -f 29229ea1-8c41-4ca2-b064-7a7a7672dd1a
     """
     settings = load(ctx).settings
-    database = open_records(settings)
-    found = find_job(database, job)
-    if database is None:
-        return
-    jobs = Jobs(database)
-    runs = Runs(database, jobs, Outbox(database))
+    records = existing_records(settings)
+    found = find_job(records, job)
     printed: dict[int, int] = {}
     while True:
-        current = jobs.get(found.id) or found
-        run = _chosen(runs.of_job(found.id), number)
-        more = run is not None and _print_new(settings, runs, run, printed, as_json)
+        current = records.jobs.get(found.id) or found
+        run = _chosen(records.runs.of_job(found.id), number)
+        more = run is not None and _print_new(settings, records.runs, run, printed, as_json)
         if not more and (not follow or current.state is JobState.FINISHED):
             break
         if not more:

@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "config": "keruta_agent.cli.config:config",
     "daemon": "keruta_agent.cli.daemon:daemon",
     "demo": "keruta_agent.cli.demo:demo",
+    "explain": "keruta_agent.cli.explain:explain",
     "execute": "keruta_agent.cli.execute:execute",
     "fail": "keruta_agent.cli.report:fail",
     "log": "keruta_agent.cli.report:log",

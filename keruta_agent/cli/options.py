@@ -9,8 +9,6 @@ from typing import Any, TypeVar
 import click
 
 from keruta_agent.cli.main import Invocation
-from keruta_agent.records.database import DATABASE_NAME, Database
-from keruta_agent.settings.schema import Settings
 from keruta_agent.settings.sources import LoadedSettings, load_settings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -31,17 +29,6 @@ def load(ctx: click.Context, **flags: object | None) -> LoadedSettings:
         flags.setdefault("log_level", "DEBUG")
         logs.set_up(level="DEBUG", format="text")
     return load_settings(flags, config_path=invocation.config_path)
-
-
-def open_records(settings: Settings) -> Database | None:
-    """Opens the agent's database for looking; None when no agent has run here yet.
-
-    Raises:
-        AgentStateError: it cannot be read.
-    """
-    if not (settings.base_dir / DATABASE_NAME).exists():
-        return None
-    return Database(settings.base_dir, create=False)
 
 
 def print_json(value: object) -> None:

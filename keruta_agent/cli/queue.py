@@ -1,4 +1,4 @@
-"""``keruta queue list|show|cancel``: the agent's jobs."""
+"""``keruta queue``: what the agent has to do, and changes to it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import click
 
 from keruta_agent import errors
 from keruta_agent.cli.following import cancel as cancel_job
-from keruta_agent.cli.options import json_option, load, open_records, print_json
+from keruta_agent.cli.jobs import existing_records, find_job
+from keruta_agent.cli.options import json_option, load, print_json
 from keruta_agent.cli.tables import ago, duration, local_time, print_table
-from keruta_agent.records.database import Database
+from keruta_agent.local import client
 from keruta_agent.records.jobs import Job, Jobs, JobState
-from keruta_agent.records.outbox import Outbox
-from keruta_agent.records.runs import Run, Runs
+from keruta_agent.records.runs import Run
+from keruta_agent.records.store import Records
+from keruta_agent.settings.schema import Settings
 
 
 @click.group()
@@ -29,12 +31,13 @@ def queue() -> None:
 @click.pass_context
 def list_jobs(ctx: click.Context, show_all: bool, as_json: bool) -> None:
     """Lists what runs, what waits in its order, and what ended last."""
-    settings = load(ctx).settings
-    database = open_records(settings)
-    jobs = [] if database is None else _listed(Jobs(database), show_all)
+    records = Records.open_existing(load(ctx).settings.base_dir)
+    jobs = [] if records is None else _listed(records.jobs, show_all)
     if as_json:
         print_json([_summary(job) for job in jobs])
         return
+    if records is not None and (paused := records.jobs.pause_reason()) is not None:
+        click.echo(f"The queue is paused: {paused}. Go on with: keruta queue resume\n")
     if not jobs:
         click.echo("No jobs. Hand one in with: keruta execute --detach SCRIPT")
         return
@@ -62,11 +65,9 @@ def list_jobs(ctx: click.Context, show_all: bool, as_json: bool) -> None:
 @click.pass_context
 def show(ctx: click.Context, job: str, as_json: bool) -> None:
     """Shows all that is known of a job: JOB is its number, or the id of its task."""
-    settings = load(ctx).settings
-    database = open_records(settings)
-    found = find_job(database, job)
-    jobs = Jobs(_existing(database))
-    runs = Runs(_existing(database), jobs, Outbox(_existing(database))).of_job(found.id)
+    records = existing_records(load(ctx).settings)
+    found = find_job(records, job)
+    runs = records.runs.of_job(found.id)
     if as_json:
         print_json({**_summary(found), "runs": [_run(run) for run in runs]})
         return
@@ -86,7 +87,7 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
         took = (run.ended_at or time.time()) - run.claimed_at
         outcome = run.outcome.value if run.outcome else f"running, {run.progress} %"
         click.echo(f"run {run.number:<6}{local_time(run.claimed_at)}, {duration(took)}, {outcome}")
-    click.echo(f"\nIts output: keruta logs {found.id}")
+    click.echo(f"\nIts output: keruta logs {found.id}    Its story: keruta explain {found.id}")
 
 
 @queue.command()
@@ -96,9 +97,9 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
 def cancel(ctx: click.Context, job: str, as_json: bool) -> None:
     """Cancels a job: JOB is its number, or the id of its task. A running one is stopped."""
     settings = load(ctx).settings
-    database = open_records(settings)
-    found = find_job(database, job)
-    state = cancel_job(settings, _existing(database), found.id)
+    records = existing_records(settings)
+    found = find_job(records, job)
+    state = cancel_job(settings, records, found.id)
     if as_json:
         print_json({"job": found.id, "was": state.value})
         return
@@ -110,25 +111,88 @@ def cancel(ctx: click.Context, job: str, as_json: bool) -> None:
     click.echo(f"job {found.id} {said.get(state, 'is cancelled')}")
 
 
-def find_job(database: Database | None, text: str) -> Job:
-    """Returns a job by its number or its task's id.
+@queue.command()
+@click.option("--reason", default="A person paused it", help="Shown to whoever looks.")
+@click.pass_context
+def pause(ctx: click.Context, reason: str) -> None:
+    """Lets no further job start; the running one goes on."""
+    records = Records.open(load(ctx).settings.base_dir)
+    records.jobs.pause(reason)
+    running = records.jobs.counts()[JobState.RUNNING]
+    click.echo("paused" + ("; the running job goes on to its end" if running else ""))
 
-    Raises:
-        NotFound: there is none.
+
+@queue.command()
+@click.pass_context
+def resume(ctx: click.Context) -> None:
+    """Lets jobs start again."""
+    settings = load(ctx).settings
+    Records.open(settings.base_dir).jobs.resume()
+    _look_now(settings)
+    click.echo("resumed")
+
+
+@queue.command()
+@click.argument("job")
+@click.argument("priority", type=int)
+@click.pass_context
+def move(ctx: click.Context, job: str, priority: int) -> None:
+    """Gives a waiting job another priority: higher runs first, the older first among equals."""
+    records = existing_records(load(ctx).settings)
+    found = find_job(records, job)
+    if found.state not in (JobState.WAITING, JobState.SCHEDULED):
+        raise errors.UsageError(f"job {found.id} does not wait any more: it is {_state(found)}")
+    records.jobs.set_priority(found.id, priority)
+    ahead = records.jobs.waiting_ids()
+    place = f", place {ahead.index(found.id) + 1} of {len(ahead)}" if found.id in ahead else ""
+    click.echo(f"job {found.id} has priority {priority} now{place}")
+
+
+@queue.command()
+@click.argument("job")
+@json_option
+@click.pass_context
+def retry(ctx: click.Context, job: str, as_json: bool) -> None:
+    """Runs a job that has ended once more, as a new one.
+
+    A task at the API has one end, which stands; so a new task with the same script is filed there.
     """
-    if database is not None:
-        jobs = Jobs(database)
-        found = jobs.get(int(text)) if text.isascii() and text.isdigit() else None
-        found = found or jobs.by_task(text)
-        if found is not None:
-            return found
-    raise errors.NotFound(f"there is no job or task {text}", advice="See: keruta queue list --all")
+    settings = load(ctx).settings
+    records = existing_records(settings)
+    found = find_job(records, job)
+    if found.state is not JobState.FINISHED:
+        raise errors.UsageError(f"job {found.id} has not ended: it is {_state(found)}")
+    if found.task_id is not None:
+        told = {"task": _file_again(settings, found.task_id)}
+        words = f"filed as task {told['task']}"
+    else:
+        new_id = records.jobs.record_script(found.name, found.work, priority=found.priority)
+        told = {"job": str(new_id)}
+        words = f"queued as job {new_id}"
+    _look_now(settings)
+    if as_json:
+        print_json(told)
+        return
+    click.echo(words)
 
 
-def _existing(database: Database | None) -> Database:
-    if database is None:
-        raise errors.NotFound("no agent has run here yet")
-    return database
+def _file_again(settings: Settings, task_id: str) -> str:
+    import uuid
+
+    from keruta_agent.daemon.wiring import make_client
+
+    api = make_client(settings)
+    task = api.task(task_id)
+    again = dataclasses.replace(task, parameters={**task.parameters, "retryOf": task.id})
+    return api.create_task(again, key=uuid.uuid4().hex).id
+
+
+def _look_now(settings: Settings) -> None:
+    """Wakes the daemon; one that does not run looks when it starts."""
+    try:
+        client.call(settings.base_dir, {"op": "look"})
+    except errors.AgentUnreachable:
+        click.echo("keruta: no daemon runs; the next one takes it up", err=True)
 
 
 def _listed(jobs: Jobs, show_all: bool) -> list[Job]:

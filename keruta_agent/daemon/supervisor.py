@@ -20,6 +20,7 @@ from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.local.socket_server import AgentSocket
 from keruta_agent.queueing.dispatcher import Dispatcher
+from keruta_agent.records.jobs import StopKind
 from keruta_agent.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ def _heed(agent: Agent, dispatcher: Dispatcher, count: int) -> None:
         dispatcher.stop_taking_jobs()
     elif count == 2 and active is not None:
         logger.warning("asked again: stops job %d", active[0].id, extra={"action": "stopping_job"})
-        agent.runs.cancel_job(active[0].id, "The agent was stopped")
+        agent.jobs.request_stop(active[0].id, StopKind.AGENT_STOPPED, "The agent was stopped")
         agent.doorbell.ring()
     elif count > 2:
         logger.warning(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -15,10 +14,8 @@ from keruta_agent.journey.loglines import LogReader
 from keruta_agent.journey.report import Courier
 from keruta_agent.local.address import prepare_socket_path
 from keruta_agent.ports import KerutaApi, WorkQueue
-from keruta_agent.records.database import Database, make_private_directory
-from keruta_agent.records.jobs import Jobs
-from keruta_agent.records.outbox import Outbox
-from keruta_agent.records.runs import Runs
+from keruta_agent.records.database import make_private_directory
+from keruta_agent.records.store import Records
 from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
 from keruta_agent.runs.follower import Doorbell
 from keruta_agent.settings.schema import Settings
@@ -65,38 +62,11 @@ def make_client(settings: Settings) -> KerutaApi:
     )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Records:
-    """The agent's records, and who carries the outbox to the API."""
-
-    database: Database
-    jobs: Jobs
-    runs: Runs
-    outbox: Outbox
-    api: KerutaApi | None
-    courier: Courier | None
-
-
-def open_records(settings: Settings, api: KerutaApi | None) -> Records:
-    """Opens the records; nothing else of the agent is touched.
-
-    Raises:
-        AgentStateError: the base directory cannot be used.
-    """
-    database = Database(settings.base_dir)
-    outbox = Outbox(database)
-    jobs = Jobs(database)
-    runs = Runs(database, jobs, outbox)
+def make_courier(settings: Settings, records: Records, api: KerutaApi) -> Courier:
+    """Returns who carries the outbox to the API."""
     runs_dir = settings.base_dir / RUNS_DIRECTORY
-    reader = LogReader(runs, lambda run: RunDirectory(runs_dir / run.directory))
-    return Records(
-        database=database,
-        jobs=jobs,
-        runs=runs,
-        outbox=outbox,
-        api=api,
-        courier=None if api is None else Courier(api, outbox, jobs, runs, reader),
-    )
+    reader = LogReader(records.runs, lambda run: RunDirectory(runs_dir / run.directory))
+    return Courier(api, records, reader)
 
 
 def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> Agent:
@@ -105,7 +75,7 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
     Raises:
         AgentStateError: the base directory cannot be used.
     """
-    records = open_records(settings, api)
+    records = Records.open(settings.base_dir)
     make_private_directory(settings.base_dir / RUNS_DIRECTORY)
     return Agent(
         settings=settings,
@@ -113,8 +83,9 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
         jobs=records.jobs,
         runs=records.runs,
         outbox=records.outbox,
-        api=records.api,
-        courier=records.courier,
+        journal=records.journal,
+        api=api,
+        courier=None if api is None else make_courier(settings, records, api),
         queue=queue,
         doorbell=Doorbell(),
         socket_path=prepare_socket_path(settings.base_dir),

@@ -9,6 +9,7 @@ from keruta_agent.journey.report import Courier
 from keruta_agent.ports import KerutaApi, WorkQueue
 from keruta_agent.records.database import Database
 from keruta_agent.records.jobs import Jobs
+from keruta_agent.records.journal import Journal
 from keruta_agent.records.outbox import Outbox
 from keruta_agent.records.runs import Run, Runs
 from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
@@ -25,6 +26,7 @@ class Agent:
     jobs: Jobs
     runs: Runs
     outbox: Outbox
+    journal: Journal
     #: None when no API is configured: ad-hoc scripts need none.
     api: KerutaApi | None
     #: Carries the outbox to the API; None without one.

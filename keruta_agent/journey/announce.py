@@ -8,13 +8,48 @@ and the write is delivered later.
 
 from __future__ import annotations
 
+import logging
+
+from keruta_agent import errors
 from keruta_agent.journey.agent import Agent
-from keruta_agent.records.jobs import Job
+from keruta_agent.records.jobs import Job, StopKind
 from keruta_agent.records.runs import Run
+
+logger = logging.getLogger(__name__)
 
 
 class NotWantedError(Exception):
     """The API does not want this job run, or somebody cancelled it before it started."""
+
+    def __init__(self, kind: StopKind, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+def still_wanted(agent: Agent, job: Job) -> None:
+    """Asks the API whether a run that another agent left is still wanted, and stops it if not.
+
+    The task may have been deleted or ended meanwhile; or our records are an old copy, and the
+    task was brought to its end long ago.
+    """
+    if job.task_id is None or agent.api is None:
+        return
+    try:
+        task = agent.api.task(job.task_id)
+    except errors.ApiNotFound:
+        agent.jobs.request_stop(job.id, StopKind.REFUSED, "The task was deleted at the API")
+    except errors.ApiError as exc:
+        logger.info(
+            "cannot ask whether task %s is still wanted, goes on with it: %s",
+            job.task_id,
+            exc,
+            extra={"action": "unasked", "task": job.task_id},
+        )
+    else:
+        if task.status.is_terminal:
+            agent.jobs.request_stop(
+                job.id, StopKind.REFUSED, f"The task is {task.status} at the API already"
+            )
 
 
 def announce(agent: Agent, job: Job, run: Run) -> None:
@@ -26,5 +61,5 @@ def announce(agent: Agent, job: Job, run: Run) -> None:
     if job.task_id is not None and agent.courier is not None:
         agent.courier.deliver_task(job.task_id)
     current = agent.jobs.get(job.id)
-    if current is not None and current.cancel_reason is not None:
-        raise NotWantedError(current.cancel_reason)
+    if current is not None and current.stop_kind is not None:
+        raise NotWantedError(current.stop_kind, current.stop_reason or "")

@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-from keruta_agent import errors
+from keruta_agent import errors, model
 from keruta_agent.model import Task
 from keruta_agent.ports import KerutaApi
 
 logger = logging.getLogger(__name__)
 
 MOST_FIXES: Final = 3
+#: Holds what the failure looked like that an auto-fix task is to mend.
+FAILURE_PARAMETER: Final = "failure"
 TITLE_PREFIX: Final = "[自動修正] "
+
+
+def has_failed_so_before(parameters: Mapping[str, Any], error_code: str, message: str) -> bool:
+    """Tells whether a fix failed just as what it was to fix: then one more would not help."""
+    return parameters.get(FAILURE_PARAMETER) == model.failure_fingerprint(error_code, message)
 
 
 def request(api: KerutaApi, task_id: str, *, error_message: str, error_code: str, key: str) -> None:
@@ -35,7 +43,10 @@ def request(api: KerutaApi, task_id: str, *, error_message: str, error_code: str
 def _create(api: KerutaApi, failed: Task, error_message: str, error_code: str, *, key: str) -> None:
     root = str(failed.parameters.get("originalTaskId") or failed.id)
     fix_count = int(failed.parameters.get("fixCount") or 0) + 1
-    declined = _reason_against(api, failed, root, fix_count)
+    if has_failed_so_before(failed.parameters, error_code, error_message):
+        declined: str | None = "the fix failed just as the task before it"
+    else:
+        declined = _reason_against(api, failed, root, fix_count)
     if declined is not None:
         logger.warning(
             "no auto-fix task for %s: %s",
@@ -55,6 +66,7 @@ def _create(api: KerutaApi, failed: Task, error_message: str, error_code: str, *
             "fixCount": fix_count,
             "originalTaskId": root,
             "errorCode": error_code,
+            FAILURE_PARAMETER: model.failure_fingerprint(error_code, error_message),
         },
     )
     try:

@@ -11,9 +11,10 @@ import logging
 
 from keruta_agent import errors
 from keruta_agent.journey.agent import Agent
+from keruta_agent.records.clock import boot_id
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.runs import Run
-from keruta_agent.runs.directory import ProcessId, boot_id, process_state
+from keruta_agent.runs.directory import ProcessId, process_state
 from keruta_agent.runs.launch import LaunchPlan, launch
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def start(agent: Agent, job: Job, run: Run, plan: LaunchPlan) -> ProcessId:
     found = process_state(pid)
     if found is None:
         raise errors.RunError(f"the process {pid} that was to start the script vanished")
+    agent.runs.started(job, run, pid)
     logger.info(
         "job %d started: %s",
         job.id,

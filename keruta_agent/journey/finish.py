@@ -9,17 +9,26 @@ from collections.abc import Sequence
 from keruta_agent.journey import artifacts
 from keruta_agent.journey.agent import Agent
 from keruta_agent.model import ArtifactFile, StatusReport, TaskStatus
-from keruta_agent.records.jobs import Job, JobState
+from keruta_agent.records.clock import boot_id
+from keruta_agent.records.jobs import Job, JobState, StopKind
 from keruta_agent.records.outbox import Kind
 from keruta_agent.records.runs import Ending, Outcome, Run
-from keruta_agent.runs import output
-from keruta_agent.runs.directory import ExitRecord, RunDirectory, boot_id
+from keruta_agent.runs import memory, output
+from keruta_agent.runs.directory import ExitRecord, RunDirectory
 
 #: Last lines of the output that a failure's message carries.
 EVIDENCE_LINES = 3
 
-#: Outcomes after which a retry or an auto-fix task may follow.
-_MENDABLE = frozenset({Outcome.FAILED, Outcome.KILLED, Outcome.LOST, Outcome.NOT_STARTED})
+#: Outcomes after which nothing more is decided. After all others a retry or an auto-fix may follow.
+_FINAL = frozenset({Outcome.SUCCEEDED, Outcome.CANCELLED, Outcome.REFUSED})
+
+#: What a run that was stopped has come to.
+STOPPED = {
+    StopKind.CANCELLED: Outcome.CANCELLED,
+    StopKind.TIMED_OUT: Outcome.TIMED_OUT,
+    StopKind.AGENT_STOPPED: Outcome.AGENT_STOPPED,
+    StopKind.REFUSED: Outcome.REFUSED,
+}
 
 
 def judge(agent: Agent, job: Job, run: Run, record: ExitRecord | None) -> Ending:
@@ -32,11 +41,19 @@ def judge(agent: Agent, job: Job, run: Run, record: ExitRecord | None) -> Ending
             outcome=Outcome.NOT_STARTED, message=f"The script could not be started: {record.error}"
         )
     current = agent.jobs.get(job.id) or job
-    if record.stopped and current.cancel_reason is not None:
-        outcome = Outcome.REFUSED if current.refused else Outcome.CANCELLED
+    if current.stop_kind is StopKind.REFUSED:
+        return Ending(outcome=Outcome.REFUSED, message=current.stop_reason or "")
+    if record.stopped and current.stop_kind is not None:
         return Ending(
-            outcome=outcome,
-            message=current.cancel_reason,
+            outcome=STOPPED[current.stop_kind],
+            message=_with_evidence(current.stop_reason or "The script was stopped", directory),
+            exit_code=record.exit_code,
+            signal=record.signal,
+        )
+    if memory.ran_out(directory, record):
+        return Ending(
+            outcome=Outcome.OUT_OF_MEMORY,
+            message=_with_evidence("The kernel killed the script: memory ran out", directory),
             exit_code=record.exit_code,
             signal=record.signal,
         )
@@ -82,7 +99,7 @@ def store(
     copies: Sequence[ArtifactFile],
 ) -> None:
     """Stores the end of a run; a failure leaves the job ``failing`` until it is mended."""
-    failed = ending.outcome in _MENDABLE
+    failed = ending.outcome not in _FINAL
     with agent.database.transaction():
         agent.runs.end(
             job, run, ending, job_state=JobState.FAILING if failed else JobState.FINISHED

@@ -13,12 +13,15 @@ import time
 from typing import Final
 
 from keruta_agent import errors
+from keruta_agent.journey import limits
 from keruta_agent.journey.agent import Agent
-from keruta_agent.records.jobs import Job
+from keruta_agent.records.clock import boot_seconds
+from keruta_agent.records.jobs import Job, StopKind
 from keruta_agent.records.runs import Run
 from keruta_agent.runs import messages, output, processes
 from keruta_agent.runs.directory import ExitRecord, ProcessId, RunDirectory
 from keruta_agent.runs.follower import ProcessWatch
+from keruta_agent.settings.units import format_duration
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +29,8 @@ logger = logging.getLogger(__name__)
 BUSY_INTERVAL_S: Final = 0.1
 #: Seconds between looks at a silent script; its end and its messages wake us at once.
 SILENT_INTERVAL_S: Final = 0.5
+#: Seconds after the grace in which a shim must have ended everything.
+SHIM_PATIENCE_S: Final = 3.0
 
 
 def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord | None:
@@ -36,8 +41,8 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
     """
     directory = agent.directory_of(run)
     follower = _Follower(agent, job, run, directory)
+    stopper = _Stopper(agent, job, run, shim)
     interval = BUSY_INTERVAL_S
-    stop_asked = False
     with (
         contextlib.closing(follower),
         contextlib.closing(ProcessWatch(shim, agent.doorbell)) as watch,
@@ -45,10 +50,7 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
         while not watch.has_ended():
             found_some = follower.look()
             interval = BUSY_INTERVAL_S if found_some else min(interval * 1.5, SILENT_INTERVAL_S)
-            if not stop_asked and _is_cancelled(agent, job):
-                stop_asked = True
-                processes.stop_shim(shim)
-            watch.wait(interval)
+            watch.wait(min(interval, stopper.look()))
         record = directory.read_exit()
         if record is None:
             processes.sweep(run.uid, agent.settings.stop_grace_s)
@@ -59,9 +61,49 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
     return record
 
 
-def _is_cancelled(agent: Agent, job: Job) -> bool:
-    current = agent.jobs.get(job.id)
-    return current is not None and current.cancel_reason is not None
+class _Stopper:
+    """Stops a run when somebody asks for it, or when its time is over."""
+
+    def __init__(self, agent: Agent, job: Job, run: Run, shim: ProcessId) -> None:
+        self._agent = agent
+        self._job = job
+        self._run = run
+        self._shim = shim
+        self._timeout_s = limits.timeout_s(job, agent.settings)
+        self._asked_at: float | None = None
+
+    def look(self) -> float:
+        """Does what is due; returns the seconds until there is something to do again."""
+        if self._asked_at is not None:
+            return self._insist(boot_seconds() - self._asked_at)
+        left = self._seconds_left()
+        if left <= 0:
+            self._agent.jobs.request_stop(
+                self._job.id,
+                StopKind.TIMED_OUT,
+                f"The script took longer than {format_duration(self._timeout_s)}",
+            )
+        current = self._agent.jobs.get(self._job.id)
+        if current is None or current.stop_kind is None:
+            return left
+        self._asked_at = boot_seconds()
+        self._agent.journal.add(
+            "stopping", self._job.id, self._run.number, pid=self._shim.pid, kind=current.stop_kind
+        )
+        processes.stop_shim(self._shim)
+        return self._agent.settings.stop_grace_s
+
+    def _seconds_left(self) -> float:
+        if not self._timeout_s:
+            return SILENT_INTERVAL_S
+        return self._shim.started_at + self._timeout_s - boot_seconds()
+
+    def _insist(self, asked_s: float) -> float:
+        """Does the shim's work when the shim itself does not come to it."""
+        patience = self._agent.settings.stop_grace_s + SHIM_PATIENCE_S
+        if asked_s > patience:
+            processes.kill_tree(self._shim, self._run.uid)
+        return max(patience - asked_s, SILENT_INTERVAL_S)
 
 
 class _Follower:

@@ -1,4 +1,4 @@
-"""Decides what follows a failed run: for now an auto-fix task, and the end of the job.
+"""Decides what follows a failed run: a retry, or the end of the job and an auto-fix task.
 
 Triggered by the work queue's failure signal. The decision is one transaction, and jobs that wait
 for it are in the state ``failing``, so that a daemon that was killed between the failure and the
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-from keruta_agent.journey import finish
+from keruta_agent.journey import autofix, finish, retry
 from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.outbox import Kind
@@ -18,34 +18,74 @@ from keruta_agent.records.runs import Ending, Outcome, Run
 logger = logging.getLogger(__name__)
 
 #: Failures that a changed script could avoid. Not an interrupted run: there is nothing to fix.
-_FIXABLE = frozenset({Outcome.FAILED, Outcome.KILLED})
+_FIXABLE = frozenset({Outcome.FAILED, Outcome.KILLED, Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY})
 
 
 def mend_failures(agent: Agent) -> None:
     """Settles every job of which a run failed."""
     for job in agent.jobs.failing():
         run = agent.runs.of_job(job.id)[-1]
-        _give_up(agent, job, run)
+        with agent.database.transaction():
+            if not _try_again(agent, job, run):
+                _give_up(agent, job, run)
     agent.queue.outbox_filled()
+
+
+def _try_again(agent: Agent, job: Job, run: Run) -> bool:
+    """Lets the job run again if its rule says so; tells whether it does."""
+    try:
+        rule = retry.rule_for(job, agent.settings)
+    except ValueError as exc:
+        logger.warning(
+            "job %d is not tried again, because its rule makes no sense: %s",
+            job.id,
+            exc,
+            extra={"action": "retry_rule_wrong", "job": job.id, "task": job.task_id},
+        )
+        agent.journal.add("retry_rule_wrong", job.id, run.number, reason=str(exc))
+        return False
+    if not rule.allows(run):
+        return False
+    wait_s = rule.wait_s(run)
+    agent.jobs.schedule(job.id, wait_s)
+    agent.journal.add(
+        "retry", job.id, run.number, wait_s=round(wait_s, 1), left=rule.count - run.number
+    )
+    logger.info(
+        "job %d is tried again in %.1f seconds, retry %d of %d",
+        job.id,
+        wait_s,
+        run.number,
+        rule.count,
+        extra={"action": "retry_scheduled", "job": job.id, "task": job.task_id},
+    )
+    return True
 
 
 def _give_up(agent: Agent, job: Job, run: Run) -> None:
     """Ends the job as failed, and asks for an auto-fix task where one may help."""
     ending = _ending(run)
-    with agent.database.transaction():
-        agent.jobs.finish(job.id)
-        finish.report_end(agent, job, run, ending)
-        if job.task_id is not None and _wants_auto_fix(agent, run):
-            agent.outbox.add(
-                Kind.AUTO_FIX,
-                job.task_id,
-                {
-                    "error_message": ending.message,
-                    "error_code": finish.error_code(run, ending),
-                },
-                run_id=run.id,
-                key=f"{run.uid}-auto-fix",
-            )
+    agent.jobs.finish(job.id)
+    finish.report_end(agent, job, run, ending)
+    if job.task_id is None or not _wants_auto_fix(agent, run):
+        return
+    code = finish.error_code(run, ending)
+    if autofix.has_failed_so_before(job.work.parameters, code, ending.message):
+        agent.journal.add("no_auto_fix", job.id, run.number, reason="the same failure twice")
+        logger.warning(
+            "no auto-fix for job %d: the fix failed just as the task before it",
+            job.id,
+            extra={"action": "auto_fix_declined", "job": job.id, "task": job.task_id},
+        )
+        return
+    agent.journal.add("auto_fix", job.id, run.number)
+    agent.outbox.add(
+        Kind.AUTO_FIX,
+        job.task_id,
+        {"error_message": ending.message, "error_code": code},
+        run_id=run.id,
+        key=f"{run.uid}-auto-fix",
+    )
 
 
 def _wants_auto_fix(agent: Agent, run: Run) -> bool:

@@ -12,7 +12,7 @@ from keruta_agent.journey import resolve
 from keruta_agent.journey.agent import Agent
 from keruta_agent.model import Session
 from keruta_agent.ports import KerutaApi
-from keruta_agent.records.jobs import JobState
+from keruta_agent.records.jobs import JobState, StopKind
 
 logger = logging.getLogger(__name__)
 
@@ -107,5 +107,5 @@ class SessionPoll:
         )
         for job in self._agent.jobs.listing(states=[JobState.WAITING, JobState.SCHEDULED]):
             if job.session_id == session_id:
-                self._agent.jobs.request_cancel(job.id, f"The session {how}", refused=True)
+                self._agent.jobs.request_stop(job.id, StopKind.REFUSED, f"The session {how}")
         self.ended.set()

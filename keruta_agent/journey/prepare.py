@@ -17,7 +17,8 @@ from keruta_agent.journey.agent import Agent
 from keruta_agent.model import Script
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.runs import Run
-from keruta_agent.runs.directory import MARKER_VARIABLE, RunDirectory
+from keruta_agent.runs import memory
+from keruta_agent.runs.directory import MARKER_VARIABLE, About, RunDirectory
 from keruta_agent.runs.launch import LaunchPlan
 
 logger = logging.getLogger(__name__)
@@ -65,14 +66,29 @@ def plan(agent: Agent, job: Job, run: Run) -> LaunchPlan:
     artifacts_dir = collect.prepare_directory(agent, working_directory)
     directory = agent.directory_of(run)
     directory.create()
+    directory.write_about(_about(job, run))
     command = _command(directory, job, script)
     collect.remember_before(directory, artifacts_dir)
+    memory.remember_before(directory)
     return LaunchPlan(
         directory=directory,
         command=command,
         working_directory=working_directory,
         environment=_environment(agent, job, run, script, artifacts_dir),
         grace_s=agent.settings.stop_grace_s,
+    )
+
+
+def _about(job: Job, run: Run) -> About:
+    return About(
+        uid=run.uid,
+        number=run.number,
+        job_id=job.id,
+        filed_at=job.filed_at,
+        task_id=job.task_id,
+        session_id=job.session_id,
+        name=job.name,
+        priority=job.priority,
     )
 
 

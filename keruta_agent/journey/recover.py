@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import shutil
 import time
+from datetime import UTC, datetime
 
-from keruta_agent.journey import mend
+from keruta_agent.journey import announce, mend, run
 from keruta_agent.journey.agent import Agent
+from keruta_agent.model import Task
+from keruta_agent.records.jobs import Job, JobState
+from keruta_agent.runs.directory import RUNS_DIRECTORY, About, RunDirectory
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +22,8 @@ def reconcile(agent: Agent) -> list[int]:
 
     The dispatcher's own memory is not asked: it may have lost a message or hold a stale one.
     """
+    agent.outbox.forget_waits()
+    take_in_unknown_runs(agent)
     mend.mend_failures(agent)
     active = agent.runs.active()
     waiting = agent.jobs.waiting_ids()
@@ -29,6 +36,59 @@ def reconcile(agent: Agent) -> list[int]:
     return [*([active[0].id] if active else []), *waiting]
 
 
+def take_in_unknown_runs(agent: Agent) -> None:
+    """Stores the runs that are on disk and not in the records, so that none is started again.
+
+    That is so when agent.db was put back from an old copy. What has ended is brought to its end
+    here; one whose script still runs stays active, for the worker to follow.
+    """
+    runs_dir = agent.settings.base_dir / RUNS_DIRECTORY
+    for path in sorted(runs_dir.iterdir()):
+        directory = RunDirectory(path)
+        about = directory.read_about()
+        identity = directory.read_identity()
+        if about is None or identity is None or agent.runs.by_uid(about.uid) is not None:
+            continue
+        while (left := agent.runs.active()) is not None:
+            run.live(agent, *left)
+        job = _job_of(agent, about)
+        if job is None or job.state is JobState.FINISHED:
+            continue
+        logger.warning(
+            "found a run of job %d that the records do not know: %s",
+            job.id,
+            path.name,
+            extra={"action": "run_found_on_disk", "job": job.id, "run": about.uid},
+        )
+        found = agent.runs.restore(
+            job,
+            uid=about.uid,
+            number=1 + len(agent.runs.of_job(job.id)),
+            directory=path.name,
+            token=secrets.token_urlsafe(24),
+        )
+        announce.still_wanted(agent, found[0])
+        if not identity.is_alive():
+            run.live(agent, *found)
+
+
+def _job_of(agent: Agent, about: About) -> Job | None:
+    """Returns the job of a run that was found on disk, recorded if need be."""
+    if about.task_id is None:
+        job = agent.jobs.get(about.job_id)
+        return job if job is not None and job.filed_at == about.filed_at else None
+    agent.jobs.record_task(
+        Task(
+            id=about.task_id,
+            session_id=about.session_id,
+            name=about.name,
+            priority=about.priority,
+            created_at=datetime.fromtimestamp(about.filed_at, tz=UTC),
+        )
+    )
+    return agent.jobs.by_task(about.task_id)
+
+
 def remove_old_runs(agent: Agent) -> int:
     """Removes the directories of ended runs by age and total size; returns how many.
 
@@ -37,16 +97,16 @@ def remove_old_runs(agent: Agent) -> int:
     now = time.time()
     kept_size = 0
     removed = 0
-    for run in reversed(agent.runs.ended_before(now)):
-        directory = agent.directory_of(run).path
+    for ended in reversed(agent.runs.ended_before(now)):
+        directory = agent.directory_of(ended).path
         if not directory.exists():
             continue
         kept_size += sum(path.lstat().st_size for path in directory.rglob("*") if path.is_file())
-        too_old = now - (run.ended_at or now) > agent.settings.runs_keep_age_s
+        too_old = now - (ended.ended_at or now) > agent.settings.runs_keep_age_s
         too_much = kept_size > agent.settings.runs_keep_size
-        if (too_old or too_much) and not agent.outbox.pending_for(run.id):
+        if (too_old or too_much) and not agent.outbox.pending_for(ended.id):
             shutil.rmtree(directory, ignore_errors=True)
-            agent.runs.forget_log(run.id)
+            agent.runs.forget_log(ended.id)
             removed += 1
     if removed:
         logger.info("removed %d old run directories", removed, extra={"action": "runs_removed"})

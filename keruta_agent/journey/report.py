@@ -18,9 +18,10 @@ from keruta_agent import errors
 from keruta_agent.journey import artifacts, autofix, loglines
 from keruta_agent.model import LogEntry, LogLevel, StatusReport, TaskStatus
 from keruta_agent.ports import KerutaApi
-from keruta_agent.records.jobs import Jobs
-from keruta_agent.records.outbox import Kind, Letter, Outbox, Parcel
-from keruta_agent.records.runs import Runs
+from keruta_agent.records.clock import boot_seconds
+from keruta_agent.records.jobs import StopKind
+from keruta_agent.records.outbox import Kind, Letter, Parcel
+from keruta_agent.records.store import Records
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +36,12 @@ LOCK_FAILED: Final = "LOCK_ACQUISITION_FAILED"
 class Courier:
     """Carries the outbox to the API. Safe to share between threads."""
 
-    def __init__(
-        self, api: KerutaApi, outbox: Outbox, jobs: Jobs, runs: Runs, log_reader: loglines.LogReader
-    ) -> None:
+    def __init__(self, api: KerutaApi, records: Records, log_reader: loglines.LogReader) -> None:
         self._api = api
-        self._outbox = outbox
-        self._jobs = jobs
-        self._runs = runs
+        self._outbox = records.outbox
+        self._jobs = records.jobs
+        self._runs = records.runs
+        self._journal = records.journal
         self._log_reader = log_reader
         self._guard = threading.Lock()
         self._busy_tasks: set[str] = set()
@@ -64,13 +64,13 @@ class Courier:
         None means that nothing waits; 0 that more is due now.
         """
         deadline = time.monotonic() + budget_s
-        for task_id in self._outbox.tasks_due(time.time()):
+        for task_id in self._outbox.tasks_due(boot_seconds()):
             if not self._deliver_task(task_id, deadline):
                 break
         due = self._outbox.next_due()
         if due is None:
             return None
-        return max(0.0, due - time.time(), self._not_before - time.monotonic())
+        return max(0.0, due - boot_seconds(), self._not_before - time.monotonic())
 
     def deliver_task(self, task_id: str) -> None:
         """Delivers what waits of one task, unless the API is known to be away."""
@@ -88,7 +88,7 @@ class Courier:
                 if deadline is not None and time.monotonic() >= deadline:
                     return False
                 parcel = self._outbox.take(task_id)
-                if parcel is None or parcel.first.not_before > time.time():
+                if parcel is None or parcel.first.not_before > boot_seconds():
                     return True
                 if not self._deliver(parcel):
                     return not self.api_is_away
@@ -114,10 +114,14 @@ class Courier:
             self._handlers[parcel.first.kind](parcel)
         except errors.ApiUnreachable as exc:
             self._outbox.release(parcel)
+            if self._away_since is None:
+                self._note("api_failed", parcel, exc)
             self._api_is_away(exc)
             return False
         except (errors.ApiAmbiguous, errors.ApiOverloaded, errors.ApiUnauthorized) as exc:
             self._outbox.retry_later(parcel, str(exc), 0.0)
+            if self._away_since is None:
+                self._note("api_failed", parcel, exc)
             self._api_is_away(exc)
             return False
         except errors.ApiUnsupported as exc:
@@ -140,6 +144,14 @@ class Courier:
             self._outbox.delivered(parcel)
         self._api_is_back()
         return True
+
+    def _note(self, action: str, parcel: Parcel, exc: Exception) -> None:
+        """Adds to the story of the job that a parcel is about."""
+        if parcel.first.run_id is not None:
+            run = self._runs.get(parcel.first.run_id)
+            self._journal.add(
+                action, run.job_id, run.number, kind=parcel.first.kind, error=str(exc)
+            )
 
     def _api_is_away(self, exc: errors.ApiError) -> None:
         self._failures += 1
@@ -179,6 +191,7 @@ class Courier:
         )
 
     def _refused(self, parcel: Parcel, exc: Exception) -> None:
+        self._note("api_refused", parcel, exc)
         self._outbox.park(parcel, str(exc))
         logger.error(
             "the API refuses a %s of task %s; it is set aside: %s",
@@ -195,7 +208,9 @@ class Courier:
             self._refused(parcel, exc)
             return True
         wait = min(FIRST_WAIT_S * 2 ** min(attempts, 10), LONGEST_WAIT_S)
-        self._outbox.retry_later(parcel, str(exc), time.time() + wait)
+        self._outbox.retry_later(parcel, str(exc), boot_seconds() + wait)
+        if parcel.first.attempts == 0:
+            self._note("api_failed", parcel, exc)
         logger.warning(
             "a %s of task %s could not be sent; tries again in %.0f seconds: %s",
             parcel.first.kind,
@@ -236,7 +251,7 @@ class Courier:
 
     def _do_not_run(self, letter: Letter, reason: str) -> None:
         if letter.run_id is not None:
-            self._jobs.request_cancel(self._runs.get(letter.run_id).job_id, reason, refused=True)
+            self._jobs.request_stop(self._runs.get(letter.run_id).job_id, StopKind.REFUSED, reason)
 
     def _send_progress(self, parcel: Parcel) -> None:
         payload = parcel.first.payload

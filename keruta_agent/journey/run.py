@@ -10,10 +10,12 @@ import dataclasses
 import logging
 
 from keruta_agent import errors
-from keruta_agent.journey import announce, collect, execute, finish, follow, prepare
+from keruta_agent.journey import announce, collect, execute, finish, follow, park, prepare
 from keruta_agent.journey.agent import Agent
+from keruta_agent.model import ArtifactFile
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.runs import Ending, Outcome, Run
+from keruta_agent.runs import processes
 
 logger = logging.getLogger(__name__)
 
@@ -29,26 +31,40 @@ class Ended:
 
 def run_next(agent: Agent) -> Ended | None:
     """Goes on with the run that has not ended, else claims the next job; None when idle."""
-    found = agent.runs.active() or agent.runs.claim_next()
-    return None if found is None else live(agent, *found)
+    left = agent.runs.active()
+    if left is not None:
+        job, run = left[0], agent.runs.take_up(*left)
+        announce.still_wanted(agent, job)
+        return live(agent, job, run)
+    claimed = agent.runs.claim_next()
+    return None if claimed is None else live(agent, *claimed)
 
 
 def live(agent: Agent, job: Job, run: Run) -> Ended:
     """Brings one claimed run to its end."""
+    record = None
+    copies: list[ArtifactFile] = []
     try:
+        park.refuse_if_hopeless(agent, job, run)
         shim = execute.adopt(agent, run)
+        adopted = shim is not None
         if shim is None:
             run = execute.renew(agent, run)
             announce.announce(agent, job, run)
             plan = prepare.plan(agent, job, run)
             shim = execute.start(agent, job, run, plan)
         record = follow.until_end(agent, job, run, shim)
+        if adopted:
+            processes.reap(shim)
+        agent.runs.enter(run.id, "finish")
         ending = finish.judge(agent, job, run, record)
+        copies = collect.copy_artifacts(agent, job, run)
     except announce.NotWantedError as exc:
-        record, ending = None, Ending(outcome=Outcome.REFUSED, message=str(exc))
+        ending = Ending(outcome=finish.STOPPED[exc.kind], message=str(exc))
+    except park.HopelessError as exc:
+        ending = Ending(outcome=Outcome.PARKED, message=str(exc))
     except errors.RunError as exc:
-        record, ending = None, Ending(outcome=Outcome.NOT_STARTED, message=str(exc))
-    copies = collect.copy_artifacts(agent, job, run)
+        ending = Ending(outcome=Outcome.NOT_STARTED, message=str(exc))
     finish.store(agent, job, run, ending, record, copies)
     logger.info(
         "job %d ended: %s %s",

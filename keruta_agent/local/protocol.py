@@ -7,6 +7,7 @@ Requests::
     {"op": "submit_task", "task": ID}                              queue one task of the API
     {"op": "cancel", "job": 12}
     {"op": "flush"}                                                send what the outbox holds
+    {"op": "look"}                                                 look for what may run now
     {"op": "status"}
 
 The answer is ``ok``, ``ok {json}``, or ``error EXIT_CODE TEXT``. It is made so that a small

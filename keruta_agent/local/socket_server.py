@@ -110,6 +110,7 @@ class Operations:
             "submit_task": self._submit_task,
             "cancel": self._cancel,
             "flush": self._flush,
+            "look": self._look,
             "status": lambda _: dict(self._status()),
         }
 
@@ -181,6 +182,13 @@ class Operations:
 
     def _flush(self, request: Mapping[str, Any]) -> dict[str, Any]:
         self._agent.queue.outbox_filled()
+        return {}
+
+    def _look(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Looks at once for what may run: the queue was resumed, or something was filed."""
+        for job_id in self._agent.jobs.waiting_ids():
+            self._agent.queue.job_runnable(job_id)
+        self._agent.queue.poll_now()
         return {}
 
     def _refuse_if_busy(self) -> None:

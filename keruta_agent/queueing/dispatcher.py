@@ -17,7 +17,7 @@ from typing import Any, Final
 from huey.api import Task
 from huey.signals import SIGNAL_ERROR
 
-from keruta_agent.journey import mend, recover, run
+from keruta_agent.journey import mend, park, recover, run
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.queueing.consumer import SAFETY_POLL_S, QuietConsumer
@@ -59,15 +59,17 @@ class Dispatcher:
         self._work_consumer = QuietConsumer(self._work)
         self._control_consumer = QuietConsumer(
             self._control,
-            patience=self._seconds_to_flush,
+            patience=self._patience,
             every_s=poll_interval_s,
             request_periodic=self._request_periodic,
         )
+        self._agent: Agent | None = None
         self._tasks: dict[str, Any] = {}
         self._housekeeping_at = time.monotonic()
 
     def start(self, agent: Agent, poll: SessionPoll | None, job_ids: Iterable[int]) -> None:
         """Starts both workers; these jobs are runnable from the beginning."""
+        self._agent = agent
         self._define_tasks(agent, poll)
         for job_id in job_ids:
             self._tasks["run_job"](job_id)
@@ -131,6 +133,9 @@ class Dispatcher:
         def flush_outbox() -> None:
             self._flush(agent)
 
+        def wake_scheduled() -> None:
+            self._wake_scheduled(agent)
+
         def keep_house() -> None:
             recover.remove_old_runs(agent)
 
@@ -144,6 +149,9 @@ class Dispatcher:
                 self._done("poll", poll_session)
             ),
             "flush": define(name="flush")(self._done("flush", flush_outbox)),
+            "wake_scheduled": define(name="wake_scheduled")(
+                self._done("wake_scheduled", wake_scheduled)
+            ),
             "housekeeping": define(name="housekeeping")(self._done("housekeeping", keep_house)),
         }
         self._work.signal(SIGNAL_ERROR)(settle_failures)
@@ -158,6 +166,8 @@ class Dispatcher:
                 exc,
                 extra={"action": "agent_failed", "job": job_id},
             )
+            if not park.is_for_want_of_room(exc):
+                park.count_failure(agent, exc)
             self._work_consumer.stop_flag.wait(AGENT_FAILURE_WAIT_S)
             self.job_runnable(job_id)
             return
@@ -167,6 +177,10 @@ class Dispatcher:
         state = agent.jobs.get(ended.job.id)
         if state is not None and state.state is JobState.FAILING:
             raise JobFailedError(f"job {ended.job.id} {ended.ending.outcome or Outcome.FAILED}")
+
+    def _wake_scheduled(self, agent: Agent) -> None:
+        for job_id in agent.jobs.wake_due():
+            self.job_runnable(job_id)
 
     def _flush(self, agent: Agent) -> None:
         with self._guard:
@@ -179,8 +193,14 @@ class Dispatcher:
                 due = time.monotonic() + due_in_s
                 self._flush_at = due if self._flush_at is None else min(due, self._flush_at)
 
-    def _seconds_to_flush(self) -> float:
+    def _patience(self) -> float:
         """Returns how long the control worker may sleep, after it asked for what is due."""
+        retry_in_s = None if self._agent is None else self._agent.jobs.seconds_to_next()
+        if retry_in_s is not None and retry_in_s <= 0:
+            self._request("wake_scheduled")
+        return min(self._seconds_to_flush(), SAFETY_POLL_S if retry_in_s is None else retry_in_s)
+
+    def _seconds_to_flush(self) -> float:
         with self._guard:
             flush_at = self._flush_at
         if flush_at is None:

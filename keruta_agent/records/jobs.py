@@ -15,7 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keruta_agent.model import Task
+from keruta_agent.records.clock import boot_id, boot_seconds
 from keruta_agent.records.database import Database
+from keruta_agent.records.journal import Journal
 
 
 class JobState(enum.StrEnum):
@@ -28,6 +30,16 @@ class JobState(enum.StrEnum):
     #: A run failed, and what follows from it has yet to be decided.
     FAILING = "failing"
     FINISHED = "finished"
+
+
+class StopKind(enum.StrEnum):
+    """Who or what wants a job to stop."""
+
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    AGENT_STOPPED = "agent_stopped"
+    #: The API does not want it run; it is told nothing of the end.
+    REFUSED = "refused"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,12 +83,13 @@ class Job:
     #: Unix time at which the task was created at the API, or the script handed in.
     filed_at: float
     state: JobState
+    #: Seconds since boot (of ``not_before_boot``) before which a scheduled job is not run.
     not_before: float | None
+    not_before_boot: str | None
     work: Work
-    #: Why the job is to be stopped, once somebody asked for it.
-    cancel_reason: str | None
-    #: Whether it was the API that does not want the job run.
-    refused: bool
+    #: What wants the job to stop, and why in words, once something does.
+    stop_kind: StopKind | None
+    stop_reason: str | None
     outcome: str | None
     message: str
     exit_code: int | None
@@ -87,8 +100,9 @@ class Job:
 class Jobs:
     """The jobs of agent.db."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, journal: Journal) -> None:
         self._database = database
+        self._journal = journal
 
     def record_task(self, task: Task) -> int | None:
         """Records an API task as a waiting job; returns its id, or None if it is known already."""
@@ -177,30 +191,83 @@ class Jobs:
         )
         return row.fetchone() is not None
 
-    def request_cancel(self, job_id: int, reason: str, *, refused: bool = False) -> JobState | None:
+    def request_stop(self, job_id: int, kind: StopKind, reason: str) -> JobState | None:
         """Asks for a job to be stopped and returns the state in which it was found.
 
-        A job that has not started ends at once; a running one is stopped by who follows it.
-        ``refused`` says that the API does not want the job, so that it is told nothing of the
-        end. None means that there is no such job.
+        A job that has not started ends at once; a running one is stopped by who follows it. The
+        first reason stands. None means that there is no such job.
         """
         with self._database.transaction() as connection:
             job = self.get(job_id)
             if job is None:
                 return None
-            if job.state is JobState.RUNNING:
+            if job.state is JobState.FINISHED or job.stop_kind is not None:
+                return job.state
+            connection.execute(
+                "UPDATE jobs SET stop_kind = ?, stop_reason = ? WHERE id = ?",
+                (kind.value, reason, job_id),
+            )
+            self._journal.add("stop_asked", job_id, kind=kind, reason=reason)
+            if job.state in (JobState.WAITING, JobState.SCHEDULED):
                 connection.execute(
-                    "UPDATE jobs SET cancel_reason = ?, refused = ? "
-                    "WHERE id = ? AND cancel_reason IS NULL",
-                    (reason, refused, job_id),
-                )
-            elif job.state in (JobState.WAITING, JobState.SCHEDULED):
-                connection.execute(
-                    "UPDATE jobs SET state = 'finished', outcome = 'cancelled', message = ?, "
-                    "cancel_reason = ?, refused = ?, finished_at = ? WHERE id = ?",
-                    (reason, reason, refused, time.time(), job_id),
+                    "UPDATE jobs SET state = 'finished', outcome = ?, message = ?, "
+                    "finished_at = ? WHERE id = ?",
+                    (kind.value, reason, time.time(), job_id),
                 )
             return job.state
+
+    def schedule(self, job_id: int, wait_s: float) -> None:
+        """Lets a failing job wait for its next run; its place in the order stays what it is."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE jobs SET state = 'scheduled', not_before = ?, not_before_boot = ?, "
+                "stop_kind = NULL, stop_reason = NULL WHERE id = ?",
+                (boot_seconds() + wait_s, boot_id(), job_id),
+            )
+
+    def wake_due(self) -> list[int]:
+        """Turns the scheduled jobs whose time has come into waiting ones; returns their ids."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                "UPDATE jobs SET state = 'waiting' WHERE state = 'scheduled' "
+                "AND (not_before <= ? OR not_before_boot <> ?) RETURNING id",
+                (boot_seconds(), boot_id()),
+            )
+            return [row["id"] for row in rows.fetchall()]
+
+    def seconds_to_next(self) -> float | None:
+        """Returns the seconds until the first scheduled job is due, None when there is none."""
+        row = self._database.connection().execute(
+            "SELECT min(not_before) AS due FROM jobs WHERE state = 'scheduled'"
+        )
+        due = row.fetchone()["due"]
+        return None if due is None else max(0.0, due - boot_seconds())
+
+    def set_priority(self, job_id: int, priority: int) -> None:
+        """Moves a job to another place in the order."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE jobs SET priority = ? WHERE id = ?", (priority, job_id))
+            self._journal.add("moved", job_id, priority=priority)
+
+    def pause(self, reason: str) -> None:
+        """Lets no further job start until ``resume``."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO flags (name, value) VALUES ('paused', ?) "
+                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (reason,),
+            )
+
+    def resume(self) -> None:
+        """Lets jobs start again."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM flags WHERE name = 'paused'")
+
+    def pause_reason(self) -> str | None:
+        """Returns why no job is started, None when the queue is not paused."""
+        row = self._database.connection().execute("SELECT value FROM flags WHERE name = 'paused'")
+        found = row.fetchone()
+        return None if found is None else str(found["value"])
 
     def failing(self) -> list[Job]:
         """Returns the jobs of which a run failed and nothing was decided yet."""
@@ -240,7 +307,10 @@ class Jobs:
                 "recorded_at) VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?)",
                 (task_id, session_id, name, priority, filed_at, work.to_json(), time.time()),
             )
-            return cursor.lastrowid
+            job_id = cursor.lastrowid
+            if job_id is not None:
+                self._journal.add("recorded", job_id, priority=priority)
+            return job_id
 
     def _one(self, query: str, parameters: tuple[object, ...] = ()) -> Job | None:
         row = self._database.connection().execute(query, parameters).fetchone()
@@ -249,7 +319,8 @@ class Jobs:
 
 def _job(row: sqlite3.Row) -> Job:
     values = dict(row)
-    values["refused"] = bool(values["refused"])
+    if values["stop_kind"] is not None:
+        values["stop_kind"] = StopKind(values["stop_kind"])
     values["state"] = JobState(values["state"])
     values["work"] = Work.from_json(values["work"])
     return Job(**values)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 MIGRATIONS: Final[tuple[str, ...]] = (
-    # 1: jobs, runs, log ranges, outbox
+    # 1: jobs, runs, log ranges, outbox, journal, flags
     """
     CREATE TABLE jobs (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -21,9 +21,10 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         state TEXT NOT NULL CHECK (state IN (
             'waiting', 'scheduled', 'running', 'failing', 'finished')),
         not_before REAL,
+        not_before_boot TEXT,
         work TEXT NOT NULL,
-        cancel_reason TEXT,
-        refused INTEGER NOT NULL DEFAULT 0,
+        stop_kind TEXT,
+        stop_reason TEXT,
         outcome TEXT,
         message TEXT NOT NULL DEFAULT '',
         exit_code INTEGER,
@@ -58,6 +59,8 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         exit_code INTEGER,
         signal INTEGER,
         message TEXT NOT NULL DEFAULT '',
+        stage TEXT,
+        agent_failures INTEGER NOT NULL DEFAULT 0,
         UNIQUE (job_id, number)
     );
     -- One at a time is an invariant of the database, not of a worker count.
@@ -89,5 +92,21 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         last_error TEXT NOT NULL DEFAULT ''
     );
     CREATE INDEX outbox_in_order ON outbox (state, task_id, id);
+
+    CREATE TABLE journal (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at REAL NOT NULL,
+        job_id INTEGER NOT NULL REFERENCES jobs (id),
+        run_number INTEGER,
+        action TEXT NOT NULL,
+        detail TEXT NOT NULL
+    );
+    CREATE INDEX journal_of_job ON journal (job_id, id);
+
+    -- What holds for the agent as a whole, such as that its queue is paused.
+    CREATE TABLE flags (
+        name TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) WITHOUT ROWID;
     """,
 )

@@ -56,7 +56,7 @@ class Letter:
     #: Entries of the batch, counted from its first, that the server has stored.
     delivered_entries: int
     attempts: int
-    #: Unix time before which it is not tried again.
+    #: Seconds since boot before which it is not tried again.
     not_before: float
     last_error: str
 
@@ -168,8 +168,13 @@ class Outbox:
         heads = [(row["task_id"], row["head"]) for row in rows]
         return [task_id for task_id, head in heads if self._not_before(head) <= now]
 
+    def forget_waits(self) -> None:
+        """Lets every row leave at once: what a former agent, or boot, waited for is over."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE outbox SET not_before = 0")
+
     def next_due(self) -> float | None:
-        """Returns the Unix time at which the first row may leave, None when nothing waits."""
+        """Returns the seconds since boot at which the first row may leave, None if none waits."""
         row = self._database.connection().execute(
             "SELECT min(not_before) AS due FROM outbox WHERE state = 'pending' AND id IN "
             "(SELECT min(id) FROM outbox WHERE state = 'pending' GROUP BY task_id)"
@@ -278,6 +283,14 @@ class Outbox:
         """Forgets a row."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM outbox WHERE key = ?", (key,))
+
+    def unsent(self, task_id: str) -> int:
+        """Returns how many rows of a task have yet to leave."""
+        row = self._database.connection().execute(
+            "SELECT count(*) AS number FROM outbox WHERE task_id = ? AND state = 'pending'",
+            (task_id,),
+        )
+        return int(row.fetchone()["number"])
 
     def pending_for(self, run_id: int) -> bool:
         """Tells whether something of a run has yet to leave."""

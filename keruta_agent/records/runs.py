@@ -15,8 +15,9 @@ from collections.abc import Sequence
 
 from keruta_agent.model import StatusReport, TaskStatus
 from keruta_agent.records.database import Database
-from keruta_agent.records.jobs import Job, Jobs, JobState
-from keruta_agent.records.outbox import Outbox
+from keruta_agent.records.jobs import Job, Jobs, JobState, StopKind
+from keruta_agent.records.journal import Journal
+from keruta_agent.records.outbox import Kind, Outbox
 
 
 class Outcome(enum.StrEnum):
@@ -26,20 +27,23 @@ class Outcome(enum.StrEnum):
     #: The script ended with an exit code other than 0, or said itself that it failed.
     FAILED = "failed"
     KILLED = "killed"
+    TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
+    #: The agent was stopped, and its script with it.
+    AGENT_STOPPED = "agent_stopped"
     #: The processes are gone and left no exit record: a reboot, or somebody killed them all.
     LOST = "lost"
+    #: The kernel killed it because memory ran out.
+    OUT_OF_MEMORY = "out_of_memory"
     NOT_STARTED = "not_started"
+    #: The agent itself failed at it again and again; it is set aside with its evidence.
+    PARKED = "parked"
     #: The API said that this task is not to be run by us.
     REFUSED = "refused"
 
 
 #: The streams of a run's log, in the order in which they are read.
 STREAMS = ("stdout", "stderr", "agent")
-
-
-#: Error code of a task that a person cancelled.
-CANCELLED_CODE = Outcome.CANCELLED.value.upper()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,10 @@ class Run:
     exit_code: int | None
     signal: int | None
     message: str
+    #: What the agent is doing with the run; None while it only follows the script.
+    stage: str | None
+    #: How often the agent failed or died in a stage, in a row.
+    agent_failures: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,10 +108,11 @@ class Ending:
 class Runs:
     """The runs of agent.db."""
 
-    def __init__(self, database: Database, jobs: Jobs, outbox: Outbox) -> None:
+    def __init__(self, database: Database, jobs: Jobs, outbox: Outbox, journal: Journal) -> None:
         self._database = database
         self._jobs = jobs
         self._outbox = outbox
+        self._journal = journal
 
     def active(self) -> tuple[Job, Run] | None:
         """Returns the run that has not ended, with its job."""
@@ -115,11 +124,14 @@ class Runs:
     def claim_next(self) -> tuple[Job, Run] | None:
         """Claims the first waiting job: it becomes the one active run, or nothing changes.
 
-        The write that tells the API of it is stored in the same transaction.
+        The write that tells the API of it is stored in the same transaction. None means that
+        nothing waits, something runs, or the queue is paused.
         """
         with self._database.transaction():
             job = self._jobs.next_waiting()
-            return None if job is None or self.active() else self._claim(job)
+            if job is None or self.active() or self._jobs.pause_reason() is not None:
+                return None
+            return self._claim(job)
 
     def claim_job(self, job_id: int) -> tuple[Job, Run] | None:
         """Claims one certain job that waits, out of turn; None when it cannot be had."""
@@ -139,8 +151,8 @@ class Runs:
         )
         uid = secrets.token_hex(8)
         run_id = connection.execute(
-            "INSERT INTO runs (job_id, number, uid, token, directory, state, claimed_at) "
-            "VALUES (?, ?, ?, ?, ?, 'active', ?)",
+            "INSERT INTO runs (job_id, number, uid, token, directory, state, claimed_at, stage) "
+            "VALUES (?, ?, ?, ?, ?, 'active', ?, 'prepare')",
             (
                 job.id,
                 number,
@@ -150,15 +162,46 @@ class Runs:
                 time.time(),
             ),
         ).lastrowid
+        self._journal.add("claimed", job.id, number, run=uid)
         if job.task_id is not None:
-            report = StatusReport(
-                status=TaskStatus.PROCESSING, message=f"Run {number} of job {job.id} started"
-            )
-            self._outbox.add_status(job.task_id, report, run_id=run_id, key=f"{uid}-started")
+            self._announce(job.task_id, run_id, uid, number)
         run = self._one("SELECT * FROM runs WHERE id = ?", (run_id,))
         if run is None:
             raise sqlite3.IntegrityError("the run that was just stored is gone")
         return self._job_of(run), run
+
+    def restore(
+        self, job: Job, *, uid: str, number: int, directory: str, token: str
+    ) -> tuple[Job, Run]:
+        """Stores a run that was found on disk and that the records do not know, as active.
+
+        The records are an old copy then. The API is told nothing of the beginning again.
+        """
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (job.id,))
+            run_id = connection.execute(
+                "INSERT INTO runs (job_id, number, uid, token, directory, state, claimed_at) "
+                "VALUES (?, ?, ?, ?, ?, 'active', ?)",
+                (job.id, number, uid, token, directory, time.time()),
+            ).lastrowid
+            self._journal.add("found", job.id, number, run=uid)
+            run = self._one("SELECT * FROM runs WHERE id = ?", (run_id,))
+            if run is None:
+                raise sqlite3.IntegrityError("the run that was just stored is gone")
+            return self._job_of(run), run
+
+    def _announce(self, task_id: str, run_id: int | None, uid: str, number: int) -> None:
+        """Queues what tells the API of a run: its state at the first, a log line at a retry.
+
+        Some servers lock a task at the first PROCESSING and fail it at a second one, and between
+        the runs it stays PROCESSING there anyway (contract 4.3).
+        """
+        if number == 1:
+            report = StatusReport(status=TaskStatus.PROCESSING, message="The script is started")
+            self._outbox.add_status(task_id, report, run_id=run_id, key=f"{uid}-started")
+            return
+        line = {"level": "INFO", "message": f"Run {number} of the task begins", "source": "agent"}
+        self._outbox.add(Kind.LOG_LINE, task_id, line, run_id=run_id, key=f"{uid}-started")
 
     def cancel_job(self, job_id: int, reason: str) -> JobState | None:
         """Cancels a job for a person and returns the state in which it was found.
@@ -167,7 +210,7 @@ class Runs:
         told of, by who follows it. None means that there is no such job.
         """
         with self._database.transaction():
-            state = self._jobs.request_cancel(job_id, reason)
+            state = self._jobs.request_stop(job_id, StopKind.CANCELLED, reason)
             job = self._jobs.get(job_id)
             if (
                 job is not None
@@ -175,7 +218,9 @@ class Runs:
                 and state in (JobState.WAITING, JobState.SCHEDULED)
             ):
                 report = StatusReport(
-                    status=TaskStatus.FAILED, message=reason, error_code=CANCELLED_CODE
+                    status=TaskStatus.FAILED,
+                    message=reason,
+                    error_code=StopKind.CANCELLED.value.upper(),
                 )
                 self._outbox.add_status(
                     job.task_id, report, run_id=None, key=f"job-{job_id}-{job.task_id}-cancelled"
@@ -200,9 +245,35 @@ class Runs:
         """Returns the run that bears this random name."""
         return self._one("SELECT * FROM runs WHERE uid = ?", (uid,))
 
-    def set_shim(self, run_id: int, pid: int) -> None:
-        """Remembers which process looks after the script."""
-        self._update(run_id, shim_pid=pid)
+    def started(self, job: Job, run: Run, shim_pid: int) -> None:
+        """Stores that the script was started, and by which process."""
+        with self._database.transaction():
+            self._update(run.id, shim_pid=shim_pid, stage=None, agent_failures=0)
+            self._journal.add("started", job.id, run.number, pid=shim_pid, log=run.directory)
+
+    def enter(self, run_id: int, stage: str | None) -> None:
+        """Stores what the agent is about to do with a run, for the case that it dies of it."""
+        self._update(run_id, stage=stage)
+
+    def take_up(self, job: Job, run: Run) -> Run:
+        """Stores that an agent goes on with a run that another one left.
+
+        If that one died in the middle of a stage, it counts as a failure of the agent at this
+        run; while a script was merely followed, an end of the agent has nothing to do with it.
+        """
+        with self._database.transaction():
+            if run.stage is not None:
+                self.agent_failed(job, run, f"the agent ended while it was to {run.stage} the run")
+            self._journal.add("taken_up", job.id, run.number)
+        return self.get(run.id)
+
+    def agent_failed(self, job: Job, run: Run, reason: str) -> None:
+        """Counts a failure of the agent itself at a run."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE runs SET agent_failures = agent_failures + 1 WHERE id = ?", (run.id,)
+            )
+            self._journal.add("agent_failed", job.id, run.number, reason=reason)
 
     def renew_directory(self, run_id: int) -> Run:
         """Gives a run that never started a fresh directory: a late start finds no way in."""
@@ -287,9 +358,19 @@ class Runs:
         """Stores the end of a run; its job is finished, or ``failing`` until more is decided."""
         now = time.time()
         with self._database.transaction() as connection:
+            self._journal.add(
+                "ended",
+                job.id,
+                run.number,
+                outcome=ending.outcome,
+                message=ending.message,
+                exit_code=ending.exit_code,
+                signal=ending.signal,
+            )
             self._update(
                 run.id,
                 state="ended",
+                stage=None,
                 ended_at=now,
                 outcome=ending.outcome.value,
                 exit_code=ending.exit_code,

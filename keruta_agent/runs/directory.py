@@ -9,6 +9,8 @@ stdout     what the script wrote, byte by byte
 stderr     the same for its second stream
 agent      one JSON object a line: what the script told the agent (log, progress, its end)
 exit       how the script ended, written last and atomically, when no process of the run is left
+signals    which signals the shim sent to which processes
+about      which job and task this is a run of, for an agent whose records do not know it
 shim.err   what the shim itself had to say; empty unless something is badly wrong
 ========== ==================================================================================
 """
@@ -22,8 +24,10 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
+from keruta_agent.records.clock import boot_id
 
 RUNS_DIRECTORY: Final = "runs"
+CLOCK_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 #: In the environment of every process of a run: how to find them again.
 MARKER_VARIABLE: Final = "KERUTA_RUN_UID"
 
@@ -36,6 +40,11 @@ class ProcessId:
     #: Field 22 of /proc/<pid>/stat: clock ticks since boot.
     start_time: int
     boot_id: str
+
+    @property
+    def started_at(self) -> float:
+        """Seconds since boot at which it was started."""
+        return self.start_time / CLOCK_TICKS_A_SECOND
 
     def is_alive(self) -> bool:
         """Tells whether this very process runs; a zombie has ended."""
@@ -66,6 +75,20 @@ class ExitRecord:
     max_rss_kb: int = 0
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class About:
+    """Which job and task a run belongs to."""
+
+    uid: str
+    number: int
+    job_id: int
+    filed_at: float
+    task_id: str | None
+    session_id: str
+    name: str
+    priority: int
+
+
 class RunDirectory:
     """One run directory."""
 
@@ -76,6 +99,7 @@ class RunDirectory:
         self.process = path / "process"
         self.exit = path / "exit"
         self.agent = path / "agent"
+        self.about = path / "about"
 
     def create(self) -> None:
         """Creates the directory with its empty streams.
@@ -91,6 +115,24 @@ class RunDirectory:
             raise errors.RunError(
                 f"cannot create the run directory {self.path}: {exc.strerror}"
             ) from exc
+
+    def write_about(self, about: About) -> None:
+        """Notes which job and task this is a run of.
+
+        Raises:
+            RunError: it cannot be stored.
+        """
+        try:
+            self.about.write_text(json.dumps(dataclasses.asdict(about)), encoding="utf-8")
+        except OSError as exc:
+            raise errors.RunError(f"cannot write {self.about}: {exc.strerror}") from exc
+
+    def read_about(self) -> About | None:
+        """Returns which job and task this is a run of, None when nobody noted it."""
+        try:
+            return About(**json.loads(self.about.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
 
     def write_script(self, text: str) -> Path:
         """Stores the script so that it can be executed.
@@ -130,6 +172,15 @@ class RunDirectory:
         os.close(descriptor)
         return True
 
+    def read_signals(self) -> list[tuple[float, int, str]]:
+        """Returns the signals that the shim sent: Unix time, number, and process numbers."""
+        try:
+            lines = (self.path / "signals").read_text(encoding="ascii").splitlines()
+        except FileNotFoundError:
+            return []
+        notes = [line.split(" ") for line in lines]
+        return [(float(note[0]), int(note[1]), note[2]) for note in notes if len(note) == 3]
+
     def read_exit(self) -> ExitRecord | None:
         """Returns how the script ended, None while it has not (or nobody could write it)."""
         try:
@@ -138,11 +189,6 @@ class RunDirectory:
             return None
         known = {field.name for field in dataclasses.fields(ExitRecord)}
         return ExitRecord(**{name: value for name, value in values.items() if name in known})
-
-
-def boot_id() -> str:
-    """Returns the kernel's name for the time since the last boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def process_state(pid: int) -> tuple[str, int] | None:

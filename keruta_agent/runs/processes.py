@@ -23,6 +23,21 @@ def stop_shim(shim: ProcessId) -> None:
         os.kill(shim.pid, signal.SIGTERM)
 
 
+def reap(shim: ProcessId) -> None:
+    """Collects an ended shim that a former image of this very process has started."""
+    try:
+        os.waitpid(shim.pid, os.WNOHANG)
+    except ChildProcessError:  # it was another process's child: init's by now
+        return
+
+
+def kill_tree(shim: ProcessId, run_uid: str) -> None:
+    """Kills a run's processes without asking, its shim among them."""
+    if shim.is_alive():
+        os.kill(shim.pid, signal.SIGKILL)
+    sweep(run_uid, 0.0)
+
+
 def sweep(run_uid: str, grace_s: float) -> int:
     """Ends every process that bears the marker of a run and returns how many there were.
 

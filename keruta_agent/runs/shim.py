@@ -146,6 +146,8 @@ class Watch:
     def signal_all(self, number: int) -> int:
         """Sends a signal to every process below this one; returns how many there are."""
         below = descendants(os.getpid())
+        if below:
+            note_signal(number, below)
         for pid in below:
             try:
                 os.kill(pid, number)
@@ -176,6 +178,12 @@ def descendants(ancestor: int) -> list[int]:
         found += below
         unseen += below
     return found
+
+
+def note_signal(number: int, pids: list[int]) -> None:
+    """Notes who was sent which signal, for whoever asks why a process ended."""
+    with open("signals", "a", encoding="ascii") as file:
+        file.write(f"{time.time()!r} {int(number)} {','.join(map(str, pids))}\n")
 
 
 def record(

@@ -214,7 +214,14 @@ class Settings:
         key="error_handling.retry_count",
         environment=("KERUTA_RETRY_COUNT",),
         default=3,
-        help="How often a request that failed for a passing reason is tried again.",
+        help="How often a failed task is tried again, unless its parameters.retry says otherwise.",
+    )
+    retry_delay_s: float = _setting(
+        Duration(maximum_s=DAY_S),
+        key="error_handling.retry_delay",
+        environment=("KERUTA_RETRY_DELAY",),
+        default="1s",
+        help="Time before the first retry; it doubles with each one, up to 5 minutes.",
     )
     http_input: bool = _setting(
         YesNo(),
@@ -307,6 +314,20 @@ class Settings:
         environment=("KERUTA_STOP_GRACE",),
         default="10s",
         help="Time that a script gets to end by itself before it is killed.",
+    )
+    task_timeout_s: float = _setting(
+        Duration(),
+        key="execution.task_timeout",
+        environment=("KERUTA_TASK_TIMEOUT",),
+        default="0s",
+        help="Time that a script may take, unless its parameters.timeout says otherwise; 0: any.",
+    )
+    stop_timeout_s: float = _setting(
+        Duration(),
+        key="execution.stop_timeout",
+        environment=("KERUTA_STOP_TIMEOUT",),
+        default="0s",
+        help="Time that a stopping daemon waits for the running task to finish; 0: any.",
     )
     pass_environment: tuple[str, ...] = _setting(
         Names(),

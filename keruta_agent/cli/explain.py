@@ -1,0 +1,109 @@
+"""``keruta explain``: the story of a job in plain words."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import click
+
+from keruta_agent.cli.jobs import existing_records, find_job
+from keruta_agent.cli.options import json_option, load, print_json
+from keruta_agent.cli.tables import duration, local_time
+from keruta_agent.records.jobs import Job, JobState
+from keruta_agent.records.journal import Event
+from keruta_agent.records.store import Records
+from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
+from keruta_agent.settings.schema import Settings
+
+_Detail = Mapping[str, Any]
+
+#: Each action of the journal as a sentence.
+SENTENCES: Final[Mapping[str, Callable[[_Detail], str]]] = {
+    "recorded": lambda d: f"The agent took note of it, with priority {d['priority']}.",
+    "moved": lambda d: f"Somebody gave it priority {d['priority']}.",
+    "claimed": lambda d: "Its turn came.",
+    "started": lambda d: f"The script was started, looked after by process {d['pid']}.",
+    "taken_up": lambda d: "An agent went on with it after the one before had ended.",
+    "agent_failed": lambda d: f"The agent itself failed at it: {d['reason']}.",
+    "stop_asked": lambda d: f"It is to stop ({d['kind']}): {d['reason']}.",
+    "stopping": lambda d: f"The agent asked process {d['pid']} to stop the script.",
+    "ended": lambda d: f"The run ended: {d['outcome']}. {d['message']}".rstrip(),
+    "retry": lambda d: f"It is tried again after {d['wait_s']} s; {d['left']} retries are left.",
+    "retry_rule_wrong": lambda d: f"Its retry rule makes no sense: {d['reason']}.",
+    "auto_fix": lambda d: "The API is asked for a task that mends it.",
+    "no_auto_fix": lambda d: f"No task is asked for that would mend it: {d['reason']}.",
+    "api_failed": lambda d: f"The API could not be told its {d['kind']}: {d['error']}.",
+    "api_refused": lambda d: f"The API refused its {d['kind']}: {d['error']}.",
+    "parked": lambda d: f"It was set aside: {d['reason']}.",
+    "found": lambda d: "It was found in a run directory that the records did not know.",
+}
+
+
+@click.command()
+@click.argument("job")
+@json_option
+@click.pass_context
+def explain(ctx: click.Context, job: str, as_json: bool) -> None:
+    """Tells what happened to a job, and why: JOB is its number, or the id of its task."""
+    settings = load(ctx).settings
+    records = existing_records(settings)
+    found = find_job(records, job)
+    events = records.journal.of_job(found.id)
+    if as_json:
+        print_json([dataclasses.asdict(event) for event in events])
+        return
+    click.echo(f"Job {found.id}, {found.name}\n")
+    for event in events:
+        run = f"run {event.run_number}  " if event.run_number is not None else ""
+        click.echo(f"{local_time(event.at)}  {run}{_sentence(event)}")
+    for line in _signals(settings, records, found):
+        click.echo(line)
+    click.echo(f"\n{_now(records, found)}")
+
+
+def _sentence(event: Event) -> str:
+    tell = SENTENCES.get(event.action)
+    return event.action if tell is None else tell(event.detail)
+
+
+def _signals(settings: Settings, records: Records, job: Job) -> list[str]:
+    """Returns which signals went to which processes; the shims note it in the run directories."""
+    lines = []
+    for run in records.runs.of_job(job.id):
+        directory = RunDirectory(settings.base_dir / RUNS_DIRECTORY / run.directory)
+        for at, number, pids in directory.read_signals():
+            lines.append(
+                f"{local_time(at)}  run {run.number}  Signal {number} was sent to process"
+                f"{'es' if ',' in pids else ''} {pids}."
+            )
+    return lines
+
+
+def _now(records: Records, job: Job) -> str:
+    """Says where the job stands and what it waits for."""
+    if job.state is JobState.FINISHED:
+        unsent = records.outbox.unsent(job.task_id) if job.task_id else 0
+        told = f" {unsent} messages of it have yet to reach the API." if unsent else ""
+        return f"It has ended: {job.outcome}.{told}"
+    if job.state is JobState.RUNNING:
+        return "It is running."
+    if job.state is JobState.SCHEDULED:
+        left = records.jobs.seconds_to_next()
+        return f"It waits for its next try, due in {duration(left or 0.0)}."
+    if job.state is JobState.FAILING:
+        return "It failed, and what follows is being decided."
+    return f"It waits: {_what_for(records, job)}."
+
+
+def _what_for(records: Records, job: Job) -> str:
+    paused = records.jobs.pause_reason()
+    if paused is not None:
+        return f"the queue is paused ({paused})"
+    active = records.runs.active()
+    ahead = records.jobs.waiting_ids().index(job.id)
+    before = f", and {ahead} others come before it" if ahead else ""
+    if active is None:
+        return f"no daemon has taken it yet{before}"
+    return f"job {active[0].id} is running, and one runs at a time{before}"

@@ -1,0 +1,63 @@
+"""systemd's protocol for services: ready, alive, stopping; silent where there is no systemd."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+logger = logging.getLogger(__name__)
+
+
+class ServiceManager:
+    """Tells systemd how the daemon is (sd_notify(3))."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._address = environment.get("NOTIFY_SOCKET", "")
+        self._watchdog_s = _watchdog_seconds(environment)
+        self._next_sign = 0.0
+
+    def ready(self, status: str) -> None:
+        """Says that the daemon takes tasks."""
+        self._tell(f"READY=1\nSTATUS={status}")
+
+    def reloading(self) -> None:
+        """Says that the daemon replaces itself and will be ready again."""
+        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self, status: str) -> None:
+        """Says that the daemon is on its way out."""
+        self._tell(f"STOPPING=1\nSTATUS={status}")
+
+    def alive(self) -> None:
+        """Says that the daemon is not stuck, often enough for the watchdog."""
+        if self._watchdog_s is not None and time.monotonic() >= self._next_sign:
+            # Half of the limit, as systemd itself advises.
+            self._next_sign = time.monotonic() + self._watchdog_s / 2
+            self._tell("WATCHDOG=1")
+
+    def extend_stop(self, seconds: float) -> None:
+        """Asks for more time to stop in, because a task is being finished."""
+        self._tell(f"EXTEND_TIMEOUT_USEC={round(seconds * 1_000_000)}")
+
+    def _tell(self, text: str) -> None:
+        if not self._address:
+            return
+        # A leading @ means an abstract socket, which the kernel writes with a NUL.
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
+                notify.sendto(text.encode(), address)
+        except OSError as exc:
+            logger.warning(
+                "cannot tell the service manager: %s", exc, extra={"action": "notify_failed"}
+            )
+
+
+def _watchdog_seconds(environment: Mapping[str, str]) -> float | None:
+    if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    text = environment.get("WATCHDOG_USEC", "")
+    return int(text) / 1_000_000 if text.isdigit() and int(text) > 0 else None

@@ -1,0 +1,28 @@
+"""How long a script may take."""
+
+from __future__ import annotations
+
+from keruta_agent import errors
+from keruta_agent.records.jobs import Job
+from keruta_agent.settings.schema import Settings
+from keruta_agent.settings.units import parse_duration
+
+
+def timeout_s(job: Job, settings: Settings) -> float:
+    """Returns the seconds that a job's script may take, 0 for any time.
+
+    Raises:
+        RunError: the task's own limit makes no sense.
+    """
+    own = job.work.parameters.get("timeout")
+    if own is None:
+        return settings.task_timeout_s
+    try:
+        if isinstance(own, bool) or not isinstance(own, str | int | float):
+            raise ValueError("it is no duration")
+        return parse_duration(str(own))
+    except ValueError as exc:
+        raise errors.RunError(
+            f"parameters.timeout of the task makes no sense: {exc}",
+            advice="Write seconds, or a duration such as 1m30s",
+        ) from exc

@@ -1,0 +1,62 @@
+"""Sets a run aside at which the agent itself fails again and again.
+
+Without this, one job that the agent cannot cope with would be tried for ever, by an agent that is
+restarted for ever, and nothing behind it would run.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from typing import Final
+
+from keruta_agent.journey.agent import Agent
+from keruta_agent.records.jobs import Job
+from keruta_agent.records.runs import Run
+from keruta_agent.runs import processes
+
+#: Failures of the agent at one run after which it is set aside.
+MOST_FAILURES: Final = 3
+
+
+class HopelessError(Exception):
+    """The agent failed at this run too often."""
+
+
+def refuse_if_hopeless(agent: Agent, job: Job, run: Run) -> None:
+    """Ends the run's processes if the agent failed at it too often.
+
+    Raises:
+        HopelessError: it did.
+    """
+    if run.agent_failures < MOST_FAILURES:
+        return
+    shim = agent.directory_of(run).read_identity()
+    if shim is not None:
+        processes.kill_tree(shim, run.uid)
+    reasons = [
+        str(event.detail["reason"])
+        for event in agent.journal.of_job(job.id)
+        if event.action == "agent_failed"
+    ]
+    reason = f"The agent itself failed at it {run.agent_failures} times: {reasons[-1]}"
+    agent.journal.add("parked", job.id, run.number, reason=reason)
+    raise HopelessError(reason)
+
+
+def count_failure(agent: Agent, exc: Exception) -> None:
+    """Counts a failure of the agent at the active run."""
+    active = agent.runs.active()
+    if active is None:
+        return
+    job, run = active
+    with agent.database.transaction():
+        agent.runs.agent_failed(job, run, f"{type(exc).__name__}: {exc}")
+        agent.runs.enter(run.id, None)
+
+
+def is_for_want_of_room(exc: Exception) -> bool:
+    """Tells whether the disk is full, which is not the job's fault and will pass."""
+    if isinstance(exc, OSError):
+        return exc.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(exc, sqlite3.OperationalError) and "full" in str(exc)

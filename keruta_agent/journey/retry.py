@@ -1,0 +1,124 @@
+"""When a failed job is tried again: how often, after which ends, and how long it waits.
+
+The settings say it for all tasks, a task's ``parameters.retry`` for itself::
+
+    "retry": 5
+    "retry": {"count": 5, "on": ["timeout", "lost", "exit:75"], "delay": "30s"}
+
+A script that says itself that it failed (``keruta fail``) is believed: it is tried again only if
+the rule names ``reported``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Mapping
+from typing import Any, Final
+
+from keruta_agent.model import TaskStatus
+from keruta_agent.records.jobs import Job
+from keruta_agent.records.runs import Outcome, Run
+from keruta_agent.settings.schema import Settings
+from keruta_agent.settings.units import parse_duration
+
+#: Ends by their names in a rule; ``exit:N`` and ``signal:N`` name one code.
+REASONS: Final[Mapping[str, Outcome]] = {
+    "exit": Outcome.FAILED,
+    "signal": Outcome.KILLED,
+    "timeout": Outcome.TIMED_OUT,
+    "lost": Outcome.LOST,
+    "oom": Outcome.OUT_OF_MEMORY,
+    "not_started": Outcome.NOT_STARTED,
+    "stopped": Outcome.AGENT_STOPPED,
+}
+#: The script said itself that it failed.
+REPORTED: Final = "reported"
+#: What is tried again unless the rule says otherwise. Not a script that cannot be started: it
+#: will not be there a second later either. Not a stop of the agent: somebody wanted that.
+DEFAULT_REASONS: Final = frozenset({"exit", "signal", "timeout", "lost", "oom"})
+
+LONGEST_WAIT_S: Final = 300.0
+MOST_RETRIES: Final = 100
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RetryRule:
+    """How often, after which ends, and after how many seconds a job is tried again."""
+
+    count: int
+    on: frozenset[str] = DEFAULT_REASONS
+    delay_s: float
+
+    def allows(self, run: Run) -> bool:
+        """Tells whether a job may be tried again after this run."""
+        return run.number <= self.count and bool(self.on & reasons_of(run))
+
+    def wait_s(self, run: Run) -> float:
+        """Returns the seconds before the next run: doubling, and spread so that not all meet."""
+        wait = min(self.delay_s * 2 ** min(run.number - 1, 20), LONGEST_WAIT_S)
+        return float(wait * random.uniform(0.75, 1.25))
+
+
+def reasons_of(run: Run) -> frozenset[str]:
+    """Returns the names under which a rule may mean the end of a run."""
+    if run.reported_status is TaskStatus.FAILED and run.outcome is Outcome.FAILED:
+        return frozenset({REPORTED})
+    names = {name for name, outcome in REASONS.items() if outcome is run.outcome}
+    if run.outcome is Outcome.FAILED:
+        names.add(f"exit:{run.exit_code}")
+    if run.outcome is Outcome.KILLED:
+        names.add(f"signal:{run.signal}")
+    return frozenset(names)
+
+
+def rule_for(job: Job, settings: Settings) -> RetryRule:
+    """Returns the rule of a job.
+
+    Raises:
+        ValueError: the task's own rule makes no sense; the text says why.
+    """
+    own = job.work.parameters.get("retry")
+    # What a person hands in on the command line fails before their eyes: no retry unasked.
+    count = settings.retry_count if job.task_id is not None else 0
+    if own is None:
+        return RetryRule(count=count, delay_s=settings.retry_delay_s)
+    if isinstance(own, Mapping):
+        return RetryRule(
+            count=_count(own.get("count", count)),
+            on=_reasons(own.get("on")),
+            delay_s=_delay(own.get("delay"), settings.retry_delay_s),
+        )
+    return RetryRule(count=_count(own), delay_s=settings.retry_delay_s)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool):
+        if value:
+            raise ValueError("parameters.retry is a number or an object, not true")
+        return 0
+    if not isinstance(value, int) or not 0 <= value <= MOST_RETRIES:
+        raise ValueError(f"retry.count must be a whole number from 0 to {MOST_RETRIES}")
+    return value
+
+
+def _reasons(value: Any) -> frozenset[str]:
+    if value is None:
+        return DEFAULT_REASONS
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError("retry.on must be a list of reasons")
+    for name in value:
+        kind, colon, code = name.partition(":")
+        coded = kind in ("exit", "signal") and code.isdigit()
+        if not (coded if colon else name in REASONS or name == REPORTED):
+            known = ", ".join([*REASONS, REPORTED, "exit:N", "signal:N"])
+            raise ValueError(f"retry.on does not know {name!r}; it knows {known}")
+    return frozenset(value)
+
+
+def _delay(value: Any, default_s: float) -> float:
+    if value is None:
+        return default_s
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("retry.delay must be a duration such as 30 or 1m30s")
+    return parse_duration(str(value))

@@ -1,0 +1,61 @@
+"""All records of one agent over one database."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Self
+
+from keruta_agent.records.database import DATABASE_NAME, Database
+from keruta_agent.records.jobs import Jobs
+from keruta_agent.records.journal import Journal
+from keruta_agent.records.outbox import Outbox
+from keruta_agent.records.runs import Runs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Records:
+    """The records of an agent."""
+
+    database: Database
+    jobs: Jobs
+    runs: Runs
+    outbox: Outbox
+    journal: Journal
+
+    @classmethod
+    def open(cls, base_dir: Path) -> Self:
+        """Opens the records, and makes them if need be.
+
+        Raises:
+            AgentStateError: the directory or the file cannot be used.
+        """
+        return cls._over(Database(base_dir))
+
+    @classmethod
+    def open_existing(cls, base_dir: Path) -> Self | None:
+        """Opens the records for looking; None when no agent has run here yet.
+
+        Raises:
+            AgentStateError: the file cannot be used.
+        """
+        if not (base_dir / DATABASE_NAME).exists():
+            return None
+        return cls._over(Database(base_dir, create=False))
+
+    def close(self) -> None:
+        """Closes the database."""
+        self.database.close()
+
+    @classmethod
+    def _over(cls, database: Database) -> Self:
+        journal = Journal(database)
+        outbox = Outbox(database)
+        jobs = Jobs(database, journal)
+        return cls(
+            database=database,
+            jobs=jobs,
+            runs=Runs(database, jobs, outbox, journal),
+            outbox=outbox,
+            journal=journal,
+        )

@@ -1,0 +1,72 @@
+"""Whether a script died because memory ran out.
+
+The kernel does not say so in the exit status: it kills with SIGKILL like anybody else. It does
+count its kills, for each control group and for the whole machine; a count that grew while the
+script ran, together with a death by SIGKILL, is the sign.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Final
+
+from keruta_agent.runs.directory import ExitRecord, RunDirectory
+
+#: Holds the kernel's count as it was before the script started.
+BEFORE: Final = "oom-before"
+#: What a shell answers when the command that it waited for was killed.
+KILLED_BELOW_SHELL: Final = 128 + signal.SIGKILL
+
+
+def remember_before(directory: RunDirectory) -> None:
+    """Notes the kernel's count before the script starts."""
+    (directory.path / BEFORE).write_text(f"{kills()}\n", encoding="ascii")
+
+
+def ran_out(directory: RunDirectory, record: ExitRecord) -> bool:
+    """Tells whether the kernel killed the script, or a part of it, for want of memory."""
+    if record.signal != signal.SIGKILL and record.exit_code != KILLED_BELOW_SHELL:
+        return False
+    try:
+        before = int((directory.path / BEFORE).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return False
+    return kills() > before
+
+
+def kills() -> int:
+    """Returns how often the kernel has killed for want of memory: in our group, else at all."""
+    for path in _group_counters():
+        count = _count(path, "oom_kill")
+        if count is not None:
+            return count
+    return _count(Path("/proc/vmstat"), "oom_kill") or 0
+
+
+def _group_counters() -> list[Path]:
+    """Returns the files that count the kills of our control group, version 2 and 1."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        below = group.lstrip("/")
+        if not controllers:
+            found.append(Path("/sys/fs/cgroup", below, "memory.events"))
+        elif "memory" in controllers.split(","):
+            found.append(Path("/sys/fs/cgroup/memory", below, "memory.oom_control"))
+    return found
+
+
+def _count(path: Path, name: str) -> int | None:
+    try:
+        for line in path.read_text(encoding="ascii").splitlines():
+            key, _, value = line.partition(" ")
+            if key == name:
+                return int(value)
+    except (OSError, ValueError):
+        return None
+    return None
