@@ -16,6 +16,11 @@ from keruta_agent.records.runs import Run
 class NotWantedError(Exception):
     """The API does not want this job run, or somebody cancelled it before it started."""
 
+    def __init__(self, reason: str, *, refused: bool) -> None:
+        super().__init__(reason)
+        #: Whether it was the API, which then needs to be told nothing.
+        self.refused = refused
+
 
 def announce(agent: Agent, job: Job, run: Run) -> None:
     """Tells the API that the run begins.
@@ -27,4 +32,4 @@ def announce(agent: Agent, job: Job, run: Run) -> None:
         agent.courier.deliver_task(job.task_id)
     current = agent.jobs.get(job.id)
     if current is not None and current.cancel_reason is not None:
-        raise NotWantedError(current.cancel_reason)
+        raise NotWantedError(current.cancel_reason, refused=current.refused)

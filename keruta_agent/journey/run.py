@@ -45,7 +45,8 @@ def live(agent: Agent, job: Job, run: Run) -> Ended:
         record = follow.until_end(agent, job, run, shim)
         ending = finish.judge(agent, job, run, record)
     except announce.NotWantedError as exc:
-        record, ending = None, Ending(outcome=Outcome.REFUSED, message=str(exc))
+        outcome = Outcome.REFUSED if exc.refused else Outcome.CANCELLED
+        record, ending = None, Ending(outcome=outcome, message=str(exc))
     except errors.RunError as exc:
         record, ending = None, Ending(outcome=Outcome.NOT_STARTED, message=str(exc))
     copies = collect.copy_artifacts(agent, job, run)
