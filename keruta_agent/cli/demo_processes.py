@@ -73,7 +73,7 @@ class DemoProcesses:
 
     def __init__(self, interruption: Interruption) -> None:
         self._interruption = interruption
-        self.directory = Path(tempfile.mkdtemp(prefix="keruta-demo-"))
+        self.directory = _temporary_directory()
         self.base_dir = self.directory / "agent"
         self.temporary = self.directory / "tmp"
         self.token_file = self.directory / "token"
@@ -183,6 +183,16 @@ def tail(log: Path) -> str:
     except FileNotFoundError:
         lines = []
     return "\n".join(f"  {line}" for line in lines) or "  (its log is empty)"
+
+
+def _temporary_directory() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="keruta-demo-"))
+    except OSError as exc:
+        raise errors.AgentStateError(
+            f"cannot make a temporary directory for the demo: {exc.strerror}",
+            advice="Set TMPDIR to a directory with room that this user may write",
+        ) from exc
 
 
 def _stop(process: subprocess.Popen[bytes] | None, *, requests: int) -> None:

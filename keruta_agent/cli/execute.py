@@ -150,11 +150,22 @@ def _detach(settings: Settings, request: dict[str, Any]) -> int:
 
 
 def _attached(settings: Settings, request: dict[str, Any]) -> int:
-    """Runs the job in the daemon, or here when there is none, and follows it."""
+    """Runs the job in the daemon, or here when there is none, and follows it.
+
+    Raises:
+        UsageError: we are part of the job that this one would have to wait for.
+    """
     from keruta_agent.cli.following import follow
     from keruta_agent.daemon.foreground import agent_here, start_job
     from keruta_agent.local import client
+    from keruta_agent.runs.directory import RUNS_DIRECTORY
 
+    own_run = os.environ.get("KERUTA_RUN_DIR")
+    if own_run and Path(own_run).parent == settings.base_dir / RUNS_DIRECTORY:
+        raise errors.UsageError(
+            "a script of the agent would wait for ever for another job of the same agent",
+            advice="Call the command itself, or hand the job in with --detach",
+        )
     said = False
     while True:
         try:

@@ -55,7 +55,7 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
         if record is None:
             processes.sweep(run.uid, agent.settings.stop_grace_s)
         follower.look(final=True)
-    if record is None and directory.read_identity() is None:
+    if record is None and directory.read_identity() is None and directory.path.exists():
         complaint = " ".join(output.tail(directory.path / "shim.err", 1))
         raise errors.RunError(f"the script could not be started: {complaint or 'no reason given'}")
     return record

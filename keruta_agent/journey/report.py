@@ -130,7 +130,8 @@ class Courier:
             self._refused(parcel, exc)
         except errors.ApiError as exc:
             return self._broken(parcel, exc)
-        except errors.KerutaError as exc:  # the file is not what it was when it was collected
+        except (errors.KerutaError, FileNotFoundError) as exc:
+            # The file is not what it was when it was collected, or is gone: waiting helps nobody.
             self._refused(parcel, exc)
             return True
         except (OSError, ValueError, TypeError, LookupError) as exc:

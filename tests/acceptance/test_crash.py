@@ -163,3 +163,37 @@ def test_shim_killed_while_no_daemon_runs_is_found_by_the_next_one(
     assert (task["status"], task["errorCode"]) == ("FAILED", "LOST")
     assert _lines(tmp_path / "counter") == ["run"]
     assert workplace.run_processes() == []
+
+
+def test_run_of_an_earlier_boot_is_reported_as_lost_to_the_restart(
+    workplace: Workplace, api: Api
+) -> None:
+    task_id = api.file_task("echo before; sleep 300")
+    daemon = workplace.daemon()
+    wait_until(lambda: api.lines(task_id) == ["before"], "the script's output is stored")
+    daemon.kill()
+    for pid in workplace.run_processes():
+        os.kill(pid, signal.SIGKILL)
+    # What only a real restart does for us: another name of the time since the boot.
+    [directory] = workplace.run_directories()
+    identity = (directory / "identity").read_text(encoding="ascii").split()
+    (directory / "identity").write_text(f"{identity[0]} {identity[1]} another-boot\n")
+
+    workplace.daemon()
+
+    task = api.wait_for(task_id)
+    assert (task["status"], task["errorCode"]) == ("FAILED", "LOST")
+    assert "machine was restarted" in task["message"]
+
+
+def test_script_that_removes_its_run_directory_still_ends_at_the_api(
+    workplace: Workplace, api: Api
+) -> None:
+    removing = api.file_task('echo bye; rm -rf "$KERUTA_RUN_DIR"', priority=1)
+    after = api.file_task("echo next")
+    workplace.daemon()
+
+    assert api.wait_for(after)["status"] == "COMPLETED"
+    task = api.wait_for(removing)
+    assert (task["status"], task["errorCode"]) == ("FAILED", "LOST")
+    assert "run directory was removed" in task["message"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent.local.address import socket_path
 from tests.helpers.api import Api
 from tests.helpers.processes import Workplace, is_alive
 from tests.helpers.waiting import wait_until
@@ -180,3 +181,33 @@ def test_job_of_an_execute_that_is_killed_is_adopted_by_a_daemon(
     assert workplace.run("logs", "-f", "1").stdout == "end\n"
     assert (tmp_path / "counter").read_text(encoding="ascii") == "run\n"
     assert '"outcome": "succeeded"' in workplace.run("queue", "show", "1", "--json").stdout
+
+
+def test_script_that_would_wait_for_its_own_agent_is_refused_and_may_hand_in_detached(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    workplace.daemon()
+    inner = f"KERUTA_BASE_DIR={workplace.base_dir} keruta execute"
+
+    done = workplace.run(
+        "execute", f"{inner} true; echo $?; {inner} --detach 'touch {tmp_path}/second'"
+    )
+
+    assert (done.returncode, done.stdout) == (0, "2\n2\n")
+    assert "--detach" in done.stderr
+    wait_until((tmp_path / "second").exists, "the job that was handed in has run")
+
+
+def test_base_directory_with_a_long_path_and_spaces_works(workplace: Workplace, api: Api) -> None:
+    base_dir = workplace.path / "とても長い 道" / ("x" * 120)
+    workplace.environment["KERUTA_BASE_DIR"] = str(base_dir)
+    task_id = api.file_task("keruta log INFO 届いた; command -v keruta")
+    daemon = workplace.daemon()
+
+    assert api.wait_for(task_id)["status"] == "COMPLETED"
+    assert api.lines(task_id, "agent") == ["届いた"]
+    assert api.lines(task_id) == [str(base_dir / "bin" / "keruta")]
+    assert workplace.run("execute", "echo hi").stdout == "hi\n"
+    assert daemon.stop() == 0
+    # The socket has a directory elsewhere: this path would be too long for the kernel.
+    assert not socket_path(base_dir).parent.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.helpers.api import Api
 from tests.helpers.processes import Workplace
+from tests.helpers.strange_api import forward, strange_server
 from tests.helpers.waiting import wait_until
 
 
@@ -98,6 +100,30 @@ def test_running_task_that_is_cancelled_without_a_daemon_is_stopped_by_the_next_
 
     assert api.wait_for(task_id)["errorCode"] == "CANCELLED"
     assert workplace.run_processes() == []
+
+
+def test_task_that_is_cancelled_while_it_is_announced_never_runs_and_the_api_is_told(
+    workplace: Workplace, api: Api, tmp_path: Path
+) -> None:
+    task_id = api.file_task(f"touch {tmp_path}/wrong")
+    announced, go_on = threading.Event(), threading.Event()
+
+    def slow(method: str, path: str, body: bytes) -> tuple[int, str, bytes]:
+        if method == "PUT" and b"PROCESSING" in body:
+            announced.set()
+            go_on.wait(30)
+        return forward(api.url, method, path, body)
+
+    with strange_server(slow) as url:
+        workplace.daemon(KERUTA_API_URL=url)
+        assert announced.wait(30)
+        assert workplace.run("queue", "cancel", task_id).returncode == 0
+        go_on.set()
+
+        task = api.wait_for(task_id)
+
+    assert (task["status"], task["errorCode"]) == ("FAILED", "CANCELLED")
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_logs_are_followed_until_the_job_ends(

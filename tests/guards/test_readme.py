@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -179,27 +180,44 @@ def test_setup_refuses_an_unknown_word() -> None:
     assert "everything" in result.stderr
 
 
-def test_setup_without_a_fitting_python_says_so(tmp_path: Path) -> None:
+def run_setup(tmp_path: Path, **tools: str) -> subprocess.CompletedProcess[str]:
+    """Runs setup.sh in an empty checkout, on a machine that has just these tools."""
     checkout = tmp_path / "checkout"
     (checkout / "etc").mkdir(parents=True)
     setup = checkout / "etc" / "setup.sh"
     setup.write_bytes((ROOT / "etc" / "setup.sh").read_bytes())
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for tool in ("sh", "dirname", "cat"):
-        (tools / tool).symlink_to(f"/bin/{tool}" if tool != "dirname" else "/usr/bin/dirname")
-
-    result = subprocess.run(
-        ["/bin/sh", str(setup)],
-        env={"PATH": str(tools)},
+    (tmp_path / "tools").mkdir()
+    for name in ("sh", "dirname", "cat"):
+        (tmp_path / "tools" / name).symlink_to(str(shutil.which(name)))
+    for name, text in tools.items():
+        tool = tmp_path / "tools" / name
+        tool.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        tool.chmod(0o755)
+    return subprocess.run(
+        [str(shutil.which("sh")), str(setup)],
+        env={"PATH": str(tmp_path / "tools")},
         capture_output=True,
         encoding="utf-8",
         check=False,
     )
 
-    assert result.returncode != 0
+
+def test_setup_without_a_fitting_python_says_so(tmp_path: Path) -> None:
+    result = run_setup(tmp_path, python3="exit 1")
+
+    assert result.returncode == 1
     assert "no Python 3.11 or newer" in result.stderr
-    assert not (checkout / ".venv").exists()
+    assert not (tmp_path / "checkout" / ".venv").exists()
+
+
+def test_setup_without_venv_says_what_to_install(tmp_path: Path) -> None:
+    python = 'case "$2" in *ensurepip*) exit 1 ;; *print*) echo 3.11 ;; esac'
+
+    result = run_setup(tmp_path, python3=python, id="echo 1000")
+
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == "  sudo apt-get install python3.11-venv"
+    assert not (tmp_path / "checkout" / ".venv").exists()
 
 
 def test_changelog_has_an_unreleased_part() -> None:
