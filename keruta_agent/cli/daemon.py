@@ -18,6 +18,8 @@ from keruta_agent.cli.options import api_options, load
 @click.option("--pid-file", type=click.Path(path_type=Path), help="Write the process id here.")
 @click.option("--log-file", type=click.Path(path_type=Path), help="Log here instead of stderr.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="How log lines look.")
+@click.option("--task-timeout", metavar="TIME", help="How long a script may take: 90, 1h30m.")
+@click.option("--stop-timeout", metavar="TIME", help="How long a stop waits for the running task.")
 @click.option("--keep-alive", is_flag=True, default=None, help="Stay when the session has ended.")
 @api_options
 @click.pass_context
@@ -31,6 +33,8 @@ def daemon(
     pid_file: Path | None,
     log_file: Path | None,
     log_format: str | None,
+    task_timeout: str | None,
+    stop_timeout: str | None,
     keep_alive: bool | None,
     api_url: str | None,
     log_level: str | None,
@@ -39,29 +43,32 @@ def daemon(
 
     A first Ctrl-C (or SIGTERM) finishes the running task and takes no more, a second one stops
     the task, a third one leaves at once. A script that is left running, by that or by kill -9,
-    goes on, and the next daemon follows it to its end.
+    goes on, and the next daemon follows it to its end. SIGHUP replaces the daemon by a new one,
+    after an upgrade or a change of the config file, without touching the running script.
 
     \b
     keruta daemon --session-id 29229ea1-8c41-4ca2-b064-7a7a7672dd1a
     keruta daemon --poll-interval 10 --log-file ~/.keruta/daemon.log
     nohup keruta daemon > /dev/null 2>&1 &
     """
-    settings = load(
-        ctx,
-        session_id=session_id,
-        workspace_id=workspace_id,
-        poll_interval_s=poll_interval,
-        daemon_host=host,
-        daemon_port=port,
-        pid_file=pid_file,
-        log_file=log_file,
-        log_format=log_format,
-        keep_alive=keep_alive,
-        api_url=api_url,
-        log_level=log_level,
-    ).settings
+    flags = {
+        "session_id": session_id,
+        "workspace_id": workspace_id,
+        "poll_interval_s": poll_interval,
+        "daemon_host": host,
+        "daemon_port": port,
+        "pid_file": pid_file,
+        "log_file": log_file,
+        "log_format": log_format,
+        "task_timeout_s": task_timeout,
+        "stop_timeout_s": stop_timeout,
+        "keep_alive": keep_alive,
+        "api_url": api_url,
+        "log_level": log_level,
+    }
+    settings = load(ctx, **flags).settings
     from keruta_agent.daemon.supervisor import run_daemon
     from keruta_agent.observe import logs
 
     logs.set_up(level=settings.log_level, format=settings.log_format, file=settings.log_file)
-    run_daemon(settings)
+    run_daemon(settings, lambda: load(ctx, **flags).settings)

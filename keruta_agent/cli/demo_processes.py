@@ -61,7 +61,7 @@ class Interruption:
         hang_up = signal.getsignal(signal.SIGHUP)
         with self._requests.heard():
             if hang_up is not signal.SIG_IGN:  # as it is under nohup
-                signal.signal(signal.SIGHUP, self._requests.add)
+                signal.signal(signal.SIGHUP, self._requests.stop)
             try:
                 yield self
             finally:

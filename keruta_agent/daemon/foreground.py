@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -13,10 +14,13 @@ from keruta_agent.daemon.wiring import build_agent, configured_api
 from keruta_agent.journey import mend, run
 from keruta_agent.journey.agent import Agent
 from keruta_agent.local.socket_server import AgentSocket
+from keruta_agent.records.jobs import JobState
 from keruta_agent.settings.schema import Settings
 
 #: Seconds that the end spends on telling the API what it can be told now.
 LAST_WORDS_S: Final = 10.0
+#: Seconds between looks whether the time of a retry has come.
+RETRY_LOOK_S: Final = 0.1
 
 
 class NoQueue:
@@ -61,10 +65,14 @@ def start_job(agent: Agent, job_id: int) -> threading.Thread:
 def _run_job(agent: Agent, job_id: int) -> None:
     while (active := agent.runs.active()) is not None:
         run.live(agent, *active)
-    claimed = agent.runs.claim_job(job_id)
-    if claimed is not None:
+    while (job := agent.jobs.get(job_id)) is not None and job.state is not JobState.FINISHED:
+        agent.jobs.wake_due()
+        claimed = agent.runs.claim_job(job_id)
+        if claimed is None:
+            time.sleep(RETRY_LOOK_S)  # it waits for its next try
+            continue
         run.live(agent, *claimed)
-    mend.mend_failures(agent)
+        mend.mend_failures(agent)
     if agent.courier is not None:
         agent.courier.deliver(LAST_WORDS_S)
 

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, counted: the first finishes, the second stops, the third leaves."""
+"""The daemon's signals, counted: the first stop finishes, the second stops, the third leaves."""
 
 from __future__ import annotations
 
@@ -8,26 +8,36 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequests:
-    """How often the process was asked to stop."""
+    """How often the process was asked to stop, and whether to replace itself."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.replace = False
         #: Set at each request; the main loop waits on it and clears it.
         self.arrived = threading.Event()
 
-    def add(self, number: int = signal.SIGTERM, frame: FrameType | None = None) -> None:
-        """Counts one request; this is the signal handler."""
+    def stop(self, number: int = signal.SIGTERM, frame: FrameType | None = None) -> None:
+        """Counts one request to stop; a signal handler."""
         self.count += 1
+        self.arrived.set()
+
+    def reload(self, number: int = signal.SIGHUP, frame: FrameType | None = None) -> None:
+        """Notes that the process is to replace itself; a signal handler."""
+        self.replace = True
         self.arrived.set()
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[StopRequests]:
         """Listens to the signals inside the block."""
-        before = {number: signal.signal(number, self.add) for number in SIGNALS}
+        handlers = dict.fromkeys(STOP_SIGNALS, self.stop)
+        # nohup ignores SIGHUP for us, and means it: the terminal's end is no wish to be replaced.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            handlers[signal.SIGHUP] = self.reload
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield self
         finally:

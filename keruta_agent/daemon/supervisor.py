@@ -5,41 +5,46 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from keruta_agent import __version__, errors
+from keruta_agent.daemon import watch
 from keruta_agent.daemon.events import EventListener
 from keruta_agent.daemon.lock import agent_lock
 from keruta_agent.daemon.signals import StopRequests
+from keruta_agent.daemon.systemd import ServiceManager
+from keruta_agent.daemon.watch import LEAVE_AT_ONCE
 from keruta_agent.daemon.wiring import build_agent, configured_api
 from keruta_agent.journey import recover
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.local.socket_server import AgentSocket
 from keruta_agent.queueing.dispatcher import Dispatcher
-from keruta_agent.records.jobs import StopKind
 from keruta_agent.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between looks at the workers and at the session.
-LOOK_S: Final = 1.0
-WORKER_CHECK_S: Final = 10.0
 #: Seconds that a stopping daemon spends on telling the API what it still has.
 LAST_WORDS_S: Final = 15.0
 STOP_WORKERS_S: Final = 5.0
 
 
-def run_daemon(settings: Settings, *, stop_requests: StopRequests | None = None) -> None:
+def run_daemon(settings: Settings, reload_settings: Callable[[], Settings]) -> None:
     """Runs the daemon until its session has ended, or somebody stops it.
+
+    Args:
+        settings: the settings in force.
+        reload_settings: reads them anew, for a token that was renewed meanwhile.
 
     Raises:
         KerutaError: it cannot be started.
     """
-    requests = stop_requests or StopRequests()
+    requests = StopRequests()
+    manager = ServiceManager(os.environ)
     with agent_lock(settings.base_dir), _pid_file(settings.pid_file), requests.heard():
         dispatcher = Dispatcher(settings.base_dir, settings.poll_interval_s)
         agent = build_agent(settings, dispatcher, configured_api(settings))
@@ -48,6 +53,7 @@ def run_daemon(settings: Settings, *, stop_requests: StopRequests | None = None)
         dispatcher.start(agent, poll, recover.reconcile(agent))
         door.start()
         listener = _listener(agent, poll, dispatcher)
+        manager.ready("takes tasks")
         logger.info(
             "keruta %s is ready, base directory %s",
             __version__,
@@ -55,16 +61,31 @@ def run_daemon(settings: Settings, *, stop_requests: StopRequests | None = None)
             extra={"action": "agent_ready", "pid": os.getpid()},
         )
         try:
-            _watch(agent, poll, dispatcher, requests)
+            watch.until_end(agent, poll, dispatcher, requests, manager, reload_settings)
         finally:
             if listener is not None:
                 listener.stop()
-            if requests.count < 3:
+            if requests.replace:
+                door.stop()
+                manager.reloading()
+                replace_process()
+            manager.stopping("tells the API what it still has")
+            if requests.count < LEAVE_AT_ONCE:
                 _last_words(agent)
             door.stop()
-            dispatcher.stop(STOP_WORKERS_S if requests.count < 3 else 0.0)
+            dispatcher.stop(STOP_WORKERS_S if requests.count < LEAVE_AT_ONCE else 0.0)
             agent.database.close()
             logger.info("keruta has stopped", extra={"action": "agent_stopped"})
+
+
+def replace_process() -> None:
+    """Puts a new image of the program in the place of this one; a running script is adopted.
+
+    The records need no closing: what is cut off here is what kill -9 would cut off.
+    """
+    logger.info("replaces itself", extra={"action": "agent_replaced", "pid": os.getpid()})
+    logging.shutdown()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell is wanted
 
 
 def describe(agent: Agent, poll: SessionPoll | None) -> Mapping[str, Any]:
@@ -109,56 +130,6 @@ def _listener(
     listener = EventListener(agent.api, poll, dispatcher.poll_now)
     listener.start()
     return listener
-
-
-def _watch(
-    agent: Agent, poll: SessionPoll | None, dispatcher: Dispatcher, requests: StopRequests
-) -> None:
-    """Returns when the daemon is to end."""
-    next_check = time.monotonic() + WORKER_CHECK_S
-    heeded = 0
-    while requests.count < 3:
-        requests.arrived.wait(LOOK_S)
-        requests.arrived.clear()
-        if requests.count > heeded:
-            heeded = requests.count
-            _heed(agent, dispatcher, heeded)
-        if heeded and dispatcher.wait_for_job(0):
-            return
-        if poll is not None and poll.ended.is_set() and _may_leave(agent):
-            return
-        if time.monotonic() >= next_check:
-            next_check = time.monotonic() + WORKER_CHECK_S
-            dispatcher.check_workers()
-
-
-def _heed(agent: Agent, dispatcher: Dispatcher, count: int) -> None:
-    """Does what the first, the second and the third request to stop mean."""
-    active = agent.runs.active()
-    running = f"job {active[0].id} is running" if active else "nothing is running"
-    if count == 1:
-        logger.info(
-            "asked to stop: takes no more jobs, %s; ask again to stop it",
-            running,
-            extra={"action": "stopping"},
-        )
-        dispatcher.stop_taking_jobs()
-    elif count == 2 and active is not None:
-        logger.warning("asked again: stops job %d", active[0].id, extra={"action": "stopping_job"})
-        agent.jobs.request_stop(active[0].id, StopKind.AGENT_STOPPED, "The agent was stopped")
-        agent.doorbell.ring()
-    elif count > 2:
-        logger.warning(
-            "leaves at once: %s, and the next daemon goes on with it",
-            running,
-            extra={"action": "leaving"},
-        )
-
-
-def _may_leave(agent: Agent) -> bool:
-    if agent.settings.keep_alive:
-        return False
-    return not agent.jobs.has_open()
 
 
 def _last_words(agent: Agent) -> None:

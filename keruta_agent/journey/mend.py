@@ -11,7 +11,7 @@ import logging
 
 from keruta_agent.journey import autofix, finish, retry
 from keruta_agent.journey.agent import Agent
-from keruta_agent.records.jobs import Job
+from keruta_agent.records.jobs import Job, StopKind
 from keruta_agent.records.outbox import Kind
 from keruta_agent.records.runs import Ending, Outcome, Run
 
@@ -33,6 +33,8 @@ def mend_failures(agent: Agent) -> None:
 
 def _try_again(agent: Agent, job: Job, run: Run) -> bool:
     """Lets the job run again if its rule says so; tells whether it does."""
+    if job.stop_kind in (StopKind.CANCELLED, StopKind.REFUSED):
+        return False
     try:
         rule = retry.rule_for(job, agent.settings)
     except ValueError as exc:

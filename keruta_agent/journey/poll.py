@@ -8,7 +8,7 @@ import threading
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.journey import resolve
+from keruta_agent.journey import announce, resolve
 from keruta_agent.journey.agent import Agent
 from keruta_agent.model import Session
 from keruta_agent.ports import KerutaApi
@@ -83,6 +83,7 @@ class SessionPoll:
                 self._end(session_id, "was deleted")
             return
         self._not_found = 0
+        self._look_at_running()
         if session.has_ended:
             self._end(session_id, f"is {session.status}")
             return
@@ -98,6 +99,14 @@ class SessionPoll:
                 )
                 self._agent.queue.job_runnable(job_id)
 
+    def _look_at_running(self) -> None:
+        """Stops the running task if the API does not want it any more."""
+        active = self._agent.runs.active()
+        if active is None or active[0].stop_kind is not None:
+            return
+        announce.still_wanted(self._agent, active[0])
+        self._agent.doorbell.ring()
+
     def _end(self, session_id: str, how: str) -> None:
         logger.info(
             "the session %s %s: no more tasks are taken",
@@ -105,7 +114,13 @@ class SessionPoll:
             how,
             extra={"action": "session_ended", "session": session_id},
         )
-        for job in self._agent.jobs.listing(states=[JobState.WAITING, JobState.SCHEDULED]):
-            if job.session_id == session_id:
-                self._agent.jobs.request_stop(job.id, StopKind.REFUSED, f"The session {how}")
+        reason = f"The session {how}"
+        for job in self._agent.jobs.listing():
+            if job.session_id != session_id:
+                continue
+            if job.state is JobState.WAITING:  # the API knows that it has not begun
+                self._agent.jobs.request_stop(job.id, StopKind.REFUSED, reason)
+            elif job.state is not JobState.FINISHED:
+                self._agent.runs.cancel_job(job.id, reason)
+        self._agent.doorbell.ring()
         self.ended.set()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.journey import collect
+from keruta_agent.journey import collect, limits
 from keruta_agent.journey.agent import Agent
 from keruta_agent.model import Script
 from keruta_agent.records.jobs import Job
@@ -61,6 +61,7 @@ def plan(agent: Agent, job: Job, run: Run) -> LaunchPlan:
     Raises:
         RunError: there is nothing to execute, or no place for it.
     """
+    limits.timeout_s(job, agent.settings)  # refuses nonsense before anything is started
     script = _script(agent, job)
     working_directory = _working_directory(agent, job)
     artifacts_dir = collect.prepare_directory(agent, working_directory)

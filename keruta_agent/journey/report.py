@@ -47,6 +47,7 @@ class Courier:
         self._busy_tasks: set[str] = set()
         self._away_since: float | None = None
         self._failures = 0
+        self._unauthorized = False
         self._not_before = 0.0
         self._handlers: Mapping[Kind, Callable[[Parcel], None]] = {
             Kind.STATUS: self._send_status,
@@ -75,6 +76,11 @@ class Courier:
     def deliver_task(self, task_id: str) -> None:
         """Delivers what waits of one task, unless the API is known to be away."""
         self._deliver_task(task_id, None)
+
+    @property
+    def is_unauthorized(self) -> bool:
+        """Whether the API does not accept our token."""
+        return self._unauthorized
 
     @property
     def api_is_away(self) -> bool:
@@ -156,12 +162,14 @@ class Courier:
 
     def _api_is_away(self, exc: errors.ApiError) -> None:
         self._failures += 1
+        self._unauthorized = isinstance(exc, errors.ApiUnauthorized)
         wait = min(FIRST_WAIT_S * 2 ** min(self._failures - 1, 10), LONGEST_WAIT_S)
         wait = max(wait * random.uniform(0.8, 1.2), exc.retry_after_s or 0.0)
         self._not_before = time.monotonic() + wait
         if self._away_since is None:
             self._away_since = time.monotonic()
-            logger.warning(
+            logger.log(
+                logging.ERROR if self._unauthorized else logging.WARNING,
                 "the API cannot be told anything now; everything is kept and sent later: %s",
                 exc,
                 extra={"action": "api_away"},
@@ -169,6 +177,7 @@ class Courier:
 
     def _api_is_back(self) -> None:
         self._failures = 0
+        self._unauthorized = False
         self._not_before = 0.0
         if self._away_since is not None:
             logger.info(

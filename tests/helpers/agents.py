@@ -38,6 +38,7 @@ def settings_in(directory: Path, **flags: object) -> Settings:
         "KERUTA_BASE_DIR": str(directory / "base"),
         "KERUTA_ARTIFACTS_DIR": str(directory / "artifacts"),
         "KERUTA_STOP_GRACE": "1s",
+        "KERUTA_RETRY_COUNT": "0",
     }
     return load_settings(flags, environment).settings
 

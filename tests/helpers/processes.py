@@ -100,6 +100,7 @@ class Workplace:
             "KERUTA_ARTIFACTS_DIR": str(path / "artifacts"),
             "KERUTA_POLL_INTERVAL": "200ms",
             "KERUTA_AUTO_FIX_ENABLED": "false",
+            "KERUTA_RETRY_COUNT": "0",
             "KERUTA_STOP_GRACE": "1s",
         }
         self._started: list[Process] = []

@@ -6,7 +6,8 @@ import os
 import signal
 import threading
 
-from keruta_agent.runs.directory import ProcessId, boot_id, process_state
+from keruta_agent.records.clock import boot_id
+from keruta_agent.runs.directory import ProcessId, process_state
 from keruta_agent.runs.follower import Doorbell, ProcessWatch
 from keruta_agent.runs.processes import marked_processes, sweep
 from tests.helpers.waiting import wait_until

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keruta_agent.model import Task, TaskStatus
-from keruta_agent.records.jobs import JobState, Work
+from keruta_agent.records.jobs import JobState, StopKind, Work
 from keruta_agent.records.runs import Ending, Outcome
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -49,7 +49,7 @@ def test_work_of_a_job_survives_storage_with_japanese_and_half_characters(record
 @given(tasks=st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 5)), min_size=1, max_size=12))
 def test_jobs_are_claimed_by_priority_then_age_then_arrival(records, tasks):
     with records.database.transaction() as connection:
-        for table in ("outbox", "log_ranges", "runs", "jobs"):
+        for table in ("outbox", "log_ranges", "runs", "journal", "jobs"):
             connection.execute(f"DELETE FROM {table}")
     for number, (priority, age) in enumerate(tasks):
         records.jobs.record_task(task(number, priority=priority, age=age))
@@ -121,8 +121,8 @@ def test_cancelled_waiting_task_never_runs_and_the_api_is_told(records):
 
 def test_task_that_the_api_does_not_want_is_ended_in_silence(records):
     job_id = records.jobs.record_task(task(1))
-    records.jobs.request_cancel(job_id, "deleted", refused=True)
-    assert records.jobs.get(job_id).refused
+    records.jobs.request_stop(job_id, StopKind.REFUSED, "deleted")
+    assert records.jobs.get(job_id).outcome == "refused"
     assert records.outbox.counts().pending == 0
 
 
@@ -131,7 +131,7 @@ def test_first_reason_to_cancel_a_running_job_stands(records):
     records.runs.claim_next()
     assert records.runs.cancel_job(job_id, "first") is JobState.RUNNING
     records.runs.cancel_job(job_id, "second")
-    assert records.jobs.get(job_id).cancel_reason == "first"
+    assert records.jobs.get(job_id).stop_reason == "first"
 
 
 def test_cancel_of_an_unknown_job_says_so(records):

@@ -57,6 +57,7 @@ def test_defaults_are_those_of_the_specification() -> None:
         artifacts_extensions=(),
         auto_fix=True,
         retry_count=3,
+        retry_delay_s=1.0,
         http_input=False,
         auto_detect_input=True,
         daemon_host="localhost",
@@ -69,6 +70,8 @@ def test_defaults_are_those_of_the_specification() -> None:
         runs_keep_age_s=604800.0,
         runs_keep_size=1073741824,
         stop_grace_s=10.0,
+        task_timeout_s=0.0,
+        stop_timeout_s=0.0,
         pass_environment=(),
     )
 
