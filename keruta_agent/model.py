@@ -144,12 +144,6 @@ def parse_log_level(text: str) -> LogLevel:
     return LOG_LEVEL_ALIASES.get(name) or LogLevel(name)
 
 
-def failure_fingerprint(error_code: str, message: str) -> str:
-    """Returns what a failure looks like, without what differs each time: numbers, ids, paths."""
-    words = re.sub(r"[0-9a-fA-F]{6,}|\d+|(?:/[\w.@+-]+)+", "#", f"{error_code} {message}")
-    return hashlib.sha256(" ".join(words.split()).encode()).hexdigest()[:16]
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Session:
     """A session: the list of tasks that one workspace serves."""
@@ -193,6 +187,44 @@ class Task:
     parent_task_id: str | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
+
+
+#: What the title of an auto-fix task begins with: "[auto-fix] " (contract 10).
+AUTO_FIX_TITLE_PREFIX = "[自動修正] "
+#: Auto-fix tasks in a chain, and in all for one first task (contract 10).
+MOST_AUTO_FIXES = 3
+#: Parameter of an auto-fix task: what the failure looked like that it is to mend.
+FAILURE_PARAMETER = "failure"
+
+
+def auto_fix_title(name: str) -> str:
+    """Returns the title of the task that mends a task; the prefix is not stacked."""
+    return AUTO_FIX_TITLE_PREFIX + name.removeprefix(AUTO_FIX_TITLE_PREFIX)
+
+
+def auto_fix_parameters(
+    failed: Task, *, root: str, fix_count: int, error_code: str, error_message: str
+) -> dict[str, Any]:
+    """Returns the parameters of the task that mends a task."""
+    return {
+        **failed.parameters,
+        "autoFix": True,
+        "fixCount": fix_count,
+        "originalTaskId": root,
+        "errorCode": error_code,
+        FAILURE_PARAMETER: failure_fingerprint(error_code, error_message),
+    }
+
+
+def has_failed_so_before(parameters: Mapping[str, Any], error_code: str, message: str) -> bool:
+    """Tells whether a fix failed just as what it was to fix: then one more would not help."""
+    return parameters.get(FAILURE_PARAMETER) == failure_fingerprint(error_code, message)
+
+
+def failure_fingerprint(error_code: str, message: str) -> str:
+    """Returns what a failure looks like, without what differs each time: numbers, ids, paths."""
+    words = re.sub(r"[0-9a-fA-F]{6,}|\d+|(?:/[\w.@+-]+)+", "#", f"{error_code} {message}")
+    return hashlib.sha256(" ".join(words.split()).encode()).hexdigest()[:16]
 
 
 def in_execution_order(tasks_newest_first: Sequence[Task]) -> list[Task]:

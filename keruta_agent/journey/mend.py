@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 
-from keruta_agent.journey import autofix, finish, retry
+from keruta_agent import model
+from keruta_agent.journey import finish, retry
 from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import Job, StopKind
 from keruta_agent.records.outbox import Kind
@@ -72,7 +73,7 @@ def _give_up(agent: Agent, job: Job, run: Run) -> None:
     if job.task_id is None or not _wants_auto_fix(agent, run):
         return
     code = finish.error_code(run, ending)
-    if autofix.has_failed_so_before(job.work.parameters, code, ending.message):
+    if model.has_failed_so_before(job.work.parameters, code, ending.message):
         agent.journal.add("no_auto_fix", job.id, run.number, reason="the same failure twice")
         logger.warning(
             "no auto-fix for job %d: the fix failed just as the task before it",

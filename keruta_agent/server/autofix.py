@@ -16,13 +16,6 @@ from keruta_agent.server.store import Change
 
 resource = Resource("auto-fix", "Tasks that repair failed tasks")
 
-#: "[auto-fix] "; fixed by the contract.
-TITLE_PREFIX = "[自動修正] "
-#: How long a chain of fixes of fixes may get.
-MAX_DEPTH = 3
-#: How many auto-fix tasks one task may cause altogether.
-MAX_PER_ROOT = 3
-
 _SEPARATOR = "\n\n---\n"
 
 
@@ -60,22 +53,26 @@ def create_auto_fix(change: Change, draft: dict[str, Any], task_id: str) -> Any:
         )
     root = task_rows.fix_root(failed.parameters) or task_id
     depth = fix_count(failed.parameters)
+    error_code, error_message = draft["error_code"], draft["error_message"]
+    if model.has_failed_so_before(failed.parameters, error_code, error_message):
+        reason = "the fix failed just as the task before it: another one would not help"
+        return Answer(body={"created": False, "reason": reason}, status=200)
     reason = _reason_against(change, failed, root, depth)
     if reason:
         return Answer(body={"created": False, "reason": reason}, status=200)
     fix = {
         "parent_task_id": task_id,
-        "name": TITLE_PREFIX + failed.name.removeprefix(TITLE_PREFIX),
+        "name": model.auto_fix_title(failed.name),
         "description": failed.description + _SEPARATOR + _failure_text(draft),
         "script": failed.script,
         "priority": failed.priority,
-        "parameters": {
-            **failed.parameters,
-            "autoFix": True,
-            "fixCount": depth + 1,
-            "originalTaskId": root,
-            "errorCode": draft["error_code"],
-        },
+        "parameters": model.auto_fix_parameters(
+            failed,
+            root=root,
+            fix_count=depth + 1,
+            error_code=error_code,
+            error_message=error_message,
+        ),
     }
     return task_rows.to_answer(task_rows.create(change, fix, failed.session_id))
 
@@ -87,16 +84,18 @@ def fix_count(parameters: Mapping[str, Any]) -> int:
 
 
 def _reason_against(change: Change, failed: model.Task, root: str, depth: int) -> str:
-    if depth >= MAX_DEPTH:
-        return f"the task is the {depth}th fix of a fix; the limit is {MAX_DEPTH}"
+    if depth >= model.MOST_AUTO_FIXES:
+        return f"the task is the {depth}th fix of a fix; the limit is {model.MOST_AUTO_FIXES}"
     # Two tasks of one root may fail at once: the session's row makes them count in turn.
     session = session_rows.to_session(session_rows.lock(change, failed.session_id))
     if session.has_ended:
         return f"session {session.id} is {session.status} and takes no more tasks"
     tasks = change.tables.tasks
     made = tasks.select(tasks.number).where(tasks.fix_root == root).count()
-    if made >= MAX_PER_ROOT:
-        return f"there are {made} auto-fix tasks of task {root}; the limit is {MAX_PER_ROOT}"
+    if made >= model.MOST_AUTO_FIXES:
+        return (
+            f"there are {made} auto-fix tasks of task {root}; the limit is {model.MOST_AUTO_FIXES}"
+        )
     if not failed.script.strip():
         return "the task has no script: a copy of it would succeed without doing anything"
     return ""

@@ -23,11 +23,6 @@ from keruta_agent.model import (
 )
 from keruta_agent.testing.state import ServerState, StoredArtifact
 
-#: "[auto-fix] "; fixed by the contract.
-AUTO_FIX_PREFIX = "[自動修正] "
-#: Auto-fix tasks in a chain, and in all for one original task (contract 10).
-AUTO_FIX_LIMIT = 3
-
 #: How soon a listener notices that it is to stop.
 _STOP_TICK_S = 0.02
 
@@ -229,22 +224,28 @@ class InMemoryKerutaApi(ServerState):
         root = str(failed.parameters["originalTaskId"]) if is_fix else failed.id
         depth = int(failed.parameters.get("fixCount", 0))
         made = [one for one in self.tasks.values() if one.parameters.get("originalTaskId") == root]
-        if depth >= AUTO_FIX_LIMIT or len(made) >= AUTO_FIX_LIMIT or not failed.script.strip():
+        if model.has_failed_so_before(failed.parameters, error_code, error_message):
+            return
+        if (
+            depth >= model.MOST_AUTO_FIXES
+            or len(made) >= model.MOST_AUTO_FIXES
+            or not failed.script.strip()
+        ):
             return
         self.add_task(
             failed.session_id,
             failed.script,
-            name=AUTO_FIX_PREFIX + failed.name.removeprefix(AUTO_FIX_PREFIX),
+            name=model.auto_fix_title(failed.name),
             description=f"{failed.description}\n\n---\n{error_message}",
             priority=failed.priority,
             parent_task_id=failed.id,
-            parameters={
-                **failed.parameters,
-                "autoFix": True,
-                "fixCount": depth + 1,
-                "originalTaskId": root,
-                "errorCode": error_code,
-            },
+            parameters=model.auto_fix_parameters(
+                failed,
+                root=root,
+                fix_count=depth + 1,
+                error_code=error_code,
+                error_message=error_message,
+            ),
         )
 
     @_call

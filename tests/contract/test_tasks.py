@@ -272,8 +272,8 @@ def test_task_in_an_unknown_or_ended_session_is_refused(world: World) -> None:
         world.api.create_task(Task(id="", session_id=ended.id, name="n"), key=_key())
 
 
-def _auto_fix(world: World, task_id: str) -> None:
-    world.api.request_auto_fix(task_id, error_message="boom", error_code="E1", key=_key())
+def _auto_fix(world: World, task_id: str, error_message: str = "boom") -> None:
+    world.api.request_auto_fix(task_id, error_message=error_message, error_code="E1", key=_key())
 
 
 def test_auto_fix_creates_a_child_with_the_failure(world: World) -> None:
@@ -316,15 +316,27 @@ def test_auto_fix_of_a_task_that_has_not_failed_is_a_conflict(world: World) -> N
 
 def test_auto_fix_ends_after_three_in_a_chain(world: World) -> None:
     task = world.add_task(world.add_session().id)
-    for _ in range(3):
+    for number in range(3):
         _fail(world, task.id)
-        _auto_fix(world, task.id)
+        _auto_fix(world, task.id, "failure " + "x" * number)
         (task,) = world.api.subtasks(task.id)
     _fail(world, task.id)
 
-    _auto_fix(world, task.id)
+    _auto_fix(world, task.id, "another failure")
 
     assert world.api.subtasks(task.id) == []
+
+
+def test_auto_fix_that_failed_just_as_the_task_before_is_the_last(world: World) -> None:
+    task = world.add_task(world.add_session().id)
+    _fail(world, task.id)
+    _auto_fix(world, task.id, "no file /tmp/a at line 12")
+    (fix,) = world.api.subtasks(task.id)
+    _fail(world, fix.id)
+
+    _auto_fix(world, fix.id, "no file /var/b at line 7")
+
+    assert world.api.subtasks(fix.id) == []
 
 
 def test_auto_fix_believes_the_count_in_the_parameters(world: World) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from keruta_agent.model import failure_fingerprint
 from tests.helpers.api_caller import ApiCaller, Json
 
 FAILURE = {"errorMessage": "boom 失敗", "errorCode": "E1"}
@@ -16,8 +17,9 @@ def _failed(api: ApiCaller, **values: Any) -> Json:
     return api.move(task["id"], "PROCESSING", "FAILED")
 
 
-def _fix(api: ApiCaller, task_id: str, status: int = 201) -> Json:
-    answer: Json = api.send("POST", f"/tasks/{task_id}/auto-fix", FAILURE, status=status)
+def _fix(api: ApiCaller, task_id: str, status: int = 201, *, message: str | None = None) -> Json:
+    failure = FAILURE if message is None else {**FAILURE, "errorMessage": message}
+    answer: Json = api.send("POST", f"/tasks/{task_id}/auto-fix", failure, status=status)
     return answer
 
 
@@ -42,7 +44,18 @@ def test_auto_fix_task_is_made_from_the_failed_one(api: ApiCaller) -> None:
         "fixCount": 1,
         "originalTaskId": failed["id"],
         "errorCode": "E1",
+        "failure": failure_fingerprint("E1", "boom 失敗"),
     }
+
+
+def test_auto_fix_that_failed_just_as_the_task_before_is_not_tried_once_more(
+    api: ApiCaller,
+) -> None:
+    fix = _fix(api, _failed(api)["id"], message="no such file /tmp/a1 at line 7")
+    api.move(fix["id"], "PROCESSING", "FAILED")
+    answer = _fix(api, fix["id"], status=200, message="no such file /tmp/b2 at line 9")
+    assert answer["created"] is False
+    assert "just as" in answer["reason"]
 
 
 def test_auto_fix_of_a_fix_remembers_the_first_task_and_ends_at_the_limit(
@@ -51,7 +64,7 @@ def test_auto_fix_of_a_fix_remembers_the_first_task_and_ends_at_the_limit(
     root = _failed(api, name="build")["id"]
     last = root
     for count in (1, 2, 3):
-        fix = _fix(api, last)
+        fix = _fix(api, last, message="failure " + "x" * count)
         assert fix["name"] == "[自動修正] build"
         assert (fix["parameters"]["fixCount"], fix["parameters"]["originalTaskId"]) == (count, root)
         last = api.move(fix["id"], "PROCESSING", "FAILED")["id"]
