@@ -14,6 +14,7 @@ from keruta_agent.journey import announce, collect, execute, finish, follow, pre
 from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.runs import Ending, Outcome, Run
+from keruta_agent.runs import processes
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,9 @@ def live(agent: Agent, job: Job, run: Run) -> Ended:
     except announce.NotWantedError as exc:
         outcome = Outcome.REFUSED if exc.refused else Outcome.CANCELLED
         record, ending = None, Ending(outcome=outcome, message=str(exc))
+    except execute.VanishedError:
+        processes.sweep(run.uid, agent.settings.stop_grace_s)
+        record, ending = None, finish.judge(agent, job, run, None)
     except errors.RunError as exc:
         record, ending = None, Ending(outcome=Outcome.NOT_STARTED, message=str(exc))
     copies = collect.copy_artifacts(agent, job, run)
