@@ -14,15 +14,25 @@ from keruta_agent.journey.agent import Agent
 from keruta_agent.records.clock import boot_id
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.runs import Run
-from keruta_agent.runs.directory import ProcessId, process_state
+from keruta_agent.runs.directory import ProcessId, RunDirectory, process_state
 from keruta_agent.runs.launch import LaunchPlan, launch
 
 logger = logging.getLogger(__name__)
 
 
+class VanishedError(Exception):
+    """A script was started, and its run directory has been removed since."""
+
+
 def adopt(agent: Agent, run: Run) -> ProcessId | None:
-    """Returns the shim of a run that was started before; None when it was not and never will be."""
+    """Returns the shim of a run that was started before; None when it was not and never will be.
+
+    Raises:
+        VanishedError: it was, but there is nothing left to follow.
+    """
     directory = agent.directory_of(run)
+    if run.shim_pid is not None and directory.read_identity() is None:
+        raise VanishedError
     if directory.prevent_start():
         return None
     shim = directory.read_identity()
@@ -50,14 +60,22 @@ def start(agent: Agent, job: Job, run: Run, plan: LaunchPlan) -> ProcessId:
         RunError: the script's process could not be made.
     """
     pid = launch(plan)
-    found = process_state(pid)
-    if found is None:
-        raise errors.RunError(f"the process {pid} that was to start the script vanished")
-    agent.runs.started(job, run, pid)
+    shim = _identify(agent.directory_of(run), pid)
     logger.info(
         "job %d started: %s",
         job.id,
         job.name,
         extra={"action": "run_started", "job": job.id, "task": job.task_id, "run": run.uid},
     )
-    return ProcessId(pid=pid, start_time=found[1], boot_id=boot_id())
+    return shim
+
+
+def _identify(directory: RunDirectory, pid: int) -> ProcessId:
+    found = process_state(pid)
+    if found is not None:
+        return ProcessId(pid=pid, start_time=found[1], boot_id=boot_id())
+    # On a busy machine a short script may be over, and its shim reaped, before we come here.
+    shim = directory.read_identity()
+    if shim is None:
+        raise errors.RunError(f"the process {pid} that was to start the script vanished")
+    return shim

@@ -83,9 +83,9 @@ def _by_exit_code(run: Run, directory: RunDirectory, exit_code: int) -> Ending:
 
 def _lost(directory: RunDirectory) -> Ending:
     shim = directory.read_identity()
-    if not directory.path.exists():
+    if shim is None:
         message = "The run directory was removed while the script ran: its end is not known"
-    elif shim is not None and shim.boot_id != boot_id():
+    elif shim.boot_id != boot_id():
         message = "The machine was restarted while the script ran"
     else:
         message = "The script's processes were killed from outside, without an exit record"

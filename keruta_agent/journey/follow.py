@@ -48,14 +48,16 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
         contextlib.closing(ProcessWatch(shim, agent.doorbell)) as watch,
     ):
         while not watch.has_ended():
+            follower.note_start(shim)
             found_some = follower.look()
             interval = BUSY_INTERVAL_S if found_some else min(interval * 1.5, SILENT_INTERVAL_S)
             watch.wait(min(interval, stopper.look()))
+        follower.note_start(shim)
         record = directory.read_exit()
         if record is None:
             processes.sweep(run.uid, agent.settings.stop_grace_s)
         follower.look(final=True)
-    if record is None and directory.read_identity() is None and directory.path.exists():
+    if record is None and directory.read_identity() is None and not follower.has_started:
         complaint = " ".join(output.tail(directory.path / "shim.err", 1))
         raise errors.RunError(f"the script could not be started: {complaint or 'no reason given'}")
     return record
@@ -114,6 +116,8 @@ class _Follower:
         self._job = job
         self._run = run
         self._directory = directory
+        #: Whether the script is known to have been started, even if its directory is lost later.
+        self.has_started = run.shim_pid is not None
         try:
             self._output = output.OutputFiles(directory.path, agent.runs.offsets(run.id))
         except OSError as exc:
@@ -121,6 +125,12 @@ class _Follower:
 
     def close(self) -> None:
         self._output.close()
+
+    def note_start(self, shim: ProcessId) -> None:
+        """Stores once that the script was started: the run directory alone may be removed."""
+        if not self.has_started and self._directory.identity.exists():
+            self._agent.runs.started(self._job, self._run, shim.pid)
+            self.has_started = True
 
     def look(self, *, final: bool = False) -> bool:
         """Stores what is new; tells whether there was anything."""

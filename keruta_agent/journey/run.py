@@ -63,6 +63,9 @@ def live(agent: Agent, job: Job, run: Run) -> Ended:
         ending = Ending(outcome=finish.STOPPED[exc.kind], message=str(exc))
     except park.HopelessError as exc:
         ending = Ending(outcome=Outcome.PARKED, message=str(exc))
+    except execute.VanishedError:
+        processes.sweep(run.uid, agent.settings.stop_grace_s)
+        ending = finish.judge(agent, job, run, None)
     except errors.RunError as exc:
         ending = Ending(outcome=Outcome.NOT_STARTED, message=str(exc))
     finish.store(agent, job, run, ending, record, copies)

@@ -60,7 +60,7 @@ class Run:
     token: str = dataclasses.field(repr=False)
     #: Name of the run directory, inside the directory of runs.
     directory: str
-    #: Process that was started to look after the script; None until then.
+    #: Process that looks after the script; None until it is known to have started it.
     shim_pid: int | None
     claimed_at: float
     ended_at: float | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -186,14 +187,37 @@ def test_run_of_an_earlier_boot_is_reported_as_lost_to_the_restart(
     assert "machine was restarted" in task["message"]
 
 
-def test_script_that_removes_its_run_directory_still_ends_at_the_api(
-    workplace: Workplace, api: Api
-) -> None:
-    removing = api.file_task('echo bye; rm -rf "$KERUTA_RUN_DIR"', priority=1)
-    after = api.file_task("echo next")
-    workplace.daemon()
+def _note_of_start(workplace: Workplace) -> bool:
+    shown = json.loads(workplace.run("queue", "show", "1", "--json").stdout)
+    return bool(shown["runs"] and shown["runs"][0]["shim_pid"])
 
-    assert api.wait_for(after)["status"] == "COMPLETED"
+
+@pytest.mark.parametrize("daemon_dies", [False, True])
+def test_script_whose_run_directory_is_removed_is_lost_and_not_started_again(
+    workplace: Workplace, api: Api, tmp_path: Path, daemon_dies: bool
+) -> None:
+    removing = api.file_task(
+        f"echo run >> {tmp_path}/counter; echo begun; while [ ! -e {tmp_path}/go ]; do sleep 0.02\n"
+        f'done; rm -rf "$KERUTA_RUN_DIR"; touch {tmp_path}/removed\n'
+        f"while [ ! -e {tmp_path}/end ]; do sleep 0.02; done",
+        priority=1,
+    )
+    after = api.file_task("echo next")
+    daemon = workplace.daemon()
+    wait_until(lambda: api.lines(removing) == ["begun"], "the script runs")
+    wait_until(lambda: _note_of_start(workplace), "its start is noted")
+
+    (tmp_path / "go").touch()
+    wait_until((tmp_path / "removed").exists, "the directory is removed")
+    if daemon_dies:
+        daemon.kill()
+        workplace.daemon()
+    else:
+        (tmp_path / "end").touch()
+
     task = api.wait_for(removing)
     assert (task["status"], task["errorCode"]) == ("FAILED", "LOST")
     assert "run directory was removed" in task["message"]
+    assert api.wait_for(after)["status"] == "COMPLETED"
+    assert _lines(tmp_path / "counter") == ["run"]
+    assert workplace.run_processes() == []

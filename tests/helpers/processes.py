@@ -24,6 +24,8 @@ class Process:
 
     def __init__(self, command: list[str], environment: Mapping[str, str], outputs: Path) -> None:
         outputs.mkdir(parents=True)
+        #: The command line, without the program.
+        self.name = " ".join(command[1:])
         self._out = outputs / "stdout"
         self._err = outputs / "stderr"
         with self._out.open("wb") as out, self._err.open("wb") as err:
@@ -165,6 +167,8 @@ class Workplace:
         for process in self._started:
             if process.running:
                 process.kill()
+            # Shown by pytest when the test fails.
+            print(f"--- {process.name}\n{process.out}{process.err}")
         for pid in self.run_processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,166 @@
+"""The one redactor, which stands at every exit: no secret leaves the agent in a text.
+
+It knows secrets by their values (in many forms: URL-encoded, base64, JSON-escaped, ...), by their
+shapes (tokens, headers, private keys), and by the names that they are given to. It says *where*
+they stand, so that a window of a growing file can be masked with its neighbours in sight.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+from keruta_agent.observe.secrets import assignments, forms, names, shapes, values
+from keruta_agent.observe.secrets.search import Search, Span
+
+MASK: Final = "***"
+_DEEPEST_VALUE: Final = 64
+_LINE: Final = re.compile(rb"[^\r\n]+")
+
+
+class Redactor:
+    """Masks secrets in text; immutable, and safe to share between threads."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        """Takes secrets; those that are too short or too common to be masked are left out."""
+        self._search = Search(_needles(secrets))
+
+    @classmethod
+    def from_environment(
+        cls, *environments: Mapping[str, str], also: Iterable[str] = ()
+    ) -> Redactor:
+        """Returns one that knows the secrets among variables, by their names or in their URLs."""
+        secrets = list(also)
+        for environment in environments:
+            for name, value in environment.items():
+                if names.is_secret_name(name):
+                    secrets.append(value)
+                secrets.extend(values.url_passwords(value))
+        return cls(secrets)
+
+    def with_secrets(self, more: Iterable[str]) -> Redactor:
+        """Returns one that knows these secrets too."""
+        new = Redactor()
+        new._search = Search(self._search.needles.union(_needles(more)))
+        return new
+
+    @property
+    def reach(self) -> int:
+        """How many characters before and after a window suffice for ``redact_window``."""
+        return max(shapes.LONGEST_BLOCK, 2 * self._search.longest)
+
+    def spans(self, text: str) -> list[Span]:
+        """Returns the ranges of characters to be masked: sorted, apart, none across a line break.
+
+        A text keeps its lines: what is secret in several lines is one range in each.
+        """
+        data = text.encode("utf-8", "surrogatepass")
+        lowered = data.lower()
+        found = self._search.spans(data)
+        found.extend(shapes.spans(data, lowered))
+        found.extend(assignments.spans(data, lowered))
+        if not found:
+            return []
+        return _in_characters(_by_line(_merged(found), data), data, is_ascii=text.isascii())
+
+    def redact(self, text: str) -> str:
+        """Returns the text with its secrets masked."""
+        return _masked(text, self.spans(text), 0, len(text))
+
+    def redact_window(self, before: str, text: str, after: str) -> str:
+        """Returns ``text`` masked, also where a secret or key block reaches in from beside it.
+
+        Without ``after`` the end of the text may be half a secret, which nobody can know: hold
+        back an unfinished line.
+        """
+        spans = self.spans(before + text + after)
+        return _masked(before + text, spans, len(before), len(before) + len(text))
+
+    def redact_value(self, value: object) -> object:
+        """Returns a JSON-like value with the secrets in it masked; keys stay.
+
+        What is nested too deeply for a sane document is masked as a whole.
+        """
+        return self._redact_value(value, _DEEPEST_VALUE)
+
+    def _redact_value(self, value: object, depth: int) -> object:
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, Mapping | list | tuple):
+            if not depth:
+                return MASK
+            if isinstance(value, Mapping):
+                return {key: self._redact_item(key, item, depth) for key, item in value.items()}
+            return [self._redact_value(item, depth - 1) for item in value]
+        text = value if isinstance(value, str) else str(value)
+        redacted = self.redact(text)
+        return value if redacted == text else redacted
+
+    def _redact_item(self, key: object, value: object, depth: int) -> object:
+        if (
+            isinstance(value, str)
+            and names.is_clearly_secret_name(str(key))
+            and assignments.is_secret_value(value)
+        ):
+            return MASK
+        return self._redact_value(value, depth - 1)
+
+    def __repr__(self) -> str:
+        return f"<Redactor of {len(self._search.needles)} strings>"
+
+
+def _needles(secrets: Iterable[str]) -> Iterator[bytes]:
+    for part in {part for secret in secrets for part in values.parts(secret)}:
+        yield from forms.forms(part)
+
+
+def _merged(spans: list[Span]) -> list[Span]:
+    spans.sort()
+    merged = [spans[0]]
+    for start, end in spans[1:]:
+        last_start, last_end = merged[-1]
+        if start <= last_end:
+            merged[-1] = (last_start, max(last_end, end))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _by_line(spans: list[Span], data: bytes) -> Iterator[Span]:
+    for start, end in spans:
+        for line in _LINE.finditer(data, start, end):
+            yield line.span()
+
+
+def _in_characters(spans: Iterable[Span], data: bytes, *, is_ascii: bool) -> list[Span]:
+    if is_ascii:
+        return list(spans)
+    position = _counter(data)
+    return [(position(start), position(end)) for start, end in spans]
+
+
+def _counter(data: bytes) -> Callable[[int], int]:
+    """Returns a function from an index of a byte to that of its character, for rising indexes."""
+    byte = character = 0
+
+    def count(index: int) -> int:
+        nonlocal byte, character
+        character += len(data[byte:index].decode("utf-8", "surrogatepass"))
+        byte = index
+        return character
+
+    return count
+
+
+def _masked(text: str, spans: list[Span], start: int, end: int) -> str:
+    """Returns ``text[start:end]`` with the spans in it masked."""
+    pieces = []
+    position = start
+    for span_start, span_end in spans:
+        if span_end <= position or span_start >= end:
+            continue
+        pieces += [text[position : max(position, span_start)], MASK]
+        position = min(span_end, end)
+    pieces.append(text[position:end])
+    return "".join(pieces)

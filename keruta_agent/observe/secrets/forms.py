@@ -1,0 +1,83 @@
+"""The forms in which a known secret turns up: encoded, escaped, quoted."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import quote, quote_plus
+
+_PERCENT: Final = re.compile(r"%[0-9A-F]{2}")
+_UNICODE_ESCAPE: Final = re.compile(r"\\u[0-9a-f]{4}")
+_NOT_SHELL_SAFE: Final = re.compile(r"[^\w@%+=:,./-]")
+_NOT_DOUBLE_QUOTE_SAFE: Final = re.compile(r'[\\"$`!]')
+
+
+def forms(value: str) -> frozenset[bytes]:
+    """Returns a secret in all the forms that are looked for, as UTF-8 and without line breaks.
+
+    Line breaks are left out because the search leaves them out of the text: so a form is found
+    when something has wrapped it, as base64 does every 76 characters.
+    """
+    texts = {value, repr(value)[1:-1], html.escape(value), html.escape(value, quote=False)}
+    texts.update(_url_forms(value))
+    texts.update(_json_forms(value))
+    texts.update(_shell_forms(value))
+    found = {text.encode("utf-8", "surrogatepass") for text in texts}
+    raw = value.encode("utf-8", "surrogatepass")
+    found.update(_binary_forms(raw))
+    return frozenset(form.translate(None, b"\r\n") for form in found)
+
+
+def _url_forms(value: str) -> Iterator[str]:
+    # The third set is what encodeURIComponent of JavaScript leaves as it is.
+    raw = value.encode("utf-8", "surrogatepass")
+    for text in (quote(raw), quote(raw, safe=""), quote(raw, safe="!~*'()"), quote_plus(raw)):
+        yield text
+        yield _PERCENT.sub(lambda found: found[0].lower(), text)
+
+
+def _json_forms(value: str) -> Iterator[str]:
+    for plain_unicode in (True, False):
+        once = json.dumps(value, ensure_ascii=not plain_unicode)[1:-1]
+        # JSON in JSON: a logger that writes JSON lines about a request whose body is JSON.
+        twice = json.dumps(once, ensure_ascii=not plain_unicode)[1:-1]
+        for text in (once, once.replace("/", "\\/"), twice):
+            yield text
+            yield _UNICODE_ESCAPE.sub(lambda found: "\\u" + found[0][2:].upper(), text)
+
+
+def _shell_forms(value: str) -> Iterator[str]:
+    yield shlex.quote(value).removeprefix("'").removesuffix("'")
+    yield value.replace("'", "'\\''")
+    yield _NOT_SHELL_SAFE.sub(lambda found: "\\" + found[0], value)
+    yield _NOT_DOUBLE_QUOTE_SAFE.sub(lambda found: "\\" + found[0], value)
+
+
+def _binary_forms(raw: bytes) -> Iterator[bytes]:
+    yield raw.hex().encode()
+    yield raw.hex().upper().encode()
+    # `echo "$SECRET" | base64` encodes a line break too.
+    for text in (raw, raw + b"\n"):
+        for encoded in (base64.b64encode(text), base64.urlsafe_b64encode(text)):
+            yield encoded
+            yield encoded.rstrip(b"=")
+            yield quote(encoded, safe="").encode()
+    for before in range(3):
+        core = _base64_core(raw, before)
+        yield core
+        yield core.translate(bytes.maketrans(b"+/", b"-_"))
+        yield quote(core, safe="").encode()
+
+
+def _base64_core(raw: bytes, before: int) -> bytes:
+    """Returns the base64 characters that depend on nothing but the secret.
+
+    ``before`` is the number of bytes, modulo 3, that stand before it in the encoded text.
+    """
+    encoded = base64.b64encode(bytes(before) + raw)
+    return encoded[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]

@@ -1,0 +1,152 @@
+"""Secrets that nobody has named: tokens, keys and passwords that are known by how they look.
+
+Every pattern begins with fixed letters, for which the search for it is as fast as one for a word,
+and none can go back over what it has read: the time is linear in the text, whatever the text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+Span = tuple[int, int]
+
+#: The longest private key block: one of RSA with 16384 bits has 12.5 KB, one of PGP 20 KB.
+LONGEST_BLOCK: Final = 32 * 1024
+#: Within so many bytes of its begin a key block has shown a line of its key.
+_BLOCK_HEAD: Final = 400
+
+_BLOCK_BEGIN: Final = re.compile(rb"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----")
+_BLOCK_END: Final = re.compile(rb"-----END (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----")
+_KEY_LINE: Final = re.compile(rb"[A-Za-z0-9+/]{24,}+")
+#: The text ends within the first line of a key.
+_CUT_BLOCK: Final = re.compile(rb"(?:\\+[nr]|[\s\"'])*+[A-Za-z0-9+/=]*+\Z")
+
+
+def _is_mixed(token: bytes) -> bool:
+    """Returns whether a token is no word: words of letters and hyphens are names."""
+    has_digit = any(48 <= byte <= 57 for byte in token)
+    return has_digit and token != token.lower()
+
+
+def _has_digit_and_letter(token: bytes) -> bool:
+    return any(48 <= byte <= 57 for byte in token) and not token.isdigit()
+
+
+def _is_openai_like(token: bytes) -> bool:
+    if b"-" not in token and b"_" not in token:
+        return _has_digit_and_letter(token)
+    return _is_mixed(token)
+
+
+def _is_password(password: bytes) -> bool:
+    return not password.startswith((b"$", b"{", b"<", b"%")) and password.strip(b"*xX.") != b""
+
+
+def _is_basic(encoded: bytes) -> bool:
+    """Returns whether this decodes to what a basic header holds: a name, a colon, a password."""
+    try:
+        decoded = base64.b64decode(encoded + b"=" * (-len(encoded) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return b":" in decoded and all(byte >= 32 for byte in decoded)
+
+
+def _is_any(_token: bytes) -> bool:
+    return True
+
+
+#: Group 1 is the secret; without groups the whole is.
+_Shape = tuple[re.Pattern[bytes], Callable[[bytes], bool]]
+
+#: What is searched in the text as it is.
+_TOKENS: Final[tuple[_Shape, ...]] = (
+    # GitHub
+    (re.compile(rb"gh[pousr]_[\w-]{20,}+(?:\.[\w-]++)*+"), _is_any),
+    (re.compile(rb"github_pat_\w{20,}+"), _is_any),
+    # GitLab
+    (
+        re.compile(
+            rb"gl(?:pat|dt|rt|rtr|cbt|ptt|ft|soat|imt|agent|oas|ffct|wt)-"
+            rb"[\w-]{20,}+(?:\.[\w-]++)*+"
+        ),
+        _has_digit_and_letter,
+    ),
+    # AWS
+    (re.compile(rb"AKIA(?<![A-Z0-9]....)[A-Z0-9]{16}(?![A-Z0-9])"), _is_any),
+    (re.compile(rb"ASIA(?<![A-Z0-9]....)[A-Z0-9]{16}(?![A-Z0-9])"), _is_any),
+    # OpenAI, Anthropic
+    (re.compile(rb"sk-(?<![A-Za-z0-9]...)[\w-]{20,}+"), _is_openai_like),
+    # Slack
+    (re.compile(rb"xox[a-z](?:\.xox[a-z])?-[\w-]{10,}+"), _has_digit_and_letter),
+    (re.compile(rb"xapp-[\w-]{20,}+"), _is_mixed),
+    # Google. Base64 may hold these four letters: it would go on before or after.
+    (re.compile(rb"AIza(?<![\w+/-]....)[\w-]{35}(?![\w+/-])"), _is_any),
+    (re.compile(rb"ya29\.(?<![\w.-].....)[\w-]{20,}+(?:\.[\w-]++)*+"), _has_digit_and_letter),
+    # Package registries
+    (re.compile(rb"npm_[A-Za-z0-9]{30,}+"), _is_any),
+    (re.compile(rb"pypi-[\w-]{40,}+"), _is_mixed),
+    # Passwords in URLs. A digest of an image stands behind an @ too.
+    (re.compile(rb"://[^\s:/@\"'<>\\]*+:([^\s/?\"'<>\\]+)@(?!sha\d)"), _is_password),
+)
+#: The three parts of a JWT. What begins like one and is none is read to its end at once.
+_JWT: Final = re.compile(rb"eyJ[\w-]*+((?<=[\w-]{11})\.[\w-]{8,}+\.[\w-]*+)?")
+
+#: What is searched in the text in small letters.
+_HEADERS: Final[tuple[_Shape, ...]] = (
+    (
+        re.compile(
+            rb"authorization[\"'\\]{0,4}[ \t]{0,4}[:=][ \t]{0,4}[\"'\\]{0,4}"
+            rb"(?:bearer|basic|token|apikey|bot)[ \t]{1,4}([^\s\"',;\\]++)"
+        ),
+        _is_password,
+    ),
+    (re.compile(rb"bearer[ \t]{1,4}([\w.~+/=-]{20,}+)"), _has_digit_and_letter),
+    (re.compile(rb"basic[ \t]{1,4}([a-z0-9+/]{8,}+={0,2})"), _is_basic),
+)
+
+
+def spans(data: bytes, lowered: bytes) -> Iterator[Span]:
+    """Yields where secrets of known shapes stand, in no order; ``lowered`` is ``data.lower()``."""
+    yield from _shaped(_TOKENS, data, data)
+    yield from _shaped(_HEADERS, data, lowered)
+    yield from _jwts(data)
+    yield from _key_blocks(data)
+
+
+def _shaped(shapes: tuple[_Shape, ...], data: bytes, searched: bytes) -> Iterator[Span]:
+    for pattern, is_secret in shapes:
+        for found in pattern.finditer(searched):
+            start, end = found.span(pattern.groups)
+            if is_secret(data[start:end]):
+                yield start, end
+
+
+def _jwts(data: bytes) -> Iterator[Span]:
+    for found in _JWT.finditer(data):
+        if found[1] is not None:
+            yield found.span()
+
+
+def _key_blocks(data: bytes) -> Iterator[Span]:
+    """Yields private key blocks; one without an end goes on to the end of the text."""
+    position = 0
+    while begin := _BLOCK_BEGIN.search(data, position):
+        position = begin.end()
+        if _begins_key(data, position):
+            end = _BLOCK_END.search(data, position, begin.start() + LONGEST_BLOCK)
+            position = end.end() if end else min(len(data), begin.start() + LONGEST_BLOCK)
+            yield begin.start(), position
+
+
+def _begins_key(data: bytes, position: int) -> bool:
+    """Returns whether a key follows: the marker alone is also found in messages about keys."""
+    limit = position + _BLOCK_HEAD
+    return (
+        any(_is_mixed(line) for line in _KEY_LINE.findall(data, position, limit))
+        or _BLOCK_END.search(data, position, limit) is not None
+        or _CUT_BLOCK.match(data, position) is not None
+    )
