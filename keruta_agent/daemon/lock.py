@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from keruta_agent import errors
 from keruta_agent.records.database import make_private_directory
+from keruta_agent.runs.directory import process_state
 
 LOCK_NAME: Final = "agent.lock"
 #: The pid stands in a file of its own: a lock file is not to be read or written.
@@ -51,6 +52,25 @@ def holder(base_dir: Path) -> int | None:
         return int((base_dir / PID_NAME).read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
+
+
+def is_held(base_dir: Path) -> bool:
+    """Tells whether an agent holds the lock, without touching it.
+
+    To try the lock would keep out a daemon that starts at this very moment, so the kernel's list
+    of locks is read; where there is none, the pid must do.
+    """
+    try:
+        inode = (base_dir / LOCK_NAME).stat().st_ino
+    except OSError:
+        return False
+    try:
+        held = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        pid = holder(base_dir)
+        return pid is not None and process_state(pid) is not None
+    places = [fields[-3] for line in held if "FLOCK" in (fields := line.split())]
+    return any(place.rpartition(":")[2] == str(inode) for place in places)
 
 
 def _already_running(base_dir: Path) -> errors.AlreadyRunning:

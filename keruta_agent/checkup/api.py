@@ -1,0 +1,92 @@
+"""Checks of the keruta API: whether it answers, takes the token, knows the session, and has what.
+
+Nothing is written: the questions about optional routes name a task that does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from keruta_agent import errors
+from keruta_agent.checkup.finding import Finding, ok, problem, warning
+from keruta_agent.clients.keruta.probe import Probe
+from keruta_agent.journey import resolve
+from keruta_agent.ports import KerutaApi
+from keruta_agent.settings.schema import Settings
+
+#: What is done without a route; the others are simply not told to the server.
+INSTEAD: Mapping[str, str] = {
+    "progress": "progress goes into the log",
+    "artifacts": "artifacts stay on this machine",
+    "auto-fix": "the agent files auto-fix tasks itself",
+    "input": "scripts cannot ask a person through the API",
+    "events": "new tasks are seen at the next poll",
+    "metrics": "measurements are not kept",
+}
+
+
+def check_api(
+    settings: Settings, api: KerutaApi | None, environment: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Yields what is found at the configured API."""
+    if settings.api_url is None or api is None:
+        yield warning(
+            "api",
+            "none is configured: only what `keruta execute` hands in runs here",
+            "Set KERUTA_API_URL, or start one with: keruta server",
+        )
+        return
+    try:
+        health = api.health()
+    except errors.ApiError as exc:
+        yield problem("api", exc.message, exc.advice)
+        return
+    if not health.healthy:
+        yield problem("api", health.detail, "Check KERUTA_API_URL and KERUTA_API_TOKEN")
+        return
+    yield ok("api", f"answers ({health.detail or 'it is well'})")
+    yield from _session(settings, api, environment)
+
+
+def _session(
+    settings: Settings, api: KerutaApi, environment: Mapping[str, str]
+) -> Iterator[Finding]:
+    try:
+        session = resolve.find_session(api, settings, environment)
+    except errors.ApiUnauthorized as exc:
+        yield problem("token", exc.message, exc.advice)
+        return
+    except errors.SettingsError as exc:
+        yield ok("token", "accepted")
+        yield problem("session", exc.message, exc.advice)
+    except errors.ApiError as exc:
+        yield problem("session", exc.message, exc.advice)
+        return
+    else:
+        yield ok("token", "accepted" if settings.api_token else "none is set, none is asked for")
+        yield ok("session", f"{session.id} ({session.name}), {session.status}")
+    yield from _dialect(settings)
+
+
+def _dialect(settings: Settings) -> Iterator[Finding]:
+    if settings.api_url is None:
+        return
+    with Probe(settings.api_url, settings.api_token, settings.api_timeout_s) as probe:
+        try:
+            routes = probe.routes()
+            names = probe.running_names()
+        except errors.ApiError as exc:
+            yield warning("dialect", exc.message, exc.advice or "Try again")
+            return
+    present = [name for name, there in routes.items() if there]
+    missing = [name for name, there in routes.items() if not there]
+    has = ", ".join(present) or "no optional route"
+    takes = " and ".join(names) or "no state that we know"
+    yield ok("dialect", f"a running task is {takes}; has {has}")
+    if missing:
+        consequences = "; ".join(INSTEAD[name] for name in missing)
+        yield warning(
+            "missing routes",
+            f"the server has no {', '.join(missing)}",
+            f"Nothing to do, unless you miss it: {consequences}",
+        )

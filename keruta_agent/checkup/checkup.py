@@ -1,0 +1,40 @@
+"""The whole check-up, in the order in which one thing needs the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from keruta_agent import errors
+from keruta_agent.checkup.api import check_api
+from keruta_agent.checkup.finding import Finding, ok, problem
+from keruta_agent.checkup.machine import check_machine
+from keruta_agent.checkup.state import check_state
+from keruta_agent.daemon.wiring import configured_api
+from keruta_agent.settings.sources import LoadedSettings
+
+
+def check_everything(
+    load: Callable[[], LoadedSettings], environment: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Yields one finding after the other; changes nothing, here or at the API."""
+    yield from check_machine()
+    try:
+        loaded = load()
+        api = configured_api(loaded.settings)
+    except errors.SettingsError as exc:
+        yield problem("settings", exc.message, exc.advice)
+        return
+    yield ok("settings", _where_from(loaded))
+    yield from check_state(loaded.settings)
+    yield from check_api(loaded.settings, api, environment)
+
+
+def _where_from(loaded: LoadedSettings) -> str:
+    kinds = [source.kind for source in loaded.sources.values()]
+    file = loaded.config_file or "no config file"
+    parts = [
+        f"{kinds.count(kind)} from {name}"
+        for kind, name in (("flag", "flags"), ("environment", "variables"), ("file", "the file"))
+        if kind in kinds
+    ]
+    return f"{file}; {', '.join(parts) or 'all by default'}; see: keruta config show"

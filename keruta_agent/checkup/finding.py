@@ -1,0 +1,44 @@
+"""What one check found."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+
+class Level(enum.StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    #: It works, but not as well as it could, or not for long.
+    WARNING = "warning"
+    #: Something that the agent needs is missing or broken.
+    PROBLEM = "problem"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line of the check-up."""
+
+    #: What was looked at, in a word or two.
+    subject: str
+    level: Level
+    #: What was found.
+    text: str
+    #: What to do now; empty when there is nothing to do.
+    advice: str = ""
+
+
+def ok(subject: str, text: str) -> Finding:
+    """Returns a finding that needs no action."""
+    return Finding(subject=subject, level=Level.OK, text=text)
+
+
+def warning(subject: str, text: str, advice: str) -> Finding:
+    """Returns a finding that a person should know of."""
+    return Finding(subject=subject, level=Level.WARNING, text=text, advice=advice)
+
+
+def problem(subject: str, text: str, advice: str) -> Finding:
+    """Returns a finding that keeps the agent from its work."""
+    return Finding(subject=subject, level=Level.PROBLEM, text=text, advice=advice)
