@@ -68,7 +68,13 @@ def daemon(
     }
     settings = load(ctx, **flags).settings
     from keruta_agent.daemon.supervisor import run_daemon
+    from keruta_agent.daemon.wiring import own_redactor
     from keruta_agent.observe import logs
 
-    logs.set_up(level=settings.log_level, format=settings.log_format, file=settings.log_file)
+    logs.set_up(
+        level=settings.log_level,
+        format=settings.log_format,
+        file=settings.log_file,
+        redactor=own_redactor(settings),
+    )
     run_daemon(settings, lambda: load(ctx, **flags).settings)

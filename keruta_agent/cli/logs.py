@@ -12,12 +12,11 @@ import click
 from keruta_agent import errors
 from keruta_agent.cli.jobs import existing_records, find_job
 from keruta_agent.cli.options import load
-from keruta_agent.journey.loglines import read_entries
+from keruta_agent.daemon.wiring import make_log_reader
+from keruta_agent.journey.loglines import LogReader
 from keruta_agent.model import LogEntry
 from keruta_agent.records.jobs import JobState
 from keruta_agent.records.runs import Run, Runs
-from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
-from keruta_agent.settings.schema import Settings
 from keruta_agent.wire import format_date
 
 LOOK_S: Final = 0.1
@@ -40,12 +39,13 @@ def logs(ctx: click.Context, job: str, follow: bool, number: int | None, as_json
     """
     settings = load(ctx).settings
     records = existing_records(settings)
+    reader, _ = make_log_reader(settings, records)
     found = find_job(records, job)
     printed: dict[int, int] = {}
     while True:
         current = records.jobs.get(found.id) or found
         run = _chosen(records.runs.of_job(found.id), number)
-        more = run is not None and _print_new(settings, records.runs, run, printed, as_json)
+        more = run is not None and _print_new(reader, records.runs, run, printed, as_json)
         if not more and (not follow or current.state is JobState.FINISHED):
             break
         if not more:
@@ -63,13 +63,12 @@ def _chosen(runs: list[Run], number: int | None) -> Run | None:
 
 
 def _print_new(
-    settings: Settings, runs: Runs, run: Run, printed: dict[int, int], as_json: bool
+    reader: LogReader, runs: Runs, run: Run, printed: dict[int, int], as_json: bool
 ) -> bool:
-    directory = RunDirectory(settings.base_dir / RUNS_DIRECTORY / run.directory)
     ranges = runs.ranges(run.id, first=printed.get(run.id, 0), limit=RANGES_A_READ)
     for piece in ranges:
         try:
-            entries = read_entries(directory, piece)
+            entries = reader.read(run.id, [piece])
         except FileNotFoundError as exc:
             raise errors.NotFound(
                 f"the output of run {run.number} was removed to make room",

@@ -128,8 +128,11 @@ def _end(
     )
 
 
-def tell(message: str) -> int | None:
-    """Tells the agent one message for this run; returns the exit code, None if it cannot."""
+def tell(message: str, *, keep: bool = True) -> int | None:
+    """Tells the agent one message for this run; returns the exit code, None if it cannot.
+
+    With ``keep``, a message that nobody takes is left where the next daemon finds it.
+    """
     environment = os.environ
     request = (
         f'{{"op": "tell", "run": {quoted(environment.get("KERUTA_RUN_UID", ""))}, '
@@ -138,12 +141,12 @@ def tell(message: str) -> int | None:
     try:
         answer = _ask(environment.get("KERUTA_SOCKET", ""), request.encode())
     except OSError:
-        return _leave_behind(message)
+        return _leave_behind(message) if keep else None
     if answer.startswith("ok"):
         return 0
     verdict, _, rest = answer.partition(" ")
     if verdict != "error":
-        return _leave_behind(message)
+        return _leave_behind(message) if keep else None
     code, _, text = rest.partition(" ")
     print(f"keruta: {text.strip()}", file=sys.stderr)
     return int(code) if code.isdigit() else 1

@@ -11,10 +11,13 @@ from keruta_agent import errors
 from keruta_agent.clients.keruta import KerutaClient
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.loglines import LogReader
+from keruta_agent.journey.redaction import Redaction
 from keruta_agent.journey.report import Courier
 from keruta_agent.local.address import prepare_socket_path
+from keruta_agent.observe.redact import Redactor
 from keruta_agent.ports import KerutaApi, WorkQueue
 from keruta_agent.records.database import make_private_directory
+from keruta_agent.records.runs import Run
 from keruta_agent.records.store import Records
 from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
 from keruta_agent.runs.follower import Doorbell
@@ -62,11 +65,27 @@ def make_client(settings: Settings) -> KerutaApi:
     )
 
 
+def own_redactor(settings: Settings) -> Redactor:
+    """Returns the redactor that knows the agent's own secrets."""
+    own = {"KERUTA_API_TOKEN": settings.api_token or "", "KERUTA_API_URL": settings.api_url or ""}
+    return Redactor.from_environment(os.environ, own)
+
+
+def make_log_reader(settings: Settings, records: Records) -> tuple[LogReader, Redaction]:
+    """Returns who reads the logs of runs, and who knows their secrets."""
+    runs_dir = settings.base_dir / RUNS_DIRECTORY
+
+    def directory_of(run: Run) -> RunDirectory:
+        return RunDirectory(runs_dir / run.directory)
+
+    redaction = Redaction(own_redactor(settings), records, directory_of)
+    return LogReader(records.runs, directory_of, redaction), redaction
+
+
 def make_courier(settings: Settings, records: Records, api: KerutaApi) -> Courier:
     """Returns who carries the outbox to the API."""
-    runs_dir = settings.base_dir / RUNS_DIRECTORY
-    reader = LogReader(records.runs, lambda run: RunDirectory(runs_dir / run.directory))
-    return Courier(api, records, reader)
+    reader, redaction = make_log_reader(settings, records)
+    return Courier(api, records, reader, redaction)
 
 
 def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> Agent:
@@ -77,6 +96,7 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
     """
     records = Records.open(settings.base_dir)
     make_private_directory(settings.base_dir / RUNS_DIRECTORY)
+    _, redaction = make_log_reader(settings, records)
     return Agent(
         settings=settings,
         database=records.database,
@@ -86,6 +106,7 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
         journal=records.journal,
         api=api,
         courier=None if api is None else make_courier(settings, records, api),
+        redaction=redaction,
         queue=queue,
         doorbell=Doorbell(),
         socket_path=prepare_socket_path(settings.base_dir),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from keruta_agent.journey.redaction import Redaction
 from keruta_agent.journey.report import Courier
 from keruta_agent.ports import KerutaApi, WorkQueue
 from keruta_agent.records.database import Database
@@ -31,6 +32,8 @@ class Agent:
     api: KerutaApi | None
     #: Carries the outbox to the API; None without one.
     courier: Courier | None
+    #: Knows which secrets must not leave with what a run wrote.
+    redaction: Redaction
     queue: WorkQueue
     #: Rung when a script told the agent something, so that it is looked at now.
     doorbell: Doorbell

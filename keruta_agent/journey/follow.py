@@ -158,13 +158,16 @@ class _Follower:
                 extra={"action": "message_unreadable", "run": self._run.uid},
             )
             return
+        redact = self._agent.redaction.of_run(self._run.id).redact
         if isinstance(told, messages.ProgressTold):
-            self._agent.runs.report_progress(self._job, self._run, told.percent, told.message)
+            self._agent.runs.report_progress(
+                self._job, self._run, told.percent, redact(told.message)
+            )
         elif isinstance(told, messages.EndTold):
             self._agent.runs.report_end(
                 self._run.id,
                 told.status,
-                message=told.message,
+                message=redact(told.message),
                 error_code=told.error_code,
                 wants_auto_fix=told.auto_fix,
                 artifacts_dir=told.artifacts_dir,

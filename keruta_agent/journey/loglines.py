@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from keruta_agent.journey.redaction import Redaction
 from keruta_agent.model import LogEntry, LogLevel
+from keruta_agent.observe.redact import Redactor
 from keruta_agent.records.runs import LogRange, Run, Runs
 from keruta_agent.runs import messages, output
 from keruta_agent.runs.directory import RunDirectory
@@ -15,39 +17,49 @@ _LEVELS = {"stdout": LogLevel.INFO, "stderr": LogLevel.WARN}
 
 
 class LogReader:
-    """Turns stored ranges into entries."""
+    """Turns stored ranges into entries, with their secrets masked."""
 
-    def __init__(self, runs: Runs, directory_of: Callable[[Run], RunDirectory]) -> None:
+    def __init__(
+        self, runs: Runs, directory_of: Callable[[Run], RunDirectory], redaction: Redaction
+    ) -> None:
         self._runs = runs
         self._directory_of = directory_of
+        self._redaction = redaction
 
     def entries(self, run_id: int, sequences: Sequence[int]) -> list[LogEntry]:
         """Returns the log entries of these neighbouring ranges, in order."""
-        directory = self._directory_of(self._runs.get(run_id))
         first, last = min(sequences), max(sequences)
         ranges = self._runs.ranges(run_id, first=first, limit=last - first + 1)
         wanted = set(sequences)
-        return [
-            entry
-            for piece in ranges
-            if piece.sequence in wanted
-            for entry in read_entries(directory, piece)
-        ]
+        return self.read(run_id, [piece for piece in ranges if piece.sequence in wanted])
+
+    def read(self, run_id: int, pieces: Sequence[LogRange]) -> list[LogEntry]:
+        """Returns the log entries in ranges of one run."""
+        directory = self._directory_of(self._runs.get(run_id))
+        redactor = self._redaction.of_run(run_id)
+        return [entry for piece in pieces for entry in _entries(directory, piece, redactor)]
 
 
-def read_entries(directory: RunDirectory, piece: LogRange) -> list[LogEntry]:
-    """Returns the log entries in one range."""
-    lines = output.read_lines(directory.path / piece.stream, piece.start, piece.stop)
+def _entries(directory: RunDirectory, piece: LogRange, redactor: Redactor) -> list[LogEntry]:
+    path = directory.path / piece.stream
     seen = datetime.fromtimestamp(piece.read_at, tz=UTC)
     if piece.stream == "agent":
-        return [entry for line in lines if (entry := _told_entry(line, seen)) is not None]
+        told = output.split_lines(output.read_text(path, piece.start, piece.stop))
+        return [entry for line in told if (entry := _told_entry(line, seen, redactor)) is not None]
     level = _LEVELS[piece.stream]
+    # A secret may begin before this range, or go on behind it.
+    text = redactor.redact_window(
+        output.read_text(path, max(0, piece.start - redactor.reach), piece.start),
+        output.read_text(path, piece.start, piece.stop),
+        output.read_text(path, piece.stop, piece.stop + redactor.reach),
+    )
     return [
-        LogEntry(level=level, message=line, source=piece.stream, timestamp=seen) for line in lines
+        LogEntry(level=level, message=line, source=piece.stream, timestamp=seen)
+        for line in output.split_lines(text)
     ]
 
 
-def _told_entry(line: str, seen: datetime) -> LogEntry | None:
+def _told_entry(line: str, seen: datetime, redactor: Redactor) -> LogEntry | None:
     """Reads what ``keruta log`` said; other messages are no log entries."""
     try:
         told = messages.parse(line)
@@ -55,10 +67,11 @@ def _told_entry(line: str, seen: datetime) -> LogEntry | None:
         return None
     if not isinstance(told, messages.LogTold):
         return None
+    metadata = redactor.redact_value(told.fields)
     return LogEntry(
         level=told.level,
-        message=told.message,
+        message=redactor.redact(told.message),
         source="agent",
         timestamp=seen,
-        metadata=told.fields,
+        metadata=metadata if isinstance(metadata, dict) else {},
     )

@@ -6,6 +6,7 @@ confirmed it. What may have arrived already is never just sent again (contract 4
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import random
 import threading
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 from keruta_agent import errors
 from keruta_agent.journey import artifacts, autofix, loglines
+from keruta_agent.journey.redaction import Redaction
 from keruta_agent.model import LogEntry, LogLevel, StatusReport, TaskStatus
 from keruta_agent.ports import KerutaApi
 from keruta_agent.records.clock import boot_seconds
@@ -36,13 +38,20 @@ LOCK_FAILED: Final = "LOCK_ACQUISITION_FAILED"
 class Courier:
     """Carries the outbox to the API. Safe to share between threads."""
 
-    def __init__(self, api: KerutaApi, records: Records, log_reader: loglines.LogReader) -> None:
+    def __init__(
+        self,
+        api: KerutaApi,
+        records: Records,
+        log_reader: loglines.LogReader,
+        redaction: Redaction,
+    ) -> None:
         self._api = api
         self._outbox = records.outbox
         self._jobs = records.jobs
         self._runs = records.runs
         self._journal = records.journal
         self._log_reader = log_reader
+        self._redaction = redaction
         self._guard = threading.Lock()
         self._busy_tasks: set[str] = set()
         self._away_since: float | None = None
@@ -231,11 +240,16 @@ class Courier:
         )
         return False
 
+    def _masked(self, parcel: Parcel) -> dict[str, Any]:
+        """Returns what a parcel tells, with its secrets masked: the last door before the API."""
+        redactor = self._redaction.of_run(parcel.first.run_id)
+        return {name: redactor.redact_value(value) for name, value in parcel.first.payload.items()}
+
     # One method a kind: sends the parcel, or raises what the API said.
 
     def _send_status(self, parcel: Parcel) -> None:
         letter = parcel.first
-        payload = dict(letter.payload)
+        payload = self._masked(parcel)
         report = StatusReport(**{**payload, "status": TaskStatus(payload["status"])})
         if (parcel.may_have_arrived or letter.attempts) and self._has_arrived(letter, report):
             return
@@ -264,7 +278,7 @@ class Courier:
             self._jobs.request_stop(self._runs.get(letter.run_id).job_id, StopKind.REFUSED, reason)
 
     def _send_progress(self, parcel: Parcel) -> None:
-        payload = parcel.first.payload
+        payload = self._masked(parcel)
         self._api.send_progress(
             parcel.first.task_id, payload["percent"], payload["message"], key=parcel.key
         )
@@ -283,18 +297,24 @@ class Courier:
                 self._outbox.partly_delivered(parcel, done)
 
     def _send_log_line(self, parcel: Parcel) -> None:
-        payload = dict(parcel.first.payload)
+        payload = self._masked(parcel)
         entry = LogEntry(**{**payload, "level": LogLevel(payload["level"])})
         self._api.send_logs(parcel.first.task_id, [entry], key=parcel.key)
 
     def _send_artifact(self, parcel: Parcel) -> None:
-        artifact = artifacts.from_payload(parcel.first.payload)
+        redactor = self._redaction.of_run(parcel.first.run_id)
+        kept = artifacts.from_payload(parcel.first.payload)
+        artifact = dataclasses.replace(
+            kept,
+            relative_path=redactor.redact(kept.relative_path),
+            description=redactor.redact(kept.description),
+        )
         if not artifact.file.is_file():
             raise errors.ApiRefused(f"the kept copy of the artifact {artifact.file} is gone")
         self._api.upload_artifact(parcel.first.task_id, artifact, key=parcel.key)
 
     def _send_auto_fix(self, parcel: Parcel) -> None:
-        payload = parcel.first.payload
+        payload = self._masked(parcel)
         autofix.request(
             self._api,
             parcel.first.task_id,
@@ -304,4 +324,4 @@ class Courier:
         )
 
     def _send_metrics(self, parcel: Parcel) -> None:
-        self._api.send_metrics(parcel.first.task_id, parcel.first.payload, key=parcel.key)
+        self._api.send_metrics(parcel.first.task_id, self._masked(parcel), key=parcel.key)

@@ -68,6 +68,8 @@ def live(agent: Agent, job: Job, run: Run) -> Ended:
         ending = finish.judge(agent, job, run, None)
     except errors.RunError as exc:
         ending = Ending(outcome=Outcome.NOT_STARTED, message=str(exc))
+    message = agent.redaction.of_run(run.id).redact(ending.message)
+    ending = dataclasses.replace(ending, message=message)
     finish.store(agent, job, run, ending, record, copies)
     logger.info(
         "job %d ended: %s %s",

@@ -136,7 +136,11 @@ class Operations:
             raise errors.UsageError("this is not a run that the agent knows")
         if run.ended_at is not None:
             raise errors.UsageError("the run is over")
-        line = json.dumps(request.get("message"), ensure_ascii=False)
+        message = request.get("message")
+        if isinstance(message, dict) and message.get("kind") == messages.MASK:
+            self._agent.directory_of(run).add_secret(str(message.get("value", "")))
+            return {}
+        line = json.dumps(message, ensure_ascii=False)
         try:
             told = messages.parse(line)
         except ValueError as exc:

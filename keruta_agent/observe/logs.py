@@ -11,6 +11,7 @@ from typing import Final
 from pythonjsonlogger.json import JsonFormatter
 
 from keruta_agent import errors
+from keruta_agent.observe.redact import Redactor
 
 #: Levels as the settings name them.
 LEVELS: Final = {
@@ -23,7 +24,22 @@ _MOST_BYTES: Final = 10 * 1024 * 1024
 _OLD_FILES: Final = 5
 
 
-def set_up(*, level: str, format: str, file: Path | None = None) -> None:
+class RedactedFormatter(logging.Formatter):
+    """Masks secrets in whatever another formatter makes of a record, tracebacks included."""
+
+    def __init__(self, inner: logging.Formatter, redactor: Redactor) -> None:
+        super().__init__()
+        self._inner = inner
+        self._redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the record as masked text."""
+        return self._redactor.redact(self._inner.format(record))
+
+
+def set_up(
+    *, level: str, format: str, file: Path | None = None, redactor: Redactor | None = None
+) -> None:
     """Sends the agent's log to a file, or to standard error.
 
     Raises:
@@ -42,7 +58,7 @@ def set_up(*, level: str, format: str, file: Path | None = None) -> None:
                 f"cannot write the log file {file}: {exc.strerror}",
                 advice="Set KERUTA_LOG_FILE to a file that this user may write",
             ) from exc
-    handler.setFormatter(_formatter(format))
+    handler.setFormatter(RedactedFormatter(_formatter(format), redactor or Redactor()))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

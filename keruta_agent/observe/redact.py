@@ -31,13 +31,18 @@ class Redactor:
         cls, *environments: Mapping[str, str], also: Iterable[str] = ()
     ) -> Redactor:
         """Returns one that knows the secrets among variables, by their names or in their URLs."""
-        secrets = list(also)
-        for environment in environments:
-            for name, value in environment.items():
-                if names.is_secret_name(name):
-                    secrets.append(value)
-                secrets.extend(values.url_passwords(value))
-        return cls(secrets)
+        found = [secret for environment in environments for secret in cls.secrets_in(environment)]
+        return cls([*also, *found])
+
+    @staticmethod
+    def secrets_in(environment: Mapping[str, str]) -> list[str]:
+        """Returns the secrets among variables: by their names, and the passwords in URLs."""
+        secrets = []
+        for name, value in environment.items():
+            if names.is_secret_name(name):
+                secrets.append(value)
+            secrets.extend(values.url_passwords(value))
+        return secrets
 
     def with_secrets(self, more: Iterable[str]) -> Redactor:
         """Returns one that knows these secrets too."""

@@ -10,6 +10,7 @@ stderr     the same for its second stream
 agent      one JSON object a line: what the script told the agent (log, progress, its end)
 exit       how the script ended, written last and atomically, when no process of the run is left
 signals    which signals the shim sent to which processes
+secrets    what the script itself wants masked, one JSON text a line
 about      which job and task this is a run of, for an agent whose records do not know it
 shim.err   what the shim itself had to say; empty unless something is badly wrong
 ========== ==================================================================================
@@ -171,6 +172,24 @@ class RunDirectory:
         os.write(descriptor, b"prevented\n")
         os.close(descriptor)
         return True
+
+    def add_secret(self, secret: str) -> None:
+        """Stores a secret that the script named: nothing that leaves the run may show it."""
+        descriptor = os.open(
+            self.path / "secrets", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        try:
+            os.write(descriptor, json.dumps(secret).encode() + b"\n")
+        finally:
+            os.close(descriptor)
+
+    def read_secrets(self) -> list[str]:
+        """Returns the secrets that the script named."""
+        try:
+            lines = (self.path / "secrets").read_text(encoding="ascii").splitlines()
+        except FileNotFoundError:
+            return []
+        return [str(json.loads(line)) for line in lines if line.endswith('"')]
 
     def read_signals(self) -> list[tuple[float, int, str]]:
         """Returns the signals that the shim sent: Unix time, number, and process numbers."""

@@ -49,6 +49,8 @@ class EndTold:
 
 
 Told = LogTold | ProgressTold | EndTold
+#: Kind of a message that names a secret. It is stored apart (``RunDirectory.add_secret``).
+MASK: Final = "mask"
 
 
 def parse(line: str) -> Told:

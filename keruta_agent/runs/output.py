@@ -87,11 +87,20 @@ def _between_characters(descriptor: int, start: int, stop: int) -> int:
     return stop
 
 
-def read_lines(path: Path, start: int, stop: int) -> list[str]:
-    """Returns the lines of a piece without their ends; bytes that are not UTF-8 become U+FFFD."""
+def read_text(path: Path, start: int, stop: int) -> str:
+    """Returns a stretch of a file as text; bytes that are not UTF-8 become U+FFFD."""
     with path.open("rb") as file:
         file.seek(start)
-        text = file.read(stop - start).decode("utf-8", errors="replace")
+        return file.read(stop - start).decode("utf-8", errors="replace")
+
+
+def read_lines(path: Path, start: int, stop: int) -> list[str]:
+    """Returns the lines of a piece without their ends; bytes that are not UTF-8 become U+FFFD."""
+    return split_lines(read_text(path, start, stop))
+
+
+def split_lines(text: str) -> list[str]:
+    """Returns the lines of a text without their ends."""
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()

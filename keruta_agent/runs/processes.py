@@ -20,7 +20,8 @@ LOOK_INTERVAL_S: Final = 0.02
 def stop_shim(shim: ProcessId) -> None:
     """Asks a shim to stop its script and all that the script started."""
     if shim.is_alive():
-        os.kill(shim.pid, signal.SIGTERM)
+        _send(shim.pid, signal.SIGTERM)
+        _send(shim.pid, signal.SIGCONT)  # a frozen one would never see it
 
 
 def reap(shim: ProcessId) -> None:
@@ -34,7 +35,7 @@ def reap(shim: ProcessId) -> None:
 def kill_tree(shim: ProcessId, run_uid: str) -> None:
     """Kills a run's processes without asking, its shim among them."""
     if shim.is_alive():
-        os.kill(shim.pid, signal.SIGKILL)
+        _send(shim.pid, signal.SIGKILL)
     sweep(run_uid, 0.0)
 
 

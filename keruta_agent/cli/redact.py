@@ -1,0 +1,57 @@
+"""``keruta redact``: what must not be shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TextIO
+
+import click
+
+from keruta_agent import errors
+from keruta_agent.cli import small
+from keruta_agent.runs.directory import RunDirectory
+from keruta_agent.runs.messages import MASK
+
+
+@click.group()
+def redact() -> None:
+    """Masks secrets in what leaves this machine."""
+
+
+@redact.command()
+@click.argument("secret", required=False)
+def add(secret: str | None) -> int:
+    """Lets every log, message and report of this run mask a secret, also what is yet unsent.
+
+    Without SECRET it is read from standard input, where other users cannot see it.
+
+    \b
+    vault read -field=password db | keruta redact add
+    """
+    if "KERUTA_RUN_TOKEN" not in os.environ:
+        raise errors.UsageError(
+            "there is no run whose output could be masked",
+            advice="Call it in a script that keruta runs",
+        )
+    value = sys.stdin.read().strip("\n") if secret is None else secret
+    if not value.strip():
+        raise errors.UsageError("the secret is empty")
+    code = small.tell(json.dumps({"kind": MASK, "value": value}), keep=False)
+    if code is None:
+        from pathlib import Path
+
+        RunDirectory(Path(os.environ["KERUTA_RUN_DIR"])).add_secret(value)
+        return 0
+    return code
+
+
+@redact.command()
+@click.argument("file", type=click.File("r"), default="-")
+def check(file: TextIO) -> None:
+    """Prints a text (a file, or standard input) as it would leave, with its secrets masked."""
+    from keruta_agent.observe.redact import Redactor
+
+    redactor = Redactor.from_environment(os.environ)
+    click.echo(redactor.redact(file.read()), nl=False)

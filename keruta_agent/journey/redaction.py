@@ -1,0 +1,52 @@
+"""Which secrets must not leave with what a run wrote: the agent's, the task's, and those that the
+script named itself (``keruta redact add``).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from keruta_agent.observe.redact import Redactor
+from keruta_agent.records.runs import Run
+from keruta_agent.records.store import Records
+from keruta_agent.runs.directory import RunDirectory
+
+
+class Redaction:
+    """Hands out the redactor of each run. Safe to share between threads."""
+
+    def __init__(
+        self, own: Redactor, records: Records, directory_of: Callable[[Run], RunDirectory]
+    ) -> None:
+        """Takes the redactor that knows the agent's own secrets."""
+        self.own = own
+        self._records = records
+        self._directory_of = directory_of
+        self._build = functools.lru_cache(maxsize=8)(self._build_redactor)
+
+    def of_run(self, run_id: int | None) -> Redactor:
+        """Returns the redactor for what a run wrote, the agent's own without a run."""
+        if run_id is None:
+            return self.own
+        run = self._records.runs.get(run_id)
+        named = tuple(self._directory_of(run).read_secrets())
+        return self._build(run.job_id, named)
+
+    def _build_redactor(self, job_id: int, named: tuple[str, ...]) -> Redactor:
+        job = self._records.jobs.get(job_id)
+        variables = {} if job is None else dict(_texts(job.work.parameters))
+        if job is not None:
+            variables.update(job.work.environment)
+        task_secrets = Redactor.secrets_in(variables)
+        return self.own.with_secrets([*task_secrets, *named])
+
+
+def _texts(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields the texts in a task's parameters with their names, however deep they stand."""
+    for name, value in parameters.items():
+        if isinstance(value, str):
+            yield name, value
+        elif isinstance(value, Mapping):
+            yield from _texts(value)
