@@ -42,6 +42,10 @@ class StopKind(enum.StrEnum):
     REFUSED = "refused"
 
 
+#: After these a job may be tried again, so they give way to those after which it must not.
+_MAY_BE_RETRIED = frozenset({StopKind.TIMED_OUT, StopKind.AGENT_STOPPED})
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Work:
     """What a job executes, as it was when the job was recorded.
@@ -195,13 +199,17 @@ class Jobs:
         """Asks for a job to be stopped and returns the state in which it was found.
 
         A job that has not started ends at once; a running one is stopped by who follows it. The
-        first reason stands. None means that there is no such job.
+        first reason stands, unless the job might be tried again after it and must not be after
+        this one. None means that there is no such job.
         """
         with self._database.transaction() as connection:
             job = self.get(job_id)
             if job is None:
                 return None
-            if job.state is JobState.FINISHED or job.stop_kind is not None:
+            stands = job.stop_kind is not None and not (
+                job.stop_kind in _MAY_BE_RETRIED and kind not in _MAY_BE_RETRIED
+            )
+            if job.state is JobState.FINISHED or stands:
                 return job.state
             connection.execute(
                 "UPDATE jobs SET stop_kind = ?, stop_reason = ? WHERE id = ?",
@@ -238,7 +246,10 @@ class Jobs:
     def seconds_to_next(self) -> float | None:
         """Returns the seconds until the first scheduled job is due, None when there is none."""
         row = self._database.connection().execute(
-            "SELECT min(not_before) AS due FROM jobs WHERE state = 'scheduled'"
+            # A time of an earlier boot means nothing any more, and may lie days ahead of ours.
+            "SELECT min(CASE WHEN not_before_boot = ? THEN not_before ELSE 0 END) AS due "
+            "FROM jobs WHERE state = 'scheduled'",
+            (boot_id(),),
         )
         due = row.fetchone()["due"]
         return None if due is None else max(0.0, due - boot_seconds())
