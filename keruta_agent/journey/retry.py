@@ -56,7 +56,8 @@ class RetryRule:
 
     def wait_s(self, run: Run) -> float:
         """Returns the seconds before the next run: doubling, and spread so that not all meet."""
-        wait = min(self.delay_s * 2 ** min(run.number - 1, 20), LONGEST_WAIT_S)
+        longest = max(LONGEST_WAIT_S, self.delay_s)
+        wait = min(self.delay_s * 2 ** min(run.number - 1, 20), longest)
         return float(wait * random.uniform(0.75, 1.25))
 
 
