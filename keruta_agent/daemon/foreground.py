@@ -13,27 +13,60 @@ from keruta_agent.daemon.lock import agent_lock
 from keruta_agent.daemon.wiring import build_agent, configured_api
 from keruta_agent.journey import mend, run
 from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.report import Courier
 from keruta_agent.local.socket_server import AgentSocket
 from keruta_agent.records.jobs import JobState
 from keruta_agent.settings.schema import Settings
 
 #: Seconds that the end spends on telling the API what it can be told now.
 LAST_WORDS_S: Final = 10.0
+#: Seconds of one delivery, and for which rows gather before the next.
+CARRY_BUDGET_S: Final = 1.0
+GATHER_S: Final = 0.2
 #: Seconds between looks whether the time of a retry has come.
 RETRY_LOOK_S: Final = 0.1
 
 
-class NoQueue:
-    """The dispatcher of an agent that runs just one job."""
+class ForegroundQueue:
+    """The dispatcher of an agent that runs just one job: it only carries the outbox."""
+
+    def __init__(self) -> None:
+        self._filled = threading.Event()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def job_runnable(self, job_id: int) -> None:
         """Leaves the job to the next daemon."""
 
     def outbox_filled(self) -> None:
-        """Leaves the outbox to the end of the job."""
+        """Lets the outbox be carried to the API soon."""
+        self._filled.set()
 
     def poll_now(self) -> None:
         """There is no session to poll."""
+
+    def start(self, courier: Courier) -> None:
+        """Begins to carry."""
+        self._thread = threading.Thread(
+            target=self._carry, args=(courier,), name="courier", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the carrying; what is left waits in the outbox."""
+        self._stopped.set()
+        self._filled.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _carry(self, courier: Courier) -> None:
+        while not self._stopped.is_set():
+            self._filled.wait()
+            self._filled.clear()
+            due_in_s = courier.deliver(CARRY_BUDGET_S)
+            if due_in_s is not None:
+                self._stopped.wait(max(due_in_s, GATHER_S))
+                self._filled.set()
 
 
 @contextlib.contextmanager
@@ -45,13 +78,17 @@ def agent_here(settings: Settings) -> Iterator[Agent]:
         AgentStateError: the base directory cannot be used.
     """
     with agent_lock(settings.base_dir):
-        agent = build_agent(settings, NoQueue(), configured_api(settings))
+        queue = ForegroundQueue()
+        agent = build_agent(settings, queue, configured_api(settings))
+        if agent.courier is not None:
+            queue.start(agent.courier)
         door = AgentSocket(agent, lambda: _describe(agent), takes_jobs=False)
         door.start()
         try:
             yield agent
         finally:
             door.stop()
+            queue.stop()
             agent.database.close()
 
 

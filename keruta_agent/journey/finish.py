@@ -34,21 +34,22 @@ STOPPED = {
 def judge(agent: Agent, job: Job, run: Run, record: ExitRecord | None) -> Ending:
     """Returns how a run ended, from the exit record and what the script itself said."""
     directory = agent.directory_of(run)
+    current = agent.jobs.get(job.id) or job
+    if current.stop_kind is StopKind.REFUSED:
+        return Ending(outcome=Outcome.REFUSED, message=current.stop_reason or "")
+    # A shim that did not heed the request was killed by us, before it could record anything.
+    if current.stop_kind is not None and (record is None or record.stopped):
+        return Ending(
+            outcome=STOPPED[current.stop_kind],
+            message=_with_evidence(current.stop_reason or "The script was stopped", directory),
+            exit_code=None if record is None else record.exit_code,
+            signal=None if record is None else record.signal,
+        )
     if record is None:
         return _lost(directory)
     if record.error is not None:
         return Ending(
             outcome=Outcome.NOT_STARTED, message=f"The script could not be started: {record.error}"
-        )
-    current = agent.jobs.get(job.id) or job
-    if current.stop_kind is StopKind.REFUSED:
-        return Ending(outcome=Outcome.REFUSED, message=current.stop_reason or "")
-    if record.stopped and current.stop_kind is not None:
-        return Ending(
-            outcome=STOPPED[current.stop_kind],
-            message=_with_evidence(current.stop_reason or "The script was stopped", directory),
-            exit_code=record.exit_code,
-            signal=record.signal,
         )
     if memory.ran_out(directory, record):
         return Ending(
@@ -67,6 +68,14 @@ def judge(agent: Agent, job: Job, run: Run, record: ExitRecord | None) -> Ending
             ),
         )
     return _by_exit_code(agent.runs.get(run.id), directory, record.exit_code or 0)
+
+
+def not_started(agent: Agent, job: Job, message: str) -> Ending:
+    """Returns the end of a run whose script did not start, perhaps because it was to stop."""
+    current = agent.jobs.get(job.id) or job
+    if current.stop_kind is not None:
+        return Ending(outcome=STOPPED[current.stop_kind], message=current.stop_reason or "")
+    return Ending(outcome=Outcome.NOT_STARTED, message=message)
 
 
 def _by_exit_code(run: Run, directory: RunDirectory, exit_code: int) -> Ending:
@@ -147,7 +156,9 @@ def report_end(agent: Agent, job: Job, run: Run, ending: Ending) -> None:
 def error_code(run: Run, ending: Ending) -> str:
     """Returns the machine-readable reason: the script's own, else what ended it."""
     if ending.outcome is Outcome.FAILED:
-        return run.reported_error_code or f"EXIT_{ending.exit_code}"
+        if run.reported_status is TaskStatus.FAILED:
+            return run.reported_error_code or "REPORTED"
+        return f"EXIT_{ending.exit_code}"
     if ending.outcome is Outcome.KILLED:
         return f"SIGNAL_{ending.signal}"
     return ending.outcome.value.upper()

@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -52,7 +52,7 @@ class Courier:
         self._journal = records.journal
         self._log_reader = log_reader
         self._redaction = redaction
-        self._guard = threading.Lock()
+        self._guard = threading.Condition()
         self._busy_tasks: set[str] = set()
         self._away_since: float | None = None
         self._failures = 0
@@ -98,7 +98,8 @@ class Courier:
 
     def _deliver_task(self, task_id: str, deadline: float | None) -> bool:
         """Returns whether it makes sense to go on with other tasks."""
-        with self._exclusive(task_id) as ours:
+        # Without a deadline the caller needs the answer, not only that somebody asked.
+        with self._exclusive(task_id, wait=deadline is None) as ours:
             while ours and not self.api_is_away:
                 if deadline is not None and time.monotonic() >= deadline:
                     return False
@@ -110,9 +111,11 @@ class Courier:
         return not self.api_is_away
 
     @contextmanager
-    def _exclusive(self, task_id: str) -> Any:
+    def _exclusive(self, task_id: str, *, wait: bool) -> Iterator[bool]:
         """Keeps two threads from delivering the same task, which would break its order."""
         with self._guard:
+            while wait and task_id in self._busy_tasks:
+                self._guard.wait()
             ours = task_id not in self._busy_tasks
             if ours:
                 self._busy_tasks.add(task_id)
@@ -122,6 +125,7 @@ class Courier:
             if ours:
                 with self._guard:
                     self._busy_tasks.discard(task_id)
+                    self._guard.notify_all()
 
     def _deliver(self, parcel: Parcel) -> bool:
         """Sends one parcel; returns whether it is off our hands."""

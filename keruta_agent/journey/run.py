@@ -67,7 +67,7 @@ def live(agent: Agent, job: Job, run: Run) -> Ended:
         processes.sweep(run.uid, agent.settings.stop_grace_s)
         ending = finish.judge(agent, job, run, None)
     except errors.RunError as exc:
-        ending = Ending(outcome=Outcome.NOT_STARTED, message=str(exc))
+        ending = finish.not_started(agent, job, str(exc))
     message = agent.redaction.of_run(run.id).redact(ending.message)
     ending = dataclasses.replace(ending, message=message)
     finish.store(agent, job, run, ending, record, copies)

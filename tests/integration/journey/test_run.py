@@ -42,7 +42,7 @@ def test_terminal_state_comes_after_everything_else(api, agent, file_task, run_a
         ("#!/no/such/interpreter\n", "NOT_STARTED", "/no/such/interpreter"),
         ("   \n", "NOT_STARTED", "the task has no script"),
         ("keruta fail --message 壊れた --error-code DB", "DB", "壊れた"),
-        ("keruta fail --message first; keruta success; exit 0", "EXIT_0", "first"),
+        ("keruta fail --message first; keruta success; exit 0", "REPORTED", "first"),
         ("keruta success; exit 3", "EXIT_3", "reported success, then exited with code 3"),
     ],
 )
