@@ -18,8 +18,11 @@ import os
 import sys
 import time
 from _json import encode_basestring_ascii as quoted
+from errno import EDQUOT, ENOSPC
 
 KILL_INTERVAL_S = 0.05
+#: Seconds between looks whether there is room on the disk again.
+ROOM_INTERVAL_S = 0.5
 WATCHED = (signal.SIGCHLD, signal.SIGTERM)
 
 
@@ -37,7 +40,7 @@ def main() -> None:
         what = exc.filename if exc.filename is not None else command[0]
         record(started_at, error=f"{what}: {exc.strerror}")
         return
-    write_atomically("process", process_line(pid))
+    note_process(pid)
     watch = Watch(pid, float(grace))
     watch.run()
     record(started_at, status=watch.status, stopped=watch.stopped, swept=watch.swept)
@@ -117,6 +120,7 @@ class Watch:
                 self.signal_all(signal.SIGKILL)
             received = signal.sigtimedwait(WATCHED, self.patience())
             if received is not None and received.si_signo == signal.SIGTERM and not self.stopped:
+                self.reap()  # a script that ended just before was not stopped
                 self.stopped = self.status is None
                 self.stop()
 
@@ -180,10 +184,21 @@ def descendants(ancestor: int) -> list[int]:
     return found
 
 
+def note_process(pid: int) -> None:
+    """Notes which process the script is."""
+    try:
+        write_atomically("process", process_line(pid))
+    except OSError:  # a full disk must not leave the script alone
+        return
+
+
 def note_signal(number: int, pids: list[int]) -> None:
     """Notes who was sent which signal, for whoever asks why a process ended."""
-    with open("signals", "a", encoding="ascii") as file:
-        file.write(f"{time.time()!r} {int(number)} {','.join(map(str, pids))}\n")
+    try:
+        with open("signals", "a", encoding="ascii") as file:
+            file.write(f"{time.time()!r} {int(number)} {','.join(map(str, pids))}\n")
+    except OSError:  # a full disk must not keep anything from being stopped
+        return
 
 
 def record(
@@ -211,7 +226,14 @@ def record(
         f'"user_s": {used.ru_utime!r}, "system_s": {used.ru_stime!r}, '
         f'"max_rss_kb": {used.ru_maxrss}}}\n'
     )
-    write_atomically("exit", text)
+    while True:
+        try:
+            write_atomically("exit", text)
+            return
+        except OSError as exc:
+            if exc.errno not in (ENOSPC, EDQUOT):
+                raise
+            time.sleep(ROOM_INTERVAL_S)  # without the record the end would be taken for lost
 
 
 def write_atomically(name: str, text: str) -> None:

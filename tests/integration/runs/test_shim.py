@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent.runs import launch
 from keruta_agent.runs.directory import RunDirectory, process_state
 from tests.helpers.waiting import wait_until
 
@@ -123,10 +124,8 @@ def test_script_is_not_started_where_it_was_forbidden(start, tmp_path):
     assert directory.prevent_start()
     proof = tmp_path / "ran"
     forbidden = directory.write_script(f"touch {proof}")
-    from keruta_agent.runs.launch import LaunchPlan, launch
-
-    pid = launch(
-        LaunchPlan(
+    pid = launch.launch(
+        launch.LaunchPlan(
             directory=directory,
             command=["bash", str(forbidden)],
             working_directory=tmp_path,
@@ -159,3 +158,60 @@ def test_used_processor_time_is_recorded(start):
     record = start("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done").exit_record()
     assert record.user_s + record.system_s > 0
     assert record.ended_at >= record.started_at
+
+
+def test_script_that_ended_just_before_the_request_was_not_stopped(start, tmp_path):
+    started = start(f"touch {tmp_path}/begun; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done")
+    wait_until((tmp_path / "begun").exists, "the script runs")
+    script = wait_until(started.directory.read_process, "its process is known")
+    os.kill(started.shim_pid, signal.SIGSTOP)  # so that it learns of both at the same time
+    (tmp_path / "go").touch()
+    wait_until(lambda: not script.is_alive(), "the script has ended")
+    os.kill(started.shim_pid, signal.SIGTERM)
+    os.kill(started.shim_pid, signal.SIGCONT)
+    record = started.exit_record()
+    assert (record.exit_code, record.stopped) == (0, False)
+
+
+#: Runs the shim with a disk that is full for its first attempts to store some file.
+_FULL_DISK = """
+import builtins, runpy, sys
+room = {{}}
+opened = builtins.open
+
+def full(file, mode="r", *rest, **more):
+    name = str(file).split(".")[0]
+    if name in {names!r} and mode != "r":
+        room[name] = room.get(name, 0) + 1
+        if room[name] <= 2:
+            raise OSError(28, "No space left on device")
+    return opened(file, mode, *rest, **more)
+
+builtins.open = full
+sys.argv = sys.argv[1:]
+import time
+sleep = time.sleep
+time.sleep = lambda seconds: sleep(0.01)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("names", [("exit",), ("process", "signals"), ("process", "exit")])
+def test_end_of_a_script_is_recorded_when_there_is_room_on_the_disk_again(
+    start, tmp_path, monkeypatch, names
+):
+    faulty = tmp_path / "faulty.py"
+    faulty.write_text(_FULL_DISK.format(names=names))
+    real = launch.shim.__file__
+    monkeypatch.setattr(launch.shim, "__file__", str(faulty))
+    program = launch.sh.Command
+
+    def with_shim(python):
+        return lambda *arguments, **options: program(python)(
+            *arguments[:3], real, *arguments[3:], **options
+        )
+
+    monkeypatch.setattr(launch.sh, "Command", with_shim)
+    started = start("sleep 300 & exit 7")
+    record = started.exit_record()
+    assert (record.exit_code, record.swept, record.error) == (7, 1, None)
