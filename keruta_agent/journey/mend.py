@@ -24,12 +24,21 @@ _FIXABLE = frozenset({Outcome.FAILED, Outcome.KILLED, Outcome.TIMED_OUT, Outcome
 
 def mend_failures(agent: Agent) -> None:
     """Settles every job of which a run failed."""
-    for job in agent.jobs.failing():
-        run = agent.runs.of_job(job.id)[-1]
-        with agent.database.transaction():
-            if not _try_again(agent, job, run):
-                _give_up(agent, job, run)
+    while _settle_one(agent):
+        pass
     agent.queue.outbox_filled()
+
+
+def _settle_one(agent: Agent) -> bool:
+    """Settles one failing job; tells whether there was one."""
+    # Read inside the transaction: a cancel that came a moment ago must not be overwritten.
+    with agent.database.transaction():
+        failing = agent.jobs.failing()
+        if failing:
+            run = agent.runs.of_job(failing[0].id)[-1]
+            if not _try_again(agent, failing[0], run):
+                _give_up(agent, failing[0], run)
+        return bool(failing)
 
 
 def _try_again(agent: Agent, job: Job, run: Run) -> bool:
