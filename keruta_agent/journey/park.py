@@ -44,15 +44,30 @@ def refuse_if_hopeless(agent: Agent, job: Job, run: Run) -> None:
     raise HopelessError(reason)
 
 
-def count_failure(agent: Agent, exc: Exception) -> None:
-    """Counts a failure of the agent at the active run."""
+def count_failure(agent: Agent, exc: Exception) -> bool:
+    """Counts a failure of the agent at the active run; tells whether there was room for that."""
+    try:
+        with agent.database.transaction():
+            active = agent.runs.active()
+            if active is not None:
+                agent.runs.agent_failed(*active, f"{type(exc).__name__}: {exc}")
+                agent.runs.enter(active[1].id, None)
+    except sqlite3.OperationalError as failure:
+        if not is_for_want_of_room(failure):
+            raise
+        return False
+    return True
+
+
+def forgive(agent: Agent) -> None:
+    """Lets a failure for want of room on the disk count for nothing.
+
+    Raises:
+        sqlite3.OperationalError: there is still no room.
+    """
     active = agent.runs.active()
-    if active is None:
-        return
-    job, run = active
-    with agent.database.transaction():
-        agent.runs.agent_failed(job, run, f"{type(exc).__name__}: {exc}")
-        agent.runs.enter(run.id, None)
+    if active is not None:
+        agent.runs.enter(active[1].id, None)
 
 
 def is_for_want_of_room(exc: Exception) -> bool:

@@ -8,6 +8,7 @@ runnable"; which job runs is decided by the claim, in the order of the records.
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -140,7 +141,7 @@ class Dispatcher:
             recover.remove_old_runs(agent)
 
         def settle_failures(signal: str, task: Task, exc: BaseException | None = None) -> None:
-            mend.mend_failures(agent)
+            self._settle_failures(agent)
 
         define: Callable[..., Any] = self._control.task
         self._tasks = {
@@ -157,26 +158,54 @@ class Dispatcher:
         self._work.signal(SIGNAL_ERROR)(settle_failures)
 
     def _run_job(self, agent: Agent, job_id: int) -> None:
-        try:
-            ended = run.run_next(agent)
-        except Exception as exc:  # the worker's edge: a job whose run stays active must come back
-            logger.exception(
-                "the agent failed at job %d and takes it up again: %s",
-                job_id,
-                exc,
-                extra={"action": "agent_failed", "job": job_id},
-            )
-            if not park.is_for_want_of_room(exc):
-                park.count_failure(agent, exc)
-            self._work_consumer.stop_flag.wait(AGENT_FAILURE_WAIT_S)
-            self.job_runnable(job_id)
-            return
+        ended = self._run_next(agent, job_id)
         self.outbox_filled()
         if ended is None:
             return
         state = agent.jobs.get(ended.job.id)
         if state is not None and state.state is JobState.FAILING:
             raise JobFailedError(f"job {ended.job.id} {ended.ending.outcome or Outcome.FAILED}")
+
+    def _run_next(self, agent: Agent, job_id: int) -> run.Ended | None:
+        """Runs the next job; what the agent fails at is tried again here.
+
+        No message is left for it: on a full disk the queue takes none, and the run would be lost.
+        """
+        wants_room = False
+        while True:
+            try:
+                if wants_room:
+                    park.forgive(agent)
+                    wants_room = False
+                return run.run_next(agent)
+            except Exception as exc:  # the worker's edge: a job whose run stays active must go on
+                if not wants_room:
+                    logger.exception(
+                        "the agent failed at job %d and takes it up again: %s",
+                        job_id,
+                        exc,
+                        extra={"action": "agent_failed", "job": job_id},
+                    )
+                wants_room = park.is_for_want_of_room(exc) or not park.count_failure(agent, exc)
+            if self._work_consumer.stop_flag.wait(AGENT_FAILURE_WAIT_S):
+                return None
+
+    def _settle_failures(self, agent: Agent) -> None:
+        """Has what follows from failed runs decided; waits for room on the disk if need be."""
+        while True:
+            try:
+                mend.mend_failures(agent)
+                return
+            except (OSError, sqlite3.Error) as exc:
+                if not park.is_for_want_of_room(exc):
+                    raise
+                logger.warning(
+                    "cannot store what follows from a failed run, goes on trying: %s",
+                    exc,
+                    extra={"action": "no_room"},
+                )
+            if self._work_consumer.stop_flag.wait(AGENT_FAILURE_WAIT_S):
+                return
 
     def _wake_scheduled(self, agent: Agent) -> None:
         for job_id in agent.jobs.wake_due():
@@ -223,7 +252,15 @@ class Dispatcher:
             if name in self._queued:
                 return
             self._queued.add(name)
-        self._tasks[name]()
+        try:
+            self._tasks[name]()
+        except sqlite3.Error as exc:  # the disk is full, or the file is gone: asked again later
+            with self._guard:
+                self._queued.discard(name)
+            logger.warning(
+                "cannot queue the task %s now: %s", name, exc, extra={"action": "queue_failed"}
+            )
+            return
         self._control_consumer.knock.set()
 
     def _done(self, name: str, work: Callable[[], None]) -> Callable[[], None]:
