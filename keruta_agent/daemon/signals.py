@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+ALL_SIGNALS = (*STOP_SIGNALS, signal.SIGHUP)
 
 
 class StopRequests:
@@ -30,6 +31,20 @@ class StopRequests:
         self.replace = True
         self.arrived.set()
 
+    @property
+    def wants_replacement(self) -> bool:
+        """Whether the process is to replace itself: a request to stop goes before that."""
+        return self.replace and not self.count
+
+    def hand_over(self) -> None:
+        """Keeps the signals that come from now on for the image that replaces this one.
+
+        They wait until it listens (``heard``); until then each of them would end it.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
+        if self.count:
+            signal.raise_signal(signal.SIGTERM)
+
     @contextlib.contextmanager
     def heard(self) -> Iterator[StopRequests]:
         """Listens to the signals inside the block."""
@@ -38,6 +53,7 @@ class StopRequests:
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             handlers[signal.SIGHUP] = self.reload
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL_SIGNALS)
         try:
             yield self
         finally:

@@ -65,10 +65,10 @@ def run_daemon(settings: Settings, reload_settings: Callable[[], Settings]) -> N
         finally:
             if listener is not None:
                 listener.stop()
-            if requests.replace:
+            if requests.wants_replacement:
                 door.stop()
                 manager.reloading()
-                replace_process()
+                replace_process(requests)
             manager.stopping("tells the API what it still has")
             if requests.count < LEAVE_AT_ONCE:
                 _last_words(agent)
@@ -78,13 +78,14 @@ def run_daemon(settings: Settings, reload_settings: Callable[[], Settings]) -> N
             logger.info("keruta has stopped", extra={"action": "agent_stopped"})
 
 
-def replace_process() -> None:
+def replace_process(requests: StopRequests) -> None:
     """Puts a new image of the program in the place of this one; a running script is adopted.
 
     The records need no closing: what is cut off here is what kill -9 would cut off.
     """
     logger.info("replaces itself", extra={"action": "agent_replaced", "pid": os.getpid()})
     logging.shutdown()
+    requests.hand_over()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell is wanted
 
 

@@ -38,7 +38,7 @@ def until_end(
     """Returns when the daemon is to end, or to replace itself."""
     stopping = _Stopping(agent, dispatcher, manager)
     next_check = time.monotonic() + CHECK_S
-    while requests.count < LEAVE_AT_ONCE and not requests.replace:
+    while requests.count < LEAVE_AT_ONCE and not requests.wants_replacement:
         requests.arrived.wait(LOOK_S)
         requests.arrived.clear()
         if stopping.heed(requests.count):
@@ -49,9 +49,9 @@ def until_end(
         if time.monotonic() >= next_check:
             next_check = time.monotonic() + CHECK_S
             dispatcher.check_workers()
-            if _token_was_renewed(agent, reload_settings):
-                requests.replace = True
-    if not requests.replace:
+            if _token_was_renewed(agent, poll, reload_settings):
+                requests.reload()
+    if not requests.wants_replacement:
         logger.warning(
             "leaves at once; the next daemon goes on with what runs", extra={"action": "leaving"}
         )
@@ -103,9 +103,13 @@ def _may_leave(agent: Agent) -> bool:
     return not agent.settings.keep_alive and not agent.jobs.has_open()
 
 
-def _token_was_renewed(agent: Agent, reload_settings: Callable[[], Settings]) -> bool:
+def _token_was_renewed(
+    agent: Agent, poll: SessionPoll | None, reload_settings: Callable[[], Settings]
+) -> bool:
     """Looks, while the API refuses our token, whether the config file holds another one."""
-    if agent.courier is None or not agent.courier.is_unauthorized:
+    told = agent.courier is not None and agent.courier.is_unauthorized
+    asked = poll is not None and poll.is_unauthorized
+    if not told and not asked:
         return False
     try:
         return reload_settings().api_token != agent.settings.api_token

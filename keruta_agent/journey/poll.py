@@ -29,6 +29,7 @@ class SessionPoll:
         self._session_id: str | None = None
         self._not_found = 0
         self._failing = False
+        self._unauthorized = False
         #: Set once the session takes no more tasks.
         self.ended = threading.Event()
 
@@ -36,6 +37,11 @@ class SessionPoll:
     def session_id(self) -> str | None:
         """Id of the session, None until the API told it."""
         return self._session_id
+
+    @property
+    def is_unauthorized(self) -> bool:
+        """Whether the API does not accept our token."""
+        return self._unauthorized
 
     def resolve(self) -> Session:
         """Finds out which session to serve.
@@ -61,14 +67,18 @@ class SessionPoll:
         try:
             self._poll()
         except (errors.ApiError, errors.SettingsError) as exc:
-            if not self._failing:
-                logger.warning(
+            unauthorized = isinstance(exc, errors.ApiUnauthorized)
+            if not self._failing or unauthorized != self._unauthorized:
+                logger.log(
+                    logging.ERROR if unauthorized else logging.WARNING,
                     "cannot ask the API for tasks, goes on trying: %s",
                     exc,
                     extra={"action": "poll_failed", "session": self._session_id},
                 )
             self._failing = True
+            self._unauthorized = unauthorized
             return
+        self._unauthorized = False
         if self._failing:
             logger.info("the API answers again", extra={"action": "poll_recovered"})
             self._failing = False
