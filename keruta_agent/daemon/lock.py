@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,8 @@ from keruta_agent.runs.directory import process_state
 LOCK_NAME: Final = "agent.lock"
 #: The pid stands in a file of its own: a lock file is not to be read or written.
 PID_NAME: Final = "agent.pid"
+#: Seconds within which the holder of the lock has said who it is.
+PID_PATIENCE_S: Final = 2.0
 
 
 @contextlib.contextmanager
@@ -73,8 +76,22 @@ def is_held(base_dir: Path) -> bool:
     return any(place.rpartition(":")[2] == str(inode) for place in places)
 
 
+def _living_holder(base_dir: Path) -> int | None:
+    """Returns the pid of the agent that holds the lock; one that just took it gets time to say it.
+
+    Until then the file is missing, or tells the pid of one that was killed.
+    """
+    deadline = time.monotonic() + PID_PATIENCE_S
+    while time.monotonic() < deadline:
+        pid = holder(base_dir)
+        if pid is not None and pid != os.getpid() and process_state(pid) is not None:
+            return pid
+        time.sleep(0.02)
+    return None
+
+
 def _already_running(base_dir: Path) -> errors.AlreadyRunning:
-    pid = holder(base_dir)
+    pid = _living_holder(base_dir)
     who = f"process {pid}" if pid is not None else "another process"
     return errors.AlreadyRunning(
         f"a keruta agent is running already for {base_dir}: {who}",
