@@ -1,0 +1,85 @@
+"""What a soak came to, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from keruta_agent.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from keruta_agent.proof.soak import Outcome
+
+#: Violations of one promise that are printed; all of them are in the evidence.
+MOST_SHOWN: Final = 10
+
+
+def show(outcome: Outcome) -> None:
+    """Prints the table of promises, the numbers, and what was broken."""
+    verdict = outcome.verdict
+    counted = _counted(outcome)
+    click.echo()
+    print_table(
+        ("PROMISE", "COUNTED", "VIOLATIONS"),
+        [
+            (promise, counted[promise.name], str(len(found)))
+            for promise, found in verdict.violations.items()
+        ],
+    )
+    ends = ", ".join(f"{number} {end}" for end, number in verdict.ends.most_common())
+    click.echo(
+        f"\nkills -9 {outcome.kills}, of the server {outcome.server_kills}, "
+        f"replaced by SIGHUP {outcome.replaced}, API outages {outcome.outages}, "
+        f"{outcome.seconds:.0f} s, seed {outcome.seed}"
+    )
+    click.echo(f"ends: {ends}")
+    for promise, found in verdict.violations.items():
+        for text in found[:MOST_SHOWN]:
+            click.secho(f"\n{promise}: {text}", fg="red")
+        if len(found) > MOST_SHOWN:
+            click.echo(f"... and {len(found) - MOST_SHOWN} more")
+    if outcome.evidence is None:
+        click.echo("Nothing is left: no process, no file.")
+    else:
+        click.echo(f"\nThe evidence is kept in {outcome.evidence}; all of it: violations.txt")
+
+
+def as_json(outcome: Outcome) -> Mapping[str, Any]:
+    """Returns the outcome for programs."""
+    verdict = outcome.verdict
+    return {
+        "seed": outcome.seed,
+        "kills": outcome.kills,
+        "server_kills": outcome.server_kills,
+        "replaced": outcome.replaced,
+        "outages": outcome.outages,
+        "seconds": round(outcome.seconds, 1),
+        "tasks": verdict.tasks,
+        "runs": verdict.runs,
+        "retries": verdict.retries,
+        "parked": verdict.parked,
+        "log_lines": verdict.log_lines,
+        "log_bytes": verdict.log_bytes,
+        "artifacts": verdict.artifacts,
+        "left_behind": verdict.left_behind,
+        "ends": dict(verdict.ends),
+        "violations": {promise.value: found for promise, found in verdict.violations.items()},
+        "evidence": None if outcome.evidence is None else str(outcome.evidence),
+    }
+
+
+def _counted(outcome: Outcome) -> Mapping[str, str]:
+    verdict = outcome.verdict
+    parked = f", {verdict.parked} set aside after 3 kills each" if verdict.parked else ""
+    return {
+        "TRUTH": f"{verdict.tasks} tasks{parked}",
+        "ONCE": f"{verdict.runs} runs, {verdict.retries} of them retries by rule",
+        "BYTES": (
+            f"{verdict.log_bytes:,} bytes in {verdict.log_lines:,} log lines, "
+            f"{verdict.artifacts} artifacts"
+        ),
+        "GONE": f"{verdict.tasks} ends, {verdict.left_behind} processes left behind by scripts",
+        "WHOLE": f"{verdict.databases} databases",
+    }

@@ -1,0 +1,50 @@
+"""Reads what a script of the soak wrote down for itself."""
+
+from __future__ import annotations
+
+import collections
+from pathlib import Path
+
+
+class Ledger:
+    """The ledger of one task."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        #: How often each run was started.
+        self.starts: collections.Counter[int] = collections.Counter()
+        #: Runs that found another script, or what it had left, still alive.
+        self.overlaps: list[int] = []
+        #: Runs in which the agent did not take what a small command said.
+        self.untold: list[int] = []
+        for line in _lines(directory / "events"):
+            word, _, number = line.partition(" ")
+            if word == "start":
+                self.starts[int(number)] += 1
+            elif word == "overlap":
+                self.overlaps.append(int(number))
+            elif word == "untold":
+                self.untold.append(int(number))
+
+    def output(self, stream: str, number: int) -> bytes:
+        """Returns what a run wrote to one of its streams."""
+        path = self._directory / f"{stream}.{number}"
+        return path.read_bytes() if path.exists() else b""
+
+    def told(self, number: int) -> list[str]:
+        """Returns what a run said with ``keruta log``."""
+        return _lines(self._directory / f"agent.{number}")
+
+    @property
+    def artifacts(self) -> list[tuple[str, str]]:
+        """Path and SHA-256 of each artifact, of all runs."""
+        found = []
+        for number in sorted(self.starts):
+            for line in _lines(self._directory / f"artifacts.{number}"):
+                digest, _, path = line.partition(" ")
+                found.append((path, digest))
+        return found
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []

@@ -1,0 +1,260 @@
+"""The proof: kills the daemon again and again, lets everything come to rest, and counts.
+
+The daemon, its server and all scripts are real processes. The instants of the kills, the moods of
+the network and the tasks come from the seed; what meets what is up to the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import random
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from keruta_agent import errors
+from keruta_agent.daemon.signals import StopRequests
+from keruta_agent.proof.person import Person
+from keruta_agent.proof.proxy import Mood
+from keruta_agent.proof.verdict import Promise, Verdict, judge
+from keruta_agent.proof.world import World, tail
+from keruta_agent.records.database import DATABASE_NAME
+
+#: Seconds that a daemon lives: some are killed while they start, most in the middle of their work.
+EARLY_S: Final = (0.0, 0.4)
+LATER_S: Final = (0.4, 1.9)
+EARLY_SHARE: Final = 0.15
+#: How often, instead, the daemon has to replace itself before, or the server dies with it.
+REPLACED_SHARE: Final = 0.05
+SERVER_SHARE: Final = 0.04
+#: Seconds that a mood of the network lasts; half of the time it is well.
+MOOD_S: Final = (0.3, 1.6)
+WELL_S: Final = (0.5, 2.5)
+#: Seconds without any change after which a soak that should come to rest is given up.
+PATIENCE_S: Final = 60.0
+LOOK_S: Final = 0.1
+#: Seconds between two lines that say how far it is.
+TELL_S: Final = 5.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a soak came to."""
+
+    seed: int
+    kills: int
+    #: How often the daemon was to replace itself.
+    replaced: int
+    server_kills: int
+    #: How often the API was away or strange.
+    outages: int
+    seconds: float
+    verdict: Verdict
+    #: Where everything was kept; None when it was removed.
+    evidence: Path | None
+
+
+def soak(kills: int, seed: int, say: Callable[[str], None]) -> Outcome:
+    """Runs one soak; removes everything afterwards unless a promise was broken.
+
+    Raises:
+        RunError: the soak itself could not be run.
+        KeyboardInterrupt: somebody asked it to end.
+    """
+    with StopRequests().heard() as requests, _world(seed) as world:
+        return _Soak(world, kills, seed, requests, say).run()
+
+
+@contextlib.contextmanager
+def _world(seed: int) -> Iterator[World]:
+    world = World(seed)
+    try:
+        yield world
+    except KeyboardInterrupt:
+        world.end_processes()
+        world.remove()
+        raise
+    except BaseException:
+        world.end_processes()
+        raise
+    else:
+        world.end_processes()
+
+
+class _Soak:
+    def __init__(
+        self,
+        world: World,
+        kills: int,
+        seed: int,
+        requests: StopRequests,
+        say: Callable[[str], None],
+    ) -> None:
+        self._world = world
+        self._kills = kills
+        self._seed = seed
+        self._requests = requests
+        self._say = say
+        self._random = random.Random(f"{seed}/kills")
+        self._moods = random.Random(f"{seed}/moods")
+        self._began = time.monotonic()
+        self._next_mood = self._began
+        self._next_line = self._began
+        self._mood = Mood.WELL
+        self._outages = 0
+        self._done = self._replaced = self._server_kills = 0
+
+    def run(self) -> Outcome:
+        """Kills, settles, judges."""
+        self._world.start()
+        person = Person(self._world, self._seed)
+        self._world.serve(person.session_id)
+        person.start()
+        try:
+            complaint = self._live(person)
+        finally:
+            person.stop()
+        self._world.kill_daemon()
+        self._say("compares what the scripts wrote with what the server has")
+        verdict = judge(self._world, person.tasks, person.session_id)
+        if complaint:
+            verdict.violations[Promise.TRUTH].insert(0, complaint)
+        return self._outcome(verdict)
+
+    def _live(self, person: Person) -> str | None:
+        """Kills and settles; returns why it did not come to rest, None if it did."""
+        while self._done < self._kills:
+            self._kill_once(person)
+        person.file_no_more()
+        self._set_mood(Mood.WELL)
+        self._world.start_daemon()
+        return self._settle(person) or self._end_session(person)
+
+    def _kill_once(self, person: Person) -> None:
+        """Lets one daemon live for a moment."""
+        self._world.start_daemon()
+        early = self._random.random() < EARLY_SHARE
+        life_s = self._random.uniform(*(EARLY_S if early else LATER_S))
+        if self._random.random() < REPLACED_SHARE:
+            self._pause(person, self._random.uniform(0.0, life_s))
+            self._world.replace_daemon()
+            self._replaced += 1
+        self._pause(person, life_s)
+        if self._random.random() < SERVER_SHARE:
+            self._world.kill_server()
+            self._server_kills += 1
+        code = self._world.kill_daemon()
+        # SIGHUP ends a daemon that has not come to its handlers yet.
+        if code not in (-signal.SIGKILL, -signal.SIGHUP):
+            raise errors.RunError(
+                f"a daemon of the soak ended by itself with code {code}; all is kept in "
+                f"{self._world.directory}\n{tail(self._world.daemon_log)}"
+            )
+        self._done += code == -signal.SIGKILL
+
+    def _pause(self, person: Person, seconds: float) -> None:
+        """Lets time pass, in which the network changes its mood."""
+        until = time.monotonic() + seconds
+        while (now := time.monotonic()) < until:
+            if now >= self._next_mood and self._done < self._kills:
+                self._change_mood(now)
+            if now >= self._next_line:
+                self._tell(person)
+            person.check()
+            if self._requests.arrived.wait(min(until - now, LOOK_S)):
+                raise KeyboardInterrupt
+
+    def _change_mood(self, now: float) -> None:
+        if self._mood is Mood.WELL:
+            self._set_mood(self._moods.choice([mood for mood in Mood if mood is not Mood.WELL]))
+            self._next_mood = now + self._moods.uniform(*MOOD_S)
+        else:
+            self._set_mood(Mood.WELL)
+            self._next_mood = now + self._moods.uniform(*WELL_S)
+
+    def _set_mood(self, mood: Mood) -> None:
+        self._mood = mood
+        self._outages += mood is not Mood.WELL
+        self._world.proxy.set_mood(mood)
+
+    def _tell(self, person: Person) -> None:
+        self._next_line = time.monotonic() + TELL_S
+        left = len(person.open)
+        self._say(
+            f"{time.monotonic() - self._began:5.0f} s: {self._done} of {self._kills} kills, "
+            f"{len(person.tasks) - left} tasks ended, {left} open, the API is {self._mood}"
+        )
+
+    def _settle(self, person: Person) -> str | None:
+        """Waits until all has ended and was told; returns what did not, None if all did."""
+        before: object = None
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            waiting = _waiting(self._world.base_dir / DATABASE_NAME)
+            if not person.open and waiting == 0:
+                return None
+            state = (len(person.open), waiting)
+            if state != before:
+                before, deadline = state, time.monotonic() + PATIENCE_S
+            if self._world.daemon_code() is not None:
+                return f"the last daemon ended by itself:\n{tail(self._world.daemon_log)}"
+            if time.monotonic() > deadline:
+                names = ", ".join(task.plan.name for task in person.open) or "none"
+                return (
+                    f"nothing moved for {PATIENCE_S:.0f} s with a healthy API; "
+                    f"open tasks: {names}; unsent writes: {waiting}"
+                )
+            self._pause(person, LOOK_S)
+
+    def _end_session(self, person: Person) -> str | None:
+        """Ends the session and waits for the daemon to leave; returns what it did wrong."""
+        person.end_session()
+        deadline = time.monotonic() + PATIENCE_S
+        while (code := self._world.daemon_code()) is None and time.monotonic() < deadline:
+            self._pause(person, LOOK_S)
+        if code == 0:
+            return None
+        how = "did not end" if code is None else f"ended with exit code {code}"
+        return f"the daemon {how} when the session ended:\n{tail(self._world.daemon_log)}"
+
+    def _outcome(self, verdict: Verdict) -> Outcome:
+        evidence = None
+        self._world.end_processes()
+        if verdict.is_clean:
+            self._world.remove()
+        else:
+            evidence = self._world.directory
+            lines = [
+                f"{promise}: {text}\n"
+                for promise, texts in verdict.violations.items()
+                for text in texts
+            ]
+            (evidence / "violations.txt").write_text("".join(lines), encoding="utf-8")
+        return Outcome(
+            seed=self._seed,
+            kills=self._done,
+            replaced=self._replaced,
+            server_kills=self._server_kills,
+            outages=self._outages,
+            seconds=time.monotonic() - self._began,
+            verdict=verdict,
+            evidence=evidence,
+        )
+
+
+def _waiting(database: Path) -> int:
+    """Returns how many writes have yet to leave the outbox; -1 before there is one."""
+    if not database.exists():
+        return -1
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=5.0)
+        ) as connection:
+            found = connection.execute("SELECT count(*) FROM outbox WHERE state = 'pending'")
+            return int(found.fetchone()[0])
+    except sqlite3.OperationalError:  # it is being made at this moment
+        return -1
