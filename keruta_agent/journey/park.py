@@ -31,7 +31,9 @@ def refuse_if_hopeless(agent: Agent, job: Job, run: Run) -> None:
     """
     if run.agent_failures < MOST_FAILURES:
         return
-    shim = agent.directory_of(run).read_identity()
+    directory = agent.directory_of(run)
+    directory.prevent_start()  # a shim that was started a moment ago must not come to it later
+    shim = directory.read_identity()
     if shim is not None:
         processes.kill_tree(shim, run.uid)
     reasons = [

@@ -1,0 +1,154 @@
+"""A run at which the agent itself fails is set aside after three times, and others go on."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+
+import pytest
+
+from keruta_agent.journey import announce, collect, finish, follow, mend, park, prepare, run
+from keruta_agent.model import TaskStatus
+from keruta_agent.records.jobs import JobState
+from keruta_agent.runs import processes
+from tests.helpers.waiting import wait_until
+from tests.integration.journey.conftest import deliver
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing of the agent catches it."""
+
+
+@pytest.fixture
+def deadly(monkeypatch):
+    """Lets the agent die whenever it comes to a function."""
+
+    def kill(module, name) -> None:
+        def dies(*args, **kwargs):
+            raise Killed
+
+        monkeypatch.setattr(module, name, dies)
+
+    return kill
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "runs"),
+    [(prepare, "plan", 0), (collect, "copy_artifacts", 1), (finish, "judge", 1)],
+)
+def test_job_that_brings_the_agent_down_three_times_is_parked(
+    api, agent, poll, file_task, deadly, tmp_path, module, name, runs
+):
+    task = file_task(f"echo ran >> {tmp_path}/runs", parameters={"retry": 5})
+    after = file_task("true")
+    poll.poll()
+    deadly(module, name)
+    for _ in range(park.MOST_FAILURES):
+        with pytest.raises(Killed):
+            run.run_next(agent)
+    ended = run.run_next(agent)
+    mend.mend_failures(agent)
+    deliver(agent)
+    told = api.task(task.id)
+    assert (told.status, told.error_code) == (TaskStatus.FAILED, "PARKED")
+    assert "failed at it 3 times" in told.message and "the agent ended while" in told.message
+    assert ended.job.task_id == task.id
+    assert agent.jobs.get(1).state is JobState.FINISHED
+    assert agent.directory_of(agent.runs.of_job(1)[0]).path.exists() is bool(runs), "the evidence"
+    if runs:
+        assert (tmp_path / "runs").read_text() == "ran\n"
+    assert agent.runs.claim_next()[0].task_id == after.id
+
+
+def test_script_of_a_parked_run_does_not_go_on(agent, poll, file_task, monkeypatch):
+    file_task("trap '' TERM; echo begun; sleep 300")
+    poll.poll()
+    failures = iter([ValueError("bug 1"), ValueError("bug 2"), ValueError("bug 3")])
+
+    def fails(*_):
+        raise next(failures)
+
+    monkeypatch.setattr(run.follow, "until_end", fails)
+    for _ in range(park.MOST_FAILURES):
+        with pytest.raises(ValueError, match="bug") as failure:
+            run.run_next(agent)
+        assert park.count_failure(agent, failure.value)
+    uid = agent.runs.active()[1].uid
+    ending = run.run_next(agent).ending
+    assert ending.outcome == "parked"
+    assert ending.message.endswith("ValueError: bug 3")
+    # The shim itself may just be finding out that it came too late.
+    wait_until(lambda: not processes.marked_processes(uid), "nothing of the run is left")
+
+
+def test_agent_that_is_killed_while_it_follows_a_script_is_not_the_scripts_fault(
+    agent, poll, file_task, monkeypatch, tmp_path
+):
+    file_task(f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done")
+    poll.poll()
+    look = follow._Follower.look
+
+    def dies(follower, **options):
+        if agent.runs.active()[1].shim_pid is not None:  # the script was seen to run
+            raise Killed
+        return look(follower, **options)
+
+    monkeypatch.setattr(follow._Follower, "look", dies)
+    for _ in range(park.MOST_FAILURES + 2):
+        with pytest.raises(Killed):
+            run.run_next(agent)
+    monkeypatch.setattr(follow._Follower, "look", look)
+    (tmp_path / "go").touch()
+    assert run.run_next(agent).ending.outcome == "succeeded"
+
+
+def test_failures_are_forgotten_once_the_script_has_started(
+    agent, poll, file_task, monkeypatch, tmp_path
+):
+    file_task(f"echo ran >> {tmp_path}/runs")
+    poll.poll()
+
+    def dies(*_):
+        raise Killed
+
+    for module, name in ((announce, "announce"), (finish, "judge")):
+        with monkeypatch.context() as patched:
+            patched.setattr(module, name, dies)
+            for _ in range(park.MOST_FAILURES - 1):
+                with pytest.raises(Killed):
+                    run.run_next(agent)
+    assert run.run_next(agent).ending.outcome == "succeeded"
+    assert (tmp_path / "runs").read_text() == "ran\n"
+
+
+@pytest.mark.parametrize(
+    ("failure", "for_want_of_room"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (sqlite3.OperationalError("database or disk is full"), True),
+        (sqlite3.OperationalError("database is locked"), False),
+        (OSError(errno.EIO, "Input/output error"), False),
+        (ValueError("the disk is full of bugs"), False),
+    ],
+)
+def test_full_disk_is_told_from_other_failures(failure, for_want_of_room):
+    assert park.is_for_want_of_room(failure) is for_want_of_room
+
+
+def test_failure_that_cannot_be_counted_for_want_of_room_is_said(
+    agent, poll, file_task, monkeypatch
+):
+    file_task("true")
+    poll.poll()
+    agent.runs.claim_next()
+
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(agent.runs, "agent_failed", full)
+        assert not park.count_failure(agent, ValueError("bug"))
+    assert agent.runs.active()[1].agent_failures == 0
+    park.forgive(agent)
+    assert agent.runs.active()[1].stage is None
