@@ -1,0 +1,147 @@
+"""A full disk delays what is to be stored; nothing is parked, forgotten, or done twice."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+
+import pytest
+
+from keruta_agent.daemon.wiring import build_agent
+from keruta_agent.journey import collect, finish, follow, mend, prepare, recover
+from keruta_agent.journey.poll import SessionPoll
+from keruta_agent.model import TaskStatus
+from keruta_agent.queueing import dispatcher as dispatcher_module
+from keruta_agent.queueing.dispatcher import Dispatcher
+from keruta_agent.records.runs import Runs
+from keruta_agent.testing import InMemoryKerutaApi
+from tests.helpers.agents import settings_in
+from tests.helpers.waiting import wait_until
+
+SESSION = "s-1"
+FULL = (
+    sqlite3.OperationalError("database or disk is full"),
+    OSError(errno.ENOSPC, "No space left on device"),
+)
+
+
+class Disk:
+    """Has room or not; fills up at the places where a test puts it."""
+
+    def __init__(self, monkeypatch) -> None:
+        self._monkeypatch = monkeypatch
+        self.full = True
+        self.refused = 0
+
+    def at(self, owner, name, failure) -> None:
+        original = getattr(owner, name)
+
+        def stores(*args, **kwargs):
+            if self.full:
+                self.refused += 1
+                raise failure
+            return original(*args, **kwargs)
+
+        self._monkeypatch.setattr(owner, name, stores)
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    monkeypatch.setattr(dispatcher_module, "AGENT_FAILURE_WAIT_S", 0.02)
+    return Disk(monkeypatch)
+
+
+@pytest.fixture
+def api():
+    api = InMemoryKerutaApi()
+    api.add_session(SESSION)
+    return api
+
+
+@pytest.fixture
+def start(tmp_path, api):
+    """Starts an agent with its dispatcher."""
+    started = []
+
+    def start():
+        settings = settings_in(tmp_path, session_id=SESSION, auto_fix="false")
+        (tmp_path / "base").mkdir(mode=0o700)
+        dispatcher = Dispatcher(settings.base_dir, 0.1)
+        agent = build_agent(settings, dispatcher, api)
+        started.append((dispatcher, agent))
+        dispatcher.start(agent, SessionPoll(agent, api), recover.reconcile(agent))
+        return dispatcher, agent
+
+    yield start
+    for dispatcher, agent in started:
+        dispatcher.stop(30)
+        agent.database.close()
+
+
+@pytest.mark.parametrize("failure", FULL, ids=["sqlite", "enospc"])
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (finish, "store"),
+        (collect, "copy_artifacts"),
+        (collect, "remember_before"),
+        (prepare, "_about"),
+        (follow._Follower, "look"),
+        (Runs, "add_ranges"),
+        (Runs, "started"),
+        (Runs, "end"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_run_ends_well_when_there_is_room_again(api, start, disk, tmp_path, owner, name, failure):
+    disk.at(owner, name, failure)
+    task = api.add_task(SESSION, f"echo ran >> {tmp_path}/runs; echo output")
+    _, agent = start()
+    # Far more often than an agent may fail at a run by itself.
+    wait_until(lambda: disk.refused > 8, "the disk was found full")
+    disk.full = False
+    wait_until(lambda: api.task(task.id).status is TaskStatus.COMPLETED, "the task is done")
+    assert (tmp_path / "runs").read_text() == "ran\n"
+    assert api.log_text(task.id, "stdout") == "output\n"
+    assert api.statuses(task.id) == [TaskStatus.PROCESSING, TaskStatus.COMPLETED]
+    run = agent.runs.of_job(1)[0]
+    assert (run.agent_failures, run.outcome) == (0, "succeeded")
+    assert "agent_failed" not in [event.action for event in agent.journal.of_job(1)]
+
+
+def test_full_disk_that_keeps_even_its_own_excuse_from_being_stored_is_waited_for(
+    api, start, disk, tmp_path
+):
+    for name in ("enter", "end"):
+        disk.at(Runs, name, FULL[0])
+    task = api.add_task(SESSION, f"echo ran >> {tmp_path}/runs")
+    _, agent = start()
+    wait_until(lambda: disk.refused > 8, "the disk was found full")
+    disk.full = False
+    wait_until(lambda: api.task(task.id).status is TaskStatus.COMPLETED, "the task is done")
+    assert (tmp_path / "runs").read_text() == "ran\n"
+    assert agent.runs.of_job(1)[0].agent_failures == 0
+
+
+def test_failed_job_whose_end_could_not_be_decided_is_decided_when_there_is_room(api, start, disk):
+    disk.at(mend, "_settle_one", FULL[0])
+    task = api.add_task(SESSION, "exit 3")
+    disk.full = False
+    start()
+    disk.full = True
+    wait_until(lambda: disk.refused > 3 or not disk.full, "the disk was found full")
+    disk.full = False
+    wait_until(lambda: api.task(task.id).status is TaskStatus.FAILED, "the end is told")
+
+
+def test_poll_that_could_not_be_queued_is_asked_for_again(api, start, disk, caplog):
+    disk.full = False
+    dispatcher, _ = start()
+    disk.at(dispatcher._control.storage, "enqueue", FULL[0])
+    wait_until(lambda: "pending_tasks" in api.calls, "it has polled")
+    disk.full = True
+    wait_until(lambda: disk.refused > 1, "a poll could not be queued")
+    task = api.add_task(SESSION, "true")
+    disk.full = False
+    wait_until(lambda: api.task(task.id).status is TaskStatus.COMPLETED, "the task is done")
+    assert "cannot queue the task" in caplog.text
