@@ -123,13 +123,16 @@ def test_full_disk_that_keeps_even_its_own_excuse_from_being_stored_is_waited_fo
     assert agent.runs.of_job(1)[0].agent_failures == 0
 
 
-def test_failed_job_whose_end_could_not_be_decided_is_decided_when_there_is_room(api, start, disk):
+def test_failed_job_whose_end_could_not_be_decided_is_decided_when_there_is_room(
+    api, start, disk, tmp_path
+):
     disk.at(mend, "_settle_one", FULL[0])
-    task = api.add_task(SESSION, "exit 3")
+    task = api.add_task(SESSION, f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; exit 3")
     disk.full = False
     start()
     disk.full = True
-    wait_until(lambda: disk.refused > 3 or not disk.full, "the disk was found full")
+    (tmp_path / "go").touch()
+    wait_until(lambda: disk.refused > 3, "the disk was found full")
     disk.full = False
     wait_until(lambda: api.task(task.id).status is TaskStatus.FAILED, "the end is told")
 
