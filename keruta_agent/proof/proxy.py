@@ -83,6 +83,7 @@ class FlakyProxy:
 
     def start(self) -> None:
         """Begins to take connections."""
+        self._open_listener()
         self._thread.start()
 
     def stop(self) -> None:
@@ -103,22 +104,25 @@ class FlakyProxy:
 
     def _accept(self) -> None:
         while not self._stopping:
-            with self._guard:
-                mood, epoch = self._mood, self._epoch
-            if mood is Mood.DOWN:
+            if self._mood is Mood.DOWN:
                 self._close_listener()
                 time.sleep(LOOK_S)
                 continue
-            if self._listener is None:
-                self._listener = _bound(self._address)
-                self._listener.listen(64)
-                self._listener.settimeout(LOOK_S)
             with contextlib.suppress(TimeoutError):
-                client, _ = self._listener.accept()
+                client, _ = self._open_listener().accept()
+                with self._guard:
+                    mood, epoch = self._mood, self._epoch
                 threading.Thread(
                     target=self._serve, args=(client, mood, epoch), name="proxy", daemon=True
                 ).start()
         self._close_listener()
+
+    def _open_listener(self) -> socket.socket:
+        if self._listener is None:
+            self._listener = _bound(self._address)
+            self._listener.listen(64)
+            self._listener.settimeout(LOOK_S)
+        return self._listener
 
     def _close_listener(self) -> None:
         if self._listener is not None:
@@ -128,14 +132,18 @@ class FlakyProxy:
     def _serve(self, client: socket.socket, mood: Mood, epoch: int) -> None:
         """Lives one connection's life; a broken one is what this is about."""
         with contextlib.suppress(OSError), contextlib.closing(client):
+            client.setblocking(True)
             if mood in _ANSWERS:
                 self._answer(client, mood)
+            elif mood is Mood.DOWN:
+                pass  # it changed between the kernel's answer and ours
             elif mood is Mood.SILENT:
                 while self._epoch == epoch:
                     time.sleep(LOOK_S)
             else:
                 with contextlib.closing(socket.create_connection(self._target, 5.0)) as server:
-                    self._pass_on(client, server, mood, epoch)
+                    if self._pass_on(client, server, mood, epoch):
+                        return
             _break(client)
 
     def _answer(self, client: socket.socket, mood: Mood) -> None:
@@ -152,14 +160,15 @@ class FlakyProxy:
 
     def _pass_on(
         self, client: socket.socket, server: socket.socket, mood: Mood, epoch: int
-    ) -> None:
+    ) -> bool:
+        """Passes on until one side ends or it is cut; tells whether the end was in order."""
         left = self._random.randrange(1, 400) if mood is Mood.CUTTING else None
         while self._epoch == epoch:
             readable, _, _ = select.select([client, server], [], [], LOOK_S)
             for source in readable:
                 data = source.recv(BLOCK)
                 if not data:
-                    return
+                    return True
                 if mood is Mood.SLOW:
                     time.sleep(self._random.choice((0.02, 0.1, 0.4, 1.2)))
                 if source is client:
@@ -170,7 +179,8 @@ class FlakyProxy:
                     left -= len(data)
                 client.sendall(data)
                 if left == 0:
-                    return
+                    return False
+        return False
 
 
 def _bound(address: tuple[str, int]) -> socket.socket:
