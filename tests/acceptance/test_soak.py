@@ -1,0 +1,118 @@
+"""The proof in small: thirty kills break no promise, and an agent that breaks one is found out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keruta_agent.proof import leftovers
+from tests.helpers.processes import Workplace
+from tests.helpers.waiting import wait_until
+
+#: Seconds for a soak on a machine that has much else to do.
+PATIENCE_S = 280.0
+
+TRUTH = "every task ends in one truthful state"
+ONCE = "no script is started twice"
+BYTES = "no byte is lost or doubled"
+
+#: Breaks three promises in every process of the soak that imports the agent.
+SABOTAGE = """
+import sys
+
+class Saboteur:
+    def find_spec(self, name, path=None, target=None):
+        if name != "keruta_agent.journey.mend" or sys.orig_argv[-1] != "daemon":
+            return None
+        sys.meta_path.remove(self)
+        from keruta_agent.journey import finish, loglines, retry
+        tell = finish.error_code
+        finish.error_code = lambda run, ending: "WRONG" + tell(run, ending)
+        retry.RetryRule.allows = lambda rule, run: run.outcome == "failed" and run.number <= 4
+        read = loglines.LogReader.entries
+        loglines.LogReader.entries = lambda *arguments: read(*arguments)[1:]
+        return None
+
+sys.meta_path.insert(0, Saboteur())
+"""
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    found = tmp_path / "temporary"
+    found.mkdir()
+    return found
+
+
+def _soak(workplace: Workplace, temporary: Path, code: int, *arguments: str, **more: str) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-m", "keruta_agent", "doctor", "--soak", "--json", *arguments],
+        env={**workplace.environment, "TMPDIR": str(temporary), **more},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.timeout(PATIENCE_S + 10)
+def test_thirty_kills_break_no_promise_and_leave_nothing(
+    workplace: Workplace, temporary: Path
+) -> None:
+    found = _soak(workplace, temporary, 0, "--kills", "30", "--seed", "4")
+
+    assert found["kills"] == 30
+    assert sum(found["ends"].values()) == found["tasks"] > 6
+    assert found["runs"] > found["retries"] > 0
+    assert found["log_bytes"] > 0
+    assert found["violations"] and not any(found["violations"].values())
+    assert list(temporary.iterdir()) == []
+    assert leftovers.of_directory(temporary) == []
+
+
+@pytest.mark.timeout(PATIENCE_S + 10)
+def test_agent_that_breaks_promises_is_found_out_and_the_evidence_is_kept(
+    workplace: Workplace, temporary: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sabotage").mkdir()
+    (tmp_path / "sabotage" / "sitecustomize.py").write_text(SABOTAGE, encoding="utf-8")
+
+    found = _soak(
+        workplace,
+        temporary,
+        1,
+        *("--kills", "2", "--seed", "0"),
+        PYTHONPATH=str(tmp_path / "sabotage"),
+    )
+
+    assert any("WRONG" in text for text in found["violations"][TRUTH])
+    assert any("its rule allows" in text for text in found["violations"][ONCE])
+    assert any("at the server" in text for text in found["violations"][BYTES])
+    evidence = Path(found["evidence"])
+    assert evidence.parent == temporary
+    assert "WRONG" in (evidence / "violations.txt").read_text(encoding="utf-8")
+    assert (evidence / "agent" / "agent.db").is_file()
+    assert leftovers.of_directory(temporary) == []
+    shutil.rmtree(evidence)
+
+
+def test_soak_that_is_interrupted_leaves_nothing(workplace: Workplace, temporary: Path) -> None:
+    soak = workplace.start(
+        *("doctor", "--soak", "--kills", "1000", "--seed", "6"), TMPDIR=str(temporary)
+    )
+    wait_until(lambda: list(temporary.glob("*/daemon.log")), "a daemon was started")
+
+    soak.signal(signal.SIGINT)
+
+    assert soak.wait() == 130
+    assert list(temporary.iterdir()) == []
+    assert leftovers.of_directory(temporary) == []
