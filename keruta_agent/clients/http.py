@@ -281,14 +281,28 @@ class HttpClient:
 
 
 def _stored(response: requests.Response, action: str) -> requests.Response:
-    """Returns the answer to a write, unless it is a web page.
+    """Returns the answer to a write, unless it is a web page or broken JSON.
 
     A proxy's login or maintenance page answers 200 to everything and stores nothing: the write
-    has to be sent again once the API is back behind it.
+    has to be sent again once the API is back behind it. After JSON that breaks off nobody knows.
     """
-    if "html" in response.headers.get("Content-Type", "").lower():
+    content_type = response.headers.get("Content-Type", "").lower()
+    if "html" in content_type:
         raise errors.ApiOverloaded(f"{action} failed: {answers.HTML_HINT}")
+    if "json" in content_type and response.content.strip() and not _is_json(response):
+        raise errors.ApiAmbiguous(
+            f"{action} was sent, and answered with something that is not JSON",
+            advice="It may have been stored: look before sending it again",
+        )
     return response
+
+
+def _is_json(response: requests.Response) -> bool:
+    try:
+        response.json()
+    except ValueError:
+        return False
+    return True
 
 
 def _checked_token(token: str | None) -> str:

@@ -16,7 +16,7 @@ import keruta_agent
 from keruta_agent import errors
 from keruta_agent.clients.http import HttpClient, segment
 from keruta_agent.clients.keruta import KerutaClient
-from keruta_agent.model import StatusReport, TaskStatus
+from keruta_agent.model import LogEntry, LogLevel, StatusReport, TaskStatus
 from tests.helpers.keruta_wire import API, Sent, TaskBody
 
 REPORT = StatusReport(status=TaskStatus.COMPLETED, progress=100)
@@ -407,6 +407,30 @@ def test_success_that_is_no_task_is_a_failure_that_says_so(
 
     with pytest.raises(errors.ApiFailed, match=words):
         client.task("t1")
+
+
+def test_write_that_is_answered_with_broken_json_may_have_been_stored(
+    client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    wire.post(
+        f"{API}/tasks/t1/logs",
+        text='{"stored": [1',
+        headers={"Content-Type": "application/json"},
+    )
+
+    with pytest.raises(errors.ApiAmbiguous, match="not JSON"):
+        client.send_logs("t1", [LogEntry(level=LogLevel.INFO, message="m")], key="k")
+
+
+@pytest.mark.parametrize(
+    ("text", "content_type"), [("", "application/json"), ("null", "application/json"), ("ok", "")]
+)
+def test_write_that_is_answered_without_a_word_is_stored(
+    client: KerutaClient, wire: requests_mock.Mocker, text: str, content_type: str
+) -> None:
+    wire.post(f"{API}/tasks/t1/logs", text=text, headers={"Content-Type": content_type})
+
+    assert client.send_logs("t1", [LogEntry(level=LogLevel.INFO, message="m")], key="k") == 1
 
 
 def test_success_in_an_envelope_is_unwrapped(
