@@ -1,0 +1,234 @@
+"""The daemon's main loop: what ends it, and what makes it replace itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+
+import pytest
+
+from keruta_agent import errors
+from keruta_agent.daemon import watch
+from keruta_agent.daemon.signals import StopRequests
+from keruta_agent.daemon.systemd import ServiceManager
+from keruta_agent.journey.poll import SessionPoll
+from keruta_agent.records.jobs import StopKind, Work
+from keruta_agent.testing import InMemoryKerutaApi
+from tests.helpers.agents import agent_in
+
+SESSION = "11111111-2222-3333-4444-555555555555"
+
+
+class Dispatcher:
+    """A dispatcher whose job ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.taking = True
+        self.job_has_ended = False
+        self.looks = 0
+
+    def stop_taking_jobs(self) -> None:
+        self.taking = False
+
+    def wait_for_job(self, timeout_s: float | None) -> bool:
+        self.looks += 1
+        return self.job_has_ended
+
+    def check_workers(self) -> None:
+        return
+
+
+@pytest.fixture
+def api():
+    api = InMemoryKerutaApi()
+    api.add_session(SESSION)
+    return api
+
+
+@pytest.fixture
+def agent(tmp_path, api):
+    with agent_in(tmp_path, api, session_id=SESSION, stop_timeout_s="1h") as agent:
+        yield agent
+
+
+@pytest.fixture
+def world(agent, api, monkeypatch):
+    """Everything that the loop looks after."""
+    monkeypatch.setattr(watch, "LOOK_S", 0.001)
+    monkeypatch.setattr(watch, "CHECK_S", 0.0)
+
+    class World:
+        dispatcher = Dispatcher()
+        requests = StopRequests()
+        poll = SessionPoll(agent, api)
+        reload = staticmethod(lambda: agent.settings)
+
+        def until_end(self) -> None:
+            watch.until_end(
+                agent,
+                self.poll,
+                self.dispatcher,
+                self.requests,
+                ServiceManager({}),
+                self.reload,
+            )
+
+    return World()
+
+
+def renewed(agent):
+    return dataclasses.replace(agent.settings, api_token="another-token")
+
+
+@pytest.mark.parametrize("by", ["poll", "courier"])
+def test_renewed_token_replaces_the_daemon_while_the_api_refuses_the_old_one(agent, api, world, by):
+    refusal = errors.ApiUnauthorized("expired")
+    if by == "poll":
+        api.fail_next("session", refusal, times=2)
+        world.poll.poll()
+        assert world.poll.is_unauthorized
+    else:
+        agent.jobs.record_task(api.add_task(SESSION, "true"))
+        agent.runs.claim_next()
+        api.fail_next("write_status", refusal)
+        agent.courier.deliver(30)
+        assert agent.courier.is_unauthorized
+    world.reload = lambda: renewed(agent)
+    world.until_end()
+    assert world.requests.wants_replacement
+
+
+def test_poll_that_is_answered_again_forgets_the_refusal_and_says_it_only_once(api, world, caplog):
+    api.fail_next("session", errors.ApiUnreachable("away"))
+    api.fail_next("session", errors.ApiUnauthorized("expired"), times=2)
+    for _ in range(3):
+        world.poll.poll()
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+    world.poll.poll()
+    assert not world.poll.is_unauthorized
+
+
+@pytest.mark.parametrize("settings", ["the same", "unreadable", "another, but not asked for"])
+def test_daemon_stays_while_there_is_no_better_token(agent, api, world, settings):
+    if settings != "another, but not asked for":
+        api.fail_next("session", errors.ApiUnauthorized("expired"), times=2)
+        world.poll.poll()
+
+    def unreadable():
+        raise errors.SettingsError("half written")
+
+    world.reload = {
+        "the same": lambda: agent.settings,
+        "unreadable": unreadable,
+        "another, but not asked for": lambda: renewed(agent),
+    }[settings]
+    world.requests.stop()
+    looks = world.dispatcher
+
+    def ends_after_some_looks(timeout_s):
+        looks.looks += 1
+        return looks.looks > 5
+
+    looks.wait_for_job = ends_after_some_looks
+    world.until_end()
+    assert not world.requests.replace
+
+
+def run_something(agent) -> int:
+    job_id = agent.jobs.record_script("x", Work(script="true"))
+    agent.runs.claim_next()
+    return job_id
+
+
+def test_first_request_lets_the_running_job_finish(agent, world):
+    job_id = run_something(agent)
+    world.requests.stop()
+    world.dispatcher.job_has_ended = True
+    world.until_end()
+    assert not world.dispatcher.taking
+    assert agent.jobs.get(job_id).stop_kind is None
+
+
+def test_two_requests_at_once_stop_the_running_job(agent, world):
+    job_id = run_something(agent)
+    world.requests.stop()
+    world.requests.stop()
+    world.dispatcher.job_has_ended = True
+    world.until_end()
+    assert agent.jobs.get(job_id).stop_kind is StopKind.AGENT_STOPPED
+
+
+def test_third_request_leaves_although_the_job_goes_on(agent, world):
+    run_something(agent)
+    for _ in range(3):
+        world.requests.stop()
+    world.until_end()
+    assert world.dispatcher.taking, "it did not even look"
+
+
+def test_job_that_takes_longer_than_the_stop_may_is_stopped(agent, world, monkeypatch):
+    job_id = run_something(agent)
+    clock = [100.0]
+    monkeypatch.setattr(watch.time, "monotonic", lambda: clock[0])
+    world.requests.stop()
+
+    def later(timeout_s):
+        stopped = agent.jobs.get(job_id).stop_kind is not None
+        clock[0] += 600
+        return stopped
+
+    world.dispatcher.wait_for_job = later
+    world.until_end()
+    assert 3600 < clock[0] - 100 < 3600 + 1800
+    assert agent.jobs.get(job_id).stop_kind is StopKind.AGENT_STOPPED
+
+
+@pytest.mark.parametrize("order", ["stop first", "reload first"])
+def test_request_to_stop_goes_before_one_to_reload(world, order):
+    calls = [world.requests.stop, world.requests.reload]
+    for call in calls if order == "stop first" else reversed(calls):
+        call()
+    world.dispatcher.job_has_ended = True
+    world.until_end()
+    assert not world.requests.wants_replacement
+
+
+def test_signals_are_counted_inside_the_block_only():
+    requests = StopRequests()
+    before = signal.getsignal(signal.SIGTERM)
+    with requests.heard():
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+    assert (requests.count, requests.replace) == (2, True)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_hangup_that_somebody_ignores_for_us_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        requests = StopRequests()
+        with requests.heard():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not requests.replace
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_signals_that_come_while_the_program_is_replaced_are_kept_for_the_next_image():
+    old, new = StopRequests(), StopRequests()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    try:
+        with old.heard():
+            old.reload()
+            old.stop()  # came too late to be heeded
+            old.hand_over()
+            # To this thread: the others of the test run would take it, those of a daemon are gone.
+            signal.raise_signal(signal.SIGHUP)
+            assert signal.sigpending() >= {signal.SIGTERM, signal.SIGHUP}
+            # The new image begins with the mask and what is pending.
+            with new.heard():
+                pass
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert (old.count, new.count, new.replace) == (1, 1, True)
