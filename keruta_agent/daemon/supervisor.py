@@ -24,6 +24,7 @@ from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.local.socket_server import AgentSocket
 from keruta_agent.queueing.dispatcher import Dispatcher
+from keruta_agent.runs import processes
 from keruta_agent.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ def run_daemon(settings: Settings, reload_settings: Callable[[], Settings]) -> N
     Raises:
         KerutaError: it cannot be started.
     """
+    processes.reap_inherited()
     requests = StopRequests()
     manager = ServiceManager(os.environ)
     with agent_lock(settings.base_dir), _pid_file(settings.pid_file), requests.heard():
@@ -67,6 +69,7 @@ def run_daemon(settings: Settings, reload_settings: Callable[[], Settings]) -> N
                 listener.stop()
             if requests.wants_replacement:
                 door.stop()
+                agent.launcher.close()
                 manager.reloading()
                 replace_process(requests)
             manager.stopping("tells the API what it still has")
@@ -74,6 +77,7 @@ def run_daemon(settings: Settings, reload_settings: Callable[[], Settings]) -> N
                 _last_words(agent)
             door.stop()
             dispatcher.stop(STOP_WORKERS_S if requests.count < LEAVE_AT_ONCE else 0.0)
+            agent.launcher.close()
             agent.database.close()
             logger.info("keruta has stopped", extra={"action": "agent_stopped"})
 

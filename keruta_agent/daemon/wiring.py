@@ -21,6 +21,7 @@ from keruta_agent.records.runs import Run
 from keruta_agent.records.store import Records
 from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
 from keruta_agent.runs.follower import Doorbell
+from keruta_agent.runs.launch import Launcher
 from keruta_agent.settings.schema import Settings
 
 #: Longest first line of a script that every kernel reads.
@@ -109,6 +110,7 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
         redaction=redaction,
         queue=queue,
         doorbell=Doorbell(),
+        launcher=Launcher(),
         socket_path=prepare_socket_path(settings.base_dir),
         command_dir=_install_command(settings.base_dir),
     )

@@ -15,6 +15,7 @@ from keruta_agent.records.outbox import Outbox
 from keruta_agent.records.runs import Run, Runs
 from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
 from keruta_agent.runs.follower import Doorbell
+from keruta_agent.runs.launch import Launcher
 from keruta_agent.settings.schema import Settings
 
 
@@ -37,6 +38,8 @@ class Agent:
     queue: WorkQueue
     #: Rung when a script told the agent something, so that it is looked at now.
     doorbell: Doorbell
+    #: Starts scripts.
+    launcher: Launcher
     #: Path of the unix socket that scripts speak to.
     socket_path: Path
     #: Directory with the ``keruta`` that scripts find first on their PATH.

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import logging
 
-from keruta_agent import errors
 from keruta_agent.journey.agent import Agent
-from keruta_agent.records.clock import boot_id
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.runs import Run
-from keruta_agent.runs.directory import ProcessId, RunDirectory, process_state
-from keruta_agent.runs.launch import LaunchPlan, launch
+from keruta_agent.runs.directory import ProcessId
+from keruta_agent.runs.launch import LaunchPlan
 
 logger = logging.getLogger(__name__)
 
@@ -59,23 +57,11 @@ def start(agent: Agent, job: Job, run: Run, plan: LaunchPlan) -> ProcessId:
     Raises:
         RunError: the script's process could not be made.
     """
-    pid = launch(plan)
-    shim = _identify(agent.directory_of(run), pid)
+    shim = agent.launcher.start(plan)
     logger.info(
         "job %d started: %s",
         job.id,
         job.name,
         extra={"action": "run_started", "job": job.id, "task": job.task_id, "run": run.uid},
     )
-    return shim
-
-
-def _identify(directory: RunDirectory, pid: int) -> ProcessId:
-    found = process_state(pid)
-    if found is not None:
-        return ProcessId(pid=pid, start_time=found[1], boot_id=boot_id())
-    # On a busy machine a short script may be over, and its shim reaped, before we come here.
-    shim = directory.read_identity()
-    if shim is None:
-        raise errors.RunError(f"the process {pid} that was to start the script vanished")
     return shim

@@ -71,6 +71,7 @@ class _Stopper:
         self._job = job
         self._run = run
         self._shim = shim
+        self._directory = agent.directory_of(run)
         self._timeout_s = limits.timeout_s(job, agent.settings)
         self._asked_at: float | None = None
 
@@ -96,9 +97,10 @@ class _Stopper:
         return self._agent.settings.stop_grace_s
 
     def _seconds_left(self) -> float:
-        if not self._timeout_s:
+        script = self._directory.read_process() if self._timeout_s else None
+        if script is None:
             return SILENT_INTERVAL_S
-        return self._shim.started_at + self._timeout_s - boot_seconds()
+        return script.started_at + self._timeout_s - boot_seconds()
 
     def _insist(self, asked_s: float) -> float:
         """Does the shim's work when the shim itself does not come to it."""

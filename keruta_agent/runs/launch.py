@@ -11,6 +11,7 @@ import ctypes
 import dataclasses
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -18,10 +19,14 @@ from typing import Final
 import sh
 
 from keruta_agent import errors
+from keruta_agent.records.clock import boot_id
 from keruta_agent.runs import shim
-from keruta_agent.runs.directory import RunDirectory
+from keruta_agent.runs.directory import ProcessId, RunDirectory, process_state
 
 PR_SET_CHILD_SUBREAPER: Final = 36
+#: Seconds that a dismissed shim may take to end, and between looks at it.
+DISMISSAL_S: Final = 2.0
+LOOK_INTERVAL_S: Final = 0.01
 #: Loaded here, not after the fork: the child must do as little as it can.
 _LIBC: Final = ctypes.CDLL(None)
 
@@ -38,29 +43,83 @@ class LaunchPlan:
     grace_s: float
 
 
-def launch(plan: LaunchPlan) -> int:
-    """Starts the shim, which starts the script, and returns the shim's pid.
+class Launcher:
+    """Starts scripts, and keeps one shim waiting for the next of them."""
 
-    Raises:
-        RunError: the shim could not be started.
-    """
-    with (
-        Path(os.devnull).open("rb") as nothing,
-        (plan.directory.path / "shim.err").open("ab") as complaints,
-    ):
+    def __init__(self) -> None:
+        self._spare: _Shim | None = None
+
+    def prepare(self) -> None:
+        """Starts a shim ahead of its time, if none waits.
+
+        Raises:
+            RunError: no process can be made.
+        """
+        if self._spare is None or not self._spare.process.is_alive():
+            self.close()
+            self._spare = _spawn()
+
+    def start(self, plan: LaunchPlan) -> ProcessId:
+        """Lets a shim start the script and returns the shim.
+
+        Raises:
+            RunError: no process can be made.
+        """
+        shim, self._spare = self._spare, None
+        if shim is not None and shim.process.is_alive() and shim.hand_over(plan):
+            return shim.process
+        shim = _spawn()
+        if not shim.hand_over(plan):
+            raise errors.RunError("the process that was to start the script has vanished")
+        return shim.process
+
+    def close(self) -> None:
+        """Lets go of the waiting shim, and returns when it has ended by that."""
+        spare, self._spare = self._spare, None
+        if spare is None:
+            return
+        spare.dismiss()
+        deadline = time.monotonic() + DISMISSAL_S
+        while spare.process.is_alive() and time.monotonic() < deadline:
+            time.sleep(LOOK_INTERVAL_S)
+
+
+class _Shim:
+    """A shim that waits for its instructions."""
+
+    def __init__(self, process: ProcessId, instructions: int) -> None:
+        self.process = process
+        self._instructions = instructions
+
+    def hand_over(self, plan: LaunchPlan) -> bool:
+        """Says what to do; tells whether there was somebody to hear it."""
         try:
+            with os.fdopen(self._instructions, "wb") as pipe:
+                pipe.write(_instructions(plan))
+        except BrokenPipeError:
+            return False
+        return True
+
+    def dismiss(self) -> None:
+        """Says that there is nothing to do."""
+        os.close(self._instructions)
+
+
+def _spawn() -> _Shim:
+    reading, writing = os.pipe()
+    try:
+        with (
+            os.fdopen(reading, "rb") as instructions,
+            Path(os.devnull).open("wb") as nowhere,
+        ):
             process = sh.Command(sys.executable)(
                 "-I",
                 "-S",
                 shim.__file__,
-                str(plan.directory.path),
-                str(plan.working_directory),
-                str(plan.grace_s),
-                *plan.command,
-                _env=dict(plan.environment),
-                _in=nothing,
-                _out=complaints,
-                _err=complaints,
+                _env={},
+                _in=instructions,
+                _out=nowhere,
+                _err=nowhere,
                 _bg=True,
                 _bg_exc=False,
                 _return_cmd=True,
@@ -68,10 +127,29 @@ def launch(plan: LaunchPlan) -> int:
                 _tty_out=False,
                 _preexec_fn=_become_subreaper,
             )
-        except (sh.ForkException, sh.CommandNotFound, OSError) as exc:
-            # sh's own text holds the whole command line; the cause is enough.
-            raise errors.RunError(f"cannot start a process for the script: {_cause(exc)}") from None
-    return int(process.pid)
+        pid = int(process.pid)
+        found = process_state(pid)
+    except (sh.ForkException, sh.CommandNotFound, OSError) as exc:
+        os.close(writing)
+        # sh's own text holds the whole command line; the cause is enough.
+        raise errors.RunError(f"cannot start a process for the script: {_cause(exc)}") from None
+    if found is None:
+        os.close(writing)
+        raise errors.RunError("the process that was to start the script has vanished")
+    return _Shim(ProcessId(pid=pid, start_time=found[1], boot_id=boot_id()), writing)
+
+
+def _instructions(plan: LaunchPlan) -> bytes:
+    """Writes what a shim is to do: fields with NUL between them, which none can hold."""
+    fields: list[str | Path] = [
+        plan.directory.path,
+        plan.working_directory,
+        str(plan.grace_s),
+        str(len(plan.command)),
+        *plan.command,
+        *(f"{name}={value}" for name, value in plan.environment.items()),
+    ]
+    return b"\0".join([*(os.fsencode(field) for field in fields), shim.END])
 
 
 def _become_subreaper() -> None:

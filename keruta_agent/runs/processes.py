@@ -6,6 +6,7 @@ looked after is found by the marker in its environment.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -30,6 +31,16 @@ def reap(shim: ProcessId) -> None:
         os.waitpid(shim.pid, os.WNOHANG)
     except ChildProcessError:  # it was another process's child: init's by now
         return
+
+
+def reap_inherited() -> None:
+    """Collects children that ended before this image of the process was there.
+
+    Call it before anything is started: it must not take what somebody else waits for.
+    """
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            continue
 
 
 def kill_tree(shim: ProcessId, run_uid: str) -> None:

@@ -1,17 +1,20 @@
 """Starts one script, looks after its processes, and records how it ended.
 
 The shim is a program of its own, not a module of the agent: it outlives the daemon, so that a
-script's end is known even when no daemon was there to see it. It is started as::
+script's end is known even when no daemon was there to see it. It is started as
+``python -I -S shim.py`` and waits on its standard input for what to do, so that one can be
+started ahead of its time: the start of an interpreter is most of what a script would wait for.
+An end of the input without instructions ends it, so that none outlives its daemon unused.
 
-    python -I -S shim.py RUN_DIRECTORY WORKING_DIRECTORY GRACE_SECONDS PROGRAM [ARGUMENT ...]
-
-with the script's environment as its own, as a child sub-reaper (runs/launch.py), so that every
-process that the script leaves behind becomes the shim's child, double fork and setsid or not.
-SIGTERM makes it stop them all: SIGTERM to each, the grace period, SIGKILL. The same happens to
-what is left when the script has ended. The file ``exit`` therefore means: nothing is left.
+It is a child sub-reaper (runs/launch.py), so that every process that the script leaves behind
+becomes the shim's child, double fork and setsid or not. SIGTERM makes it stop them all: SIGTERM
+to each, the grace period, SIGKILL. The same happens to what is left when the script has ended.
+The file ``exit`` therefore means: nothing is left.
 
 It imports next to nothing, not even pathlib: each millisecond here delays every task.
 """
+
+from __future__ import annotations
 
 import _signal as signal  # type: ignore[import-not-found]
 import os
@@ -24,26 +27,56 @@ KILL_INTERVAL_S = 0.05
 #: Seconds between looks whether there is room on the disk again.
 ROOM_INTERVAL_S = 0.5
 WATCHED = (signal.SIGCHLD, signal.SIGTERM)
+#: Last field of complete instructions.
+END = b"end"
 
 
 def main() -> None:
-    directory, working_directory, grace, *command = sys.argv[1:]
-    os.chdir(directory)
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
+    instructions = read_instructions(sys.stdin.buffer.read())
+    if instructions is None:
+        return
+    directory, working_directory, grace, command, environment = instructions
+    os.chdir(directory)
+    complain_here()
     if not claim_the_start():
         return
     started_at = time.time()
+    # The search for the program, and what it inherits, are the script's own.
+    os.environb.clear()
+    os.environb.update(environment)
     streams = open_streams()
     try:
         pid = start(command, working_directory, streams)
     except OSError as exc:
-        what = exc.filename if exc.filename is not None else command[0]
+        what = os.fsdecode(exc.filename if exc.filename is not None else command[0])
         record(started_at, error=f"{what}: {exc.strerror}")
         return
     note_process(pid)
     watch = Watch(pid, float(grace))
     watch.run()
     record(started_at, status=watch.status, stopped=watch.stopped, swept=watch.swept)
+
+
+def read_instructions(
+    data: bytes,
+) -> tuple[bytes, bytes, bytes, list[bytes], dict[bytes, bytes]] | None:
+    """Reads what to do (runs/launch.py writes it); None for nothing, or for a torn message."""
+    fields = data.split(b"\0")
+    if fields[-1] != END:
+        return None
+    directory, working_directory, grace, number, *rest = fields[:-1]
+    command, variables = rest[: int(number)], rest[int(number) :]
+    pairs = (variable.partition(b"=") for variable in variables)
+    environment = {name: value for name, _, value in pairs}
+    return directory, working_directory, grace, command, environment
+
+
+def complain_here() -> None:
+    """Sends what the interpreter itself may have to say into the run directory."""
+    descriptor = os.open("shim.err", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
 
 
 def claim_the_start() -> bool:
@@ -79,14 +112,14 @@ def open_streams() -> list[int]:
     ]
 
 
-def start(command: list[str], working_directory: str, streams: list[int]) -> int:
+def start(command: list[bytes], working_directory: bytes, streams: list[int]) -> int:
     home = os.open(".", os.O_RDONLY)
     os.chdir(working_directory)
     try:
         return os.posix_spawnp(
             command[0],
             command,
-            os.environ,
+            os.environb,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)
             ],

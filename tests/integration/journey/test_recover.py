@@ -13,6 +13,7 @@ from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import JobState
 from keruta_agent.records.runs import Outcome
 from keruta_agent.runs.directory import process_state
+from keruta_agent.runs.launch import Launcher
 from tests.helpers.agents import agent_in
 from tests.helpers.waiting import wait_until
 from tests.integration.journey.conftest import SESSION, deliver
@@ -47,8 +48,8 @@ def killed_at(monkeypatch):
         (announce, "announce", True),
         (prepare, "plan", False),
         (prepare, "plan", True),
-        (execute, "launch", False),
-        (execute, "launch", True),
+        (Launcher, "start", False),
+        (Launcher, "start", True),
         (execute, "start", True),
         (finish, "judge", False),
         (finish, "store", False),
@@ -97,7 +98,7 @@ def test_run_whose_processes_were_all_killed_is_lost(api, agent, poll, file_task
 def test_run_from_before_a_reboot_is_lost_and_says_why(api, agent, poll, file_task, killed_at):
     file_task("true")
     poll.poll()
-    killed_at(execute, "launch")
+    killed_at(Launcher, "start")
     with pytest.raises(Killed):
         run.run_next(agent)
     directory = agent.directory_of(agent.runs.active()[1])
@@ -162,7 +163,7 @@ def test_run_that_the_api_has_not_been_told_of_is_kept(api, agent, poll, file_ta
 def test_run_directory_that_vanished_is_no_reason_to_fail(api, agent, poll, file_task, killed_at):
     task = file_task("echo hi")
     poll.poll()
-    killed_at(execute, "launch")
+    killed_at(Launcher, "start")
     with pytest.raises(Killed):
         run.run_next(agent)
     shutil.rmtree(agent.directory_of(agent.runs.active()[1]).path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent.runs.directory import MARKER_VARIABLE, ExitRecord, RunDirectory
-from keruta_agent.runs.launch import LaunchPlan, launch
+from keruta_agent.runs.launch import Launcher, LaunchPlan
 from keruta_agent.runs.processes import sweep
 from tests.helpers.waiting import wait_until
 
@@ -31,6 +31,7 @@ class Started:
 def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
     """Starts scripts in run directories; whatever is left of them is ended afterwards."""
     marker = f"{UID}-{tmp_path.name}"
+    launcher = Launcher()
 
     def start_script(
         script: str = "",
@@ -48,7 +49,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
             environment={"PATH": os.environ["PATH"], MARKER_VARIABLE: marker},
             grace_s=grace_s,
         )
-        return Started(directory, launch(plan))
+        return Started(directory, launcher.start(plan).pid)
 
     yield start_script
     sweep(marker, 0)

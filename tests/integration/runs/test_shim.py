@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.runs import launch
+from keruta_agent.runs import launch, shim
 from keruta_agent.runs.directory import RunDirectory, process_state
 from tests.helpers.waiting import wait_until
 
@@ -124,7 +124,7 @@ def test_script_is_not_started_where_it_was_forbidden(start, tmp_path):
     assert directory.prevent_start()
     proof = tmp_path / "ran"
     forbidden = directory.write_script(f"touch {proof}")
-    pid = launch.launch(
+    started = launch.Launcher().start(
         launch.LaunchPlan(
             directory=directory,
             command=["bash", str(forbidden)],
@@ -133,10 +133,59 @@ def test_script_is_not_started_where_it_was_forbidden(start, tmp_path):
             grace_s=1,
         )
     )
-    wait_until(lambda: is_gone(pid), "the shim has ended")
+    wait_until(lambda: not started.is_alive(), "the shim has ended")
     assert not proof.exists()
     assert directory.read_exit() is None
     assert directory.read_identity() is None
+
+
+def test_waiting_shim_is_used_for_the_next_script_only(tmp_path):
+    launcher = launch.Launcher()
+    launcher.prepare()
+    waiting = launcher._spare.process
+    shims = []
+    for number in range(2):
+        directory = RunDirectory(tmp_path / f"run-{number}")
+        directory.create()
+        plan = launch.LaunchPlan(
+            directory=directory,
+            command=["sh", "-c", "exit 5"],
+            working_directory=tmp_path,
+            environment={"PATH": os.environ["PATH"]},
+            grace_s=1,
+        )
+        shims.append(launcher.start(plan))
+        assert wait_until(directory.read_exit, "the script has ended").exit_code == 5
+    assert shims[0] == waiting
+    assert shims[1] != waiting
+
+
+def test_waiting_shim_that_was_killed_is_replaced(start, tmp_path):
+    launcher = launch.Launcher()
+    launcher.prepare()
+    killed = launcher._spare.process
+    os.kill(killed.pid, signal.SIGKILL)
+    wait_until(lambda: not killed.is_alive(), "it is dead")
+    launcher.prepare()
+    assert launcher._spare.process.is_alive()
+    launcher.close()
+
+
+def test_waiting_shim_ends_with_whoever_keeps_it(tmp_path):
+    """Its pipe is the only thing that holds it: kill -9 of the daemon closes that, too."""
+    launcher = launch.Launcher()
+    launcher.prepare()
+    waiting = launcher._spare.process
+    os.close(launcher._spare._instructions)
+    wait_until(lambda: not waiting.is_alive(), "it has ended")
+
+
+def test_torn_instructions_start_nothing():
+    plan = [b"/tmp", b"/tmp", b"1", b"1", b"true", b"A=1"]
+    whole = b"\0".join([*plan, shim.END])
+    assert shim.read_instructions(whole) is not None
+    for length in range(len(whole)):
+        assert shim.read_instructions(whole[:length]) is None
 
 
 def test_start_cannot_be_forbidden_once_the_shim_was_first(start):
