@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from _json import encode_basestring_ascii as quoted
 
 LEVELS = ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "FATAL")
 TIMEOUT_S = 10.0
+#: Bytes at the end of a run's messages in which one that was just stored must be.
+RECENT_BYTES = 256 * 1024
 
 
 def run(command: str, arguments: list[str]) -> int | None:
@@ -134,6 +137,9 @@ def tell(message: str, *, keep: bool = True) -> int | None:
     With ``keep``, a message that nobody takes is left where the next daemon finds it.
     """
     environment = os.environ
+    # An agent that is killed may have stored a message and not come to say so.
+    mark = f'"id": "{os.getpid()}-{time.monotonic_ns()}"'
+    message = f"{{{mark}, {message[1:]}"
     request = (
         f'{{"op": "tell", "run": {quoted(environment.get("KERUTA_RUN_UID", ""))}, '
         f'"token": {quoted(environment["KERUTA_RUN_TOKEN"])}, "message": {message}}}\n'
@@ -141,12 +147,12 @@ def tell(message: str, *, keep: bool = True) -> int | None:
     try:
         answer = _ask(environment.get("KERUTA_SOCKET", ""), request.encode())
     except OSError:
-        return _leave_behind(message) if keep else None
+        return _leave_behind(message, mark) if keep else None
     if answer.startswith("ok"):
         return 0
     verdict, _, rest = answer.partition(" ")
     if verdict != "error":
-        return _leave_behind(message) if keep else None
+        return _leave_behind(message, mark) if keep else None
     code, _, text = rest.partition(" ")
     print(f"keruta: {text.strip()}", file=sys.stderr)
     return int(code) if code.isdigit() else 1
@@ -171,15 +177,17 @@ def _ask(path: str, request: bytes) -> str:
         connection.close()
 
 
-def _leave_behind(message: str) -> int | None:
-    """Puts the message where the daemon would have put it."""
+def _leave_behind(message: str, mark: str) -> int | None:
+    """Puts the message where the daemon would have put it, unless it has."""
     path = os.path.join(os.environ.get("KERUTA_RUN_DIR", ""), "agent")
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
     except OSError:
         return None
     try:
-        os.write(descriptor, message.encode() + b"\n")
+        start = max(0, os.fstat(descriptor).st_size - RECENT_BYTES)
+        if mark.encode() not in os.pread(descriptor, RECENT_BYTES, start):
+            os.write(descriptor, message.encode() + b"\n")
     finally:
         os.close(descriptor)
     return 0

@@ -153,7 +153,8 @@ class Operations:
             raise errors.KerutaError(
                 "the script has reported its failure already, which stands", advice=""
             )
-        messages.append(self._agent.directory_of(run).agent, line)
+        identity = str(message.get("id", "")) if isinstance(message, dict) else ""
+        messages.append(self._agent.directory_of(run).agent, line, identity=identity)
         self._agent.doorbell.ring()
         return {}
 

@@ -18,6 +18,8 @@ from keruta_agent.model import LogLevel, TaskStatus, parse_log_level
 
 #: Bytes of one message: an append of this size cannot be torn by another one.
 LONGEST_MESSAGE: Final = 32 * 1024
+#: Bytes at the end of a run's messages in which one that was just stored must be.
+RECENT_BYTES: Final = 8 * LONGEST_MESSAGE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,8 +98,10 @@ def _end(told: Mapping[str, Any]) -> EndTold:
     )
 
 
-def append(agent_file: Path, line: str) -> None:
-    """Adds one message to a run's file.
+def append(agent_file: Path, line: str, *, identity: str = "") -> None:
+    """Adds one message to a run's file, unless one of this identity is there already.
+
+    A command that waited too long for our answer has left the message there by itself.
 
     Raises:
         ValueError: the message is too long.
@@ -106,8 +110,11 @@ def append(agent_file: Path, line: str) -> None:
     data = line.strip().encode("utf-8", errors="replace") + b"\n"
     if len(data) > LONGEST_MESSAGE:
         raise ValueError(f"a message may hold {LONGEST_MESSAGE} bytes, this one has {len(data)}")
-    descriptor = os.open(agent_file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    descriptor = os.open(agent_file, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
     try:
-        os.write(descriptor, data)
+        start = max(0, os.fstat(descriptor).st_size - RECENT_BYTES)
+        mark = f'"id": {json.dumps(identity)}'.encode()
+        if not identity or mark not in os.pread(descriptor, RECENT_BYTES, start):
+            os.write(descriptor, data)
     finally:
         os.close(descriptor)
