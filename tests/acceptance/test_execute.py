@@ -39,12 +39,10 @@ def test_execute_is_like_running_the_script_oneself(
 @pytest.mark.parametrize(
     ("arguments", "out", "code"),
     [
-        (["echo a; exit 3"], "a\n", 3),
-        (["true"], "", 0),
+        (["pwd; exit 3"], "{cwd}\n", 3),
         (["kill -9 $$"], "", 137),
         (["sh", "-c", 'echo "$0" "$1"', "x  y", "z"], "x  y z\n", 0),
         (["./plain.sh"], "plain\n", 0),
-        (["pwd"], "{cwd}\n", 0),
         (['echo "$MINE$KERUTA_API_TOKEN"'], "\n", 0),
     ],
 )
