@@ -85,9 +85,10 @@ def _script_request(
         work["script"] = script
     else:
         work["command"] = [*_program(script), *arguments]
+    name = name or shlex.join([script, *arguments] if arguments else [script]).strip("'")
     return {
         "op": "submit",
-        "name": name or shlex.join([script, *arguments] if arguments else [script]).strip("'"),
+        "name": name.encode("utf-8", "replace").decode(),  # it may hold bytes that are no text
         "priority": priority,
         "work": work,
     }
