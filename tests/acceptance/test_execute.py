@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from keruta_agent.local.address import socket_path
 from tests.helpers.api import Api
-from tests.helpers.processes import Workplace, is_alive
+from tests.helpers.processes import KERUTA, Workplace, is_alive
 from tests.helpers.waiting import wait_until
 
 _SPEAKING = """\
@@ -54,6 +55,19 @@ def test_execute_understands_commands_and_command_lines(
     done = workplace.run("execute", *arguments, MINE="hidden", KERUTA_API_TOKEN="hidden")
 
     assert (done.returncode, done.stdout) == (code, out.format(cwd=workplace.path))
+
+
+@pytest.mark.parametrize(
+    "command", [[b"printf \x82\xa0; exit 4"], [b"sh", b"-c", b'printf "$0"; exit 4', b"\x82\xa0"]]
+)
+def test_execute_passes_bytes_on_that_are_no_utf_8(
+    workplace: Workplace, command: list[bytes]
+) -> None:
+    done = subprocess.run(
+        [KERUTA, "execute", *command], env=workplace.environment, capture_output=True, check=False
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (4, b"\x82\xa0", b"")
 
 
 @pytest.mark.parametrize(
