@@ -178,7 +178,7 @@ def _attached(settings: Settings, request: dict[str, Any]) -> int:
                 with agent_here(settings) as agent:
                     job_id = _record(settings, request)
                     thread = start_job(agent, job_id)
-                    code = follow(settings, job_id)
+                    code = follow(settings, job_id, is_served=thread.is_alive)
                     thread.join()
                     return code
         except errors.AlreadyRunning:
