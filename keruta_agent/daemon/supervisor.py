@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 #: Seconds between looks at the workers and at the session.
 LOOK_S: Final = 1.0
 WORKER_CHECK_S: Final = 10.0
+#: Seconds between looks whether the last job has ended, once the daemon was asked to stop.
+STOP_LOOK_S: Final = 0.1
 #: Seconds that a stopping daemon spends on telling the API what it still has.
 LAST_WORDS_S: Final = 15.0
 STOP_WORKERS_S: Final = 5.0
@@ -117,7 +119,7 @@ def _watch(
     next_check = time.monotonic() + WORKER_CHECK_S
     heeded = 0
     while requests.count < 3:
-        requests.arrived.wait(LOOK_S)
+        requests.arrived.wait(STOP_LOOK_S if heeded else LOOK_S)
         requests.arrived.clear()
         if requests.count > heeded:
             heeded = requests.count
