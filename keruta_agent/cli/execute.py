@@ -85,9 +85,10 @@ def _script_request(
         work["script"] = script
     else:
         work["command"] = [*_program(script), *arguments]
+    name = name or shlex.join([script, *arguments] if arguments else [script]).strip("'")
     return {
         "op": "submit",
-        "name": name or shlex.join([script, *arguments] if arguments else [script]).strip("'"),
+        "name": name.encode("utf-8", "replace").decode(),  # it may hold bytes that are no text
         "priority": priority,
         "work": work,
     }
@@ -177,7 +178,7 @@ def _attached(settings: Settings, request: dict[str, Any]) -> int:
                 with agent_here(settings) as agent:
                     job_id = _record(settings, request)
                     thread = start_job(agent, job_id)
-                    code = follow(settings, job_id)
+                    code = follow(settings, job_id, is_served=thread.is_alive)
                     thread.join()
                     return code
         except errors.AlreadyRunning:

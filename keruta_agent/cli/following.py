@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -26,14 +27,18 @@ EXIT_BY_SIGNAL: Final = 128
 EXIT_NOT_STARTED: Final = 126
 
 
-def follow(settings: Settings, job_id: int) -> int:
+def follow(settings: Settings, job_id: int, *, is_served: Callable[[], bool] = lambda: True) -> int:
     """Copies a job's output to ours until it ends, and returns its exit code.
 
-    Ctrl-C cancels the job; a second one leaves it.
+    Ctrl-C cancels the job; a second one leaves it. ``is_served`` tells whether somebody still
+    brings the job to its end.
+
+    Raises:
+        RunError: nobody does any more.
     """
     records = Records.open(settings.base_dir)
     try:
-        follower = _JobFollower(settings, records, job_id)
+        follower = _JobFollower(settings, records, job_id, is_served)
         try:
             return follower.until_end()
         except KeyboardInterrupt:
@@ -60,15 +65,19 @@ def cancel(settings: Settings, records: Records, job_id: int) -> JobState:
 
 
 class _JobFollower:
-    def __init__(self, settings: Settings, records: Records, job_id: int) -> None:
+    def __init__(
+        self, settings: Settings, records: Records, job_id: int, is_served: Callable[[], bool]
+    ) -> None:
         self._runs_dir = settings.base_dir / RUNS_DIRECTORY
         self._jobs = records.jobs
         self._runs = records.runs
         self._job_id = job_id
+        self._is_served = is_served
         self._copied: dict[Path, int] = {}
 
     def until_end(self) -> int:
         while True:
+            is_served = self._is_served()  # asked first: its last act is to store the end
             job = self._jobs.get(self._job_id)
             if job is None:
                 raise errors.NotFound(f"there is no job {self._job_id}")
@@ -76,6 +85,11 @@ class _JobFollower:
             copied = self._copy_output(runs[-1]) if runs else False
             if job.state is JobState.FINISHED and not copied:
                 return _exit_code(job, runs)
+            if not copied and not is_served:
+                raise errors.RunError(
+                    f"the agent broke at job {job.id}",
+                    advice="Run keruta daemon --verbose, which takes the job up again",
+                )
             if not copied:
                 time.sleep(LOOK_S)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from keruta_agent import errors
 from keruta_agent.daemon.lock import agent_lock
 from keruta_agent.daemon.wiring import build_agent, configured_api
 from keruta_agent.journey import mend, run
@@ -17,6 +20,8 @@ from keruta_agent.journey.report import Courier
 from keruta_agent.local.socket_server import AgentSocket
 from keruta_agent.records.jobs import JobState
 from keruta_agent.settings.schema import Settings
+
+logger = logging.getLogger(__name__)
 
 #: Seconds that the end spends on telling the API what it can be told now.
 LAST_WORDS_S: Final = 10.0
@@ -100,6 +105,21 @@ def start_job(agent: Agent, job_id: int) -> threading.Thread:
 
 
 def _run_job(agent: Agent, job_id: int) -> None:
+    try:
+        _bring_to_its_end(agent, job_id)
+    except (sqlite3.Error, OSError, ValueError, LookupError, errors.KerutaError) as exc:
+        # Who follows the job sees that this thread has ended without the job.
+        logger.error(
+            "the agent failed at job %d: %s: %s",
+            job_id,
+            type(exc).__name__,
+            exc,
+            exc_info=logger.isEnabledFor(logging.DEBUG),
+            extra={"action": "agent_failed", "job": job_id},
+        )
+
+
+def _bring_to_its_end(agent: Agent, job_id: int) -> None:
     while (active := agent.runs.active()) is not None:
         run.live(agent, *active)
     while (job := agent.jobs.get(job_id)) is not None and job.state is not JobState.FINISHED:

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 #: Seconds between looks.
 LOOK_S: Final = 1.0
 CHECK_S: Final = 10.0
+#: Seconds between looks whether the last job has ended, once the daemon was asked to stop.
+STOP_LOOK_S: Final = 0.1
 #: Requests to stop after which the daemon leaves at once.
 LEAVE_AT_ONCE: Final = 3
 #: Seconds that a service manager is asked for, again and again, while a task is being finished.
@@ -39,7 +41,7 @@ def until_end(
     stopping = _Stopping(agent, dispatcher, manager)
     next_check = time.monotonic() + CHECK_S
     while requests.count < LEAVE_AT_ONCE and not requests.wants_replacement:
-        requests.arrived.wait(LOOK_S)
+        requests.arrived.wait(STOP_LOOK_S if requests.count else LOOK_S)
         requests.arrived.clear()
         if stopping.heed(requests.count):
             return

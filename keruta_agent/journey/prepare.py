@@ -6,6 +6,7 @@ import fnmatch
 import logging
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -114,13 +115,22 @@ def _script(agent: Agent, job: Job) -> Script:
 
 def _command(directory: RunDirectory, job: Job, script: Script) -> list[str]:
     if job.work.command:
-        return list(job.work.command)
+        command = list(job.work.command)
+        if all(_is_text(argument) for argument in command):
+            return command
+        # The library that starts processes takes text only; a shell script may hold any bytes.
+        return ["/bin/sh", str(directory.write_script(f"exec {shlex.join(command)}\n"))]
     if not script.content.strip():
         raise errors.RunError(
             "the task has no script", advice="Give it one: an empty task has nothing to succeed at"
         )
     path = directory.write_script(script.content)
     return [*interpreter(script.content), str(path)]
+
+
+def _is_text(argument: str) -> bool:
+    """Tells whether an argument is text, not bytes in another encoding (PEP 383)."""
+    return not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
 def interpreter(text: str) -> list[str]:

@@ -16,6 +16,8 @@ from keruta_agent.observe.secrets.search import Search, Span
 
 MASK: Final = "***"
 _DEEPEST_VALUE: Final = 64
+#: The bytes of UTF-8 that do not begin a character.
+_CONTINUATION: Final = bytes(range(0x80, 0xC0))
 _LINE: Final = re.compile(rb"[^\r\n]+")
 
 
@@ -151,7 +153,7 @@ def _counter(data: bytes) -> Callable[[int], int]:
 
     def count(index: int) -> int:
         nonlocal byte, character
-        character += len(data[byte:index].decode("utf-8", "surrogatepass"))
+        character += len(data[byte:index].translate(None, _CONTINUATION))
         byte = index
         return character
 
@@ -163,7 +165,7 @@ def _masked(text: str, spans: list[Span], start: int, end: int) -> str:
     pieces = []
     position = start
     for span_start, span_end in spans:
-        if span_end <= position or span_start >= end:
+        if span_end <= position or span_start >= end or start == end:
             continue
         pieces += [text[position : max(position, span_start)], MASK]
         position = min(span_end, end)

@@ -143,8 +143,8 @@ class RunDirectory:
         """
         try:
             descriptor = os.open(self.script, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700)
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(text.encode("utf-8", "surrogateescape"))
         except (OSError, UnicodeEncodeError) as exc:
             raise errors.RunError(f"cannot store the script in {self.script}: {exc}") from exc
         return self.script

@@ -86,3 +86,13 @@ def test_script_names_another_directory_for_its_artifacts(
 
     assert api.wait_for(task_id)["status"] == "COMPLETED"
     assert _paths(api, task_id) == ["result"]
+
+
+def test_file_whose_name_is_no_utf_8_is_taken_under_a_name_that_is(
+    workplace: Workplace, api: Api
+) -> None:
+    task_id = api.file_task("""cd "$KERUTA_ARTIFACTS_DIR" && echo x > $'\\x82\\xa0.txt'""")
+    workplace.daemon()
+
+    assert api.wait_for(task_id)["status"] == "COMPLETED"
+    assert _paths(api, task_id) == ["??.txt"]

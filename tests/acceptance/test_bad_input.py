@@ -41,9 +41,7 @@ def test_config_file_that_cannot_be_used_is_named(
     else:
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    for command in ("daemon", "execute"):
-        done = workplace.run(command, KERUTA_CONFIG=str(file))
-        _assert_one_line(done, 2, complaint)
+    _assert_one_line(workplace.run("daemon", KERUTA_CONFIG=str(file)), 2, complaint)
 
 
 def test_config_file_that_is_not_there_is_named(workplace: Workplace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -111,7 +112,7 @@ def test_whatever_is_killed_at_random_moments_every_task_runs_once_and_is_told_o
         assert api.task(task_id)["status"] == ("FAILED" if number % 2 else "COMPLETED")
         _assert_told_once(workplace, api, task_id, number)
         if number % 2:
-            wait_until(lambda failed=task_id: api.fixes(failed), "the auto-fix task is filed")
+            wait_until(functools.partial(api.fixes, task_id), "the auto-fix task is filed")
             [fix] = api.fixes(task_id)
             assert api.wait_for(fix)["status"] == "COMPLETED"
             _assert_told_once(workplace, api, fix, number)

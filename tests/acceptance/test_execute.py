@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from keruta_agent.local.address import socket_path
 from tests.helpers.api import Api
-from tests.helpers.processes import Workplace, is_alive
+from tests.helpers.processes import KERUTA, Workplace, is_alive
 from tests.helpers.waiting import wait_until
 
 _SPEAKING = """\
@@ -39,12 +40,10 @@ def test_execute_is_like_running_the_script_oneself(
 @pytest.mark.parametrize(
     ("arguments", "out", "code"),
     [
-        (["echo a; exit 3"], "a\n", 3),
-        (["true"], "", 0),
+        (["pwd; exit 3"], "{cwd}\n", 3),
         (["kill -9 $$"], "", 137),
         (["sh", "-c", 'echo "$0" "$1"', "x  y", "z"], "x  y z\n", 0),
         (["./plain.sh"], "plain\n", 0),
-        (["pwd"], "{cwd}\n", 0),
         (['echo "$MINE$KERUTA_API_TOKEN"'], "\n", 0),
     ],
 )
@@ -56,6 +55,19 @@ def test_execute_understands_commands_and_command_lines(
     done = workplace.run("execute", *arguments, MINE="hidden", KERUTA_API_TOKEN="hidden")
 
     assert (done.returncode, done.stdout) == (code, out.format(cwd=workplace.path))
+
+
+@pytest.mark.parametrize(
+    "command", [[b"printf \x82\xa0; exit 4"], [b"sh", b"-c", b'printf "$0"; exit 4', b"\x82\xa0"]]
+)
+def test_execute_passes_bytes_on_that_are_no_utf_8(
+    workplace: Workplace, command: list[bytes]
+) -> None:
+    done = subprocess.run(
+        [KERUTA, "execute", *command], env=workplace.environment, capture_output=True, check=False
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (4, b"\x82\xa0", b"")
 
 
 @pytest.mark.parametrize(
@@ -211,3 +223,20 @@ def test_base_directory_with_a_long_path_and_spaces_works(workplace: Workplace, 
     assert daemon.stop() == 0
     # The socket has a directory elsewhere: this path would be too long for the kernel.
     assert not socket_path(base_dir).parent.exists()
+
+
+def test_agent_that_breaks_at_its_job_says_so_and_loses_nothing(workplace: Workplace) -> None:
+    note = '"$KERUTA_RUN_DIR/artifacts-before.json"'
+
+    done = workplace.run("execute", f"echo ran; mv {note} {note}.aside; mkdir {note}")
+
+    assert (done.returncode, done.stdout) == (1, "ran\n")
+    assert "the agent broke at job 1" in done.stderr
+    assert "Traceback" not in done.stderr
+    [directory] = workplace.run_directories()
+    (directory / "artifacts-before.json").rmdir()
+    workplace.daemon()
+    wait_until(
+        lambda: '"outcome": "succeeded"' in workplace.run("queue", "show", "1", "--json").stdout,
+        "the next agent has taken the job up again",
+    )

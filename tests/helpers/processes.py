@@ -130,14 +130,12 @@ class Workplace:
         assert found is not None
         return process, found.group(1)
 
-    def run(
-        self, *arguments: str, cwd: Path | None = None, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Runs one ``keruta`` command to its end."""
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Runs one ``keruta`` command to its end, in the workplace's own directory."""
         return subprocess.run(
             [KERUTA, *arguments],
             env={**self.environment, **environment},
-            cwd=cwd or self.path,
+            cwd=self.path,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-LOOK_S = 0.02
+#: Seconds between looks: most of them cost a request, or more.
+LOOK_S = 0.05
 
 _Found = TypeVar("_Found")
 

@@ -17,16 +17,17 @@ Span = tuple[int, int]
 _SHORTEST: Final = 8
 _LONGEST_NAME: Final = 64
 
-#: From a telling word on: the rest of the name, what gives the value, the value. The text is in
-#: small letters.
-_REST: Final = (
-    rb"[\w.-]{0,40}+(?P<name_end>)\\{0,3}[\"']?"
-    rb"(?:(?P<sign>[ \t]{0,8}+(?:=>|:=|=(?!=)|:(?!:))[ \t]{0,8}+)|(?P<gap>[ ]++))"
+_VALUE: Final = (
     rb"(?:\\{0,3}(?P<quote>[\"'`])(?P<quoted>[^\s\"'`\\]{8,}+)"
     rb"|(?P<bare>[^\s\"'`\\,;&|()\[\]{}<>]{8,}+)(?![(\[{<]))"
 )
-_PATTERNS: Final = tuple(
-    re.compile(word + _REST)
+#: From a telling word on: the rest of the name, what gives the value, the value. For text in small
+#: letters.
+_ASSIGNED: Final = tuple(
+    re.compile(
+        word + rb"(?P<rest>[\w.-]{0,40}+)\\{0,3}[\"']?"
+        rb"(?P<sign>[ \t]{0,8}+(?:=>|:=|=(?!=)|:(?!:))[ \t]{0,8}+)" + _VALUE
+    )
     for word in (
         rb"token",
         rb"secret",
@@ -37,6 +38,8 @@ _PATTERNS: Final = tuple(
         rb"key",
     )
 )
+#: An option may have its value behind a blank.
+_OPTION: Final = re.compile(rb"--(?!-)(?P<rest>[\w.-]{2,60}+)(?P<sign> +)" + _VALUE)
 _NAME_BEFORE: Final = re.compile(rb"[\w.-]*+")
 
 _PLACEHOLDER: Final = re.compile(
@@ -67,13 +70,22 @@ _WORDS: Final = re.compile(r"[A-Za-z]+(?:[-_.:/][A-Za-z]+)*[.:!?]?")
 
 def spans(data: bytes, lowered: bytes) -> Iterator[Span]:
     """Yields where values of secret names stand, in no order; ``lowered`` is ``data.lower()``."""
-    for pattern in _PATTERNS:
+    for pattern in _ASSIGNED:
         for found in pattern.finditer(lowered):
-            kind = "bare" if found["quoted"] is None else "quoted"
-            name = _name(data, found.start(), found.end("name_end"))
-            value = data[slice(*found.span(kind))].decode("utf-8", "replace")
-            if _gives(found, name) and _is_secret(name, value, tight=_is_tight(found)):
-                yield found.span(kind)
+            yield from _value(found, _name(data, found.start(), found.end("rest")), data)
+    for found in _OPTION.finditer(data):
+        yield from _value(found, found["rest"].decode("ascii", "replace"), data)
+
+
+def _value(found: re.Match[bytes], name: str, data: bytes) -> Iterator[Span]:
+    if not names.is_clearly_secret_name(name):
+        return
+    kind = "bare" if found["quoted"] is None else "quoted"
+    value = data[slice(*found.span(kind))].decode("utf-8", "replace")
+    # "password: incorrect" is a sentence, password=incorrect a setting.
+    tight = kind == "quoted" or found["sign"] in (b"=", b":=", b" ")
+    if _is_secret(name, value, tight=tight):
+        yield found.span(kind)
 
 
 def is_secret_value(value: str) -> bool:
@@ -88,17 +100,6 @@ def _name(data: bytes, start: int, end: int) -> str:
     # A path has no value behind it, but a line number: src/token.c:12
     is_path = before[length : length + 1] in (b"/", b"\\")
     return "" if is_path else data[start - length : end].decode("ascii", "replace")
-
-
-def _gives(found: re.Match[bytes], name: str) -> bool:
-    """Returns whether something is given to the name; a blank gives to an option alone."""
-    if found["gap"] is not None:
-        return name.startswith("--") and "=" not in name and names.is_clearly_secret_name(name)
-    return names.is_clearly_secret_name(name)
-
-
-def _is_tight(found: re.Match[bytes]) -> bool:
-    return found["quoted"] is not None or found["sign"] in (b"=", b":=")
 
 
 def _is_secret(name: str, value: str, *, tight: bool) -> bool:

@@ -7,6 +7,7 @@ makes a log unreadable.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final
 
@@ -60,6 +61,8 @@ def is_secret_name(name: str) -> bool:
     return name.upper() == "MYSQL_PWD" or _is_private_key(words, strict=False)
 
 
+# The same few names come again and again in a log; this is the slowest thing done about them.
+@functools.lru_cache(maxsize=1024)
 def is_clearly_secret_name(name: str) -> bool:
     """Returns whether a name met in the text of a log holds a secret beyond doubt."""
     words = _telling_words(name.rsplit(".", 1)[-1])

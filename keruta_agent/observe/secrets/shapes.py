@@ -21,6 +21,8 @@ _BLOCK_HEAD: Final = 400
 
 _BLOCK_BEGIN: Final = re.compile(rb"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----")
 _BLOCK_END: Final = re.compile(rb"-----END (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----")
+#: Behind the marker: the end of its line, also an escaped one, or the key itself.
+_BEHIND_MARKER: Final = re.compile(rb"[ \t\"',|>]*+(?:[\r\n]|\\+[nr]|[A-Za-z0-9+/]{24}|\Z)")
 _KEY_LINE: Final = re.compile(rb"[A-Za-z0-9+/]{24,}+")
 #: The text ends within the first line of a key.
 _CUT_BLOCK: Final = re.compile(rb"(?:\\+[nr]|[\s\"'])*+[A-Za-z0-9+/=]*+\Z")
@@ -75,22 +77,29 @@ _TOKENS: Final[tuple[_Shape, ...]] = (
         ),
         _has_digit_and_letter,
     ),
-    # AWS
-    (re.compile(rb"AKIA(?<![A-Z0-9]....)[A-Z0-9]{16}(?![A-Z0-9])"), _is_any),
-    (re.compile(rb"ASIA(?<![A-Z0-9]....)[A-Z0-9]{16}(?![A-Z0-9])"), _is_any),
-    # OpenAI, Anthropic
-    (re.compile(rb"sk-(?<![A-Za-z0-9]...)[\w-]{20,}+"), _is_openai_like),
     # Slack
     (re.compile(rb"xox[a-z](?:\.xox[a-z])?-[\w-]{10,}+"), _has_digit_and_letter),
     (re.compile(rb"xapp-[\w-]{20,}+"), _is_mixed),
-    # Google. Base64 may hold these four letters: it would go on before or after.
-    (re.compile(rb"AIza(?<![\w+/-]....)[\w-]{35}(?![\w+/-])"), _is_any),
-    (re.compile(rb"ya29\.(?<![\w.-].....)[\w-]{20,}+(?:\.[\w-]++)*+"), _has_digit_and_letter),
     # Package registries
     (re.compile(rb"npm_[A-Za-z0-9]{30,}+"), _is_any),
     (re.compile(rb"pypi-[\w-]{40,}+"), _is_mixed),
     # Passwords in URLs. A digest of an image stands behind an @ too.
     (re.compile(rb"://[^\s:/@\"'<>\\]*+:([^\s/?\"'<>\\]+)@(?!sha\d)"), _is_password),
+)
+#: Shapes that are also found within words and in base64: they count at the begin of a word.
+_WORD_TOKENS: Final[tuple[_Shape, ...]] = (
+    # AWS
+    (re.compile(rb"AKIA[A-Z0-9]{16}(?![A-Z0-9])"), _is_any),
+    (re.compile(rb"ASIA[A-Z0-9]{16}(?![A-Z0-9])"), _is_any),
+    # OpenAI, Anthropic
+    (re.compile(rb"sk-[\w-]{20,}+"), _is_openai_like),
+    # Google
+    (re.compile(rb"AIza[\w-]{35}(?![\w+/-])"), _is_any),
+    (re.compile(rb"ya29\.[\w-]{20,}+(?:\.[\w-]++)*+"), _has_digit_and_letter),
+)
+#: What stands before a word, if it is a letter: an escaped character, or a colour of a terminal.
+_BEFORE_WORD: Final = re.compile(
+    rb"(?:\\[a-z]|\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|%[0-9a-f]{2}|\x1b\[[0-9;]{0,8}m)\Z", re.IGNORECASE
 )
 #: The three parts of a JWT. What begins like one and is none is read to its end at once.
 _JWT: Final = re.compile(rb"eyJ[\w-]*+((?<=[\w-]{11})\.[\w-]{8,}+\.[\w-]*+)?")
@@ -113,6 +122,9 @@ def spans(data: bytes, lowered: bytes) -> Iterator[Span]:
     """Yields where secrets of known shapes stand, in no order; ``lowered`` is ``data.lower()``."""
     yield from _shaped(_TOKENS, data, data)
     yield from _shaped(_HEADERS, data, lowered)
+    for start, end in _shaped(_WORD_TOKENS, data, data):
+        if _begins_word(data, start):
+            yield start, end
     yield from _jwts(data)
     yield from _key_blocks(data)
 
@@ -123,6 +135,11 @@ def _shaped(shapes: tuple[_Shape, ...], data: bytes, searched: bytes) -> Iterato
             start, end = found.span(pattern.groups)
             if is_secret(data[start:end]):
                 yield start, end
+
+
+def _begins_word(data: bytes, start: int) -> bool:
+    before = data[max(0, start - 12) : start]
+    return not before[-1:].isalnum() or _BEFORE_WORD.search(before) is not None
 
 
 def _jwts(data: bytes) -> Iterator[Span]:
@@ -144,9 +161,11 @@ def _key_blocks(data: bytes) -> Iterator[Span]:
 
 def _begins_key(data: bytes, position: int) -> bool:
     """Returns whether a key follows: the marker alone is also found in messages about keys."""
+    if _BEHIND_MARKER.match(data, position) is None:
+        return False
     limit = position + _BLOCK_HEAD
-    return (
-        any(_is_mixed(line) for line in _KEY_LINE.findall(data, position, limit))
-        or _BLOCK_END.search(data, position, limit) is not None
-        or _CUT_BLOCK.match(data, position) is not None
-    )
+    if _BLOCK_END.search(data, position, limit) or _CUT_BLOCK.match(data, position):
+        return True
+    next_marker = data.find(b"-----", position, limit)
+    lines = _KEY_LINE.findall(data, position, limit if next_marker < 0 else next_marker)
+    return any(_is_mixed(line) for line in lines)

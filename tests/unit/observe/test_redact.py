@@ -1,0 +1,151 @@
+"""The redactor as its callers see it: ranges, windows of a file, JSON-like values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from keruta_agent.observe.redact import MASK, Redactor
+
+SECRET = "kW7-pq/Zr3+xY"
+OTHER = "f00dBeef-99-zz"
+KEY_BLOCK = (
+    "-----BEGIN RSA PRIVATE KEY-----\n"
+    + "MIIEowIBAAKCAQEA7bq3Zx9Yw1Kf5Qm8Rt2Vu4Xs6Ao0Bp\n" * 4
+    + "-----END RSA PRIVATE KEY-----"
+)
+
+
+@pytest.fixture
+def redactor() -> Redactor:
+    return Redactor([SECRET, OTHER])
+
+
+def test_redact_masks_each_occurrence(redactor: Redactor) -> None:
+    assert redactor.redact(f"{SECRET} a{SECRET}b\n{OTHER}") == "*** a***b\n***"
+
+
+def test_redact_masks_touching_secrets_as_one(redactor: Redactor) -> None:
+    assert redactor.redact(SECRET + OTHER) == MASK
+
+
+def test_spans_count_characters_not_bytes(redactor: Redactor) -> None:
+    text = f"日本語🎌 {SECRET} 終わり {OTHER}"
+    assert [text[start:end] for start, end in redactor.spans(text)] == [SECRET, OTHER]
+
+
+def test_spans_of_lone_surrogates_are_right(redactor: Redactor) -> None:
+    text = f"\udce3\udc81 {SECRET}"
+    assert redactor.redact(text) == "\udce3\udc81 ***"
+
+
+def test_secret_wrapped_over_lines_keeps_the_lines(redactor: Redactor) -> None:
+    assert redactor.redact(f"{SECRET[:5]}\r\n{SECRET[5:]} end\n") == "***\r\n*** end\n"
+
+
+def test_overlapping_secrets_are_masked_as_one() -> None:
+    redactor = Redactor(["abcdef-123456", "123456-uvwxyz"])
+    assert redactor.redact("<abcdef-123456-uvwxyz>") == "<***>"
+
+
+def test_empty_redactor_still_knows_shapes() -> None:
+    assert Redactor().redact("token: ghp_" + "a1B2" * 9) == "token: ***"
+
+
+def test_with_secrets_returns_a_new_one(redactor: Redactor) -> None:
+    more = redactor.with_secrets(["another-secret-9"])
+    assert redactor.redact("another-secret-9") == "another-secret-9"
+    assert more.redact(f"another-secret-9 {SECRET}") == "*** ***"
+
+
+def test_repr_shows_no_secret(redactor: Redactor) -> None:
+    assert SECRET not in repr(redactor)
+    assert OTHER not in str(redactor)
+
+
+def test_window_masks_both_sides_of_a_border(redactor: Redactor) -> None:
+    for cut in range(1, len(SECRET)):
+        left, right = f"a {SECRET[:cut]}", f"{SECRET[cut:]} b"
+        assert redactor.redact_window("", left, right) == "a ***"
+        assert redactor.redact_window(left, right, "") == "*** b"
+
+
+def test_window_inside_a_secret_is_masked_whole(redactor: Redactor) -> None:
+    assert redactor.redact_window(SECRET[:3], SECRET[3:6], SECRET[6:]) == MASK
+
+
+def test_window_of_nothing_is_nothing(redactor: Redactor) -> None:
+    assert redactor.redact_window(SECRET[:3], "", SECRET[3:]) == ""
+
+
+def test_window_masks_a_key_block_that_has_begun_before() -> None:
+    redactor = Redactor()
+    cut = KEY_BLOCK.index("\n", 60)
+    before, rest = KEY_BLOCK[:cut], KEY_BLOCK[cut:]
+    assert redactor.redact_window(before, rest + "\ndone", "") == "\n***" * 4 + "\ndone"
+
+
+def test_window_masks_a_key_block_without_end_to_the_end_of_the_text() -> None:
+    open_block = KEY_BLOCK[: KEY_BLOCK.index("-----END")]
+    redacted = Redactor().redact_window(open_block, "c3VwZXI=\nab", "")
+    assert redacted == "***\n***"
+
+
+def test_key_block_without_end_does_not_hide_a_whole_log() -> None:
+    log = KEY_BLOCK[: KEY_BLOCK.index("-----END")] + "あ line of output\n" * 10_000
+    redactor = Redactor()
+    assert redactor.redact(log).endswith("あ line of output\n" * 8_000)
+    assert len(log) > redactor.reach
+
+
+def test_reach_covers_the_longest_secret() -> None:
+    secret = "".join(chr(0x4E00 + number % 5000) for number in range(20_000))
+    assert Redactor([secret]).reach >= len(secret)
+
+
+def test_redact_value_masks_strings_and_keeps_keys(redactor: Redactor) -> None:
+    value = {SECRET: [SECRET, 1, None, True, 2.5, {"a": (f"x{OTHER}",)}], "n": 7}
+    assert redactor.redact_value(value) == {
+        SECRET: [MASK, 1, None, True, 2.5, {"a": ["x***"]}],
+        "n": 7,
+    }
+
+
+def test_redact_value_judges_by_the_key() -> None:
+    value = {"apiToken": "abcd-1234-efgh", "token_type": "confidential-1", "password": "${PW}"}
+    assert Redactor().redact_value(value) == {
+        "apiToken": MASK,
+        "token_type": "confidential-1",
+        "password": "${PW}",
+    }
+
+
+def test_redact_value_masks_secrets_that_are_no_strings() -> None:
+    redactor = Redactor(["9182736455", "pa-th-77-xyz"])
+    assert redactor.redact_value([9182736455, Path("/tmp/pa-th-77-xyz")]) == [MASK, "/tmp/***"]
+
+
+def test_redact_value_ends_at_a_depth() -> None:
+    value: object = SECRET
+    for _ in range(5000):
+        value = [value]
+    redacted = repr(Redactor([SECRET]).redact_value(value))
+    assert SECRET not in redacted
+    assert MASK in redacted
+
+
+def test_from_environment_takes_secret_names_and_url_passwords() -> None:
+    redactor = Redactor.from_environment(
+        {"GITHUB_TOKEN": "tok-abc-123", "HOME": "/home/somebody-1", "EDITOR": "some-editor-1"},
+        {"DATABASE_URL": "postgres://me:s3cr%2Fet-pw@db/x", "DB_PASSWORD": "hunter22"},
+        also=["added-by-hand-1"],
+    )
+    text = "tok-abc-123 /home/somebody-1 some-editor-1 s3cr%2Fet-pw s3cr/et-pw hunter22"
+    assert redactor.redact(text) == "*** /home/somebody-1 some-editor-1 *** *** ***"
+    assert redactor.redact("added-by-hand-1") == MASK
+
+
+def test_from_environment_leaves_common_values_alone() -> None:
+    redactor = Redactor.from_environment({"DEPLOY_TOKEN": "DEPLOY", "SOME_SECRET": "true"})
+    assert redactor.redact("true DEPLOY to master") == "true DEPLOY to master"
