@@ -36,6 +36,10 @@ def run_next(agent: Agent) -> Ended | None:
         job, run = left[0], agent.runs.take_up(*left)
         announce.still_wanted(agent, job)
         return live(agent, job, run)
+    if agent.jobs.seconds_to_next() == 0.0:
+        # Woken here too, so that a job that is due again goes before what is younger.
+        for job_id in agent.jobs.wake_due():
+            agent.queue.job_runnable(job_id)
     claimed = agent.runs.claim_next()
     return None if claimed is None else live(agent, *claimed)
 
