@@ -22,7 +22,7 @@ from keruta_agent.clients.keruta.capabilities import Capabilities
 from keruta_agent.clients.keruta.dialect import RunningName
 from keruta_agent.clients.keruta.input import InputRoutes
 from keruta_agent.clients.keruta.logs import LogWriter
-from keruta_agent.clients.keruta.routes import OptionalRoutes
+from keruta_agent.clients.keruta.routes import OptionalRoutes, no_owner
 from keruta_agent.clients.keruta.script import script_of, script_of_task
 from keruta_agent.clients.keruta.sessions import SessionReader
 from keruta_agent.clients.keruta.status import StatusWriter
@@ -257,7 +257,7 @@ class KerutaClient:
                 EVENTS,
                 lambda: stack.enter_context(opened),
                 # An unknown session has no events rather than no stream.
-                owner=lambda: None,
+                owner=no_owner,
             )
             yield from stream
 

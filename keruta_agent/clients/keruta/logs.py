@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from keruta_agent import errors, wire
 from keruta_agent.clients import answers
 from keruta_agent.clients.http import HttpClient, segment
 from keruta_agent.clients.keruta.capabilities import Capabilities
-from keruta_agent.model import LogEntry
+from keruta_agent.model import LogEntry, LogLevel
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +76,26 @@ class LogWriter:
         except errors.ApiError as exc:
             if self._capabilities.has(LOG_LISTS) or exc.status not in _LIST_REFUSED:
                 raise
+            if exc.status == 500 and self._takes_lists():
+                raise  # it was a moment's failure
             stored = self._send_singly(task_id, entries, key)
             # Learned only now: had the server been broken, the single entry had failed as well.
             self._capabilities.learn_missing(LOG_LISTS)
             return stored
         self._capabilities.learn_present(LOG_LISTS)
         return stored
+
+    def _takes_lists(self) -> bool:
+        """Asks with a list for a task that does not exist: a server that takes lists misses it."""
+        nobody = LogEntry(level=LogLevel.INFO, message="", source="agent")
+        try:
+            self._post(str(uuid.uuid4()), [_as_listed(nobody)], uuid.uuid4().hex)
+        except errors.ApiNotFound:
+            return True
+        except errors.ApiError as exc:
+            if exc.status not in _LIST_REFUSED:
+                raise
+        return False
 
     def _send_list(self, task_id: str, entries: Sequence[LogEntry], key: str) -> int:
         response = self._post(task_id, [_as_listed(entry) for entry in entries], key)
@@ -91,17 +106,14 @@ class LogWriter:
         return len(entries)
 
     def _send_singly(self, task_id: str, entries: Sequence[LogEntry], key: str) -> int:
-        stored = 0
-        for parcel in _parcels(entries):
-            try:
-                self._send_one(task_id, parcel.entry, f"{key}-{parcel.first}")
-            except errors.ApiError as exc:
-                if not stored:
-                    raise
-                logger.debug("log entries stored up to %d: %s", stored, exc.message)
-                return stored
-            stored += parcel.count
-        return stored
+        """Sends the first request's worth: who calls notes it before more follows.
+
+        A server that takes no lists knows no keys either; what was stored and not noted when the
+        agent is killed would be stored again.
+        """
+        parcel = next(_parcels(entries))
+        self._send_one(task_id, parcel.entry, f"{key}-{parcel.first}")
+        return parcel.count
 
     def _send_one(self, task_id: str, entry: LogEntry, key: str) -> None:
         plain = {"level": entry.level.value, "message": entry.message}

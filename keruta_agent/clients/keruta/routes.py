@@ -14,6 +14,10 @@ MISSING_ROUTE_STATUSES = frozenset({405, 415, 500, 501})
 _Answer = TypeVar("_Answer")
 
 
+def no_owner() -> None:
+    """Stands for the owner of a route that hangs on nothing: its 404 is a missing route."""
+
+
 class OptionalRoutes:
     """Runs requests to routes that may be missing."""
 
@@ -41,12 +45,34 @@ class OptionalRoutes:
         try:
             answer = send()
         except errors.ApiError as exc:
-            if not self.is_missing(feature, exc, owner):
-                raise
-            self.capabilities.learn_missing(feature)
-            raise errors.ApiUnsupported(f"The server has no {feature}", status=exc.status) from exc
+            answer = self._sent_again(feature, send, owner, exc)
         self.capabilities.learn_present(feature)
         return answer
+
+    def _sent_again(
+        self,
+        feature: str,
+        send: Callable[[], _Answer],
+        owner: Callable[[], object] | None,
+        exc: errors.ApiError,
+    ) -> _Answer:
+        """Sends once more after a 500 that need not mean a missing route, else raises.
+
+        Taken for one, a moment's failure of the server would cost an artifact its place there.
+        """
+        if self._is_doubtful(feature, exc) and owner is not None and owner is not no_owner:
+            owner()  # a server that is broken as a whole fails here, too
+            try:
+                return send()
+            except errors.ApiError as again:
+                exc = again
+        if not self.is_missing(feature, exc, owner):
+            raise exc
+        self.capabilities.learn_missing(feature)
+        raise errors.ApiUnsupported(f"The server has no {feature}", status=exc.status) from exc
+
+    def _is_doubtful(self, feature: str, exc: errors.ApiError) -> bool:
+        return exc.status == 500 and not self.capabilities.has(feature)
 
     def is_missing(
         self, feature: str, exc: errors.ApiError, owner: Callable[[], object] | None

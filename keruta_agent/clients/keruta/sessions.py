@@ -9,7 +9,7 @@ from typing import Any
 from keruta_agent import errors, model
 from keruta_agent.clients.http import HttpClient, segment
 from keruta_agent.clients.keruta import parsing
-from keruta_agent.clients.keruta.routes import OptionalRoutes
+from keruta_agent.clients.keruta.routes import OptionalRoutes, no_owner
 from keruta_agent.model import Session, Task, TaskStatus
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class SessionReader:
             PARTIAL_SEARCH,
             lambda: self._http.get(action, path, params={"partialId": partial_id}),
             # A search that finds nothing answers an empty list: its 404 is a missing route.
-            owner=lambda: None,
+            owner=no_owner,
         )
         wanted = partial_id.lower()
         found = parsing.sessions_of(response, action)

@@ -63,7 +63,7 @@ def test_capability_that_is_missing_is_logged_once(caplog: pytest.LogCaptureFixt
     ]
 
 
-@pytest.mark.parametrize("status", [405, 415, 500, 501])
+@pytest.mark.parametrize("status", [405, 415, 501])
 def test_missing_route_is_asked_once(
     status: int, client: KerutaClient, wire: requests_mock.Mocker, sent: Sent
 ) -> None:
@@ -76,11 +76,46 @@ def test_missing_route_is_asked_once(
     assert sent() == [("POST", "/tasks/t1/metrics")]
 
 
+def test_missing_route_that_answers_500_is_asked_twice_with_a_look_at_the_task_between(
+    client: KerutaClient, wire: requests_mock.Mocker, task_body: TaskBody, sent: Sent
+) -> None:
+    wire.post(f"{API}/tasks/t1/metrics", **SPRING_500)
+    wire.get(f"{API}/tasks/t1", json=task_body())
+
+    for _ in range(3):
+        with pytest.raises(errors.ApiUnsupported, match="metrics"):
+            client.send_metrics("t1", {"durationMs": 1}, key="k")
+
+    metrics = ("POST", "/tasks/t1/metrics")
+    assert sent() == [metrics, ("GET", "/tasks/t1"), metrics]
+
+
+def test_server_that_is_broken_as_a_whole_lacks_nothing(
+    client: KerutaClient, wire: requests_mock.Mocker, task_body: TaskBody
+) -> None:
+    wire.post(f"{API}/tasks/t1/metrics", [SPRING_500, {"status_code": 201}])
+    wire.get(f"{API}/tasks/t1", **SPRING_500)
+
+    with pytest.raises(errors.ApiFailed):
+        client.send_metrics("t1", {}, key="k")
+    client.send_metrics("t1", {}, key="k")
+
+
+def test_failure_of_a_moment_is_not_taken_for_a_missing_route(
+    client: KerutaClient, wire: requests_mock.Mocker, task_body: TaskBody
+) -> None:
+    wire.post(f"{API}/tasks/t1/metrics", [SPRING_500, {"status_code": 201}])
+    wire.get(f"{API}/tasks/t1", json=task_body())
+
+    client.send_metrics("t1", {}, key="k")
+    client.send_metrics("t1", {}, key="k")
+
+
 def test_missing_route_is_asked_again_when_the_memory_is_old(
     wire: requests_mock.Mocker,
 ) -> None:
     clock = _Clock()
-    wire.post(f"{API}/tasks/t1/metrics", [SPRING_500, {"status_code": 204}])
+    wire.post(f"{API}/tasks/t1/metrics", [{"status_code": 501}, {"status_code": 204}])
 
     with KerutaClient("http://keruta.test", capabilities=Capabilities(clock=clock)) as client:
         with pytest.raises(errors.ApiUnsupported):
@@ -94,7 +129,7 @@ def test_missing_route_is_asked_again_when_the_memory_is_old(
 def test_missing_route_of_one_feature_says_nothing_of_the_others(
     client: KerutaClient, wire: requests_mock.Mocker
 ) -> None:
-    wire.post(f"{API}/tasks/t1/metrics", **SPRING_500)
+    wire.post(f"{API}/tasks/t1/metrics", status_code=501)
     wire.post(f"{API}/tasks/t1/auto-fix", status_code=201)
 
     with pytest.raises(errors.ApiUnsupported):

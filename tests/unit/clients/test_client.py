@@ -41,21 +41,28 @@ def test_progress_without_words_leaves_the_last_message_alone(
     ("message", "line"), [("half", "progress 50%: half"), ("", "progress 50%")]
 )
 def test_progress_is_a_log_line_where_the_route_is_missing(
-    message: str, line: str, client: KerutaClient, wire: requests_mock.Mocker, sent: Sent
+    message: str,
+    line: str,
+    client: KerutaClient,
+    wire: requests_mock.Mocker,
+    task_body: TaskBody,
+    sent: Sent,
 ) -> None:
+    wire.get(f"{API}/tasks/t1", json=task_body())
     wire.patch(PROGRESS, **SPRING_500)
     wire.post(LOGS, status_code=201, json={"stored": 1})
 
     client.send_progress("t1", 50, message, key="k1")
     client.send_progress("t1", 50, message, key="k2")
 
-    assert [method for method, _ in sent()] == ["PATCH", "POST", "POST"]
+    assert [method for method, _ in sent()] == ["PATCH", "GET", "PATCH", "POST", "POST"]
     assert wire.last_request.json() == [{"level": "INFO", "message": line, "source": "agent"}]
 
 
 def test_progress_goes_into_the_status_only_when_configured(
     wire: requests_mock.Mocker, task_body: TaskBody
 ) -> None:
+    wire.get(f"{API}/tasks/t1", json=task_body())
     wire.patch(PROGRESS, **SPRING_500)
     wire.put(f"{API}/tasks/t1/status", json=task_body(status="PROCESSING"))
 
@@ -127,8 +134,9 @@ def test_created_task_that_cannot_be_read_is_ambiguous(
 
 
 def test_subtasks_that_are_unsupported_are_not_created_either(
-    client: KerutaClient, wire: requests_mock.Mocker
+    client: KerutaClient, wire: requests_mock.Mocker, task_body: TaskBody
 ) -> None:
+    wire.get(f"{API}/tasks/t1", json=task_body())
     wire.get(f"{API}/tasks/t1/subtasks", **SPRING_500)
 
     with pytest.raises(errors.ApiUnsupported):
@@ -136,7 +144,7 @@ def test_subtasks_that_are_unsupported_are_not_created_either(
     with pytest.raises(errors.ApiUnsupported):
         client.create_subtask("t1", Task(id="", name="n"), key="k")
 
-    assert wire.call_count == 1
+    assert wire.call_count == 3
 
 
 def test_subtask_of_an_unknown_parent_is_refused_by_spring(
@@ -186,9 +194,10 @@ def test_input_of_a_server_that_took_the_prompt_may_be_404_for_now(
     assert client.poll_input("t1") == "x\n"
 
 
-def test_input_is_unsupported_on_spring_after_one_question(
-    client: KerutaClient, wire: requests_mock.Mocker
+def test_input_is_unsupported_on_spring_and_remembered(
+    client: KerutaClient, wire: requests_mock.Mocker, task_body: TaskBody
 ) -> None:
+    wire.get(f"{API}/tasks/t1", json=task_body())
     wire.get(INPUT, **SPRING_500)
 
     for _ in range(2):
@@ -197,7 +206,7 @@ def test_input_is_unsupported_on_spring_after_one_question(
     with pytest.raises(errors.ApiUnsupported):
         client.request_input("t1", "Name:", key="k")
 
-    assert wire.call_count == 1
+    assert wire.call_count == 3
 
 
 def test_input_is_asked_for_under_the_same_key_until_an_answer_arrives(

