@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +30,7 @@ def show(outcome: Outcome) -> None:
             for promise, found in verdict.violations.items()
         ],
     )
-    ends = ", ".join(f"{number} {end}" for end, number in verdict.ends.most_common())
+    ends = ", ".join(f"{number} {end}" for end, number in _grouped(verdict.ends).most_common())
     click.echo(
         f"\nkills -9 {outcome.kills}, of the server {outcome.server_kills}, "
         f"replaced by SIGHUP {outcome.replaced}, API outages {outcome.outages}, "
@@ -68,6 +70,14 @@ def as_json(outcome: Outcome) -> Mapping[str, Any]:
         "violations": {promise.value: found for promise, found in verdict.violations.items()},
         "evidence": None if outcome.evidence is None else str(outcome.evidence),
     }
+
+
+def _grouped(ends: Counter[str]) -> Counter[str]:
+    """Returns the ends with all exit codes as one."""
+    grouped: Counter[str] = Counter()
+    for end, number in ends.items():
+        grouped[re.sub(r"EXIT_\d+", "with an exit code", end)] += number
+    return grouped
 
 
 def _counted(outcome: Outcome) -> Mapping[str, str]:
