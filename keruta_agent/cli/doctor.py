@@ -10,10 +10,13 @@ from typing import Final
 
 import click
 
+from keruta_agent import errors
 from keruta_agent.checkup.checkup import check_everything
 from keruta_agent.checkup.finding import Finding, Level
 from keruta_agent.cli import soak_report
 from keruta_agent.cli.options import json_option, load, print_json
+
+DEFAULT_KILLS: Final = 30
 
 _COLOURS: Final[Mapping[Level, str]] = {
     Level.OK: "green",
@@ -24,13 +27,13 @@ _COLOURS: Final[Mapping[Level, str]] = {
 
 @click.command()
 @click.option("--soak", "is_soak", is_flag=True, help="Prove the promises by killing an agent.")
-@click.option(
-    "--kills", type=click.IntRange(1, 100_000), default=30, show_default=True, help="How often."
-)
+@click.option("--kills", type=click.IntRange(1, 100_000), help="How often: 30 unless given.")
 @click.option("--seed", type=int, help="Repeat the tasks and kills of an earlier soak.")
 @json_option
 @click.pass_context
-def doctor(ctx: click.Context, is_soak: bool, kills: int, seed: int | None, as_json: bool) -> int:
+def doctor(
+    ctx: click.Context, is_soak: bool, kills: int | None, seed: int | None, as_json: bool
+) -> int:
     """Checks this installation, one line each; exits with 1 when there is a problem.
 
     With --soak, proves instead that nothing gets lost here: an agent of its own, in a temporary
@@ -43,7 +46,10 @@ def doctor(ctx: click.Context, is_soak: bool, kills: int, seed: int | None, as_j
     keruta doctor --soak --kills 500
     """
     if is_soak:
-        return _soak(kills, random.randrange(1_000_000) if seed is None else seed, as_json=as_json)
+        chosen = random.randrange(1_000_000) if seed is None else seed
+        return _soak(kills or DEFAULT_KILLS, chosen, as_json=as_json)
+    if kills is not None or seed is not None:
+        raise errors.UsageError("--kills and --seed say how to soak: give --soak as well")
     return _check_up(ctx, as_json=as_json)
 
 
@@ -82,7 +88,12 @@ def _soak(kills: int, seed: int, *, as_json: bool) -> int:
     from keruta_agent.proof.soak import soak
 
     click.echo(f"soak with seed {seed}: {kills} kills", err=as_json)
-    outcome = soak(kills, seed, lambda line: click.echo(line, err=as_json))
+    try:
+        outcome = soak(kills, seed, lambda line: click.echo(line, err=as_json))
+    except errors.KerutaError as exc:
+        for note in getattr(exc, "__notes__", ()):
+            click.echo(note, err=True)
+        raise
     if as_json:
         print_json(soak_report.as_json(outcome))
     else:

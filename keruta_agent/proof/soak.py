@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
+import shutil
 import signal
 import sqlite3
 import time
@@ -34,8 +35,12 @@ SERVER_SHARE: Final = 0.04
 #: Seconds that a mood of the network lasts; half of the time it is well.
 MOOD_S: Final = (0.3, 1.6)
 WELL_S: Final = (0.5, 2.5)
+#: Programs that the scripts use.
+PROGRAMS: Final = ("flock", "setsid", "seq", "sha256sum", "tee")
 #: Seconds without any change after which a soak that should come to rest is given up.
 PATIENCE_S: Final = 60.0
+#: Seconds after which it is given up, whatever moves.
+LONGEST_REST_S: Final = 900.0
 LOOK_S: Final = 0.1
 #: Seconds between two lines that say how far it is.
 TELL_S: Final = 5.0
@@ -62,9 +67,16 @@ def soak(kills: int, seed: int, say: Callable[[str], None]) -> Outcome:
     """Runs one soak; removes everything afterwards unless a promise was broken.
 
     Raises:
-        RunError: the soak itself could not be run.
+        AgentStateError: this machine lacks what a soak needs.
+        RunError: the soak itself could not be run to its end.
         KeyboardInterrupt: somebody asked it to end.
     """
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    if missing:
+        raise errors.AgentStateError(
+            f"the scripts of a soak need programs that are not here: {', '.join(missing)}",
+            advice="Install util-linux and coreutils",
+        )
     with StopRequests().heard() as requests, _world(seed) as world:
         return _Soak(world, kills, seed, requests, say).run()
 
@@ -78,11 +90,10 @@ def _world(seed: int) -> Iterator[World]:
         world.end_processes()
         world.remove()
         raise
-    except BaseException:
+    except BaseException as exc:
         world.end_processes()
+        exc.add_note(f"All of the soak is kept in {world.directory}")
         raise
-    else:
-        world.end_processes()
 
 
 class _Soak:
@@ -151,8 +162,8 @@ class _Soak:
         # SIGHUP ends a daemon that has not come to its handlers yet.
         if code not in (-signal.SIGKILL, -signal.SIGHUP):
             raise errors.RunError(
-                f"a daemon of the soak ended by itself with code {code}; all is kept in "
-                f"{self._world.directory}\n{tail(self._world.daemon_log)}"
+                f"a daemon of the soak ended by itself with code {code}:\n"
+                f"{tail(self._world.daemon_log)}"
             )
         self._done += code == -signal.SIGKILL
 
@@ -192,6 +203,7 @@ class _Soak:
     def _settle(self, person: Person) -> str | None:
         """Waits until all has ended and was told; returns what did not, None if all did."""
         before: object = None
+        last = time.monotonic() + LONGEST_REST_S
         deadline = time.monotonic() + PATIENCE_S
         while True:
             waiting = _waiting(self._world.base_dir / DATABASE_NAME)
@@ -202,10 +214,11 @@ class _Soak:
                 before, deadline = state, time.monotonic() + PATIENCE_S
             if self._world.daemon_code() is not None:
                 return f"the last daemon ended by itself:\n{tail(self._world.daemon_log)}"
-            if time.monotonic() > deadline:
+            if time.monotonic() > min(deadline, last):
                 names = ", ".join(task.plan.name for task in person.open) or "none"
                 return (
-                    f"nothing moved for {PATIENCE_S:.0f} s with a healthy API; "
+                    f"it did not come to rest with a healthy API; nothing moves since "
+                    f"{time.monotonic() - deadline + PATIENCE_S:.0f} s; "
                     f"open tasks: {names}; unsent writes: {waiting}"
                 )
             self._pause(person, LOOK_S)

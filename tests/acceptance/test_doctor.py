@@ -130,3 +130,11 @@ def test_what_waits_for_an_api_that_is_away_is_counted(workplace: Workplace, api
 
     assert "job 1 runs" in found["socket"]["text"]
     assert "waiting" in found["outbox"]["text"]
+
+
+@pytest.mark.parametrize("option", ["--kills", "--seed"])
+def test_options_of_a_soak_without_a_soak_are_refused(workplace: Workplace, option: str) -> None:
+    done = workplace.run("doctor", option, "3")
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "--soak" in done.stderr

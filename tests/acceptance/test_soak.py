@@ -22,9 +22,11 @@ PATIENCE_S = 280.0
 TRUTH = "every task ends in one truthful state"
 ONCE = "no script is started twice"
 BYTES = "no byte is lost or doubled"
+GONE = "no process outlives its task"
 
-#: Breaks three promises in every process of the soak that imports the agent.
+#: Breaks four promises in every daemon of the soak.
 SABOTAGE = """
+import pathlib
 import sys
 
 class Saboteur:
@@ -38,6 +40,14 @@ class Saboteur:
         retry.RetryRule.allows = lambda rule, run: run.outcome == "failed" and run.number <= 4
         read = loglines.LogReader.entries
         loglines.LogReader.entries = lambda *arguments: read(*arguments)[1:]
+        from keruta_agent.runs import shim
+        careless = pathlib.Path(__file__).with_name("careless_shim.py")
+        text = pathlib.Path(shim.__file__).read_text(encoding="utf-8")
+        before = "while self.reap():"
+        assert before in text
+        text = text.replace(before, "while self.reap() and self.status is None:")
+        careless.write_text(text, encoding="utf-8")
+        shim.__file__ = str(careless)
         return None
 
 sys.meta_path.insert(0, Saboteur())
@@ -68,7 +78,7 @@ def _soak(workplace: Workplace, temporary: Path, code: int, *arguments: str, **m
 def test_thirty_kills_break_no_promise_and_leave_nothing(
     workplace: Workplace, temporary: Path
 ) -> None:
-    found = _soak(workplace, temporary, 0, "--kills", "30", "--seed", "4")
+    found = _soak(workplace, temporary, 0, "--kills", "30", "--seed", "6")
 
     assert found["kills"] == 30
     assert sum(found["ends"].values()) == found["tasks"] > 6
@@ -90,13 +100,15 @@ def test_agent_that_breaks_promises_is_found_out_and_the_evidence_is_kept(
         workplace,
         temporary,
         1,
-        *("--kills", "2", "--seed", "0"),
+        *("--kills", "2", "--seed", "1"),
         PYTHONPATH=str(tmp_path / "sabotage"),
     )
 
     assert any("WRONG" in text for text in found["violations"][TRUTH])
     assert any("its rule allows" in text for text in found["violations"][ONCE])
     assert any("at the server" in text for text in found["violations"][BYTES])
+    assert any("process" in text for text in found["violations"][GONE])
+    assert any("began while another" in text for text in found["violations"][GONE])
     evidence = Path(found["evidence"])
     assert evidence.parent == temporary
     assert "WRONG" in (evidence / "violations.txt").read_text(encoding="utf-8")
