@@ -98,7 +98,8 @@ def test_task_that_is_deleted_at_the_api_is_stopped_and_the_next_one_runs(
 def test_session_that_ends_stops_what_runs_and_the_daemon_leaves(
     workplace: Workplace, api: Api, tmp_path: Path
 ) -> None:
-    task_id = api.file_task(_SLEEP.format(place=tmp_path))
+    task_id = api.file_task(_SLEEP.format(place=tmp_path), priority=1)
+    waiting = api.file_task("true")
     daemon = workplace.daemon()
     pid = _pid(tmp_path / "pid")
 
@@ -109,6 +110,7 @@ def test_session_that_ends_stops_what_runs_and_the_daemon_leaves(
     task = api.task(task_id)
     assert (task["status"], task["errorCode"]) == ("FAILED", "CANCELLED")
     assert "The session is COMPLETED" in task["message"]
+    assert api.task(waiting)["status"] == "PENDING"
 
 
 def test_task_timeout_of_the_daemon_and_of_the_task_are_kept(

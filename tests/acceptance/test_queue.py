@@ -156,11 +156,14 @@ def test_logs_are_followed_until_the_job_ends(
 def test_job_that_does_not_exist_is_named_in_one_line(
     workplace: Workplace, command: tuple[str, ...]
 ) -> None:
+    nowhere = workplace.run(*command)
+    workplace.run("queue", "pause")  # makes the records
     done = workplace.run(*command)
 
-    assert done.returncode == 2
+    assert (nowhere.returncode, done.returncode) == (2, 2)
+    assert f"no agent has run in {workplace.base_dir} yet" in nowhere.stderr
     assert command[-1] in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert len(nowhere.stderr.splitlines()) == len(done.stderr.splitlines()) == 1
 
 
 def test_config_show_names_the_source_of_each_setting_and_hides_the_token(

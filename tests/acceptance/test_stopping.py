@@ -46,7 +46,7 @@ def test_second_signal_stops_the_running_task(
 
     assert daemon.wait() == 0
     task = api.task(task_id)
-    assert (task["status"], task["errorCode"]) == ("FAILED", "CANCELLED")
+    assert (task["status"], task["errorCode"]) == ("FAILED", "AGENT_STOPPED")
     assert workplace.run_processes() == []
 
 
@@ -68,7 +68,7 @@ def test_third_signal_leaves_the_script_to_the_next_daemon(
     workplace.daemon()
     (tmp_path / "go").touch()
     task = api.wait_for(task_id)
-    assert (task["status"], task["errorCode"]) == ("FAILED", "CANCELLED")
+    assert (task["status"], task["errorCode"]) == ("FAILED", "AGENT_STOPPED")
     assert api.lines(task_id) == ["begun", "over"]
 
 
@@ -82,24 +82,6 @@ def test_daemon_leaves_when_its_session_has_ended(workplace: Workplace, api: Api
 
     assert daemon.wait() == 0
     assert not (workplace.path / "daemon.pid").exists()
-
-
-def test_daemon_finishes_its_task_before_it_leaves_an_ended_session(
-    workplace: Workplace, api: Api, tmp_path: Path
-) -> None:
-    running, waiting = api.file_task(_hold(tmp_path), priority=1), api.file_task("true")
-    daemon = workplace.daemon()
-    api.wait_for(running, "PROCESSING")
-    daemon.wait_for(f"recorded task {waiting}")
-
-    api.end_session()
-    daemon.wait_for("no more tasks are taken")
-    assert daemon.running
-    (tmp_path / "go").touch()
-
-    assert daemon.wait() == 0
-    assert api.task(running)["status"] == "COMPLETED"
-    assert api.task(waiting)["status"] == "PENDING"
 
 
 def test_daemon_with_keep_alive_stays_when_its_session_has_ended(
