@@ -25,10 +25,14 @@ from keruta_agent.proof.verdict import Promise, Verdict, judge
 from keruta_agent.proof.world import World, tail
 from keruta_agent.records.database import DATABASE_NAME
 
-#: Seconds that a daemon lives: some are killed while they start, most in the middle of their work.
-EARLY_S: Final = (0.0, 0.4)
-LATER_S: Final = (0.4, 1.9)
+#: Seconds that a daemon lives. Some are killed while they start, which takes half a second; the
+#: others so long after they are ready, however busy the machine is.
+EARLY_S: Final = (0.0, 0.5)
+LATER_S: Final = (0.0, 1.3)
 EARLY_SHARE: Final = 0.15
+#: Seconds after which one is killed too that is not ready, because the API is silent.
+START_S: Final = 3.0
+READY_LOOK_S: Final = 0.03
 #: How often, instead, the daemon has to replace itself before, or the server dies with it.
 REPLACED_SHARE: Final = 0.05
 SERVER_SHARE: Final = 0.04
@@ -150,6 +154,8 @@ class _Soak:
         self._world.start_daemon()
         early = self._random.random() < EARLY_SHARE
         life_s = self._random.uniform(*(EARLY_S if early else LATER_S))
+        if not early:
+            self._wait_until_ready(person)
         if self._random.random() < REPLACED_SHARE:
             self._pause(person, self._random.uniform(0.0, life_s))
             self._world.replace_daemon()
@@ -166,6 +172,13 @@ class _Soak:
                 f"{tail(self._world.daemon_log)}"
             )
         self._done += code == -signal.SIGKILL
+
+    def _wait_until_ready(self, person: Person) -> None:
+        deadline = time.monotonic() + START_S
+        while not self._world.is_daemon_ready and time.monotonic() < deadline:
+            if self._world.daemon_code() is not None:
+                return
+            self._pause(person, READY_LOOK_S)
 
     def _pause(self, person: Person, seconds: float) -> None:
         """Lets time pass, in which the network changes its mood."""

@@ -24,6 +24,7 @@ from keruta_agent.proof.proxy import FlakyProxy
 PATIENCE_S: Final = 30.0
 LOOK_S: Final = 0.05
 TAIL_LINES: Final = 15
+READY: Final = b" is ready, "
 
 _OURS: Final = ("KERUTA_", "CODER_")
 #: What the agent is told, beside where everything is. Short times, so that much happens.
@@ -62,6 +63,7 @@ class World:
         self._server: subprocess.Popen[bytes] | None = None
         self._daemon: subprocess.Popen[bytes] | None = None
         self._session_id = ""
+        self._log_start = 0
 
     def start(self) -> None:
         """Starts the server and the proxy.
@@ -83,7 +85,15 @@ class World:
 
     def start_daemon(self) -> None:
         """Starts a daemon; returns at once."""
+        self._log_start = self.daemon_log.stat().st_size if self.daemon_log.exists() else 0
         self._daemon = self._spawn(["daemon"], self.daemon_log)
+
+    @property
+    def is_daemon_ready(self) -> bool:
+        """Whether the daemon has said that it takes tasks."""
+        with self.daemon_log.open("rb") as log:
+            log.seek(self._log_start)
+            return READY in log.read()
 
     def kill_daemon(self) -> int:
         """Ends the daemon as ``kill -9`` does, and returns how it ended (``Popen.returncode``)."""
