@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from keruta_agent.cli.jobs import existing_records, find_job
+from keruta_agent.cli.jobs import open_job
 from keruta_agent.cli.options import json_option, load, print_json
 from keruta_agent.cli.tables import duration, local_time
 from keruta_agent.records.jobs import Job, JobState
@@ -48,8 +48,7 @@ SENTENCES: Final[Mapping[str, Callable[[_Detail], str]]] = {
 def explain(ctx: click.Context, job: str, as_json: bool) -> None:
     """Tells what happened to a job, and why: JOB is its number, or the id of its task."""
     settings = load(ctx).settings
-    records = existing_records(settings)
-    found = find_job(records, job)
+    records, found = open_job(settings, job)
     events = records.journal.of_job(found.id)
     if as_json:
         print_json([dataclasses.asdict(event) for event in events])

@@ -8,32 +8,23 @@ from keruta_agent.records.store import Records
 from keruta_agent.settings.schema import Settings
 
 
-def existing_records(settings: Settings) -> Records:
-    """Opens the agent's records.
+def open_job(settings: Settings, text: str) -> tuple[Records, Job]:
+    """Returns the agent's records and, in them, a job by its number or its task's id.
 
     Raises:
-        NotFound: no agent has run here yet.
-        AgentStateError: they cannot be read.
+        NotFound: there is no such job, or no agent has run here yet.
+        AgentStateError: the records cannot be read.
     """
     records = Records.open_existing(settings.base_dir)
     if records is None:
         raise errors.NotFound(
-            f"no agent has run in {settings.base_dir} yet",
+            f"there is no job or task {text}: no agent has run in {settings.base_dir} yet",
             advice="Set KERUTA_BASE_DIR if it runs elsewhere",
         )
-    return records
-
-
-def find_job(records: Records, text: str) -> Job:
-    """Returns a job by its number or its task's id.
-
-    Raises:
-        NotFound: there is none.
-    """
     found = records.jobs.get(int(text)) if text.isascii() and text.isdigit() else None
     found = found or records.jobs.by_task(text)
     if found is None:
         raise errors.NotFound(
             f"there is no job or task {text}", advice="See: keruta queue list --all"
         )
-    return found
+    return records, found

@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from keruta_agent import errors
-from keruta_agent.cli.jobs import existing_records, find_job
+from keruta_agent.cli.jobs import open_job
 from keruta_agent.cli.options import load
 from keruta_agent.daemon.wiring import make_log_reader
 from keruta_agent.journey.loglines import LogReader
@@ -38,9 +38,8 @@ def logs(ctx: click.Context, job: str, follow: bool, number: int | None, as_json
     keruta logs -f 29229ea1-8c41-4ca2-b064-7a7a7672dd1a
     """
     settings = load(ctx).settings
-    records = existing_records(settings)
+    records, found = open_job(settings, job)
     reader, _ = make_log_reader(settings, records)
-    found = find_job(records, job)
     printed: dict[int, int] = {}
     while True:
         current = records.jobs.get(found.id) or found

@@ -10,7 +10,7 @@ import click
 
 from keruta_agent import errors
 from keruta_agent.cli.following import cancel as cancel_job
-from keruta_agent.cli.jobs import existing_records, find_job
+from keruta_agent.cli.jobs import open_job
 from keruta_agent.cli.options import json_option, load, print_json
 from keruta_agent.cli.tables import ago, duration, local_time, print_table
 from keruta_agent.local import client
@@ -65,8 +65,7 @@ def list_jobs(ctx: click.Context, show_all: bool, as_json: bool) -> None:
 @click.pass_context
 def show(ctx: click.Context, job: str, as_json: bool) -> None:
     """Shows all that is known of a job: JOB is its number, or the id of its task."""
-    records = existing_records(load(ctx).settings)
-    found = find_job(records, job)
+    records, found = open_job(load(ctx).settings, job)
     runs = records.runs.of_job(found.id)
     if as_json:
         print_json({**_summary(found), "runs": [_run(run) for run in runs]})
@@ -97,8 +96,7 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
 def cancel(ctx: click.Context, job: str, as_json: bool) -> None:
     """Cancels a job: JOB is its number, or the id of its task. A running one is stopped."""
     settings = load(ctx).settings
-    records = existing_records(settings)
-    found = find_job(records, job)
+    records, found = open_job(settings, job)
     state = cancel_job(settings, records, found.id)
     if as_json:
         print_json({"job": found.id, "was": state.value})
@@ -138,8 +136,7 @@ def resume(ctx: click.Context) -> None:
 @click.pass_context
 def move(ctx: click.Context, job: str, priority: int) -> None:
     """Gives a waiting job another priority: higher runs first, the older first among equals."""
-    records = existing_records(load(ctx).settings)
-    found = find_job(records, job)
+    records, found = open_job(load(ctx).settings, job)
     if found.state not in (JobState.WAITING, JobState.SCHEDULED):
         raise errors.UsageError(f"job {found.id} does not wait any more: it is {_state(found)}")
     records.jobs.set_priority(found.id, priority)
@@ -158,8 +155,7 @@ def retry(ctx: click.Context, job: str, as_json: bool) -> None:
     A task at the API has one end, which stands; so a new task with the same script is filed there.
     """
     settings = load(ctx).settings
-    records = existing_records(settings)
-    found = find_job(records, job)
+    records, found = open_job(settings, job)
     if found.state is not JobState.FINISHED:
         raise errors.UsageError(f"job {found.id} has not ended: it is {_state(found)}")
     if found.task_id is not None:

@@ -174,7 +174,7 @@ def test_run_of_an_earlier_boot_is_reported_as_lost_to_the_restart(
     daemon = workplace.daemon()
     wait_until(lambda: api.lines(task_id) == ["before"], "the script's output is stored")
     daemon.kill()
-    for pid in workplace.run_processes():
+    for pid in [_shim(workplace), *workplace.run_processes()]:
         os.kill(pid, signal.SIGKILL)
     # What only a real restart does for us: another name of the time since the boot.
     [directory] = workplace.run_directories()

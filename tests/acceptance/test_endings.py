@@ -16,7 +16,7 @@ _ENDINGS = (
     ("kill -9 $$", "FAILED", "SIGNAL_9", "SIGKILL"),
     ("keruta fail --message 壊れた --error-code DB_DOWN", "FAILED", "DB_DOWN", "壊れた"),
     ("keruta success; exit 3", "FAILED", "EXIT_3", "reported success, then exited with code 3"),
-    ("keruta fail --message first; keruta success", "FAILED", "EXIT_1", "first"),
+    ("keruta fail --message first; keruta success", "FAILED", "REPORTED", "first"),
     ("   ", "FAILED", "NOT_STARTED", "has no script"),
     ("#!/no/such/program\n", "FAILED", "NOT_STARTED", "/no/such/program"),
 )
