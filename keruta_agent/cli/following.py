@@ -14,7 +14,7 @@ import click
 from keruta_agent import errors
 from keruta_agent.local import client
 from keruta_agent.records.jobs import Job, JobState
-from keruta_agent.records.runs import Outcome, Run
+from keruta_agent.records.run import Outcome, Run
 from keruta_agent.records.store import Records
 from keruta_agent.runs.directory import RUNS_DIRECTORY
 from keruta_agent.settings.schema import Settings

@@ -16,7 +16,8 @@ from keruta_agent.daemon.wiring import make_log_reader
 from keruta_agent.journey.loglines import LogReader
 from keruta_agent.model import LogEntry
 from keruta_agent.records.jobs import JobState
-from keruta_agent.records.runs import Run, Runs
+from keruta_agent.records.run import Run
+from keruta_agent.records.runs import Runs
 from keruta_agent.wire import format_date
 
 LOOK_S: Final = 0.1

@@ -15,7 +15,7 @@ from keruta_agent.cli.options import json_option, load, print_json
 from keruta_agent.cli.tables import ago, duration, local_time, print_table
 from keruta_agent.local import client
 from keruta_agent.records.jobs import Job, Jobs, JobState
-from keruta_agent.records.runs import Run
+from keruta_agent.records.run import Run
 from keruta_agent.records.store import Records
 from keruta_agent.settings.schema import Settings
 

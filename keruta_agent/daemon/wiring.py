@@ -17,7 +17,7 @@ from keruta_agent.local.address import prepare_socket_path
 from keruta_agent.observe.redact import Redactor
 from keruta_agent.ports import KerutaApi, WorkQueue
 from keruta_agent.records.database import make_private_directory
-from keruta_agent.records.runs import Run
+from keruta_agent.records.run import Run
 from keruta_agent.records.store import Records
 from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
 from keruta_agent.runs.follower import Doorbell

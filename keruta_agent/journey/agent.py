@@ -12,7 +12,8 @@ from keruta_agent.records.database import Database
 from keruta_agent.records.jobs import Jobs
 from keruta_agent.records.journal import Journal
 from keruta_agent.records.outbox import Outbox
-from keruta_agent.records.runs import Run, Runs
+from keruta_agent.records.run import Run
+from keruta_agent.records.runs import Runs
 from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
 from keruta_agent.runs.follower import Doorbell
 from keruta_agent.runs.launch import Launcher

@@ -13,7 +13,7 @@ import logging
 from keruta_agent import errors
 from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import Job, StopKind
-from keruta_agent.records.runs import Run
+from keruta_agent.records.run import Run
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from keruta_agent.journey import artifacts
 from keruta_agent.journey.agent import Agent
 from keruta_agent.model import ArtifactFile
 from keruta_agent.records.jobs import Job
-from keruta_agent.records.runs import Run
+from keruta_agent.records.run import Run
 from keruta_agent.runs.directory import RunDirectory
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import logging
 
 from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import Job
-from keruta_agent.records.runs import Run
+from keruta_agent.records.run import Run
 from keruta_agent.runs.directory import ProcessId
 from keruta_agent.runs.launch import LaunchPlan
 

@@ -12,7 +12,7 @@ from keruta_agent.model import ArtifactFile, StatusReport, TaskStatus
 from keruta_agent.records.clock import boot_id
 from keruta_agent.records.jobs import Job, JobState, StopKind
 from keruta_agent.records.outbox import Kind
-from keruta_agent.records.runs import Ending, Outcome, Run
+from keruta_agent.records.run import Ending, Outcome, Run
 from keruta_agent.runs import memory, output
 from keruta_agent.runs.directory import ExitRecord, RunDirectory
 

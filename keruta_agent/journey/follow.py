@@ -17,7 +17,7 @@ from keruta_agent.journey import limits
 from keruta_agent.journey.agent import Agent
 from keruta_agent.records.clock import boot_seconds
 from keruta_agent.records.jobs import Job, StopKind
-from keruta_agent.records.runs import Run
+from keruta_agent.records.run import Run
 from keruta_agent.runs import messages, output, processes
 from keruta_agent.runs.directory import ExitRecord, ProcessId, RunDirectory
 from keruta_agent.runs.follower import ProcessWatch

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.model import LogEntry, LogLevel
 from keruta_agent.observe.redact import Redactor
-from keruta_agent.records.runs import LogRange, Run, Runs
+from keruta_agent.records.run import LogRange, Run
+from keruta_agent.records.runs import Runs
 from keruta_agent.runs import messages, output
 from keruta_agent.runs.directory import RunDirectory
 

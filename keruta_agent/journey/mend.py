@@ -14,7 +14,7 @@ from keruta_agent.journey import finish, retry
 from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import Job, StopKind
 from keruta_agent.records.outbox import Kind
-from keruta_agent.records.runs import Ending, Outcome, Run
+from keruta_agent.records.run import Ending, Outcome, Run
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import Job
-from keruta_agent.records.runs import Run
+from keruta_agent.records.run import Run
 from keruta_agent.runs import processes
 
 #: Failures of the agent at one run after which it is set aside.

@@ -17,7 +17,7 @@ from keruta_agent.journey import collect, limits
 from keruta_agent.journey.agent import Agent
 from keruta_agent.model import Script
 from keruta_agent.records.jobs import Job
-from keruta_agent.records.runs import Run
+from keruta_agent.records.run import Run
 from keruta_agent.runs import memory
 from keruta_agent.runs.directory import MARKER_VARIABLE, About, RunDirectory
 from keruta_agent.runs.launch import LaunchPlan

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from keruta_agent.observe.redact import Redactor
-from keruta_agent.records.runs import Run
+from keruta_agent.records.run import Run
 from keruta_agent.records.store import Records
 from keruta_agent.runs.directory import RunDirectory
 

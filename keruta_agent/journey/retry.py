@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import Job
-from keruta_agent.records.runs import Outcome, Run
+from keruta_agent.records.run import Outcome, Run
 from keruta_agent.settings.schema import Settings
 from keruta_agent.settings.units import parse_duration
 

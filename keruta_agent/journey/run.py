@@ -14,7 +14,7 @@ from keruta_agent.journey import announce, collect, execute, finish, follow, par
 from keruta_agent.journey.agent import Agent
 from keruta_agent.model import ArtifactFile
 from keruta_agent.records.jobs import Job
-from keruta_agent.records.runs import Ending, Outcome, Run
+from keruta_agent.records.run import Ending, Outcome, Run
 from keruta_agent.runs import processes
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from keruta_agent.proof.api import DirectApi
 from keruta_agent.proof.ledger import Ledger
 from keruta_agent.proof.person import FiledTask
 from keruta_agent.proof.world import World
-from keruta_agent.records.runs import Run
+from keruta_agent.records.run import Run
 from keruta_agent.records.store import Records
 from keruta_agent.runs.directory import RUNS_DIRECTORY
 

@@ -25,7 +25,7 @@ from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.queueing.consumer import SAFETY_POLL_S, QuietConsumer
 from keruta_agent.queueing.queues import CONTROL, WORK, open_queue
 from keruta_agent.records.jobs import JobState
-from keruta_agent.records.runs import Outcome
+from keruta_agent.records.run import Outcome
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,6 @@ that a daemon that takes over goes on exactly there.
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 import secrets
 import sqlite3
 import time
@@ -18,91 +16,7 @@ from keruta_agent.records.database import Database
 from keruta_agent.records.jobs import Job, Jobs, JobState, StopKind
 from keruta_agent.records.journal import Journal
 from keruta_agent.records.outbox import Kind, Outbox
-
-
-class Outcome(enum.StrEnum):
-    """How a run ended."""
-
-    SUCCEEDED = "succeeded"
-    #: The script ended with an exit code other than 0, or said itself that it failed.
-    FAILED = "failed"
-    KILLED = "killed"
-    TIMED_OUT = "timed_out"
-    CANCELLED = "cancelled"
-    #: The agent was stopped, and its script with it.
-    AGENT_STOPPED = "agent_stopped"
-    #: The processes are gone and left no exit record: a reboot, or somebody killed them all.
-    LOST = "lost"
-    #: The kernel killed it because memory ran out.
-    OUT_OF_MEMORY = "out_of_memory"
-    NOT_STARTED = "not_started"
-    #: The agent itself failed at it again and again; it is set aside with its evidence.
-    PARKED = "parked"
-    #: The API said that this task is not to be run by us.
-    REFUSED = "refused"
-
-
-#: The streams of a run's log, in the order in which they are read.
-STREAMS = ("stdout", "stderr", "agent")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Run:
-    """One execution of a job."""
-
-    id: int
-    job_id: int
-    #: 1 for the first run of the job.
-    number: int
-    #: Random name: marks the run's processes and keys its writes at the API.
-    uid: str
-    #: What a script must know to speak for this run on the socket.
-    token: str = dataclasses.field(repr=False)
-    #: Name of the run directory, inside the directory of runs.
-    directory: str
-    #: Process that looks after the script; None until it is known to have started it.
-    shim_pid: int | None
-    claimed_at: float
-    ended_at: float | None
-    progress: int
-    progress_message: str
-    #: What the script itself said about its end.
-    reported_status: TaskStatus | None
-    reported_message: str
-    reported_error_code: str
-    #: Whether the script asked for an auto-fix task, or for none; None leaves it to the settings.
-    wants_auto_fix: bool | None
-    artifacts_dir: str | None
-    outcome: Outcome | None
-    exit_code: int | None
-    signal: int | None
-    message: str
-    #: What the agent is doing with the run; None while it only follows the script.
-    stage: str | None
-    #: How often the agent failed or died in a stage, in a row.
-    agent_failures: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LogRange:
-    """A piece of one of a run's files, in the order in which the agent saw it."""
-
-    sequence: int
-    stream: str
-    start: int
-    stop: int
-    #: Unix time at which it was seen.
-    read_at: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Ending:
-    """The end of a run, as it is stored."""
-
-    outcome: Outcome
-    message: str
-    exit_code: int | None = None
-    signal: int | None = None
+from keruta_agent.records.run import STREAMS, Ending, LogRange, Run, run_of
 
 
 class Runs:
@@ -239,7 +153,7 @@ class Runs:
         rows = self._database.connection().execute(
             "SELECT * FROM runs WHERE job_id = ? ORDER BY number", (job_id,)
         )
-        return [_run(row) for row in rows]
+        return [run_of(row) for row in rows]
 
     def by_uid(self, uid: str) -> Run | None:
         """Returns the run that bears this random name."""
@@ -401,7 +315,7 @@ class Runs:
             "SELECT * FROM runs WHERE state = 'ended' AND ended_at < ? ORDER BY ended_at",
             (unix_time,),
         )
-        return [_run(row) for row in rows]
+        return [run_of(row) for row in rows]
 
     def _update(self, run_id: int, **values: object) -> None:
         assignments = ", ".join(f"{name} = ?" for name in values)
@@ -413,24 +327,10 @@ class Runs:
 
     def _one(self, query: str, parameters: tuple[object, ...] = ()) -> Run | None:
         row = self._database.connection().execute(query, parameters).fetchone()
-        return None if row is None else _run(row)
+        return None if row is None else run_of(row)
 
     def _job_of(self, run: Run) -> Job:
         job = self._jobs.get(run.job_id)
         if job is None:
             raise LookupError(f"run {run.id} has no job")
         return job
-
-
-_RUN_FIELDS = tuple(field.name for field in dataclasses.fields(Run))
-
-
-def _run(row: sqlite3.Row) -> Run:
-    values = {name: row[name] for name in _RUN_FIELDS}
-    if values["wants_auto_fix"] is not None:
-        values["wants_auto_fix"] = bool(values["wants_auto_fix"])
-    if values["reported_status"] is not None:
-        values["reported_status"] = TaskStatus(values["reported_status"])
-    if values["outcome"] is not None:
-        values["outcome"] = Outcome(values["outcome"])
-    return Run(**values)

@@ -11,10 +11,9 @@ from keruta_agent.journey import autofix, mend, run
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import JobState, StopKind, Work
-from keruta_agent.records.runs import Outcome
+from keruta_agent.records.run import Outcome
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agents import agent_in
-from tests.helpers.waiting import wait_until
 from tests.integration.journey.conftest import SESSION, deliver
 
 AGAIN = {"count": 2, "delay": 0}
@@ -294,8 +293,7 @@ def test_script_may_ask_for_a_fix_where_the_settings_do_not(api, agent, poll, fi
 def test_mended_failures_leave_no_noise(agent, poll, file_task, caplog):
     file_task("true")
     poll.poll()
-    with caplog.at_level(logging.WARNING):
-        run_to_the_end(agent)
-        mend.mend_failures(agent)
-    assert caplog.records == []
-    wait_until(lambda: agent.runs.active() is None, "nothing runs")
+    run_to_the_end(agent)
+    mend.mend_failures(agent)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert agent.runs.active() is None

@@ -11,7 +11,7 @@ import pytest
 from keruta_agent.journey import announce, execute, finish, prepare, recover, run
 from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import JobState
-from keruta_agent.records.runs import Outcome
+from keruta_agent.records.run import Outcome
 from keruta_agent.runs.directory import process_state
 from keruta_agent.runs.launch import Launcher
 from tests.helpers.agents import agent_in

@@ -9,7 +9,7 @@ from keruta_agent.journey import run
 from keruta_agent.journey.poll import NOT_FOUND_LIMIT
 from keruta_agent.model import Script, TaskStatus
 from keruta_agent.records.jobs import JobState, Work
-from keruta_agent.records.runs import Outcome
+from keruta_agent.records.run import Outcome
 from tests.integration.journey.conftest import SESSION, deliver
 
 

@@ -13,7 +13,7 @@ import time_machine
 from keruta_agent.journey import follow, limits, mend, run
 from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import JobState, StopKind, Work
-from keruta_agent.records.runs import Outcome
+from keruta_agent.records.run import Outcome
 from keruta_agent.runs import memory, processes
 from keruta_agent.runs.directory import process_state
 from tests.helpers.agents import agent_in, settings_in

@@ -11,7 +11,7 @@ from keruta_agent.journey import retry
 from keruta_agent.journey.retry import RetryRule, reasons_of, rule_for
 from keruta_agent.model import Task
 from keruta_agent.records.jobs import Job, JobState, Work
-from keruta_agent.records.runs import Ending, Outcome, Run
+from keruta_agent.records.run import Ending, Outcome, Run
 from keruta_agent.records.store import Records
 from tests.helpers.agents import settings_in
 

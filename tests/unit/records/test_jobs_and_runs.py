@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from keruta_agent.model import Task, TaskStatus
 from keruta_agent.records.jobs import JobState, StopKind, Work
-from keruta_agent.records.runs import Ending, Outcome
+from keruta_agent.records.run import Ending, Outcome
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

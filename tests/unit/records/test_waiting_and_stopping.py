@@ -10,7 +10,7 @@ import time_machine
 from keruta_agent.model import Task
 from keruta_agent.records import jobs as jobs_module
 from keruta_agent.records.jobs import JobState, StopKind
-from keruta_agent.records.runs import Ending, Outcome
+from keruta_agent.records.run import Ending, Outcome
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
