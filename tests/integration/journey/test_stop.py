@@ -118,11 +118,10 @@ def test_script_that_ended_well_before_the_stop_came_has_succeeded(agent, runnin
     agent.jobs.record_script("x", Work(script=f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done"))
     running.begin()
     shim = running.shim()
+    directory = agent.directory_of(agent.runs.active()[1])
+    script = wait_until(directory.read_process, "the script has been started").pid
     os.kill(shim.pid, signal.SIGSTOP)
     (tmp_path / "go").touch()
-    script = int(
-        (agent.directory_of(agent.runs.active()[1]).path / "process").read_text().split()[0]
-    )
     wait_until(lambda: process_state(script)[0] == "Z", "the script has ended")
     agent.jobs.request_stop(1, StopKind.CANCELLED, "too late")
     agent.doorbell.ring()
