@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +20,7 @@ from keruta_agent.daemon.signals import StopRequests
 from keruta_agent.daemon.systemd import ServiceManager
 from keruta_agent.daemon.watch import LEAVE_AT_ONCE
 from keruta_agent.daemon.wiring import build_agent, configured_api
-from keruta_agent.journey import recover
+from keruta_agent.journey import park, recover
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.local.socket_server import AgentSocket
@@ -64,6 +65,8 @@ def run_daemon(settings: Settings, reload_settings: Callable[[], Settings]) -> N
         )
         try:
             watch.until_end(agent, poll, dispatcher, requests, manager, reload_settings)
+            with contextlib.suppress(sqlite3.OperationalError):  # the disk may be full
+                park.forgive(agent)  # what is left behind on purpose is no failure of the agent
         finally:
             if listener is not None:
                 listener.stop()

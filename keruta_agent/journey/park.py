@@ -62,7 +62,7 @@ def count_failure(agent: Agent, exc: Exception) -> bool:
 
 
 def forgive(agent: Agent) -> None:
-    """Lets a failure for want of room on the disk count for nothing.
+    """Lets an end in the middle of a stage count for nothing: the run is not to blame for it.
 
     Raises:
         sqlite3.OperationalError: there is still no room.

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.api import Api
+from tests.helpers.gate import Passage, gate_before
 from tests.helpers.processes import KERUTA, Process, Workplace, is_alive
 from tests.helpers.waiting import wait_until
 
@@ -146,6 +147,27 @@ def test_stop_that_comes_while_the_daemon_replaces_itself_is_not_forgotten(
     daemon.wait_for("replaces itself")
     assert daemon.stop() == 0
     assert daemon.err.rstrip().endswith("keruta has stopped")
+
+
+def test_hangups_while_a_task_is_announced_do_not_count_against_it(
+    workplace: Workplace, api: Api
+) -> None:
+    def hang_at_the_announcement(passage: Passage) -> bool:
+        return passage.command == "PUT" and gate.hang(passage)
+
+    task_id = api.file_task("echo hello")
+    with gate_before(api.url) as gate:
+        gate.trouble = hang_at_the_announcement
+        daemon = workplace.daemon(KERUTA_API_URL=gate.url)
+        for number in range(1, 5):
+            wait_until(lambda seen=number: len(gate.turned_away) >= seen, "it is announced")
+            daemon.signal(signal.SIGHUP)
+            wait_until(lambda seen=number: _times(daemon, "is ready") > seen, "it is ready again")
+        gate.trouble = None
+        gate.over.set()
+
+        assert api.wait_for(task_id)["status"] == "COMPLETED"
+        assert "failed at it" not in workplace.run("explain", task_id).stdout
 
 
 def test_hangup_after_a_stop_replaces_nothing(
