@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 #: Seconds before the API is tried again after it was away: doubling from the first to the last.
 FIRST_WAIT_S: Final = 0.5
 LONGEST_WAIT_S: Final = 30.0
+#: Seconds that a server may ask for at most: a slip of its must not silence us for days.
+MOST_PATIENCE_S: Final = 3600.0
 #: Attempts after which an answer 500 counts as "for good", except for the end of a task.
 ATTEMPTS_AT_BROKEN: Final = 12
 LOCK_FAILED: Final = "LOCK_ACQUISITION_FAILED"
@@ -177,7 +179,8 @@ class Courier:
         self._failures += 1
         self._unauthorized = isinstance(exc, errors.ApiUnauthorized)
         wait = min(FIRST_WAIT_S * 2 ** min(self._failures - 1, 10), LONGEST_WAIT_S)
-        wait = max(wait * random.uniform(0.8, 1.2), exc.retry_after_s or 0.0)
+        asked = min(exc.retry_after_s or 0.0, MOST_PATIENCE_S)
+        wait = max(wait * random.uniform(0.8, 1.2), asked)
         self._not_before = time.monotonic() + wait
         if self._away_since is None:
             self._away_since = time.monotonic()

@@ -252,3 +252,15 @@ def test_poll_goes_on_after_the_api_was_away(api, agent, poll, file_task):
     assert agent.jobs.counts()[JobState.WAITING] == 0
     poll.poll()
     assert agent.jobs.counts()[JobState.WAITING] == 1
+
+
+@pytest.mark.parametrize(("asked_s", "waits_s"), [(120, 120), (86_400 * 365, 3600)])
+def test_wait_that_the_server_asks_for_is_kept_within_reason(
+    api, agent, poll, file_task, monkeypatch, asked_s, waits_s
+):
+    file_task("true")
+    poll.poll()
+    agent.runs.claim_next()
+    api.fail_next("write_status", errors.ApiOverloaded("busy", retry_after_s=asked_s))
+    assert agent.courier.deliver(30) == pytest.approx(waits_s, abs=5)
+    assert agent.courier.api_is_away
