@@ -44,6 +44,17 @@ def adopt(agent: Agent, run: Run) -> ProcessId | None:
     return shim
 
 
+def note_start(agent: Agent, run: Run) -> Run:
+    """Notes that a script was started by an agent that did not come to note it itself.
+
+    Its end in between is no failure at preparing the run, and the script may have ended well.
+    """
+    if run.shim_pid is None and agent.directory_of(run).read_identity() is not None:
+        agent.runs.enter(run.id, None)
+        run = agent.runs.get(run.id)
+    return run
+
+
 def renew(agent: Agent, run: Run) -> Run:
     """Makes sure that the run has a directory in which a start is not forbidden."""
     if agent.directory_of(run).path.exists():

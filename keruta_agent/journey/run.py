@@ -33,7 +33,7 @@ def run_next(agent: Agent) -> Ended | None:
     """Goes on with the run that has not ended, else claims the next job; None when idle."""
     left = agent.runs.active()
     if left is not None:
-        job, run = left[0], agent.runs.take_up(*left)
+        job, run = left[0], agent.runs.take_up(left[0], execute.note_start(agent, left[1]))
         announce.still_wanted(agent, job)
         return live(agent, job, run)
     if agent.jobs.seconds_to_next() == 0.0:
@@ -55,6 +55,7 @@ def live(agent: Agent, job: Job, run: Run) -> Ended:
         if shim is None:
             run = execute.renew(agent, run)
             announce.announce(agent, job, run)
+            agent.runs.enter(run.id, "prepare")
             plan = prepare.plan(agent, job, run)
             shim = execute.start(agent, job, run, plan)
         record = follow.until_end(agent, job, run, shim)

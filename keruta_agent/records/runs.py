@@ -65,8 +65,8 @@ class Runs:
         )
         uid = secrets.token_hex(8)
         run_id = connection.execute(
-            "INSERT INTO runs (job_id, number, uid, token, directory, state, claimed_at, stage) "
-            "VALUES (?, ?, ?, ?, ?, 'active', ?, 'prepare')",
+            "INSERT INTO runs (job_id, number, uid, token, directory, state, claimed_at) "
+            "VALUES (?, ?, ?, ?, ?, 'active', ?)",
             (
                 job.id,
                 number,
@@ -178,6 +178,7 @@ class Runs:
         with self._database.transaction():
             if run.stage is not None:
                 self.agent_failed(job, run, f"the agent ended while it was to {run.stage} the run")
+                self.enter(run.id, None)
             self._journal.add("taken_up", job.id, run.number)
         return self.get(run.id)
 

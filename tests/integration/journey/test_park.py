@@ -152,3 +152,39 @@ def test_failure_that_cannot_be_counted_for_want_of_room_is_said(
     assert agent.runs.active()[1].agent_failures == 0
     park.forgive(agent)
     assert agent.runs.active()[1].stage is None
+
+
+def test_agent_that_is_killed_right_after_it_started_scripts_has_not_failed_at_them(
+    agent, poll, file_task, monkeypatch, tmp_path
+):
+    file_task(f"echo ran >> {tmp_path}/runs")
+    poll.poll()
+
+    def dies(*_):
+        raise Killed
+
+    for module, name in ((prepare, "plan"), (prepare, "plan"), (run.follow, "until_end")):
+        with monkeypatch.context() as patched, pytest.raises(Killed):
+            patched.setattr(module, name, dies)
+            run.run_next(agent)
+    wait_until((tmp_path / "runs").exists, "the script was started")
+
+    assert run.run_next(agent).ending.outcome == "succeeded"
+    assert (tmp_path / "runs").read_text() == "ran\n"
+
+
+def test_agent_that_is_killed_while_it_waits_for_the_api_has_not_failed_at_the_run(
+    agent, poll, file_task, monkeypatch
+):
+    file_task("true")
+    poll.poll()
+
+    def dies(*_):
+        raise Killed
+
+    for _ in range(park.MOST_FAILURES + 2):
+        with monkeypatch.context() as patched, pytest.raises(Killed):
+            patched.setattr(announce, "announce", dies)
+            run.run_next(agent)
+
+    assert run.run_next(agent).ending.outcome == "succeeded"

@@ -177,9 +177,11 @@ def test_run_that_was_found_on_disk_becomes_active_and_the_api_hears_of_no_begin
 def test_agent_that_died_in_the_middle_of_a_stage_is_counted(records):
     record(records)
     job, run = records.runs.claim_next()
-    run = records.runs.take_up(job, run)
-    run = records.runs.take_up(job, run)
-    assert run.agent_failures == 2
+    for failures in (1, 2):
+        records.runs.enter(run.id, "prepare")
+        run = records.runs.take_up(job, records.runs.get(run.id))
+        assert run.agent_failures == failures
+    assert records.runs.take_up(job, run).agent_failures == 2, "it was in no stage"
     records.runs.started(job, run, 1)
     assert records.runs.get(run.id).agent_failures == 0
     followed = records.runs.take_up(job, records.runs.get(run.id))
