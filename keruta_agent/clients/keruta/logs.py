@@ -76,7 +76,7 @@ class LogWriter:
         except errors.ApiError as exc:
             if self._capabilities.has(LOG_LISTS) or exc.status not in _LIST_REFUSED:
                 raise
-            if exc.status == 500 and self._takes_lists():
+            if exc.status == 500 and self._takes_lists(task_id):
                 raise  # it was a moment's failure
             stored = self._send_singly(task_id, entries, key)
             # Learned only now: had the server been broken, the single entry had failed as well.
@@ -85,8 +85,13 @@ class LogWriter:
         self._capabilities.learn_present(LOG_LISTS)
         return stored
 
-    def _takes_lists(self) -> bool:
-        """Asks with a list for a task that does not exist: a server that takes lists misses it."""
+    def _takes_lists(self, task_id: str) -> bool:
+        """Asks with a list for a task that does not exist: a server that takes lists misses it.
+
+        Raises:
+            ApiError: the server is broken as a whole, so it cannot be told.
+        """
+        self._http.get(f"Reading task {task_id}", f"/api/v1/tasks/{segment(task_id)}")
         nobody = LogEntry(level=LogLevel.INFO, message="", source="agent")
         try:
             self._post(str(uuid.uuid4()), [_as_listed(nobody)], uuid.uuid4().hex)

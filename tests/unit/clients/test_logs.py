@@ -23,6 +23,14 @@ def _entry(message: str, **fields: Any) -> LogEntry:
     return LogEntry(**{"level": LogLevel.INFO, "message": message, "source": "stdout"} | fields)
 
 
+def _task_is_there(wire: requests_mock.Mocker) -> None:
+    wire.get(f"{API}/tasks/t1", json={"id": "t1"})
+
+
+def _posted(wire: requests_mock.Mocker) -> list[Any]:
+    return [request for request in wire.request_history if request.method == "POST"]
+
+
 def _send_all(client: KerutaClient, entries: list[LogEntry], key: str) -> int:
     """Sends entries as the courier does, who notes after each call how far it came."""
     calls = done = 0
@@ -33,7 +41,7 @@ def _send_all(client: KerutaClient, entries: list[LogEntry], key: str) -> int:
 
 
 def _bodies(wire: requests_mock.Mocker) -> list[Any]:
-    return [request.json() for request in wire.request_history]
+    return [request.json() for request in _posted(wire)]
 
 
 def test_logs_go_out_as_one_list_with_their_times(
@@ -114,18 +122,20 @@ def test_logs_go_out_singly_on_a_server_that_fails_at_every_list(
         context.status_code = 500 if isinstance(request.json(), list) else 201
         return ""
 
+    _task_is_there(wire)
     wire.post(re.compile(f"{API}/tasks/.*/logs"), text=answer)
 
     assert _send_all(client, [_entry("1"), _entry("2")], "k") == 2
 
     assert [type(body) for body in _bodies(wire)] == [list, list, dict, dict]
-    asked_of_nobody = wire.request_history[1]
+    asked_of_nobody = _posted(wire)[1]
     assert "/t1/" not in asked_of_nobody.path
 
 
 def test_failure_of_a_moment_does_not_end_lists(
     client: KerutaClient, wire: requests_mock.Mocker
 ) -> None:
+    _task_is_there(wire)
     wire.post(re.compile(f"{API}/tasks/.*/logs"), status_code=404)
     wire.post(LOGS, [SPRING_500, {"status_code": 201}])
 
@@ -139,6 +149,7 @@ def test_failure_of_a_moment_does_not_end_lists(
 def test_logs_do_not_learn_from_a_broken_server(
     client: KerutaClient, wire: requests_mock.Mocker
 ) -> None:
+    _task_is_there(wire)
     wire.post(re.compile(f"{API}/tasks/.*/logs"), **SPRING_500)
     wire.post(LOGS, [SPRING_500, SPRING_500, SPRING_500, {"status_code": 201}])
 
@@ -147,6 +158,18 @@ def test_logs_do_not_learn_from_a_broken_server(
     client.send_logs("t1", [_entry("1")], key="k")
 
     assert isinstance(_bodies(wire)[-1], list)
+
+
+def test_server_that_is_broken_as_a_whole_is_not_asked_singly(
+    client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    wire.get(f"{API}/tasks/t1", **SPRING_500)
+    wire.post(LOGS, [SPRING_500, {"status_code": 201}])
+
+    with pytest.raises(errors.ApiFailed):
+        client.send_logs("t1", [_entry("1")], key="k")
+
+    assert [type(body) for body in _bodies(wire)] == [list]
 
 
 def test_logs_refused_by_a_server_that_takes_lists_stay_refused(
@@ -165,6 +188,7 @@ def test_logs_drop_to_level_and_message_on_a_strict_server(
     client: KerutaClient, wire: requests_mock.Mocker
 ) -> None:
     created = {"status_code": 201}
+    _task_is_there(wire)
     wire.post(re.compile(f"{API}/tasks/.*/logs"), **SPRING_500)
     wire.post(LOGS, [SPRING_500, SPRING_500, created, created])
 
