@@ -111,20 +111,24 @@ class _Judge:
         self._verdict.runs += len(ledger.starts)
         self._verdict.retries += max(0, len(ledger.starts) - 1)
         self._verdict.left_behind += task.plan.leaves * len(ledger.starts)
-        self._check_end(task, found, is_parked=is_parked)
+        self._check_end(task, ledger, found, is_parked=is_parked)
         self._check_starts(task, ledger, is_parked=is_parked)
         self._check_output(task, ledger, runs, api.log(task.id), is_parked=is_parked)
         self._check_artifacts(task, ledger, api.artifacts(task.id), is_parked=is_parked)
         for process in task.survivors:
             self._complain(Promise.GONE, f"{task.plan.name}: process {process}")
 
-    def _check_end(self, task: FiledTask, found: Mapping[str, Any], *, is_parked: bool) -> None:
+    def _check_end(
+        self, task: FiledTask, ledger: Ledger, found: Mapping[str, Any], *, is_parked: bool
+    ) -> None:
         plan = task.plan
         end = (found["status"], found["errorCode"])
         self._verdict.ends[" ".join(filter(None, end))] += 1
         if task.end is not None and end != task.end:
             self._complain(Promise.TRUTH, f"{plan.name} was {task.end} and is {end} now")
         if is_parked:
+            if ledger.starts and "prepare" in found["message"]:
+                self._complain(Promise.TRUTH, f"{plan.name} is set aside although it was started")
             return
         if end != plan.end:
             self._complain(
