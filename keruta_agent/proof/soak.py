@@ -28,10 +28,10 @@ from keruta_agent.records.database import DATABASE_NAME
 #: Seconds that a daemon lives. Some are killed while they start, which takes half a second; the
 #: others so long after they are ready, however busy the machine is.
 EARLY_S: Final = (0.0, 0.5)
-LATER_S: Final = (0.0, 1.3)
+LATER_S: Final = (0.0, 1.1)
 EARLY_SHARE: Final = 0.15
 #: Seconds after which one is killed too that is not ready, because the API is silent.
-START_S: Final = 3.0
+START_S: Final = 2.0
 READY_LOOK_S: Final = 0.03
 #: How often, instead, the daemon has to replace itself before, or the server dies with it.
 REPLACED_SHARE: Final = 0.05
