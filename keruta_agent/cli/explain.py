@@ -101,8 +101,10 @@ def _what_for(records: Records, job: Job) -> str:
     if paused is not None:
         return f"the queue is paused ({paused})"
     active = records.runs.active()
-    ahead = records.jobs.waiting_ids().index(job.id)
-    before = f", and {ahead} others come before it" if ahead else ""
+    waiting = records.jobs.waiting_ids()
+    ahead = waiting.index(job.id) if job.id in waiting else 0  # it may have been claimed just now
+    others = "one other comes" if ahead == 1 else f"{ahead} others come"
+    before = f", and {others} before it" if ahead else ""
     if active is None:
         return f"no daemon has taken it yet{before}"
     return f"job {active[0].id} is running, and one runs at a time{before}"

@@ -111,36 +111,48 @@ def cancel(ctx: click.Context, job: str, as_json: bool) -> None:
 
 @queue.command()
 @click.option("--reason", default="A person paused it", help="Shown to whoever looks.")
+@json_option
 @click.pass_context
-def pause(ctx: click.Context, reason: str) -> None:
+def pause(ctx: click.Context, reason: str, as_json: bool) -> None:
     """Lets no further job start; the running one goes on."""
     records = Records.open(load(ctx).settings.base_dir)
     records.jobs.pause(reason)
     running = records.jobs.counts()[JobState.RUNNING]
+    if as_json:
+        print_json({"paused": reason, "running": running})
+        return
     click.echo("paused" + ("; the running job goes on to its end" if running else ""))
 
 
 @queue.command()
+@json_option
 @click.pass_context
-def resume(ctx: click.Context) -> None:
+def resume(ctx: click.Context, as_json: bool) -> None:
     """Lets jobs start again."""
     settings = load(ctx).settings
     Records.open(settings.base_dir).jobs.resume()
     _look_now(settings)
+    if as_json:
+        print_json({"paused": None})
+        return
     click.echo("resumed")
 
 
 @queue.command()
 @click.argument("job")
 @click.argument("priority", type=int)
+@json_option
 @click.pass_context
-def move(ctx: click.Context, job: str, priority: int) -> None:
+def move(ctx: click.Context, job: str, priority: int, as_json: bool) -> None:
     """Gives a waiting job another priority: higher runs first, the older first among equals."""
     records, found = open_job(load(ctx).settings, job)
     if found.state not in (JobState.WAITING, JobState.SCHEDULED):
         raise errors.UsageError(f"job {found.id} does not wait any more: it is {_state(found)}")
     records.jobs.set_priority(found.id, priority)
     ahead = records.jobs.waiting_ids()
+    if as_json:
+        print_json({"job": found.id, "priority": priority})
+        return
     place = f", place {ahead.index(found.id) + 1} of {len(ahead)}" if found.id in ahead else ""
     click.echo(f"job {found.id} has priority {priority} now{place}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import logging
 import mimetypes
@@ -78,7 +79,14 @@ def copy_of(path: Path, name: str, copies: Path) -> ArtifactFile:
     """Copies a file; what is hashed and sent is the copy, which nobody changes any more."""
     target = copies / name
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    shutil.copyfile(path, target)
+    try:
+        shutil.copyfile(path, target)
+    except OSError as exc:
+        target.unlink(missing_ok=True)
+        if exc.errno != errno.ENOSPC:
+            raise
+        # No room for a copy: it is sent from where it is, as long as nobody changes it there.
+        return _described(path, name)
     return _described(target, name)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 
 from keruta_agent import errors
-from keruta_agent.journey import run
+from keruta_agent.journey import artifacts, run
 from tests.helpers.agents import agent_in
 from tests.integration.journey.conftest import SESSION, deliver
 
@@ -88,3 +89,16 @@ def test_script_may_name_another_directory(api, file_task, run_all, tmp_path):
     )
     run_all()
     assert stored(api, task.id) == {"f": b"1\n"}
+
+
+def test_artifact_for_whose_copy_there_is_no_room_is_sent_from_where_it_is(
+    api, file_task, run_all, monkeypatch
+):
+    def no_room(source, target):
+        target.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(artifacts.shutil, "copyfile", no_room)
+    task = file_task(KEEP + "echo whole > result")
+    run_all()
+    assert stored(api, task.id) == {"result": b"whole\n"}
