@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 import pytest
@@ -104,10 +103,11 @@ def test_setting_that_makes_no_sense_is_a_problem(workplace: Workplace) -> None:
     assert "KERUTA_POLL_INTERVAL" in found["settings"]["text"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_base_directory_that_cannot_be_written_is_a_problem(workplace: Workplace) -> None:
-    workplace.base_dir.mkdir(mode=0o500)
+def test_base_directory_that_can_never_be_made_is_a_problem(workplace: Workplace) -> None:
+    workplace.base_dir.touch()  # root too can make no directory below a file
 
+    inside = str(workplace.base_dir / "below")
+    assert _findings(workplace, 1, KERUTA_BASE_DIR=inside)["base directory"]["level"] == "problem"
     assert _findings(workplace, 1)["base directory"]["level"] == "problem"
 
 
