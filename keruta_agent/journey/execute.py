@@ -55,6 +55,12 @@ def note_start(agent: Agent, run: Run) -> Run:
     return run
 
 
+def is_running(agent: Agent, run: Run) -> bool:
+    """Tells whether the script of a run that was left is still looked after."""
+    shim = agent.directory_of(run).read_identity()
+    return shim is not None and shim.is_alive()
+
+
 def renew(agent: Agent, run: Run) -> Run:
     """Makes sure that the run has a directory in which a start is not forbidden."""
     if agent.directory_of(run).path.exists():

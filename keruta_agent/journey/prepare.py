@@ -56,14 +56,13 @@ def passed_environment(
     }
 
 
-def plan(agent: Agent, job: Job, run: Run) -> LaunchPlan:
+def plan(agent: Agent, job: Job, run: Run, script: Script) -> LaunchPlan:
     """Fills the run directory and returns how the script is to be started.
 
     Raises:
         RunError: there is nothing to execute, or no place for it.
     """
     limits.timeout_s(job, agent.settings)  # refuses nonsense before anything is started
-    script = _script(agent, job)
     working_directory = _working_directory(agent, job)
     artifacts_dir = collect.prepare_directory(agent, working_directory)
     directory = agent.directory_of(run)
@@ -94,8 +93,12 @@ def _about(job: Job, run: Run) -> About:
     )
 
 
-def _script(agent: Agent, job: Job) -> Script:
-    """Asks the API for the task's script as it is now; what the task list said is the fallback."""
+def read_script(agent: Agent, job: Job) -> Script:
+    """Asks the API for the task's script as it is now; what the task list said is the fallback.
+
+    Raises:
+        RunError: neither of them is there.
+    """
     recorded = Script(content=job.work.script, parameters=job.work.parameters)
     if job.task_id is None or agent.api is None:
         return recorded

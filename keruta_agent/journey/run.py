@@ -34,7 +34,8 @@ def run_next(agent: Agent) -> Ended | None:
     left = agent.runs.active()
     if left is not None:
         job, run = left[0], agent.runs.take_up(left[0], execute.note_start(agent, left[1]))
-        announce.still_wanted(agent, job)
+        if not execute.is_running(agent, run):  # else the next poll asks, and nothing waits for it
+            announce.still_wanted(agent, job)
         return live(agent, job, run)
     if agent.jobs.seconds_to_next() == 0.0:
         # Woken here too, so that a job that is due again goes before what is younger.
@@ -55,8 +56,9 @@ def live(agent: Agent, job: Job, run: Run) -> Ended:
         if shim is None:
             run = execute.renew(agent, run)
             announce.announce(agent, job, run)
+            script = prepare.read_script(agent, job)
             agent.runs.enter(run.id, "prepare")
-            plan = prepare.plan(agent, job, run)
+            plan = prepare.plan(agent, job, run, script)
             shim = execute.start(agent, job, run, plan)
         record = follow.until_end(agent, job, run, shim)
         if adopted:
