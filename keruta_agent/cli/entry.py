@@ -12,6 +12,13 @@ import sys
 
 def main() -> int:
     """Runs one command and returns its exit code."""
+    try:
+        return _run()
+    except KeyboardInterrupt:  # before the program was loaded so far that it has words for it
+        return 130
+
+
+def _run() -> int:
     if len(sys.argv) > 1 and "KERUTA_RUN_TOKEN" in os.environ:
         from keruta_agent.cli import small
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 from keruta_agent import errors
-from keruta_agent.cli.options import api_options, load, task_option
+from keruta_agent.cli.options import PRIORITY, api_options, load, task_option
 from keruta_agent.settings.schema import Settings
 
 #: Seconds between attempts while another agent is starting, or runs a job in the foreground.
@@ -27,7 +27,7 @@ LOOK_BYTES: Final = 8192
 @click.argument("script", required=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option("-d", "--detach", is_flag=True, help="Print the job's id and do not wait.")
-@click.option("--priority", type=int, default=0, show_default=True, help="Higher runs first.")
+@click.option("--priority", type=PRIORITY, default=0, show_default=True, help="Higher runs first.")
 @click.option("--name", help="Name of the job.  [default: the command]")
 @task_option
 @api_options
@@ -77,6 +77,8 @@ def _script_request(
 ) -> dict[str, Any]:
     from keruta_agent.journey.prepare import passed_environment
 
+    if not script.strip():
+        raise errors.UsageError("the command is empty", advice="Give a script or a command")
     work: dict[str, Any] = {
         "directory": str(Path.cwd()),
         "environment": passed_environment(os.environ),
@@ -96,8 +98,11 @@ def _script_request(
 
 def _is_command_line(script: str) -> bool:
     """Tells a whole command line from a file or a program."""
-    if Path(script).exists() or shutil.which(script):
-        return False
+    try:
+        if Path(script).exists() or shutil.which(script):
+            return False
+    except OSError:  # too long for a file's name
+        return True
     return any(character in script for character in " \t\n|&;<>()$`")
 
 

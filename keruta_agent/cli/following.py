@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from keruta_agent.records.jobs import Job, JobState
 from keruta_agent.records.run import Outcome, Run
 from keruta_agent.records.store import Records
 from keruta_agent.runs.directory import RUNS_DIRECTORY
+from keruta_agent.runs.files import open_regular
 from keruta_agent.settings.schema import Settings
 
 LOOK_S: Final = 0.05
@@ -25,12 +27,15 @@ COPY_BYTES: Final = 64 * 1024
 EXIT_BY_SIGNAL: Final = 128
 #: What a shell answers for a command that could not be started.
 EXIT_NOT_STARTED: Final = 126
+#: What a program answers that Ctrl-C ended.
+EXIT_INTERRUPTED: Final = 130
 
 
 def follow(settings: Settings, job_id: int, *, is_served: Callable[[], bool] = lambda: True) -> int:
     """Copies a job's output to ours until it ends, and returns its exit code.
 
-    Ctrl-C cancels the job; a second one leaves it. ``is_served`` tells whether somebody still
+    Ctrl-C cancels the job, a second one leaves it; so does an end of whoever reads our output.
+    ``is_served`` tells whether somebody still
     brings the job to its end.
 
     Raises:
@@ -44,7 +49,13 @@ def follow(settings: Settings, job_id: int, *, is_served: Callable[[], bool] = l
         except KeyboardInterrupt:
             click.echo(f"keruta: cancels job {job_id}", file=sys.stderr)
             cancel(settings, records, job_id)
-            return follower.until_end()
+            follower.until_end()
+            return EXIT_INTERRUPTED
+        except BrokenPipeError:  # as in `keruta execute ... | head`: a script alone would end, too
+            follower.mute()
+            cancel(settings, records, job_id)
+            follower.until_end()
+            return EXIT_BY_SIGNAL + signal.SIGPIPE
     finally:
         records.close()
 
@@ -74,6 +85,11 @@ class _JobFollower:
         self._job_id = job_id
         self._is_served = is_served
         self._copied: dict[Path, int] = {}
+        self._is_muted = False
+
+    def mute(self) -> None:
+        """Shows nothing any more: nobody reads it."""
+        self._is_muted = True
 
     def until_end(self) -> int:
         while True:
@@ -100,9 +116,11 @@ class _JobFollower:
         return out or err
 
     def _copy(self, path: Path, target: BinaryIO) -> bool:
+        if self._is_muted:
+            return False
         done = self._copied.get(path, 0)
         try:
-            with path.open("rb") as source:
+            with os.fdopen(open_regular(path), "rb") as source:
                 source.seek(done)
                 data = source.read(COPY_BYTES)
         except FileNotFoundError:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -103,6 +105,32 @@ def cli(ctx: click.Context, config_path: Path | None, verbose: bool) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command line and returns the exit code."""
+    _open_standard_streams()
+    code = _run(arguments)
+    try:
+        sys.stdout.flush()
+    except OSError as exc:
+        if not isinstance(exc, BrokenPipeError):
+            _complain(f"cannot write the output: {exc.strerror}")
+        # What could not be written must not be tried once more when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code or 1
+    return code
+
+
+def _open_standard_streams() -> None:
+    """Opens what the caller closed: else the next file opened, a lock say, is standard output."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    # Python has none of its own for a descriptor that was closed when it started.
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def _run(arguments: Sequence[str]) -> int:
     verbose = "--verbose" in arguments
     try:
         result: Any = cli.main(args=list(arguments), prog_name="keruta", standalone_mode=False)
@@ -125,14 +153,21 @@ def run(arguments: Sequence[str]) -> int:
         # The reader of our output has gone, as in `keruta logs 3 | head`.
         sys.stderr.close()
         return 0
+    except OSError as exc:
+        if exc.filename is not None or exc.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
+            return _bug(exc, verbose=verbose)
+        _complain(f"cannot write the output: {exc.strerror}")
+        return 1
     except Exception as exc:
-        if verbose:
-            traceback.print_exc()
-        _complain(
-            f"a bug in keruta: {type(exc).__name__}: {exc}. Run it with --verbose to see where"
-        )
-        return EXIT_BUG
+        return _bug(exc, verbose=verbose)
     return result if isinstance(result, int) else 0
+
+
+def _bug(exc: Exception, *, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exception(exc)
+    _complain(f"a bug in keruta: {type(exc).__name__}: {exc}. Run it with --verbose to see where")
+    return EXIT_BUG
 
 
 def _one_line(exc: click.ClickException) -> str:

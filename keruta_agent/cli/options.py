@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from keruta_agent.cli.main import Invocation
 from keruta_agent.settings.sources import LoadedSettings, load_settings
+
+#: Priorities as the database and other programs can hold them.
+PRIORITY: Final = click.IntRange(-(2**31), 2**31 - 1)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -11,7 +11,7 @@ import click
 from keruta_agent import errors
 from keruta_agent.cli.following import cancel as cancel_job
 from keruta_agent.cli.jobs import open_job
-from keruta_agent.cli.options import json_option, load, print_json
+from keruta_agent.cli.options import PRIORITY, json_option, load, print_json
 from keruta_agent.cli.tables import ago, duration, local_time, print_table
 from keruta_agent.local import client
 from keruta_agent.records.jobs import Job, Jobs, JobState
@@ -140,7 +140,7 @@ def resume(ctx: click.Context, as_json: bool) -> None:
 
 @queue.command()
 @click.argument("job")
-@click.argument("priority", type=int)
+@click.argument("priority", type=PRIORITY)
 @json_option
 @click.pass_context
 def move(ctx: click.Context, job: str, priority: int, as_json: bool) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from keruta_agent import errors
+
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -45,6 +47,8 @@ def server(
     from keruta_agent.daemon.signals import StopRequests
     from keruta_agent.server.serve import Server
 
+    if not host.strip():
+        raise errors.UsageError("the host is empty", advice="Give an address, such as 127.0.0.1")
     data_dir = data or load(ctx).settings.base_dir / "server"
     api = Server(data_dir, host=host, port=port, token=token, database_url=database_url)
     with StopRequests().heard() as requests:

@@ -11,7 +11,7 @@ import click
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints rows under a header, each column as wide as its widest cell."""
-    cells = [list(header), *(list(row) for row in rows)]
+    cells = [list(header), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(display_width(row[column]) for row in cells) for column in range(len(header))]
     for number, row in enumerate(cells):
         padded = [
@@ -20,6 +20,11 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         ]
         line = "  ".join(padded).rstrip()
         click.echo(click.style(line, bold=True) if number == 0 else line)
+
+
+def printable(text: str) -> str:
+    """Returns text without what would act on a terminal: escapes, and marks of direction."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def ago(unix_time: float | None, now: float) -> str:

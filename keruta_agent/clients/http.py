@@ -222,6 +222,10 @@ class HttpClient:
                     allow_redirects=allow_redirects,
                     **arguments,
                 )
+        except urllib3.exceptions.LocationParseError as exc:
+            raise errors.SettingsError(
+                f"{action} failed: the API's address makes no sense", advice="Check KERUTA_API_URL"
+            ) from exc
         except requests.RequestException as exc:
             raise self._lost(exc, action, read_only=method == "GET") from exc
 

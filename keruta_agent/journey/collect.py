@@ -19,6 +19,7 @@ from keruta_agent.model import ArtifactFile
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Run
 from keruta_agent.runs.directory import RunDirectory
+from keruta_agent.runs.files import open_regular
 
 logger = logging.getLogger(__name__)
 
@@ -51,15 +52,25 @@ def remember_before(directory: RunDirectory, artifacts_dir: Path) -> None:
     (directory.path / BEFORE).write_text(json.dumps(note), encoding="utf-8")
 
 
+def _note(directory: RunDirectory) -> str:
+    try:
+        with os.fdopen(open_regular(directory.path / BEFORE), "rb") as file:
+            return file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
 def copy_artifacts(agent: Agent, job: Job, run: Run) -> list[ArtifactFile]:
     """Copies what the run made and returns the copies; what cannot be taken is logged."""
     directory = agent.directory_of(run)
     try:
-        note = json.loads((directory.path / BEFORE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # the run never came so far
+        note = json.loads(_note(directory))
+        listed, before = Path(note["directory"]), dict(note["files"])
+    except (ValueError, TypeError, KeyError):  # the run never came so far, or spoilt it
         return []
-    artifacts_dir = Path(agent.runs.get(run.id).artifacts_dir or note["directory"])
-    before = note["files"] if str(artifacts_dir) == note["directory"] else {}
+    artifacts_dir = Path(agent.runs.get(run.id).artifacts_dir or listed)
+    if artifacts_dir != listed:
+        before = {}
     copies = []
     for name, path in artifacts.wanted_files(agent.settings, artifacts_dir):
         if before.get(name) != artifacts.fingerprint(path):

@@ -57,7 +57,8 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
         if record is None:
             processes.sweep(run.uid, agent.settings.stop_grace_s)
         follower.look(final=True)
-    if record is None and directory.read_identity() is None and not follower.has_started:
+    was_never_started = directory.path.exists() and directory.read_identity() is None
+    if record is None and was_never_started and not follower.has_started:
         complaint = " ".join(output.tail(directory.path / "shim.err", 1))
         raise errors.RunError(f"the script could not be started: {complaint or 'no reason given'}")
     return record
@@ -72,11 +73,13 @@ class _Stopper:
         self._run = run
         self._shim = shim
         self._directory = agent.directory_of(run)
+        self._followed_since = boot_seconds()
         self._timeout_s = limits.timeout_s(job, agent.settings)
         self._asked_at: float | None = None
 
     def look(self) -> float:
         """Does what is due; returns the seconds until there is something to do again."""
+        processes.thaw(self._shim)
         if self._asked_at is not None:
             return self._insist(boot_seconds() - self._asked_at)
         left = self._seconds_left()
@@ -97,10 +100,11 @@ class _Stopper:
         return self._agent.settings.stop_grace_s
 
     def _seconds_left(self) -> float:
-        script = self._directory.read_process() if self._timeout_s else None
-        if script is None:
+        if not self._timeout_s:
             return SILENT_INTERVAL_S
-        return script.started_at + self._timeout_s - boot_seconds()
+        script = self._directory.read_process()
+        began = self._followed_since if script is None else script.started_at
+        return began + self._timeout_s - boot_seconds()
 
     def _insist(self, asked_s: float) -> float:
         """Does the shim's work when the shim itself does not come to it."""

@@ -26,8 +26,11 @@ from typing import Final
 
 from keruta_agent import errors
 from keruta_agent.records.clock import boot_id
+from keruta_agent.runs.files import SMALL_BYTES, read_small
 
 RUNS_DIRECTORY: Final = "runs"
+#: Characters of one secret that a script names; a key file has some thousand.
+LARGEST_SECRET: Final = 16 * 1024
 CLOCK_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 #: In the environment of every process of a run: how to find them again.
 MARKER_VARIABLE: Final = "KERUTA_RUN_UID"
@@ -131,8 +134,8 @@ class RunDirectory:
     def read_about(self) -> About | None:
         """Returns which job and task this is a run of, None when nobody noted it."""
         try:
-            return About(**json.loads(self.about.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            return About(**json.loads(read_small(self.about) or ""))
+        except (ValueError, TypeError):
             return None
 
     def write_script(self, text: str) -> Path:
@@ -174,9 +177,21 @@ class RunDirectory:
         return True
 
     def add_secret(self, secret: str) -> None:
-        """Stores a secret that the script named: nothing that leaves the run may show it."""
+        """Stores a secret that the script named: nothing that leaves the run may show it.
+
+        Raises:
+            UsageError: there are too many, or it is too large.
+        """
+        size = len(read_small(self.path / "secrets") or "")
+        if len(secret) > LARGEST_SECRET or size + len(secret) > SMALL_BYTES // 2:
+            raise errors.UsageError(
+                f"the secret is too large, or there are too many: one may hold {LARGEST_SECRET} "
+                f"characters, all of a run {SMALL_BYTES // 2}"
+            )
         descriptor = os.open(
-            self.path / "secrets", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+            self.path / "secrets",
+            os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW,
+            0o600,
         )
         try:
             os.write(descriptor, json.dumps(secret).encode() + b"\n")
@@ -185,29 +200,36 @@ class RunDirectory:
 
     def read_secrets(self) -> list[str]:
         """Returns the secrets that the script named."""
-        try:
-            lines = (self.path / "secrets").read_text(encoding="ascii").splitlines()
-        except FileNotFoundError:
-            return []
-        return [str(json.loads(line)) for line in lines if line.endswith('"')]
+        secrets = []
+        for line in (read_small(self.path / "secrets") or "").splitlines():
+            try:
+                secrets.append(str(json.loads(line)))
+            except ValueError:  # half a line, or the script wrote it itself
+                continue
+        return secrets
 
     def read_signals(self) -> list[tuple[float, int, str]]:
         """Returns the signals that the shim sent: Unix time, number, and process numbers."""
-        try:
-            lines = (self.path / "signals").read_text(encoding="ascii").splitlines()
-        except FileNotFoundError:
-            return []
-        notes = [line.split(" ") for line in lines]
-        return [(float(note[0]), int(note[1]), note[2]) for note in notes if len(note) == 3]
+        notes = []
+        for line in (read_small(self.path / "signals") or "").splitlines():
+            try:
+                at, number, pids = line.split(" ")
+                notes.append((float(at), int(number), pids))
+            except ValueError:
+                continue
+        return notes
 
     def read_exit(self) -> ExitRecord | None:
         """Returns how the script ended, None while it has not (or nobody could write it)."""
-        try:
-            values = json.loads(self.exit.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        text = read_small(self.exit)
+        if text is None:
             return None
         known = {field.name for field in dataclasses.fields(ExitRecord)}
-        return ExitRecord(**{name: value for name, value in values.items() if name in known})
+        try:
+            values = json.loads(text)
+            return ExitRecord(**{name: value for name, value in values.items() if name in known})
+        except (ValueError, TypeError, AttributeError):  # the script wrote it itself
+            return None
 
 
 def process_state(pid: int) -> tuple[str, int] | None:
@@ -223,7 +245,7 @@ def process_state(pid: int) -> tuple[str, int] | None:
 
 def _read_process(path: Path) -> ProcessId | None:
     try:
-        pid, start_time, boot = path.read_text(encoding="ascii").split()
+        pid, start_time, boot = (read_small(path) or "").split()
         return ProcessId(pid=int(pid), start_time=int(start_time), boot_id=boot)
-    except (FileNotFoundError, ValueError):
+    except ValueError:
         return None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.runs.directory import ExitRecord, RunDirectory
+from keruta_agent.runs.files import read_small
 
 #: Holds the kernel's count as it was before the script started.
 BEFORE: Final = "oom-before"
@@ -29,8 +30,8 @@ def ran_out(directory: RunDirectory, record: ExitRecord) -> bool:
     if record.signal != signal.SIGKILL and record.exit_code != KILLED_BELOW_SHELL:
         return False
     try:
-        before = int((directory.path / BEFORE).read_text(encoding="ascii"))
-    except (OSError, ValueError):
+        before = int(read_small(directory.path / BEFORE) or "")
+    except ValueError:
         return False
     return kills() > before
 

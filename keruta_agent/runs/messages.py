@@ -110,7 +110,7 @@ def append(agent_file: Path, line: str, *, identity: str = "") -> None:
     data = line.strip().encode("utf-8", errors="replace") + b"\n"
     if len(data) > LONGEST_MESSAGE:
         raise ValueError(f"a message may hold {LONGEST_MESSAGE} bytes, this one has {len(data)}")
-    descriptor = os.open(agent_file, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    descriptor = os.open(agent_file, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         start = max(0, os.fstat(descriptor).st_size - RECENT_BYTES)
         mark = f'"id": {json.dumps(identity)}'.encode()

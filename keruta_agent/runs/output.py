@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from keruta_agent.runs.files import open_regular
+
 #: Bytes of one piece. Bigger ones would not travel faster, and cost memory.
 PIECE_BYTES: Final = 256 * 1024
 #: Bytes after which a line is cut, because it must fit into memory many times over.
@@ -26,9 +28,7 @@ class OutputFiles:
     def __init__(self, directory: Path, offsets: Mapping[str, int]) -> None:
         """Opens the streams and goes on at these offsets (bytes already seen)."""
         self._offsets = dict(offsets)
-        self._descriptors = {
-            stream: os.open(directory / stream, os.O_RDONLY | os.O_CLOEXEC) for stream in offsets
-        }
+        self._descriptors = {stream: open_regular(directory / stream) for stream in offsets}
 
     def close(self) -> None:
         """Closes the files."""
@@ -89,7 +89,7 @@ def _between_characters(descriptor: int, start: int, stop: int) -> int:
 
 def read_text(path: Path, start: int, stop: int) -> str:
     """Returns a stretch of a file as text; bytes that are not UTF-8 become U+FFFD."""
-    with path.open("rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file:
         file.seek(start)
         return file.read(stop - start).decode("utf-8", errors="replace")
 
@@ -111,10 +111,10 @@ def tail(path: Path, lines: int, *, most_bytes: int = 16 * 1024) -> list[str]:
     """Returns the last lines of a file."""
     try:
         size = path.stat().st_size
-    except FileNotFoundError:
+        start = max(0, size - most_bytes)
+        found = read_lines(path, start, size)
+    except OSError:  # the script put something else in its place
         return []
-    start = max(0, size - most_bytes)
-    found = read_lines(path, start, size)
     if start > 0 and len(found) > 1:
         found = found[1:]
     return found[-lines:]

@@ -1,0 +1,57 @@
+"""Scripts that spoil their own run directory: each ends, and the next job runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from keruta_agent import errors
+from keruta_agent.journey import run
+from keruta_agent.model import TaskStatus
+from keruta_agent.records.jobs import JobState, Work
+from keruta_agent.runs.directory import LARGEST_SECRET, RunDirectory
+from tests.helpers.agents import agent_in
+
+FILES = "agent secrets signals process identity about oom-before artifacts-before.json"
+SPOILS = {
+    "removes all": "rm -rf $KERUTA_RUN_DIR",
+    "directories": f"for f in {FILES}; do rm -rf $f; mkdir $f; done",
+    "garbage": f"for f in {FILES}; do head -c 3000 /dev/urandom > $f; done",
+    "endless devices": f"for f in {FILES}; do rm -f $f; ln -s /dev/zero $f; done",
+    "pipes": f"for f in {FILES} stdout stderr; do rm -f $f; mkfifo $f; done",
+    "frozen shim": "kill -STOP $PPID",
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS)
+def test_script_that_spoils_its_run_holds_up_nobody(tmp_path, spoil):
+    with agent_in(tmp_path) as agent:
+        agent.jobs.record_script("bad", Work(script=f"cd $KERUTA_RUN_DIR; {spoil}; exit 3"))
+        agent.jobs.record_script("good", Work(script="exit 0"))
+        while run.run_next(agent) is not None:
+            pass
+        states = [agent.jobs.get(number).state for number in (1, 2)]
+        assert states == [JobState.FAILING, JobState.FINISHED]
+        assert agent.jobs.get(2).outcome == "succeeded"
+        agent.launcher.close()
+
+
+def test_frozen_shim_does_not_save_a_script_from_its_time_limit(tmp_path):
+    with agent_in(tmp_path, task_timeout_s="300ms") as agent:
+        agent.jobs.record_script("x", Work(script="kill -STOP $PPID; sleep 300"))
+        assert run.run_next(agent).ending.outcome == "timed_out"
+
+
+def test_script_that_names_endless_secrets_is_refused(tmp_path):
+    directory = RunDirectory(tmp_path)
+    with pytest.raises(errors.UsageError, match="too large"):
+        directory.add_secret("x" * (LARGEST_SECRET + 1))
+    with pytest.raises(errors.UsageError, match="too many"):
+        for number in range(1000):
+            directory.add_secret(f"{number:0{LARGEST_SECRET}}")
+    assert len(directory.read_secrets()) < 20
+
+
+def test_task_that_is_spoilt_is_told_to_the_api(api, file_task, run_all):
+    task = file_task("cd $KERUTA_RUN_DIR; for f in *; do rm -rf $f; mkdir $f; done; sleep 0.3")
+    run_all()
+    assert api.task(task.id).status in (TaskStatus.COMPLETED, TaskStatus.FAILED)
