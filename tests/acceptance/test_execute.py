@@ -223,20 +223,3 @@ def test_base_directory_with_a_long_path_and_spaces_works(workplace: Workplace, 
     assert daemon.stop() == 0
     # The socket has a directory elsewhere: this path would be too long for the kernel.
     assert not socket_path(base_dir).parent.exists()
-
-
-def test_agent_that_breaks_at_its_job_says_so_and_loses_nothing(workplace: Workplace) -> None:
-    note = '"$KERUTA_RUN_DIR/artifacts-before.json"'
-
-    done = workplace.run("execute", f"echo ran; mv {note} {note}.aside; mkdir {note}")
-
-    assert (done.returncode, done.stdout) == (1, "ran\n")
-    assert "the agent broke at job 1" in done.stderr
-    assert "Traceback" not in done.stderr
-    [directory] = workplace.run_directories()
-    (directory / "artifacts-before.json").rmdir()
-    workplace.daemon()
-    wait_until(
-        lambda: '"outcome": "succeeded"' in workplace.run("queue", "show", "1", "--json").stdout,
-        "the next agent has taken the job up again",
-    )
