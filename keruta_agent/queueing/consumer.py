@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,14 @@ class KnockableWorker(Worker):  # type: ignore[misc]
 
     knock: threading.Event
     patience: Callable[[], float]
+    niceness: int
+
+    def initialize(self) -> None:
+        if self.niceness:  # on Linux a thread has one of its own
+            thread = threading.get_native_id()
+            nicer = os.getpriority(os.PRIO_PROCESS, thread) + self.niceness
+            os.setpriority(os.PRIO_PROCESS, thread, min(nicer, 19))
+        super().initialize()
 
     def sleep(self) -> None:
         if not self.stop_flag.is_set():
@@ -47,6 +56,7 @@ class QuietConsumer(Consumer):  # type: ignore[misc]
         patience: Callable[[], float] = lambda: SAFETY_POLL_S,
         every_s: float = 3600.0,
         request_periodic: Callable[[], None] = lambda: None,
+        niceness: int = 0,
     ) -> None:
         """Creates the consumer.
 
@@ -55,11 +65,13 @@ class QuietConsumer(Consumer):  # type: ignore[misc]
             patience: returns the seconds that the worker sleeps at most.
             every_s: interval of the periodic tasks, in seconds.
             request_periodic: is called once an interval.
+            niceness: of the worker's thread; higher ones give way to others.
         """
         self.knock = threading.Event()
         self._patience = patience
         self._every_s = every_s
         self._request_periodic = request_periodic
+        self._niceness = niceness
         super().__init__(huey, workers=1)
 
     def _create_worker(self) -> Any:
@@ -72,6 +84,7 @@ class QuietConsumer(Consumer):  # type: ignore[misc]
         )
         worker.knock = self.knock
         worker.patience = self._patience
+        worker.niceness = self._niceness
         return worker
 
     def _create_scheduler(self) -> Any:
