@@ -27,6 +27,26 @@ class Measured:
         self.server_url = ""
         self.session_id = ""
         self.daemon: subprocess.Popen[str] | None = None
+        self._server: subprocess.Popen[str] | None = None
+
+    def start_server(self) -> None:
+        """Starts the server, on the port that it had before."""
+        port = self.server_url.rpartition(":")[2] or "0"
+        self._server = subprocess.Popen(
+            [*KERUTA, "server", "--port", port, "--data", str(self.directory / "server")],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        if self._server.stdout is None:
+            raise RuntimeError("the server has no output")
+        self.server_url = self._server.stdout.readline().split()[-1]
+
+    def stop_server(self) -> None:
+        """Stops the server; its data stay."""
+        if self._server is not None:
+            _stop(self._server)
+            self._server = None
 
     def file_task(self, script: str, name: str = "task") -> str:
         """Files a task and returns its id."""
@@ -67,7 +87,9 @@ def running_agent(*, with_server: bool, **variables: str) -> Iterator[Measured]:
             },
         )
         if with_server:
-            _start_server(stack, measured)
+            measured.start_server()
+            stack.callback(measured.stop_server)
+            _file_session(measured)
         log = stack.enter_context((directory / "daemon.log").open("w"))
         measured.daemon = subprocess.Popen(
             [*KERUTA, "daemon"], env=measured.environment, stderr=log, text=True
@@ -77,17 +99,7 @@ def running_agent(*, with_server: bool, **variables: str) -> Iterator[Measured]:
         yield measured
 
 
-def _start_server(stack: contextlib.ExitStack, measured: Measured) -> None:
-    server = subprocess.Popen(
-        [*KERUTA, "server", "--port", "0", "--data", str(measured.directory / "server")],
-        env=measured.environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    stack.callback(_stop, server)
-    if server.stdout is None:
-        raise RuntimeError("the server has no output")
-    measured.server_url = server.stdout.readline().split()[-1]
+def _file_session(measured: Measured) -> None:
     answer = requests.post(
         f"{measured.server_url}/api/v1/sessions", json={"name": "bench"}, timeout=30
     )
