@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,7 @@ class Measured:
 
     def start_server(self) -> None:
         """Starts the server, on the port that it had before."""
-        port = self.server_url.rpartition(":")[2] or "0"
+        port = self.server_url.rpartition(":")[2] or str(free_port())
         self._server = subprocess.Popen(
             [*KERUTA, "server", "--port", port, "--data", str(self.directory / "server")],
             env=self.environment,
@@ -106,6 +107,13 @@ def _file_session(measured: Measured) -> None:
     measured.session_id = answer.json()["id"]
     measured.environment["KERUTA_API_URL"] = measured.server_url
     measured.environment["KERUTA_SESSION_ID"] = measured.session_id
+
+
+def free_port() -> int:
+    """Returns a port that nobody uses; one named beforehand can be used again at once."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
