@@ -139,8 +139,12 @@ def test_server_may_be_stopped_twice_and_before_its_start(tmp_path: Path) -> Non
     server = Server(tmp_path, port=0)
     server.stop()
     server.start()
+    url = server.url
+    assert requests.get(f"{url}/health", timeout=PATIENCE_S).status_code == 200
     server.stop()
     server.stop()
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{url}/health", timeout=PATIENCE_S)
 
 
 def test_server_leaves_no_thread_behind(tmp_path: Path, web: requests.Session) -> None:
