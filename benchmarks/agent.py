@@ -63,6 +63,24 @@ class Measured:
         answer = requests.get(f"{self.server_url}/api/v1/tasks/{task_id}", timeout=30)
         return str(answer.json()["status"])
 
+    def kill_daemon(self) -> None:
+        """Ends the daemon at once."""
+        self._running().kill()
+        self._running().wait()
+
+    def cpu_seconds(self) -> float:
+        """Returns the processor time that the daemon has used."""
+        return cpu_seconds(self._running().pid)
+
+    def memory_mb(self, field: str = "VmRSS") -> float:
+        """Returns a memory figure of the daemon, such as VmRSS or its peak VmHWM."""
+        return memory_mb(self._running().pid, field)
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self.daemon is None:
+            raise RuntimeError("no daemon")
+        return self.daemon
+
     def log_count(self, task_id: str) -> int:
         """Returns how many lines the server has of a task."""
         url = f"{self.server_url}/api/v1/tasks/{task_id}/logs/count"

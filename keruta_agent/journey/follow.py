@@ -143,7 +143,7 @@ class _Follower:
         pieces = list(self._output.new_pieces(final=final))
         if not pieces:
             return False
-        with self._agent.database.transaction():
+        with self._agent.database.transaction(durable=False):
             self._agent.runs.add_ranges(self._job, self._run, pieces, time.time())
             for stream, start, stop in pieces:
                 if stream == "agent":

@@ -62,20 +62,29 @@ class Database:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA foreign_keys = ON")
-            # FULL: a claim that a power cut undid would start a script for the second time.
-            connection.execute("PRAGMA synchronous = FULL")
+            self._local.durable = None
             self._local.connection = connection
             with self._guard:
                 self._connections.append(connection)
         return connection
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Runs a block that is stored as a whole or not at all; blocks may be nested."""
+    def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Runs a block that is stored as a whole or not at all; blocks may be nested.
+
+        A durable one survives a power cut: a claim that was undone would start a script for the
+        second time. One that is not survives any kill, and a power cut once a durable one has
+        followed it. Use that for what is found again in the run's files: the wait for the disk
+        would otherwise slow down a script that writes much.
+        """
         connection = self.connection()
         if connection.in_transaction:
             yield connection
             return
+        if self._local.durable is not durable:
+            level = "FULL" if durable else "NORMAL"
+            connection.execute(f"PRAGMA synchronous = {level}")
+            self._local.durable = durable
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection

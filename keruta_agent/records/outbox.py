@@ -234,14 +234,14 @@ class Outbox:
 
     def delivered(self, parcel: Parcel) -> None:
         """Removes what the API has stored."""
-        with self._database.transaction() as connection:
+        with self._database.transaction(durable=False) as connection:
             connection.executemany(
                 "DELETE FROM outbox WHERE id = ?", [(letter.id,) for letter in parcel.letters]
             )
 
     def partly_delivered(self, parcel: Parcel, entries: int) -> None:
         """Remembers how many entries of a parcel of log ranges the API has stored."""
-        with self._database.transaction() as connection:
+        with self._database.transaction(durable=False) as connection:
             connection.execute(
                 "UPDATE outbox SET delivered_entries = ? WHERE id = ?", (entries, parcel.first.id)
             )

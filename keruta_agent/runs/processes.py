@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.runs.directory import MARKER_VARIABLE, ProcessId, process_state
+from keruta_agent.runs.shim import descendants
 
 LOOK_INTERVAL_S: Final = 0.02
+#: Looks in a row that must find nothing before a run counts as ended.
+CLEAR_LOOKS: Final = 2
 
 
 def stop_shim(shim: ProcessId) -> None:
@@ -53,8 +56,21 @@ def reap_inherited() -> None:
 def kill_tree(shim: ProcessId, run_uid: str) -> None:
     """Kills a run's processes without asking, its shim among them."""
     if shim.is_alive():
+        _freeze(shim)  # else it might start the script between the looks below and its own end
+        while below := descendants(shim.pid):
+            for pid in below:
+                _send(pid, signal.SIGKILL)
+            time.sleep(LOOK_INTERVAL_S)
         _send(shim.pid, signal.SIGKILL)
     sweep(run_uid, 0.0)
+
+
+def _freeze(shim: ProcessId) -> None:
+    """Stops a shim; returns when it can start nothing more."""
+    _send(shim.pid, signal.SIGSTOP)
+    # D: it waits in the kernel, for a disk or for the program that it starts, and stops after it.
+    while (found := process_state(shim.pid)) is not None and found[0] not in "TtDZX":
+        time.sleep(LOOK_INTERVAL_S)
 
 
 def sweep(run_uid: str, grace_s: float) -> int:
@@ -66,13 +82,16 @@ def sweep(run_uid: str, grace_s: float) -> int:
     number = signal.SIGTERM
     deadline = time.monotonic() + grace_s
     left = found
-    while left:
+    clear_looks = 0
+    # Twice: a process in the middle of an exec has no environment to be found by.
+    while (clear_looks := 0 if left else clear_looks + 1) < CLEAR_LOOKS:
         for pid in left:
             _send(pid, number)
         time.sleep(LOOK_INTERVAL_S)
         if time.monotonic() >= deadline:
             number = signal.SIGKILL
         left = marked_processes(run_uid)
+        found += [pid for pid in left if pid not in found]
     return len(found)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from pathlib import Path
 
 from keruta_agent.records.clock import boot_id
 from keruta_agent.runs.directory import ProcessId, process_state
 from keruta_agent.runs.follower import Doorbell, ProcessWatch
-from keruta_agent.runs.processes import marked_processes, sweep
+from keruta_agent.runs.processes import kill_tree, marked_processes, sweep
+from keruta_agent.runs.shim import descendants
 from tests.helpers.waiting import wait_until
 from tests.integration.runs.conftest import UID
 
@@ -23,6 +25,25 @@ def test_sweep_ends_what_a_killed_shim_left_behind(start, tmp_path):
     assert sweep(marker, 0.2) >= 3
     assert marked_processes(marker) == []
     assert started.directory.read_exit() is None
+
+
+def test_kill_ends_also_what_has_no_marker_any_more(start, tmp_path):
+    started = start("(setsid env -i sleep 300 &); exec env -i sleep 301")
+    shim = wait_until(started.directory.read_identity, "the shim is there")
+    wait_until(lambda: len(_sleeping_below(shim)) == 2, "both sleep")
+    pids = _sleeping_below(shim)
+    kill_tree(shim, f"{UID}-{tmp_path.name}")
+    states = [process_state(pid) for pid in pids]
+    assert all(state is None or state[0] in "ZX" for state in states), states
+    wait_until(lambda: not shim.is_alive(), "the shim is gone")
+
+
+def _sleeping_below(shim: ProcessId) -> list[int]:
+    return [
+        pid
+        for pid in descendants(shim.pid)
+        if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sleep")
+    ]
 
 
 def test_sweep_touches_nothing_else(start, tmp_path):
