@@ -107,12 +107,21 @@ class KerutaApi(Protocol):
         """Creates a task in ``task.session_id``; ``task.id`` and ``task.status`` are ignored."""
         ...
 
-    def request_input(self, task_id: str, prompt: str, *, key: str) -> None:
-        """Tells the server that the script waits for an answer to this prompt."""
+    def request_input(
+        self, task_id: str, prompt: str, *, secret: bool = False, key: str
+    ) -> str | None:
+        """Tells the server that the script waits for an answer to this prompt.
+
+        Returns the server's id of the question, where it has one.
+        """
         ...
 
-    def poll_input(self, task_id: str) -> str | None:
-        """Returns the answer to the open prompt, or None while there is none."""
+    def poll_input(self, task_id: str, question_id: str | None = None) -> str | None:
+        """Returns the answer to the open prompt, or None while there is none.
+
+        By its id a question's answer may be asked for again and again, until the task goes on;
+        without one it is handed out once.
+        """
         ...
 
     def health(self) -> ApiHealth:

@@ -9,24 +9,34 @@ from marshmallow import Schema, fields
 
 from keruta_agent import wire
 from keruta_agent.model import TaskStatus
+from keruta_agent.server import questions, task_rows
 from keruta_agent.server import tables as t
-from keruta_agent.server import task_rows
 from keruta_agent.server.problems import conflict
 from keruta_agent.server.routes import Answer, Resource
 from keruta_agent.server.schemas import FreeText, Request
 from keruta_agent.server.store import Change, Store
-from keruta_agent.server.tables import Tables
 
 resource = Resource("input", "Questions of running scripts, and people's answers")
 
 #: Nothing yet. Clients of other servers take 404 for a missing route (contract 5).
 _NOTHING_YET = Answer(body=None, status=204)
 
+_REQUEST_ID = {
+    "in": "query",
+    "name": "requestId",
+    "description": "The question that is meant, by the id that its request was answered with.",
+    "schema": {"type": "string"},
+}
+
 
 class PromptDraft(Request):
     """What the script asks."""
 
     prompt = FreeText(load_default="")
+    secret = fields.Boolean(
+        load_default=False,
+        metadata={"description": "Whether the answer is not to be shown, nor stored."},
+    )
 
 
 class InputDraft(Request):
@@ -41,7 +51,11 @@ class PromptAnswer(Schema):
     id = fields.String(required=True)
     task_id = fields.String(required=True, data_key="taskId")
     prompt = fields.String(required=True)
+    secret = fields.Boolean(required=True)
     answered = fields.Boolean(required=True)
+    open = fields.Boolean(
+        required=True, metadata={"description": "Whether an answer is wanted now."}
+    )
     created_at = wire.AnyDate(required=True, data_key="createdAt")
 
 
@@ -61,30 +75,39 @@ class InputAnswer(Schema):
 def request_input(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     """Says that the script waits for an answer; an older question of the task is void."""
     task = _running(change, task_id, "prompt")
-    row = {"task": task["number"], "prompt": draft["prompt"], "created_at": t.now()}
-    number = change.tables.input_requests.insert(**row).execute()
+    row = questions.ask(change, task["number"], draft["prompt"], secret=draft["secret"])
     task_rows.announce(change, "task_update", task, prompt=draft["prompt"])
-    return _to_answer(row | {"number": number, "answer": None}, task_id)
+    return _to_answer(row, task_id)
 
 
 @resource.read("/api/v1/tasks/<task_id>/input-request", answer=PromptAnswer, also=(204, None))
 def get_input_request(store: Store, task_id: str) -> Any:
     """Returns the task's newest question; 204 when it never asked."""
-    row = _newest(store.tables, task_rows.find(store.tables, task_id)["number"])
+    row = questions.newest(store, task_rows.find(store.tables, task_id)["number"])
     return _NOTHING_YET if row is None else _to_answer(row, task_id)
 
 
-@resource.write("GET", "/api/v1/tasks/<task_id>/input", answer=InputAnswer, also=(204, None))
+@resource.write(
+    "GET",
+    "/api/v1/tasks/<task_id>/input",
+    answer=InputAnswer,
+    also=(204, None),
+    doc={"parameters": [_REQUEST_ID]},
+)
 def take_input(change: Change, task_id: str) -> Any:
-    """Returns the answer to the newest question, once; 204 while there is none."""
-    row = _newest(change.tables, task_rows.lock(change, task_id)["number"])
+    """Returns the answer to the newest question, once; 204 while there is none.
+
+    With ``requestId`` it is the answer to that question, as often as it is asked for until the
+    script goes on: one that was lost on its way is not lost.
+    """
+    row = questions.newest(change.store, task_rows.lock(change, task_id)["number"])
     if row is None or row["answer"] is None or row["delivered_at"] is not None:
         return _NOTHING_YET
-    if flask.request.method == "HEAD":
-        # Its answer has no body: the input would be lost.
-        return {"input": row["answer"]}
-    requests = change.tables.input_requests
-    requests.update(delivered_at=t.now()).where(requests.number == row["number"]).execute()
+    asked = flask.request.args.get("requestId")
+    if asked is not None:
+        return {"input": row["answer"]} if asked == str(row["number"]) else _NOTHING_YET
+    if flask.request.method != "HEAD":  # its answer has no body: the input would be lost
+        questions.deliver(change, row)
     return {"input": row["answer"]}
 
 
@@ -92,18 +115,15 @@ def take_input(change: Change, task_id: str) -> Any:
 def answer_input(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     """Answers the task's open question."""
     task = _running(change, task_id, "input")
-    row = _newest(change.tables, task["number"])
-    if row is None or row["answer"] is not None:
+    row = questions.newest(change.store, task["number"])
+    if row is None or not _is_open(row):
         raise conflict("NO_OPEN_PROMPT", f"task {task_id} asks for nothing", field="input")
     text = draft["input"]
     if not text.endswith("\n"):
         text += "\n"
-    requests = change.tables.input_requests
-    requests.update(answer=text, answered_at=t.now()).where(
-        requests.number == row["number"]
-    ).execute()
+    answered = questions.answer(change, row, text)
     task_rows.announce(change, "task_update", task, inputAvailable=True)
-    return _to_answer(row | {"answer": text}, task_id)
+    return _to_answer(answered, task_id)
 
 
 def _running(change: Change, task_id: str, field: str) -> dict[str, Any]:
@@ -118,11 +138,8 @@ def _running(change: Change, task_id: str, field: str) -> dict[str, Any]:
     return task
 
 
-def _newest(tables: Tables, task_number: int) -> dict[str, Any] | None:
-    requests = tables.input_requests
-    mine = requests.select().where(requests.task == task_number)
-    row: dict[str, Any] | None = mine.order_by(requests.number.desc()).limit(1).dicts().get()
-    return row
+def _is_open(row: dict[str, Any]) -> bool:
+    return row["answer"] is None and row["delivered_at"] is None
 
 
 def _to_answer(row: dict[str, Any], task_id: str) -> dict[str, Any]:
@@ -130,6 +147,8 @@ def _to_answer(row: dict[str, Any], task_id: str) -> dict[str, Any]:
         "id": str(row["number"]),
         "taskId": task_id,
         "prompt": row["prompt"],
+        "secret": bool(row["secret"]),
         "answered": row["answer"] is not None,
+        "open": _is_open(row),
         "createdAt": wire.format_date(t.from_microseconds(row["created_at"])),
     }

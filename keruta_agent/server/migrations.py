@@ -116,7 +116,13 @@ _FIRST = (
     "CREATE INDEX answers_age ON answers (created_at)",
 )
 
-MIGRATIONS: Sequence[tuple[str, Sequence[str]]] = (("0001_first", _FIRST),)
+#: Whether a question's answer must not be stored.
+_SECRET_INPUT = ("ALTER TABLE input_requests ADD COLUMN secret INTEGER NOT NULL DEFAULT 0",)
+
+MIGRATIONS: Sequence[tuple[str, Sequence[str]]] = (
+    ("0001_first", _FIRST),
+    ("0002_secret_input", _SECRET_INPUT),
+)
 
 
 def migrate(database: Any, *, postgresql: bool) -> list[str]:

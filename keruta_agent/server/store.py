@@ -54,6 +54,8 @@ class Store:
         self.database = database
         self.tables = Tables(database.peewee)
         self.changes = Changes(database, self.tables)
+        #: Answers to secret questions, by the number of the task: (question, text). Only here.
+        self.secret_answers: dict[int, tuple[int, str]] = {}
         #: Finished artifacts, named by their ids.
         self.artifacts_dir = data_dir / "artifacts"
         #: Uploads that are under way.

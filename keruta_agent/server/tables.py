@@ -74,6 +74,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
         "created_at",
         "answered_at",
         "delivered_at",
+        "secret",
     ),
     "metrics": ("number", "task", "data", "created_at"),
     "events": ("number", "session_id", "name", "data", "created_at"),

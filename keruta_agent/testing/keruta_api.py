@@ -129,6 +129,8 @@ class InMemoryKerutaApi(ServerState):
                     f"Task {task_id} is {task.status} and cannot become {report.status}",
                     status=409,
                 )
+            if task.status is TaskStatus.WAITING_FOR_INPUT is not report.status:
+                self._answers.pop(task_id, None)
             self.status_writes.append((task_id, report))
             return self._change(
                 task,
@@ -277,21 +279,29 @@ class InMemoryKerutaApi(ServerState):
         )
 
     @_call
-    def request_input(self, task_id: str, prompt: str, *, key: str) -> None:
-        """Opens a prompt; an answer to an earlier one is forgotten."""
+    def request_input(
+        self, task_id: str, prompt: str, *, secret: bool = False, key: str
+    ) -> str | None:
+        """Opens a prompt and returns its id; an answer to an earlier one is forgotten."""
 
-        def act() -> None:
+        def act() -> str:
             self._open_task(task_id)
             self.prompts[task_id].append(prompt)
+            if secret:
+                self.secret_prompts.append((task_id, prompt))
             self._answers.pop(task_id, None)
+            return str(len(self.prompts[task_id]))
 
-        self._once("request_input", task_id, key, act)
+        return self._once("request_input", task_id, key, act)
 
     @_call
-    def poll_input(self, task_id: str) -> str | None:
-        """Returns the answer to the open prompt once, or None while there is none."""
+    def poll_input(self, task_id: str, question_id: str | None = None) -> str | None:
+        """Returns the answer to the open prompt, once without an id; None while there is none."""
         self._task(task_id)
-        return self._answers.pop(task_id, None)
+        if question_id is None:
+            return self._answers.pop(task_id, None)
+        is_newest = question_id == str(len(self.prompts[task_id]))
+        return self._answers.get(task_id) if is_newest else None
 
     @_call
     def health(self) -> ApiHealth:

@@ -67,6 +67,8 @@ class ServerState:
         #: Script routes' answers that differ from the task's own script.
         self.scripts: dict[str, Script] = {}
         self.prompts: dict[str, list[str]] = collections.defaultdict(list)
+        #: Prompts whose answers are secret: (task, prompt).
+        self.secret_prompts: list[tuple[str, str]] = []
         self.metrics: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
         self.progress: dict[str, list[tuple[int, str]]] = collections.defaultdict(list)
         self.artifacts: list[StoredArtifact] = []

@@ -189,6 +189,44 @@ def test_input_is_handed_out_once_with_a_line_end(world: World) -> None:
     assert world.api.poll_input(task_id) is None
 
 
+@pytest.mark.parametrize("secret", [False, True])
+def test_input_is_handed_out_by_the_question_until_the_task_goes_on(
+    world: World, secret: bool
+) -> None:
+    task_id = _new_task(world)
+    world.api.write_status(task_id, StatusReport(status=TaskStatus.WAITING_FOR_INPUT), key=_key())
+    question = world.api.request_input(task_id, "名前?", secret=secret, key=_key())
+    assert question is not None
+    assert world.api.poll_input(task_id, question) is None
+    world.answer_input(task_id, "アリス")
+
+    assert [world.api.poll_input(task_id, question) for _ in range(2)] == ["アリス\n"] * 2
+    assert world.api.poll_input(task_id, "another") is None
+    world.api.write_status(task_id, StatusReport(status=TaskStatus.PROCESSING), key=_key())
+    assert world.api.poll_input(task_id, question) is None
+
+
+def test_input_of_an_earlier_question_is_not_handed_out_for_the_next_one(world: World) -> None:
+    task_id = _new_task(world)
+    first = world.api.request_input(task_id, "again?", key=_key())
+    world.answer_input(task_id, "one")
+    second = world.api.request_input(task_id, "again?", key=_key())
+
+    assert [world.api.poll_input(task_id, question) for question in (first, second)] == [None] * 2
+    world.answer_input(task_id, "two")
+    assert world.api.poll_input(task_id, first) is None
+    assert world.api.poll_input(task_id, second) == "two\n"
+
+
+def test_input_request_that_is_repeated_under_its_key_is_one_question(world: World) -> None:
+    task_id, key = _new_task(world), _key()
+    first = world.api.request_input(task_id, "name?", key=key)
+    world.answer_input(task_id, "one")
+
+    assert world.api.request_input(task_id, "name?", key=key) == first
+    assert world.api.poll_input(task_id, first) == "one\n"
+
+
 def test_input_of_a_task_that_asks_for_nothing_is_none(world: World) -> None:
     assert world.api.poll_input(_new_task(world)) is None
 

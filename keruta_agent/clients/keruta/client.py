@@ -235,13 +235,15 @@ class KerutaClient:
         action = f"Creating a task in session {task.session_id}"
         return _created(self._http.write(action, "POST", "/api/v1/tasks", body, key=key), action)
 
-    def request_input(self, task_id: str, prompt: str, *, key: str) -> None:
+    def request_input(
+        self, task_id: str, prompt: str, *, secret: bool = False, key: str
+    ) -> str | None:
         """Announces a prompt: POST ``/tasks/{id}/input-request``."""
-        self._input.request(task_id, prompt, key=key)
+        return self._input.request(task_id, prompt, secret=secret, key=key)
 
-    def poll_input(self, task_id: str) -> str | None:
+    def poll_input(self, task_id: str, question_id: str | None = None) -> str | None:
         """Returns the answer if there is one: GET ``/tasks/{id}/input``."""
-        return self._input.poll(task_id)
+        return self._input.poll(task_id, question_id)
 
     def health(self) -> ApiHealth:
         """Asks how the server is: GET ``/api/v1/health``, else ``/health``."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 
+import requests
+
 from keruta_agent import errors
 from keruta_agent.clients import answers
 from keruta_agent.clients.http import HttpClient, segment
@@ -26,21 +28,26 @@ class InputRoutes:
         #: Keys of the polls by task that have not been answered yet.
         self._open_polls: dict[str, str] = {}
 
-    def request(self, task_id: str, prompt: str, *, key: str) -> None:
-        """Announces a prompt."""
-        self._routes.call(
+    def request(self, task_id: str, prompt: str, *, secret: bool, key: str) -> str | None:
+        """Announces a prompt and returns the server's id of it, None where it has none."""
+        # What is polled for from now on is another answer than that of an earlier prompt.
+        self._open_polls.pop(task_id, None)
+        action = f"Asking for the input of task {task_id}"
+        response = self._routes.call(
             INPUT,
             lambda: self._http.write(
-                f"Asking for the input of task {task_id}",
+                action,
                 "POST",
                 f"/api/v1/tasks/{segment(task_id)}/input-request",
-                {"prompt": prompt},
+                # Some servers refuse fields that they do not know, so it is sent where it counts.
+                {"prompt": prompt, "secret": True} if secret else {"prompt": prompt},
                 key=key,
             ),
             owner=lambda: self._read_task(task_id),
         )
+        return _id_in(response)
 
-    def poll(self, task_id: str) -> str | None:
+    def poll(self, task_id: str, question_id: str | None) -> str | None:
         """Returns the answer to the open prompt, or None while there is none.
 
         A server that took the prompt may say 404 while there is no answer.
@@ -53,7 +60,12 @@ class InputRoutes:
         try:
             response = self._routes.call(
                 INPUT,
-                lambda: self._http.get(action, path, headers={"Idempotency-Key": key}),
+                lambda: self._http.get(
+                    action,
+                    path,
+                    params=None if question_id is None else {"requestId": question_id},
+                    headers={"Idempotency-Key": key},
+                ),
                 owner=lambda: self._read_task(task_id),
             )
         except errors.ApiNotFound:
@@ -66,3 +78,13 @@ class InputRoutes:
         body = answers.json_of(response, action)
         given = body.get("input") if isinstance(body, Mapping) else None
         return given if isinstance(given, str) else None
+
+
+def _id_in(response: requests.Response) -> str | None:
+    """Returns the id that a server gave to a question; the body is optional."""
+    try:
+        body = response.json()
+    except ValueError:
+        return None
+    found = body.get("id") if isinstance(body, Mapping) else None
+    return found if isinstance(found, str) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from keruta_agent.server.store import Store
 from tests.helpers.api_caller import ApiCaller
 
 
@@ -76,3 +77,30 @@ def test_input_of_unknown_task_is_missing(api: ApiCaller) -> None:
         ("POST", "input-request", {"prompt": "x"}),
     ):
         assert api.error(method, f"/tasks/unknown/{path}", body, 404)["code"] == "TASK_NOT_FOUND"
+
+
+def test_input_question_is_over_when_the_task_goes_on(api: ApiCaller, waiting: str) -> None:
+    assert api.get(f"/tasks/{waiting}/input-request")["open"] is True
+    api.move(waiting, "PROCESSING")
+
+    assert api.get(f"/tasks/{waiting}/input-request")["open"] is False
+    error = api.error("POST", f"/tasks/{waiting}/input", {"input": "late"}, 409)
+    assert error["code"] == "NO_OPEN_PROMPT"
+
+
+def test_input_that_is_secret_is_handed_out_and_never_stored(
+    api: ApiCaller, waiting: str, store: Store
+) -> None:
+    body = {"prompt": "Password:", "secret": True}
+    asked = api.send("POST", f"/tasks/{waiting}/input-request", body, status=201)
+    assert asked["secret"] is True
+    answered = api.send("POST", f"/tasks/{waiting}/input", {"input": "hunter2-geheim"})
+    assert answered["answered"] is True
+
+    found = api.get(f"/tasks/{waiting}/input?requestId={asked['id']}")
+    assert found == {"input": "hunter2-geheim\n"}
+    api.move(waiting, "PROCESSING")
+    assert api.call("GET", f"/tasks/{waiting}/input?requestId={asked['id']}").status_code == 204
+    for file in store.data_dir.rglob("*"):
+        if file.is_file():
+            assert b"hunter2" not in file.read_bytes(), file

@@ -24,14 +24,15 @@ def test_migrations_make_the_columns_that_the_queries_name(tmp_path: Path) -> No
 
 def test_migrations_are_applied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_database(tmp_path, None).close()
-    later = ("0002_later", ["ALTER TABLE tasks ADD COLUMN later TEXT"])
+    before = [name for name, _ in migrations.MIGRATIONS]
+    later = ("9999_later", ["ALTER TABLE tasks ADD COLUMN later TEXT"])
     monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, later))
     for _ in range(2):
         database = open_database(tmp_path, None)
         with database.connected():
             rows = database.peewee.execute_sql("SELECT name FROM schema_migrations").fetchall()
         database.close()
-        assert sorted(row[0] for row in rows) == ["0001_first", "0002_later"]
+        assert sorted(row[0] for row in rows) == [*before, "9999_later"]
 
 
 def test_migration_that_fails_leaves_nothing(
