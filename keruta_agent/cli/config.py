@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from keruta_agent.cli.options import json_option, load, print_json
 from keruta_agent.cli.tables import print_table
-from keruta_agent.records.database import DATABASE_NAME
-from keruta_agent.records.jobs import JobState
-from keruta_agent.records.store import Records
-from keruta_agent.settings import schema
-from keruta_agent.settings.schema import Settings
+
+if TYPE_CHECKING:
+    from keruta_agent.settings.schema import Settings
 
 
 @click.group()
@@ -24,7 +22,15 @@ def config() -> None:
 @json_option
 @click.pass_context
 def show(ctx: click.Context, as_json: bool) -> None:
-    """Shows each setting, where it comes from, and what is in the queue."""
+    """Shows each setting, where it comes from, and what is in the queue.
+
+    \b
+    Examples:
+      keruta config show
+      keruta config show --json
+    """
+    from keruta_agent.settings import schema
+
     loaded = load(ctx)
     shown = schema.shown(loaded.settings)
     queue = _queue(loaded.settings)
@@ -65,6 +71,10 @@ def show(ctx: click.Context, as_json: bool) -> None:
 
 
 def _queue(settings: Settings) -> dict[str, Any]:
+    from keruta_agent.records.database import DATABASE_NAME
+    from keruta_agent.records.jobs import JobState
+    from keruta_agent.records.store import Records
+
     path = settings.base_dir / DATABASE_NAME
     records = Records.open_existing(settings.base_dir)
     counts = dict.fromkeys(JobState, 0)

@@ -47,9 +47,10 @@ def daemon(
     after an upgrade or a change of the config file, without touching the running script.
 
     \b
-    keruta daemon --session-id 29229ea1-8c41-4ca2-b064-7a7a7672dd1a
-    keruta daemon --poll-interval 10 --log-file ~/.keruta/daemon.log
-    nohup keruta daemon > /dev/null 2>&1 &
+    Examples:
+      keruta daemon --session-id 29229ea1-8c41-4ca2-b064-7a7a7672dd1a
+      keruta daemon --poll-interval 10 --log-file ~/.keruta/daemon.log
+      nohup keruta daemon > /dev/null 2>&1 &
     """
     flags = {
         "session_id": session_id,

@@ -5,24 +5,17 @@ from __future__ import annotations
 import dataclasses
 import os
 import random
-from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING
 
 import click
 
 from keruta_agent import errors
-from keruta_agent.checkup.checkup import check_everything
-from keruta_agent.checkup.finding import Finding, Level
-from keruta_agent.cli import soak_report
 from keruta_agent.cli.options import json_option, load, print_json
 
-DEFAULT_KILLS: Final = 30
+if TYPE_CHECKING:
+    from keruta_agent.checkup.finding import Finding
 
-_COLOURS: Final[Mapping[Level, str]] = {
-    Level.OK: "green",
-    Level.WARNING: "yellow",
-    Level.PROBLEM: "red",
-}
+DEFAULT_KILLS = 30
 
 
 @click.command()
@@ -42,8 +35,9 @@ def doctor(
     about a second a kill. When a promise was broken, exits with 1 and keeps the evidence.
 
     \b
-    keruta doctor
-    keruta doctor --soak --kills 500
+    Examples:
+      keruta doctor
+      keruta doctor --soak --kills 500
     """
     if is_soak:
         chosen = random.randrange(1_000_000) if seed is None else seed
@@ -54,6 +48,9 @@ def doctor(
 
 
 def _check_up(ctx: click.Context, *, as_json: bool) -> int:
+    from keruta_agent.checkup.checkup import check_everything
+    from keruta_agent.checkup.finding import Level
+
     findings = []
     for finding in check_everything(lambda: load(ctx), os.environ):
         findings.append(finding)
@@ -75,7 +72,10 @@ def _check_up(ctx: click.Context, *, as_json: bool) -> int:
 
 
 def _show(finding: Finding) -> None:
-    level = click.style(f"{finding.level:<8}", fg=_COLOURS[finding.level])
+    from keruta_agent.checkup.finding import Level
+
+    colours = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
+    level = click.style(f"{finding.level:<8}", fg=colours[finding.level])
     text = f"{finding.text}. {finding.advice}" if finding.advice else finding.text
     click.echo(f"{level} {finding.subject:<20} {text}")
 
@@ -85,6 +85,7 @@ def _number(count: int, word: str) -> str:
 
 
 def _soak(kills: int, seed: int, *, as_json: bool) -> int:
+    from keruta_agent.cli import soak_report
     from keruta_agent.proof.soak import soak
 
     click.echo(f"soak with seed {seed}: {kills} kills", err=as_json)

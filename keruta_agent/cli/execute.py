@@ -9,13 +9,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from keruta_agent import errors
 from keruta_agent.cli.options import PRIORITY, api_options, load, task_option
-from keruta_agent.settings.schema import Settings
+
+if TYPE_CHECKING:
+    from keruta_agent.settings.schema import Settings
 
 #: Seconds between attempts while another agent is starting, or runs a job in the foreground.
 RETRY_S: Final = 0.2
@@ -50,9 +52,10 @@ def execute(
     here. Ctrl-C cancels the job.
 
     \b
-    keruta execute ./my-script.sh --fast
-    keruta execute "python data_processing.py > result.txt"
-    keruta execute --detach make test
+    Examples:
+      keruta execute ./my-script.sh --fast
+      keruta execute "python data_processing.py > result.txt"
+      keruta execute --detach make test
     """
     settings = load(ctx, task_id=task_id, api_url=api_url, log_level=log_level).settings
     if script is None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from keruta_agent.cli.jobs import open_job
 from keruta_agent.cli.options import json_option, load, print_json
 from keruta_agent.cli.tables import duration, local_time
-from keruta_agent.records.jobs import Job, JobState
-from keruta_agent.records.journal import Event
-from keruta_agent.records.store import Records
-from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
-from keruta_agent.settings.schema import Settings
+
+if TYPE_CHECKING:
+    from keruta_agent.records.jobs import Job
+    from keruta_agent.records.journal import Event
+    from keruta_agent.records.store import Records
+    from keruta_agent.settings.schema import Settings
 
 _Detail = Mapping[str, Any]
 
@@ -46,7 +47,13 @@ SENTENCES: Final[Mapping[str, Callable[[_Detail], str]]] = {
 @json_option
 @click.pass_context
 def explain(ctx: click.Context, job: str, as_json: bool) -> None:
-    """Tells what happened to a job, and why: JOB is its number, or the id of its task."""
+    """Tells what happened to a job, and why: JOB is its number, or the id of its task.
+
+    \b
+    Examples:
+      keruta explain 12
+      keruta explain --json 29229ea1-8c41-4ca2-b064-7a7a7672dd1a
+    """
     settings = load(ctx).settings
     records, found = open_job(settings, job)
     events = records.journal.of_job(found.id)
@@ -69,6 +76,8 @@ def _sentence(event: Event) -> str:
 
 def _signals(settings: Settings, records: Records, job: Job) -> list[str]:
     """Returns which signals went to which processes; the shims note it in the run directories."""
+    from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
+
     lines = []
     for run in records.runs.of_job(job.id):
         directory = RunDirectory(settings.base_dir / RUNS_DIRECTORY / run.directory)
@@ -82,6 +91,8 @@ def _signals(settings: Settings, records: Records, job: Job) -> list[str]:
 
 def _now(records: Records, job: Job) -> str:
     """Says where the job stands and what it waits for."""
+    from keruta_agent.records.jobs import JobState
+
     if job.state is JobState.FINISHED:
         unsent = records.outbox.unsent(job.task_id) if job.task_id else 0
         told = f" {unsent} messages of it have yet to reach the API." if unsent else ""

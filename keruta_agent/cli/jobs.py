@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from keruta_agent import errors
-from keruta_agent.records.jobs import Job
-from keruta_agent.records.store import Records
-from keruta_agent.settings.schema import Settings
+
+if TYPE_CHECKING:
+    from keruta_agent.records.jobs import Job
+    from keruta_agent.records.store import Records
+    from keruta_agent.settings.schema import Settings
 
 #: Digits of a job's number that the database can hold.
 LONGEST_NUMBER: Final = 18
@@ -20,6 +22,8 @@ def open_job(settings: Settings, text: str) -> tuple[Records, Job]:
         NotFound: there is no such job, or no agent has run here yet.
         AgentStateError: the records cannot be read.
     """
+    from keruta_agent.records.store import Records
+
     records = Records.open_existing(settings.base_dir)
     if records is None:
         raise errors.NotFound(

@@ -5,20 +5,19 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from keruta_agent import errors
 from keruta_agent.cli.jobs import open_job
 from keruta_agent.cli.options import load
-from keruta_agent.daemon.wiring import make_log_reader
-from keruta_agent.journey.loglines import LogReader
-from keruta_agent.model import LogEntry
-from keruta_agent.records.jobs import JobState
-from keruta_agent.records.run import Run
-from keruta_agent.records.runs import Runs
-from keruta_agent.wire import format_date
+
+if TYPE_CHECKING:
+    from keruta_agent.journey.loglines import LogReader
+    from keruta_agent.model import LogEntry
+    from keruta_agent.records.run import Run
+    from keruta_agent.records.runs import Runs
 
 LOOK_S: Final = 0.1
 #: Ranges that are read at once, so that a log of any size needs little memory.
@@ -35,9 +34,13 @@ def logs(ctx: click.Context, job: str, follow: bool, number: int | None, as_json
     """Prints the log of a job: JOB is its number, or the id of its task.
 
     \b
-    keruta logs 12
-    keruta logs -f 29229ea1-8c41-4ca2-b064-7a7a7672dd1a
+    Examples:
+      keruta logs 12
+      keruta logs -f 29229ea1-8c41-4ca2-b064-7a7a7672dd1a
     """
+    from keruta_agent.daemon.wiring import make_log_reader
+    from keruta_agent.records.jobs import JobState
+
     settings = load(ctx).settings
     records, found = open_job(settings, job)
     reader, _ = make_log_reader(settings, records)
@@ -84,6 +87,8 @@ def _print_new(
 def _line(entry: LogEntry, as_json: bool) -> str:
     if as_json:
         import json
+
+        from keruta_agent.wire import format_date
 
         values = {**dataclasses.asdict(entry), "timestamp": format_date(entry.timestamp)}
         return json.dumps(values, ensure_ascii=False)

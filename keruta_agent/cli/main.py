@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
-import importlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +31,30 @@ COMMANDS: Final = {
     "start": "keruta_agent.cli.report:start",
     "success": "keruta_agent.cli.report:success",
     "version": "keruta_agent.cli.version:version",
+}
+
+#: What ``keruta --help`` says of each: to ask twenty modules would take it a tenth of a second.
+SUMMARIES: Final = {
+    "config": "Shows the agent's settings.",
+    "daemon": (
+        "Takes the session's tasks and runs them, one at a time, until the session has ended."
+    ),
+    "demo": "Shows all of it on this machine: a server, a daemon, and the tasks of a session.",
+    "doctor": "Checks this installation, one line each; exits with 1 when there is a problem.",
+    "execute": (
+        "Runs a script or a command in its turn, shows its output, and exits with its exit code."
+    ),
+    "explain": "Tells what happened to a job, and why: JOB is its number, or the id of its task.",
+    "fail": "Says that the task failed (FAILED).",
+    "log": "Adds a line to the task's log.",
+    "logs": "Prints the log of a job: JOB is its number, or the id of its task.",
+    "progress": "Reports how far the task is, in percent.",
+    "queue": "Shows and changes what the agent has to do.",
+    "redact": "Masks secrets in what leaves this machine.",
+    "server": "Serves the keruta API from this machine, for one person's sessions.",
+    "start": "Says that the task is being worked on (PROCESSING).",
+    "success": "Says that the task succeeded (COMPLETED).",
+    "version": "Prints the version of keruta and of its Python.",
 }
 
 #: Ends of the program that have no error class: a bug of ours, and Ctrl-C.
@@ -72,9 +93,29 @@ class LazyGroup(click.Group):
         place = COMMANDS.get(cmd_name)
         if place is None:
             return None
+        import importlib
+
         module, _, attribute = place.partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Says which command was probably meant; click knows only those that it has loaded."""
+        name = args[0]
+        if name in COMMANDS or name.startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        import difflib
+
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise click.UsageError(f"No such command '{name}'.{hint}", ctx)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the commands without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, SUMMARIES[name]) for name in self.list_commands(ctx)])
 
 
 @click.group(
@@ -136,7 +177,7 @@ def _run(arguments: Sequence[str]) -> int:
         result: Any = cli.main(args=list(arguments), prog_name="keruta", standalone_mode=False)
     except errors.KerutaError as exc:
         if verbose:
-            traceback.print_exc()
+            _print_trace(exc)
         _complain(str(exc))
         return exc.exit_code
     except click.exceptions.Abort:
@@ -154,6 +195,8 @@ def _run(arguments: Sequence[str]) -> int:
         sys.stderr.close()
         return 0
     except OSError as exc:
+        import errno
+
         if exc.filename is not None or exc.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
             return _bug(exc, verbose=verbose)
         _complain(f"cannot write the output: {exc.strerror}")
@@ -165,9 +208,15 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _bug(exc: Exception, *, verbose: bool) -> int:
     if verbose:
-        traceback.print_exception(exc)
+        _print_trace(exc)
     _complain(f"a bug in keruta: {type(exc).__name__}: {exc}. Run it with --verbose to see where")
     return EXIT_BUG
+
+
+def _print_trace(exc: Exception) -> None:
+    import traceback
+
+    traceback.print_exception(exc)
 
 
 def _one_line(exc: click.ClickException) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from keruta_agent.cli.main import Invocation
-from keruta_agent.settings.sources import LoadedSettings, load_settings
+
+if TYPE_CHECKING:
+    from keruta_agent.settings.sources import LoadedSettings
 
 #: Priorities as the database and other programs can hold them.
 PRIORITY: Final = click.IntRange(-(2**31), 2**31 - 1)
@@ -23,6 +24,8 @@ def load(ctx: click.Context, **flags: object | None) -> LoadedSettings:
     Raises:
         SettingsError: a setting is wrong.
     """
+    from keruta_agent.settings.sources import load_settings
+
     invocation: Invocation = ctx.find_object(Invocation) or Invocation(
         config_path=None, verbose=False
     )
@@ -36,6 +39,8 @@ def load(ctx: click.Context, **flags: object | None) -> LoadedSettings:
 
 def print_json(value: object) -> None:
     """Prints a value for programs."""
+    import json
+
     click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from keruta_agent import errors
-from keruta_agent.cli.following import cancel as cancel_job
 from keruta_agent.cli.jobs import open_job
 from keruta_agent.cli.options import PRIORITY, json_option, load, print_json
 from keruta_agent.cli.tables import ago, duration, local_time, print_table
-from keruta_agent.local import client
-from keruta_agent.records.jobs import Job, Jobs, JobState
-from keruta_agent.records.run import Run
-from keruta_agent.records.store import Records
-from keruta_agent.settings.schema import Settings
+
+if TYPE_CHECKING:
+    from keruta_agent.records.jobs import Job, Jobs
+    from keruta_agent.records.run import Run
+    from keruta_agent.settings.schema import Settings
 
 
 @click.group()
@@ -30,7 +29,15 @@ def queue() -> None:
 @json_option
 @click.pass_context
 def list_jobs(ctx: click.Context, show_all: bool, as_json: bool) -> None:
-    """Lists what runs, what waits in its order, and what ended last."""
+    """Lists what runs, what waits in its order, and what ended last.
+
+    \b
+    Examples:
+      keruta queue list
+      keruta queue list --all --json
+    """
+    from keruta_agent.records.store import Records
+
     records = Records.open_existing(load(ctx).settings.base_dir)
     jobs = [] if records is None else _listed(records.jobs, show_all)
     if as_json:
@@ -64,7 +71,12 @@ def list_jobs(ctx: click.Context, show_all: bool, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def show(ctx: click.Context, job: str, as_json: bool) -> None:
-    """Shows all that is known of a job: JOB is its number, or the id of its task."""
+    """Shows all that is known of a job: JOB is its number, or the id of its task.
+
+    \b
+    Examples:
+      keruta queue show 12
+    """
     records, found = open_job(load(ctx).settings, job)
     runs = records.runs.of_job(found.id)
     if as_json:
@@ -94,7 +106,15 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def cancel(ctx: click.Context, job: str, as_json: bool) -> None:
-    """Cancels a job: JOB is its number, or the id of its task. A running one is stopped."""
+    """Cancels a job: JOB is its number, or the id of its task. A running one is stopped.
+
+    \b
+    Examples:
+      keruta queue cancel 12
+    """
+    from keruta_agent.cli.following import cancel as cancel_job
+    from keruta_agent.records.jobs import JobState
+
     settings = load(ctx).settings
     records, found = open_job(settings, job)
     state = cancel_job(settings, records, found.id)
@@ -114,7 +134,15 @@ def cancel(ctx: click.Context, job: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def pause(ctx: click.Context, reason: str, as_json: bool) -> None:
-    """Lets no further job start; the running one goes on."""
+    """Lets no further job start; the running one goes on.
+
+    \b
+    Examples:
+      keruta queue pause --reason "the disk is being replaced"
+    """
+    from keruta_agent.records.jobs import JobState
+    from keruta_agent.records.store import Records
+
     records = Records.open(load(ctx).settings.base_dir)
     records.jobs.pause(reason)
     running = records.jobs.counts()[JobState.RUNNING]
@@ -128,7 +156,14 @@ def pause(ctx: click.Context, reason: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def resume(ctx: click.Context, as_json: bool) -> None:
-    """Lets jobs start again."""
+    """Lets jobs start again.
+
+    \b
+    Examples:
+      keruta queue resume
+    """
+    from keruta_agent.records.store import Records
+
     settings = load(ctx).settings
     Records.open(settings.base_dir).jobs.resume()
     _look_now(settings)
@@ -144,7 +179,15 @@ def resume(ctx: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def move(ctx: click.Context, job: str, priority: int, as_json: bool) -> None:
-    """Gives a waiting job another priority: higher runs first, the older first among equals."""
+    """Gives a waiting job another priority: higher runs first, the older first among equals.
+
+    \b
+    Examples:
+      keruta queue move 12 5
+      keruta queue move 12 -- -5
+    """
+    from keruta_agent.records.jobs import JobState
+
     records, found = open_job(load(ctx).settings, job)
     if found.state not in (JobState.WAITING, JobState.SCHEDULED):
         raise errors.UsageError(f"job {found.id} does not wait any more: it is {_state(found)}")
@@ -165,7 +208,13 @@ def retry(ctx: click.Context, job: str, as_json: bool) -> None:
     """Runs a job that has ended once more, as a new one.
 
     A task at the API has one end, which stands; so a new task with the same script is filed there.
+
+    \b
+    Examples:
+      keruta queue retry 12
     """
+    from keruta_agent.records.jobs import JobState
+
     settings = load(ctx).settings
     records, found = open_job(settings, job)
     if found.state is not JobState.FINISHED:
@@ -197,6 +246,8 @@ def _file_again(settings: Settings, task_id: str) -> str:
 
 def _look_now(settings: Settings) -> None:
     """Wakes the daemon; one that does not run looks when it starts."""
+    from keruta_agent.local import client
+
     try:
         client.call(settings.base_dir, {"op": "look"})
     except errors.AgentUnreachable:
@@ -204,6 +255,8 @@ def _look_now(settings: Settings) -> None:
 
 
 def _listed(jobs: Jobs, show_all: bool) -> list[Job]:
+    from keruta_agent.records.jobs import JobState
+
     if show_all:
         return jobs.listing()
     open_states = [state for state in JobState if state is not JobState.FINISHED]
@@ -211,6 +264,8 @@ def _listed(jobs: Jobs, show_all: bool) -> list[Job]:
 
 
 def _state(job: Job) -> str:
+    from keruta_agent.records.jobs import JobState
+
     return job.outcome or job.state.value if job.state is JobState.FINISHED else job.state.value
 
 

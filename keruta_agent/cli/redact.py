@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import TextIO
@@ -11,8 +10,6 @@ import click
 
 from keruta_agent import errors
 from keruta_agent.cli import small
-from keruta_agent.runs.directory import RunDirectory
-from keruta_agent.runs.messages import MASK
 
 
 @click.group()
@@ -28,8 +25,13 @@ def add(secret: str | None) -> int:
     Without SECRET it is read from standard input, where other users cannot see it.
 
     \b
-    vault read -field=password db | keruta redact add
+    Examples:
+      vault read -field=password db | keruta redact add
     """
+    import json
+
+    from keruta_agent.runs.messages import MASK
+
     if "KERUTA_RUN_TOKEN" not in os.environ:
         raise errors.UsageError(
             "there is no run whose output could be masked",
@@ -42,6 +44,8 @@ def add(secret: str | None) -> int:
     if code is None:
         from pathlib import Path
 
+        from keruta_agent.runs.directory import RunDirectory
+
         RunDirectory(Path(os.environ["KERUTA_RUN_DIR"])).add_secret(value)
         return 0
     return code
@@ -50,7 +54,13 @@ def add(secret: str | None) -> int:
 @redact.command()
 @click.argument("file", type=click.File("r"), default="-")
 def check(file: TextIO) -> None:
-    """Prints a text (a file, or standard input) as it would leave, with its secrets masked."""
+    """Prints a text (a file, or standard input) as it would leave, with its secrets masked.
+
+    \b
+    Examples:
+      keruta redact check build.log
+      env | keruta redact check
+    """
     from keruta_agent.observe.redact import Redactor
 
     redactor = Redactor.from_environment(os.environ)

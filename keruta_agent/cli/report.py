@@ -7,18 +7,19 @@ loses nothing.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from keruta_agent import errors
 from keruta_agent.cli import small
 from keruta_agent.cli.options import api_options, load, task_option
-from keruta_agent.model import LogLevel, StatusReport, TaskStatus, parse_log_level
+
+if TYPE_CHECKING:
+    from keruta_agent.model import TaskStatus
 
 
 @click.command()
@@ -32,10 +33,16 @@ def start(
 
     Under the daemon this is known already and costs nothing. A task that is running is left as
     it is.
+
+    \b
+    Examples:
+      keruta start
+      keruta start --task-id 29229ea1-8c41-4ca2-b064-7a7a7672dd1a --log-level DEBUG
     """
     if _in_own_run(task_id):
         return
     from keruta_agent.cli.direct import DirectReport
+    from keruta_agent.model import StatusReport, TaskStatus
 
     settings = load(ctx, task_id=task_id, api_url=api_url, log_level=log_level).settings
     with DirectReport(settings) as report:
@@ -60,7 +67,8 @@ def progress(
     """Reports how far the task is, in percent.
 
     \b
-    keruta progress 50 --message "half of it"
+    Examples:
+      keruta progress 50 --message "half of it"
     """
     text = percentage.removesuffix("%")
     if not (text.isascii() and text.isdigit() and int(text) <= 100):
@@ -96,9 +104,12 @@ def log(
     """Adds a line to the task's log.
 
     \b
-    keruta log INFO "query is running"
-    keruta log ERROR "no answer" --field host=db1 --field tries=3
+    Examples:
+      keruta log INFO "query is running"
+      keruta log ERROR "no answer" --field host=db1 --field tries=3
     """
+    from keruta_agent.model import LogLevel, parse_log_level
+
     try:
         known = parse_log_level(level)
     except ValueError as exc:
@@ -138,7 +149,14 @@ def success(
 
     Inside a run the API is told when the script has ended, with its log and artifacts before. A
     script that then exits with another code than 0 has failed all the same.
+
+    \b
+    Examples:
+      keruta success --message "all built"
+      keruta success --artifacts-dir ./build/reports
     """
+    from keruta_agent.model import StatusReport, TaskStatus
+
     directory = None if artifacts_dir is None else str(artifacts_dir.absolute())
     if _in_own_run(task_id):
         return _tell(_end(TaskStatus.COMPLETED, message=message, artifacts_dir=directory))
@@ -175,8 +193,12 @@ def fail(
     """Says that the task failed (FAILED). It stands, even if the script then exits with 0.
 
     \b
-    trap 'keruta fail --message "line $LINENO" --error-code BROKEN' ERR
+    Examples:
+      keruta fail --message "no disk" --error-code DISK --no-auto-fix
+      trap 'keruta fail --message "line $LINENO" --error-code BROKEN' ERR
     """
+    from keruta_agent.model import StatusReport, TaskStatus
+
     if _in_own_run(task_id):
         return _tell(
             _end(TaskStatus.FAILED, message=message, error_code=error_code, auto_fix=auto_fix)
@@ -200,6 +222,8 @@ def _in_own_run(task_id: str | None) -> bool:
 
 
 def _tell(message: Mapping[str, Any]) -> int:
+    import json
+
     code = small.tell(json.dumps(message))
     if code is None:
         raise errors.AgentUnreachable(

@@ -40,8 +40,9 @@ def server(
     KERUTA_SERVER_TOKEN than on the command line, which other users can see.
 
     \b
-    keruta server
-    KERUTA_SERVER_TOKEN=... keruta server --port 9000 --data /var/lib/keruta
+    Examples:
+      keruta server
+      KERUTA_SERVER_TOKEN=... keruta server --port 9000 --data /var/lib/keruta
     """
     from keruta_agent.cli.options import load
     from keruta_agent.daemon.signals import StopRequests

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-
 import click
 
 from keruta_agent import __version__
@@ -13,7 +11,15 @@ from keruta_agent.cli.options import json_option, print_json
 @click.command()
 @json_option
 def version(as_json: bool) -> None:
-    """Prints the version of keruta and of its Python."""
+    """Prints the version of keruta and of its Python.
+
+    \b
+    Examples:
+      keruta version
+      keruta version --json
+    """
+    import platform
+
     if as_json:
         print_json({"version": __version__, "python": platform.python_version()})
         return
