@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import ipaddress
-
 from flask import Request
 
 from keruta_agent.server import health
-from keruta_agent.server.problems import Problem
+from keruta_agent.web.access import BearerToken, host_name, is_from_foreign_page, is_loopback
+from keruta_agent.web.problems import Problem
 
 OPENAPI_PATH = "/openapi.json"
 
@@ -17,10 +14,10 @@ _OPEN_PATHS = health.PATHS | {OPENAPI_PATH}
 
 
 class Access:
-    """Decides about requests. Only the token's hash is kept, so that no dump of it can leak."""
+    """Decides about requests."""
 
     def __init__(self, *, token: str | None, loopback: bool) -> None:
-        self._digest = _digest(token.encode()) if token else None
+        self._token = BearerToken(token) if token else None
         self._loopback = loopback
 
     def check(self, request: Request) -> None:
@@ -31,44 +28,14 @@ class Access:
         """
         if request.path in _OPEN_PATHS:
             return
-        if self._digest is None:
+        if self._token is not None:
+            self._token.check(request)
+        else:
             self._refuse_foreign_pages(request)
-            return
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        # WSGI hands headers over as Latin-1.
-        given = _digest(token.strip().encode("latin-1", "replace"))
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._digest):
-            raise Problem(
-                401,
-                "UNAUTHORIZED",
-                "the bearer token is missing or wrong",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
 
     def _refuse_foreign_pages(self, request: Request) -> None:
-        # Any page that a person visits may send requests to this machine's own addresses, either
-        # openly (Origin) or by a name of its own that leads here (Host).
-        origin = request.headers.get("Origin")
-        host = request.headers.get("Host")
-        if origin is not None and origin.partition("://")[2] != host:
+        if is_from_foreign_page(request):
             raise Problem(403, "FORBIDDEN", "pages of another site may not ask")
-        if self._loopback and host is not None and not is_loopback(_host_name(host)):
+        host = request.headers.get("Host")
+        if self._loopback and host is not None and not is_loopback(host_name(host)):
             raise Problem(403, "FORBIDDEN", "this server has another name; ask for 127.0.0.1")
-
-
-def _digest(secret: bytes) -> bytes:
-    return hashlib.sha256(secret).digest()
-
-
-def _host_name(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0].lower()
-
-
-def is_loopback(host: str) -> bool:
-    """Returns whether a server that listens there is reached from this machine only."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

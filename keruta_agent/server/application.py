@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import copy
-import logging
 import sqlite3
-from typing import Any
 
 import flask
 import peewee
-from werkzeug.exceptions import HTTPException
 
 from keruta_agent import wire
 from keruta_agent.server import (
     artifacts,
     autofix,
-    drain,
     events,
     health,
     input,
@@ -30,12 +26,13 @@ from keruta_agent.server import (
     workspaces,
 )
 from keruta_agent.server.access import OPENAPI_PATH, Access
-from keruta_agent.server.bodies import MAX_JSON_BODY
-from keruta_agent.server.problems import CODES, Problem
 from keruta_agent.server.store import Store
-from keruta_agent.server.tables import to_json
-
-logger = logging.getLogger(__name__)
+from keruta_agent.web import drain
+from keruta_agent.web.answers import answer_failures
+from keruta_agent.web.bodies import MAX_JSON_BODY
+from keruta_agent.web.problems import Problem
+from keruta_agent.web.routes import DocumentedApi
+from keruta_agent.web.streams import Streams
 
 _RESOURCES = (
     sessions,
@@ -59,7 +56,7 @@ def create_application(
     *,
     token: str | None = None,
     loopback: bool = True,
-    streams: events.Streams | None = None,
+    streams: Streams | None = None,
 ) -> flask.Flask:
     """Returns the application that serves a store.
 
@@ -68,7 +65,7 @@ def create_application(
     """
     app = flask.Flask("keruta-server", static_folder=None)
     app.extensions[routes.STORE_KEY] = store
-    app.extensions[events.STREAMS_KEY] = streams or events.Streams()
+    app.extensions[events.STREAMS_KEY] = streams or Streams(events.MAX_STREAMS)
     app.config.update(
         API_TITLE="keruta API",
         API_VERSION="v1",
@@ -89,21 +86,20 @@ def create_application(
             raise Problem(404, "NOT_FOUND", "nothing has an id with NUL in it")
 
     app.after_request(drain.read_rest)
-    app.register_error_handler(Problem, _answer_problem)
-    app.register_error_handler(HTTPException, _answer_http_exception)
-    for failure in (
-        peewee.OperationalError,
-        peewee.InterfaceError,
-        sqlite3.OperationalError,
-        OSError,
-    ):
-        app.register_error_handler(failure, _answer_storage_failure)
-    app.register_error_handler(Exception, _answer_crash)
+    answer_failures(
+        app,
+        (
+            peewee.OperationalError,
+            peewee.InterfaceError,
+            sqlite3.OperationalError,
+            OSError,
+        ),
+    )
     return app
 
 
 def _document(app: flask.Flask) -> None:
-    api = routes.DocumentedApi(app)
+    api = DocumentedApi(app)
     api.register_field(wire.AnyDate, "string", "date-time")
     for text in (wire.Text, wire.TaskStatusField, wire.LogLevelField):
         api.register_field(text, "string", None)
@@ -115,38 +111,3 @@ def _document(app: flask.Flask) -> None:
         module.resource.register(api)
     stream = next(app.url_map.iter_rules(events.stream_events.__name__))
     api.spec.path(rule=stream, operations=copy.deepcopy(events.DOCUMENTATION))
-
-
-def _answer_problem(problem: Problem) -> flask.Response:
-    response = routes.json_response(to_json(problem.body()), problem.status)
-    response.headers.update(problem.headers)
-    return response
-
-
-def _answer_http_exception(error: HTTPException) -> Any:
-    status = error.code or 500
-    if status < 400:
-        return error.get_response()
-    code = CODES.get(status, "INVALID_INPUT" if status < 500 else "INTERNAL_SERVER_ERROR")
-    headers = dict(error.get_headers())
-    headers.pop("Content-Type", None)
-    message = error.description or error.name
-    return _answer_problem(Problem(status, code, message, headers=headers))
-
-
-def _answer_storage_failure(error: Exception) -> flask.Response:
-    # A busy database or a full disk passes: 503 has the client come back, 500 would not.
-    logger.error("storage failed", exc_info=error, extra={"action": "server_storage_failed"})
-    return _answer_problem(
-        Problem(
-            503,
-            "STORAGE_ERROR",
-            "the server cannot store anything now; see its log",
-            headers={"Retry-After": "1"},
-        )
-    )
-
-
-def _answer_crash(error: Exception) -> flask.Response:
-    logger.error("a request failed", exc_info=error, extra={"action": "server_request_failed"})
-    return _answer_problem(Problem(500, "INTERNAL_SERVER_ERROR", "the server failed; see its log"))

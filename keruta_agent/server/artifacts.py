@@ -18,11 +18,11 @@ from keruta_agent import wire
 from keruta_agent.server import artifact_files, task_rows
 from keruta_agent.server import tables as t
 from keruta_agent.server.artifact_files import IncomingFile
-from keruta_agent.server.bodies import repair_text
-from keruta_agent.server.problems import Problem, invalid, missing
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.store import Change, Store
 from keruta_agent.server.tables import Tables
+from keruta_agent.web.bodies import repair_text
+from keruta_agent.web.problems import Problem, invalid, missing
 
 resource = Resource("artifacts", "Files that tasks left behind")
 

@@ -9,10 +9,12 @@ from marshmallow import Schema, fields
 
 from keruta_agent import model
 from keruta_agent.server import session_rows, task_rows
-from keruta_agent.server.problems import conflict
-from keruta_agent.server.routes import Answer, Resource
-from keruta_agent.server.schemas import FreeText, Request, TaskAnswer
+from keruta_agent.server.routes import Resource
+from keruta_agent.server.schemas import TaskAnswer
 from keruta_agent.server.store import Change
+from keruta_agent.web.fields import FreeText, Request
+from keruta_agent.web.problems import conflict
+from keruta_agent.web.routes import Answer
 
 resource = Resource("auto-fix", "Tasks that repair failed tasks")
 

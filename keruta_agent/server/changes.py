@@ -18,6 +18,7 @@ import peewee
 
 from keruta_agent.server import tables as t
 from keruta_agent.server.database import Database
+from keruta_agent.web.bodies import to_json
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Changes:
         events = self._tables.events
         for name, session_id, data in announcements:
             number = events.insert(
-                session_id=session_id, name=name, data=t.to_json(data), created_at=t.now()
+                session_id=session_id, name=name, data=to_json(data), created_at=t.now()
             ).execute()
             if number % _TRIM_EVERY == 0:
                 events.delete().where(events.number <= number - KEPT_EVENTS).execute()

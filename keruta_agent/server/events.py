@@ -1,11 +1,7 @@
-"""Server-sent events: what changes, as it changes, with replay (contract 3.18).
-
-Every stream holds a thread of the server for as long as it lives, so their number is capped.
-"""
+"""Server-sent events: what changes, as it changes, with replay (contract 3.18)."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,9 +9,9 @@ from typing import Any
 import flask
 
 from keruta_agent.server import tables as t
-from keruta_agent.server.problems import Problem
 from keruta_agent.server.routes import Resource, current_store
 from keruta_agent.server.store import Store
+from keruta_agent.web.streams import HEARTBEAT, Streams, frame
 
 resource = Resource("events", "What changes, as it changes")
 
@@ -24,7 +20,7 @@ PATH = "/api/v1/sessions/realtime/events"
 MAX_STREAMS = 64
 STREAMS_KEY = "keruta-streams"
 
-#: Seconds; a client that went away is noticed when this cannot be sent.
+#: Seconds.
 HEARTBEAT_S = 15.0
 #: Seconds between looks where another server may write into the same database.
 _SHARED_DATABASE_LOOK_S = 1.0
@@ -54,32 +50,6 @@ DOCUMENTATION = {
 }
 
 
-class Streams:
-    """Counts the open streams."""
-
-    def __init__(self, limit: int = MAX_STREAMS) -> None:
-        self._free = threading.BoundedSemaphore(limit)
-        self._limit = limit
-
-    def enter(self) -> None:
-        """Takes a place.
-
-        Raises:
-            Problem: all are taken (503).
-        """
-        if not self._free.acquire(blocking=False):
-            raise Problem(
-                503,
-                "TOO_MANY_STREAMS",
-                f"{self._limit} event streams are open already",
-                headers={"Retry-After": "15"},
-            )
-
-    def leave(self) -> None:
-        """Gives the place back."""
-        self._free.release()
-
-
 @resource.plain(PATH)
 def stream_events() -> flask.Response:
     """Streams the changes of all sessions, or of ``sessionId``; replays after ``Last-Event-ID``."""
@@ -91,13 +61,7 @@ def stream_events() -> flask.Response:
     streams: Streams = flask.current_app.extensions[STREAMS_KEY]
     streams.enter()
     start = _first_number(asked, newest)
-    response = flask.Response(_events(store, session_id, start), content_type="text/event-stream")
-    response.headers["Cache-Control"] = "no-cache"
-    # Proxies would hold events back until their buffer is full.
-    response.headers["X-Accel-Buffering"] = "no"
-    # Not in the generator: one that was never started runs no clean-up.
-    response.call_on_close(streams.leave)
-    return response
+    return streams.respond(_events(store, session_id, start))
 
 
 def _first_number(asked: str | None, newest: int) -> int:
@@ -114,7 +78,7 @@ def _events(store: Store, session_id: str | None, last: int) -> Iterator[bytes]:
         "sessionId": session_id,
         "timestamp": t.now() // 1000,
     }
-    yield _frame(last, "connected", connected)
+    yield frame(str(last), "connected", connected)
     look_s = _SHARED_DATABASE_LOOK_S if store.database.postgresql else HEARTBEAT_S
     heartbeat_due = time.monotonic() + HEARTBEAT_S
     while not changes.closed:
@@ -123,12 +87,12 @@ def _events(store: Store, session_id: str | None, last: int) -> Iterator[bytes]:
             rows = changes.after(last, session_id, _BATCH)
         for row in rows:
             last = row["number"]
-            yield _frame(last, row["name"], _payload(row))
+            yield frame(str(last), row["name"], _payload(row))
         if rows:
             heartbeat_due = time.monotonic() + HEARTBEAT_S
             continue
         if time.monotonic() >= heartbeat_due:
-            yield b": heartbeat\n\n"
+            yield HEARTBEAT
             heartbeat_due = time.monotonic() + HEARTBEAT_S
         changes.wait(generation, min(look_s, heartbeat_due - time.monotonic()))
 
@@ -139,7 +103,3 @@ def _payload(row: dict[str, Any]) -> dict[str, Any]:
         "data": t.from_json(row["data"]),
         "timestamp": row["created_at"] // 1000,
     }
-
-
-def _frame(number: int, name: str, payload: dict[str, Any]) -> bytes:
-    return f"id: {number}\nevent: {name}\ndata: {t.to_json(payload)}\n\n".encode()

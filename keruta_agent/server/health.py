@@ -9,8 +9,9 @@ import peewee
 from marshmallow import Schema, fields
 
 from keruta_agent import wire
-from keruta_agent.server.routes import Answer, Resource
+from keruta_agent.server.routes import Resource
 from keruta_agent.server.store import Store
+from keruta_agent.web.routes import Answer
 
 resource = Resource("health", "How the server is")
 

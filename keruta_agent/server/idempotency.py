@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 
 from keruta_agent.server import tables as t
-from keruta_agent.server.problems import Problem
 from keruta_agent.server.store import Change, Store
+from keruta_agent.web.problems import Problem
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 

@@ -11,10 +11,11 @@ from keruta_agent import wire
 from keruta_agent.model import TaskStatus
 from keruta_agent.server import questions, task_rows
 from keruta_agent.server import tables as t
-from keruta_agent.server.problems import conflict
-from keruta_agent.server.routes import Answer, Resource
-from keruta_agent.server.schemas import FreeText, Request
+from keruta_agent.server.routes import Resource
 from keruta_agent.server.store import Change, Store
+from keruta_agent.web.fields import FreeText, Request
+from keruta_agent.web.problems import conflict
+from keruta_agent.web.routes import Answer
 
 resource = Resource("input", "Questions of running scripts, and people's answers")
 

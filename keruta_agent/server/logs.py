@@ -15,12 +15,14 @@ import flask
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
 from keruta_agent import model, wire
-from keruta_agent.server import bodies, task_rows
 from keruta_agent.server import tables as t
-from keruta_agent.server.problems import invalid
+from keruta_agent.server import task_rows
 from keruta_agent.server.routes import Resource
-from keruta_agent.server.schemas import FreeText, Request
 from keruta_agent.server.store import Change, Store
+from keruta_agent.web import bodies
+from keruta_agent.web.bodies import to_json
+from keruta_agent.web.fields import FreeText, Request
+from keruta_agent.web.problems import invalid
 
 resource = Resource("logs", "What tasks wrote")
 
@@ -149,7 +151,7 @@ def _metadata(metadata: Any) -> str | None:
         bodies.check_free_json(metadata)
     except ValueError as exc:
         raise _Wrong("metadata", str(exc)) from None
-    return t.to_json(metadata)
+    return to_json(metadata)
 
 
 _STORED = {

@@ -9,9 +9,9 @@ from marshmallow import INCLUDE, Schema, ValidationError, fields, post_load
 from keruta_agent import wire
 from keruta_agent.server import tables as t
 from keruta_agent.server import task_rows
-from keruta_agent.server.bodies import check_free_json
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.store import Change, Store
+from keruta_agent.web.bodies import check_free_json, to_json
 
 resource = Resource("metrics", "Measurements of a task's runs")
 
@@ -46,7 +46,7 @@ class MetricsAnswer(Schema):
 def store_metrics(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     """Stores a JSON object of measurements."""
     task = task_rows.find(change.tables, task_id)
-    row = {"task": task["number"], "data": t.to_json(draft), "created_at": t.now()}
+    row = {"task": task["number"], "data": to_json(draft), "created_at": t.now()}
     number = change.tables.metrics.insert(**row).execute()
     return _to_answer(row | {"number": number}, task_id)
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from keruta_agent.model import TaskStatus
 from keruta_agent.server import task_rows
-from keruta_agent.server.problems import conflict
 from keruta_agent.server.routes import Resource
-from keruta_agent.server.schemas import FreeText, Percent, Request, TaskAnswer
+from keruta_agent.server.schemas import TaskAnswer
 from keruta_agent.server.store import Change
+from keruta_agent.web.fields import FreeText, Percent, Request
+from keruta_agent.web.problems import conflict
 
 resource = Resource("progress", "How much of a task is done")
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from keruta_agent import model
 from keruta_agent.server import tables as t
-from keruta_agent.server.problems import Problem, conflict, missing
 from keruta_agent.server.schemas import SessionAnswer
 from keruta_agent.server.store import Change
 from keruta_agent.server.tables import Tables
+from keruta_agent.web.problems import Problem, conflict, missing
 
 _ANSWER = SessionAnswer()
 

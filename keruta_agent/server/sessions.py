@@ -10,17 +10,12 @@ from marshmallow import ValidationError, fields, post_load
 from keruta_agent import model
 from keruta_agent.server import artifact_files, session_rows
 from keruta_agent.server import tables as t
-from keruta_agent.server.problems import conflict, invalid, missing
 from keruta_agent.server.routes import Resource
-from keruta_agent.server.schemas import (
-    FreeObject,
-    FreeText,
-    Identifier,
-    Name,
-    Request,
-    SessionAnswer,
-)
+from keruta_agent.server.schemas import Identifier, SessionAnswer
 from keruta_agent.server.store import Change, Store
+from keruta_agent.web.bodies import to_json
+from keruta_agent.web.fields import FreeObject, FreeText, Name, Request
+from keruta_agent.web.problems import conflict, invalid, missing
 
 #: Shorter beginnings of ids are refused: they would fit too many (contract 3.14).
 MIN_PARTIAL_ID = 4
@@ -93,11 +88,11 @@ def create_session(change: Change, draft: dict[str, Any]) -> Any:
         name_folded=draft["name"].casefold(),
         description=draft["description"],
         status=model.SessionStatus.ACTIVE.value,
-        tags=t.to_json(draft["tags"]),
+        tags=to_json(draft["tags"]),
         workspace_id=draft.get("workspace_id"),
         repository_url=draft.get("repository_url"),
         repository_ref=draft.get("repository_ref"),
-        template_config=None if template is None else t.to_json(template),
+        template_config=None if template is None else to_json(template),
         created_at=moment,
         updated_at=moment,
     ).execute()

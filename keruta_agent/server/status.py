@@ -7,10 +7,11 @@ from typing import Any
 from keruta_agent import wire
 from keruta_agent.model import TASK_MOVES, TaskStatus
 from keruta_agent.server import questions, task_rows
-from keruta_agent.server.problems import conflict
 from keruta_agent.server.routes import Resource
-from keruta_agent.server.schemas import FreeText, Percent, Request, TaskAnswer
+from keruta_agent.server.schemas import TaskAnswer
 from keruta_agent.server.store import Change
+from keruta_agent.web.fields import FreeText, Percent, Request
+from keruta_agent.web.problems import conflict
 
 resource = Resource("status", "How far a task is")
 

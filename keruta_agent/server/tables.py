@@ -124,14 +124,6 @@ def from_microseconds(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
-def to_json(value: object) -> str:
-    """Returns a JSON value as it is stored and sent.
-
-    ASCII only: half surrogates and NUL, which JSON may carry but a database may not, stay escaped.
-    """
-    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-
-
 def from_json(text: str | None) -> Any:
     """Returns a stored JSON value; None where there is none."""
     return None if text is None else json.loads(text)

@@ -8,10 +8,11 @@ from typing import Any
 
 from keruta_agent import model
 from keruta_agent.server import tables as t
-from keruta_agent.server.problems import invalid, missing
 from keruta_agent.server.schemas import TaskAnswer
 from keruta_agent.server.store import Change
 from keruta_agent.server.tables import Tables
+from keruta_agent.web.bodies import to_json
+from keruta_agent.web.problems import invalid, missing
 
 _ANSWER = TaskAnswer()
 
@@ -78,7 +79,7 @@ def create(change: Change, draft: Mapping[str, Any], session_id: str) -> dict[st
         progress=0,
         error_code="",
         priority=draft.get("priority", 0),
-        parameters=t.to_json(parameters),
+        parameters=to_json(parameters),
         fix_root=fix_root(parameters),
         created_at=moment,
         updated_at=moment,

@@ -9,11 +9,12 @@ from marshmallow import ValidationError, fields, post_load, pre_load
 
 from keruta_agent import model
 from keruta_agent.server import artifact_files, session_rows, task_rows
-from keruta_agent.server import tables as t
-from keruta_agent.server.problems import Problem, invalid
 from keruta_agent.server.routes import Resource
-from keruta_agent.server.schemas import FreeObject, FreeText, Name, Priority, Request, TaskAnswer
+from keruta_agent.server.schemas import TaskAnswer
 from keruta_agent.server.store import Change, Store
+from keruta_agent.web.bodies import to_json
+from keruta_agent.web.fields import FreeObject, FreeText, Name, Priority, Request
+from keruta_agent.web.problems import Problem, invalid
 
 resource = Resource("tasks", "Scripts to run, one at a time")
 
@@ -105,7 +106,7 @@ def change_task(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     row = task_rows.lock(change, task_id)
     values = dict(draft)
     if "parameters" in draft:
-        values["parameters"] = t.to_json(draft["parameters"])
+        values["parameters"] = to_json(draft["parameters"])
         values["fix_root"] = task_rows.fix_root(draft["parameters"])
     if values:
         row = task_rows.update(change, task_id, values)

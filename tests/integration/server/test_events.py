@@ -13,6 +13,7 @@ import requests
 
 from keruta_agent.server import events
 from keruta_agent.server.serve import Server
+from keruta_agent.web.streams import Streams
 
 #: Seconds; a stream that says nothing for so long is broken.
 PATIENCE_S = 20
@@ -174,7 +175,7 @@ def test_streams_leave_room_for_requests_and_are_limited(
 
 
 def test_place_of_a_stream_whose_client_left_is_free_again() -> None:
-    streams = events.Streams(limit=1)
+    streams = Streams(limit=1)
     streams.enter()
     with pytest.raises(Exception, match="open already"):
         streams.enter()

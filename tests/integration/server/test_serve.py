@@ -14,8 +14,8 @@ import pytest
 import requests
 
 from keruta_agent import errors
-from keruta_agent.server import drain
 from keruta_agent.server.serve import Server
+from keruta_agent.web import drain
 from tests.helpers.embedded_server import embedded_server
 
 PATIENCE_S = 20

@@ -10,7 +10,7 @@ from typing import Any
 
 import flask
 
-#: Set in the WSGI environment by ``serve.py``: ends the connection after this answer.
+#: Set in the WSGI environment by ``listener.py``: ends the connection after this answer.
 CLOSE_KEY = "keruta.close_connection"
 
 _CHUNKED_KEY = "wsgi.input_terminated"

@@ -1,4 +1,4 @@
-"""Reads request bodies: JSON that may be anything, checked before it is believed."""
+"""JSON bodies: read from requests that may hold anything, and written for every reader."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from flask import Request
 
-from keruta_agent.server.problems import Problem
+from keruta_agent.web.problems import Problem
 
 #: Bytes of a JSON body; artifacts are streamed and have no limit.
 MAX_JSON_BODY = 64 * 1024 * 1024
@@ -69,3 +69,11 @@ def repair_text(text: str) -> str:
     except UnicodeEncodeError:
         text = "".join("\ufffd" if "\ud800" <= mark <= "\udfff" else mark for mark in text)
     return text
+
+
+def to_json(value: object) -> str:
+    """Returns a JSON value as it is stored and sent.
+
+    ASCII only: half surrogates and NUL, which JSON may carry but a database may not, stay escaped.
+    """
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))

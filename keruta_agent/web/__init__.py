@@ -1,0 +1,1 @@
+"""What the embedded server's HTTP API and the daemon's share."""

@@ -1,0 +1,63 @@
+"""Makes every failure of a view a JSON answer of one shape."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import flask
+from werkzeug.exceptions import HTTPException
+
+from keruta_agent.web.bodies import to_json
+from keruta_agent.web.problems import CODES, Problem
+from keruta_agent.web.routes import json_response
+
+logger = logging.getLogger(__name__)
+
+
+def answer_failures(app: flask.Flask, storage_failures: Iterable[type[Exception]]) -> None:
+    """Has an application answer refusals and failures.
+
+    ``storage_failures`` are what its storage raises when it is busy or full.
+    """
+    app.register_error_handler(Problem, _answer_problem)
+    app.register_error_handler(HTTPException, _answer_http_exception)
+    for failure in storage_failures:
+        app.register_error_handler(failure, _answer_storage_failure)
+    app.register_error_handler(Exception, _answer_crash)
+
+
+def _answer_problem(problem: Problem) -> flask.Response:
+    response = json_response(to_json(problem.body()), problem.status)
+    response.headers.update(problem.headers)
+    return response
+
+
+def _answer_http_exception(error: HTTPException) -> Any:
+    status = error.code or 500
+    if status < 400:
+        return error.get_response()
+    code = CODES.get(status, "INVALID_INPUT" if status < 500 else "INTERNAL_SERVER_ERROR")
+    headers = dict(error.get_headers())
+    headers.pop("Content-Type", None)
+    message = error.description or error.name
+    return _answer_problem(Problem(status, code, message, headers=headers))
+
+
+def _answer_storage_failure(error: Exception) -> flask.Response:
+    # A busy database or a full disk passes: 503 has the client come back, 500 would not.
+    logger.error("storage failed", exc_info=error, extra={"action": "server_storage_failed"})
+    return _answer_problem(
+        Problem(
+            503,
+            "STORAGE_ERROR",
+            "the server cannot store anything now; see its log",
+            headers={"Retry-After": "1"},
+        )
+    )
+
+
+def _answer_crash(error: Exception) -> flask.Response:
+    logger.error("a request failed", exc_info=error, extra={"action": "server_request_failed"})
+    return _answer_problem(Problem(500, "INTERNAL_SERVER_ERROR", "the server failed; see its log"))

@@ -1,0 +1,167 @@
+"""An HTTP server on one address, in threads of this process."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from cheroot import connections, wsgi
+
+from keruta_agent import errors
+from keruta_agent.web import drain
+
+logger = logging.getLogger(__name__)
+
+#: Agents send many small requests at once; a short queue would delay them by a whole second.
+LISTEN_QUEUE: Final = 128
+#: Seconds for requests in flight when the server stops.
+STOP_TIMEOUT_S: Final = 1.5
+MAX_HEADER_BYTES: Final = 64 * 1024
+
+Application = Callable[..., Iterable[bytes]]
+
+
+class Listener:
+    """Serves a WSGI application on one address."""
+
+    def __init__(
+        self,
+        application: Application,
+        *,
+        host: str,
+        port: int,
+        threads: int,
+        timeout_s: int,
+        look_interval_s: float,
+        most_connections: int,
+    ) -> None:
+        """Binds the address; nobody is answered before ``start``.
+
+        Args:
+            application: what is served.
+            host: address or name to listen on.
+            port: 0 takes a free one.
+            threads: requests that can be answered at once.
+            timeout_s: how long a connection may stand still in the middle of a request, or idle
+                between two.
+            look_interval_s: time between looks for idle connections; a stop waits for the next.
+            most_connections: idle ones above which new ones are turned away: each costs the
+                process a file.
+
+        Raises:
+            AgentStateError: the address cannot be used.
+        """
+        self._host = host
+        self._port = port
+        self._http: Any = _HttpServer(
+            (host, port),
+            application,
+            numthreads=threads,
+            request_queue_size=LISTEN_QUEUE,
+            timeout=timeout_s,
+        )
+        self._http.gateway = _Gateway
+        self._http.shutdown_timeout = STOP_TIMEOUT_S
+        self._http.expiration_interval = look_interval_s
+        self._http.max_request_header_size = MAX_HEADER_BYTES
+        self._http.most_connections = most_connections
+        try:
+            self._http.prepare()
+        except (OSError, OverflowError) as exc:
+            raise self._cannot_listen(exc) from exc
+        self._thread = threading.Thread(target=self._http.serve, name="http", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port, also when any was asked for."""
+        return int(self._http.bind_addr[1])
+
+    @property
+    def url(self) -> str:
+        """Where it listens, such as ``http://127.0.0.1:43211``."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self.port}"
+
+    def start(self) -> None:
+        """Begins to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finishes the requests in flight, or cuts them off, and frees the address."""
+        self._http.stop()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _cannot_listen(self, exc: Exception) -> errors.AgentStateError:
+        where = f"{self._host} port {self._port}"
+        # cheroot hides the error's number in its text.
+        if os.strerror(errno.EADDRINUSE) in str(exc):
+            return errors.AgentStateError(
+                f"cannot listen on {where}: it is in use",
+                advice="Stop the other program, or choose another port with --port",
+            )
+        return errors.AgentStateError(
+            f"cannot listen on {where}: {exc}",
+            advice="Choose another address with --host and --port",
+        )
+
+
+class _Gateway(wsgi.Gateway_10):
+    """Lets the application end a connection whose client still sends."""
+
+    def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
+        environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]
+        environ[drain.CLOSE_KEY] = self._close_connection
+        return environ
+
+    def _close_connection(self) -> None:
+        self.req.close_connection = True
+
+
+class _Connections(connections.ConnectionManager):
+    """Gives a connection to a thread only when something came in on it.
+
+    Else as many silent connections as there are threads would keep everybody out.
+    """
+
+    server: Any
+
+    def _from_server_socket(self, server_socket: socket.socket) -> None:
+        accept: Callable[[socket.socket], Any] = super()._from_server_socket  # type: ignore[misc]
+        connection = accept(server_socket)
+        if connection is None:
+            return
+        waiting: int = self._num_connections  # type: ignore[attr-defined]
+        if waiting >= self.server.most_connections:
+            connection.close()
+        else:
+            self.put(connection)
+
+
+class _HttpServer(wsgi.Server):
+    """Writes to the log instead of to stderr, and leaks no socket when its port is in use."""
+
+    most_connections: int
+    _connections: Any
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._connections.close()
+        self._connections = _Connections(self)
+
+    @staticmethod
+    def bind_socket(socket_: socket.socket, bind_addr: Any) -> socket.socket:
+        try:
+            socket_.bind(bind_addr)
+        except (OSError, OverflowError):
+            socket_.close()
+            raise
+        return socket_
+
+    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
+        logger.log(level, "%s", msg, exc_info=traceback, extra={"action": "server_connection"})
