@@ -118,8 +118,8 @@ def test_token_that_expired_is_said_and_everything_is_told_once_it_is_renewed(
         gate.trouble = _wants("second-token-of-the-day")
         (tmp_path / "go").touch()
         daemon.wait_for("job 1 ended: succeeded")
+        daemon.wait_for(" ERROR ")
         daemon.wait_for("KERUTA_API_TOKEN")
-        assert " ERROR " in daemon.err
         assert _pending(workplace) > 0
         _configure(workplace, url=gate.url, token="second-token-of-the-day")
 
