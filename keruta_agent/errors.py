@@ -11,6 +11,7 @@ The tree::
     │   └── AgentBusy               exit 6   the agent takes no jobs now
     ├── AgentUnreachable            exit 4   no daemon answers on the local socket
     ├── RunError                    exit 1   a script could not be started or followed
+    ├── InputRefused                exit 1   nobody reads what a script was to be told
     └── ApiError                    exit 5   the keruta API
         ├── ApiUnreachable                   no connection: nothing was sent
         ├── ApiAmbiguous                     the request was sent and its answer is unknown
@@ -86,6 +87,10 @@ class AgentUnreachable(KerutaError):
 
 class RunError(KerutaError):
     """A script could not be prepared, started or followed."""
+
+
+class InputRefused(KerutaError):
+    """A script cannot be given this answer: nobody reads it, or it is too long."""
 
 
 class ApiError(KerutaError):

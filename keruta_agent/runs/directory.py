@@ -5,6 +5,7 @@ script     what is executed, when the job brought a text
 identity   who started the script: pid, start time and boot id of the shim; created once, by the
            shim before it starts the script, or by a daemon that wants it never to start
 process    pid and start time of the script itself
+stdin      a FIFO: what a person answers to the script; missing when its input is empty
 stdout     what the script wrote, byte by byte
 stderr     the same for its second stream
 agent      one JSON object a line: what the script told the agent (log, progress, its end)
@@ -26,6 +27,7 @@ from typing import Final
 
 from keruta_agent import errors
 from keruta_agent.records.clock import boot_id
+from keruta_agent.runs import stdin
 from keruta_agent.runs.files import SMALL_BYTES, read_small
 
 RUNS_DIRECTORY: Final = "runs"
@@ -101,6 +103,7 @@ class RunDirectory:
         self.script = path / "script"
         self.identity = path / "identity"
         self.process = path / "process"
+        self.stdin = path / "stdin"
         self.exit = path / "exit"
         self.agent = path / "agent"
         self.about = path / "about"
@@ -175,6 +178,15 @@ class RunDirectory:
         os.write(descriptor, b"prevented\n")
         os.close(descriptor)
         return True
+
+    def answer(self, text: str) -> None:
+        """Gives the script a line to read, ended by a line end; never waits for it to be read.
+
+        Raises:
+            InputRefused: nobody reads it, the script has yet to read what it was told before, or
+                the text is too long.
+        """
+        stdin.write_line(self.stdin, text)
 
     def add_secret(self, secret: str) -> None:
         """Stores a secret that the script named: nothing that leaves the run may show it.

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import sh
 
@@ -24,6 +24,7 @@ from keruta_agent.runs import shim
 from keruta_agent.runs.directory import ProcessId, RunDirectory, process_state
 
 PR_SET_CHILD_SUBREAPER: Final = 36
+Stdin = Literal["none", "fifo"]
 #: Seconds that a dismissed shim may take to end, and between looks at it.
 DISMISSAL_S: Final = 2.0
 LOOK_INTERVAL_S: Final = 0.01
@@ -41,6 +42,8 @@ class LaunchPlan:
     environment: Mapping[str, str] = dataclasses.field(repr=False)
     #: Seconds between SIGTERM and SIGKILL when the run's processes are stopped.
     grace_s: float
+    #: What the script reads: nothing, or answers (RunDirectory.answer) from a pipe.
+    stdin: Stdin = "none"
 
 
 class Launcher:
@@ -145,6 +148,7 @@ def _instructions(plan: LaunchPlan) -> bytes:
         plan.directory.path,
         plan.working_directory,
         str(plan.grace_s),
+        plan.stdin,
         str(len(plan.command)),
         *plan.command,
         *(f"{name}={value}" for name, value in plan.environment.items()),

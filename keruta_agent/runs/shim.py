@@ -27,6 +27,8 @@ KILL_INTERVAL_S = 0.05
 #: Seconds between looks whether there is room on the disk again.
 ROOM_INTERVAL_S = 0.5
 WATCHED = (signal.SIGCHLD, signal.SIGTERM)
+#: What the script is to have as its standard input; anything else is an empty one.
+FIFO = b"fifo"
 #: Last field of complete instructions.
 END = b"end"
 
@@ -36,7 +38,7 @@ def main() -> None:
     instructions = read_instructions(sys.stdin.buffer.read())
     if instructions is None:
         return
-    directory, working_directory, grace, command, environment = instructions
+    directory, working_directory, grace, wanted_input, command, environment = instructions
     os.chdir(directory)
     complain_here()
     if not claim_the_start():
@@ -45,9 +47,10 @@ def main() -> None:
     # The search for the program, and what it inherits, are the script's own.
     os.environb.clear()
     os.environb.update(environment)
-    streams = open_streams()
     try:
+        streams = [open_input(wanted_input), *open_outputs()]
         pid = start(command, working_directory, streams)
+        os.close(streams[0])  # only the script and its own are to count as readers
     except OSError as exc:
         what = os.fsdecode(exc.filename if exc.filename is not None else command[0])
         record(started_at, error=f"{what}: {exc.strerror}")
@@ -60,16 +63,16 @@ def main() -> None:
 
 def read_instructions(
     data: bytes,
-) -> tuple[bytes, bytes, bytes, list[bytes], dict[bytes, bytes]] | None:
+) -> tuple[bytes, bytes, bytes, bytes, list[bytes], dict[bytes, bytes]] | None:
     """Reads what to do (runs/launch.py writes it); None for nothing, or for a torn message."""
     fields = data.split(b"\0")
     if fields[-1] != END:
         return None
-    directory, working_directory, grace, number, *rest = fields[:-1]
+    directory, working_directory, grace, wanted_input, number, *rest = fields[:-1]
     command, variables = rest[: int(number)], rest[int(number) :]
     pairs = (variable.partition(b"=") for variable in variables)
     environment = {name: value for name, _, value in pairs}
-    return directory, working_directory, grace, command, environment
+    return directory, working_directory, grace, wanted_input, command, environment
 
 
 def complain_here() -> None:
@@ -103,13 +106,23 @@ def process_line(pid: int) -> str:
         return f"{pid} {start_time} {file.read().strip()}\n"
 
 
-def open_streams() -> list[int]:
+def open_input(wanted: bytes) -> int:
+    """Returns what the script is to read: a pipe that answers can be written into, or nothing."""
+    if wanted != FIFO:
+        return os.open("/dev/null", os.O_RDONLY)
+    os.mkfifo("stdin", 0o600)
+    both = os.open("stdin", os.O_RDWR)  # a single end could not be opened: it waits for the other
+    reading = os.open("stdin", os.O_RDONLY)
+    # Never closed: without a writing end the script would see the end of its input. It is no
+    # reading end, so that a writer is told when the script has closed its own.
+    os.open("stdin", os.O_WRONLY)
+    os.close(both)
+    return reading
+
+
+def open_outputs() -> list[int]:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    return [
-        os.open("/dev/null", os.O_RDONLY),
-        os.open("stdout", flags, 0o600),
-        os.open("stderr", flags, 0o600),
-    ]
+    return [os.open("stdout", flags, 0o600), os.open("stderr", flags, 0o600)]
 
 
 def start(command: list[bytes], working_directory: bytes, streams: list[int]) -> int:

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from keruta_agent.runs.directory import MARKER_VARIABLE, ExitRecord, RunDirectory
-from keruta_agent.runs.launch import Launcher, LaunchPlan
+from keruta_agent.runs.directory import MARKER_VARIABLE, ExitRecord, ProcessId, RunDirectory
+from keruta_agent.runs.launch import Launcher, LaunchPlan, Stdin
 from keruta_agent.runs.processes import sweep
 from tests.helpers.waiting import wait_until
 
@@ -19,6 +19,7 @@ UID = "0123456789abcdef"
 class Started:
     directory: RunDirectory
     shim_pid: int
+    shim: ProcessId
 
     def exit_record(self) -> ExitRecord:
         return wait_until(self.directory.read_exit, "the exit record is written")
@@ -39,6 +40,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
         command: list[str] | None = None,
         grace_s: float = 5,
         cwd: Path = tmp_path,
+        stdin: Stdin = "none",
+        environment: Mapping[str, str] = {},
     ) -> Started:
         directory = RunDirectory(tmp_path / f"run-{len(list(tmp_path.iterdir()))}")
         directory.create()
@@ -46,10 +49,12 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
             directory=directory,
             command=command or ["bash", str(directory.write_script(script))],
             working_directory=cwd,
-            environment={"PATH": os.environ["PATH"], MARKER_VARIABLE: marker},
+            environment={"PATH": os.environ["PATH"], MARKER_VARIABLE: marker, **environment},
             grace_s=grace_s,
+            stdin=stdin,
         )
-        return Started(directory, launcher.start(plan).pid)
+        shim = launcher.start(plan)
+        return Started(directory, shim.pid, shim)
 
     yield start_script
     sweep(marker, 0)

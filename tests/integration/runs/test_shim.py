@@ -181,7 +181,7 @@ def test_waiting_shim_ends_with_whoever_keeps_it(tmp_path):
 
 
 def test_torn_instructions_start_nothing():
-    plan = [b"/tmp", b"/tmp", b"1", b"1", b"true", b"A=1"]
+    plan = [b"/tmp", b"/tmp", b"1", b"fifo", b"1", b"true", b"A=1"]
     whole = b"\0".join([*plan, shim.END])
     assert shim.read_instructions(whole) is not None
     for length in range(len(whole)):

@@ -1,0 +1,96 @@
+"""The run's standard input from outside: writes answers into the FIFO without ever waiting.
+
+The FIFO lies in the run directory, where a script can put anything else in its place, and a
+script need not read it. Neither may hold up the agent, and an answer arrives whole or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import sys
+import termios
+from pathlib import Path
+from typing import Final
+
+from keruta_agent import errors
+
+#: Bytes that the kernel takes as one, or refuses (PIPE_BUF of pipe(7)).
+ATOMIC_BYTES: Final = 4096
+#: From linux/fcntl.h; Python's fcntl has it from 3.10 on, but not in its type stubs.
+F_GETPIPE_SZ: Final = 1032
+
+
+def open_for_writing(path: Path) -> int | None:
+    """Opens the FIFO for writing; None when it is none, or nobody has it open for reading."""
+    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY
+    try:
+        if not stat.S_ISFIFO(path.lstat().st_mode):
+            return None
+        descriptor = os.open(path, flags)
+    except OSError as exc:
+        if exc.errno in (errno.ENXIO, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES):
+            return None
+        raise
+    if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def unread_bytes(descriptor: int) -> int:
+    """Returns how many bytes wait in a pipe or a terminal for their reader."""
+    answer = fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4))
+    return int.from_bytes(answer, sys.byteorder)
+
+
+def write_line(path: Path, text: str) -> None:
+    """Writes a line for the script, whole or not at all.
+
+    Raises:
+        InputRefused: nobody reads it, there is no room for it now, or it is too long.
+    """
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise errors.InputRefused("cannot give the script an answer that is no text") from None
+    if not data.endswith(b"\n"):
+        data += b"\n"
+    descriptor = open_for_writing(path)
+    if descriptor is None:
+        raise errors.InputRefused(
+            "cannot give the script an answer: nothing of it reads its standard input"
+        )
+    try:
+        _write(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    room = fcntl.fcntl(descriptor, F_GETPIPE_SZ)
+    if len(data) > room:
+        raise errors.InputRefused(
+            f"cannot give the script an answer of {len(data)} bytes: {room} is the most",
+            advice="Put it into a file and answer with its name",
+        )
+    # Beyond this size the kernel takes a part when there is no room for all of it.
+    if len(data) > ATOMIC_BYTES and unread_bytes(descriptor):
+        raise _not_read_yet()
+    try:
+        os.write(descriptor, data)
+    except BlockingIOError:
+        raise _not_read_yet() from None
+    except BrokenPipeError:
+        raise errors.InputRefused(
+            "cannot give the script an answer: it has just closed its standard input"
+        ) from None
+
+
+def _not_read_yet() -> errors.InputRefused:
+    return errors.InputRefused(
+        "cannot give the script an answer: it has not read what it was told before",
+        advice="Try again when it has",
+    )
