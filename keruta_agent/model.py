@@ -301,6 +301,16 @@ class ServerEvent:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ApiCalls:
+    """What became of the requests of one client."""
+
+    #: Requests by ``2xx`` to ``5xx``, ``unreachable`` or ``lost`` (the answer is not known).
+    results: Mapping[str, int]
+    #: Reads that were tried once more.
+    retries: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ApiHealth:
     """Answer of the server's health route."""
 

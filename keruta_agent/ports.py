@@ -11,6 +11,7 @@ from threading import Event
 from typing import Any, Protocol
 
 from keruta_agent.model import (
+    ApiCalls,
     ApiHealth,
     ArtifactFile,
     LogEntry,
@@ -126,6 +127,10 @@ class KerutaApi(Protocol):
 
     def health(self) -> ApiHealth:
         """Asks the server how it is; an answer of its own is never an error."""
+        ...
+
+    def call_counts(self) -> ApiCalls:
+        """Returns what became of the requests so far."""
         ...
 
     def events(

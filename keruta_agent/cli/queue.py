@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keruta_agent import errors
+from keruta_agent.cli import usage
 from keruta_agent.cli.jobs import open_job
 from keruta_agent.cli.options import PRIORITY, json_option, load, print_json
 from keruta_agent.cli.tables import ago, duration, local_time, print_table
@@ -16,6 +17,7 @@ from keruta_agent.cli.tables import ago, duration, local_time, print_table
 if TYPE_CHECKING:
     from keruta_agent.records.jobs import Job, Jobs
     from keruta_agent.records.run import Run
+    from keruta_agent.records.store import Records
     from keruta_agent.settings.schema import Settings
 
 
@@ -80,7 +82,7 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
     records, found = open_job(load(ctx).settings, job)
     runs = records.runs.of_job(found.id)
     if as_json:
-        print_json({**_summary(found), "runs": [_run(run) for run in runs]})
+        print_json({**_summary(found), "runs": [_run(records, run) for run in runs]})
         return
     lines = [
         ("job", str(found.id)),
@@ -98,6 +100,9 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
         took = (run.ended_at or time.time()) - run.claimed_at
         outcome = run.outcome.value if run.outcome else f"running, {run.progress} %"
         click.echo(f"run {run.number:<6}{local_time(run.claimed_at)}, {duration(took)}, {outcome}")
+        used = records.usages.get(run.id)
+        if used is not None:
+            click.echo(f"{'':<10}{usage.described(used)}")
     click.echo(f"\nIts output: keruta logs {found.id}    Its story: keruta explain {found.id}")
 
 
@@ -275,7 +280,7 @@ def _summary(job: Job) -> dict[str, Any]:
     return values
 
 
-def _run(run: Run) -> dict[str, Any]:
-    values = dataclasses.asdict(run)
+def _run(records: Records, run: Run) -> dict[str, Any]:
+    values = {**dataclasses.asdict(run), "usage": usage.as_json(records, run.id)}
     del values["token"]
     return values

@@ -24,6 +24,7 @@ from requests.auth import AuthBase, HTTPBasicAuth
 
 from keruta_agent import errors
 from keruta_agent.clients import answers, base_url
+from keruta_agent.clients.calls import CallCounter
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ class HttpClient:
         # out and puts it back, so that there are as many as calls at once.
         self._idle: collections.deque[requests.Session] = collections.deque()
         self._closed = False
+        self.calls = CallCounter()
 
     @property
     def url(self) -> str:
@@ -131,6 +133,7 @@ class HttpClient:
             max_time=READ_RETRY_TIME_S,
             jitter=None,
             giveup=_asks_for_too_long,
+            on_backoff=lambda _: self.calls.retried(),
             logger=None,
         )
         response: requests.Response = retrying(once)()
@@ -215,7 +218,7 @@ class HttpClient:
         connect_timeout_s = min(CONNECT_TIMEOUT_S, self._timeout_s)
         try:
             with self._session() as session:
-                return session.request(
+                response = session.request(
                     method,
                     f"{self._base.url}{path}",
                     timeout=(connect_timeout_s, read_timeout_s),
@@ -227,7 +230,12 @@ class HttpClient:
                 f"{action} failed: the API's address makes no sense", advice="Check KERUTA_API_URL"
             ) from exc
         except requests.RequestException as exc:
-            raise self._lost(exc, action, read_only=method == "GET") from exc
+            error = self._lost(exc, action, read_only=method == "GET")
+            surely_not = isinstance(error, errors.ApiUnreachable)
+            self.calls.unanswered("unreachable" if surely_not else "lost")
+            raise error from exc
+        self.calls.answered(response.status_code)
+        return response
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[requests.Session]:

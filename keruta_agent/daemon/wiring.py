@@ -105,6 +105,8 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
         runs=records.runs,
         outbox=records.outbox,
         journal=records.journal,
+        usages=records.usages,
+        counters=records.counters,
         api=api,
         courier=None if api is None else make_courier(settings, records, api),
         redaction=redaction,

@@ -8,12 +8,14 @@ from pathlib import Path
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.journey.report import Courier
 from keruta_agent.ports import KerutaApi, WorkQueue
+from keruta_agent.records.counters import Counters
 from keruta_agent.records.database import Database
 from keruta_agent.records.jobs import Jobs
 from keruta_agent.records.journal import Journal
 from keruta_agent.records.outbox import Outbox
 from keruta_agent.records.run import Run
 from keruta_agent.records.runs import Runs
+from keruta_agent.records.usage import Usages
 from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
 from keruta_agent.runs.follower import Doorbell
 from keruta_agent.runs.launch import Launcher
@@ -30,6 +32,8 @@ class Agent:
     runs: Runs
     outbox: Outbox
     journal: Journal
+    usages: Usages
+    counters: Counters
     #: None when no API is configured: ad-hoc scripts need none.
     api: KerutaApi | None
     #: Carries the outbox to the API; None without one.

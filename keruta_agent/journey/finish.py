@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import signal
 from collections.abc import Sequence
 
-from keruta_agent.journey import artifacts
+from keruta_agent.journey import artifacts, measure
 from keruta_agent.journey.agent import Agent
 from keruta_agent.model import ArtifactFile, StatusReport, TaskStatus
 from keruta_agent.records.clock import boot_id
 from keruta_agent.records.jobs import Job, JobState, StopKind
 from keruta_agent.records.outbox import Kind
 from keruta_agent.records.run import Ending, Outcome, Run
+from keruta_agent.records.usage import Usage
 from keruta_agent.runs import memory, output
 from keruta_agent.runs.directory import ExitRecord, RunDirectory
 
@@ -115,6 +115,8 @@ def store(
         agent.runs.end(
             job, run, ending, job_state=JobState.FAILING if failed else JobState.FINISHED
         )
+        usage = measure.settle(agent, run, record)
+        _count(agent, run, ending, usage)
         if job.task_id is None or ending.outcome is Outcome.REFUSED:
             return
         for number, artifact in enumerate(copies):
@@ -126,11 +128,11 @@ def store(
                 # Not the name: keys are sent as a header, which takes neither Japanese nor spaces.
                 key=f"{run.uid}-artifact-{number}",
             )
-        if record is not None:
+        if usage is not None:
             agent.outbox.add(
                 Kind.METRICS,
                 job.task_id,
-                _metrics(record),
+                measure.payload(usage, agent.usages.samples(run.id), run, record),
                 run_id=run.id,
                 key=f"{run.uid}-metrics",
             )
@@ -164,15 +166,14 @@ def error_code(run: Run, ending: Ending) -> str:
     return ending.outcome.value.upper()
 
 
-def _metrics(record: ExitRecord) -> dict[str, object]:
-    values = dataclasses.asdict(record)
-    return {
-        "durationMs": round((values["ended_at"] - values["started_at"]) * 1000),
-        "cpuUserMs": round(values["user_s"] * 1000),
-        "cpuSystemMs": round(values["system_s"] * 1000),
-        "maxRssKb": values["max_rss_kb"],
-        "exitCode": values["exit_code"],
-    }
+def _count(agent: Agent, run: Run, ending: Ending, usage: Usage | None) -> None:
+    """Adds an ended run to the totals over all runs."""
+    ended = agent.runs.get(run.id)
+    reason = "" if ending.outcome is Outcome.SUCCEEDED else error_code(ended, ending)
+    seconds = 0.0 if usage is None else usage.wall_s or 0.0
+    offsets = agent.runs.offsets(run.id)
+    captured = {stream: offsets[stream] for stream in ("stdout", "stderr")}
+    agent.counters.count_end(ended, reason, seconds, captured)
 
 
 def _with_evidence(message: str, directory: RunDirectory) -> str:

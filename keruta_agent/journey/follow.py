@@ -15,6 +15,7 @@ from typing import Final
 from keruta_agent import errors
 from keruta_agent.journey import limits
 from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.measure import Meter
 from keruta_agent.records.clock import boot_seconds
 from keruta_agent.records.jobs import Job, StopKind
 from keruta_agent.records.run import Run
@@ -42,6 +43,7 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
     directory = agent.directory_of(run)
     follower = _Follower(agent, job, run, directory)
     stopper = _Stopper(agent, job, run, shim)
+    meter = Meter(agent, run, shim)
     interval = BUSY_INTERVAL_S
     with (
         contextlib.closing(follower),
@@ -50,6 +52,7 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
         while not watch.has_ended():
             follower.note_start(shim)
             found_some = follower.look()
+            meter.look()
             interval = BUSY_INTERVAL_S if found_some else min(interval * 1.5, SILENT_INTERVAL_S)
             watch.wait(min(interval, stopper.look()))
         follower.note_start(shim)

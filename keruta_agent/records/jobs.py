@@ -162,6 +162,14 @@ class Jobs:
         )
         return [row["id"] for row in rows]
 
+    def oldest_waiting(self) -> float | None:
+        """Returns the Unix time at which the longest waiting job was recorded, None without one."""
+        row = self._database.connection().execute(
+            "SELECT min(recorded_at) AS oldest FROM jobs WHERE state = 'waiting'"
+        )
+        oldest = row.fetchone()["oldest"]
+        return None if oldest is None else float(oldest)
+
     def listing(self, *, states: Sequence[JobState] = (), limit: int | None = None) -> list[Job]:
         """Returns jobs: what runs, then what waits in its order, then what ended, newest first."""
         chosen = states or tuple(JobState)

@@ -109,4 +109,37 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         value TEXT NOT NULL
     ) WITHOUT ROWID;
     """,
+    # 2: what runs use, and totals over all of them
+    """
+    CREATE TABLE run_usage (
+        run_id INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+        elapsed_s REAL NOT NULL,
+        wall_s REAL,
+        user_s REAL NOT NULL,
+        system_s REAL NOT NULL,
+        cpu_percent REAL NOT NULL,
+        memory_bytes INTEGER NOT NULL,
+        peak_memory_bytes INTEGER NOT NULL,
+        memory_byte_s REAL NOT NULL,
+        read_bytes INTEGER NOT NULL,
+        write_bytes INTEGER NOT NULL,
+        processes INTEGER NOT NULL,
+        peak_processes INTEGER NOT NULL,
+        processes_seen INTEGER NOT NULL,
+        spacing_s REAL NOT NULL
+    );
+    CREATE TABLE run_samples (
+        run_id INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        elapsed_s REAL NOT NULL,
+        cpu_percent REAL NOT NULL,
+        memory_bytes INTEGER NOT NULL,
+        PRIMARY KEY (run_id, elapsed_s)
+    ) WITHOUT ROWID;
+    CREATE TABLE counters (
+        name TEXT NOT NULL,
+        labels TEXT NOT NULL,
+        value REAL NOT NULL,
+        PRIMARY KEY (name, labels)
+    ) WITHOUT ROWID;
+    """,
 )

@@ -6,11 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import Self
 
+from keruta_agent.records.counters import Counters
 from keruta_agent.records.database import DATABASE_NAME, Database
 from keruta_agent.records.jobs import Jobs
 from keruta_agent.records.journal import Journal
 from keruta_agent.records.outbox import Outbox
 from keruta_agent.records.runs import Runs
+from keruta_agent.records.usage import Usages
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,8 @@ class Records:
     runs: Runs
     outbox: Outbox
     journal: Journal
+    usages: Usages
+    counters: Counters
 
     @classmethod
     def open(cls, base_dir: Path) -> Self:
@@ -58,4 +62,6 @@ class Records:
             runs=Runs(database, jobs, outbox, journal),
             outbox=outbox,
             journal=journal,
+            usages=Usages(database),
+            counters=Counters(database),
         )

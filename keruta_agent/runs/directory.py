@@ -79,6 +79,9 @@ class ExitRecord:
     system_s: float = 0.0
     #: Peak memory of the largest process, KiB.
     max_rss_kb: int = 0
+    #: Blocks of 512 bytes that all processes of the run read from disks, and wrote to them.
+    blocks_in: int = 0
+    blocks_out: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

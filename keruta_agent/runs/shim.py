@@ -270,7 +270,8 @@ def record(
         f'"stopped": {"true" if stopped else "false"}, "swept": {swept}, '
         f'"started_at": {started_at!r}, "ended_at": {time.time()!r}, '
         f'"user_s": {used.ru_utime!r}, "system_s": {used.ru_stime!r}, '
-        f'"max_rss_kb": {used.ru_maxrss}}}\n'
+        f'"max_rss_kb": {used.ru_maxrss}, '
+        f'"blocks_in": {used.ru_inblock}, "blocks_out": {used.ru_oublock}}}\n'
     )
     while True:
         try:

@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from keruta_agent import errors, model
 from keruta_agent.model import (
+    ApiCalls,
     ApiHealth,
     ArtifactFile,
     LogEntry,
@@ -307,6 +308,10 @@ class InMemoryKerutaApi(ServerState):
     def health(self) -> ApiHealth:
         """Returns ``health_answer``."""
         return self.health_answer
+
+    def call_counts(self) -> ApiCalls:
+        """Returns how many calls there were; without a network, all of them are answered."""
+        return ApiCalls(results={"2xx": len(self.calls)}, retries=0)
 
     def events(
         self, session_id: str, stop: threading.Event, *, last_event_id: str | None = None

@@ -27,6 +27,7 @@ from keruta_agent.clients.keruta.script import script_of, script_of_task
 from keruta_agent.clients.keruta.sessions import SessionReader
 from keruta_agent.clients.keruta.status import StatusWriter
 from keruta_agent.model import (
+    ApiCalls,
     ApiHealth,
     ArtifactFile,
     LogEntry,
@@ -248,6 +249,10 @@ class KerutaClient:
     def health(self) -> ApiHealth:
         """Asks how the server is: GET ``/api/v1/health``, else ``/health``."""
         return health.ask(self._http)
+
+    def call_counts(self) -> ApiCalls:
+        """Returns what became of the requests since this client was made."""
+        return self._http.calls.counts()
 
     def events(
         self, session_id: str, stop: Event, *, last_event_id: str | None = None
