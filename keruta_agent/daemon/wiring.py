@@ -72,20 +72,22 @@ def own_redactor(settings: Settings) -> Redactor:
     return Redactor.from_environment(os.environ, own)
 
 
-def make_log_reader(settings: Settings, records: Records) -> tuple[LogReader, Redaction]:
-    """Returns who reads the logs of runs, and who knows their secrets."""
+def make_log_reader(
+    settings: Settings, records: Records, *, colours: bool = False
+) -> tuple[LogReader, Redaction]:
+    """Returns who reads the logs of runs, with their colours or without, and who knows secrets."""
     runs_dir = settings.base_dir / RUNS_DIRECTORY
 
     def directory_of(run: Run) -> RunDirectory:
         return RunDirectory(runs_dir / run.directory)
 
     redaction = Redaction(own_redactor(settings), records, directory_of)
-    return LogReader(records.runs, directory_of, redaction), redaction
+    return LogReader(records.runs, directory_of, redaction, colours=colours), redaction
 
 
 def make_courier(settings: Settings, records: Records, api: KerutaApi) -> Courier:
     """Returns who carries the outbox to the API."""
-    reader, redaction = make_log_reader(settings, records)
+    reader, redaction = make_log_reader(settings, records, colours=settings.log_ansi == "keep")
     return Courier(api, records, reader, redaction)
 
 

@@ -1,31 +1,66 @@
-"""Reads ranges of a run's files back as log entries."""
+"""Reads ranges of a run's files back as log entries.
+
+What a range becomes depends on nothing but the files: however often and by whomever it is read,
+it has the same entries, so that a repeated request to the API is the same request.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any, Final
 
+from keruta_agent.journey import groups, structured
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.model import LogEntry, LogLevel
 from keruta_agent.observe.redact import Redactor
 from keruta_agent.records.run import LogRange, Run
 from keruta_agent.records.runs import Runs
-from keruta_agent.runs import messages, output
+from keruta_agent.runs import messages, output, screen
 from keruta_agent.runs.directory import RunDirectory
 
 #: Much that is harmless goes to stderr, so it is not an error before the script fails.
-_LEVELS = {"stdout": LogLevel.INFO, "stderr": LogLevel.WARN}
+_LEVELS: Final = {"stdout": LogLevel.INFO, "stderr": LogLevel.WARN}
+#: Where in an entry's metadata stands what we ourselves know about a line.
+OUR_METADATA: Final = "keruta"
+#: There: the group that the line stands in.
+GROUP: Final = "group"
+#: There: the line was cut because it is too long, and the next one of its stream goes on with it.
+CONTINUES: Final = "continues"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Text:
+    """A range of output with what stands beside it."""
+
+    before: bytes
+    data: bytes
+    after: bytes
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether its last line goes on behind it."""
+        return not self.data.endswith(b"\n") and bool(self.after)
 
 
 class LogReader:
-    """Turns stored ranges into entries, with their secrets masked."""
+    """Turns stored ranges into entries, with their secrets masked. Safe to share."""
 
     def __init__(
-        self, runs: Runs, directory_of: Callable[[Run], RunDirectory], redaction: Redaction
+        self,
+        runs: Runs,
+        directory_of: Callable[[Run], RunDirectory],
+        redaction: Redaction,
+        *,
+        colours: bool = False,
     ) -> None:
+        """Takes what it reads from; with ``colours``, lines keep their colour sequences."""
         self._runs = runs
         self._directory_of = directory_of
         self._redaction = redaction
+        self._colours = colours
+        self._groups = groups.OpenGroups(runs)
 
     def entries(self, run_id: int, sequences: Sequence[int]) -> list[LogEntry]:
         """Returns the log entries of these neighbouring ranges, in order."""
@@ -36,43 +71,157 @@ class LogReader:
 
     def read(self, run_id: int, pieces: Sequence[LogRange]) -> list[LogEntry]:
         """Returns the log entries in ranges of one run."""
-        directory = self._directory_of(self._runs.get(run_id))
+        run = self._runs.get(run_id)
+        directory = self._directory_of(run)
         redactor = self._redaction.of_run(run_id)
-        return [entry for piece in pieces for entry in _entries(directory, piece, redactor)]
+        entries: list[LogEntry] = []
+        for piece in pieces:
+            group = self._groups.before(run, directory, piece.sequence)
+            if piece.stream == "agent":
+                entries += _told_entries(directory, piece, redactor, group, self._colours)
+            else:
+                found, group = _output_entries(directory, piece, redactor, group, self._colours)
+                entries += found
+            self._groups.remember(run, piece.sequence + 1, group)
+        return entries
 
 
-def _entries(directory: RunDirectory, piece: LogRange, redactor: Redactor) -> list[LogEntry]:
-    path = directory.path / piece.stream
+def _output_entries(
+    directory: RunDirectory,
+    piece: LogRange,
+    redactor: Redactor,
+    group: str | None,
+    colours: bool,
+) -> tuple[list[LogEntry], str | None]:
+    """Returns the entries of what the script printed, and the group that is open behind them."""
+    text = _read(directory, piece, redactor.reach)
+    if output.is_superseded(text.data, text.after):
+        return [], group
     seen = datetime.fromtimestamp(piece.read_at, tz=UTC)
-    if piece.stream == "agent":
-        told = output.split_lines(output.read_text(path, piece.start, piece.stop))
-        return [entry for line in told if (entry := _told_entry(line, seen, redactor)) is not None]
-    level = _LEVELS[piece.stream]
+    lines = _lines(text, redactor, colours)
+    entries: list[LogEntry] = []
+    for part, stands_in in _by_group(lines, text, group):
+        entries += _entries(part, piece.stream, seen, redactor, _ours(stands_in))
+        group = stands_in
+    if text.is_torn:
+        ours = {**_ours(group), CONTINUES: True}
+        torn = entries[-1]
+        entries[-1] = dataclasses.replace(torn, metadata={**torn.metadata, OUR_METADATA: ours})
+    return entries, group
+
+
+def _by_group(
+    lines: list[str], text: _Text, group: str | None
+) -> Iterator[tuple[list[str], str | None]]:
+    """Yields lines in parts, each with the group that it stands in; markers stand in theirs."""
+    if not groups.may_hold_marker(text.data):
+        yield lines, group
+        return
+    part: list[str] = []
+    for line in lines:
+        opened = groups.after(line, group)
+        if opened is not None and opened != group:
+            yield part, group
+            part, group = [], opened
+        part.append(line)
+        if opened is None and group is not None:
+            yield part, group
+            part, group = [], None
+    yield part, group
+
+
+def _read(directory: RunDirectory, piece: LogRange, reach: int) -> _Text:
+    begin = max(0, piece.start - reach)
+    data = output.read_bytes(directory.path / piece.stream, begin, piece.stop + reach)
+    start, stop = piece.start - begin, piece.stop - begin
+    return _Text(before=data[:start], data=data[start:stop], after=data[stop:])
+
+
+def _lines(text: _Text, redactor: Redactor, colours: bool) -> list[str]:
+    """Returns the lines of a range as a terminal would show them, with their secrets masked."""
     # A secret may begin before this range, or go on behind it.
-    text = redactor.redact_window(
-        output.read_text(path, max(0, piece.start - redactor.reach), piece.start),
-        output.read_text(path, piece.start, piece.stop),
-        output.read_text(path, piece.stop, piece.stop + redactor.reach),
+    before, data, after = (
+        part.decode("utf-8", errors="replace") for part in (text.before, text.data, text.after)
     )
+    if not screen.has_controls(text.before + text.data):
+        return _without_last_end(redactor.redact_window(before, data, after).split("\n"), text)
+    # Masked as it is shown: a colour in the middle of a secret hides it from no reader.
+    plain = screen.render_lines(data)
+    masked = redactor.redact_window(
+        "\n".join(screen.render_lines(before)),
+        "\n".join(plain),
+        "\n".join(screen.render_lines(after)),
+    ).split("\n")
+    if colours:
+        coloured = screen.render_lines(data, colours=True)
+        masked = [
+            shown if line == bare else line
+            for shown, bare, line in zip(coloured, plain, masked, strict=True)
+        ]
+    return _without_last_end(masked, text)
+
+
+def _without_last_end(lines: list[str], text: _Text) -> list[str]:
+    """Returns the lines without the nothing that stands behind the last line end."""
+    return lines[:-1] if text.data.endswith(b"\n") else lines
+
+
+def _entries(
+    lines: list[str], stream: str, seen: datetime, redactor: Redactor, ours: Mapping[str, Any]
+) -> list[LogEntry]:
+    level = _LEVELS[stream]
+    metadata = {OUR_METADATA: ours} if ours else {}
+    plain = [
+        LogEntry(level=level, message=line, source=stream, timestamp=seen, metadata=metadata)
+        for line in lines
+    ]
     return [
-        LogEntry(level=level, message=line, source=piece.stream, timestamp=seen)
-        for line in output.split_lines(text)
+        _structured(entry, redactor) if entry.message.endswith("}") else entry for entry in plain
     ]
 
 
-def _told_entry(line: str, seen: datetime, redactor: Redactor) -> LogEntry | None:
-    """Reads what ``keruta log`` said; other messages are no log entries."""
-    try:
-        told = messages.parse(line)
-    except ValueError:  # said aloud by who followed the run
-        return None
-    if not isinstance(told, messages.LogTold):
-        return None
-    metadata = redactor.redact_value(told.fields)
-    return LogEntry(
-        level=told.level,
-        message=redactor.redact(told.message),
-        source="agent",
-        timestamp=seen,
-        metadata=metadata if isinstance(metadata, dict) else {},
+def _structured(entry: LogEntry, redactor: Redactor) -> LogEntry:
+    """Returns the entry that a line in JSON stands for; any other line as it is."""
+    found = structured.recognise(entry.message)
+    if found is None:
+        return entry
+    fields = redactor.redact_value(found.fields)
+    return dataclasses.replace(
+        entry,
+        level=found.level,
+        message=redactor.redact("\n".join(screen.render_lines(found.message))),
+        metadata={**entry.metadata, **fields} if isinstance(fields, dict) else entry.metadata,
     )
+
+
+def _ours(group: str | None) -> dict[str, Any]:
+    return {} if group is None else {GROUP: group}
+
+
+def _told_entries(
+    directory: RunDirectory,
+    piece: LogRange,
+    redactor: Redactor,
+    group: str | None,
+    colours: bool,
+) -> Iterator[LogEntry]:
+    """Yields what ``keruta log`` said; other messages are no log entries."""
+    ours = _ours(group)
+    seen = datetime.fromtimestamp(piece.read_at, tz=UTC)
+    for line in output.read_lines(directory.path / piece.stream, piece.start, piece.stop):
+        try:
+            told = messages.parse(line)
+        except ValueError:  # said aloud by who followed the run
+            continue
+        if not isinstance(told, messages.LogTold):
+            continue
+        fields = redactor.redact_value(structured.safe_fields(told.fields))
+        metadata = {OUR_METADATA: ours} if ours else {}
+        message = "\n".join(screen.render_lines(told.message, colours=colours))
+        yield LogEntry(
+            level=told.level,
+            message=redactor.redact(message),
+            source="agent",
+            timestamp=seen,
+            metadata={**metadata, **fields} if isinstance(fields, dict) else metadata,
+        )

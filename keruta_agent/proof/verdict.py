@@ -18,6 +18,7 @@ from keruta_agent.proof.person import FiledTask
 from keruta_agent.proof.world import World
 from keruta_agent.records.run import Run
 from keruta_agent.records.store import Records
+from keruta_agent.runs import screen
 from keruta_agent.runs.directory import RUNS_DIRECTORY
 
 PARKED: Final = ("FAILED", "PARKED")
@@ -292,8 +293,8 @@ def _read(path: Path) -> bytes:
 
 
 def _lines(content: bytes) -> list[str]:
-    lines = content.decode("utf-8", errors="replace").split("\n")
-    return lines if lines[-1] else lines[:-1]
+    text = content.decode("utf-8", errors="replace")
+    return screen.render_lines(text.removesuffix("\n")) if text else []
 
 
 def _shown(lines: Sequence[str], place: int) -> str:

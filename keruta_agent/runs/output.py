@@ -2,22 +2,28 @@
 
 The script writes into files, not through the daemon. Whoever follows a run asks again and again
 which new pieces there are; a piece ends at the end of a line, so that no line is torn, unless the
-line is longer than ``LONGEST_LINE`` or the run has ended.
+line is longer than ``LONGEST_LINE`` or the run has ended. A progress bar that goes on for ever
+without a line end is cut where it rewrites itself, and only its last state counts.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from keruta_agent.runs import screen
 from keruta_agent.runs.files import open_regular
 
 #: Bytes of one piece. Bigger ones would not travel faster, and cost memory.
 PIECE_BYTES: Final = 256 * 1024
 #: Bytes after which a line is cut, because it must fit into memory many times over.
 LONGEST_LINE: Final = 64 * 1024
+
+#: All of a line up to where the last text begins that is written over it.
+_REWRITTEN: Final = re.compile(rb".*\r(?=[^\r\n])", re.DOTALL)
 
 Piece = tuple[str, int, int]
 
@@ -39,18 +45,15 @@ class OutputFiles:
     def new_pieces(self, *, final: bool = False) -> Iterator[Piece]:
         """Yields the pieces (stream, start, stop) that came since the last call.
 
-        With ``final``, also the unfinished last lines.
+        With ``final``, also the unfinished last lines. Where a piece ends inside a line depends
+        on what was written and not on when somebody looked.
         """
         for stream, descriptor in self._descriptors.items():
             size = os.fstat(descriptor).st_size
-            while self._offsets[stream] < size:
-                start = self._offsets[stream]
-                stop = _piece_end(descriptor, start, min(size, start + PIECE_BYTES))
+            while (start := self._offsets[stream]) < size:
+                stop = _piece_end(descriptor, start, size, final=final)
                 if stop is None:
-                    at_end = start + PIECE_BYTES >= size
-                    if at_end and not final and size - start < LONGEST_LINE:
-                        break
-                    stop = _between_characters(descriptor, start, min(size, start + LONGEST_LINE))
+                    break
                 self._offsets[stream] = stop
                 yield stream, start, stop
 
@@ -62,7 +65,28 @@ class OutputFiles:
         )
 
 
-def _piece_end(descriptor: int, start: int, stop: int) -> int | None:
+def _piece_end(descriptor: int, start: int, size: int, *, final: bool) -> int | None:
+    """Returns where the next piece ends: whole lines, or a part of one that is too long."""
+    stop = _end_of_lines(descriptor, start, min(size, start + PIECE_BYTES))
+    if stop > start:
+        return stop
+    if size - start > LONGEST_LINE:
+        return _cut(descriptor, start)
+    return size if final else None
+
+
+def _end_of_lines(descriptor: int, start: int, stop: int) -> int:
+    """Returns the offset after the last line end before which no line is too long."""
+    position = start
+    while position < stop:
+        found = _last_line_end(descriptor, position, min(stop, position + LONGEST_LINE + 1))
+        if found is None:
+            break
+        position = found
+    return position
+
+
+def _last_line_end(descriptor: int, start: int, stop: int) -> int | None:
     """Returns the offset after the last line end in a stretch, None when it holds none."""
     chunk = 4096
     while stop > start:
@@ -73,6 +97,19 @@ def _piece_end(descriptor: int, start: int, stop: int) -> int | None:
         stop = begin
         chunk = LONGEST_LINE
     return None
+
+
+def _cut(descriptor: int, start: int) -> int:
+    """Returns where to cut a line that is too long: where it is last rewritten, else anywhere."""
+    rewritten = _REWRITTEN.match(os.pread(descriptor, LONGEST_LINE + 1, start))
+    if rewritten is not None:
+        return start + rewritten.end()
+    return _between_characters(descriptor, start, start + LONGEST_LINE)
+
+
+def is_superseded(data: bytes, after: bytes) -> bool:
+    """Tells whether a piece is a state of a line that what comes after it writes over."""
+    return data.endswith(b"\r") and after[:1] not in (b"", b"\r", b"\n")
 
 
 def _between_characters(descriptor: int, start: int, stop: int) -> int:
@@ -87,16 +124,16 @@ def _between_characters(descriptor: int, start: int, stop: int) -> int:
     return stop
 
 
-def read_text(path: Path, start: int, stop: int) -> str:
-    """Returns a stretch of a file as text; bytes that are not UTF-8 become U+FFFD."""
+def read_bytes(path: Path, start: int, stop: int) -> bytes:
+    """Returns a stretch of a file."""
     with os.fdopen(open_regular(path), "rb") as file:
         file.seek(start)
-        return file.read(stop - start).decode("utf-8", errors="replace")
+        return file.read(stop - start)
 
 
 def read_lines(path: Path, start: int, stop: int) -> list[str]:
     """Returns the lines of a piece without their ends; bytes that are not UTF-8 become U+FFFD."""
-    return split_lines(read_text(path, start, stop))
+    return split_lines(read_bytes(path, start, stop).decode("utf-8", errors="replace"))
 
 
 def split_lines(text: str) -> list[str]:
@@ -108,11 +145,11 @@ def split_lines(text: str) -> list[str]:
 
 
 def tail(path: Path, lines: int, *, most_bytes: int = 16 * 1024) -> list[str]:
-    """Returns the last lines of a file."""
+    """Returns the last lines of a file, as a terminal would show them, without colours."""
     try:
         size = path.stat().st_size
         start = max(0, size - most_bytes)
-        found = read_lines(path, start, size)
+        found = [screen.render(line) for line in read_lines(path, start, size)]
     except OSError:  # the script put something else in its place
         return []
     if start > 0 and len(found) > 1:

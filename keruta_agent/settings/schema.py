@@ -180,6 +180,13 @@ class Settings:
         environment=("KERUTA_LOG_FILE",),
         help="File for the daemon's log; standard error when left out.",
     )
+    log_ansi: str = _setting(
+        Choice("strip", "keep"),
+        key="logging.ansi",
+        environment=("KERUTA_LOG_ANSI",),
+        default="strip",
+        help="Whether the colours of scripts' output go to the API: strip or keep.",
+    )
     artifacts_dir: Path = _setting(
         Location(),
         key="artifacts.directory",

@@ -126,7 +126,7 @@ class LogWriter:
             self._post(task_id, plain, key)
             return
         try:
-            self._post(task_id, _as_single(entry), key)
+            self._post(task_id, _undotted(_as_single(entry)), key)
         except errors.ApiFailed as exc:
             if exc.status != 500 or self._capabilities.has(LOG_SOURCES):
                 raise
@@ -155,6 +155,16 @@ def _as_single(entry: LogEntry) -> dict[str, Any]:
     if entry.metadata:
         body["metadata"] = dict(entry.metadata)
     return body
+
+
+def _undotted(value: Any) -> Any:
+    """Returns a JSON value with names that MongoDB stores: it takes no dots in them (and fails)."""
+    if isinstance(value, dict):
+        return {
+            str(name).replace(".", "_").replace("$", "_"): _undotted(item)
+            for name, item in value.items()
+        }
+    return [_undotted(item) for item in value] if isinstance(value, list) else value
 
 
 def _as_listed(entry: LogEntry) -> dict[str, Any]:

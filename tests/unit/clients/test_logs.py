@@ -282,3 +282,14 @@ def test_joining_keeps_every_line_in_order_and_every_message_short(
             (parcel.entry.level, parcel.entry.source)
         }
         assert parcel.count == 1 or len(parcel.entry.message) <= logs.JOINED_LIMIT
+
+
+def test_names_of_fields_have_no_dots_where_a_server_might_not_store_them(
+    client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    _task_is_there(wire)
+    wire.post(LOGS, [{"status_code": 400}, {"status_code": 201}])
+    metadata = {"service.name": "x", "a": [{"$b.c": 1}]}
+    client.send_logs("t1", [_entry("one", metadata=metadata)], key="k")
+    assert _bodies(wire)[0][0]["metadata"] == metadata
+    assert _bodies(wire)[-1]["metadata"] == {"service_name": "x", "a": [{"_b_c": 1}]}

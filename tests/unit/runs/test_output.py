@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keruta_agent.runs import output
+from keruta_agent.runs import output, screen
 from keruta_agent.runs.output import LONGEST_LINE, PIECE_BYTES, OutputFiles, read_lines, tail
+from keruta_agent.runs.screen import render
 
 
 class Growing:
@@ -77,6 +79,72 @@ def test_cut_does_not_tear_a_character(growing, tmp_path):
         line for _, start, stop in pieces for line in read_lines(tmp_path / "stdout", start, stop)
     )
     assert read == text
+
+
+def test_progress_bar_without_an_end_is_cut_where_it_is_rewritten(growing):
+    growing.write(b"".join(b"%07d\r" % number for number in range(LONGEST_LINE // 4)))
+    pieces = growing.pieces()
+    assert [stop % 8 for _, _, stop in pieces] == [0]
+    assert LONGEST_LINE - 8 <= pieces[0][2] <= LONGEST_LINE
+
+
+def lines_by_definition(data: bytes, longest: int) -> list[tuple[str, bool]]:
+    """Cuts a whole output into its lines, each with whether the next one goes on with it."""
+    found = []
+    for line in data.split(b"\n"):
+        while len(line) > longest:
+            rewritten = re.match(rb"(?s).*\r(?=[^\r\n])", line[: longest + 1])
+            if rewritten:
+                line = line[rewritten.end() :]
+                continue
+            cut = longest
+            while line[cut] & 0xC0 == 0x80 and longest - cut < 3:
+                cut -= 1
+            if line[cut] & 0xC0 == 0x80:
+                cut = longest
+            found.append((render(line[:cut].decode("utf-8", "replace")), True))
+            line = line[cut:]
+        found.append((render(line.decode("utf-8", "replace")), False))
+    if data.endswith(b"\n") or not data:
+        found.pop()
+    return found
+
+
+OUTPUT = st.lists(
+    st.binary(max_size=20)
+    | st.sampled_from(
+        [b"\n", b"\r", b"\r\n", b"\n\n", b"abcdefgh" * 3, "日本語".encode(), b"\x1b[31m"]
+    ),
+    max_size=25,
+)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(chunks=OUTPUT)
+def test_lines_are_the_same_however_the_output_came(tmp_path_factory, chunks):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(output, "LONGEST_LINE", 16)
+        patch.setattr(output, "PIECE_BYTES", 64)
+        growing = Growing(tmp_path_factory.mktemp("run"))
+        pieces = []
+        for chunk in chunks:
+            growing.write(chunk)
+            pieces += growing.pieces()
+        pieces += growing.pieces(final=True)
+        growing.files.close()
+    data = b"".join(chunks)
+    found = []
+    for _, start, stop in pieces:
+        piece, after = data[start:stop], data[stop:]
+        if output.is_superseded(piece, after):
+            continue
+        lines = screen.render_lines(piece.decode("utf-8", "replace").removesuffix("\n"))
+        found += [(line, False) for line in lines]
+        if after and not piece.endswith(b"\n"):
+            found[-1] = (found[-1][0], True)
+    assert found == lines_by_definition(data, 16)
 
 
 def test_follower_that_takes_over_goes_on_at_the_stored_offset(growing, tmp_path):

@@ -52,6 +52,7 @@ def test_defaults_are_those_of_the_specification() -> None:
         log_level="INFO",
         log_format="text",
         log_file=None,
+        log_ansi="strip",
         artifacts_dir=Path("/.keruta/doc"),
         artifacts_max_size=104857600,
         artifacts_extensions=(),
