@@ -12,21 +12,39 @@ The tree::
     ├── AgentUnreachable            exit 4   no daemon answers on the local socket
     ├── RunError                    exit 1   a script could not be started or followed
     ├── InputRefused                exit 1   nobody reads what a script was to be told
-    └── ApiError                    exit 5   the keruta API
-        ├── ApiUnreachable                   no connection: nothing was sent
-        ├── ApiAmbiguous                     the request was sent and its answer is unknown
-        ├── ApiOverloaded                    429, 502, 503, 504: try again later
-        ├── ApiFailed                        500 and answers that make no sense
-        ├── ApiUnauthorized                  401, 403: the token is missing, wrong or expired
-        └── ApiRefused                       any other 4xx: it will not become right by itself
-            ├── ApiNotFound                  404
-            ├── ApiConflict                  409: the move is illegal
-            └── ApiUnsupported               this server lacks the route
+    ├── ApiError                    exit 5   the keruta API
+    │   ├── ApiUnreachable                   no connection: nothing was sent
+    │   ├── ApiAmbiguous                     the request was sent and its answer is unknown
+    │   ├── ApiOverloaded                    429, 502, 503, 504: try again later
+    │   ├── ApiFailed                        500 and answers that make no sense
+    │   ├── ApiUnauthorized                  401, 403: the token is missing, wrong or expired
+    │   └── ApiRefused                       any other 4xx: it will not become right by itself
+    │       ├── ApiNotFound                  404
+    │       ├── ApiConflict                  409: the move is illegal
+    │       └── ApiUnsupported               this server lacks the route
+    └── RunnerError                 exit 1   a coding task of the Agent Runner
+        ├── TaskContextValidationError       what is to be done is not said, or wrongly
+        ├── SlotAllocationError              the Repo Pool Manager lends no slot
+        ├── WorkspacePreparationError        git cannot make the workspace ready
+        ├── ImplementationError              the model gave nothing that can be used
+        │   └── BudgetExceededError          tokens, money or rounds are used up
+        ├── TestExecutionError               the tests of the change fail
+        ├── PushError                        the branch cannot be pushed
+        ├── ArtifactUploadError              evidence cannot be stored
+        ├── PlaybookExecutionError           a playbook is wrong, or a step of it failed
+        ├── ResourceLimitError               the run uses more than it may
+        ├── SecurityError                    something was about to leave its bounds
+        ├── TimeoutError                     the run takes too long
+        ├── ServiceError                     a service refused, broke or cannot be reached
+        │   └── ConnectionError              no connection could be made
+        └── AuthenticationError              a service or the model does not accept the key
 
 A message says what was being done and to what; ``advice`` says what to do now.
 """
 
 from __future__ import annotations
+
+import builtins
 
 
 class KerutaError(Exception):
@@ -151,3 +169,76 @@ class ApiConflict(ApiRefused):
 
 class ApiUnsupported(ApiRefused):
     """The server lacks this route; it is remembered and not asked again for a while."""
+
+
+class RunnerError(KerutaError):
+    """A coding task could not be done."""
+
+
+class TaskContextValidationError(RunnerError):
+    """The description of a task lacks something, or says something impossible."""
+
+
+class SlotAllocationError(RunnerError):
+    """The Repo Pool Manager lends no slot."""
+
+
+class WorkspacePreparationError(RunnerError):
+    """Git cannot bring a workspace to where a run is to begin."""
+
+
+class ImplementationError(RunnerError):
+    """The model gave nothing that can be used."""
+
+
+class BudgetExceededError(ImplementationError):
+    """The tokens, the money or the rounds that a run may use are used up."""
+
+
+class TestExecutionError(RunnerError):
+    """The tests of a change fail."""
+
+    __test__ = False  # its name makes pytest curious
+
+
+class PushError(RunnerError):
+    """A branch cannot be pushed."""
+
+
+class ArtifactUploadError(RunnerError):
+    """Evidence cannot be stored."""
+
+
+class PlaybookExecutionError(RunnerError):
+    """A playbook is wrong, or one of its steps failed."""
+
+
+class ResourceLimitError(RunnerError):
+    """A run uses more than it may."""
+
+
+class SecurityError(RunnerError):
+    """Something was about to leave the bounds that are set for a run."""
+
+
+class TimeoutError(RunnerError, builtins.TimeoutError):
+    """A run takes longer than it may."""
+
+
+class ServiceError(RunnerError):
+    """A service of the runner refused, broke, or cannot be reached."""
+
+    def __init__(
+        self, message: str, *, advice: str | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(message, advice=advice)
+        #: HTTP status of the answer, if there was one.
+        self.status = status
+
+
+class ConnectionError(ServiceError, builtins.ConnectionError):
+    """No connection to a service could be made."""
+
+
+class AuthenticationError(RunnerError):
+    """A service, or the model's, does not accept the key."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keruta_agent import errors
+from keruta_agent.settings import retired
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
@@ -67,6 +68,9 @@ class ConfigFile:
     def _flatten(self, document: object, known_keys: Collection[str]) -> Iterator[tuple[str, Any]]:
         for section, content in self._mapping(document, "The file").items():
             sections = {key.partition(".")[0] for key in known_keys}
+            if section in sections & set(known_keys):
+                yield section, content
+                continue
             if section not in sections:
                 raise self._unknown([section], known_keys, sections)
             # A section whose keys are all commented out is null.
@@ -94,6 +98,11 @@ class ConfigFile:
         place = f"{self.path}, line {line}" if line else str(self.path)
         start = _KEY_START.match(wanted)
         name = start[0] if start else ""
+        if name in retired.KEYS:
+            return errors.SettingsError(
+                f"Cannot use the config file {place}: {name!r} is a setting of the old runner",
+                advice=retired.KEYS[name],
+            )
         return errors.SettingsError(
             f"Cannot use the config file {place}: there is no setting {name!r}",
             advice=_advice(name, known_keys, candidates),

@@ -163,27 +163,41 @@ class Extensions(Names):
         return "." + name.removeprefix("*").removeprefix(".").lower()
 
 
-class ApiUrl(Text):
-    """Address of the keruta API, without the ``/api/v1`` that some pages put into it.
+class HttpUrl(Text):
+    """An http or https address.
 
     A password in it is kept for the requests and masked where the setting is shown.
     """
 
+    def __init__(self, *, example: str) -> None:
+        super().__init__()
+        self.example = example
+
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> str:
-        url = _line_of_text(value).rstrip("/")
-        url = _API_SUFFIX.sub("", url).rstrip("/")
+        url = self._clean(_line_of_text(value).rstrip("/"))
         if not _is_http_address(url):
-            raise ValidationError(
-                "It must be an http or https address such as http://keruta-api:8080"
-            )
+            raise ValidationError(f"It must be an http or https address such as {self.example}")
+        return url
+
+    def _clean(self, url: str) -> str:
         return url
 
     def _serialize(
         self, value: str | None, attr: str | None, obj: Any, **kwargs: Any
     ) -> str | None:
         return None if value is None else _without_password(value)
+
+
+class ApiUrl(HttpUrl):
+    """Address of the keruta API, without the ``/api/v1`` that some pages put into it."""
+
+    def __init__(self) -> None:
+        super().__init__(example="http://keruta-api:8080")
+
+    def _clean(self, url: str) -> str:
+        return _API_SUFFIX.sub("", url).rstrip("/")
 
 
 def _is_http_address(url: str) -> bool:

@@ -5,7 +5,7 @@ schema that checks the values (:data:`SettingsSchema`) and the list that ``confi
 documentation and the tests walk through (:data:`SETTINGS`).
 """
 
-# ruff: noqa: RUF009 - _setting returns a dataclass field, as dataclasses.field does
+# ruff: noqa: RUF009 - setting returns a dataclass field, as dataclasses.field does
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any, cast
 from marshmallow import Schema
 from marshmallow import fields as marshmallow_fields
 
+from keruta_agent.settings.declaration import DAY_S, SettingInfo, setting
 from keruta_agent.settings.fields import (
     ApiUrl,
     Choice,
@@ -27,174 +28,126 @@ from keruta_agent.settings.fields import (
     Whole,
     YesNo,
 )
+from keruta_agent.settings.runner import RunnerSettings
 from keruta_agent.settings.units import Duration, Size
 
-DAY_S = 86_400.0
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SettingInfo:
-    """What is known about one setting apart from its value."""
-
-    #: Attribute of :class:`Settings`.
-    name: str
-    #: Dotted key in the config file; None when the setting has no place there.
-    key: str | None
-    #: Variables that set it, the strongest first.
-    environment: tuple[str, ...]
-    help: str
-    #: Whether its value must never be shown.
-    secret: bool
-    #: As one would write it in the config file; None when there is none.
-    default: object
-    #: Option of the command line, for messages.
-    flag: str
-    #: Unit of a bare number in the variable, where that differs from the file's.
-    environment_unit: str = ""
-
-
-def _setting(
-    field: marshmallow_fields.Field[Any],
-    *,
-    help: str,
-    key: str | None = None,
-    environment: tuple[str, ...] = (),
-    default: object = None,
-    secret: bool = False,
-    **details: str,
-) -> Any:
-    """Declares a setting: a field of the dataclass that carries its marshmallow field."""
-    field.required = True
-    field.allow_none = default is None
-    field.metadata = {
-        "key": key,
-        "environment": environment,
-        "help": help,
-        "default": default,
-        "secret": secret,
-        **details,
-    }
-    # An address may hold a password, so it stays out of the repr like the token.
-    hidden = secret or isinstance(field, ApiUrl)
-    return dataclasses.field(repr=not hidden, metadata={"field": field})
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(RunnerSettings):
     """The values in force. Seconds end in ``_s``, sizes are bytes, paths are absolute."""
 
-    api_url: str | None = _setting(
+    api_url: str | None = setting(
         ApiUrl(),
         key="api.url",
         environment=("KERUTA_API_URL",),
         help="Address of the keruta API, such as http://keruta-api:8080.",
     )
-    api_token: str | None = _setting(
+    api_token: str | None = setting(
         Secret(),
         key="api.token",
         environment=("KERUTA_API_TOKEN",),
         secret=True,
         help="Token that the keruta API asks for; a file that holds it wants chmod 600.",
     )
-    api_timeout_s: float = _setting(
+    api_timeout_s: float = setting(
         Duration(minimum_s=0.1, maximum_s=DAY_S),
         key="api.timeout",
         environment=("KERUTA_TIMEOUT",),
         default="30s",
         help="How long a request to the API may take.",
     )
-    api_status_timeout_s: float = _setting(
+    api_status_timeout_s: float = setting(
         Duration(minimum_s=0.1, maximum_s=DAY_S),
         key="api.status_timeout",
         environment=("KERUTA_API_STATUS_TIMEOUT",),
         default="120s",
         help="How long the write of a task's status may take; servers may hold it for a while.",
     )
-    api_processing_status: str = _setting(
+    api_processing_status: str = setting(
         Choice("PROCESSING", "IN_PROGRESS"),
         key="api.processing_status",
         environment=("KERUTA_API_PROCESSING_STATUS",),
         default="PROCESSING",
         help="Name that the server gives to a running task: PROCESSING or IN_PROGRESS.",
     )
-    api_progress_via_status: bool = _setting(
+    api_progress_via_status: bool = setting(
         YesNo(),
         key="api.progress_via_status",
         environment=("KERUTA_API_PROGRESS_VIA_STATUS",),
         default=False,
         help="Whether progress goes out as a status write; some servers fail a task on that.",
     )
-    api_events: bool = _setting(
+    api_events: bool = setting(
         YesNo(),
         key="api.events",
         environment=("KERUTA_API_EVENTS",),
         default=True,
         help="Whether to listen to the server's events, so that a new task starts at once.",
     )
-    session_id: str | None = _setting(
+    session_id: str | None = setting(
         Text(),
         key="session.id",
         environment=("KERUTA_SESSION_ID",),
         help="Session whose tasks run here; without it the workspace tells.",
     )
-    workspace_id: str | None = _setting(
+    workspace_id: str | None = setting(
         Text(),
         key="workspace.id",
         environment=("KERUTA_WORKSPACE_ID", "CODER_WORKSPACE_ID"),
         help="Id of the workspace that this agent serves.",
     )
-    workspace_name: str | None = _setting(
+    workspace_name: str | None = setting(
         Text(),
         key="workspace.name",
         environment=("CODER_WORKSPACE_NAME",),
         help="Name of the Coder workspace; the session is found by it.",
     )
-    working_dir: Path | None = _setting(
+    working_dir: Path | None = setting(
         Location(),
         key="workspace.directory",
         environment=("KERUTA_WORKING_DIR",),
         help="Directory in which task scripts run; chosen by the agent when left out.",
     )
-    task_id: str | None = _setting(
+    task_id: str | None = setting(
         Text(),
         environment=("KERUTA_TASK_ID",),
         help="Task that a command speaks of; the agent sets it for its scripts.",
     )
-    log_level: str = _setting(
+    log_level: str = setting(
         Choice("DEBUG", "INFO", "WARN", "ERROR", aliases={"WARNING": "WARN"}),
         key="logging.level",
         environment=("KERUTA_LOG_LEVEL",),
         default="INFO",
         help="Least level that the agent logs: DEBUG, INFO, WARN or ERROR.",
     )
-    log_format: str = _setting(
+    log_format: str = setting(
         Choice("text", "json"),
         key="logging.format",
         environment=("KERUTA_LOG_FORMAT",),
         default="text",
         help="Form of the agent's log: text or json.",
     )
-    log_file: Path | None = _setting(
+    log_file: Path | None = setting(
         Location(),
         key="logging.file",
         environment=("KERUTA_LOG_FILE",),
         help="File for the daemon's log; standard error when left out.",
     )
-    log_ansi: str = _setting(
+    log_ansi: str = setting(
         Choice("strip", "keep"),
         key="logging.ansi",
         environment=("KERUTA_LOG_ANSI",),
         default="strip",
         help="Whether the colours of scripts' output go to the API: strip or keep.",
     )
-    artifacts_dir: Path = _setting(
+    artifacts_dir: Path = setting(
         Location(),
         key="artifacts.directory",
         environment=("KERUTA_ARTIFACTS_DIR",),
         default="/.keruta/doc",
         help="Directory in which scripts leave their artifacts.",
     )
-    artifacts_max_size: int = _setting(
+    artifacts_max_size: int = setting(
         Size(),
         key="artifacts.max_size",
         environment=("KERUTA_MAX_FILE_SIZE",),
@@ -202,49 +155,49 @@ class Settings:
         default="100MB",
         help="Largest artifact that is stored; a bare number in the variable means MB.",
     )
-    artifacts_extensions: tuple[str, ...] = _setting(
+    artifacts_extensions: tuple[str, ...] = setting(
         Extensions(),
         key="artifacts.extensions",
         environment=("KERUTA_ARTIFACTS_EXTENSIONS",),
         default=(),
         help="File name endings that count as artifacts, such as [.pdf, .csv]; empty means all.",
     )
-    auto_fix: bool = _setting(
+    auto_fix: bool = setting(
         YesNo(),
         key="error_handling.auto_fix",
         environment=("KERUTA_AUTO_FIX_ENABLED",),
         default=True,
         help="Whether a failed task gets a task that repairs it.",
     )
-    retry_count: int = _setting(
+    retry_count: int = setting(
         Whole(minimum=0, maximum=100),
         key="error_handling.retry_count",
         environment=("KERUTA_RETRY_COUNT",),
         default=3,
         help="How often a failed task is tried again, unless its parameters.retry says otherwise.",
     )
-    retry_delay_s: float = _setting(
+    retry_delay_s: float = setting(
         Duration(maximum_s=DAY_S),
         key="error_handling.retry_delay",
         environment=("KERUTA_RETRY_DELAY",),
         default="1s",
         help="Time before the first retry; it doubles with each one, up to 5 minutes.",
     )
-    http_input: bool = _setting(
+    http_input: bool = setting(
         YesNo(),
         key="input.http",
         environment=("KERUTA_USE_HTTP_INPUT",),
         default=False,
         help="Whether the daemon takes input for scripts over HTTP.",
     )
-    auto_detect_input: bool = _setting(
+    auto_detect_input: bool = setting(
         YesNo(),
         key="input_detection.auto_detect",
         environment=("KERUTA_AUTO_DETECT_INPUT",),
         default=True,
         help="Whether the daemon notices by itself that a script waits for input.",
     )
-    daemon_host: str = _setting(
+    daemon_host: str = setting(
         Text(),
         key="daemon.host",
         environment=("KERUTA_DAEMON_HOST",),
@@ -252,7 +205,7 @@ class Settings:
         default="localhost",
         help="Address on which the daemon's HTTP port listens.",
     )
-    daemon_port: int = _setting(
+    daemon_port: int = setting(
         Whole(minimum=1, maximum=65_535),
         key="daemon.port",
         environment=("KERUTA_DAEMON_PORT",),
@@ -260,27 +213,27 @@ class Settings:
         default=8080,
         help="The daemon's HTTP port.",
     )
-    poll_interval_s: float = _setting(
+    poll_interval_s: float = setting(
         Duration(minimum_s=0.1, maximum_s=DAY_S),
         key="daemon.poll_interval",
         environment=("KERUTA_POLL_INTERVAL",),
         default="5s",
         help="How often the API is asked for new tasks.",
     )
-    pid_file: Path | None = _setting(
+    pid_file: Path | None = setting(
         Location(),
         key="daemon.pid_file",
         environment=("KERUTA_PID_FILE",),
         help="File into which the daemon writes its process id.",
     )
-    keep_alive: bool = _setting(
+    keep_alive: bool = setting(
         YesNo(),
         key="daemon.keep_alive",
         environment=("KERUTA_KEEP_ALIVE",),
         default=False,
         help="Whether the daemon stays when its session has ended.",
     )
-    max_concurrent_tasks: int = _setting(
+    max_concurrent_tasks: int = setting(
         Whole(
             minimum=1,
             maximum=1,
@@ -294,49 +247,49 @@ class Settings:
         default=1,
         help="Always 1: the tasks of a session run one at a time.",
     )
-    base_dir: Path = _setting(
+    base_dir: Path = setting(
         Location(),
         key="daemon.base_dir",
         environment=("KERUTA_BASE_DIR",),
         default="~/.keruta",
         help="Directory of the agent's own state; /tmp/keruta when HOME is not set.",
     )
-    runs_keep_age_s: float = _setting(
+    runs_keep_age_s: float = setting(
         Duration(),
         key="runs.keep_age",
         environment=("KERUTA_RUNS_KEEP_AGE",),
         default="7d",
         help="Age at which the directory of a finished run is removed.",
     )
-    runs_keep_size: int = _setting(
+    runs_keep_size: int = setting(
         Size(),
         key="runs.keep_size",
         environment=("KERUTA_RUNS_KEEP_SIZE",),
         default="1GB",
         help="Total size of the directories of finished runs; the oldest are removed first.",
     )
-    stop_grace_s: float = _setting(
+    stop_grace_s: float = setting(
         Duration(maximum_s=DAY_S),
         key="execution.stop_grace",
         environment=("KERUTA_STOP_GRACE",),
         default="10s",
         help="Time that a script gets to end by itself before it is killed.",
     )
-    task_timeout_s: float = _setting(
+    task_timeout_s: float = setting(
         Duration(),
         key="execution.task_timeout",
         environment=("KERUTA_TASK_TIMEOUT",),
         default="0s",
         help="Time that a script may take, unless its parameters.timeout says otherwise; 0: any.",
     )
-    stop_timeout_s: float = _setting(
+    stop_timeout_s: float = setting(
         Duration(),
         key="execution.stop_timeout",
         environment=("KERUTA_STOP_TIMEOUT",),
         default="0s",
         help="Time that a stopping daemon waits for the running task to finish; 0: any.",
     )
-    pass_environment: tuple[str, ...] = _setting(
+    pass_environment: tuple[str, ...] = setting(
         Names(),
         key="execution.pass_environment",
         environment=("KERUTA_PASS_ENVIRONMENT",),
@@ -345,8 +298,12 @@ class Settings:
     )
 
 
+#: The agent's own before those that it inherits.
+_DECLARED = sorted(
+    dataclasses.fields(Settings), key=lambda field: field.name in RunnerSettings.__annotations__
+)
 _FIELDS: dict[str, marshmallow_fields.Field[Any]] = {
-    field.name: field.metadata["field"] for field in dataclasses.fields(Settings)
+    field.name: field.metadata["field"] for field in _DECLARED
 }
 
 #: The marshmallow schema of all settings; its fields' metadata hold what SettingInfo tells.

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from marshmallow import ValidationError
 
 from keruta_agent import errors
-from keruta_agent.settings import schema
+from keruta_agent.settings import declaration, schema
 from keruta_agent.settings.config_file import ConfigFile, read_config_file
 from keruta_agent.settings.fields import MASK
 
@@ -104,7 +104,7 @@ class _Loader:
             explicit = (self._at_home(Path(named), "KERUTA_CONFIG"), "KERUTA_CONFIG")
         return read_config_file(explicit, self.home, _FILE_KEYS)
 
-    def _find(self, info: schema.SettingInfo) -> tuple[object, Source]:
+    def _find(self, info: declaration.SettingInfo) -> tuple[object, Source]:
         flag = self.flags.get(info.name)
         if flag is not None and flag != ():
             return flag, Source(kind="flag", detail=info.flag)
@@ -120,7 +120,7 @@ class _Loader:
                 return in_file, Source(kind="file", detail=f"{self.file.path}: {info.key}")
         return self._default(info), Source(kind="default")
 
-    def _default(self, info: schema.SettingInfo) -> object:
+    def _default(self, info: declaration.SettingInfo) -> object:
         if info.name == "base_dir" and self.home is None:
             return HOMELESS_BASE_DIR
         return info.default
@@ -134,7 +134,7 @@ class _Loader:
         subject = self._subject(info, sources[info.name], raw[info.name])
         raise errors.SettingsError(f"Cannot use {subject}", advice=problems[info.name][0])
 
-    def _subject(self, info: schema.SettingInfo, source: Source, value: object) -> str:
+    def _subject(self, info: declaration.SettingInfo, source: Source, value: object) -> str:
         value_shown = _quoted(info, value)
         if source.kind == "file" and self.file is not None and info.key is not None:
             return f"{info.key} {value_shown} in {self.file.place(info.key)}"
@@ -162,7 +162,7 @@ class _Loader:
         return self.home.joinpath(*path.parts[1:])
 
 
-def _quoted(info: schema.SettingInfo, value: object) -> str:
+def _quoted(info: declaration.SettingInfo, value: object) -> str:
     text = repr(value)
     # Anything with an @ may be an address with a password.
     if info.secret or "@" in text:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.settings import schema
+from keruta_agent.settings import declaration, schema
 from keruta_agent.settings.sources import load_settings
 
 SAMPLE = Path(__file__).parents[2] / "etc" / "config.yaml"
 
 _SECTION = re.compile(r"([a-z_]+):")
-_DEFAULT = re.compile(r"  #([a-z_]+):(.*)")
-_PROSE = re.compile(r"  # (.+)")
+_DEFAULT = re.compile(r"(  )?#([a-z_]+):(.*)")
+_PROSE = re.compile(r"(?:  )?# (.+)")
 
 IN_FILE = [info for info in schema.SETTINGS if info.key is not None]
 
@@ -24,17 +24,19 @@ def documented_keys() -> Iterator[tuple[str, str]]:
     """Yields each commented out key of the sample with the prose above it."""
     section, prose = "", []
     for line in SAMPLE.read_text(encoding="utf-8").splitlines():
-        if match := _SECTION.fullmatch(line):
-            section = match[1]
+        if not line:
+            prose = []
+        elif match := _SECTION.fullmatch(line):
+            section, prose = match[1], []
         elif match := _DEFAULT.fullmatch(line):
-            yield f"{section}.{match[1]}", " ".join(prose)
+            yield f"{section}.{match[2]}" if match[1] else match[2], " ".join(prose)
             prose = []
         elif match := _PROSE.fullmatch(line):
             prose.append(match[1])
 
 
 def uncommented_sample() -> str:
-    return re.sub(r"(?m)^  #([a-z_]+:)", r"  \1", SAMPLE.read_text(encoding="utf-8"))
+    return re.sub(r"(?m)^(  |)#([a-z_]+:)", r"\1\2", SAMPLE.read_text(encoding="utf-8"))
 
 
 def test_sample_file_has_every_key_once_in_the_order_of_the_schema() -> None:
@@ -42,7 +44,9 @@ def test_sample_file_has_every_key_once_in_the_order_of_the_schema() -> None:
 
 
 @pytest.mark.parametrize("info", IN_FILE, ids=lambda info: info.name)
-def test_sample_file_explains_the_key_and_names_its_variables(info: schema.SettingInfo) -> None:
+def test_sample_file_explains_the_key_and_names_its_variables(
+    info: declaration.SettingInfo,
+) -> None:
     prose = dict(documented_keys())[str(info.key)]
     assert prose == f"{info.help} ({' or '.join(info.environment)})"
 

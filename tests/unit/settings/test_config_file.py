@@ -213,7 +213,7 @@ def test_section_that_is_no_mapping_is_refused_without_its_text(home: Path) -> N
         ("apis:\n  url: x", 1, "apis", "Did you mean api?"),
         ("# x\nsession_id: x", 2, "session_id", "Did you mean session.id?"),
         ("api.url: x", 1, "api.url", "Write api: and below it, indented, url:"),
-        ("api: {}\n5: x", 2, "5", "Known are: api, artifacts,"),
+        ("api: {}\n5: x", 2, "5", "Known are: api, artifact_store_api_key_env_var,"),
         ("api: {token:geheim}", 1, "api.token", "Write api: and below it, indented, token:"),
     ],
 )
@@ -223,6 +223,22 @@ def test_unknown_key_is_refused_with_the_nearest_known(
     message = refusal(home, text)
     assert f"line {line}: there is no setting '{name}'. {near}" in message
     assert "geheim" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "replacement"),
+    [
+        ("execution_mode: local-process\nmessage_bus_url: http://localhost:5000", "task_registry"),
+        ("kiro_url: http://localhost:6000", "llm.endpoint"),
+        ("docker_image: x", "TASK_CONTEXT"),
+    ],
+)
+def test_key_of_the_old_runner_is_refused_with_its_replacement(
+    home: Path, text: str, replacement: str
+) -> None:
+    message = refusal(home, text)
+    assert "is a setting of the old runner" in message
+    assert replacement in message
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keruta_agent import errors
-from keruta_agent.settings import schema, units
-from keruta_agent.settings.fields import ApiUrl, Choice, Whole, YesNo
+from keruta_agent.settings import declaration, schema, units
+from keruta_agent.settings.fields import Choice, HttpUrl, Whole, YesNo
 from keruta_agent.settings.sources import Source, load_settings
 
 FIELDS = schema.SettingsSchema().fields
 
 
-def values_for(info: schema.SettingInfo) -> st.SearchStrategy[str]:
+def values_for(info: declaration.SettingInfo) -> st.SearchStrategy[str]:
     """Valid texts for a setting, the same for flag, variable and file."""
     match FIELDS[info.name]:
         case units.Duration():
@@ -31,7 +31,7 @@ def values_for(info: schema.SettingInfo) -> st.SearchStrategy[str]:
             return st.sampled_from(["true", "no"])
         case Choice() as field:
             return st.sampled_from(field.words)
-        case ApiUrl():
+        case HttpUrl():
             return st.integers(1, 65_535).map(lambda port: f"http://host:{port}")
         case _:
             return st.integers(0, 10**6).map(lambda number: f"/x{number}")
@@ -52,12 +52,14 @@ def given_values(draw: st.DrawFn) -> dict[str, dict[str, str]]:
 
 
 def document(values: dict[str, dict[str, str]]) -> str:
-    sections: dict[str, dict[str, str]] = {}
+    sections: dict[str, Any] = {}
     for info in schema.SETTINGS:
         text = values.get(info.name, {}).get("file")
-        if text is not None:
-            section, _, key = str(info.key).partition(".")
+        section, _, key = str(info.key).partition(".")
+        if text is not None and key:
             sections.setdefault(section, {})[key] = text
+        elif text is not None:
+            sections[section] = text
     return json.dumps(sections)  # JSON is YAML
 
 
@@ -68,7 +70,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def parsed(info: schema.SettingInfo, text: str) -> Any:
+def parsed(info: declaration.SettingInfo, text: str) -> Any:
     return FIELDS[info.name].deserialize(text)
 
 
