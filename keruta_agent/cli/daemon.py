@@ -20,6 +20,11 @@ from keruta_agent.cli.options import api_options, load
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="How log lines look.")
 @click.option("--task-timeout", metavar="TIME", help="How long a script may take: 90, 1h30m.")
 @click.option("--stop-timeout", metavar="TIME", help="How long a stop waits for the running task.")
+@click.option(
+    "--artifacts-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory in which scripts leave their artifacts.",
+)
 @click.option("--keep-alive", is_flag=True, default=None, help="Stay when the session has ended.")
 @api_options
 @click.pass_context
@@ -35,6 +40,7 @@ def daemon(
     log_format: str | None,
     task_timeout: str | None,
     stop_timeout: str | None,
+    artifacts_dir: Path | None,
     keep_alive: bool | None,
     api_url: str | None,
     log_level: str | None,
@@ -63,6 +69,7 @@ def daemon(
         "log_format": log_format,
         "task_timeout_s": task_timeout,
         "stop_timeout_s": stop_timeout,
+        "artifacts_dir": artifacts_dir,
         "keep_alive": keep_alive,
         "api_url": api_url,
         "log_level": log_level,

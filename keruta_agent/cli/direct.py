@@ -19,15 +19,20 @@ from keruta_agent import errors
 from keruta_agent.daemon.lock import agent_lock
 from keruta_agent.daemon.wiring import make_client, make_courier
 from keruta_agent.journey import artifacts
+from keruta_agent.journey.artifacts import Taken
 from keruta_agent.local import client
-from keruta_agent.model import LogLevel, StatusReport, TaskStatus
+from keruta_agent.model import ArtifactFile, LogLevel, StatusReport, TaskStatus
+from keruta_agent.records.artifacts import ArtifactState, Owner
 from keruta_agent.records.outbox import Kind
 from keruta_agent.records.store import Records
+from keruta_agent.runs import copies, media
 from keruta_agent.settings.schema import Settings
 
 #: Seconds that a command waits for a running daemon to deliver what it was given.
 PATIENCE_S: Final = 10.0
 LOOK_S: Final = 0.05
+#: In the base directory: copies of artifacts that were added outside of a run.
+KEPT: Final = "kept-artifacts"
 
 
 class DirectReport:
@@ -47,6 +52,7 @@ class DirectReport:
         self._task_id = settings.task_id
         self._settings = settings
         self._api = make_client(settings)
+        self._kept = settings.base_dir / KEPT
         self._records = Records.open(settings.base_dir)
         self._courier = make_courier(settings, self._records, self._api)
         self._keys: list[str] = []
@@ -92,8 +98,37 @@ class DirectReport:
 
     def artifacts(self, directory: Path) -> None:
         """Stores the files in a directory with it."""
-        for artifact in artifacts.artifacts_in(self._settings, directory):
-            self._add(Kind.ARTIFACT, artifacts.to_payload(artifact))
+        for entry, descriptor in artifacts.wanted_files(self._settings, directory):
+            self._add_artifact(artifacts.take(entry, descriptor, directory, self._kept))
+
+    def artifact(self, descriptor: int, path: str, description: str) -> None:
+        """Stores an open file with it, copied: what waits for the API may be deleted meanwhile.
+
+        Raises:
+            OSError: it cannot be read, or there is no room for the copy.
+        """
+        copy = copies.take(descriptor, self._kept, path, durable=True)
+        file = ArtifactFile(
+            file=copy.file,
+            relative_path=artifacts.wire_path(path),
+            size=copy.size,
+            sha256=copy.sha256,
+            content_type=media.content_type(descriptor, path),
+            description=description,
+        )
+        self._add_artifact(Taken(file=file, is_copy=True))
+
+    def _add_artifact(self, taken: Taken) -> None:
+        file = taken.file
+        owner = Owner(task_id=self._task_id)
+        known = self._records.artifacts.known(owner, file.relative_path, file.sha256)
+        if known is not None and known.state in (ArtifactState.WAITING, ArtifactState.SENT):
+            if taken.is_copy:
+                file.file.unlink()
+            return
+        key = f"direct-{uuid.uuid4().hex}"
+        self._records.artifacts.add(owner, file, key=key, is_copy=taken.is_copy)
+        self._keys.append(key)
 
     def auto_fix(self, message: str, error_code: str) -> None:
         """Asks for a task that mends it."""
@@ -137,6 +172,13 @@ class DirectReport:
 
     def _tell_fate(self) -> None:
         fates = [fate for key in self._keys if (fate := self._records.outbox.fate(key))]
+        for artifact in filter(None, map(self._records.artifacts.by_key, self._keys)):
+            if artifact.state is ArtifactState.LOCAL:
+                click.echo(
+                    f"keruta: {artifact.path} stays on this machine, in {artifact.file}: "
+                    f"{artifact.reason}",
+                    file=sys.stderr,
+                )
         refused = [fate for fate in fates if fate.state == "parked"]
         for fate in refused:
             self._records.outbox.remove(fate.key)

@@ -15,6 +15,7 @@ from keruta_agent import __version__, errors
 
 #: Where each command lives: module and attribute.
 COMMANDS: Final = {
+    "artifact": "keruta_agent.cli.artifact:artifact",
     "config": "keruta_agent.cli.config:config",
     "daemon": "keruta_agent.cli.daemon:daemon",
     "demo": "keruta_agent.cli.demo:demo",
@@ -35,6 +36,7 @@ COMMANDS: Final = {
 
 #: What ``keruta --help`` says of each: to ask twenty modules would take it a tenth of a second.
 SUMMARIES: Final = {
+    "artifact": "Stores files with the task, while it runs.",
     "config": "Shows the agent's settings.",
     "daemon": (
         "Takes the session's tasks and runs them, one at a time, until the session has ended."

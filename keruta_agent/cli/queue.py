@@ -10,9 +10,10 @@ import click
 
 from keruta_agent import errors
 from keruta_agent.cli import usage
+from keruta_agent.cli.artifact import why_and_where
 from keruta_agent.cli.jobs import open_job
 from keruta_agent.cli.options import PRIORITY, json_option, load, print_json
-from keruta_agent.cli.tables import ago, duration, local_time, print_table
+from keruta_agent.cli.tables import ago, duration, local_time, print_table, printable
 
 if TYPE_CHECKING:
     from keruta_agent.records.jobs import Job, Jobs
@@ -79,10 +80,22 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
     Examples:
       keruta queue show 12
     """
+    from keruta_agent.records.artifacts import ArtifactState, Owner
+
     records, found = open_job(load(ctx).settings, job)
     runs = records.runs.of_job(found.id)
+    files = records.artifacts.of(Owner(task_id=found.task_id, job_id=found.id))
+    artifacts = [
+        dataclasses.asdict(each) for each in files if each.state is not ArtifactState.REMOVED
+    ]
     if as_json:
-        print_json({**_summary(found), "runs": [_run(records, run) for run in runs]})
+        print_json(
+            {
+                **_summary(found),
+                "runs": [_run(records, run) for run in runs],
+                "artifacts": artifacts,
+            }
+        )
         return
     lines = [
         ("job", str(found.id)),
@@ -103,6 +116,9 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
         used = records.usages.get(run.id)
         if used is not None:
             click.echo(f"{'':<10}{usage.described(used)}")
+    for each in artifacts:
+        note = f": {why}" if (why := why_and_where(each)) else ""
+        click.echo(printable(f"artifact  {each['path']}, {each['state']}{note}"))
     click.echo(f"\nIts output: keruta logs {found.id}    Its story: keruta explain {found.id}")
 
 

@@ -106,6 +106,7 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
         jobs=records.jobs,
         runs=records.runs,
         outbox=records.outbox,
+        artifacts=records.artifacts,
         journal=records.journal,
         usages=records.usages,
         counters=records.counters,

@@ -8,6 +8,7 @@ from pathlib import Path
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.journey.report import Courier
 from keruta_agent.ports import KerutaApi, WorkQueue
+from keruta_agent.records.artifacts import Artifacts
 from keruta_agent.records.counters import Counters
 from keruta_agent.records.database import Database
 from keruta_agent.records.jobs import Jobs
@@ -31,6 +32,7 @@ class Agent:
     jobs: Jobs
     runs: Runs
     outbox: Outbox
+    artifacts: Artifacts
     journal: Journal
     usages: Usages
     counters: Counters

@@ -1,4 +1,4 @@
-"""Files as artifacts: which are taken, what describes them, how they wait in the outbox."""
+"""Files as artifacts: which are taken, under which path, how they wait in the outbox."""
 
 from __future__ import annotations
 
@@ -6,97 +6,164 @@ import dataclasses
 import errno
 import hashlib
 import logging
-import mimetypes
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from keruta_agent.model import ArtifactFile
+from keruta_agent.runs import copies, media
+from keruta_agent.runs.tree import Entry, LeadsOutError, entries_below
 from keruta_agent.settings.schema import Settings
 from keruta_agent.settings.units import format_size
 
 logger = logging.getLogger(__name__)
 
-
-def artifacts_in(settings: Settings, directory: Path) -> list[ArtifactFile]:
-    """Returns the files below a directory as artifacts, where they are.
-
-    Raises:
-        OSError: one cannot be read.
-    """
-    return [_described(path, name) for name, path in wanted_files(settings, directory)]
+#: Characters of a path that servers store.
+LONGEST_PATH: Final = 1024
 
 
-def to_payload(artifact: ArtifactFile) -> dict[str, Any]:
-    """Returns the stored form of an artifact that is to be sent."""
-    return {**dataclasses.asdict(artifact), "file": str(artifact.file)}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Taken:
+    """A file that was taken as an artifact."""
+
+    file: ArtifactFile
+    #: Whether it lies in a copy of ours, or where the script left it.
+    is_copy: bool
 
 
 def from_payload(payload: Mapping[str, Any]) -> ArtifactFile:
-    """Reads the stored form."""
+    """Reads the form in which the outbox holds an artifact."""
     return ArtifactFile(**{**payload, "file": Path(payload["file"])})
 
 
-def files_below(root: Path) -> Iterator[tuple[str, Path]]:
-    """Yields the regular files below a directory; links are not followed, they may lead out."""
-    for folder, directories, names in os.walk(root):
-        directories.sort()
-        for name in sorted(names):
-            path = Path(folder) / name
-            if path.is_file() and not path.is_symlink():
-                yield path.relative_to(root).as_posix(), path
+def wire_path(path: str) -> str:
+    """Returns a relative path as the API gets it: text without what servers refuse in names.
+
+    Line ends, other control characters, backslashes and bytes that are no UTF-8 become percent
+    codes; what is longer than servers take is cut in the middle, and told apart by its hash.
+    """
+    text = "".join(_wire_character(character) for character in path)
+    if len(text) <= LONGEST_PATH:
+        return text
+    mark = f"~{hashlib.sha256(text.encode()).hexdigest()[:16]}~"
+    half = (LONGEST_PATH - len(mark)) // 2
+    return f"{text[:half]}{mark}{text[-half:]}"
 
 
-def fingerprint(path: Path) -> list[int]:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return []
-    return [status.st_size, status.st_mtime_ns, status.st_ino]
+def _wire_character(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8 (PEP 383)
+        code -= 0xDC00
+    elif 0xD800 <= code <= 0xDFFF:
+        return "\ufffd"
+    elif 32 <= code != 127 and character != "\\":
+        return character
+    return f"%{code:02X}"
 
 
-def wanted_files(settings: Settings, root: Path) -> Iterator[tuple[str, Path]]:
-    extensions = settings.artifacts_extensions
-    for name, path in files_below(root):
-        if extensions and not name.lower().endswith(extensions):
+def wanted_files(settings: Settings, root: Path) -> Iterator[tuple[Entry, int]]:
+    """Yields the files below a directory that count as artifacts, each open for reading.
+
+    What is left out is logged: links that lead out, what is too large or cannot be read. Files
+    whose name begins with a dot are hidden, and not meant for anybody.
+
+    Raises:
+        OSError: the directory is there and cannot be read.
+    """
+    for entry in entries_below(root):
+        if isinstance(entry, OSError):
+            _left_out(root, str(entry.filename), f"cannot be entered: {entry.strerror}")
             continue
-        size, limit = path.stat().st_size, settings.artifacts_max_size
-        if size <= limit:
-            yield name, path
+        extensions = settings.artifacts_extensions
+        if entry.name.startswith("."):
             continue
-        logger.warning(
-            "the artifact %s is too large: %s, the limit is %s; set KERUTA_MAX_FILE_SIZE",
-            name,
-            format_size(size),
-            format_size(limit),
-            extra={"action": "artifact_too_large"},
-        )
+        if extensions and not entry.name.lower().endswith(extensions):
+            continue
+        try:
+            descriptor = entry.open()
+        except LeadsOutError:
+            _left_out(root, entry.path, "is a link that leads out of the artifacts directory")
+            continue
+        except OSError as exc:
+            _left_out(root, entry.path, f"cannot be read: {exc.strerror}")
+            continue
+        if descriptor is None:
+            continue
+        try:
+            complaint = too_large(os.fstat(descriptor).st_size, settings.artifacts_max_size)
+            if complaint:
+                _left_out(root, entry.path, complaint)
+            else:
+                yield entry, descriptor
+        finally:
+            os.close(descriptor)
 
 
-def copy_of(path: Path, name: str, copies: Path) -> ArtifactFile:
-    """Copies a file; what is hashed and sent is the copy, which nobody changes any more."""
-    target = copies / name
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+def too_large(size: int, limit: int) -> str:
+    """Returns why a file of this size is not taken; empty when it is."""
+    if size <= limit:
+        return ""
+    return (
+        f"is too large: {format_size(size)}, the limit is {format_size(limit)}; "
+        "set KERUTA_MAX_FILE_SIZE"
+    )
+
+
+def _left_out(root: Path, path: str, why: str) -> None:
+    logger.warning(
+        "the artifact %s %s",
+        wire_path(str(root / path)),
+        why,
+        extra={"action": "artifact_left_out"},
+    )
+
+
+def take(entry: Entry, descriptor: int, root: Path, kept: Path) -> Taken:
+    """Copies an open file; without room for a copy it is taken where it is.
+
+    Raises:
+        OSError: it cannot be read, or the copy cannot be written.
+    """
+    kind = media.content_type(descriptor, entry.path)
     try:
-        shutil.copyfile(path, target)
+        copy = copies.take(descriptor, kept, entry.name)
     except OSError as exc:
-        target.unlink(missing_ok=True)
-        if exc.errno != errno.ENOSPC:
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        # No room for a copy: it is sent from where it is, as long as nobody changes it there.
-        return _described(path, name)
-    return _described(target, name)
+        logger.warning(
+            "there is no room for a copy of the artifact %s: it is sent from where it is, if "
+            "nobody changes it before",
+            wire_path(str(root / entry.path)),
+            extra={"action": "artifact_not_copied"},
+        )
+        return Taken(file=_in_place(entry, descriptor, root, kind), is_copy=False)
+    if copy.was_written_to:
+        logger.warning(
+            "the artifact %s was written to while it was taken: its first %d bytes are sent",
+            wire_path(str(root / entry.path)),
+            copy.size,
+            extra={"action": "artifact_was_written_to"},
+        )
+    file = ArtifactFile(
+        file=copy.file,
+        relative_path=wire_path(entry.path),
+        size=copy.size,
+        sha256=copy.sha256,
+        content_type=kind,
+    )
+    return Taken(file=file, is_copy=True)
 
 
-def _described(path: Path, name: str) -> ArtifactFile:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
+def _in_place(entry: Entry, descriptor: int, root: Path, kind: str) -> ArtifactFile:
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = file.tell()
     return ArtifactFile(
-        file=path,
-        relative_path=name,
-        size=path.stat().st_size,
-        sha256=digest.hexdigest(),
-        content_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
+        file=root / entry.path,
+        relative_path=wire_path(entry.path),
+        size=size,
+        sha256=digest,
+        content_type=kind,
     )

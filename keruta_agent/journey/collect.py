@@ -1,4 +1,4 @@
-"""Collects the artifacts that a run left in the artifacts directory.
+"""Collects the artifacts that a run left in the artifacts directory, or added while it ran.
 
 The directory is shared by the tasks of a workspace, so a run's artifacts are the files that are
 new or changed since it started. They are copied into the run directory: what is sent later, after
@@ -7,19 +7,27 @@ an outage, is what this run made, not what the next one wrote over it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from keruta_agent.journey import artifacts
+from keruta_agent.journey import artifacts, exclude
 from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.artifacts import Taken
 from keruta_agent.model import ArtifactFile
+from keruta_agent.records.artifacts import ArtifactState, Owner
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Run
-from keruta_agent.runs.directory import RunDirectory
+from keruta_agent.runs import media
+from keruta_agent.runs.directory import ADDED, RunDirectory
 from keruta_agent.runs.files import open_regular
+from keruta_agent.runs.messages import ArtifactTold
+from keruta_agent.runs.tree import Entry, entries_below
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +36,7 @@ BEFORE: Final = "artifacts-before.json"
 
 
 def prepare_directory(agent: Agent, working_directory: Path) -> Path:
-    """Returns the artifacts directory, made if need be.
+    """Returns the artifacts directory, made if need be, and kept out of git's commits.
 
     The spec's ``/.keruta/doc`` when it can be written, else the same below the working directory.
     """
@@ -39,6 +47,7 @@ def prepare_directory(agent: Agent, working_directory: Path) -> Path:
         except OSError:
             continue
         if os.access(candidate, os.W_OK | os.X_OK):
+            exclude.keep_out_of_commits(candidate)
             return candidate
     return configured
 
@@ -46,7 +55,9 @@ def prepare_directory(agent: Agent, working_directory: Path) -> Path:
 def remember_before(directory: RunDirectory, artifacts_dir: Path) -> None:
     """Notes what is in the artifacts directory before the script starts."""
     before = {
-        name: artifacts.fingerprint(path) for name, path in artifacts.files_below(artifacts_dir)
+        entry.path: entry.fingerprint()
+        for entry in entries_below(artifacts_dir)
+        if isinstance(entry, Entry)
     }
     note = {"directory": str(artifacts_dir), "files": before}
     (directory.path / BEFORE).write_text(json.dumps(note), encoding="utf-8")
@@ -60,9 +71,12 @@ def _note(directory: RunDirectory) -> str:
         return ""
 
 
-def copy_artifacts(agent: Agent, job: Job, run: Run) -> list[ArtifactFile]:
+def copy_artifacts(agent: Agent, job: Job, run: Run) -> list[Taken]:
     """Copies what the run made and returns the copies; what cannot be taken is logged."""
     directory = agent.directory_of(run)
+    kept = directory.path / COPIES
+    # What an agent left that was killed before it stored them.
+    shutil.rmtree(kept, ignore_errors=True)
     try:
         note = json.loads(_note(directory))
         listed, before = Path(note["directory"]), dict(note["files"])
@@ -71,16 +85,80 @@ def copy_artifacts(agent: Agent, job: Job, run: Run) -> list[ArtifactFile]:
     artifacts_dir = Path(agent.runs.get(run.id).artifacts_dir or listed)
     if artifacts_dir != listed:
         before = {}
-    copies = []
-    for name, path in artifacts.wanted_files(agent.settings, artifacts_dir):
-        if before.get(name) != artifacts.fingerprint(path):
+    taken = []
+    try:
+        for entry, descriptor in artifacts.wanted_files(agent.settings, artifacts_dir):
+            if before.get(entry.path) == entry.fingerprint():
+                continue
             try:
-                copies.append(artifacts.copy_of(path, name, directory.path / COPIES))
+                taken.append(artifacts.take(entry, descriptor, artifacts_dir, kept))
             except OSError as exc:
-                logger.error(
-                    "cannot take the artifact %s: %s",
-                    path,
-                    exc.strerror,
-                    extra={"action": "artifact_unreadable", "job": job.id, "task": job.task_id},
-                )
-    return copies
+                _complain(job, artifacts_dir / entry.path, exc)
+    except OSError as exc:
+        _complain(job, artifacts_dir, exc)
+    return taken
+
+
+def _complain(job: Job, path: Path, exc: OSError) -> None:
+    logger.error(
+        "cannot take the artifact %s: %s",
+        artifacts.wire_path(str(path)),
+        exc.strerror,
+        extra={"action": "artifact_unreadable", "job": job.id, "task": job.task_id},
+    )
+
+
+def owner_of(job: Job, run: Run) -> Owner:
+    """Returns whose artifacts a run's are."""
+    return Owner(task_id=job.task_id, job_id=job.id, run_id=run.id)
+
+
+def store(agent: Agent, job: Job, run: Run, taken: Sequence[Taken]) -> None:
+    """Stores what was copied; what the task has already, with the same content, is dropped."""
+    owner = owner_of(job, run)
+    for number, each in enumerate(taken):
+        if agent.artifacts.known(owner, each.file.relative_path, each.file.sha256) is None:
+            # Not the name: keys are sent as a header, which takes neither Japanese nor spaces.
+            key = f"{run.uid}-artifact-{number}"
+            agent.artifacts.add(owner, each.file, key=key, is_copy=each.is_copy)
+        elif each.is_copy:
+            _drop(each.file.file)
+
+
+def take_in(agent: Agent, job: Job, run: Run, told: ArtifactTold) -> None:
+    """Stores a file that the script added (``keruta artifact add``), if it has changed.
+
+    Raises:
+        ValueError: the copy that the command left is gone or was changed.
+    """
+    owner = owner_of(job, run)
+    path = artifacts.wire_path(told.path)
+    copy = agent.directory_of(run).path / ADDED / told.file
+    known = agent.artifacts.known(owner, path, told.sha256)
+    if known is not None and known.state in (ArtifactState.WAITING, ArtifactState.SENT):
+        _drop(copy)
+        return
+    try:
+        descriptor = open_regular(copy)
+    except OSError as exc:
+        raise ValueError(f"the copy of the artifact {path} is gone: {exc.strerror}") from exc
+    try:
+        if os.fstat(descriptor).st_size != told.size:
+            raise ValueError(f"the copy of the artifact {path} was changed")
+        kind = media.content_type(descriptor, told.path)
+    finally:
+        os.close(descriptor)
+    file = ArtifactFile(
+        file=copy,
+        relative_path=path,
+        size=told.size,
+        sha256=told.sha256,
+        content_type=kind,
+        description=told.description,
+    )
+    agent.artifacts.add(owner, file, key=f"{run.uid}-added-{told.file[:16]}", is_copy=True)
+
+
+def _drop(copy: Path) -> None:
+    with contextlib.suppress(OSError):
+        copy.unlink()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
-from keruta_agent.journey import artifacts, measure
+from keruta_agent.journey import collect, measure
 from keruta_agent.journey.agent import Agent
-from keruta_agent.model import ArtifactFile, StatusReport, TaskStatus
+from keruta_agent.journey.artifacts import Taken
+from keruta_agent.model import StatusReport, TaskStatus
 from keruta_agent.records.clock import boot_id
 from keruta_agent.records.jobs import Job, JobState, StopKind
 from keruta_agent.records.outbox import Kind
@@ -107,7 +108,7 @@ def store(
     run: Run,
     ending: Ending,
     record: ExitRecord | None,
-    copies: Sequence[ArtifactFile],
+    taken: Sequence[Taken],
 ) -> None:
     """Stores the end of a run; a failure leaves the job ``failing`` until it is mended."""
     failed = ending.outcome not in _FINAL
@@ -117,17 +118,11 @@ def store(
         )
         usage = measure.settle(agent, run, record)
         _count(agent, run, ending, usage)
-        if job.task_id is None or ending.outcome is Outcome.REFUSED:
+        if ending.outcome is Outcome.REFUSED:
             return
-        for number, artifact in enumerate(copies):
-            agent.outbox.add(
-                Kind.ARTIFACT,
-                job.task_id,
-                artifacts.to_payload(artifact),
-                run_id=run.id,
-                # Not the name: keys are sent as a header, which takes neither Japanese nor spaces.
-                key=f"{run.uid}-artifact-{number}",
-            )
+        collect.store(agent, job, run, taken)
+        if job.task_id is None:
+            return
         if usage is not None:
             agent.outbox.add(
                 Kind.METRICS,

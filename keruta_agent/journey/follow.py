@@ -13,7 +13,7 @@ import time
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.journey import limits
+from keruta_agent.journey import collect, limits
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.measure import Meter
 from keruta_agent.records.clock import boot_seconds
@@ -159,6 +159,8 @@ class _Follower:
         """Stores what a script told the agent."""
         try:
             told = messages.parse(line)
+            if isinstance(told, messages.ArtifactTold):
+                collect.take_in(self._agent, self._job, self._run, told)
         except ValueError as exc:
             logger.warning(
                 "run %s: ignores a message from the script: %s",

@@ -186,6 +186,7 @@ def _environment(
             "KERUTA_RUN_TOKEN": run.token,
             "KERUTA_RUN_DIR": str(agent.directory_of(run).path),
             "KERUTA_ARTIFACTS_DIR": str(artifacts_dir),
+            "KERUTA_MAX_FILE_SIZE": f"{agent.settings.artifacts_max_size}B",
             MARKER_VARIABLE: run.uid,
             # Output goes to files now; without this, Python scripts would show nothing for long.
             "PYTHONUNBUFFERED": environment.get("PYTHONUNBUFFERED", "1"),

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from keruta_agent import errors
@@ -20,6 +21,7 @@ from keruta_agent.journey import artifacts, autofix, loglines
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.model import LogEntry, LogLevel, StatusReport, TaskStatus
 from keruta_agent.ports import KerutaApi
+from keruta_agent.records.artifacts import ArtifactState
 from keruta_agent.records.clock import boot_seconds
 from keruta_agent.records.jobs import StopKind
 from keruta_agent.records.outbox import Kind, Letter, Parcel
@@ -34,6 +36,8 @@ LONGEST_WAIT_S: Final = 30.0
 MOST_PATIENCE_S: Final = 3600.0
 #: Attempts after which an answer 500 counts as "for good", except for the end of a task.
 ATTEMPTS_AT_BROKEN: Final = 12
+#: What servers answer when a file is larger than they take.
+TOO_LARGE: Final = 413
 LOCK_FAILED: Final = "LOCK_ACQUISITION_FAILED"
 
 
@@ -48,7 +52,9 @@ class Courier:
         redaction: Redaction,
     ) -> None:
         self._api = api
+        self._database = records.database
         self._outbox = records.outbox
+        self._artifacts = records.artifacts
         self._jobs = records.jobs
         self._runs = records.runs
         self._journal = records.journal
@@ -60,6 +66,7 @@ class Courier:
         self._failures = 0
         self._unauthorized = False
         self._not_before = 0.0
+        self._keeping_artifacts_of: str | None = None
         self._handlers: Mapping[Kind, Callable[[Parcel], None]] = {
             Kind.STATUS: self._send_status,
             Kind.PROGRESS: self._send_progress,
@@ -148,7 +155,10 @@ class Courier:
         except errors.ApiUnsupported as exc:
             self._cannot_be_stored(parcel, exc)
         except errors.ApiRefused as exc:
-            self._refused(parcel, exc)
+            if exc.status == TOO_LARGE and parcel.first.kind is Kind.ARTIFACT:
+                self._cannot_be_stored(parcel, exc)
+            else:
+                self._refused(parcel, exc)
         except errors.ApiError as exc:
             return self._broken(parcel, exc)
         except (errors.KerutaError, FileNotFoundError) as exc:
@@ -163,9 +173,19 @@ class Courier:
             )
             return self._broken(parcel, exc)
         else:
-            self._outbox.delivered(parcel)
+            self._delivered(parcel)
         self._api_is_back()
         return True
+
+    def _delivered(self, parcel: Parcel) -> None:
+        if parcel.first.kind is not Kind.ARTIFACT:
+            self._outbox.delivered(parcel)
+            return
+        with self._database.transaction(durable=False):
+            self._outbox.delivered(parcel)
+            artifact = self._artifacts.settle(parcel.first.key, ArtifactState.SENT)
+        if artifact is not None and artifact.is_copy:
+            Path(artifact.file).unlink(missing_ok=True)
 
     def _note(self, action: str, parcel: Parcel, exc: Exception) -> None:
         """Adds to the story of the job that a parcel is about."""
@@ -206,9 +226,9 @@ class Courier:
     def _cannot_be_stored(self, parcel: Parcel, exc: errors.ApiError) -> None:
         """A server without the route: artifacts stay listed here, the rest has no other reader."""
         if parcel.first.kind is Kind.ARTIFACT:
-            self._outbox.park(parcel, str(exc))
-        else:
-            self._outbox.delivered(parcel)
+            self._keep_here(parcel, exc)
+            return
+        self._outbox.delivered(parcel)
         logger.info(
             "this server has no place for %s: %s",
             parcel.first.kind,
@@ -216,9 +236,30 @@ class Courier:
             extra={"action": "api_lacks", "task": parcel.first.task_id},
         )
 
+    def _keep_here(self, parcel: Parcel, exc: errors.ApiError) -> None:
+        letter = parcel.first
+        with self._database.transaction():
+            self._outbox.delivered(parcel)
+            self._artifacts.settle(letter.key, ArtifactState.LOCAL, exc.message)
+        # Said once a task: the others of its artifacts most likely meet the same.
+        is_first = self._keeping_artifacts_of != letter.task_id
+        self._keeping_artifacts_of = letter.task_id
+        logger.log(
+            logging.WARNING if is_first else logging.DEBUG,
+            "an artifact of task %s stays on this machine: %s (see: keruta artifact list "
+            "--task-id %s)",
+            letter.task_id,
+            exc.message,
+            letter.task_id,
+            extra={"action": "artifact_stays_here", "task": letter.task_id},
+        )
+
     def _refused(self, parcel: Parcel, exc: Exception) -> None:
         self._note("api_refused", parcel, exc)
-        self._outbox.park(parcel, str(exc))
+        with self._database.transaction():
+            self._outbox.park(parcel, str(exc))
+            if parcel.first.kind is Kind.ARTIFACT:
+                self._artifacts.settle(parcel.first.key, ArtifactState.REFUSED, str(exc))
         logger.error(
             "the API refuses a %s of task %s; it is set aside: %s",
             parcel.first.kind,

@@ -12,7 +12,7 @@ import logging
 from keruta_agent import errors
 from keruta_agent.journey import announce, collect, execute, finish, follow, park, prepare
 from keruta_agent.journey.agent import Agent
-from keruta_agent.model import ArtifactFile
+from keruta_agent.journey.artifacts import Taken
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Ending, Outcome, Run
 from keruta_agent.runs import processes
@@ -48,7 +48,7 @@ def run_next(agent: Agent) -> Ended | None:
 def live(agent: Agent, job: Job, run: Run) -> Ended:
     """Brings one claimed run to its end."""
     record = None
-    copies: list[ArtifactFile] = []
+    taken: list[Taken] = []
     try:
         park.refuse_if_hopeless(agent, job, run)
         shim = execute.adopt(agent, run)
@@ -65,7 +65,7 @@ def live(agent: Agent, job: Job, run: Run) -> Ended:
             processes.reap(shim)
         agent.runs.enter(run.id, "finish")
         ending = finish.judge(agent, job, run, record)
-        copies = collect.copy_artifacts(agent, job, run)
+        taken = collect.copy_artifacts(agent, job, run)
     except announce.NotWantedError as exc:
         ending = Ending(outcome=finish.STOPPED[exc.kind], message=str(exc))
     except park.HopelessError as exc:
@@ -77,7 +77,7 @@ def live(agent: Agent, job: Job, run: Run) -> Ended:
         ending = finish.not_started(agent, job, str(exc))
     message = agent.redaction.of_run(run.id).redact(ending.message)
     ending = dataclasses.replace(ending, message=message)
-    finish.store(agent, job, run, ending, record, copies)
+    finish.store(agent, job, run, ending, record, taken)
     logger.info(
         "job %d ended: %s %s",
         job.id,

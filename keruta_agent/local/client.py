@@ -22,7 +22,16 @@ def call(base_dir: Path, request: Mapping[str, Any]) -> dict[str, Any]:
         AgentUnreachable: no daemon answers.
         KerutaError: the daemon refused.
     """
-    path = socket_path(base_dir)
+    return call_at(socket_path(base_dir), request)
+
+
+def call_at(path: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Sends one request to the socket at a path and returns its answer.
+
+    Raises:
+        AgentUnreachable: no daemon answers.
+        KerutaError: the daemon refused.
+    """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(TIMEOUT_S)

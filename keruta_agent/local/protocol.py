@@ -3,6 +3,8 @@
 Requests::
 
     {"op": "tell", "run": UID, "token": TOKEN, "message": {...}}   a script speaks for its run
+    {"op": "artifacts", "run": UID, "token": TOKEN}                what it asks of its artifacts
+    {"op": "remove_artifact", "run": UID, "token": TOKEN, "names": [...]}
     {"op": "submit", "name": ..., "priority": ..., "work": {...}}  queue an ad-hoc script
     {"op": "submit_task", "task": ID}                              queue one task of the API
     {"op": "cancel", "job": 12}

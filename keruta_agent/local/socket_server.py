@@ -18,9 +18,10 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields
 
 from keruta_agent import errors
 from keruta_agent.journey.agent import Agent
-from keruta_agent.local import protocol
+from keruta_agent.local import protocol, run_artifacts
 from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import Work
+from keruta_agent.records.run import Run
 from keruta_agent.runs import messages
 
 logger = logging.getLogger(__name__)
@@ -106,6 +107,10 @@ class Operations:
         self._takes_jobs = takes_jobs
         self._operations: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             "tell": self._tell,
+            "artifacts": lambda request: run_artifacts.listed(agent, self._run_of(request)),
+            "remove_artifact": lambda request: run_artifacts.removed(
+                agent, self._run_of(request), request
+            ),
             "submit": self._submit,
             "submit_task": self._submit_task,
             "cancel": self._cancel,
@@ -129,13 +134,18 @@ class Operations:
             logger.exception("a request on the socket failed", extra={"action": "request_failed"})
             return protocol.encode_error(errors.AgentStateError(f"the request failed: {exc}"))
 
-    def _tell(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _run_of(self, request: Mapping[str, Any]) -> Run:
+        """Returns the run for which a script speaks."""
         run = self._agent.runs.by_uid(str(request.get("run", "")))
         token = str(request.get("token", ""))
         if run is None or not secrets.compare_digest(run.token.encode(), token.encode()):
             raise errors.UsageError("this is not a run that the agent knows")
         if run.ended_at is not None:
             raise errors.UsageError("the run is over")
+        return run
+
+    def _tell(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        run = self._run_of(request)
         message = request.get("message")
         if isinstance(message, dict) and message.get("kind") == messages.MASK:
             self._agent.directory_of(run).add_secret(str(message.get("value", "")))
@@ -145,6 +155,8 @@ class Operations:
             told = messages.parse(line)
         except ValueError as exc:
             raise errors.UsageError(str(exc)) from exc
+        if isinstance(told, messages.ArtifactTold):
+            run_artifacts.refuse_if_too_large(self._agent, told)
         if (
             isinstance(told, messages.EndTold)
             and told.status is TaskStatus.COMPLETED

@@ -234,7 +234,8 @@ class _Judge:
         *,
         is_parked: bool,
     ) -> None:
-        wanted = collections.Counter(ledger.artifacts)
+        # What a later run of the task leaves unchanged is not sent again.
+        wanted = collections.Counter(set(ledger.artifacts))
         found = collections.Counter(stored)
         self._verdict.artifacts += len(stored)
         if task.plan.is_stopped or is_parked:

@@ -142,4 +142,26 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         PRIMARY KEY (name, labels)
     ) WITHOUT ROWID;
     """,
+    # 3: artifacts, with what became of each
+    """
+    CREATE TABLE artifacts (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        task_id TEXT,
+        job_id INTEGER REFERENCES jobs (id),
+        run_id INTEGER REFERENCES runs (id),
+        path TEXT NOT NULL,
+        file BLOB NOT NULL,
+        is_copy INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        content_type TEXT NOT NULL,
+        description TEXT NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        key TEXT NOT NULL UNIQUE,
+        added_at REAL NOT NULL
+    );
+    CREATE INDEX artifacts_of_task ON artifacts (task_id, path, id);
+    CREATE INDEX artifacts_of_job ON artifacts (job_id, path, id);
+    """,
 )

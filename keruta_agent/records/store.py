@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Self
 
+from keruta_agent.records.artifacts import Artifacts
 from keruta_agent.records.counters import Counters
 from keruta_agent.records.database import DATABASE_NAME, Database
 from keruta_agent.records.jobs import Jobs
@@ -23,6 +24,7 @@ class Records:
     jobs: Jobs
     runs: Runs
     outbox: Outbox
+    artifacts: Artifacts
     journal: Journal
     usages: Usages
     counters: Counters
@@ -61,6 +63,7 @@ class Records:
             jobs=jobs,
             runs=Runs(database, jobs, outbox, journal),
             outbox=outbox,
+            artifacts=Artifacts(database, outbox),
             journal=journal,
             usages=Usages(database),
             counters=Counters(database),

@@ -12,6 +12,8 @@ agent      one JSON object a line: what the script told the agent (log, progress
 exit       how the script ended, written last and atomically, when no process of the run is left
 signals    which signals the shim sent to which processes
 secrets    what the script itself wants masked, one JSON text a line
+added      copies of the files that the script added as artifacts while it ran
+artifacts  copies of those that it left in the artifacts directory
 about      which job and task this is a run of, for an agent whose records do not know it
 shim.err   what the shim itself had to say; empty unless something is badly wrong
 ========== ==================================================================================
@@ -31,6 +33,8 @@ from keruta_agent.runs import stdin
 from keruta_agent.runs.files import SMALL_BYTES, read_small
 
 RUNS_DIRECTORY: Final = "runs"
+#: In a run directory: the copies of what the script added as artifacts while it ran.
+ADDED: Final = "added"
 #: Characters of one secret that a script names; a key file has some thousand.
 LARGEST_SECRET: Final = 16 * 1024
 CLOCK_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""What a script may tell the agent: a log line, its progress, its end.
+"""What a script may tell the agent: a log line, its progress, an artifact, its end.
 
 A message is one JSON object on one line of the run directory's file ``agent``. The daemon's
 socket appends it there; a command that finds no daemon appends it itself, so that a script never
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from keruta_agent.model import LogLevel, TaskStatus, parse_log_level
 LONGEST_MESSAGE: Final = 32 * 1024
 #: Bytes at the end of a run's messages in which one that was just stored must be.
 RECENT_BYTES: Final = 8 * LONGEST_MESSAGE
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,21 @@ class EndTold:
     artifacts_dir: str | None
 
 
-Told = LogTold | ProgressTold | EndTold
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ArtifactTold:
+    """``keruta artifact add``: a file that the command has copied into the run directory."""
+
+    #: Name of the copy.
+    file: str
+    #: Relative path under which it is to be stored.
+    path: str
+    description: str
+    #: Bytes.
+    size: int
+    sha256: str
+
+
+Told = LogTold | ProgressTold | EndTold | ArtifactTold
 #: Kind of a message that names a secret. It is stored apart (``RunDirectory.add_secret``).
 MASK: Final = "mask"
 
@@ -79,9 +95,29 @@ def parse(line: str) -> Told:
         if not isinstance(percent, int) or not 0 <= percent <= 100:
             raise ValueError("percent must be a whole number from 0 to 100")
         return ProgressTold(percent=percent, message=str(told.get("message", "")))
+    if kind == "artifact":
+        return _artifact(told)
     if kind == "end":
         return _end(told)
     raise ValueError(f"unknown kind of message: {kind}")
+
+
+def _artifact(told: Mapping[str, Any]) -> ArtifactTold:
+    file, path, size = str(told.get("file", "")), str(told.get("path", "")), told.get("size")
+    sha256 = str(told.get("sha256", ""))
+    if not file or "/" in file or file in (".", "..") or "\0" in file:
+        raise ValueError("file must be the name of a copy in the run directory")
+    if not path or path.startswith("/") or ".." in path.split("/"):
+        raise ValueError("the path of an artifact is relative and without '..'")
+    if not isinstance(size, int) or size < 0 or not _SHA256.fullmatch(sha256):
+        raise ValueError("an artifact has a size and a SHA-256")
+    return ArtifactTold(
+        file=file,
+        path=path,
+        description=str(told.get("description", "")),
+        size=size,
+        sha256=sha256,
+    )
 
 
 def _end(told: Mapping[str, Any]) -> EndTold:

@@ -95,4 +95,4 @@ def test_file_whose_name_is_no_utf_8_is_taken_under_a_name_that_is(
     workplace.daemon()
 
     assert api.wait_for(task_id)["status"] == "COMPLETED"
-    assert _paths(api, task_id) == ["??.txt"]
+    assert _paths(api, task_id) == ["%82%A0.txt"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
@@ -14,6 +15,8 @@ from keruta_agent import errors
 from keruta_agent.clients.http import HttpClient, segment
 from keruta_agent.clients.multipart import MultipartBody
 from keruta_agent.model import ArtifactFile
+
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 
 
 def upload(
@@ -60,7 +63,8 @@ def upload(
 @contextmanager
 def _opened(artifact: ArtifactFile) -> Iterator[BinaryIO]:
     try:
-        file = artifact.file.open("rb")
+        # The copy lies where the script could put something else in its place: a pipe, a link.
+        file = os.fdopen(os.open(artifact.file, _FLAGS), "rb")
     except FileNotFoundError as exc:
         raise errors.NotFound(f"The artifact {artifact.file} is gone") from exc
     except OSError as exc:
@@ -68,7 +72,10 @@ def _opened(artifact: ArtifactFile) -> Iterator[BinaryIO]:
             f"The artifact {artifact.file} cannot be read ({exc.strerror})"
         ) from exc
     with file:
-        size = os.fstat(file.fileno()).st_size
+        status = os.fstat(file.fileno())
+        size = status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            raise errors.NotFound(f"The artifact {artifact.file} is no file any more")
         if size != artifact.size:
             raise errors.AgentStateError(
                 f"The artifact {artifact.file} changed from {artifact.size} to {size} bytes "

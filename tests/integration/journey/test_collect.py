@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+from pathlib import Path
 
 from keruta_agent import errors
-from keruta_agent.journey import artifacts, run
+from keruta_agent.journey import artifacts, mend, run
+from keruta_agent.model import TaskStatus
+from keruta_agent.records.artifacts import Owner
+from keruta_agent.records.jobs import Work
+from keruta_agent.runs import copies
 from tests.helpers.agents import agent_in
 from tests.integration.journey.conftest import SESSION, deliver
 
@@ -92,13 +97,116 @@ def test_script_may_name_another_directory(api, file_task, run_all, tmp_path):
 
 
 def test_artifact_for_whose_copy_there_is_no_room_is_sent_from_where_it_is(
-    api, file_task, run_all, monkeypatch
+    api, file_task, run_all, monkeypatch, caplog
 ):
-    def no_room(source, target):
-        target.write_bytes(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(artifacts.shutil, "copyfile", no_room)
+    monkeypatch.setattr(copies, "RESERVE_BYTES", 2**60)
     task = file_task(KEEP + "echo whole > result")
     run_all()
     assert stored(api, task.id) == {"result": b"whole\n"}
+    assert "no room for a copy" in caplog.text
+
+
+def test_unchanged_file_of_a_retry_is_sent_once_and_a_changed_one_again(
+    tmp_path, api, poll, file_task
+):
+    task = file_task(
+        KEEP + "echo same > same; echo $KERUTA_RUN_NUMBER > changed; exit 1",
+        parameters={"retry": {"count": 2, "delay": "0s"}},
+    )
+    for _ in range(3):  # each run by another agent
+        with agent_in(tmp_path, api, session_id=SESSION, auto_fix="false") as agent:
+            agent.jobs.record_task(task)
+            agent.jobs.wake_due()
+            run.run_next(agent)
+            mend.mend_failures(agent)
+            deliver(agent)
+    sent = [(a.relative_path, a.content) for a in api.artifacts]
+    assert sent.count(("same", b"same\n")) == 1
+    assert [content for path, content in sent if path == "changed"] == [b"1\n", b"2\n", b"3\n"]
+
+
+def test_link_that_stays_inside_is_taken_with_what_it_leads_to(api, file_task, run_all, caplog):
+    task = file_task(
+        KEEP + "mkdir d; echo 3 > d/report-3; ln -s d/report-3 latest; ln -s d dir; ln -s no none;"
+        "ln -s /etc/hostname out; mkfifo pipe"
+    )
+    run_all()
+    assert stored(api, task.id) == {"d/report-3": b"3\n", "latest": b"3\n"}
+    assert "out is a link that leads out" in caplog.text
+
+
+def test_hidden_file_is_left_out_and_file_in_a_hidden_directory_is_not(api, file_task, run_all):
+    task = file_task(KEEP + "mkdir .dir; echo x > .hidden; echo x > .dir/file; echo x > .dir/.no")
+    run_all()
+    assert set(stored(api, task.id)) == {".dir/file"}
+
+
+def test_names_that_servers_refuse_arrive_as_percent_codes(api, file_task, run_all):
+    task = file_task(
+        KEEP + r"""echo 1 > $'a\nb'; echo 2 > 'a\b'; echo 3 > $'\x82.txt'; : > 'a b%'"""
+    )
+    run_all()
+    assert set(stored(api, task.id)) == {"a%0Ab", "a%5Cb", "%82.txt", "a b%"}
+
+
+def test_path_longer_than_any_system_call_takes_is_cut_and_sent(api, file_task, run_all):
+    step = "d" * 200
+    task = file_task(
+        KEEP + f"for i in $(seq 25); do mkdir {step}; cd {step}; done; echo deep > one; : > two"
+    )
+    run_all()
+    found = stored(api, task.id)
+    assert sorted(path[-3:] for path in found) == ["one", "two"]
+    assert {len(path) for path in found} == {1024}
+    assert b"deep\n" in found.values()
+
+
+def test_file_that_cannot_be_read_does_not_cost_the_others(api, file_task, run_all, monkeypatch):
+    take = artifacts.take
+
+    def unreadable(entry, *rest):
+        if entry.name == "bad":
+            raise OSError(errno.EIO, "Input/output error")
+        return take(entry, *rest)
+
+    monkeypatch.setattr(artifacts, "take", unreadable)
+    task = file_task(KEEP + "echo 1 > a; echo 2 > bad; echo 3 > c")
+    run_all()
+    assert set(stored(api, task.id)) == {"a", "c"}
+
+
+def test_copy_is_removed_when_the_api_has_it(agent, api, file_task, run_all, tmp_path):
+    file_task(KEEP + "echo 1 > a")
+    run_all()
+    assert len(api.artifacts) == 1
+    assert not list((tmp_path / "base" / "runs").glob("*/artifacts/*"))
+
+
+def test_file_too_large_for_the_server_stays_here_and_the_task_goes_on(
+    agent, api, file_task, run_all, caplog
+):
+    task = file_task(KEEP + "echo 1 > a; echo 2 > b")
+    api.fail_next("upload_artifact", errors.ApiRefused("too large for this server", status=413))
+    run_all()
+    found = {each.path: each for each in agent.artifacts.of(Owner(task_id=task.id))}
+    assert (found["a"].state, found["b"].state) == ("stays here", "sent")
+    assert Path(found["a"].file).read_text() == "1\n"
+    assert api.task(task.id).status is TaskStatus.COMPLETED
+    assert "stays on this machine: too large" in caplog.text
+
+
+def test_refused_file_is_listed_with_its_reason(agent, api, file_task, run_all):
+    task = file_task(KEEP + "echo 1 > a")
+    api.fail_next("upload_artifact", errors.ApiRefused("no such colour", status=422))
+    run_all()
+    (found,) = agent.artifacts.of(Owner(task_id=task.id))
+    assert (found.state, found.reason) == ("refused", "no such colour")
+
+
+def test_artifacts_of_an_adhoc_job_stay_here(tmp_path):
+    with agent_in(tmp_path) as agent:
+        job_id = agent.jobs.record_script("x", Work(script=KEEP + "echo 1 > a"))
+        run.run_next(agent)
+        (found,) = agent.artifacts.of(Owner(task_id=None, job_id=job_id))
+        assert (found.path, found.state) == ("a", "stays here")
+        assert Path(found.file).read_text() == "1\n"

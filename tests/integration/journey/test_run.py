@@ -8,6 +8,7 @@ from keruta_agent import errors
 from keruta_agent.journey import run
 from keruta_agent.journey.poll import NOT_FOUND_LIMIT
 from keruta_agent.model import Script, TaskStatus
+from keruta_agent.records.artifacts import Owner
 from keruta_agent.records.jobs import JobState, Work
 from keruta_agent.records.run import Outcome
 from tests.integration.journey.conftest import SESSION, deliver
@@ -213,7 +214,8 @@ def test_endpoints_that_a_server_lacks_cost_nothing(tmp_path):
         deliver(agent)
         assert api.task(task.id).status is TaskStatus.COMPLETED
         assert "30" in api.log_text(task.id)
-        assert [letter.kind for letter in agent.outbox.parked()] == ["artifact"]
+        assert [each.state for each in agent.artifacts.of(Owner(task_id=task.id))] == ["stays here"]
+        assert agent.outbox.counts().parked == 0
 
 
 def test_adhoc_script_needs_no_api(tmp_path):

@@ -1,0 +1,334 @@
+"""``keruta artifact``: files that are stored with a task.
+
+Inside a run the command itself copies the file into the run directory and then tells the daemon,
+which has only to note it: nobody waits for a large file, and the script may delete its own at
+once, also while the daemon is being restarted.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import click
+
+from keruta_agent import errors
+from keruta_agent.cli import small
+from keruta_agent.cli.options import api_options, json_option, load, print_json, task_option
+
+#: What is said of an artifact that was taken back, by the state in which it was.
+_SAID: Final = {
+    "waiting": "is not sent",
+    "sent": "is removed here; the API has it and keeps it",
+    "stays here": "is removed",
+    "refused": "is removed",
+    None: "is on its way just now: the API gets it and keeps it",
+}
+
+
+@click.group()
+def artifact() -> None:
+    """Stores files with the task, while it runs."""
+
+
+@artifact.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("--description", default="", help="What it is, for people.")
+@click.option("--name", help="Path under which it is stored, instead of its own.")
+@task_option
+@api_options
+@click.pass_context
+def add(
+    ctx: click.Context,
+    files: tuple[str, ...],
+    description: str,
+    name: str | None,
+    task_id: str | None,
+    api_url: str | None,
+    log_level: str | None,
+) -> int:
+    """Stores files with the task now; they may be changed or deleted afterwards.
+
+    A file is stored under its path below the artifacts directory or the current directory, else
+    under its whole path. One that was stored before and is unchanged is not sent again.
+
+    \b
+    Examples:
+      keruta artifact add report.pdf --description "monthly report"
+      keruta artifact add build/*.log
+      keruta artifact add /tmp/x.png --name pictures/result.png
+    """
+    if name is not None and len(files) > 1:
+        raise errors.UsageError("--name is for one file", advice="Add the files one by one")
+    paths = [_path_of(file) if name is None else _checked_name(name) for file in files]
+    if _in_own_run(task_id):
+        limit = _limit_in_run(ctx)
+        codes = [
+            _add_in_run(file, path, description, limit)
+            for file, path in zip(files, paths, strict=True)
+        ]
+        return max(codes)
+    from keruta_agent.cli.direct import DirectReport
+
+    settings = load(ctx, task_id=task_id, api_url=api_url, log_level=log_level).settings
+    with DirectReport(settings) as report:
+        for file, path in zip(files, paths, strict=True):
+            with _opened(file, settings.artifacts_max_size) as descriptor, _copying(file):
+                report.artifact(descriptor, path, description)
+    return 0
+
+
+@artifact.command("list")
+@click.argument("job", required=False)
+@task_option
+@json_option
+@click.pass_context
+def list_artifacts(ctx: click.Context, job: str | None, task_id: str | None, as_json: bool) -> None:
+    """Lists what was stored with the task, and what became of it.
+
+    JOB is a job's number or the id of its task; inside a run it is that of the run.
+
+    \b
+    Examples:
+      keruta artifact list
+      keruta artifact list 12 --json
+    """
+    found = _artifacts_of(ctx, job, task_id)
+    if as_json:
+        print_json(found)
+        return
+    there = [each for each in found if each["state"] != "removed"]
+    if not there:
+        click.echo("No artifacts.")
+        return
+    from keruta_agent.cli.tables import print_table
+    from keruta_agent.settings.units import format_size
+
+    print_table(
+        ("STATE", "SIZE", "TYPE", "PATH", "WHY AND WHERE"),
+        [
+            (
+                each["state"],
+                format_size(each["size"]),
+                each["content_type"],
+                each["path"],
+                why_and_where(each),
+            )
+            for each in there
+        ],
+    )
+
+
+@artifact.command()
+@click.argument("name", metavar="FILE|NAME")
+@click.argument("job", required=False)
+@task_option
+@click.pass_context
+def remove(ctx: click.Context, name: str, job: str | None, task_id: str | None) -> None:
+    """Takes an artifact back: the file itself, or the path that `keruta artifact list` shows.
+
+    One that was not sent yet is not sent. One that was is removed from the list here, and the API
+    keeps it. The file itself stays where it is, and is not collected when the run ends.
+
+    \b
+    Examples:
+      keruta artifact remove report.pdf
+      keruta artifact remove pictures/result.png 12
+    """
+    names = [name, _path_of(name)]
+    if _in_own_run(task_id) and job is None:
+        told = _ask({"op": "remove_artifact", "names": names})
+        path, was = told["path"], told["was"]
+    else:
+        from keruta_agent.records.artifacts import named
+
+        records, owner = _owner(ctx, job, task_id)
+        found = named(records.artifacts.of(owner), names)
+        if found is None:
+            raise errors.NotFound(
+                f"there is no artifact {name}", advice="See: keruta artifact list JOB"
+            )
+        path, was = found.path, records.artifacts.remove(found)
+    click.echo(f"{path} {_SAID[was]}")
+
+
+def why_and_where(found: dict[str, Any]) -> str:
+    """Returns why an artifact is not at the API and where it lies on this machine."""
+    if found["state"] not in ("stays here", "refused"):
+        return ""
+    where = found["file"] if Path(found["file"]).exists() else "its copy was cleared away"
+    return f"{found['reason']}: {where}"
+
+
+def _artifacts_of(ctx: click.Context, job: str | None, task_id: str | None) -> list[dict[str, Any]]:
+    if job is None and _in_own_run(task_id):
+        return list(_ask({"op": "artifacts"})["artifacts"])
+    import dataclasses
+
+    records, owner = _owner(ctx, job, task_id)
+    return [dataclasses.asdict(each) for each in records.artifacts.of(owner)]
+
+
+def _owner(ctx: click.Context, job: str | None, task_id: str | None) -> tuple[Any, Any]:
+    """Returns the agent's records, and whose artifacts in them are meant."""
+    from keruta_agent.cli.jobs import open_job
+    from keruta_agent.records.artifacts import Owner
+    from keruta_agent.records.store import Records
+
+    settings = load(ctx, task_id=task_id).settings
+    if job is not None:
+        records, found = open_job(settings, job)
+        return records, Owner(task_id=found.task_id, job_id=found.id)
+    if settings.task_id is None:
+        raise errors.UsageError(
+            "it is not known whose artifacts are meant",
+            advice="Give a job's number, or --task-id ID",
+        )
+    there = Records.open_existing(settings.base_dir)
+    if there is None:
+        raise errors.NotFound(
+            f"no agent has run in {settings.base_dir} yet",
+            advice="Set KERUTA_BASE_DIR if it runs elsewhere",
+        )
+    return there, Owner(task_id=settings.task_id)
+
+
+def _in_own_run(task_id: str | None) -> bool:
+    own = os.environ.get("KERUTA_TASK_ID", "")
+    return "KERUTA_RUN_TOKEN" in os.environ and task_id in (None, own)
+
+
+def _ask(request: dict[str, Any]) -> dict[str, Any]:
+    from keruta_agent.local import client
+
+    environment = os.environ
+    identity = {"run": environment.get("KERUTA_RUN_UID"), "token": environment["KERUTA_RUN_TOKEN"]}
+    return client.call_at(Path(environment.get("KERUTA_SOCKET", "")), {**request, **identity})
+
+
+def _add_in_run(file: str, path: str, description: str, limit: int) -> int:
+    from keruta_agent.runs import copies
+    from keruta_agent.runs.directory import ADDED
+
+    run_dir = Path(os.environ.get("KERUTA_RUN_DIR", ""))
+    if not run_dir.is_dir():
+        raise errors.AgentUnreachable(
+            "the directory of this run is gone",
+            advice="The run is over; a process that it left behind cannot add to it",
+        )
+    with _opened(file, limit) as descriptor, _copying(file):
+        copy = copies.take(descriptor, run_dir / ADDED, PurePosixPath(path).name, durable=True)
+    if copy.was_written_to:
+        click.echo(
+            f"keruta: {_shown(file)} was written to meanwhile: its first {copy.size} bytes are "
+            "stored",
+            err=True,
+        )
+    told = {
+        "kind": "artifact",
+        "file": copy.file.name,
+        "path": path,
+        "description": description,
+        "size": copy.size,
+        "sha256": copy.sha256,
+    }
+    code = small.tell(json.dumps(told))
+    if code != 0:
+        copy.file.unlink(missing_ok=True)
+    if code is None:
+        raise errors.AgentUnreachable(
+            "neither the keruta daemon nor the directory of this run is there"
+        )
+    return code
+
+
+@contextmanager
+def _opened(file: str, limit: int) -> Iterator[int]:
+    """Opens a regular file that is not too large.
+
+    Raises:
+        UsageError: it is not there, none, unreadable, or too large.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError as exc:
+        raise errors.NotFound(f"there is no file {_shown(file)}") from exc
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise errors.UsageError(f"cannot read {_shown(file)}: {reason}") from exc
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise errors.UsageError(
+                f"{_shown(file)} is a directory",
+                advice="Add its files, or put it below $KERUTA_ARTIFACTS_DIR",
+            )
+        if not stat.S_ISREG(status.st_mode):
+            raise errors.UsageError(f"{_shown(file)} is no regular file")
+        if status.st_size > limit:
+            from keruta_agent.settings.units import format_size
+
+            raise errors.UsageError(
+                f"{_shown(file)} is too large: {format_size(status.st_size)}, the limit is "
+                f"{format_size(limit)}",
+                advice="Set KERUTA_MAX_FILE_SIZE for the daemon",
+            )
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _copying(file: str) -> Iterator[None]:
+    """Says what went wrong while a file was copied.
+
+    Raises:
+        AgentStateError: there is no room, or it cannot be read to its end.
+    """
+    try:
+        yield
+    except OSError as exc:
+        no_room = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise errors.AgentStateError(
+            f"cannot keep a copy of {_shown(file)}: {exc.strerror}",
+            advice="Make room on the disk of the agent's base directory" if no_room else "",
+        ) from exc
+
+
+def _limit_in_run(ctx: click.Context) -> int:
+    """Returns the largest size in bytes, as the daemon told it to the script."""
+    text = os.environ.get("KERUTA_MAX_FILE_SIZE", "")
+    number = text.removesuffix("B")
+    if text != number and number.isascii() and number.isdigit():
+        return int(number)
+    return load(ctx).settings.artifacts_max_size
+
+
+def _path_of(file: str) -> str:
+    """Returns the relative path under which a file is stored."""
+    there = PurePosixPath(os.path.abspath(file))  # noqa: PTH100 - resolve() would follow links
+    for root in (os.environ.get("KERUTA_ARTIFACTS_DIR"), Path.cwd()):
+        if root and there.is_relative_to(root) and there != PurePosixPath(root):
+            return there.relative_to(root).as_posix()
+    return there.as_posix().lstrip("/") or file
+
+
+def _checked_name(name: str) -> str:
+    parts: Sequence[str] = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts:
+        raise errors.UsageError(
+            f"{_shown(name)} is no name for an artifact",
+            advice="Give a relative path without '..', such as pictures/result.png",
+        )
+    return PurePosixPath(*parts).as_posix()
+
+
+def _shown(text: str) -> str:
+    """Returns a name for a message of one line."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
