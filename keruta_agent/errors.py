@@ -12,6 +12,7 @@ The tree::
     ├── AgentUnreachable            exit 4   no daemon answers on the local socket
     ├── RunError                    exit 1   a script could not be started or followed
     ├── InputRefused                exit 1   nobody reads what a script was to be told
+    ├── NothingAsked                exit 1   nobody waits for this answer
     ├── ApiError                    exit 5   the keruta API
     │   ├── ApiUnreachable                   no connection: nothing was sent
     │   ├── ApiAmbiguous                     the request was sent and its answer is unknown
@@ -109,6 +110,12 @@ class RunError(KerutaError):
 
 class InputRefused(KerutaError):
     """A script cannot be given this answer: nobody reads it, or it is too long."""
+
+
+class NothingAsked(KerutaError):
+    """Nobody waits for the answer that was given."""
+
+    default_advice = "See what waits with: keruta input"
 
 
 class ApiError(KerutaError):

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 _Detail = Mapping[str, Any]
 
+#: Who answers what a script asks.
+ANSWERERS: Final[Mapping[str, str]] = {
+    "api": "the keruta API",
+    "command": "keruta input",
+    "terminal": "keruta execute, from its own input",
+    "http": "the daemon's HTTP API",
+}
+
 #: Each action of the journal as a sentence.
 SENTENCES: Final[Mapping[str, Callable[[_Detail], str]]] = {
     "recorded": lambda d: f"The agent took note of it, with priority {d['priority']}.",
@@ -33,6 +41,14 @@ SENTENCES: Final[Mapping[str, Callable[[_Detail], str]]] = {
     "ended": lambda d: f"The run ended: {d['outcome']}. {d['message']}".rstrip(),
     "retry": lambda d: f"It is tried again after {d['wait_s']} s; {d['left']} retries are left.",
     "retry_rule_wrong": lambda d: f"Its retry rule makes no sense: {d['reason']}.",
+    "input_requested": lambda d: f"It began to wait for an answer to {d['prompt']!r}.",
+    "input_answered": lambda d: (
+        f"It waited {_span(d['waited_s'])} for an answer to {d['prompt']!r}; it was answered by "
+        f"{ANSWERERS.get(d['by'], d['by'])}."
+    ),
+    "input_unanswered": lambda d: (
+        f"It waited {_span(d['waited_s'])} for an answer to {d['prompt']!r}, in vain: {d['why']}."
+    ),
     "auto_fix": lambda d: "The API is asked for a task that mends it.",
     "no_auto_fix": lambda d: f"No task is asked for that would mend it: {d['reason']}.",
     "api_failed": lambda d: f"The API could not be told its {d['kind']}: {d['error']}.",
@@ -67,6 +83,10 @@ def explain(ctx: click.Context, job: str, as_json: bool) -> None:
     for line in _signals(settings, records, found):
         click.echo(line)
     click.echo(f"\n{_now(records, found)}")
+
+
+def _span(seconds: object) -> str:
+    return duration(seconds) if isinstance(seconds, int | float) else str(seconds)
 
 
 def _sentence(event: Event) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from keruta_agent import errors
+from keruta_agent.daemon.answers import start_answer_poll
 from keruta_agent.daemon.lock import agent_lock
 from keruta_agent.daemon.wiring import build_agent, configured_api
 from keruta_agent.journey import mend, run
@@ -89,9 +90,12 @@ def agent_here(settings: Settings) -> Iterator[Agent]:
             queue.start(agent.courier)
         door = AgentSocket(agent, lambda: _describe(agent), takes_jobs=False)
         door.start()
+        answers = start_answer_poll(agent)
         try:
             yield agent
         finally:
+            if answers is not None:
+                answers.stop()
             door.stop()
             queue.stop()
             agent.database.close()

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from keruta_agent import __version__, errors
 from keruta_agent.daemon import watch
+from keruta_agent.daemon.answers import start_answer_poll
 from keruta_agent.daemon.events import EventListener
 from keruta_agent.daemon.lock import agent_lock
 from keruta_agent.daemon.signals import StopRequests
@@ -56,6 +57,7 @@ def run_daemon(settings: Settings, reload_settings: Callable[[], Settings]) -> N
         dispatcher.start(agent, poll, recover.reconcile(agent))
         door.start()
         listener = _listener(agent, poll, dispatcher)
+        answers = start_answer_poll(agent)
         manager.ready("takes tasks")
         logger.info(
             "keruta %s is ready, base directory %s",
@@ -70,6 +72,8 @@ def run_daemon(settings: Settings, reload_settings: Callable[[], Settings]) -> N
         finally:
             if listener is not None:
                 listener.stop()
+            if answers is not None:
+                answers.stop()
             if requests.wants_replacement:
                 door.stop()
                 agent.launcher.close()
@@ -135,7 +139,12 @@ def _listener(
 ) -> EventListener | None:
     if agent.api is None or poll is None or not agent.settings.api_events:
         return None
-    listener = EventListener(agent.api, poll, dispatcher.poll_now)
+
+    def look_now() -> None:
+        dispatcher.poll_now()
+        agent.desk.news.set()
+
+    listener = EventListener(agent.api, poll, look_now)
     listener.start()
     return listener
 

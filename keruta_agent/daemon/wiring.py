@@ -10,6 +10,8 @@ from typing import Final
 from keruta_agent import errors
 from keruta_agent.clients.keruta import KerutaClient
 from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.desk import Desk
+from keruta_agent.journey.inquiry import Inquiries
 from keruta_agent.journey.loglines import LogReader
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.journey.report import Courier
@@ -85,10 +87,22 @@ def make_log_reader(
     return LogReader(records.runs, directory_of, redaction, colours=colours), redaction
 
 
-def make_courier(settings: Settings, records: Records, api: KerutaApi) -> Courier:
+def _sending_reader(settings: Settings, records: Records) -> tuple[LogReader, Redaction]:
+    return make_log_reader(settings, records, colours=settings.log_ansi == "keep")
+
+
+def make_courier(
+    settings: Settings,
+    records: Records,
+    api: KerutaApi,
+    reader: tuple[LogReader, Redaction] | None = None,
+) -> Courier:
     """Returns who carries the outbox to the API."""
-    reader, redaction = make_log_reader(settings, records, colours=settings.log_ansi == "keep")
-    return Courier(api, records, reader, redaction)
+    log_reader, redaction = reader or _sending_reader(settings, records)
+    inquiries = Inquiries(
+        api, records.questions, processing_may_be_repeated=settings.api_progress_via_status
+    )
+    return Courier(api, records, log_reader, redaction, inquiries)
 
 
 def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> Agent:
@@ -99,7 +113,8 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
     """
     records = Records.open(settings.base_dir)
     make_private_directory(settings.base_dir / RUNS_DIRECTORY)
-    _, redaction = make_log_reader(settings, records)
+    # One for both: what it learns of secrets while scripts run must be masked everywhere.
+    reader = _sending_reader(settings, records)
     return Agent(
         settings=settings,
         database=records.database,
@@ -110,10 +125,12 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
         journal=records.journal,
         usages=records.usages,
         counters=records.counters,
+        questions=records.questions,
         api=api,
-        courier=None if api is None else make_courier(settings, records, api),
-        redaction=redaction,
+        courier=None if api is None else make_courier(settings, records, api, reader),
+        redaction=reader[1],
         queue=queue,
+        desk=Desk(),
         doorbell=Doorbell(),
         launcher=Launcher(),
         socket_path=prepare_socket_path(settings.base_dir),

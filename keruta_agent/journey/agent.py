@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from keruta_agent.journey.desk import Desk
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.journey.report import Courier
 from keruta_agent.ports import KerutaApi, WorkQueue
@@ -14,6 +15,7 @@ from keruta_agent.records.database import Database
 from keruta_agent.records.jobs import Jobs
 from keruta_agent.records.journal import Journal
 from keruta_agent.records.outbox import Outbox
+from keruta_agent.records.questions import Questions
 from keruta_agent.records.run import Run
 from keruta_agent.records.runs import Runs
 from keruta_agent.records.usage import Usages
@@ -36,6 +38,7 @@ class Agent:
     journal: Journal
     usages: Usages
     counters: Counters
+    questions: Questions
     #: None when no API is configured: ad-hoc scripts need none.
     api: KerutaApi | None
     #: Carries the outbox to the API; None without one.
@@ -43,6 +46,8 @@ class Agent:
     #: Knows which secrets must not leave with what a run wrote.
     redaction: Redaction
     queue: WorkQueue
+    #: Where the questions of the script that runs are answered.
+    desk: Desk
     #: Rung when a script told the agent something, so that it is looked at now.
     doorbell: Doorbell
     #: Starts scripts.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
-from keruta_agent.journey import collect, measure
+from keruta_agent.journey import ask, collect, measure
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.artifacts import Taken
 from keruta_agent.model import StatusReport, TaskStatus
@@ -27,6 +27,7 @@ _FINAL = frozenset({Outcome.SUCCEEDED, Outcome.CANCELLED, Outcome.REFUSED})
 STOPPED = {
     StopKind.CANCELLED: Outcome.CANCELLED,
     StopKind.TIMED_OUT: Outcome.TIMED_OUT,
+    StopKind.INPUT_TIMEOUT: Outcome.INPUT_TIMEOUT,
     StopKind.AGENT_STOPPED: Outcome.AGENT_STOPPED,
     StopKind.REFUSED: Outcome.REFUSED,
 }
@@ -113,6 +114,7 @@ def store(
     """Stores the end of a run; a failure leaves the job ``failing`` until it is mended."""
     failed = ending.outcome not in _FINAL
     with agent.database.transaction():
+        ask.let_go(agent, job, run)
         agent.runs.end(
             job, run, ending, job_state=JobState.FAILING if failed else JobState.FINISHED
         )

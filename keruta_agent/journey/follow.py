@@ -15,6 +15,7 @@ from typing import Final
 from keruta_agent import errors
 from keruta_agent.journey import collect, limits
 from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.ask import Asker
 from keruta_agent.journey.measure import Meter
 from keruta_agent.records.clock import boot_seconds
 from keruta_agent.records.jobs import Job, StopKind
@@ -44,17 +45,19 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
     follower = _Follower(agent, job, run, directory)
     stopper = _Stopper(agent, job, run, shim)
     meter = Meter(agent, run, shim)
+    asker = Asker(agent, job, run, shim)
     interval = BUSY_INTERVAL_S
     with (
         contextlib.closing(follower),
         contextlib.closing(ProcessWatch(shim, agent.doorbell)) as watch,
+        agent.desk.attended(asker),
     ):
         while not watch.has_ended():
             follower.note_start(shim)
             found_some = follower.look()
             meter.look()
             interval = BUSY_INTERVAL_S if found_some else min(interval * 1.5, SILENT_INTERVAL_S)
-            watch.wait(min(interval, stopper.look()))
+            watch.wait(min(interval, asker.look(), stopper.look()))
         follower.note_start(shim)
         record = directory.read_exit()
         if record is None:

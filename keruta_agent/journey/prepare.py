@@ -20,7 +20,7 @@ from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Run
 from keruta_agent.runs import memory
 from keruta_agent.runs.directory import MARKER_VARIABLE, About, RunDirectory
-from keruta_agent.runs.launch import LaunchPlan
+from keruta_agent.runs.launch import LaunchPlan, Stdin
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ def plan(agent: Agent, job: Job, run: Run, script: Script) -> LaunchPlan:
         RunError: there is nothing to execute, or no place for it.
     """
     limits.timeout_s(job, agent.settings)  # refuses nonsense before anything is started
+    limits.input_timeout_s(job, agent.settings)
     working_directory = _working_directory(agent, job)
     artifacts_dir = collect.prepare_directory(agent, working_directory)
     directory = agent.directory_of(run)
@@ -77,7 +78,13 @@ def plan(agent: Agent, job: Job, run: Run, script: Script) -> LaunchPlan:
         working_directory=working_directory,
         environment=_environment(agent, job, run, script, artifacts_dir),
         grace_s=agent.settings.stop_grace_s,
+        stdin=_stdin(agent),
     )
+
+
+def _stdin(agent: Agent) -> Stdin:
+    """Returns what the script gets as its standard input."""
+    return "fifo" if agent.settings.auto_detect_input else "none"
 
 
 def _about(job: Job, run: Run) -> About:

@@ -24,6 +24,8 @@ class Redaction:
         self.own = own
         self._records = records
         self._directory_of = directory_of
+        #: Answers to secret questions by run. In memory only.
+        self._answers: dict[int, tuple[str, ...]] = {}
         self._build = functools.lru_cache(maxsize=8)(self._build_redactor)
 
     def of_run(self, run_id: int | None) -> Redactor:
@@ -32,7 +34,12 @@ class Redaction:
             return self.own
         run = self._records.runs.get(run_id)
         named = tuple(self._directory_of(run).read_secrets())
-        return self._build(run.job_id, named)
+        return self._build(run.job_id, (*named, *self._answers.get(run_id, ())))
+
+    def remember(self, run_id: int, answer: str) -> None:
+        """Masks a secret answer from now on, should the script print what it was told."""
+        secrets = [line for line in answer.splitlines() if line.strip()]
+        self._answers[run_id] = (*self._answers.get(run_id, ()), *secrets)
 
     def _build_redactor(self, job_id: int, named: tuple[str, ...]) -> Redactor:
         job = self._records.jobs.get(job_id)

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from keruta_agent import errors
 from keruta_agent.journey import artifacts, autofix, loglines
+from keruta_agent.journey.inquiry import Inquiries
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.model import LogEntry, LogLevel, StatusReport, TaskStatus
 from keruta_agent.ports import KerutaApi
@@ -50,6 +51,7 @@ class Courier:
         records: Records,
         log_reader: loglines.LogReader,
         redaction: Redaction,
+        inquiries: Inquiries,
     ) -> None:
         self._api = api
         self._database = records.database
@@ -60,6 +62,7 @@ class Courier:
         self._journal = records.journal
         self._log_reader = log_reader
         self._redaction = redaction
+        self._inquiries = inquiries
         self._guard = threading.Condition()
         self._busy_tasks: set[str] = set()
         self._away_since: float | None = None
@@ -75,6 +78,8 @@ class Courier:
             Kind.AUTO_FIX: self._send_auto_fix,
             Kind.METRICS: self._send_metrics,
             Kind.LOG_LINE: self._send_log_line,
+            Kind.QUESTION: self._send_inquiry,
+            Kind.RESUMED: self._send_inquiry,
         }
 
     def deliver(self, budget_s: float) -> float | None:
@@ -348,6 +353,9 @@ class Courier:
         payload = self._masked(parcel)
         entry = LogEntry(**{**payload, "level": LogLevel(payload["level"])})
         self._api.send_logs(parcel.first.task_id, [entry], key=parcel.key)
+
+    def _send_inquiry(self, parcel: Parcel) -> None:
+        self._inquiries.send(parcel, self._masked(parcel))
 
     def _send_artifact(self, parcel: Parcel) -> None:
         redactor = self._redaction.of_run(parcel.first.run_id)

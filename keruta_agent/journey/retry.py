@@ -27,6 +27,7 @@ REASONS: Final[Mapping[str, Outcome]] = {
     "exit": Outcome.FAILED,
     "signal": Outcome.KILLED,
     "timeout": Outcome.TIMED_OUT,
+    "input_timeout": Outcome.INPUT_TIMEOUT,
     "lost": Outcome.LOST,
     "oom": Outcome.OUT_OF_MEMORY,
     "not_started": Outcome.NOT_STARTED,
@@ -35,7 +36,8 @@ REASONS: Final[Mapping[str, Outcome]] = {
 #: The script said itself that it failed.
 REPORTED: Final = "reported"
 #: What is tried again unless the rule says otherwise. Not a script that cannot be started: it
-#: will not be there a second later either. Not a stop of the agent: somebody wanted that.
+#: will not be there a second later either. Not an answer that nobody gave, for the same reason.
+#: Not a stop of the agent: somebody wanted that.
 DEFAULT_REASONS: Final = frozenset({"exit", "signal", "timeout", "lost", "oom"})
 
 LONGEST_WAIT_S: Final = 300.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import logging
@@ -17,6 +18,7 @@ from typing import Any, Final
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
 
 from keruta_agent import errors
+from keruta_agent.journey import answer
 from keruta_agent.journey.agent import Agent
 from keruta_agent.local import protocol, run_artifacts
 from keruta_agent.model import TaskStatus
@@ -114,6 +116,8 @@ class Operations:
             "submit": self._submit,
             "submit_task": self._submit_task,
             "cancel": self._cancel,
+            "input": self._input,
+            "stdin": self._stdin,
             "flush": self._flush,
             "look": self._look,
             "status": lambda _: dict(self._status()),
@@ -211,6 +215,24 @@ class Operations:
     def _refuse_if_busy(self) -> None:
         if not self._takes_jobs:
             raise errors.AgentBusy("an agent is running one job in the foreground")
+
+    def _input(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        number = request.get("number")
+        question = answer.give(
+            self._agent,
+            int(request["job"]),
+            str(request["text"]),
+            "command",
+            number=None if number is None else int(number),
+        )
+        return {"question": question.number}
+
+    def _stdin(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        data = base64.b64decode(str(request.get("data", "")))
+        ends = request.get("ends") is True
+        job_id = int(request["job"])
+        taken = answer.feed(self._agent, job_id, data, ends=ends, source="terminal")
+        return {"taken": taken}
 
     def _cancel(self, request: Mapping[str, Any]) -> dict[str, Any]:
         job_id = int(request["job"])

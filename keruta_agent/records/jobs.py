@@ -37,13 +37,15 @@ class StopKind(enum.StrEnum):
 
     CANCELLED = "cancelled"
     TIMED_OUT = "timed_out"
+    #: Nobody answered what the script asked.
+    INPUT_TIMEOUT = "input_timeout"
     AGENT_STOPPED = "agent_stopped"
     #: The API does not want it run; it is told nothing of the end.
     REFUSED = "refused"
 
 
 #: After these a job may be tried again, so they give way to those after which it must not.
-_MAY_BE_RETRIED = frozenset({StopKind.TIMED_OUT, StopKind.AGENT_STOPPED})
+_MAY_BE_RETRIED = frozenset({StopKind.TIMED_OUT, StopKind.INPUT_TIMEOUT, StopKind.AGENT_STOPPED})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -164,4 +164,24 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE INDEX artifacts_of_task ON artifacts (task_id, path, id);
     CREATE INDEX artifacts_of_job ON artifacts (job_id, path, id);
     """,
+    # 4: questions of scripts to people
+    """
+    CREATE TABLE questions (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        run_id INTEGER NOT NULL REFERENCES runs (id),
+        number INTEGER NOT NULL,
+        prompt TEXT NOT NULL,
+        secret INTEGER NOT NULL,
+        pid INTEGER NOT NULL,
+        sleeps INTEGER,
+        asked_at REAL NOT NULL,
+        asked_boot REAL NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('open', 'answered', 'closed')),
+        answered_by TEXT,
+        at_api INTEGER NOT NULL DEFAULT 0,
+        api_id TEXT,
+        UNIQUE (run_id, number)
+    );
+    CREATE UNIQUE INDEX one_question_at_a_time ON questions (run_id) WHERE state <> 'closed';
+    """,
 )

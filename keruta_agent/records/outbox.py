@@ -36,6 +36,9 @@ class Kind(enum.StrEnum):
     METRICS = "metrics"
     #: One log line that belongs to no run of ours.
     LOG_LINE = "log_line"
+    #: A script waits for a person, and that it goes on.
+    QUESTION = "question"
+    RESUMED = "resumed"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

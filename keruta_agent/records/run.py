@@ -17,6 +17,8 @@ class Outcome(enum.StrEnum):
     FAILED = "failed"
     KILLED = "killed"
     TIMED_OUT = "timed_out"
+    #: It waited for an answer that nobody gave.
+    INPUT_TIMEOUT = "input_timeout"
     CANCELLED = "cancelled"
     #: The agent was stopped, and its script with it.
     AGENT_STOPPED = "agent_stopped"

@@ -12,6 +12,7 @@ from keruta_agent.records.database import DATABASE_NAME, Database
 from keruta_agent.records.jobs import Jobs
 from keruta_agent.records.journal import Journal
 from keruta_agent.records.outbox import Outbox
+from keruta_agent.records.questions import Questions
 from keruta_agent.records.runs import Runs
 from keruta_agent.records.usage import Usages
 
@@ -28,6 +29,7 @@ class Records:
     journal: Journal
     usages: Usages
     counters: Counters
+    questions: Questions
 
     @classmethod
     def open(cls, base_dir: Path) -> Self:
@@ -67,4 +69,5 @@ class Records:
             journal=journal,
             usages=Usages(database),
             counters=Counters(database),
+            questions=Questions(database, outbox, journal),
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.runs.directory import MARKER_VARIABLE, ProcessId, process_state
-from keruta_agent.runs.shim import descendants
+from keruta_agent.runs.shim import END_OF_INPUT, descendants
 
 LOOK_INTERVAL_S: Final = 0.02
 #: Looks in a row that must find nothing before a run counts as ended.
@@ -26,6 +26,12 @@ def stop_shim(shim: ProcessId) -> None:
     if shim.is_alive():
         _send(shim.pid, signal.SIGTERM)
         _send(shim.pid, signal.SIGCONT)  # a frozen one would never see it
+
+
+def end_input(shim: ProcessId) -> None:
+    """Lets a script see the end of its input, when it has read what it was told before."""
+    if shim.is_alive():
+        _send(shim.pid, END_OF_INPUT)
 
 
 def thaw(shim: ProcessId) -> None:

@@ -26,7 +26,9 @@ from errno import EDQUOT, ENOSPC
 KILL_INTERVAL_S = 0.05
 #: Seconds between looks whether there is room on the disk again.
 ROOM_INTERVAL_S = 0.5
-WATCHED = (signal.SIGCHLD, signal.SIGTERM)
+#: Whoever answers the script has nothing more to say.
+END_OF_INPUT = signal.SIGUSR1
+WATCHED = (signal.SIGCHLD, signal.SIGTERM, END_OF_INPUT)
 #: What the script is to have as its standard input; anything else is an empty one.
 FIFO = b"fifo"
 #: Last field of complete instructions.
@@ -48,15 +50,16 @@ def main() -> None:
     os.environb.clear()
     os.environb.update(environment)
     try:
-        streams = [open_input(wanted_input), *open_outputs()]
+        reading, writing = open_input(wanted_input)
+        streams = [reading, *open_outputs()]
         pid = start(command, working_directory, streams)
-        os.close(streams[0])  # only the script and its own are to count as readers
+        os.close(reading)  # only the script and its own are to count as readers
     except OSError as exc:
         what = os.fsdecode(exc.filename if exc.filename is not None else command[0])
         record(started_at, error=f"{what}: {exc.strerror}")
         return
     note_process(pid)
-    watch = Watch(pid, float(grace))
+    watch = Watch(pid, float(grace), writing)
     watch.run()
     record(started_at, status=watch.status, stopped=watch.stopped, swept=watch.swept)
 
@@ -106,18 +109,21 @@ def process_line(pid: int) -> str:
         return f"{pid} {start_time} {file.read().strip()}\n"
 
 
-def open_input(wanted: bytes) -> int:
-    """Returns what the script is to read: a pipe that answers can be written into, or nothing."""
+def open_input(wanted: bytes) -> tuple[int, int | None]:
+    """Returns what the script is to read, and an end to write into it.
+
+    That is a pipe that answers can be written into, or nothing.
+    """
     if wanted != FIFO:
-        return os.open("/dev/null", os.O_RDONLY)
+        return os.open("/dev/null", os.O_RDONLY), None
     os.mkfifo("stdin", 0o600)
     both = os.open("stdin", os.O_RDWR)  # a single end could not be opened: it waits for the other
     reading = os.open("stdin", os.O_RDONLY)
-    # Never closed: without a writing end the script would see the end of its input. It is no
+    # Kept open: without a writing end the script would see the end of its input. It is no
     # reading end, so that a writer is told when the script has closed its own.
-    os.open("stdin", os.O_WRONLY)
+    writing = os.open("stdin", os.O_WRONLY)
     os.close(both)
-    return reading
+    return reading, writing
 
 
 def open_outputs() -> list[int]:
@@ -148,9 +154,11 @@ def start(command: list[bytes], working_directory: bytes, streams: list[int]) ->
 class Watch:
     """Waits for the script and everything that it started."""
 
-    def __init__(self, pid: int, grace_s: float) -> None:
+    def __init__(self, pid: int, grace_s: float, writing: int | None) -> None:
         self.pid = pid
         self.grace_s = grace_s
+        #: What keeps the script from seeing the end of its input; None when nothing does.
+        self.writing = writing
         #: Wait status of the script, None while it runs.
         self.status: int | None = None
         self.stopped = False
@@ -165,10 +173,18 @@ class Watch:
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 self.signal_all(signal.SIGKILL)
             received = signal.sigtimedwait(WATCHED, self.patience())
+            if received is not None and received.si_signo == END_OF_INPUT:
+                self.end_input()
             if received is not None and received.si_signo == signal.SIGTERM and not self.stopped:
                 self.reap()  # a script that ended just before was not stopped
                 self.stopped = self.status is None
                 self.stop()
+
+    def end_input(self) -> None:
+        """Lets the script see the end of its input, when it has read what is there."""
+        if self.writing is not None:
+            os.close(self.writing)
+            self.writing = None
 
     def patience(self) -> float:
         """Seconds until something must be done even when no signal comes."""

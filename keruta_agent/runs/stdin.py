@@ -40,6 +40,15 @@ def open_for_writing(path: Path) -> int | None:
     return None
 
 
+def is_read(path: Path) -> bool:
+    """Tells whether a script has the FIFO open for reading."""
+    descriptor = open_for_writing(path)
+    if descriptor is None:
+        return False
+    os.close(descriptor)
+    return True
+
+
 def unread_bytes(descriptor: int) -> int:
     """Returns how many bytes wait in a pipe or a terminal for their reader."""
     answer = fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4))
@@ -58,15 +67,42 @@ def write_line(path: Path, text: str) -> None:
         raise errors.InputRefused("cannot give the script an answer that is no text") from None
     if not data.endswith(b"\n"):
         data += b"\n"
+    descriptor = _open_to_answer(path)
+    try:
+        _write(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def write_some(path: Path, data: bytes) -> bool:
+    """Writes data as it is if there is room for all of it; tells whether there was.
+
+    Raises:
+        InputRefused: nobody reads it.
+    """
+    descriptor = _open_to_answer(path)
+    try:
+        room = fcntl.fcntl(descriptor, F_GETPIPE_SZ)
+        # Beyond ATOMIC_BYTES the kernel takes a part when there is no room for all of it.
+        if len(data) > room or (len(data) > ATOMIC_BYTES and unread_bytes(descriptor)):
+            return False
+        os.write(descriptor, data)
+    except BlockingIOError:
+        return False
+    except BrokenPipeError:
+        raise _just_closed() from None
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _open_to_answer(path: Path) -> int:
     descriptor = open_for_writing(path)
     if descriptor is None:
         raise errors.InputRefused(
             "cannot give the script an answer: nothing of it reads its standard input"
         )
-    try:
-        _write(descriptor, data)
-    finally:
-        os.close(descriptor)
+    return descriptor
 
 
 def _write(descriptor: int, data: bytes) -> None:
@@ -84,9 +120,13 @@ def _write(descriptor: int, data: bytes) -> None:
     except BlockingIOError:
         raise _not_read_yet() from None
     except BrokenPipeError:
-        raise errors.InputRefused(
-            "cannot give the script an answer: it has just closed its standard input"
-        ) from None
+        raise _just_closed() from None
+
+
+def _just_closed() -> errors.InputRefused:
+    return errors.InputRefused(
+        "cannot give the script an answer: it has just closed its standard input"
+    )
 
 
 def _not_read_yet() -> errors.InputRefused:

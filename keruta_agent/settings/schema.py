@@ -190,6 +190,16 @@ class Settings(RunnerSettings):
         default=False,
         help="Whether the daemon takes input for scripts over HTTP.",
     )
+    input_timeout_s: float = setting(
+        Duration(),
+        key="input.timeout",
+        environment=("KERUTA_INPUT_TIMEOUT",),
+        default="7d",
+        help=(
+            "Time that a script may wait for an answer, unless its parameters.inputTimeout says"
+            " otherwise; 0: any."
+        ),
+    )
     auto_detect_input: bool = setting(
         YesNo(),
         key="input_detection.auto_detect",

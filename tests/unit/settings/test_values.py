@@ -60,6 +60,7 @@ def test_defaults_are_those_of_the_specification() -> None:
         retry_count=3,
         retry_delay_s=1.0,
         http_input=False,
+        input_timeout_s=604800.0,
         auto_detect_input=True,
         daemon_host="localhost",
         daemon_port=8080,

@@ -1,0 +1,117 @@
+"""Gives a script the answer that it waits for, from whichever door it comes first.
+
+The answer itself goes into the script's standard input and nowhere else. That of a secret
+question is also remembered in memory, so that it is masked if the script prints it; the next
+daemon does not know it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+from keruta_agent import errors
+from keruta_agent.journey.agent import Agent
+from keruta_agent.records.jobs import Job, JobState
+from keruta_agent.records.questions import Question, QuestionState
+from keruta_agent.records.run import Run
+from keruta_agent.runs import processes, stdin
+
+logger = logging.getLogger(__name__)
+
+
+def give(
+    agent: Agent, job_id: int, text: str, source: str, *, number: int | None = None
+) -> Question:
+    """Answers the open question of a job and returns it; a missing line end is added.
+
+    Args:
+        agent: who follows the job.
+        job_id: the job that asks.
+        text: the answer.
+        source: who gives it: ``api``, ``command``, ``terminal`` or ``http``.
+        number: the question that is meant, if it must be no other.
+
+    Raises:
+        NotFound: there is no such job.
+        NothingAsked: it waits for no answer, or for another one by now.
+        InputRefused: nothing of the script reads it.
+    """
+    with agent.desk.lock:
+        job, run, question = _open_question(agent, job_id, number)
+        directory = agent.directory_of(run)
+        if question.secret:
+            agent.redaction.remember(run.id, text)
+        directory.answer(text)
+        _note(agent, job, run, question, source)
+    return dataclasses.replace(question, state=QuestionState.ANSWERED, answered_by=source)
+
+
+def feed(agent: Agent, job_id: int, data: bytes, *, ends: bool, source: str) -> bool:
+    """Passes on what somebody's own standard input holds, as it is; returns whether it was taken.
+
+    With ``ends`` the script sees the end of its input after that. Data that finds no room has to
+    be handed in again.
+
+    Raises:
+        NotFound: there is no such job.
+        NothingAsked: it does not run.
+        InputRefused: nothing of the script reads it.
+    """
+    with agent.desk.lock:
+        job, run = _running(agent, job_id)
+        directory = agent.directory_of(run)
+        question = agent.questions.current(run.id)
+        is_open = question is not None and question.state is QuestionState.OPEN
+        if data:
+            if question is not None and question.secret:
+                agent.redaction.remember(run.id, data.decode("utf-8", "replace"))
+            if not stdin.write_some(directory.stdin, data):
+                return False
+        shim = directory.read_identity()
+        if ends and shim is not None and stdin.is_read(directory.stdin):
+            processes.end_input(shim)
+        if question is not None and is_open:
+            _note(agent, job, run, question, source)
+    return True
+
+
+def _note(agent: Agent, job: Job, run: Run, question: Question, source: str) -> None:
+    agent.desk.note_answer()
+    agent.questions.answered(job, run, question, source)
+    logger.info(
+        "job %d was answered by %s",
+        job.id,
+        source,
+        extra={
+            "action": "input_answered",
+            "job": job.id,
+            "task": job.task_id,
+            "run": run.uid,
+            "question": question.number,
+            "source": source,
+        },
+    )
+    agent.doorbell.ring()
+
+
+def _running(agent: Agent, job_id: int) -> tuple[Job, Run]:
+    job = agent.jobs.get(job_id)
+    if job is None:
+        raise errors.NotFound(f"there is no job {job_id}", advice="See: keruta queue list")
+    active = agent.runs.active()
+    if job.state is not JobState.RUNNING or active is None or active[0].id != job_id:
+        raise errors.NothingAsked(f"job {job_id} waits for no answer: it does not run now")
+    return active
+
+
+def _open_question(agent: Agent, job_id: int, number: int | None) -> tuple[Job, Run, Question]:
+    job, run = _running(agent, job_id)
+    question = agent.questions.current(run.id)
+    if question is None or question.state is not QuestionState.OPEN:
+        raise errors.NothingAsked(f"job {job_id} waits for no answer now")
+    if number is not None and number != question.number:
+        raise errors.NothingAsked(
+            f"job {job_id} waits for the answer to another question by now: {question.prompt}"
+        )
+    return job, run, question
