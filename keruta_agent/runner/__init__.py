@@ -1,0 +1,117 @@
+"""The Agent Runner: solves coding tasks with a language model in a lent git workspace.
+
+Its public names are importable from here. They are loaded when they are used: the daemon, which
+imports this package too, has no use for a language model.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from keruta_agent.errors import (
+        ArtifactUploadError,
+        AuthenticationError,
+        BudgetExceededError,
+        ConnectionError,
+        ImplementationError,
+        PlaybookExecutionError,
+        PushError,
+        ResourceLimitError,
+        RunnerError,
+        SecurityError,
+        ServiceError,
+        SlotAllocationError,
+        TaskContextValidationError,
+        TestExecutionError,
+        TimeoutError,
+        WorkspacePreparationError,
+    )
+    from keruta_agent.runner.config import ExecutionMode, RetryConfig, RunnerConfig
+    from keruta_agent.runner_model import (
+        Artifact,
+        ArtifactType,
+        CodeChange,
+        ImplementationResult,
+        LLMConfig,
+        LLMResponse,
+        Playbook,
+        PlaybookStep,
+        PushResult,
+        RunnerResult,
+        RunnerState,
+        SingleTestResult,
+        SlotAllocation,
+        TaskContext,
+        TestResult,
+        Workspace,
+    )
+
+#: The module of each public name.
+_PLACES: Final = {
+    **dict.fromkeys(
+        (
+            *("ArtifactUploadError", "AuthenticationError", "BudgetExceededError"),
+            *("ConnectionError", "ImplementationError", "PlaybookExecutionError", "PushError"),
+            *("ResourceLimitError", "RunnerError", "SecurityError", "ServiceError"),
+            *("SlotAllocationError", "TaskContextValidationError", "TestExecutionError"),
+            *("TimeoutError", "WorkspacePreparationError"),
+        ),
+        "keruta_agent.errors",
+    ),
+    **dict.fromkeys(
+        (
+            *("Artifact", "ArtifactType", "CodeChange", "ImplementationResult", "LLMConfig"),
+            *("LLMResponse", "Playbook", "PlaybookStep", "PushResult", "RunnerResult"),
+            *("RunnerState", "SingleTestResult", "SlotAllocation", "TaskContext", "TestResult"),
+            "Workspace",
+        ),
+        "keruta_agent.runner_model",
+    ),
+    **dict.fromkeys(("ExecutionMode", "RetryConfig", "RunnerConfig"), "keruta_agent.runner.config"),
+}
+
+__all__ = [
+    "Artifact",
+    "ArtifactType",
+    "ArtifactUploadError",
+    "AuthenticationError",
+    "BudgetExceededError",
+    "CodeChange",
+    "ConnectionError",
+    "ExecutionMode",
+    "ImplementationError",
+    "ImplementationResult",
+    "LLMConfig",
+    "LLMResponse",
+    "Playbook",
+    "PlaybookExecutionError",
+    "PlaybookStep",
+    "PushError",
+    "PushResult",
+    "ResourceLimitError",
+    "RetryConfig",
+    "RunnerConfig",
+    "RunnerError",
+    "RunnerResult",
+    "RunnerState",
+    "SecurityError",
+    "ServiceError",
+    "SingleTestResult",
+    "SlotAllocation",
+    "SlotAllocationError",
+    "TaskContext",
+    "TaskContextValidationError",
+    "TestExecutionError",
+    "TestResult",
+    "TimeoutError",
+    "Workspace",
+    "WorkspacePreparationError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)

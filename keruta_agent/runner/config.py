@@ -1,0 +1,226 @@
+"""What a runner works with: made by hand, or from the settings that all of keruta shares."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from keruta_agent import errors
+from keruta_agent.runner_model import MASK, LLMConfig
+from keruta_agent.settings import retired
+from keruta_agent.settings.schema import Settings
+from keruta_agent.settings.sources import load_settings
+
+
+class ExecutionMode(enum.StrEnum):
+    """Where a coding task runs."""
+
+    LOCAL_PROCESS = "local-process"
+    DOCKER = "docker"
+    KUBERNETES = "kubernetes"
+
+
+@dataclasses.dataclass(frozen=True)
+class RetryConfig:
+    """How often something is tried again, and how long to wait in between."""
+
+    max_retries: int = 3
+    initial_delay_seconds: float = 1.0
+    max_delay_seconds: float = 60.0
+    exponential_base: float = 2.0
+
+    def get_delay(self, attempt: int) -> float:
+        """Returns the seconds to wait after an attempt, counted from 0."""
+        exponent = min(attempt, 64)  # larger powers overflow, and the maximum holds long before
+        return min(
+            self.initial_delay_seconds * self.exponential_base**exponent, self.max_delay_seconds
+        )
+
+
+def _refusing_retired(cls: type[RunnerConfig]) -> type[RunnerConfig]:
+    """Lets an argument of the old runner be answered by the name of its replacement."""
+    create: Callable[..., None] = cls.__init__
+
+    @functools.wraps(create)
+    def init(self: RunnerConfig, *arguments: Any, **named: Any) -> None:
+        for name in named:
+            if name in retired.KEYS:
+                raise errors.SettingsError(
+                    f"RunnerConfig has no {name!r}: it is a setting of the old runner",
+                    advice=retired.KEYS[name],
+                )
+        create(self, *arguments, **named)
+
+    cls.__init__ = init  # type: ignore[method-assign]
+    return cls
+
+
+@_refusing_retired
+@dataclasses.dataclass(frozen=True)
+class RunnerConfig:
+    """Everything that a runner must be told.
+
+    Raises:
+        SettingsError: an argument of the old runner, or a value that cannot be used.
+    """
+
+    execution_mode: ExecutionMode = ExecutionMode.LOCAL_PROCESS
+    default_timeout_seconds: int = 1800
+    git_retry_config: RetryConfig = RetryConfig()
+    network_retry_config: RetryConfig = RetryConfig()
+    max_memory_mb: int | None = None
+    git_token_env_var: str = "GIT_TOKEN"  # noqa: S105 - the name of a variable
+    artifact_store_url: str | None = None
+    artifact_store_api_key_env_var: str = "ARTIFACT_STORE_API_KEY"
+    task_registry_url: str | None = None
+    repo_pool_url: str | None = None
+    default_playbook_path: Path | None = None
+    #: The model; made of the ``llm_`` fields below when left out.
+    llm_config: LLMConfig | None = None
+    llm_api_key: str | None = dataclasses.field(default=None, repr=False)
+    llm_api_key_env_var: str = "OPENAI_API_KEY"
+    llm_model: str = "gpt-4"
+    llm_endpoint: str | None = None
+    llm_timeout_seconds: int = 120
+    llm_max_tokens: int = 4000
+    #: Tokens that a prompt may have.
+    llm_prompt_tokens: int = 60_000
+    llm_retry_count: int = 3
+    #: Prices of a million tokens, in thousandths of a currency; 0: not counted.
+    llm_input_price: int = 0
+    llm_output_price: int = 0
+    #: How often the model may try, with the failing tests' output before it.
+    max_rounds: int = 3
+    #: Tokens, and thousandths of a currency, that a task may use in all; 0: any.
+    max_total_tokens: int = 500_000
+    max_cost: int = 0
+
+    def __post_init__(self) -> None:
+        try:
+            mode = ExecutionMode(self.execution_mode)
+        except ValueError:
+            raise errors.SettingsError(
+                f"execution_mode {self.execution_mode!r} is not known",
+                advice=f"Use {ExecutionMode.LOCAL_PROCESS.value}",
+            ) from None
+        if mode is not ExecutionMode.LOCAL_PROCESS:
+            raise errors.SettingsError(
+                f"execution_mode {mode.value!r} is not started from here",
+                advice="Start `python -m keruta_agent.runner` inside the container, "
+                "with TASK_CONTEXT in its environment",
+            )
+        object.__setattr__(self, "execution_mode", mode)
+        self.validate()
+
+    def validate(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            SettingsError: one of them cannot be meant.
+        """
+        for name in ("default_timeout_seconds", "llm_timeout_seconds", "max_rounds"):
+            if getattr(self, name) <= 0:
+                raise errors.SettingsError(
+                    f"{name} is {getattr(self, name)}", advice="It must be positive"
+                )
+        if self.max_memory_mb is not None and self.max_memory_mb <= 0:
+            raise errors.SettingsError(
+                f"max_memory_mb is {self.max_memory_mb}", advice="It must be positive"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the values, ready for JSON; the key is masked."""
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, RetryConfig):
+                value = dataclasses.asdict(value)
+            elif isinstance(value, LLMConfig):
+                value = value.to_dict()
+            elif isinstance(value, Path):
+                value = str(value)
+            values[field.name] = value
+        if values["llm_api_key"]:
+            values["llm_api_key"] = MASK
+        return values
+
+    def model(self, environment: Mapping[str, str] = os.environ) -> LLMConfig:
+        """Returns the model to ask, with its key from the variable that holds it.
+
+        Raises:
+            AuthenticationError: there is no key.
+        """
+        given = self.llm_config or LLMConfig(
+            api_key=self.llm_api_key,
+            model=self.llm_model,
+            endpoint=self.llm_endpoint,
+            timeout_seconds=self.llm_timeout_seconds,
+            max_tokens=self.llm_max_tokens,
+        )
+        key = given.api_key or environment.get(self.llm_api_key_env_var, "").strip()
+        if not key:
+            raise errors.AuthenticationError(
+                "there is no key for the language model",
+                advice=f"Set {self.llm_api_key_env_var}, or name another variable "
+                "in llm_api_key_env_var",
+            )
+        return dataclasses.replace(given, api_key=key)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> RunnerConfig:
+        """Returns what the settings say."""
+        return cls(
+            execution_mode=ExecutionMode(settings.execution_mode),
+            default_timeout_seconds=int(settings.default_timeout_s),
+            git_retry_config=RetryConfig(max_retries=settings.git_retry_count),
+            network_retry_config=RetryConfig(max_retries=settings.network_retry_count),
+            max_memory_mb=settings.max_memory_mb,
+            git_token_env_var=settings.git_token_env_var,
+            artifact_store_url=settings.artifact_store_url,
+            artifact_store_api_key_env_var=settings.artifact_store_api_key_env_var,
+            task_registry_url=settings.task_registry_url,
+            repo_pool_url=settings.repo_pool_url,
+            default_playbook_path=settings.default_playbook_path,
+            llm_api_key_env_var=settings.llm_api_key_env_var,
+            llm_model=settings.llm_model,
+            llm_endpoint=settings.llm_endpoint,
+            llm_timeout_seconds=int(settings.llm_timeout_s) or 1,
+            llm_max_tokens=settings.llm_max_tokens,
+            llm_prompt_tokens=settings.llm_prompt_tokens,
+            llm_retry_count=settings.llm_retry_count,
+            llm_input_price=settings.llm_input_price,
+            llm_output_price=settings.llm_output_price,
+            max_rounds=settings.runner_max_rounds,
+            max_total_tokens=settings.runner_max_tokens,
+            max_cost=settings.runner_max_cost,
+        )
+
+    @classmethod
+    def from_file(
+        cls, path: Path | None = None, environment: Mapping[str, str] = os.environ
+    ) -> RunnerConfig:
+        """Returns what a config file and the environment say; see ``etc/config.yaml``.
+
+        Raises:
+            SettingsError: the file cannot be used, or the environment is the old runner's.
+        """
+        refuse_retired_variables(environment)
+        return cls.from_settings(load_settings({}, environment, config_path=path).settings)
+
+
+def refuse_retired_variables(environment: Mapping[str, str]) -> None:
+    """Says what takes the place of a variable of the old runner.
+
+    Raises:
+        SettingsError: one of them is set.
+    """
+    for name, advice in retired.VARIABLES.items():
+        if environment.get(name):
+            raise errors.SettingsError(
+                f"{name} is set: it is a variable of the old runner", advice=advice
+            )
