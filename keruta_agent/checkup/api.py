@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from keruta_agent import errors
-from keruta_agent.checkup.finding import Finding, ok, problem, warning
+from keruta_agent.checkup.finding import Finding, Level, ok, problem, warning
 from keruta_agent.clients.keruta.probe import Probe
 from keruta_agent.journey import resolve
 from keruta_agent.ports import KerutaApi
@@ -29,23 +29,27 @@ def check_api(
     settings: Settings, api: KerutaApi | None, environment: Mapping[str, str]
 ) -> Iterator[Finding]:
     """Yields what is found at the configured API."""
+    answer = check_answer(settings, api)
+    yield answer
+    if api is not None and answer.level is Level.OK:
+        yield from _session(settings, api, environment)
+
+
+def check_answer(settings: Settings, api: KerutaApi | None) -> Finding:
+    """Returns whether the API answers that it is well."""
     if settings.api_url is None or api is None:
-        yield warning(
+        return warning(
             "api",
             "none is configured: only what `keruta execute` hands in runs here",
             "Set KERUTA_API_URL, or start one with: keruta server",
         )
-        return
     try:
         health = api.health()
     except errors.ApiError as exc:
-        yield problem("api", exc.message, exc.advice)
-        return
+        return problem("api", exc.message, exc.advice)
     if not health.healthy:
-        yield problem("api", health.detail, "Check KERUTA_API_URL and KERUTA_API_TOKEN")
-        return
-    yield ok("api", f"answers ({health.detail or 'it is well'})")
-    yield from _session(settings, api, environment)
+        return problem("api", health.detail, "Check KERUTA_API_URL and KERUTA_API_TOKEN")
+    return ok("api", f"answers ({health.detail or 'it is well'})")
 
 
 def _session(

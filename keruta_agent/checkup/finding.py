@@ -42,3 +42,8 @@ def warning(subject: str, text: str, advice: str) -> Finding:
 def problem(subject: str, text: str, advice: str) -> Finding:
     """Returns a finding that keeps the agent from its work."""
     return Finding(subject=subject, level=Level.PROBLEM, text=text, advice=advice)
+
+
+def room(size: int) -> str:
+    """Returns bytes as people talk of free space, such as ``12.3 GB`` or ``80 MB``."""
+    return f"{size / 1024**3:.1f} GB" if size >= 1024**3 else f"{size / 1024**2:.0f} MB"

@@ -28,7 +28,7 @@ def check_machine() -> Iterator[Finding]:
     yield _python()
     yield from _libraries()
     yield _program("bash", "scripts without a #! line run with it", "they run with sh instead")
-    yield _git()
+    yield check_git()
     yield _clock()
     yield _pidfd()
     yield _subreaper()
@@ -57,7 +57,8 @@ def _program(name: str, use: str, without: str) -> Finding:
     return ok(name, path)
 
 
-def _git() -> Finding:
+def check_git() -> Finding:
+    """Returns whether git is there and runs."""
     path = shutil.which("git")
     if path is None:
         return warning("git", "is not on the PATH", "Install it: scripts that use it will fail")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.checkup.finding import Finding, ok, problem, warning
+from keruta_agent.checkup.finding import Finding, ok, problem, room, warning
 from keruta_agent.daemon import lock
 from keruta_agent.local import client
 from keruta_agent.local.address import socket_path
@@ -23,9 +23,6 @@ from keruta_agent.settings.units import format_duration
 
 #: Free bytes below which a script with much output, or an artifact, may find no room.
 LITTLE_ROOM: Final = 1024**3
-TOO_LITTLE_ROOM: Final = 50 * 1024**2
-#: Seconds after which something that waits for the API has waited for long.
-LONG_WAIT_S: Final = 600.0
 #: Name of Huey's file; the queueing package itself is not loaded for a look.
 QUEUE_NAME: Final = "queue.db"
 
@@ -34,14 +31,14 @@ def check_state(settings: Settings) -> Iterator[Finding]:
     """Yields what is found in and around the base directory; changes nothing."""
     yield _base_directory(settings.base_dir)
     yield _artifacts_directory(settings.artifacts_dir)
-    yield _room("disk", settings.base_dir)
-    yield _room("disk for artifacts", settings.artifacts_dir)
+    yield check_room("disk", settings.base_dir, settings)
+    yield check_room("disk for artifacts", settings.artifacts_dir, settings)
     if not os.access(settings.base_dir, os.R_OK | os.X_OK):
         return
     holder = _lock_holder(settings.base_dir)
     yield _lock(settings.base_dir, holder)
     yield _socket(settings.base_dir, is_held=holder is not None)
-    yield from _agent_database(settings.base_dir / DATABASE_NAME)
+    yield from _agent_database(settings)
     yield _queue_database(settings.base_dir / QUEUE_NAME)
 
 
@@ -86,15 +83,19 @@ def _artifacts_directory(directory: Path) -> Finding:
     )
 
 
-def _room(subject: str, path: Path) -> Finding:
+def check_room(subject: str, path: Path, settings: Settings) -> Finding:
+    """Returns how much room the disk of a path has; the path itself may be missing yet."""
     existing = _existing(path)
     try:
         free = shutil.disk_usage(existing).free
     except OSError as exc:
         return warning(subject, f"{existing} cannot be looked at: {exc.strerror}", "Check the disk")
-    text = f"{free / 1024**3:.1f} GB free at {existing}"
-    if free < TOO_LITTLE_ROOM:
-        return problem(subject, text, "Make room: runs fail when there is none")
+    text = f"{room(free)} free at {existing}"
+    if free < settings.health_disk_free_min:
+        least = room(settings.health_disk_free_min)
+        return problem(
+            subject, f"{text}, less than {least}", "Make room: runs fail when there is none"
+        )
     if free < LITTLE_ROOM:
         return warning(subject, text, "Make room, or lower KERUTA_RUNS_KEEP_SIZE")
     return ok(subject, text)
@@ -132,17 +133,18 @@ def _socket(base_dir: Path, *, is_held: bool) -> Finding:
     return ok("socket", f"{socket_path(base_dir)} answers: session {session}, {doing}")
 
 
-def _agent_database(path: Path) -> Iterator[Finding]:
+def _agent_database(settings: Settings) -> Iterator[Finding]:
+    path = settings.base_dir / DATABASE_NAME
     if not path.exists():
         yield ok("agent.db", "is not there yet; it is made at the first start")
         return
     try:
-        connection = _open_for_reading(path)
+        connection = open_for_reading(path)
         try:
             said = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
             yield _schema(said, version)
-            yield _outbox(connection)
+            yield check_outbox(connection, settings.health_outbox_age_max_s)
         finally:
             connection.close()
     except sqlite3.Error as exc:
@@ -160,7 +162,8 @@ def _schema(said: str, version: int) -> Finding:
     return ok("agent.db", text)
 
 
-def _outbox(connection: sqlite3.Connection) -> Finding:
+def check_outbox(connection: sqlite3.Connection, longest_wait_s: float) -> Finding:
+    """Returns what waits for the API; a problem when the oldest has waited for too long."""
     found = connection.execute(
         "SELECT coalesce(sum(state = 'pending'), 0), coalesce(sum(state = 'parked'), 0), "
         "min(CASE WHEN state = 'pending' THEN created_at END) FROM outbox"
@@ -171,10 +174,10 @@ def _outbox(connection: sqlite3.Connection) -> Finding:
     if pending:
         text += f", the oldest for {format_duration(round(age_s))}"
     text += f"; {parked} refused by the API"
+    if age_s > longest_wait_s:
+        return problem("outbox", text, "Check that a daemon runs and that the API answers")
     if parked:
         return warning("outbox", text, "See what and why: keruta queue list --all, keruta explain")
-    if age_s > LONG_WAIT_S:
-        return warning("outbox", text, "Check that a daemon runs and that the API answers")
     return ok("outbox", text)
 
 
@@ -182,7 +185,7 @@ def _queue_database(path: Path) -> Finding:
     if not path.exists():
         return ok("queue.db", "is not there yet; it is made at the first start")
     try:
-        connection = _open_for_reading(path)
+        connection = open_for_reading(path)
         try:
             number = connection.execute("SELECT count(*) FROM task").fetchone()[0]
         finally:
@@ -196,7 +199,8 @@ def _queue_database(path: Path) -> Finding:
     return ok("queue.db", f"readable, {number} messages")
 
 
-def _open_for_reading(path: Path) -> sqlite3.Connection:
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Returns a connection that can change nothing."""
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
 
 

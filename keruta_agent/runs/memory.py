@@ -8,6 +8,7 @@ script ran, together with a death by SIGKILL, is the sign.
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -45,21 +46,27 @@ def kills() -> int:
     return _count(Path("/proc/vmstat"), "oom_kill") or 0
 
 
-def _group_counters() -> list[Path]:
-    """Returns the files that count the kills of our control group, version 2 and 1."""
+def group_directories(controller: str) -> Iterator[tuple[int, Path]]:
+    """Yields the directories of our control group, each with the version that it belongs to."""
     try:
         lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return []
-    found = []
+        return
     for line in lines:
         _, controllers, group = line.split(":", 2)
         below = group.lstrip("/")
         if not controllers:
-            found.append(Path("/sys/fs/cgroup", below, "memory.events"))
-        elif "memory" in controllers.split(","):
-            found.append(Path("/sys/fs/cgroup/memory", below, "memory.oom_control"))
-    return found
+            yield 2, Path("/sys/fs/cgroup", below)
+        elif controller in controllers.split(","):
+            yield 1, Path("/sys/fs/cgroup", controller, below)
+
+
+def _group_counters() -> list[Path]:
+    """Returns the files that count the kills of our control group."""
+    return [
+        directory / ("memory.events" if version == 2 else "memory.oom_control")
+        for version, directory in group_directories("memory")
+    ]
 
 
 def _count(path: Path, name: str) -> int | None:

@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keruta_agent.runs.directory import CLOCK_TICKS_A_SECOND, process_state
-from keruta_agent.runs.shim import descendants
+from keruta_agent.runs.family import Family
 
 if TYPE_CHECKING:
     import psutil
@@ -51,6 +50,7 @@ class UsageReader:
             counted_until: seconds since boot of the last look of an earlier agent.
         """
         self._shim_pid = shim_pid
+        self._family = Family(shim_pid)
         self._counted_until = counted_until
         self._processes: dict[_Identity, psutil.Process] = {}
         self._disk: dict[_Identity, tuple[int, int]] = {}
@@ -62,14 +62,10 @@ class UsageReader:
         looked_at = {}
         new = memory = 0
         read = written = 0
-        # First what has ended, then what lives, from the top down: a process that ends meanwhile
-        # is missed this time, never counted twice.
+        # First what has ended, then what lives, the older before the younger, so that parents come
+        # before their children: who ends meanwhile is missed this time, never counted twice.
         user, system = _ended_below(self._shim_pid)
-        for pid in below(self._shim_pid):
-            found = process_state(pid)
-            if found is None:
-                continue
-            state, start_time = found
+        for start_time, pid in sorted(self._members()):
             identity = (pid, start_time)
             with contextlib.suppress(psutil.Error, OSError):
                 process = self._processes.get(identity) or psutil.Process(pid)
@@ -77,8 +73,6 @@ class UsageReader:
                     times = process.cpu_times()
                     user += times.user + times.children_user
                     system += times.system + times.children_system
-                    if state in "ZX":
-                        continue
                     is_new = self._is_new(identity)
                     looked_at[identity] = process
                     new += is_new
@@ -100,6 +94,13 @@ class UsageReader:
             write_bytes=written,
         )
 
+    def _members(self) -> Iterator[tuple[int, int]]:
+        """Yields start time and number of each process of the run."""
+        for pid in self._family.members():
+            found = process_state(pid)
+            if found is not None:
+                yield found[1], pid
+
     def _is_new(self, identity: _Identity) -> bool:
         if identity in self._processes:
             return False
@@ -114,29 +115,6 @@ class UsageReader:
         before = self._disk.get(identity, (0, 0) if is_new else now)
         self._disk[identity] = now
         return now[0] - before[0], now[1] - before[1]
-
-
-def below(ancestor: int) -> Iterator[int]:
-    """Yields the processes below one, parents first; zombies too where the kernel lists children.
-
-    The lists of children cost by the size of the run; a look at all of /proc costs by the machine.
-    """
-    if not Path(f"/proc/{ancestor}/task/{ancestor}/children").exists():
-        yield from descendants(ancestor)
-        return
-    unseen = [ancestor]
-    while unseen:
-        children = list(_children(unseen.pop()))
-        yield from children
-        unseen += children
-
-
-def _children(pid: int) -> Iterator[int]:
-    try:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            yield from map(int, (thread / "children").read_bytes().split())
-    except OSError:  # it has ended meanwhile
-        return
 
 
 def _ended_below(shim_pid: int) -> tuple[float, float]:

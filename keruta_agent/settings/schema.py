@@ -278,6 +278,41 @@ class Settings(RunnerSettings):
         default="1GB",
         help="Total size of the directories of finished runs; the oldest are removed first.",
     )
+    health_disk_free_min: int = setting(
+        Size(),
+        key="health.disk_free_min",
+        environment=("KERUTA_HEALTH_DISK_FREE_MIN",),
+        default="500MB",
+        help="Free room on the disk below which the agent is not healthy.",
+    )
+    health_memory_free_min: int = setting(
+        Size(),
+        key="health.memory_free_min",
+        environment=("KERUTA_HEALTH_MEMORY_FREE_MIN",),
+        default="100MB",
+        help="Free memory below which the agent is not healthy.",
+    )
+    health_queue_age_max_s: float = setting(
+        Duration(),
+        key="health.queue_age_max",
+        environment=("KERUTA_HEALTH_QUEUE_AGE_MAX",),
+        default="10m",
+        help="Time that a job may wait while nothing runs and the queue is not paused.",
+    )
+    health_outbox_age_max_s: float = setting(
+        Duration(),
+        key="health.outbox_age_max",
+        environment=("KERUTA_HEALTH_OUTBOX_AGE_MAX",),
+        default="10m",
+        help="Time that what the API is to be told may wait.",
+    )
+    health_api_timeout_s: float = setting(
+        Duration(minimum_s=0.1, maximum_s=DAY_S),
+        key="health.api_timeout",
+        environment=("KERUTA_HEALTH_API_TIMEOUT",),
+        default="5s",
+        help="How long a check of health waits for the API.",
+    )
     stop_grace_s: float = setting(
         Duration(maximum_s=DAY_S),
         key="execution.stop_grace",

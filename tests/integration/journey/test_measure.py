@@ -18,6 +18,7 @@ from keruta_agent.records.jobs import Work
 from keruta_agent.records.run import Run
 from keruta_agent.records.usage import Usage
 from keruta_agent.runs import usage as runs_usage
+from keruta_agent.runs.family import Family
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.waiting import wait_until
 
@@ -186,7 +187,7 @@ def test_processes_that_were_counted_before_are_not_counted_again() -> None:
         os._exit(0)
     os.close(reading)
     try:
-        wait_until(lambda: child in runs_usage.below(os.getpid()), "the child is seen")
+        wait_until(lambda: child in Family(os.getpid()).members(), "the child is seen")
         fresh = runs_usage.UsageReader(os.getpid())
         later = runs_usage.UsageReader(os.getpid(), counted_until=boot_seconds() + 1)
         first, second, adopted = fresh.read(), fresh.read(), later.read()
