@@ -4,7 +4,8 @@ The tree::
 
     KerutaError                     exit 1
     ├── UsageError                  exit 2   wrong arguments
-    │   └── NotFound                exit 2   no such job, task, file or key
+    │   ├── NotFound                exit 2   no such job, task, file or key
+    │   └── WrongState              exit 2   the job cannot be treated so in its state
     ├── SettingsError               exit 2   wrong or unreadable settings
     ├── AgentStateError             exit 1   the base directory, database or lock cannot be used
     │   ├── AlreadyRunning          exit 3   a second daemon
@@ -73,6 +74,10 @@ class UsageError(KerutaError):
 
 class NotFound(UsageError):
     """What the command line names does not exist."""
+
+
+class WrongState(UsageError):
+    """What was asked for cannot be done to a job in its state."""
 
 
 class SettingsError(KerutaError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from keruta_agent import errors
 
@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from keruta_agent.records.jobs import Job
     from keruta_agent.records.store import Records
     from keruta_agent.settings.schema import Settings
-
-#: Digits of a job's number that the database can hold.
-LONGEST_NUMBER: Final = 18
 
 
 def open_job(settings: Settings, text: str) -> tuple[Records, Job]:
@@ -30,9 +27,7 @@ def open_job(settings: Settings, text: str) -> tuple[Records, Job]:
             f"there is no job or task {text}: no agent has run in {settings.base_dir} yet",
             advice="Set KERUTA_BASE_DIR if it runs elsewhere",
         )
-    is_number = text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
-    found = records.jobs.get(int(text)) if is_number else None
-    found = found or records.jobs.by_task(text.encode("utf-8", "replace").decode())
+    found = records.jobs.find(text)
     if found is None:
         raise errors.NotFound(
             f"there is no job or task {text}", advice="See: keruta queue list --all"

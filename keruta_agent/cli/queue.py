@@ -16,6 +16,7 @@ from keruta_agent.cli.options import PRIORITY, json_option, load, print_json
 from keruta_agent.cli.tables import ago, duration, local_time, print_table, printable
 
 if TYPE_CHECKING:
+    from keruta_agent.ports import KerutaApi
     from keruta_agent.records.jobs import Job, Jobs
     from keruta_agent.records.run import Run
     from keruta_agent.records.store import Records
@@ -57,7 +58,7 @@ def list_jobs(ctx: click.Context, show_all: bool, as_json: bool) -> None:
         [
             (
                 str(job.id),
-                _state(job),
+                job.shown_state,
                 str(job.priority),
                 ago(job.filed_at, now),
                 (job.task_id or "-")[:13],
@@ -102,7 +103,7 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
         ("name", found.name),
         ("task", found.task_id or "none: handed in on this machine"),
         ("session", found.session_id or "-"),
-        ("state", _state(found)),
+        ("state", found.shown_state),
         ("priority", str(found.priority)),
         ("filed", local_time(found.filed_at)),
         ("message", found.message or "-"),
@@ -207,12 +208,10 @@ def move(ctx: click.Context, job: str, priority: int, as_json: bool) -> None:
       keruta queue move 12 5
       keruta queue move 12 -- -5
     """
-    from keruta_agent.records.jobs import JobState
+    from keruta_agent.journey import again
 
     records, found = open_job(load(ctx).settings, job)
-    if found.state not in (JobState.WAITING, JobState.SCHEDULED):
-        raise errors.UsageError(f"job {found.id} does not wait any more: it is {_state(found)}")
-    records.jobs.set_priority(found.id, priority)
+    again.move(records.jobs, found, priority)
     ahead = records.jobs.waiting_ids()
     if as_json:
         print_json({"job": found.id, "priority": priority})
@@ -234,19 +233,17 @@ def retry(ctx: click.Context, job: str, as_json: bool) -> None:
     Examples:
       keruta queue retry 12
     """
-    from keruta_agent.records.jobs import JobState
+    from keruta_agent.journey import again
 
     settings = load(ctx).settings
     records, found = open_job(settings, job)
-    if found.state is not JobState.FINISHED:
-        raise errors.UsageError(f"job {found.id} has not ended: it is {_state(found)}")
-    if found.task_id is not None:
-        told = {"task": _file_again(settings, found.task_id)}
-        words = f"filed as task {told['task']}"
+    filed = again.file_again(records.jobs, found, lambda: _api(settings))
+    if filed.task_id is not None:
+        told = {"task": filed.task_id}
+        words = f"filed as task {filed.task_id}"
     else:
-        new_id = records.jobs.record_script(found.name, found.work, priority=found.priority)
-        told = {"job": str(new_id)}
-        words = f"queued as job {new_id}"
+        told = {"job": str(filed.job_id)}
+        words = f"queued as job {filed.job_id}"
     _look_now(settings)
     if as_json:
         print_json(told)
@@ -254,15 +251,10 @@ def retry(ctx: click.Context, job: str, as_json: bool) -> None:
     click.echo(words)
 
 
-def _file_again(settings: Settings, task_id: str) -> str:
-    import uuid
-
+def _api(settings: Settings) -> KerutaApi:
     from keruta_agent.daemon.wiring import make_client
 
-    api = make_client(settings)
-    task = api.task(task_id)
-    again = dataclasses.replace(task, parameters={**task.parameters, "retryOf": task.id})
-    return api.create_task(again, key=uuid.uuid4().hex).id
+    return make_client(settings)
 
 
 def _look_now(settings: Settings) -> None:
@@ -282,12 +274,6 @@ def _listed(jobs: Jobs, show_all: bool) -> list[Job]:
         return jobs.listing()
     open_states = [state for state in JobState if state is not JobState.FINISHED]
     return jobs.listing(states=open_states) + jobs.listing(states=[JobState.FINISHED], limit=10)
-
-
-def _state(job: Job) -> str:
-    from keruta_agent.records.jobs import JobState
-
-    return job.outcome or job.state.value if job.state is JobState.FINISHED else job.state.value
 
 
 def _summary(job: Job) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from keruta_agent import errors
 from keruta_agent.journey import answer
 from keruta_agent.journey.agent import Agent
 from keruta_agent.local import protocol, run_artifacts
+from keruta_agent.local.desk import Desk
 from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import Work
 from keruta_agent.records.run import Run
@@ -106,7 +107,7 @@ class Operations:
     ) -> None:
         self._agent = agent
         self._status = status
-        self._takes_jobs = takes_jobs
+        self._desk = Desk(agent, takes_jobs=takes_jobs)
         self._operations: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             "tell": self._tell,
             "artifacts": lambda request: run_artifacts.listed(agent, self._run_of(request)),
@@ -175,46 +176,28 @@ class Operations:
         return {}
 
     def _submit(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        self._refuse_if_busy()
         try:
             submission = _SubmissionSchema().load(dict(request))
         except ValidationError as exc:
             raise errors.UsageError(f"this is no job: {exc.messages}") from exc
         work = submission["work"]
-        job_id = self._agent.jobs.record_script(
+        job_id = self._desk.submit(
             submission["name"],
             Work(**{**work, "command": tuple(work.get("command", ()))}),
             priority=submission["priority"],
         )
-        self._agent.queue.job_runnable(job_id)
         return {"job": job_id}
 
     def _submit_task(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        self._refuse_if_busy()
-        if self._agent.api is None:
-            raise errors.SettingsError("the agent has no API that could tell it the task")
-        task = self._agent.api.task(str(request["task"]))
-        job_id = self._agent.jobs.record_task(task)
-        if job_id is not None:
-            self._agent.queue.job_runnable(job_id)
-            return {"job": job_id}
-        known = self._agent.jobs.by_task(task.id)
-        return {"job": None if known is None else known.id}
+        return {"job": self._desk.submit_task(str(request["task"]))}
 
     def _flush(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        self._agent.queue.outbox_filled()
+        self._desk.flush()
         return {}
 
     def _look(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Looks at once for what may run: the queue was resumed, or something was filed."""
-        for job_id in self._agent.jobs.waiting_ids():
-            self._agent.queue.job_runnable(job_id)
-        self._agent.queue.poll_now()
+        self._desk.look()
         return {}
-
-    def _refuse_if_busy(self) -> None:
-        if not self._takes_jobs:
-            raise errors.AgentBusy("an agent is running one job in the foreground")
 
     def _input(self, request: Mapping[str, Any]) -> dict[str, Any]:
         number = request.get("number")
@@ -236,12 +219,7 @@ class Operations:
 
     def _cancel(self, request: Mapping[str, Any]) -> dict[str, Any]:
         job_id = int(request["job"])
-        state = self._agent.runs.cancel_job(job_id, "Cancelled by a person")
-        if state is None:
-            raise errors.NotFound(f"there is no job {job_id}")
-        self._agent.doorbell.ring()
-        self._agent.queue.outbox_filled()
-        return {"job": job_id, "was": state.value}
+        return {"job": job_id, "was": self._desk.cancel(job_id).value}
 
 
 class _Handler(socketserver.StreamRequestHandler):

@@ -12,12 +12,15 @@ import json
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from keruta_agent.model import Task
 from keruta_agent.records.clock import boot_id, boot_seconds
 from keruta_agent.records.database import Database
 from keruta_agent.records.journal import Journal
+
+#: Digits of a job's number that the database can hold.
+LONGEST_NUMBER: Final = 18
 
 
 class JobState(enum.StrEnum):
@@ -102,6 +105,13 @@ class Job:
     recorded_at: float
     finished_at: float | None
 
+    @property
+    def shown_state(self) -> str:
+        """The state as people are told it: of one that has ended, how."""
+        if self.state is JobState.FINISHED and self.outcome:
+            return self.outcome
+        return self.state.value
+
 
 class Jobs:
     """The jobs of agent.db."""
@@ -145,6 +155,12 @@ class Jobs:
     def get(self, job_id: int) -> Job | None:
         """Returns a job."""
         return self._one("SELECT * FROM jobs WHERE id = ?", (job_id,))
+
+    def find(self, text: str) -> Job | None:
+        """Returns the job that a person means: by its number, or by its task's id."""
+        is_number = text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
+        found = self.get(int(text)) if is_number else None
+        return found or self.by_task(text.encode("utf-8", "replace").decode())
 
     def by_task(self, task_id: str) -> Job | None:
         """Returns the job of an API task."""
@@ -264,11 +280,17 @@ class Jobs:
         due = row.fetchone()["due"]
         return None if due is None else max(0.0, due - boot_seconds())
 
-    def set_priority(self, job_id: int, priority: int) -> None:
-        """Moves a job to another place in the order."""
+    def set_priority(self, job_id: int, priority: int) -> bool:
+        """Moves a job to another place in the order, unless it waits no more; tells whether."""
         with self._database.transaction() as connection:
-            connection.execute("UPDATE jobs SET priority = ? WHERE id = ?", (priority, job_id))
+            moved = connection.execute(
+                "UPDATE jobs SET priority = ? WHERE id = ? AND state IN ('waiting', 'scheduled')",
+                (priority, job_id),
+            )
+            if not moved.rowcount:
+                return False
             self._journal.add("moved", job_id, priority=priority)
+        return True
 
     def pause(self, reason: str) -> None:
         """Lets no further job start until ``resume``."""
