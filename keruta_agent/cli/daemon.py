@@ -14,7 +14,7 @@ from keruta_agent.cli.options import api_options, load
 @click.option("--workspace-id", metavar="ID", help="The workspace, to find its session by.")
 @click.option("--poll-interval", metavar="TIME", help="Between looks for new tasks: 10, 500ms.")
 @click.option("--host", metavar="HOST", help="Address of the daemon's HTTP API.")
-@click.option("--port", metavar="PORT", help="Port of the daemon's HTTP API.")
+@click.option("--port", metavar="PORT", help="Port of the HTTP API, 0 for a free one; turns it on.")
 @click.option("--pid-file", type=click.Path(path_type=Path), help="Write the process id here.")
 @click.option("--log-file", type=click.Path(path_type=Path), help="Log here instead of stderr.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="How log lines look.")
@@ -74,7 +74,8 @@ def daemon(
         "api_url": api_url,
         "log_level": log_level,
     }
-    settings = load(ctx, **flags).settings
+    loaded = load(ctx, **flags)
+    settings = loaded.settings
     from keruta_agent.daemon.supervisor import run_daemon
     from keruta_agent.daemon.wiring import own_redactor
     from keruta_agent.observe import logs
@@ -85,4 +86,8 @@ def daemon(
         file=settings.log_file,
         redactor=own_redactor(settings),
     )
-    run_daemon(settings, lambda: load(ctx, **flags).settings)
+    run_daemon(
+        settings,
+        lambda: load(ctx, **flags).settings,
+        serves_http=settings.http_input or loaded.is_given("daemon_port"),
+    )

@@ -16,6 +16,7 @@ from keruta_agent import __version__, errors
 from keruta_agent.daemon import watch
 from keruta_agent.daemon.answers import start_answer_poll
 from keruta_agent.daemon.events import EventListener
+from keruta_agent.daemon.http import http_door
 from keruta_agent.daemon.lock import agent_lock
 from keruta_agent.daemon.signals import StopRequests
 from keruta_agent.daemon.systemd import ServiceManager
@@ -25,6 +26,7 @@ from keruta_agent.journey import park, recover
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.local.socket_server import AgentSocket
+from keruta_agent.local.status import describe
 from keruta_agent.queueing.dispatcher import Dispatcher
 from keruta_agent.runs import processes
 from keruta_agent.settings.schema import Settings
@@ -36,12 +38,15 @@ LAST_WORDS_S: Final = 15.0
 STOP_WORKERS_S: Final = 5.0
 
 
-def run_daemon(settings: Settings, reload_settings: Callable[[], Settings]) -> None:
+def run_daemon(
+    settings: Settings, reload_settings: Callable[[], Settings], *, serves_http: bool = False
+) -> None:
     """Runs the daemon until its session has ended, or somebody stops it.
 
     Args:
         settings: the settings in force.
         reload_settings: reads them anew, for a token that was renewed meanwhile.
+        serves_http: whether the HTTP API is on.
 
     Raises:
         KerutaError: it cannot be started.
@@ -49,13 +54,27 @@ def run_daemon(settings: Settings, reload_settings: Callable[[], Settings]) -> N
     processes.reap_inherited()
     requests = StopRequests()
     manager = ServiceManager(os.environ)
-    with agent_lock(settings.base_dir), _pid_file(settings.pid_file), requests.heard():
+    with (
+        agent_lock(settings.base_dir),
+        _pid_file(settings.pid_file),
+        requests.heard(),
+        http_door(settings, is_on=serves_http) as http,
+    ):
+        started_at = time.time()
         dispatcher = Dispatcher(settings.base_dir, settings.poll_interval_s)
         agent = build_agent(settings, dispatcher, configured_api(settings))
         poll = _session_poll(agent)
-        door = AgentSocket(agent, lambda: describe(agent, poll))
+
+        def status() -> Mapping[str, Any]:
+            session_id = None if poll is None else poll.session_id
+            told = describe(agent, session_id=session_id, started_at=started_at)
+            return {**told, "http": None if http is None else http.url}
+
+        door = AgentSocket(agent, status)
         dispatcher.start(agent, poll, recover.reconcile(agent))
         door.start()
+        if http is not None:
+            http.start(agent, status, lambda: hindrances(dispatcher, poll))
         listener = _listener(agent, poll, dispatcher)
         answers = start_answer_poll(agent)
         manager.ready("takes tasks")
@@ -74,6 +93,8 @@ def run_daemon(settings: Settings, reload_settings: Callable[[], Settings]) -> N
                 listener.stop()
             if answers is not None:
                 answers.stop()
+            if http is not None:
+                http.stop()
             if requests.wants_replacement:
                 door.stop()
                 agent.launcher.close()
@@ -100,19 +121,14 @@ def replace_process(requests: StopRequests) -> None:
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell is wanted
 
 
-def describe(agent: Agent, poll: SessionPoll | None) -> Mapping[str, Any]:
-    """Returns what the daemon does at the moment, for people and their programs."""
-    active = agent.runs.active()
-    outbox = agent.outbox.counts()
-    return {
-        "pid": os.getpid(),
-        "version": __version__,
-        "session": None if poll is None else poll.session_id,
-        "running": None if active is None else active[0].id,
-        "jobs": {state.value: number for state, number in agent.jobs.counts().items()},
-        "outbox": {"pending": outbox.pending, "parked": outbox.parked},
-        "api_away": agent.courier is not None and agent.courier.api_is_away,
-    }
+def hindrances(dispatcher: Dispatcher, poll: SessionPoll | None) -> Mapping[str, str]:
+    """Returns what keeps the daemon from taking and running tasks, by the part it is about."""
+    found = {}
+    if (workers := dispatcher.hindrance()) is not None:
+        found["workers"] = workers
+    if poll is not None and poll.session_id is None:
+        found["session"] = "the API has not told yet which session to serve"
+    return found
 
 
 def _session_poll(agent: Agent) -> SessionPoll | None:

@@ -16,6 +16,7 @@ from keruta_agent.journey.loglines import LogReader
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.journey.report import Courier
 from keruta_agent.local.address import prepare_socket_path
+from keruta_agent.local.http.token import token_of
 from keruta_agent.observe.redact import Redactor
 from keruta_agent.ports import KerutaApi, WorkQueue
 from keruta_agent.records.database import make_private_directory
@@ -70,7 +71,11 @@ def make_client(settings: Settings) -> KerutaApi:
 
 def own_redactor(settings: Settings) -> Redactor:
     """Returns the redactor that knows the agent's own secrets."""
-    own = {"KERUTA_API_TOKEN": settings.api_token or "", "KERUTA_API_URL": settings.api_url or ""}
+    own = {
+        "KERUTA_API_TOKEN": settings.api_token or "",
+        "KERUTA_API_URL": settings.api_url or "",
+        "KERUTA_DAEMON_TOKEN": token_of(settings) or "",
+    }
     return Redactor.from_environment(os.environ, own)
 
 

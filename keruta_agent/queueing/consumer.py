@@ -113,3 +113,9 @@ class QuietConsumer(Consumer):  # type: ignore[misc]
             if thread.is_alive():
                 return False
         return True
+
+    def is_working(self) -> bool:
+        """Tells whether the worker lives and takes messages."""
+        return not self.stop_flag.is_set() and all(
+            thread.is_alive() for _, thread in self.worker_threads
+        )

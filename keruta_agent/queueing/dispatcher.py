@@ -120,6 +120,14 @@ class Dispatcher:
         self._work.storage.close()
         self._control.storage.close()
 
+    def hindrance(self) -> str | None:
+        """Returns what keeps the workers from working, None when they do."""
+        if self._work_consumer.stop_flag.is_set():
+            return "the daemon is stopping and takes no more jobs"
+        if not (self._work_consumer.is_working() and self._control_consumer.is_working()):
+            return "a worker has died and is to be started again"
+        return None
+
     def check_workers(self) -> None:
         """Starts a worker again that died."""
         for consumer in (self._work_consumer, self._control_consumer):

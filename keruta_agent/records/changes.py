@@ -49,6 +49,11 @@ class Position:
         event, run, next_range = map(int, parts)
         return cls(event=event, run=run, next_range=next_range)
 
+    def bounded(self, newest: Position) -> Position:
+        """Returns this position, or the newest where that lies behind it."""
+        log = min((self.run, self.next_range), (newest.run, newest.next_range))
+        return Position(event=min(self.event, newest.event), run=log[0], next_range=log[1])
+
     def __str__(self) -> str:
         return f"{self.event}-{self.run}-{self.next_range}"
 

@@ -93,6 +93,17 @@ class Database:
             raise
         connection.execute("COMMIT")
 
+    def release(self) -> None:
+        """Closes this thread's connection, if it has one; the next use opens another."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            return
+        with self._guard:
+            if connection in self._connections:
+                self._connections.remove(connection)
+        self._local.connection = None
+        connection.close()
+
     def close(self) -> None:
         """Closes the connections of all threads."""
         with self._guard:

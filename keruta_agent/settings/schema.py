@@ -216,12 +216,26 @@ class Settings(RunnerSettings):
         help="Address on which the daemon's HTTP port listens.",
     )
     daemon_port: int = setting(
-        Whole(minimum=1, maximum=65_535),
+        Whole(minimum=0, maximum=65_535),
         key="daemon.port",
         environment=("KERUTA_DAEMON_PORT",),
         flag="--port",
         default=8080,
-        help="The daemon's HTTP port.",
+        help="The daemon's HTTP port, 0 for a free one; to set it turns the HTTP API on.",
+    )
+    daemon_token: str | None = setting(
+        Secret(),
+        key="daemon.token",
+        environment=("KERUTA_DAEMON_TOKEN",),
+        secret=True,
+        help="Token that the daemon's HTTP API asks for; made up and kept in a file if left out.",
+    )
+    daemon_allowed_hosts: tuple[str, ...] = setting(
+        Names(),
+        key="daemon.allowed_hosts",
+        environment=("KERUTA_DAEMON_ALLOWED_HOSTS",),
+        default=(),
+        help="More names under which the daemon's HTTP API may be asked, such as [agent.example].",
     )
     poll_interval_s: float = setting(
         Duration(minimum_s=0.1, maximum_s=DAY_S),

@@ -44,6 +44,10 @@ class LoadedSettings:
     #: The file that was read, if any.
     config_file: Path | None
 
+    def is_given(self, name: str) -> bool:
+        """Tells whether anybody set a setting: in the file, a variable, or a flag."""
+        return self.sources[name].kind != "default"
+
 
 def load_settings(
     flags: Mapping[str, object | None],

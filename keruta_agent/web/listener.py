@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -70,6 +71,7 @@ class Listener:
         self._http.expiration_interval = look_interval_s
         self._http.max_request_header_size = MAX_HEADER_BYTES
         self._http.most_connections = most_connections
+        self._http.requests._force_close = _cut_off
         try:
             self._http.prepare()
         except (OSError, OverflowError) as exc:
@@ -109,6 +111,16 @@ class Listener:
             f"cannot listen on {where}: {exc}",
             advice="Choose another address with --host and --port",
         )
+
+
+def _cut_off(connection: Any) -> None:
+    """Ends a connection at a stop, also one that nobody reads from.
+
+    cheroot itself would wait until its thread gives up writing.
+    """
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            connection.socket.shutdown(socket.SHUT_RDWR)
 
 
 class _Gateway(wsgi.Gateway_10):

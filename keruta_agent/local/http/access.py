@@ -1,0 +1,63 @@
+"""Who may ask the daemon: who has the token. No web page, and no name that somebody else chose.
+
+A page in a browser on this machine can send requests here. One of another origin names itself in
+``Origin``; one that had its own name lead here (DNS rebinding) shows that name in ``Host``. So a
+request must ask for a name that is known to be ours, whatever else it knows.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+
+from flask import Request
+
+from keruta_agent.settings.schema import Settings
+from keruta_agent.web.access import BearerToken, host_name, is_from_foreign_page
+from keruta_agent.web.problems import Problem
+
+#: Routes that answer without a token; they tell nothing but whether the daemon works.
+OPEN_PATHS: Final = frozenset({"/api/v1/health/live", "/api/v1/health/ready"})
+_OWN_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - nothing is bound here
+
+
+class Access:
+    """Decides about requests."""
+
+    def __init__(self, settings: Settings, token: str) -> None:
+        self._token = BearerToken(token)
+        names = (settings.daemon_host, *settings.daemon_allowed_hosts)
+        self._names = _OWN_NAMES | {name.strip("[]").lower() for name in names}
+        # Who listens on all addresses is asked by any of them. An address cannot be rebound.
+        self._takes_addresses = bool(self._names & _ANY_ADDRESS)
+
+    def check(self, request: Request) -> None:
+        """Lets a request pass or refuses it.
+
+        Raises:
+            Problem: it asks for a name that is not ours (421), comes from a page of another
+                site (403), or does not carry the token (401).
+        """
+        if not self._is_ours(host_name(request.headers.get("Host", ""))):
+            raise Problem(
+                421,
+                "WRONG_HOST",
+                "this agent has another name; daemon.allowed_hosts says which names it has",
+                field="Host",
+            )
+        if is_from_foreign_page(request):
+            raise Problem(403, "FORBIDDEN", "pages of another site may not ask", field="Origin")
+        if request.path not in OPEN_PATHS:
+            self._token.check(request)
+
+    def _is_ours(self, name: str) -> bool:
+        return name in self._names or (self._takes_addresses and _is_address(name))
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,92 @@
+"""Puts the routes together into one WSGI application."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, Final
+
+import flask
+
+from keruta_agent import wire
+from keruta_agent.local.http import events, health, jobs, logs, queue, routes
+from keruta_agent.local.http.access import Access
+from keruta_agent.local.http.services import Services
+from keruta_agent.web import drain
+from keruta_agent.web.answers import answer_failures
+from keruta_agent.web.problems import Problem
+from keruta_agent.web.routes import DocumentedApi
+from keruta_agent.web.streams import Streams
+
+_RESOURCES: Final = (health, queue, jobs, logs, events)
+
+OPENAPI_PATH: Final = "/openapi.json"
+#: Bytes of a body; a script may be large.
+MOST_BODY_BYTES: Final = 16 * 1024 * 1024
+
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+def create_application(services: Services, access: Access) -> flask.Flask:
+    """Returns the application that serves one agent to whom ``access`` lets in."""
+    app = flask.Flask("keruta-agent", static_folder=None)
+    app.extensions[routes.SERVICES_KEY] = services
+    app.extensions[events.STREAMS_KEY] = Streams(events.MOST_STREAMS)
+    app.config.update(
+        API_TITLE="keruta-agent",
+        API_VERSION="v1",
+        OPENAPI_VERSION="3.1.0",
+        OPENAPI_URL_PREFIX="/",
+        OPENAPI_JSON_PATH=OPENAPI_PATH.lstrip("/"),
+        MAX_CONTENT_LENGTH=MOST_BODY_BYTES,
+    )
+    _document(app)
+
+    @app.before_request
+    def _check() -> None:
+        access.check(flask.request)
+        _refuse_other_bodies(flask.request)
+
+    @app.after_request
+    def _secure(response: flask.Response) -> flask.Response:
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
+        return drain.read_rest(response)
+
+    @app.teardown_request
+    def _release(error: BaseException | None) -> None:
+        # Each thread of the server would keep a connection, and its cache, for good.
+        services.agent.database.release()
+
+    answer_failures(app, (sqlite3.OperationalError, OSError))
+    return app
+
+
+def _refuse_other_bodies(request: flask.Request) -> None:
+    """Refuses bodies that are not called JSON: a form on any web page can send those."""
+    has_body = bool(request.content_length) or "Transfer-Encoding" in request.headers
+    if has_body and not request.is_json:
+        raise Problem(
+            415,
+            "UNSUPPORTED_MEDIA_TYPE",
+            "the body must be sent as application/json",
+            field="Content-Type",
+        )
+
+
+def _document(app: flask.Flask) -> None:
+    api = DocumentedApi(app)
+    api.register_field(wire.AnyDate, "string", "date-time")
+    api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
+    api.spec.options["security"] = [{"bearer": []}]
+    for module in _RESOURCES:
+        resource: Any = module.resource
+        resource.register(api)
+    for name, operations in events.documentation().items():
+        api.spec.path(rule=next(app.url_map.iter_rules(name)), operations=operations)

@@ -1,0 +1,91 @@
+"""The daemon as a whole: what it does, and whether further jobs may start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import Schema, fields
+
+from keruta_agent import wire
+from keruta_agent.local.http.routes import Resource
+from keruta_agent.local.http.services import Services
+from keruta_agent.records.jobs import JobState
+from keruta_agent.web.fields import Name, Request
+
+resource = Resource("queue", "What the daemon does, and whether further jobs may start")
+
+
+class CurrentAnswer(Schema):
+    """The job that runs."""
+
+    job = fields.Integer(required=True)
+    task = fields.String(required=True, allow_none=True)
+    name = fields.String(required=True)
+    run = fields.Integer(required=True)
+    since = wire.AnyDate(required=True)
+    running_s = fields.Float(required=True)
+    progress = fields.Integer(required=True)
+    progress_message = fields.String(required=True)
+
+
+class OutboxAnswer(Schema):
+    """What the API has yet to be told."""
+
+    pending = fields.Integer(required=True)
+    parked = fields.Integer(required=True)
+    oldest_s = fields.Float(required=True, allow_none=True)
+
+
+class StatusAnswer(Schema):
+    """What the daemon does."""
+
+    pid = fields.Integer(required=True)
+    version = fields.String(required=True)
+    python = fields.String(required=True)
+    started_at = wire.AnyDate(required=True)
+    session = fields.String(required=True, allow_none=True)
+    running = fields.Integer(required=True, allow_none=True)
+    current = fields.Nested(CurrentAnswer, required=True, allow_none=True)
+    paused = fields.String(required=True, allow_none=True)
+    jobs = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
+    outbox = fields.Nested(OutboxAnswer, required=True)
+    api_away = fields.Boolean(required=True)
+    api_reachable = fields.Boolean(required=True, allow_none=True)
+
+
+class PauseDraft(Request):
+    """Why no job may start; shown to whoever looks."""
+
+    reason = Name(load_default="A person paused it")
+
+
+class PausedAnswer(Schema):
+    """Why no job starts, null when jobs do."""
+
+    paused = fields.String(required=True, allow_none=True)
+    running = fields.Integer(required=True)
+
+
+@resource.route("GET", "/api/v1/status", answer=StatusAnswer)
+def get_status(services: Services) -> Any:
+    """Returns what the daemon does at the moment."""
+    return services.agent.redaction.own.redact_value(services.status())
+
+
+@resource.route("POST", "/api/v1/pause", body=PauseDraft, answer=PausedAnswer)
+def pause(services: Services, draft: dict[str, Any]) -> Any:
+    """Lets no further job start; the running one goes on."""
+    services.desk.pause(draft["reason"])
+    return _paused(services)
+
+
+@resource.route("POST", "/api/v1/resume", answer=PausedAnswer)
+def resume(services: Services) -> Any:
+    """Lets jobs start again."""
+    services.desk.resume()
+    return _paused(services)
+
+
+def _paused(services: Services) -> dict[str, Any]:
+    jobs = services.agent.jobs
+    return {"paused": jobs.pause_reason(), "running": jobs.counts()[JobState.RUNNING]}
