@@ -67,6 +67,7 @@ class Change:
     at: float
     event: Event | None = None
     run_id: int | None = None
+    run_number: int | None = None
     piece: LogRange | None = None
     #: Number of the event in the journal, where it is one.
     number: int = 0
@@ -129,7 +130,8 @@ class Changes:
 
     def _pieces(self, position: Position, job_id: int | None) -> list[Change]:
         rows = self._database.connection().execute(
-            "SELECT log_ranges.*, job_id FROM log_ranges JOIN runs ON runs.id = run_id "
+            "SELECT log_ranges.*, job_id, number AS run_number "
+            "FROM log_ranges JOIN runs ON runs.id = run_id "
             "WHERE (run_id, sequence) >= (?, ?) AND (? IS NULL OR job_id = ?) "
             "ORDER BY run_id, sequence LIMIT ?",
             (position.run, position.next_range, job_id, job_id, RANGES_A_READ),
@@ -159,4 +161,10 @@ def _of_event(row: sqlite3.Row) -> Change:
 
 def _of_piece(row: sqlite3.Row) -> Change:
     piece = LogRange(**{field.name: row[field.name] for field in dataclasses.fields(LogRange)})
-    return Change(job_id=row["job_id"], at=piece.read_at, run_id=row["run_id"], piece=piece)
+    return Change(
+        job_id=row["job_id"],
+        at=piece.read_at,
+        run_id=row["run_id"],
+        run_number=row["run_number"],
+        piece=piece,
+    )

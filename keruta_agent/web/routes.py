@@ -90,7 +90,10 @@ class Resource:
 
         def decorate(view: View) -> View:
             self._blueprint.record(
-                lambda state: state.app.add_url_rule(path, view.__name__, view, methods=["GET"])
+                # The OpenAPI library cannot do with no defaults at all.
+                lambda state: state.app.add_url_rule(
+                    path, view.__name__, view, methods=["GET"], defaults={}
+                )
             )
             return view
 

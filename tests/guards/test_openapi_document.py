@@ -1,53 +1,86 @@
-"""Holds the checked-in OpenAPI document against what the server serves.
+"""Holds the checked-in OpenAPI documents against what the server and the daemon serve.
 
-After a change of the API: ``python tests/guards/test_openapi_document.py`` writes it anew.
+After a change of an API: ``python -m tests.guards.test_openapi_document`` writes them anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import flask
+import pytest
+
 from keruta_agent.server.application import create_application
 from keruta_agent.server.store import Store
+from tests.helpers.agent_http import TOKEN, agent_application
+from tests.helpers.agents import agent_in
 
-DOCUMENT = Path(__file__).parents[2] / "etc" / "openapi" / "keruta-api.json"
+DOCUMENTS = Path(__file__).parents[2] / "etc" / "openapi"
 
 
-def served_document(data_dir: Path) -> Any:
-    """Returns the document as the server serves it."""
-    store = Store.open(data_dir)
+@contextlib.contextmanager
+def _server(directory: Path) -> Iterator[flask.Flask]:
+    store = Store.open(directory)
     try:
-        return create_application(store).test_client().get("/openapi.json").get_json()
+        yield create_application(store)
     finally:
         store.close()
 
 
-def test_checked_in_openapi_document_is_what_the_server_serves(tmp_path: Path) -> None:
-    assert json.loads(DOCUMENT.read_text(encoding="utf-8")) == served_document(tmp_path), (
-        "the API changed: run python tests/guards/test_openapi_document.py"
+@contextlib.contextmanager
+def _daemon(directory: Path) -> Iterator[flask.Flask]:
+    with agent_in(directory) as agent:
+        yield agent_application(agent)
+
+
+#: Who serves each document.
+APPLICATIONS: dict[str, Callable[[Path], AbstractContextManager[flask.Flask]]] = {
+    "keruta-api.json": _server,
+    "keruta-agent.json": _daemon,
+}
+
+
+def checked_in(name: str) -> Any:
+    """Returns the document in the project."""
+    return json.loads((DOCUMENTS / name).read_text(encoding="utf-8"))
+
+
+def served(name: str, directory: Path) -> Any:
+    """Returns the document as it is served."""
+    with APPLICATIONS[name](directory) as app:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        return app.test_client().get("/openapi.json", headers=headers).get_json()
+
+
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_checked_in_openapi_document_is_what_is_served(name: str, tmp_path: Path) -> None:
+    assert checked_in(name) == served(name, tmp_path), (
+        "the API changed: run python -m tests.guards.test_openapi_document"
     )
 
 
-def test_openapi_document_names_every_route(tmp_path: Path) -> None:
-    store = Store.open(tmp_path)
-    try:
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_openapi_document_names_every_route(name: str, tmp_path: Path) -> None:
+    with APPLICATIONS[name](tmp_path) as app:
         rules = [
             (rule.rule.replace("<", "{").replace(">", "}"), method.lower())
-            for rule in create_application(store).url_map.iter_rules()
+            for rule in app.url_map.iter_rules()
             for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         ]
-    finally:
-        store.close()
-    paths = json.loads(DOCUMENT.read_text(encoding="utf-8"))["paths"]
+    paths = checked_in(name)["paths"]
     undocumented = [rule for rule in rules if rule[1] not in paths.get(rule[0], {})]
     assert undocumented == [("/openapi.json", "get")]
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as directory:
-        text = json.dumps(served_document(Path(directory)), indent=2, ensure_ascii=False)
-    DOCUMENT.parent.mkdir(exist_ok=True)
-    DOCUMENT.write_text(text + "\n", encoding="utf-8")
+    DOCUMENTS.mkdir(exist_ok=True)
+    for document in APPLICATIONS:
+        with tempfile.TemporaryDirectory() as place:
+            text = json.dumps(served(document, Path(place)), indent=2, ensure_ascii=False)
+        (DOCUMENTS / document).write_text(text + "\n", encoding="utf-8")

@@ -39,7 +39,6 @@ HEARTBEAT_S: Final = 15.0
 LOOK_S: Final = 0.1
 
 _TEXT: Final = {"type": "string"}
-_JOB: Final = {"in": "path", "name": "job", "schema": _TEXT, "required": True}
 _PARAMETERS: Final = [
     {"in": "query", "name": "lastEventId", "schema": _TEXT, "description": "`0`: from the start."},
     {"in": "header", "name": "Last-Event-ID", "schema": _TEXT},
@@ -66,7 +65,7 @@ def documentation() -> dict[str, dict[str, Any]]:
     one = {
         "summary": "Streams what one job does and writes, from its beginning to its end.",
         "description": f"{what} `end` is the last one; who comes back for more gets 204.",
-        "parameters": [_JOB, *_PARAMETERS],
+        "parameters": _PARAMETERS,
         **common,
     }
     return copy.deepcopy({"stream_events": {"get": everything}, "stream_job": {"get": one}})
@@ -167,7 +166,9 @@ class _Stream:
             if change.piece is None:
                 yield self._frame("job", self._event(change))
             elif entries := self._entries(change):
-                yield self._frame("log", {"job": change.job_id, "entries": entries})
+                yield self._frame(
+                    "log", {"job": change.job_id, "run": change.run_number, "entries": entries}
+                )
         active = self.services.agent.runs.active()
         if active is None or self.job_id not in (None, active[0].id):
             return

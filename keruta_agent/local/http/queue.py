@@ -51,6 +51,7 @@ class StatusAnswer(Schema):
     outbox = fields.Nested(OutboxAnswer, required=True)
     api_away = fields.Boolean(required=True)
     api_reachable = fields.Boolean(required=True, allow_none=True)
+    http = fields.String(required=True, allow_none=True)
 
 
 class PauseDraft(Request):

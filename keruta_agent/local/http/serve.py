@@ -37,12 +37,13 @@ class HttpDoor:
             AgentStateError: it cannot listen there.
         """
         self._settings = settings
+        host = address.listening_address(settings)
         self._access = Access(settings, make_token(settings))
         self._services: Services | None = None
         self._application: Application | None = None
         self._listener = Listener(
             self._answer,
-            host=address.listening_address(settings),
+            host=host,
             port=settings.daemon_port,
             threads=REQUEST_THREADS + events.MOST_STREAMS,
             timeout_s=CONNECTION_TIMEOUT_S,

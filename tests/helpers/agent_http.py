@@ -1,0 +1,57 @@
+"""The daemon's HTTP API in this process: over an agent, without a socket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flask
+from werkzeug.test import TestResponse
+
+from keruta_agent.journey.agent import Agent
+from keruta_agent.local.http.access import Access
+from keruta_agent.local.http.application import create_application
+from keruta_agent.local.http.services import Services
+from keruta_agent.local.status import describe
+
+TOKEN = "a-token-of-the-test-that-is-long-enough"
+
+
+def services_of(agent: Agent, hindrances: dict[str, str] | None = None) -> Services:
+    """Returns the services of an agent that has no daemon around it."""
+    found = hindrances or {}
+    return Services.of(
+        agent,
+        lambda: {**describe(agent, session_id=None, started_at=0.0), "http": None},
+        lambda: found,
+    )
+
+
+def agent_application(agent: Agent, services: Services | None = None) -> flask.Flask:
+    """Returns the application that serves an agent to who has ``TOKEN``."""
+    return create_application(services or services_of(agent), Access(agent.settings, TOKEN))
+
+
+class AgentCaller:
+    """Sends requests to the application of an agent."""
+
+    def __init__(self, app: flask.Flask) -> None:
+        self.app = app
+
+    def call(self, method: str, path: str, **options: Any) -> TestResponse:
+        """Sends a request with the token; paths are below ``/api/v1``."""
+        headers = {"Authorization": f"Bearer {TOKEN}", **options.pop("headers", {})}
+        client = self.app.test_client()
+        return client.open(f"/api/v1{path}", method=method, headers=headers, **options)
+
+    def get(self, path: str, **options: Any) -> Any:
+        """Returns the JSON of a GET that has to succeed."""
+        response = self.call("GET", path, **options)
+        assert response.status_code == 200, response.get_data(as_text=True)
+        return response.get_json()
+
+    def send(self, method: str, path: str, body: Any = None, *, status: int = 200) -> Any:
+        """Returns the JSON of an order that has to end with this status."""
+        options = {} if body is None else {"json": body}
+        response = self.call(method, path, **options)
+        assert response.status_code == status, response.get_data(as_text=True)
+        return response.get_json()
