@@ -21,7 +21,7 @@ from keruta_agent import errors
 from keruta_agent.journey import answer
 from keruta_agent.journey.agent import Agent
 from keruta_agent.local import protocol, run_artifacts
-from keruta_agent.local.desk import Desk
+from keruta_agent.local.orders import Orders
 from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import Work
 from keruta_agent.records.run import Run
@@ -107,7 +107,7 @@ class Operations:
     ) -> None:
         self._agent = agent
         self._status = status
-        self._desk = Desk(agent, takes_jobs=takes_jobs)
+        self._orders = Orders(agent, takes_jobs=takes_jobs)
         self._operations: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             "tell": self._tell,
             "artifacts": lambda request: run_artifacts.listed(agent, self._run_of(request)),
@@ -181,7 +181,7 @@ class Operations:
         except ValidationError as exc:
             raise errors.UsageError(f"this is no job: {exc.messages}") from exc
         work = submission["work"]
-        job_id = self._desk.submit(
+        job_id = self._orders.submit(
             submission["name"],
             Work(**{**work, "command": tuple(work.get("command", ()))}),
             priority=submission["priority"],
@@ -189,14 +189,14 @@ class Operations:
         return {"job": job_id}
 
     def _submit_task(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        return {"job": self._desk.submit_task(str(request["task"]))}
+        return {"job": self._orders.submit_task(str(request["task"]))}
 
     def _flush(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        self._desk.flush()
+        self._orders.flush()
         return {}
 
     def _look(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        self._desk.look()
+        self._orders.look()
         return {}
 
     def _input(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,7 +219,7 @@ class Operations:
 
     def _cancel(self, request: Mapping[str, Any]) -> dict[str, Any]:
         job_id = int(request["job"])
-        return {"job": job_id, "was": self._desk.cancel(job_id).value}
+        return {"job": job_id, "was": self._orders.cancel(job_id).value}
 
 
 class _Handler(socketserver.StreamRequestHandler):

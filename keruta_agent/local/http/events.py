@@ -84,7 +84,7 @@ def stream_job(job: str) -> flask.Response:
     """Streams what one job does and writes, from its beginning."""
     services = current_services()
     try:
-        found = services.desk.find(job)
+        found = services.orders.find(job)
     except errors.KerutaError as exc:
         raise problem_of(exc) from exc
     asked = _asked(services.changes.newest())

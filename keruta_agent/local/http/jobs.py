@@ -168,13 +168,13 @@ def queue_job(services: Services, draft: dict[str, Any]) -> Any:
         environment=draft["environment"],
     )
     name = draft.get("name") or _name_of(work)
-    return {"job": services.desk.submit(name, work, priority=draft["priority"])}
+    return {"job": services.orders.submit(name, work, priority=draft["priority"])}
 
 
 @resource.route("GET", "/api/v1/jobs/<job>", answer=JobAnswer)
 def get_job(services: Services, job: str) -> Any:
     """Returns a job, by its number or its task's id, with its runs."""
-    found = services.desk.find(job)
+    found = services.orders.find(job)
     outbox = services.agent.outbox
     body = {
         **summary(found),
@@ -187,22 +187,22 @@ def get_job(services: Services, job: str) -> Any:
 @resource.route("POST", "/api/v1/jobs/<job>/cancel", answer=CancelAnswer)
 def cancel_job(services: Services, job: str) -> Any:
     """Cancels a job; a running one is stopped."""
-    found = services.desk.find(job)
-    return {"job": found.id, "was": services.desk.cancel(found.id).value}
+    found = services.orders.find(job)
+    return {"job": found.id, "was": services.orders.cancel(found.id).value}
 
 
 @resource.route("POST", "/api/v1/jobs/<job>/retry", answer=AgainAnswer, status=201)
 def retry_job(services: Services, job: str) -> Any:
     """Has a job that has ended run once more, as a new job or, for a task, as a new task."""
-    filed = services.desk.retry(services.desk.find(job))
+    filed = services.orders.retry(services.orders.find(job))
     return {"job": filed.job_id, "task": filed.task_id}
 
 
 @resource.route("PUT", "/api/v1/jobs/<job>/priority", body=PriorityDraft, answer=PlaceAnswer)
 def move_job(services: Services, draft: dict[str, Any], job: str) -> Any:
     """Gives a waiting job another priority: higher runs first, the older first among equals."""
-    found = services.desk.find(job)
-    services.desk.move(found, draft["priority"])
+    found = services.orders.find(job)
+    services.orders.move(found, draft["priority"])
     waiting = services.agent.jobs.waiting_ids()
     place = waiting.index(found.id) + 1 if found.id in waiting else None
     return {"job": found.id, "priority": draft["priority"], "place": place}

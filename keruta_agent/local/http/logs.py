@@ -98,7 +98,7 @@ _DOCUMENTATION: Final = {
 @resource.route("GET", "/api/v1/jobs/<job>/logs", query=LogsQuery, doc=_DOCUMENTATION)
 def get_logs(services: Services, query: dict[str, Any], job: str) -> flask.Response:
     """Returns the next lines of a job's log, of all its runs: JSON lines, or plain text."""
-    found = services.desk.find(job)
+    found = services.orders.find(job)
     lines: list[Line] = []
     characters = 0
     for line in _lines(services, found.id, query):

@@ -76,14 +76,14 @@ def get_status(services: Services) -> Any:
 @resource.route("POST", "/api/v1/pause", body=PauseDraft, answer=PausedAnswer)
 def pause(services: Services, draft: dict[str, Any]) -> Any:
     """Lets no further job start; the running one goes on."""
-    services.desk.pause(draft["reason"])
+    services.orders.pause(draft["reason"])
     return _paused(services)
 
 
 @resource.route("POST", "/api/v1/resume", answer=PausedAnswer)
 def resume(services: Services) -> Any:
     """Lets jobs start again."""
-    services.desk.resume()
+    services.orders.resume()
     return _paused(services)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.loglines import LogReader
-from keruta_agent.local.desk import Desk
+from keruta_agent.local.orders import Orders
 from keruta_agent.observe.redact import Redactor
 from keruta_agent.records.changes import Changes
 from keruta_agent.records.jobs import Job
@@ -20,7 +20,7 @@ class Services:
     """One agent, as the HTTP API sees it."""
 
     agent: Agent
-    desk: Desk
+    orders: Orders
     logs: LogReader
     changes: Changes
     #: What the daemon does at the moment.
@@ -40,7 +40,7 @@ class Services:
         """Returns the services of an agent."""
         return cls(
             agent=agent,
-            desk=Desk(agent),
+            orders=Orders(agent),
             logs=LogReader(agent.runs, agent.directory_of, agent.redaction),
             changes=Changes(agent.database),
             status=status,

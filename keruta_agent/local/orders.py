@@ -11,7 +11,7 @@ from keruta_agent.records.jobs import Job, JobState, Work
 CANCELLED_BY_A_PERSON = "Cancelled by a person"
 
 
-class Desk:
+class Orders:
     """Takes orders for one agent."""
 
     def __init__(self, agent: Agent, *, takes_jobs: bool = True) -> None:
