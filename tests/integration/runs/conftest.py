@@ -31,7 +31,7 @@ class Started:
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
     """Starts scripts in run directories; whatever is left of them is ended afterwards."""
-    marker = f"{UID}-{tmp_path.name}"
+    marker = f"{UID}-{tmp_path}"  # the name alone is another worker's, too
     launcher = Launcher()
 
     def start_script(
