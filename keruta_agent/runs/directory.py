@@ -6,7 +6,8 @@ identity   who started the script: pid, start time and boot id of the shim; crea
            shim before it starts the script, or by a daemon that wants it never to start
 process    pid and start time of the script itself
 stdin      a FIFO: what a person answers to the script; missing when its input is empty
-stdout     what the script wrote, byte by byte
+terminal   name of the script's terminal; missing when it has none
+stdout     what the script wrote, byte by byte; with a terminal, all of it
 stderr     the same for its second stream
 agent      one JSON object a line: what the script told the agent (log, progress, its end)
 exit       how the script ended, written last and atomically, when no process of the run is left
@@ -111,6 +112,7 @@ class RunDirectory:
         self.identity = path / "identity"
         self.process = path / "process"
         self.stdin = path / "stdin"
+        self.terminal = path / "terminal"
         self.exit = path / "exit"
         self.agent = path / "agent"
         self.about = path / "about"
@@ -189,11 +191,13 @@ class RunDirectory:
     def answer(self, text: str) -> None:
         """Gives the script a line to read, ended by a line end; never waits for it to be read.
 
+        A terminal gets it as keys: Enter ends it, unless a control character such as Ctrl-C does.
+
         Raises:
             InputRefused: nobody reads it, the script has yet to read what it was told before, or
                 the text is too long.
         """
-        stdin.write_line(self.stdin, text)
+        stdin.write_line(self.stdin, text, as_keys=self.terminal.exists())
 
     def add_secret(self, secret: str) -> None:
         """Stores a secret that the script named: nothing that leaves the run may show it.

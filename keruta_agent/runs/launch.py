@@ -24,7 +24,7 @@ from keruta_agent.runs import shim
 from keruta_agent.runs.directory import ProcessId, RunDirectory, process_state
 
 PR_SET_CHILD_SUBREAPER: Final = 36
-Stdin = Literal["none", "fifo"]
+Stdin = Literal["none", "fifo", "terminal"]
 #: Seconds that a dismissed shim may take to end, and between looks at it.
 DISMISSAL_S: Final = 2.0
 LOOK_INTERVAL_S: Final = 0.01
@@ -42,7 +42,8 @@ class LaunchPlan:
     environment: Mapping[str, str] = dataclasses.field(repr=False)
     #: Seconds between SIGTERM and SIGKILL when the run's processes are stopped.
     grace_s: float
-    #: What the script reads: nothing, or answers (RunDirectory.answer) from a pipe.
+    #: What the script reads: nothing, or answers (RunDirectory.answer) from a pipe, or from a
+    #: terminal, which takes all its output as well (into ``stdout``).
     stdin: Stdin = "none"
 
 

@@ -24,6 +24,8 @@ _SEQUENCES: Final = re.compile(
     r"|\x1b[ -/]*[0-~]",
     re.DOTALL,
 )
+#: What moves to another place before something else is shown: as good as a carriage return.
+_MOVES: Final = re.compile(r"\x1b\[[0-9;]*[ABDEFGHJKSTdf]")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _SECRET: Final = re.compile(
     r"pass ?(?:word|phrase|code)|passwd|secret|token|\bPIN\b|\b(?:api|private|access)[ _-]?key\b"
@@ -76,7 +78,7 @@ class OutputEnd:
 
 def last_line(text: str) -> tuple[str, bool]:
     """Returns the last line with something in it as people see it, and whether it is unfinished."""
-    plain = _SEQUENCES.sub("", text)
+    plain = _SEQUENCES.sub("", _MOVES.sub("\r", text))
     lines = [_as_shown(line) for line in plain.split("\n")]
     unfinished = bool(lines[-1])
     for line in reversed(lines):

@@ -23,6 +23,10 @@ import time
 from _json import encode_basestring_ascii as quoted
 from errno import EDQUOT, ENOSPC
 
+TYPE_CHECKING = False  # typing's own takes time to import
+if TYPE_CHECKING:
+    from keruta_agent.runs.terminal import Terminal
+
 KILL_INTERVAL_S = 0.05
 #: Seconds between looks whether there is room on the disk again.
 ROOM_INTERVAL_S = 0.5
@@ -31,6 +35,7 @@ END_OF_INPUT = signal.SIGUSR1
 WATCHED = (signal.SIGCHLD, signal.SIGTERM, END_OF_INPUT)
 #: What the script is to have as its standard input; anything else is an empty one.
 FIFO = b"fifo"
+TERMINAL = b"terminal"
 #: Last field of complete instructions.
 END = b"end"
 
@@ -43,24 +48,30 @@ def main() -> None:
     directory, working_directory, grace, wanted_input, command, environment = instructions
     os.chdir(directory)
     complain_here()
+    terminal_class = load_terminal() if wanted_input == TERMINAL else None
     if not claim_the_start():
         return
     started_at = time.time()
     # The search for the program, and what it inherits, are the script's own.
     os.environb.clear()
     os.environb.update(environment)
+    terminal = writing = None
     try:
-        reading, writing = open_input(wanted_input)
-        streams = [reading, *open_outputs()]
-        pid = start(command, working_directory, streams)
-        os.close(reading)  # only the script and its own are to count as readers
+        if terminal_class is not None:
+            terminal = terminal_class()
+            pid = terminal.start(command, working_directory)
+        else:
+            reading, writing = open_input(wanted_input)
+            pid = start(command, working_directory, [reading, *open_outputs()])
     except OSError as exc:
         what = os.fsdecode(exc.filename if exc.filename is not None else command[0])
         record(started_at, error=f"{what}: {exc.strerror}")
         return
     note_process(pid)
-    watch = Watch(pid, float(grace), writing)
+    watch = Watch(pid, float(grace), writing, terminal)
     watch.run()
+    if terminal is not None:
+        terminal.finish()
     record(started_at, status=watch.status, stopped=watch.stopped, swept=watch.swept)
 
 
@@ -83,6 +94,14 @@ def complain_here() -> None:
     descriptor = os.open("shim.err", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+
+
+def load_terminal() -> type[Terminal]:
+    """Loads what only a script with a terminal needs; -I and -S leave our package out of reach."""
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    from keruta_agent.runs.terminal import Terminal
+
+    return Terminal
 
 
 def claim_the_start() -> bool:
@@ -149,16 +168,20 @@ def start(command: list[bytes], working_directory: bytes, streams: list[int]) ->
         )
     finally:
         os.fchdir(home)
+        os.close(streams[0])  # only the script and its own are to count as readers
 
 
 class Watch:
     """Waits for the script and everything that it started."""
 
-    def __init__(self, pid: int, grace_s: float, writing: int | None) -> None:
+    def __init__(
+        self, pid: int, grace_s: float, writing: int | None, terminal: Terminal | None
+    ) -> None:
         self.pid = pid
         self.grace_s = grace_s
         #: What keeps the script from seeing the end of its input; None when nothing does.
         self.writing = writing
+        self.terminal = terminal
         #: Wait status of the script, None while it runs.
         self.status: int | None = None
         self.stopped = False
@@ -185,6 +208,8 @@ class Watch:
         if self.writing is not None:
             os.close(self.writing)
             self.writing = None
+        if self.terminal is not None:
+            self.terminal.press_end()
 
     def patience(self) -> float:
         """Seconds until something must be done even when no signal comes."""

@@ -19,6 +19,8 @@ from keruta_agent import errors
 
 #: Bytes that the kernel takes as one, or refuses (PIPE_BUF of pipe(7)).
 ATOMIC_BYTES: Final = 4096
+#: Bytes of a line that a terminal takes; it drops what is beyond (N_TTY_BUF_SIZE, less its end).
+LONGEST_TYPED_LINE: Final = 4094
 #: From linux/fcntl.h; Python's fcntl has it from 3.10 on, but not in its type stubs.
 F_GETPIPE_SZ: Final = 1032
 
@@ -55,7 +57,7 @@ def unread_bytes(descriptor: int) -> int:
     return int.from_bytes(answer, sys.byteorder)
 
 
-def write_line(path: Path, text: str) -> None:
+def write_line(path: Path, text: str, *, as_keys: bool) -> None:
     """Writes a line for the script, whole or not at all.
 
     Raises:
@@ -65,8 +67,7 @@ def write_line(path: Path, text: str) -> None:
         data = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise errors.InputRefused("cannot give the script an answer that is no text") from None
-    if not data.endswith(b"\n"):
-        data += b"\n"
+    data = _keys(data) if as_keys else _line(data)
     descriptor = _open_to_answer(path)
     try:
         _write(descriptor, data)
@@ -105,13 +106,25 @@ def _open_to_answer(path: Path) -> int:
     return descriptor
 
 
+def _line(data: bytes) -> bytes:
+    return data if data.endswith(b"\n") else data + b"\n"
+
+
+def _keys(data: bytes) -> bytes:
+    """Returns the bytes that a keyboard would send: its Enter is a carriage return."""
+    keys = data.replace(b"\r\n", b"\r").replace(b"\n", b"\r")
+    if not keys or keys[-1] >= 0x20:
+        keys += b"\r"
+    longest = max(len(line) for line in keys.split(b"\r"))
+    if longest > LONGEST_TYPED_LINE:
+        raise _too_long(longest, LONGEST_TYPED_LINE)
+    return keys
+
+
 def _write(descriptor: int, data: bytes) -> None:
     room = fcntl.fcntl(descriptor, F_GETPIPE_SZ)
     if len(data) > room:
-        raise errors.InputRefused(
-            f"cannot give the script an answer of {len(data)} bytes: {room} is the most",
-            advice="Put it into a file and answer with its name",
-        )
+        raise _too_long(len(data), room)
     # Beyond this size the kernel takes a part when there is no room for all of it.
     if len(data) > ATOMIC_BYTES and unread_bytes(descriptor):
         raise _not_read_yet()
@@ -126,6 +139,13 @@ def _write(descriptor: int, data: bytes) -> None:
 def _just_closed() -> errors.InputRefused:
     return errors.InputRefused(
         "cannot give the script an answer: it has just closed its standard input"
+    )
+
+
+def _too_long(size: int, most: int) -> errors.InputRefused:
+    return errors.InputRefused(
+        f"cannot give the script an answer of {size} bytes: {most} is the most",
+        advice="Put it into a file and answer with its name",
     )
 
 

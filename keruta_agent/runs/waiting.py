@@ -13,15 +13,15 @@ prompt.
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
 import time
 from typing import Final
 
-from keruta_agent.runs import prompt, stdin, syscalls
+from keruta_agent.runs import prompt, syscalls
 from keruta_agent.runs.blocked import Reader, UntellableError, find_reader
 from keruta_agent.runs.directory import ProcessId, RunDirectory
 from keruta_agent.runs.family import Family
+from keruta_agent.runs.source import Source, look_at_fifo, look_at_terminal
 
 #: Seconds between looks at a script that does not seem to wait.
 LOOK_INTERVAL_S: Final = 0.5
@@ -91,34 +91,36 @@ class InputDetector:
             self._waiting = None
         elif self._waiting is None and now - before.seen_at >= APART_S:
             text, _ = self._output.prompt()
-            self._waiting = Waiting(prompt=text, secret=prompt.is_secret(text), pid=pid)
+            source = self._source()
+            secret = prompt.is_secret(text) or (source is not None and source.hides_keys)
+            self._waiting = Waiting(prompt=text, secret=secret, pid=pid)
         return self._waiting
 
     def _blocked(self, sizes: tuple[int, ...]) -> int | None:
         """Returns the process that seems to wait for an answer."""
-        descriptor = stdin.open_for_writing(self._directory.stdin)
-        if descriptor is None:  # nothing could read an answer
+        source = self._source()
+        if source is None:
             return None
         try:
-            if stdin.unread_bytes(descriptor):
-                return None
-            identity = os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
-        try:
-            reader = self._reader(identity)
+            reader = self._reader(source)
         except UntellableError:
             return self._guess(sizes)
         if reader is None or (reader.waits_for_others and not self._output.prompt()[1]):
             return None
         return reader.pid
 
-    def _reader(self, identity: os.stat_result) -> Reader | None:
+    def _source(self) -> Source | None:
+        """Returns where an answer would be read from; None when nobody could, or one lies there."""
+        fifo = look_at_fifo(self._directory.stdin)
+        if fifo is None or fifo.has_unread or not self._directory.terminal.exists():
+            return None if fifo is None or fifo.has_unread else fifo
+        terminal = look_at_terminal(self._directory.terminal)
+        return None if terminal is None or terminal.has_unread else terminal
+
+    def _reader(self, source: Source) -> Reader | None:
         if self._table is None:
             raise UntellableError
-        return find_reader(
-            self._family.members(), lambda found, _: os.path.samestat(found, identity), self._table
-        )
+        return find_reader(self._family.members(), source.is_open_as, self._table)
 
     def _guess(self, sizes: tuple[int, ...]) -> int | None:
         """Guesses whether the script waits, by its silence and its last line."""

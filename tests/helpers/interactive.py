@@ -217,3 +217,40 @@ SILENT: dict[str, Script] = {
         needs="node",
     ),
 }
+
+#: Scripts that wait at a terminal; the FIFO's wait there as well.
+AT_A_TERMINAL: dict[str, Script] = {
+    "read -p": Script("read -p 'Your name: ' x", "Your name:"),
+    "read -s at a terminal": Script("read -s -p 'Token> ' x", "Token>", True),
+    "read of one key": Script("read -n 1 -p 'Sure? ' x", "Sure?"),
+    "read -e": Script("read -e -p 'Edit: ' x", "Edit:"),
+    "hidden without a telling word": Script("read -s -p 'Say it: ' x", "Say it:", True),
+    "select at a terminal": Script("select x in apple pear; do break; done", "#?"),
+    "opened by its name": Script("printf 'direct: '; read x < /dev/tty", "direct:"),
+    "cat at a terminal": Script("cat"),
+    "getpass at a terminal": Script(
+        python("import getpass; getpass.getpass('PIN: ')"), "PIN:", True, needs="python3"
+    ),
+    "input at a terminal": Script(python("input('Age: ')"), "Age:", needs="python3"),
+    "curses": Script(
+        python(
+            "import curses\n"
+            "s = curses.initscr(); s.addstr('press a key'); s.refresh(); s.getch()\n"
+            "curses.endwin()"
+        ),
+        "press a key",
+        needs="python3",
+    ),
+    "pager": Script("seq 100 | less", ":", needs="less"),
+}
+
+#: Silent ones for which a terminal makes a difference.
+SILENT_AT_A_TERMINAL: dict[str, Script] = {
+    "sleep at a terminal": Script("printf 'ready: '; sleep 300"),
+    "another terminal": Script(
+        python("import os, pty\no, i = pty.openpty(); print('ready: ', end=''); os.read(i, 1)")
+    ),
+    "terminal within the terminal": Script(
+        python("import os, pty; print('ready'); pty.spawn(['sleep', '300'])")
+    ),
+}

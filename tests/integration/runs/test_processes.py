@@ -17,7 +17,7 @@ from tests.integration.runs.conftest import UID
 
 
 def test_sweep_ends_what_a_killed_shim_left_behind(start, tmp_path):
-    marker = f"{UID}-{tmp_path.name}"
+    marker = f"{UID}-{tmp_path}"
     started = start("(setsid bash -c 'trap \"\" TERM; while :; do sleep 1; done' &) ; sleep 300")
     wait_until(lambda: len(marked_processes(marker)) >= 4, "all processes of the run are there")
     os.kill(started.shim_pid, signal.SIGKILL)
@@ -32,7 +32,7 @@ def test_kill_ends_also_what_has_no_marker_any_more(start, tmp_path):
     shim = wait_until(started.directory.read_identity, "the shim is there")
     wait_until(lambda: len(_sleeping_below(shim)) == 2, "both sleep")
     pids = _sleeping_below(shim)
-    kill_tree(shim, f"{UID}-{tmp_path.name}")
+    kill_tree(shim, f"{UID}-{tmp_path}")
     states = [process_state(pid) for pid in pids]
     assert all(state is None or state[0] in "ZX" for state in states), states
     wait_until(lambda: not shim.is_alive(), "the shim is gone")

@@ -1,0 +1,67 @@
+"""What a line of /proc/<pid>/syscall says, for both machines."""
+
+from __future__ import annotations
+
+import pytest
+
+from keruta_agent.runs.syscalls import TABLES, Epoll, Poll, Read, Select, parse
+
+TAIL = "0x7ffc1f6b0a98 0x7f3b1c0f71ae"
+
+#: Lines of real programs on x86-64: cat, poll, select, epoll, and what waits for something else.
+X86_64 = [
+    ("0 0x0 0x7f985c068000 0x20000 0x7f985c0fbb60 0xffffffff 0x0", Read(descriptor=0)),
+    ("0 0x3 0x7f985c068000 0x20000 0x7f985c0fbb60 0xffffffff 0x0", Read(descriptor=3)),
+    ("19 0x5 0x7ffd5 0x2 0x0 0x0 0x0", Read(descriptor=5)),
+    ("40 0x1 0x6 0x0 0x7ffff000 0x0 0x0", Read(descriptor=6)),
+    ("275 0x0 0x0 0x4 0x0 0x10000 0x0", Read(descriptor=0)),
+    (
+        "7 0x7ffd0b5c8c50 0x2 0xffffffffffffffff 0x0 0x0 0x0",
+        Poll(address=0x7FFD0B5C8C50, count=2),
+    ),
+    ("271 0x7ffd0b5c8c50 0x1 0x0 0x0 0x8 0x0", Poll(address=0x7FFD0B5C8C50, count=1)),
+    ("23 0x1 0x7ffd1000 0x0 0x0 0x0 0x0", Select(address=0x7FFD1000, highest=1)),
+    ("270 0x4 0x7ffd1000 0x0 0x0 0x0 0x7ffd2000", Select(address=0x7FFD1000, highest=4)),
+    ("281 0x9 0x7ffe2000 0x400 0xffffffff 0x0 0x8", Epoll(descriptor=9)),
+    ("232 0x3 0x7ffe2000 0x1 0xffffffff 0x0 0x8", Epoll(descriptor=3)),
+    ("61 0xffffffff 0x7ffe2000 0x0 0x0 0x0 0x0", None),  # wait4
+    ("230 0x0 0x0 0x7ffe2000 0x7ffe2000 0x0 0x0", None),  # clock_nanosleep
+    ("43 0x3 0x7ffe2000 0x7ffe2000 0x80000 0x0 0x0", None),  # accept
+    ("63 0x0 0x7ffe2000 0x2000 0x0 0x0 0x0", None),  # uname: read on the other machine
+]
+
+#: Composed after Documentation/filesystems/proc.rst with the numbers of asm-generic/unistd.h.
+ARM64 = [
+    ("63 0x0 0xffff9a8f0000 0x20000 0x22 0xffffffff 0x0", Read(descriptor=0)),
+    ("65 0x4 0xffffd5a0 0x2 0x0 0x0 0x0", Read(descriptor=4)),
+    ("76 0x0 0x0 0x4 0x0 0x10000 0x0", Read(descriptor=0)),
+    ("71 0x1 0x0 0x0 0x7ffff000 0x0 0x0", Read(descriptor=0)),
+    ("73 0xffffd5a0 0x1 0x0 0x0 0x8 0x0", Poll(address=0xFFFFD5A0, count=1)),
+    ("72 0x1 0xffffd5a0 0x0 0x0 0x0 0xffffd600", Select(address=0xFFFFD5A0, highest=1)),
+    ("22 0x5 0xffffd5a0 0x400 0xffffffff 0x0 0x8", Epoll(descriptor=5)),
+    ("260 0xffffffff 0xffffd5a0 0x0 0x0 0x0 0x0", None),  # wait4
+    ("0 0x0 0xffffd5a0 0x0 0x0 0x0 0x0", None),  # io_setup: read on the other machine
+    ("7 0xffffd5a0 0x1 0x0 0x0 0x0 0x0", None),  # fsetxattr: poll on the other machine
+]
+
+
+@pytest.mark.parametrize(("line", "wait"), X86_64)
+def test_line_of_x86_64_is_understood(line, wait):
+    assert parse(f"{line} {TAIL}\n", TABLES["x86_64"]) == wait
+
+
+@pytest.mark.parametrize(("line", "wait"), ARM64)
+def test_line_of_arm64_is_understood(line, wait):
+    assert parse(f"{line} {TAIL}\n", TABLES["aarch64"]) == wait
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+@pytest.mark.parametrize("line", ["running\n", "-1 0x7ffc1f6b0a98 0x7f3b1c0f71ae\n"])
+def test_thread_outside_of_system_calls_waits_for_nothing(table, line):
+    assert parse(line, table) is None
+
+
+@pytest.mark.parametrize("line", ["", "nonsense", "0 0x0", "0 zero 1 2 3 4 5"])
+def test_other_lines_are_refused(line):
+    with pytest.raises(ValueError):
+        parse(line, TABLES["x86_64"])
