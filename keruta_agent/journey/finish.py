@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
-from keruta_agent.journey import ask, collect, measure
+from keruta_agent.journey import ask, collect, loglimit, measure
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.artifacts import Taken
 from keruta_agent.model import StatusReport, TaskStatus
@@ -122,6 +122,7 @@ def store(
         _count(agent, run, ending, usage)
         if ending.outcome is Outcome.REFUSED:
             return
+        loglimit.release(agent, job, run)
         collect.store(agent, job, run, taken)
         if job.task_id is None:
             return

@@ -16,6 +16,7 @@ from keruta_agent import errors
 from keruta_agent.journey import collect, limits
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.ask import Asker
+from keruta_agent.journey.loglimit import LogLimit
 from keruta_agent.journey.measure import Meter
 from keruta_agent.records.clock import boot_seconds
 from keruta_agent.records.jobs import Job, StopKind
@@ -130,8 +131,11 @@ class _Follower:
         self._directory = directory
         #: Whether the script is known to have been started, even if its directory is lost later.
         self.has_started = run.shim_pid is not None
+        self._limit = LogLimit(agent, job, run)
         try:
-            self._output = output.OutputFiles(directory.path, agent.runs.offsets(run.id))
+            self._output = output.OutputFiles(
+                directory.path, agent.runs.offsets(run.id), piece_bytes=self._limit.piece_bytes
+            )
         except OSError as exc:
             raise errors.RunError(f"cannot read the output of run {run.uid}: {exc}") from exc
 
@@ -150,7 +154,13 @@ class _Follower:
         if not pieces:
             return False
         with self._agent.database.transaction(durable=False):
-            self._agent.runs.add_ranges(self._job, self._run, pieces, time.time())
+            held = {
+                index: lines
+                for index, piece in enumerate(pieces)
+                if (lines := self._limit.held_lines(self._directory, piece, final=final))
+                is not None
+            }
+            self._agent.runs.add_ranges(self._job, self._run, pieces, time.time(), held)
             for stream, start, stop in pieces:
                 if stream == "agent":
                     for line in output.read_lines(self._directory.agent, start, stop):

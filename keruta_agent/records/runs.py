@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from keruta_agent.model import StatusReport, TaskStatus
 from keruta_agent.records.database import Database
@@ -206,20 +206,32 @@ class Runs:
         return {stream: int(found[f"{stream}_offset"]) for stream in STREAMS}
 
     def add_ranges(
-        self, job: Job, run: Run, pieces: Sequence[tuple[str, int, int]], read_at: float
+        self,
+        job: Job,
+        run: Run,
+        pieces: Sequence[tuple[str, int, int]],
+        read_at: float,
+        held_lines: Mapping[int, int] | None = None,
     ) -> None:
-        """Stores that these pieces (stream, start, stop) were seen, and queues them for the API."""
+        """Stores that these pieces (stream, start, stop) were seen, and queues them for the API.
+
+        Of those that must wait, ``held_lines`` has the number of lines, by their index.
+        """
+        held_lines = held_lines or {}
         with self._database.transaction() as connection:
             sequence = connection.execute(
                 "SELECT next_range FROM runs WHERE id = ?", (run.id,)
             ).fetchone()[0]
-            for stream, start, stop in pieces:
+            for index, (stream, start, stop) in enumerate(pieces):
+                is_held = index in held_lines
+                lines = held_lines.get(index, 0)
                 connection.execute(
-                    "INSERT INTO log_ranges (run_id, sequence, stream, start, stop, read_at) "
-                    "VALUES (?, ?, ?, ?, ?, ?)",
-                    (run.id, sequence, stream, start, stop, read_at),
+                    "INSERT INTO log_ranges "
+                    "(run_id, sequence, stream, start, stop, read_at, held, lines) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (run.id, sequence, stream, start, stop, read_at, int(is_held), lines),
                 )
-                if job.task_id is not None:
+                if job.task_id is not None and not is_held:
                     self._outbox.add_log_range(job.task_id, run.id, run.uid, sequence, stop - start)
                 self._update(run.id, **{f"{stream}_offset": stop})
                 sequence += 1

@@ -31,8 +31,14 @@ Piece = tuple[str, int, int]
 class OutputFiles:
     """The growing files of one run."""
 
-    def __init__(self, directory: Path, offsets: Mapping[str, int]) -> None:
-        """Opens the streams and goes on at these offsets (bytes already seen)."""
+    def __init__(
+        self, directory: Path, offsets: Mapping[str, int], *, piece_bytes: int = PIECE_BYTES
+    ) -> None:
+        """Opens the streams and goes on at these offsets (bytes already seen).
+
+        Pieces are no longer than ``piece_bytes``, unless a single line is.
+        """
+        self._piece_bytes = piece_bytes
         self._offsets = dict(offsets)
         self._descriptors = {stream: open_regular(directory / stream) for stream in offsets}
 
@@ -51,11 +57,22 @@ class OutputFiles:
         for stream, descriptor in self._descriptors.items():
             size = os.fstat(descriptor).st_size
             while (start := self._offsets[stream]) < size:
-                stop = _piece_end(descriptor, start, size, final=final)
+                stop = self._piece_end(descriptor, start, size, final=final)
                 if stop is None:
                     break
                 self._offsets[stream] = stop
                 yield stream, start, stop
+
+    def _piece_end(self, descriptor: int, start: int, size: int, *, final: bool) -> int | None:
+        """Returns where the next piece ends: whole lines, or a part of one that is too long."""
+        stop = _end_of_lines(descriptor, start, min(size, start + self._piece_bytes))
+        if stop == start and self._piece_bytes <= LONGEST_LINE:
+            stop = _end_of_line(descriptor, start)
+        if stop > start:
+            return stop
+        if size - start > LONGEST_LINE:
+            return _cut(descriptor, start)
+        return size if final else None
 
     def backlog(self) -> bool:
         """Tells whether any file has bytes that were not seen."""
@@ -63,16 +80,6 @@ class OutputFiles:
             os.fstat(descriptor).st_size > self._offsets[stream]
             for stream, descriptor in self._descriptors.items()
         )
-
-
-def _piece_end(descriptor: int, start: int, size: int, *, final: bool) -> int | None:
-    """Returns where the next piece ends: whole lines, or a part of one that is too long."""
-    stop = _end_of_lines(descriptor, start, min(size, start + PIECE_BYTES))
-    if stop > start:
-        return stop
-    if size - start > LONGEST_LINE:
-        return _cut(descriptor, start)
-    return size if final else None
 
 
 def _end_of_lines(descriptor: int, start: int, stop: int) -> int:
@@ -84,6 +91,11 @@ def _end_of_lines(descriptor: int, start: int, stop: int) -> int:
             break
         position = found
     return position
+
+
+def _end_of_line(descriptor: int, start: int) -> int:
+    """Returns the offset after a line, ``start`` when it has no end or is too long."""
+    return start + os.pread(descriptor, LONGEST_LINE + 1, start).find(b"\n") + 1
 
 
 def _last_line_end(descriptor: int, start: int, stop: int) -> int | None:

@@ -140,6 +140,13 @@ class Settings(RunnerSettings):
         default="strip",
         help="Whether the colours of scripts' output go to the API: strip or keep.",
     )
+    log_run_limit: int = setting(
+        Size(),
+        key="logging.run_limit",
+        environment=("KERUTA_LOG_LIMIT",),
+        default="0B",
+        help="Size of a run's output that goes to the API, half of it its end; 0: all of it.",
+    )
     artifacts_dir: Path = setting(
         Location(),
         key="artifacts.directory",

@@ -15,11 +15,11 @@ from keruta_agent.runs.screen import render
 
 
 class Growing:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, piece_bytes: int = PIECE_BYTES) -> None:
         self.directory = directory
         for stream in ("stdout", "stderr"):
             (directory / stream).touch()
-        self.files = OutputFiles(directory, {"stdout": 0, "stderr": 0})
+        self.files = OutputFiles(directory, {"stdout": 0, "stderr": 0}, piece_bytes=piece_bytes)
 
     def write(self, data: bytes, stream: str = "stdout") -> None:
         with (self.directory / stream).open("ab") as file:
@@ -122,12 +122,11 @@ OUTPUT = st.lists(
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(chunks=OUTPUT)
-def test_lines_are_the_same_however_the_output_came(tmp_path_factory, chunks):
+@given(chunks=OUTPUT, piece_bytes=st.sampled_from([1, 8, 64]))
+def test_lines_are_the_same_however_the_output_came(tmp_path_factory, chunks, piece_bytes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(output, "LONGEST_LINE", 16)
-        patch.setattr(output, "PIECE_BYTES", 64)
-        growing = Growing(tmp_path_factory.mktemp("run"))
+        growing = Growing(tmp_path_factory.mktemp("run"), piece_bytes=piece_bytes)
         pieces = []
         for chunk in chunks:
             growing.write(chunk)

@@ -53,6 +53,7 @@ def test_defaults_are_those_of_the_specification() -> None:
         log_format="text",
         log_file=None,
         log_ansi="strip",
+        log_run_limit=0,
         artifacts_dir=Path("/.keruta/doc"),
         artifacts_max_size=104857600,
         artifacts_extensions=(),

@@ -1,0 +1,116 @@
+"""The limit to what a run may send of its output: the beginning at once, the last part at the end.
+
+What is between waits, marked as held, until the run has ended: only then it is known what the last
+part is. Nothing is left out in silence: an entry at its place says how many bytes and lines are
+missing. The run directory, and with it ``keruta logs``, has everything. What a script says with
+``keruta log`` is never held.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from keruta_agent.journey.agent import Agent
+from keruta_agent.records.held import HeldLog, HeldRange
+from keruta_agent.records.jobs import Job
+from keruta_agent.records.outbox import Kind
+from keruta_agent.records.run import Run
+from keruta_agent.runs import output
+from keruta_agent.runs.directory import RunDirectory
+from keruta_agent.settings.units import format_size
+
+#: A limit is kept to this part of it: pieces are taken or left as a whole.
+FINENESS: Final = 16
+SMALLEST_PIECE: Final = 1024
+
+
+class LogLimit:
+    """Decides for each piece of one run's output whether it may leave now."""
+
+    def __init__(self, agent: Agent, job: Job, run: Run) -> None:
+        self._agent = agent
+        self._job = job
+        self._run = run
+        self._most = 0 if job.task_id is None else agent.settings.log_run_limit
+        held = HeldLog(agent.database)
+        self._sent = held.sent_bytes(run.id) if self._most else 0
+        self._is_reached = bool(self._most) and held.holds_any(run.id)
+
+    @property
+    def piece_bytes(self) -> int:
+        """How long a piece may be."""
+        if not self._most:
+            return output.PIECE_BYTES
+        return max(SMALLEST_PIECE, min(output.PIECE_BYTES, self._most // FINENESS))
+
+    def held_lines(
+        self, directory: RunDirectory, piece: output.Piece, *, final: bool
+    ) -> int | None:
+        """Returns how many lines a piece has that must wait; None when it may leave."""
+        stream, start, stop = piece
+        if not self._most or stream == "agent":
+            return None
+        if not self._is_reached and self._sent + stop - start <= self._most // 2:
+            self._sent += stop - start
+            return None
+        if not self._is_reached:
+            self._is_reached = True
+            self._announce()
+        data = output.read_bytes(directory.path / stream, start, stop)
+        return data.count(b"\n") + (final and not data.endswith(b"\n"))
+
+    def _announce(self) -> None:
+        _say(
+            self._agent,
+            self._job,
+            self._run,
+            f"The output reaches its limit, {format_size(self._most)} (logging.run_limit): "
+            "what follows waits, and its last part comes when the run has ended",
+            {},
+            key=f"{self._run.uid}-log-limit",
+        )
+
+
+def release(agent: Agent, job: Job, run: Run) -> None:
+    """Queues the last part of what was held, behind an entry that says what is left out."""
+    held_log = HeldLog(agent.database)
+    held = held_log.held(run.id)
+    if not held or job.task_id is None:
+        return
+    budget = agent.settings.log_run_limit - held_log.sent_bytes(run.id)
+    first = _first_of_tail(held, budget)
+    omitted = held[:first]
+    if omitted:
+        size, lines = sum(piece.size for piece in omitted), sum(piece.lines for piece in omitted)
+        _say(
+            agent,
+            job,
+            run,
+            f"{size} bytes in {lines} lines are left out here (logging.run_limit); "
+            "the machine that the run was on has them, see `keruta logs`",
+            {"omittedBytes": size, "omittedLines": lines},
+            key=f"{run.uid}-log-omitted",
+        )
+    for piece in held[first:]:
+        agent.outbox.add_log_range(job.task_id, run.id, run.uid, piece.sequence, piece.size)
+    held_log.let_go(run.id, from_sequence=held[first].sequence if first < len(held) else None)
+
+
+def _first_of_tail(held: list[HeldRange], budget: int) -> int:
+    first = len(held)
+    while first and held[first - 1].size <= budget:
+        first -= 1
+        budget -= held[first].size
+    return first
+
+
+def _say(agent: Agent, job: Job, run: Run, text: str, about: dict[str, int], *, key: str) -> None:
+    if job.task_id is None:
+        return
+    line = {
+        "level": "WARN",
+        "message": text,
+        "source": "agent",
+        "metadata": {"keruta": about} if about else {},
+    }
+    agent.outbox.add(Kind.LOG_LINE, job.task_id, line, run_id=run.id, key=key)
