@@ -21,7 +21,7 @@ from keruta_agent.runs import messages, output, screen
 from keruta_agent.runs.directory import RunDirectory
 
 #: Much that is harmless goes to stderr, so it is not an error before the script fails.
-_LEVELS: Final = {"stdout": LogLevel.INFO, "stderr": LogLevel.WARN}
+LEVELS: Final = {"stdout": LogLevel.INFO, "stderr": LogLevel.WARN}
 #: Where in an entry's metadata stands what we ourselves know about a line.
 OUR_METADATA: Final = "keruta"
 #: There: the group that the line stands in.
@@ -169,7 +169,7 @@ def _without_last_end(lines: list[str], text: _Text) -> list[str]:
 def _entries(
     lines: list[str], stream: str, seen: datetime, redactor: Redactor, ours: Mapping[str, Any]
 ) -> list[LogEntry]:
-    level = _LEVELS[stream]
+    level = LEVELS[stream]
     metadata = {OUR_METADATA: ours} if ours else {}
     plain = [
         LogEntry(level=level, message=line, source=stream, timestamp=seen, metadata=metadata)

@@ -246,6 +246,13 @@ class Runs:
         )
         return [LogRange(**dict(row)) for row in rows]
 
+    def range_count(self, run_id: int) -> int:
+        """Returns how many pieces a run's log has; they are numbered from 0."""
+        row = self._database.connection().execute(
+            "SELECT next_range FROM runs WHERE id = ?", (run_id,)
+        )
+        return int(row.fetchone()["next_range"])
+
     def report_progress(self, job: Job, run: Run, percent: int, message: str) -> None:
         """Stores the progress; the API gets the newest one."""
         with self._database.transaction():
