@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import sys
 import time
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from keruta_agent import errors
 from keruta_agent.cli.jobs import open_job
 from keruta_agent.cli.options import load
-from keruta_agent.cli.tables import printable
-from keruta_agent.daemon.wiring import make_log_reader
-from keruta_agent.journey.loglines import CONTINUES, LEVELS, OUR_METADATA, LogReader
-from keruta_agent.model import LogEntry, LogLevel, parse_log_level
-from keruta_agent.records.jobs import JobState
-from keruta_agent.records.run import STREAMS, LogRange, Run
-from keruta_agent.records.runs import Runs
-from keruta_agent.settings.units import parse_duration
-from keruta_agent.wire import format_date, parse_date
+
+if TYPE_CHECKING:
+    from keruta_agent.records.run import Run
 
 LOOK_S: Final = 0.1
-#: Ranges that are read at once, so that a log of any size needs little memory.
-RANGES_A_READ: Final = 20
-_ORDER: Final = list(LogLevel)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Wanted:
-    """Which entries are shown."""
-
-    level: LogLevel
-    streams: Sequence[str]
-    since: datetime | None
-
-    def __contains__(self, entry: LogEntry) -> bool:
-        return (
-            _ORDER.index(entry.level) >= _ORDER.index(self.level)
-            and entry.source in self.streams
-            and (self.since is None or entry.timestamp is None or entry.timestamp >= self.since)
-        )
+STREAMS: Final = ("stdout", "stderr", "agent")
 
 
 @click.command()
@@ -82,20 +54,26 @@ def logs(
     Colours are shown on a terminal only; nothing else that a script prints can act on it.
 
     \b
-    keruta logs 12
-    keruta logs -f --tail 20 29229ea1-8c41-4ca2-b064-7a7a7672dd1a
-    keruta logs 12 --level WARN --since 10m --timestamps
+    Examples:
+      keruta logs 12
+      keruta logs -f --tail 20 29229ea1-8c41-4ca2-b064-7a7a7672dd1a
+      keruta logs 12 --level WARN --since 10m --timestamps
     """
-    wanted = _Wanted(
-        level=LogLevel.DEBUG if level is None else _level(level),
+    from keruta_agent.cli import log_view
+    from keruta_agent.daemon.wiring import make_log_reader
+    from keruta_agent.records.jobs import JobState
+
+    wanted = log_view.Wanted(
+        level=None if level is None else log_view.level_of(level),
         streams=streams or STREAMS,
-        since=None if since is None else _moment(since),
+        since=None if since is None else log_view.moment_of(since),
     )
     settings = load(ctx).settings
     records, found = open_job(settings, job)
     colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and not as_json
     reader, _ = make_log_reader(settings, records, colours=colours)
-    shown = _Shown(reader, records.runs, wanted, _Printer(as_json, timestamps), tail)
+    printer = log_view.Printer(as_json, timestamps)
+    shown = log_view.Shown(reader, records.runs, wanted, printer, tail)
     while True:
         current = records.jobs.get(found.id) or found
         run = _chosen(records.runs.of_job(found.id), number)
@@ -108,125 +86,9 @@ def logs(
         click.echo(f"job {found.id} has written nothing yet", err=True)
 
 
-def _level(text: str) -> LogLevel:
-    try:
-        return parse_log_level(text)
-    except ValueError as exc:
-        raise errors.UsageError(
-            f"{text} is no log level", advice=f"Use one of {', '.join(LogLevel)}"
-        ) from exc
-
-
-def _moment(text: str) -> datetime:
-    try:
-        return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
-    except (ValueError, OverflowError):
-        moment = None if text.isdigit() else parse_date(text)
-    if moment is None:
-        raise errors.UsageError(
-            f"{text} is no time", advice="Write how long ago, 10m or 2h, or 2026-05-04T03:02:01Z"
-        )
-    return moment
-
-
 def _chosen(runs: list[Run], number: int | None) -> Run | None:
     if number is None:
         return runs[-1] if runs else None
     if number > len(runs):
         raise errors.NotFound(f"the job has no run {number}", advice=f"It has {len(runs)}")
     return runs[number - 1]
-
-
-class _Shown:
-    """What of a job's log was shown, and what comes next."""
-
-    def __init__(
-        self, reader: LogReader, runs: Runs, wanted: _Wanted, printer: _Printer, tail: int | None
-    ) -> None:
-        self._reader = reader
-        self._runs = runs
-        self._wanted = wanted
-        self._printer = printer
-        self._tail = tail
-        self._next: dict[int, int] = {}
-
-    @property
-    def has_read_any(self) -> bool:
-        """Whether there was anything, wanted or not."""
-        return bool(self._next)
-
-    def show_new(self, run: Run) -> bool:
-        """Prints what is new of a run's log; tells whether there was anything."""
-        if self._tail is not None and not self._next:
-            return self._show_tail(run, self._tail)
-        ranges = self._runs.ranges(run.id, first=self._next.get(run.id, 0), limit=RANGES_A_READ)
-        for piece in ranges:
-            for entry in self._entries(run, [piece]):
-                self._printer.print(entry)
-            self._next[run.id] = piece.sequence + 1
-        sys.stdout.flush()
-        return bool(ranges)
-
-    def _show_tail(self, run: Run, number: int) -> bool:
-        end = first = self._runs.range_count(run.id)
-        if not end:
-            return False
-        last: list[LogEntry] = []
-        while first and len(last) < number:
-            stop, first = first, max(0, first - RANGES_A_READ)
-            last = (
-                self._entries(run, self._runs.ranges(run.id, first=first, limit=stop - first))
-                + last
-            )
-        for entry in last[len(last) - number if number < len(last) else 0 :]:
-            self._printer.print(entry)
-        self._next[run.id] = end
-        sys.stdout.flush()
-        return True
-
-    def _entries(self, run: Run, ranges: Sequence[LogRange]) -> list[LogEntry]:
-        try:
-            entries = self._reader.read(run.id, ranges)
-        except FileNotFoundError as exc:
-            raise errors.NotFound(
-                f"the output of run {run.number} was removed to make room",
-                advice="runs.keep_age and runs.keep_size say how long it is kept",
-            ) from exc
-        return [entry for entry in entries if entry in self._wanted]
-
-
-class _Printer:
-    """Prints entries as people, or programs, read them."""
-
-    def __init__(self, as_json: bool, timestamps: bool) -> None:
-        self._as_json = as_json
-        self._timestamps = timestamps
-        #: Stream whose line was cut and goes on with the next entry.
-        self._torn: str | None = None
-
-    def print(self, entry: LogEntry) -> None:
-        """Prints one entry; a line that was cut is put together again."""
-        if self._as_json:
-            values = {**dataclasses.asdict(entry), "timestamp": format_date(entry.timestamp)}
-            click.echo(json.dumps(values, ensure_ascii=False))
-            return
-        if self._torn not in (None, entry.source):
-            click.echo()
-        ours = entry.metadata.get(OUR_METADATA)
-        is_torn = isinstance(ours, dict) and bool(ours.get(CONTINUES))
-        is_new = self._torn != entry.source
-        stamp = f"{format_date(entry.timestamp)} " if self._timestamps and is_new else ""
-        click.echo(stamp + _text(entry), nl=not is_torn)
-        self._torn = entry.source if is_torn else None
-
-
-def _text(entry: LogEntry) -> str:
-    fields = {name: value for name, value in entry.metadata.items() if name != OUR_METADATA}
-    if not fields and entry.level is LEVELS.get(entry.source):
-        return entry.message
-    told = "".join(f" {printable(str(name))}={_value(value)}" for name, value in fields.items())
-    return f"[{entry.level}] {entry.message}{told}"
-
-
-def _value(value: object) -> str:
-    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
