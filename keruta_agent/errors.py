@@ -12,6 +12,7 @@ The tree::
     │   └── AgentBusy               exit 6   the agent takes no jobs now
     ├── AgentUnreachable            exit 4   no daemon answers on the local socket
     ├── RunError                    exit 1   a script could not be started or followed
+    │   └── WorkspaceError          exit 1   the session's repository could not be used
     ├── InputRefused                exit 1   nobody reads what a script was to be told
     ├── NothingAsked                exit 1   nobody waits for this answer
     ├── ApiError                    exit 5   the keruta API
@@ -111,6 +112,10 @@ class AgentUnreachable(KerutaError):
 
 class RunError(KerutaError):
     """A script could not be prepared, started or followed."""
+
+
+class WorkspaceError(RunError):
+    """The session's repository could not be brought here, or its changes not back."""
 
 
 class InputRefused(KerutaError):

@@ -1,0 +1,213 @@
+"""Brings a clone to the session's ref and onto the branch of a task."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Final, Self
+
+from keruta_agent.workspace import branch as branches
+from keruta_agent.workspace import refs, repair, tree
+from keruta_agent.workspace.clone import REMOTE, Clone, Say
+
+#: Trailer of a commit that says for which task it was made.
+TASK_TRAILER: Final = "Keruta-Task"
+#: Commits of a branch that are asked for whose they are.
+_ASKED: Final = 50
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What a task wants to work on."""
+
+    session_id: str
+    task_id: str
+    #: Names the run in the refs of what is set aside.
+    run_uid: str
+    #: Branch, tag or commit of the session; empty for the default branch.
+    ref: str = ""
+    #: Whether a run goes on with what earlier runs of the task have left on its branch.
+    goes_on: bool = True
+    #: Paths inside the clone that are never to be committed.
+    excluded: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a task works."""
+
+    directory: Path
+    branch: str
+    #: Commit of the session's ref; None in a repository without commits.
+    base: str | None
+    #: Commit from which the run starts: the base, or what an earlier run left.
+    start: str | None
+    #: Commit of the task's branch at the server, as it was seen last.
+    pushed: str | None
+    ref: str
+    default_branch: str | None
+
+    def to_json(self) -> str:
+        """Returns the stored form."""
+        return json.dumps({**dataclasses.asdict(self), "directory": str(self.directory)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Reads the stored form.
+
+        Raises:
+            ValueError: it is none.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            return cls(**{**values, "directory": Path(values["directory"])})
+        except (TypeError, KeyError) as exc:
+            raise ValueError(f"no stored place: {exc}") from exc
+
+
+def prepare(clone: Clone, wish: Wish, say: Say) -> Place:
+    """Checks the branch of a task out, clean.
+
+    Raises:
+        WorkspaceError: the server, the ref or the work tree does not allow it.
+    """
+    git_dir = clone.directory / ".git"
+    for lock in repair.remove_locks(git_dir) if clone.is_ours else ():
+        say(f"removed the lock {lock}, which nobody held any more")
+    exclude(git_dir, wish.excluded)
+    ref = refs.check(wish.ref)
+    name, remote = _name(clone, wish, ref)
+    base = refs.bring(clone, remote, ref, say)
+    pushed = remote.branch(name)
+    if pushed is not None:
+        refs.fetch_branch(clone, name, pushed)
+    _set_aside(clone, wish, say)
+    start = _start(clone, wish, name, base, pushed, say)
+    _switch(clone, name, start)
+    _extras(clone, say)
+    say(f"on branch {name}, from {ref or remote.default_branch or 'HEAD'} at {(base or '-')[:12]}")
+    return Place(
+        directory=clone.directory,
+        branch=name,
+        base=base,
+        start=start,
+        pushed=pushed,
+        ref=ref,
+        default_branch=remote.default_branch,
+    )
+
+
+def exclude(git_dir: Path, paths: tuple[str, ...]) -> None:
+    """Makes sure that git ignores these paths here, without a change of the repository's files."""
+    file = git_dir / "info" / "exclude"
+    text = file.read_text(encoding="utf-8", errors="surrogateescape") if file.exists() else ""
+    missing = [f"/{path}/" for path in paths if f"/{path}/" not in text.splitlines()]
+    if missing:
+        file.parent.mkdir(exist_ok=True)
+        with file.open("a", encoding="utf-8") as out:
+            out.write("".join(f"{line}\n" for line in ["# artifacts of tasks", *missing]))
+
+
+def _name(clone: Clone, wish: Wish, ref: str) -> tuple[str, refs.Remote]:
+    """Returns the name of the task's branch, and what the server says about it and the ref."""
+    name = branches.name_for(wish.session_id, wish.task_id)
+    remote = refs.ask(clone, ref, name)
+    pushed = remote.branch(name)
+    if pushed is not None:
+        refs.fetch_branch(clone, name, pushed)
+    tips = [pushed, clone.git.find("rev-parse", "--verify", "--quiet", f"refs/heads/{name}")]
+    if any(tip is not None and _is_others(clone, tip, wish.task_id) for tip in tips):
+        name = branches.name_for(wish.session_id, wish.task_id, is_taken=True)
+        remote = refs.ask(clone, ref, name)
+    return name, remote
+
+
+def _is_others(clone: Clone, tip: str, task_id: str) -> bool:
+    """Tells whether a branch bears commits of another task, and none of this one."""
+    found = clone.git.find(
+        *("log", f"--max-count={_ASKED}", "--first-parent"),
+        *(f"--format=%(trailers:key={TASK_TRAILER},valueonly)", tip, "--not"),
+        f"--exclude={REMOTE}/{branches.PREFIX}*",
+        f"--remotes={REMOTE}",
+    )
+    tasks = set((found or "").split())
+    return bool(tasks) and task_id not in tasks
+
+
+def _set_aside(clone: Clone, wish: Wish, say: Say) -> None:
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    reason = f"found uncommitted before task {wish.task_id}"
+    ref = tree.set_aside(clone, f"stash/{stamp}-{wish.run_uid}", reason)
+    if ref is not None:
+        say(
+            f"set aside what was uncommitted in {clone.directory}: "
+            f"bring it back with: git stash apply {ref}"
+        )
+    # Commits that no branch has: a script's, on a detached HEAD.
+    head = clone.git.find("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    if head is not None and clone.git.find("symbolic-ref", "--quiet", "HEAD") is None:
+        _keep(clone, head, f"detached/{head[:12]}", say)
+
+
+def _keep(clone: Clone, commit: str, name: str, say: Say) -> None:
+    """Names a commit that nothing else would name any more."""
+    if not clone.git.find("for-each-ref", "--count=1", f"--contains={commit}"):
+        ref = f"{tree.KEPT}/{name}"
+        clone.git.run("update-ref", ref, commit, action=f"keep {commit[:12]}")
+        say(f"kept commits that no branch had as {ref}")
+
+
+def _start(
+    clone: Clone, wish: Wish, name: str, base: str | None, pushed: str | None, say: Say
+) -> str | None:
+    """Returns the commit from which the run starts; what it leaves behind is kept."""
+    local = clone.git.find("rev-parse", "--verify", "--quiet", f"refs/heads/{name}")
+    start = base
+    if wish.goes_on and pushed is not None:
+        is_ahead = local is not None and _is_ancestor(clone, pushed, local)
+        start = local if is_ahead else pushed
+    elif wish.goes_on and local is not None:
+        start = local
+    if start != base:
+        say(f"goes on with what an earlier run left on {name}")
+    if local is not None and start is not None and not _is_ancestor(clone, local, start):
+        ref = f"{tree.KEPT}/replaced/{name}/{local[:12]}"
+        clone.git.run("update-ref", ref, local, action=f"keep {name}")
+        say(f"kept what an earlier run had on {name} as {ref}")
+    return start
+
+
+def _is_ancestor(clone: Clone, older: str, newer: str) -> bool:
+    return clone.git.holds("merge-base", "--is-ancestor", older, newer)
+
+
+def _switch(clone: Clone, name: str, start: str | None) -> None:
+    if start is None:
+        clone.git.run("symbolic-ref", "HEAD", f"refs/heads/{name}", action=f"begin {name}")
+        return
+    clone.git.run(
+        *("checkout", "--quiet", "--no-track", "-B", name, start, "--"),
+        action=f"check {name} out",
+    )
+
+
+def _extras(clone: Clone, say: Say) -> None:
+    """Brings submodules and large files, where the repository has any."""
+    git = clone.git
+    if (clone.directory / ".gitmodules").is_file():
+        git.run("submodule", "--quiet", "sync", "--recursive", action="read the submodules")
+        git.run(
+            *("submodule", "--quiet", "update", "--init", "--recursive"),
+            action="bring the submodules",
+        )
+    attributes = clone.directory / ".gitattributes"
+    if not attributes.is_file() or b"filter=lfs" not in attributes.read_bytes():
+        return
+    if shutil.which("git-lfs") is None:
+        say("the repository uses Git LFS, which is not installed: large files are mere pointers")
+        return
+    git.run("lfs", "install", "--local", "--skip-repo", action="set Git LFS up")
+    git.run("lfs", "pull", action="bring the large files")

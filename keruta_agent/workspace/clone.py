@@ -1,0 +1,194 @@
+"""Makes the clone of a repository, or opens the one that is there.
+
+It is made in its place, with a note in it from the first moment that says so: what an agent left
+that was killed meanwhile is known for what it is, and is made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from keruta_agent import errors
+from keruta_agent.workspace import location, repair
+from keruta_agent.workspace.git import Git
+from keruta_agent.workspace.location import Found
+from keruta_agent.workspace.state import Notes
+from keruta_agent.workspace.url import RepositoryUrl, parse
+
+REMOTE: Final = "origin"
+#: Seconds between looks whether another agent has let go of a directory.
+LOCK_LOOK_S: Final = 0.1
+#: Tells who follows the work what is done.
+Say = Callable[[str], None]
+
+#: For clones that the agent makes: what keeps the look at 50,000 files cheap.
+_CONFIG: Final = (
+    ("core.untrackedCache", "true"),
+    ("index.version", "4"),
+    (f"remote.{REMOTE}.fetch", f"+refs/heads/*:refs/remotes/{REMOTE}/*"),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CloneOptions:
+    """How clones are made."""
+
+    #: Whether files are fetched only when they are needed.
+    is_partial: bool = False
+    #: Directory of copies of repositories that clones are made from; None for none.
+    mirrors: Path | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clone:
+    """A clone that is whole."""
+
+    git: Git
+    url: RepositoryUrl
+    #: Whether the agent made it: only then may anything in it be thrown away.
+    is_ours: bool
+
+    @property
+    def directory(self) -> Path:
+        """The directory with the files."""
+        return self.git.directory
+
+    @property
+    def notes(self) -> Notes:
+        """What the agent noted about it."""
+        return Notes(git_dir=self.directory / ".git")
+
+
+def open_or_make(git: Git, url: RepositoryUrl, options: CloneOptions, say: Say) -> Clone:
+    """Returns the clone in git's directory, made if there is none.
+
+    Raises:
+        WorkspaceError: there is something else, or it cannot be made.
+    """
+    found = location.look(git.directory)
+    if found is Found.OTHER:
+        raise location.refuse(git.directory)
+    if found is Found.HALF_CLONE:
+        say("removes a clone that was never finished")
+        shutil.rmtree(git.directory / ".git")
+    if found in (Found.HALF_CLONE, Found.NOTHING):
+        return _make(git, url, options, say)
+    return open_existing(git, url)
+
+
+def open_existing(git: Git, url: RepositoryUrl) -> Clone:
+    """Returns the clone in git's directory.
+
+    Raises:
+        WorkspaceError: it is another repository's.
+    """
+    notes = Notes(git_dir=git.directory / ".git")
+    address = git.find("config", "--get", f"remote.{REMOTE}.url") or ""
+    try:
+        identity = notes.identity if notes.is_ours else parse(address).identity
+    except errors.WorkspaceError:
+        identity = ""
+    if identity != url.identity:
+        raise errors.WorkspaceError(
+            f"{git.directory} holds another repository than the session's, {url}",
+            advice="Set KERUTA_WORKING_DIR to another directory; this one is left as it is",
+        )
+    if notes.is_ours and address != url.address:
+        git.run(*("remote", "set-url", REMOTE, url.address), action="note the address")
+    return Clone(git=git, url=url, is_ours=notes.is_ours)
+
+
+def _make(git: Git, url: RepositoryUrl, options: CloneOptions, say: Say) -> Clone:
+    directory = git.directory
+    notes = Notes(git_dir=directory / ".git")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        notes.begin_clone(url.identity)
+    except OSError as exc:
+        raise errors.WorkspaceError(f"cannot make {directory}: {exc.strerror}") from exc
+    say(f"clones {url} into {directory}")
+    git.run("init", "--quiet", action=f"make a repository in {directory}")
+    git.run("remote", "add", REMOTE, url.address, action="note the address")
+    for key, value in _CONFIG:
+        git.run("config", key, value, action=f"set {key}")
+    partial = ["--filter=blob:none"] if options.is_partial else []
+    if options.mirrors is not None:
+        _fetch_from_mirror(git, url, options.mirrors, say)
+    git.run(
+        *("fetch", "--quiet", "--tags", *partial, REMOTE),
+        action=f"clone {url}",
+    )
+    notes.finish_clone(url.identity)
+    return Clone(git=git, url=url, is_ours=True)
+
+
+def _fetch_from_mirror(git: Git, url: RepositoryUrl, mirrors: Path, say: Say) -> None:
+    """Brings a mirror up to date and takes its objects: other clones fetched them already.
+
+    They are copied. A clone that only refers to them would break with the mirror.
+    """
+    mirror = mirrors / f"{url.name}-{url.digest}.git"
+    mirror.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(mirror, git.timeout_s):
+        repair.remove_locks(mirror)
+        if not (mirror / NOTE_OF_MIRROR).exists():
+            for left in mirror.iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            at_mirror = git.at(mirror)
+            at_mirror.run("init", "--quiet", "--bare", action=f"make the mirror {mirror}")
+            at_mirror.run("remote", "add", REMOTE, url.address, action="note the address")
+        say(f"brings the mirror {mirror} up to date")
+        git.at(mirror).run(
+            *("fetch", "--quiet", "--prune", REMOTE, "+refs/heads/*:refs/heads/*"),
+            "+refs/tags/*:refs/tags/*",
+            action=f"fetch {url} into the mirror {mirror}",
+        )
+        (mirror / NOTE_OF_MIRROR).touch()
+        git.run(
+            *("fetch", "--quiet", "--no-tags", str(mirror)),
+            f"+refs/heads/*:refs/remotes/{REMOTE}/*",
+            action=f"take what the mirror {mirror} holds",
+        )
+
+
+#: In a mirror that was fetched to its end once.
+NOTE_OF_MIRROR: Final = "keruta-mirror"
+
+
+@contextlib.contextmanager
+def locked(path: Path, patience_s: float) -> Iterator[None]:
+    """Keeps other agents out of a directory while the block runs.
+
+    The kernel lets go of the lock when we are killed.
+
+    Raises:
+        WorkspaceError: another one did not let go of it in time, or there is no such directory.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as exc:
+        raise errors.WorkspaceError(f"cannot use {path}: {exc.strerror}") from exc
+    deadline = time.monotonic() + patience_s
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise errors.WorkspaceError(
+                        f"another agent works in {path}",
+                        advice="Give each agent a KERUTA_BASE_DIR or KERUTA_WORKING_DIR of its own",
+                    ) from None
+            time.sleep(LOCK_LOOK_S)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,134 @@
+"""Commits what a task has changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Final
+
+from keruta_agent.workspace import scan, tree
+from keruta_agent.workspace.checkout import TASK_TRAILER, Place
+from keruta_agent.workspace.clone import Clone, Say
+from keruta_agent.workspace.scan import Limits
+
+_LONGEST_NAME: Final = 100
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Message:
+    """What a commit says; its texts are redacted."""
+
+    name: str
+    task_id: str
+    session_id: str
+    run_uid: str
+    #: What the script said about its end.
+    body: str = ""
+
+    def __str__(self) -> str:
+        name = " ".join(self.name.split())[:_LONGEST_NAME] or "Task"
+        subject = name if self.task_id in name else f"{name} ({self.task_id})"
+        # A line of the body that looks like a trailer of ours would be taken for one.
+        body = re.sub(r"(?m)^Keruta-", " Keruta-", self.body.strip())
+        trailers = (
+            f"{TASK_TRAILER}: {self.task_id}\n"
+            f"Keruta-Session: {self.session_id}\n"
+            f"Keruta-Run: {self.run_uid}"
+        )
+        return "\n\n".join(part for part in (subject, body, trailers) if part) + "\n"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiffStat:
+    """How much was changed."""
+
+    files: int
+    insertions: int
+    deletions: int
+
+    def __str__(self) -> str:
+        files = "1 file" if self.files == 1 else f"{self.files} files"
+        return f"{files} changed, +{self.insertions} -{self.deletions}"
+
+
+def commit_all(clone: Clone, place: Place, message: Message, limits: Limits, say: Say) -> bool:
+    """Commits everything that is not ignored onto the task's branch; tells whether it was needed.
+
+    Raises:
+        WorkspaceError: something must not be committed, or cannot be.
+    """
+    git = clone.git
+    _return_to_branch(clone, place, say)
+    found = tree.changes(git)
+    nested = tree.embedded(git, found)
+    for path in nested:
+        say(f"does not commit {path}: it is a repository itself")
+    if len(found) == len(nested):
+        return False
+    begun = tree.unfinished(clone.directory / ".git")
+    if begun is not None:
+        raise scan.RefusedError(
+            f"the script left a {begun} unfinished", advice="Finish or abort it in the script"
+        )
+    git.run(*tree.add_all(nested), action="stage the changes")
+    try:
+        scan.check_staged(git, limits)
+    except scan.RefusedError:
+        git.run("reset", "--quiet", action="take the changes back", ok=False)
+        raise
+    if git.holds("diff", "--cached", "--quiet", "--ignore-submodules=dirty"):
+        return False
+    git.with_variables(tree.fallback_identity(git)).run(
+        *("commit", "--quiet", "--cleanup=verbatim", "--file=-"),
+        stdin=str(message).encode("utf-8", "surrogateescape"),
+        action="commit the changes",
+    )
+    return True
+
+
+def _return_to_branch(clone: Clone, place: Place, say: Say) -> None:
+    """Moves the task's branch to where the script has gone, if it went on from there.
+
+    Raises:
+        RefusedError: it went elsewhere, and what lies there is not for the task's branch.
+    """
+    git = clone.git
+    current = git.find("symbolic-ref", "--quiet", "--short", "HEAD")
+    if current == place.branch:
+        return
+    where = f"branch {current}" if current else "a detached HEAD"
+    start = place.start
+    if start is not None and not git.holds("merge-base", "--is-ancestor", start, "HEAD"):
+        raise scan.RefusedError(
+            f"the script left the repository on {where}, which does not hold {place.branch}",
+            advice=f"Commit on {place.branch}, or end the script there",
+        )
+    # What the script had committed on the branch before it left it must stay there.
+    tip = git.find("rev-parse", "--verify", "--quiet", f"refs/heads/{place.branch}")
+    if tip is not None and not git.holds("merge-base", "--is-ancestor", tip, "HEAD"):
+        raise scan.RefusedError(
+            f"the script left the repository on {where}, without what it did on {place.branch}",
+            advice=f"Merge it, or end the script on {place.branch}",
+        )
+    git.run("checkout", "--quiet", "--no-track", "-B", place.branch, action="return to the branch")
+    say(f"the script ended on {where}: takes that for {place.branch}")
+
+
+def diff_stat(clone: Clone, place: Place) -> DiffStat:
+    """Returns how much the task's branch differs from what it began with."""
+    git = clone.git
+    base = place.base or git.text(
+        "hash-object", "-t", "tree", "-w", "--stdin", action="make an empty tree"
+    )
+    merge_base = git.find("merge-base", base, "HEAD") if place.base else base
+    lines = git.text(
+        *("diff", "--numstat", "--no-renames", "--ignore-submodules=dirty"),
+        *(merge_base or base, "HEAD", "--"),
+        action="count the changes",
+    ).splitlines()
+    counts = [line.split("\t")[:2] for line in lines]
+    return DiffStat(
+        files=len(counts),
+        insertions=sum(int(added) for added, _ in counts if added.isdigit()),
+        deletions=sum(int(deleted) for _, deleted in counts if deleted.isdigit()),
+    )

@@ -1,0 +1,104 @@
+"""Hands git a user name and a password so that nobody else sees them.
+
+They are not put into an argument, an address, a file or a variable: git asks our helper for them
+(``GIT_ASKPASS``), and the helper reads them from a file in memory whose descriptor it inherits.
+The helper answers for one host only, so that a submodule elsewhere gets nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from keruta_agent.workspace.url import RepositoryUrl
+
+HELPER_NAME: Final = "git-askpass"
+#: GitHub and GitLab take any name, or this one, beside a token.
+TOKEN_USERNAME: Final = "x-access-token"  # noqa: S105 - a user name
+#: Scripts that may see GIT_TOKEN (KERUTA_PASS_ENVIRONMENT) use the helper too.
+_HELPER: Final = """\
+#!/bin/sh
+# git asks this for the user name and the password of the session's repository (GIT_ASKPASS).
+user=${KERUTA_ASKPASS_USER:-} password=${GIT_TOKEN:-}
+if [ -n "${KERUTA_ASKPASS_FD:-}" ]; then
+    { IFS= read -r user; IFS= read -r password; } < "/proc/self/fd/$KERUTA_ASKPASS_FD"
+fi
+case "$1" in
+    "Username for "*"//$KERUTA_ASKPASS_HOST'"*) [ -n "$user" ] && printf '%s\\n' "$user" ;;
+    "Password for "*"@$KERUTA_ASKPASS_HOST'"* | "Password for "*"//$KERUTA_ASKPASS_HOST'"*)
+        [ -n "$password" ] && printf '%s\\n' "$password" ;;
+    *) exit 1 ;;
+esac
+"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """What the agent itself knows of a repository's access; all else is the environment's."""
+
+    #: Host with its port, as git names it.
+    host: str
+    username: str = dataclasses.field(repr=False)
+    password: str = dataclasses.field(repr=False)
+    helper: Path
+
+    @classmethod
+    def of(
+        cls, url: RepositoryUrl, token: str | None, username: str, helper: Path
+    ) -> Credentials | None:
+        """Returns them when there are any for this address; the token goes before the address's."""
+        if url.scheme not in ("http", "https"):
+            return None
+        if token:
+            return cls(host=url.host, username=username, password=token, helper=helper)
+        if not url.username and not url.password:
+            return None
+        # A single word in front of the host is a token as often as a name.
+        name, secret = (
+            (url.username, url.password) if url.password else (TOKEN_USERNAME, url.username)
+        )
+        return cls(host=url.host, username=name, password=secret, helper=helper)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no text may show."""
+        return (self.password,)
+
+    @contextlib.contextmanager
+    def handed_over(self) -> Iterator[tuple[dict[str, str], int]]:
+        """Yields the variables and the descriptor that a git command has to inherit."""
+        descriptor = os.memfd_create("keruta-askpass")
+        try:
+            os.write(descriptor, f"{self.username}\n{self.password}\n".encode())
+            yield (
+                {
+                    "GIT_ASKPASS": str(self.helper),
+                    "KERUTA_ASKPASS_HOST": self.host,
+                    "KERUTA_ASKPASS_FD": str(descriptor),
+                },
+                descriptor,
+            )
+        finally:
+            os.close(descriptor)
+
+    def for_script(self) -> dict[str, str]:
+        """Returns what lets a script that was given GIT_TOKEN push with it; holds no secret."""
+        return {
+            "GIT_ASKPASS": str(self.helper),
+            "KERUTA_ASKPASS_HOST": self.host,
+            "KERUTA_ASKPASS_USER": self.username,
+        }
+
+
+def install_helper(directory: Path) -> Path:
+    """Writes the helper into a directory of programs and returns it."""
+    helper = directory / HELPER_NAME
+    temporary = directory / f"{HELPER_NAME}.new"
+    temporary.write_text(_HELPER, encoding="utf-8")
+    temporary.chmod(0o700)
+    temporary.rename(helper)
+    return helper

@@ -1,0 +1,153 @@
+"""Pushes a task's branch, and nothing else, without losing what somebody else pushed there."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+from typing import Final
+
+from keruta_agent import errors
+from keruta_agent.workspace import branch as branches
+from keruta_agent.workspace import scan, tree
+from keruta_agent.workspace.clone import REMOTE, Clone, Say
+from keruta_agent.workspace.git import Result
+from keruta_agent.workspace.problems import TRANSIENT, GitError, Problem, error_from
+from keruta_agent.workspace.scan import Limits
+
+#: How often a push is tried that somebody else was faster with, or whose connection broke off.
+ATTEMPTS: Final = 6
+#: Seconds before the second try; doubling, and spread so that two agents do not meet again.
+FIRST_WAIT_S: Final = 0.2
+#: Ways in which git says that the server's branch has moved on.
+_MOVED_ON: Final = ("non-fast-forward", "fetch first", "stale info", "failed to update ref")
+_RACE: Final = ("cannot lock ref", "reference already exists", "incorrect old value")
+
+
+class PushRefusedError(errors.WorkspaceError):
+    """The server does not take the task's branch."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where to push."""
+
+    branch: str
+    #: Branches that must never be pushed to: the default branch and the session's.
+    protected: frozenset[str]
+    #: Whether what the agent itself pushed there before may be overwritten.
+    force: bool = False
+
+
+def push(clone: Clone, target: Target, limits: Limits, say: Say) -> str:
+    """Pushes HEAD to the task's branch and returns the commit that is there now.
+
+    Raises:
+        WorkspaceError: it must not or cannot be pushed.
+    """
+    if target.branch in target.protected or not branches.is_ours(target.branch):
+        raise PushRefusedError(f"{target.branch} is no branch of a task: it is not pushed to")
+    for attempt in range(ATTEMPTS):
+        commit = clone.git.text("rev-parse", "HEAD", action="find the commit")
+        _check(clone, limits, commit)
+        try:
+            result = _try(clone, target, commit)
+        except GitError as exc:
+            if exc.problem not in TRANSIENT or attempt == ATTEMPTS - 1:
+                raise
+            say(f"{exc.message}; tries again")
+            _wait(attempt)
+            continue
+        if result.code == 0:
+            return commit
+        reason = _refusal(result)
+        if reason is None or attempt == ATTEMPTS - 1:
+            raise PushRefusedError(
+                f"{clone.url} refuses the branch {target.branch}: {reason or _words(result)}",
+                advice="The commits are in the workspace's branch of this name",
+            )
+        say(f"somebody else pushed to {target.branch}: takes that in and tries again")
+        _take_in(clone, target)
+        # What we had seen there is part of ours now.
+        target = dataclasses.replace(target, force=False)
+        _wait(attempt)
+    raise PushRefusedError(f"{clone.url} refuses the branch {target.branch}")
+
+
+def _check(clone: Clone, limits: Limits, commit: str) -> None:
+    scan.check_commits(clone.git, limits, commit, f"--remotes={REMOTE}", f"--glob={tree.KEPT}/tags")
+
+
+def _try(clone: Clone, target: Target, commit: str) -> Result:
+    """Pushes once; a refusal is a result, everything else that goes wrong an error."""
+    destination = f"refs/heads/{target.branch}"
+    # Only over what we pushed ourselves: else a person's commit on top of it would be lost.
+    own = clone.git.find("rev-parse", "--verify", "--quiet", pushed_ref(target.branch))
+    force = [f"--force-with-lease={destination}:{own}"] if target.force and own else []
+    action = f"push {target.branch} to {clone.url}"
+    result = clone.git.run(
+        *("push", "--quiet", "--porcelain", *force, REMOTE, f"{commit}:{destination}"),
+        action=action,
+        ok=False,
+    )
+    if result.code != 0 and not _words(result):
+        raise error_from(action, f"{result.complaints}\n{result.text}")
+    if result.code == 0:
+        for ref in (f"refs/remotes/{REMOTE}/{target.branch}", pushed_ref(target.branch)):
+            clone.git.run("update-ref", ref, commit, action="note what was pushed")
+    return result
+
+
+def _words(result: Result) -> str:
+    """Returns the server's words for a refused branch; empty when it did not come to that."""
+    for line in result.text.splitlines():
+        if line.startswith("!"):
+            said = line.rpartition("\t")[2]
+            remote = [
+                line.removeprefix("remote:").strip()
+                for line in result.complaints.splitlines()
+                if line.startswith("remote:")
+            ]
+            return " ".join([said, *filter(None, remote)])[:300]
+    return ""
+
+
+def _refusal(result: Result) -> str | None:
+    """Returns why the server's branch is ahead of ours, None when it refuses for another reason."""
+    words = _words(result)
+    return words if any(sign in words for sign in (*_MOVED_ON, *_RACE)) else None
+
+
+def _take_in(clone: Clone, target: Target) -> None:
+    """Fetches the server's branch and puts our commits on top of it.
+
+    Raises:
+        PushRefusedError: they contradict each other.
+    """
+    git = clone.git
+    tracking = f"refs/remotes/{REMOTE}/{target.branch}"
+    git.run(
+        *("fetch", "--quiet", "--no-tags", REMOTE, f"+refs/heads/{target.branch}:{tracking}"),
+        action=f"fetch {target.branch} from {clone.url}",
+    )
+    identity = git.with_variables(tree.fallback_identity(git))
+    if identity.run("rebase", "--quiet", tracking, action="rebase", ok=False).code != 0:
+        git.run("rebase", "--abort", action="end the rebase", ok=False)
+        raise PushRefusedError(
+            f"what somebody else pushed to {target.branch} contradicts the task's changes",
+            advice=f"Merge {tracking} into the workspace's branch of this name by hand",
+        )
+
+
+def _wait(attempt: int) -> None:
+    time.sleep(FIRST_WAIT_S * 2 ** min(attempt, 4) * random.uniform(0.5, 1.5))
+
+
+def pushed_ref(branch: str) -> str:
+    """Returns the ref that notes what the agent itself pushed to a branch last."""
+    return f"{tree.KEPT}/pushed/{branch}"
+
+
+def is_stopped(exc: errors.KerutaError) -> bool:
+    """Tells whether an error means that somebody wanted git stopped."""
+    return isinstance(exc, GitError) and exc.problem is Problem.STOPPED

@@ -1,0 +1,62 @@
+"""Clears away what git commands left that were killed: locks that nobody holds any more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+#: Directories of ``.git`` in which git makes no locks, and which may be huge.
+_WITHOUT_LOCKS: Final = frozenset({"objects", "lfs", "hooks"})
+
+
+def stale_locks(git_dir: Path) -> list[Path]:
+    """Returns the locks in a repository that no living git can hold.
+
+    Git cannot be asked who holds one. While any git runs in the repository, none counts as stale.
+    """
+    locks = list(_locks(git_dir))
+    if not locks or _git_runs_in(git_dir.parent):
+        return []
+    return locks
+
+
+def remove_locks(git_dir: Path) -> list[str]:
+    """Removes the stale locks and returns their names."""
+    removed = []
+    for lock in stale_locks(git_dir):
+        lock.unlink(missing_ok=True)
+        removed.append(lock.relative_to(git_dir).as_posix())
+    return removed
+
+
+def _locks(git_dir: Path) -> Iterator[Path]:
+    for folder, directories, names in os.walk(git_dir):
+        if Path(folder) == git_dir:
+            directories[:] = [name for name in directories if name not in _WITHOUT_LOCKS]
+        for name in names:
+            if name.endswith(".lock"):
+                yield Path(folder) / name
+
+
+def _git_runs_in(directory: Path) -> bool:
+    """Tells whether any git works in a directory or below it."""
+    place = str(directory.resolve())
+    return any(cwd == place or cwd.startswith(f"{place}/") for cwd in _directories_of_gits())
+
+
+def _directories_of_gits() -> Iterator[str]:
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            if (entry / "comm").read_bytes().startswith(b"git") and _lives(entry):
+                yield str((entry / "cwd").readlink())
+        except OSError:  # gone meanwhile, or another user's
+            continue
+
+
+def _lives(entry: Path) -> bool:
+    state = (entry / "stat").read_bytes().rpartition(b")")[2].split()[0]
+    return state not in (b"Z", b"X")

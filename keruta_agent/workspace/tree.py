@@ -1,0 +1,150 @@
+"""Sets aside what lies uncommitted in a work tree, so that it is neither lost nor in the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from pathlib import Path
+from typing import Final
+
+from keruta_agent import errors
+from keruta_agent.workspace.clone import Clone
+from keruta_agent.workspace.git import Git, records
+
+#: Where everything is kept that was set aside; ``git stash apply REF`` brings it back.
+KEPT: Final = "refs/keruta"
+#: Files in ``.git`` that say that somebody is in the middle of something.
+_UNFINISHED: Final = {
+    "MERGE_HEAD": "merge",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase",
+    "BISECT_LOG": "bisect",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Change:
+    """One entry of ``git status``."""
+
+    code: str
+    path: str
+
+
+def changes(git: Git) -> list[Change]:
+    """Returns what is not committed, files that are ignored left out."""
+    result = git.run(
+        *("status", "--porcelain=v1", "-z", "--untracked-files=normal"),
+        *("--ignore-submodules=dirty", "--no-renames"),
+        action="look at the work tree",
+    )
+    return [Change(code=entry[:2], path=entry[3:]) for entry in records(result.output)]
+
+
+def embedded(git: Git, found: list[Change]) -> list[str]:
+    """Returns the untracked directories that are repositories themselves."""
+    return [
+        change.path
+        for change in found
+        if change.code == "??"
+        and change.path.endswith("/")
+        and (git.directory / change.path / ".git").exists()
+    ]
+
+
+def unfinished(git_dir: Path) -> str | None:
+    """Returns what somebody has begun in the repository and not finished."""
+    return next((what for name, what in _UNFINISHED.items() if (git_dir / name).exists()), None)
+
+
+def set_aside(clone: Clone, name: str, reason: str) -> str | None:
+    """Stashes what is not committed under a ref of this name; returns the ref, None when clean.
+
+    First everything is stored and named, and only then is the work tree cleaned: a kill in between
+    loses nothing.
+
+    Raises:
+        WorkspaceError: it cannot be stored, or somebody's merge must not be disturbed.
+    """
+    git, git_dir = clone.git, clone.directory / ".git"
+    begun = unfinished(git_dir)
+    if begun is not None and not clone.is_ours:
+        raise errors.WorkspaceError(
+            f"a {begun} is unfinished in {clone.directory}", advice="Finish it or abort it"
+        )
+    found = changes(git)
+    nested = embedded(git, found)
+    ref = None
+    if len(found) > len(nested):
+        ref = snapshot(clone, name, reason, nested)
+        git.run("reset", "--quiet", "--hard", action="clean the work tree")
+        git.run("clean", "--quiet", "-d", "--force", action="clean the work tree")
+    if begun == "rebase":
+        git.run("rebase", "--quit", action="end an unfinished rebase", ok=False)
+        git.run("am", "--quit", action="end an unfinished rebase", ok=False)
+    elif begun is not None and ref is None:
+        git.run("reset", "--quiet", "--merge", action=f"end an unfinished {begun}", ok=False)
+    return ref
+
+
+def snapshot(clone: Clone, name: str, reason: str, nested: list[str]) -> str:
+    """Stores the work tree as a commit of the form of a stash, and returns the ref that names it.
+
+    Neither the work tree nor the index is changed.
+    """
+    git = clone.git
+    head = git.find("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    parents = [] if head is None else ["-p", head]
+    tree = _tree(clone, nested)
+    identity = git.with_variables(fallback_identity(git))
+    # The index of a stash is its second parent; what was staged is in the tree like the rest.
+    staged = tree if head is None else f"{head}^{{tree}}"
+    index = identity.text(
+        *("commit-tree", staged, *parents, "-m", f"index of: {reason}"),
+        action="set the work tree aside",
+    )
+    commit = identity.text(
+        *("commit-tree", tree, *parents, "-p", index, "-m", f"keruta-agent: {reason}"),
+        action="set the work tree aside",
+    )
+    ref = f"{KEPT}/{name}"
+    existing = git.find("rev-parse", "--verify", "--quiet", ref)
+    if existing is not None and git.find("rev-parse", f"{existing}^{{tree}}") != tree:
+        ref = f"{ref}-{time.time_ns():x}"
+    git.run("update-ref", ref, commit, action=f"name what was set aside {ref}")
+    return ref
+
+
+def _tree(clone: Clone, nested: list[str]) -> str:
+    """Writes the work tree, with an index of its own that starts as a copy of the real one."""
+    git_dir = clone.directory / ".git"
+    temporary = git_dir / "keruta-index"
+    temporary.unlink(missing_ok=True)
+    (git_dir / "keruta-index.lock").unlink(missing_ok=True)
+    if (git_dir / "index").exists():
+        shutil.copyfile(git_dir / "index", temporary)
+    try:
+        git = clone.git.with_variables({"GIT_INDEX_FILE": str(temporary)})
+        git.run(*add_all(nested), action="set the work tree aside")
+        return git.text("write-tree", action="set the work tree aside")
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def add_all(nested: list[str]) -> list[str]:
+    """Returns the command that stages everything but the repositories inside of this one."""
+    excluded = [f":(exclude,top,literal){path.rstrip('/')}" for path in nested]
+    return ["add", "--all", "--", ":/", *excluded]
+
+
+def fallback_identity(git: Git) -> dict[str, str]:
+    """Returns variables for an author and a committer, where nothing else names them."""
+    variables: dict[str, str] = {}
+    if git.find("config", "--get", "user.name") is None:
+        variables |= {"GIT_AUTHOR_NAME": "keruta-agent", "GIT_COMMITTER_NAME": "keruta-agent"}
+    if git.find("config", "--get", "user.email") is None:
+        address = "keruta-agent@localhost"
+        variables |= {"GIT_AUTHOR_EMAIL": address, "GIT_COMMITTER_EMAIL": address}
+    return {name: value for name, value in variables.items() if not git.has_variable(name)}
