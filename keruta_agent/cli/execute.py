@@ -141,7 +141,7 @@ def _script_file(path: Path) -> list[str]:
             f"{path} is not a script: it holds binary data",
             advice="If it is a program, make it executable: chmod +x",
         )
-    from keruta_agent.journey.prepare import interpreter
+    from keruta_agent.runs.interpreter import interpreter
 
     return [*interpreter(head.decode("utf-8", errors="replace")), str(path)]
 

@@ -38,6 +38,7 @@ SENTENCES: Final[Mapping[str, Callable[[_Detail], str]]] = {
     "agent_failed": lambda d: f"The agent itself failed at it: {d['reason']}.",
     "stop_asked": lambda d: f"It is to stop ({d['kind']}): {d['reason']}.",
     "stopping": lambda d: f"The agent asked process {d['pid']} to stop the script.",
+    "workspace": lambda d: f"It works in {d['directory']} on the branch {d['branch']}.",
     "ended": lambda d: f"The run ended: {d['outcome']}. {d['message']}".rstrip(),
     "retry": lambda d: f"It is tried again after {d['wait_s']} s; {d['left']} retries are left.",
     "retry_rule_wrong": lambda d: f"Its retry rule makes no sense: {d['reason']}.",

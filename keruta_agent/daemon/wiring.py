@@ -26,6 +26,7 @@ from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
 from keruta_agent.runs.follower import Doorbell
 from keruta_agent.runs.launch import Launcher
 from keruta_agent.settings.schema import Settings
+from keruta_agent.workspace.credentials import install_helper
 
 #: Longest first line of a script that every kernel reads.
 LONGEST_SHEBANG: Final = 127
@@ -75,6 +76,7 @@ def own_redactor(settings: Settings) -> Redactor:
         "KERUTA_API_TOKEN": settings.api_token or "",
         "KERUTA_API_URL": settings.api_url or "",
         "KERUTA_DAEMON_TOKEN": token_of(settings) or "",
+        "GIT_TOKEN": settings.git_token or "",
     }
     return Redactor.from_environment(os.environ, own)
 
@@ -131,6 +133,7 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
         usages=records.usages,
         counters=records.counters,
         questions=records.questions,
+        repositories=records.repositories,
         api=api,
         courier=None if api is None else make_courier(settings, records, api, reader),
         redaction=reader[1],
@@ -162,4 +165,5 @@ def _install_command(base_dir: Path) -> Path:
         temporary.write_text(text, encoding="utf-8")
         temporary.chmod(0o700)
         temporary.rename(directory / name)
+    install_helper(directory)
     return directory

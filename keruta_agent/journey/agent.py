@@ -16,6 +16,7 @@ from keruta_agent.records.jobs import Jobs
 from keruta_agent.records.journal import Journal
 from keruta_agent.records.outbox import Outbox
 from keruta_agent.records.questions import Questions
+from keruta_agent.records.repositories import Repositories
 from keruta_agent.records.run import Run
 from keruta_agent.records.runs import Runs
 from keruta_agent.records.usage import Usages
@@ -39,6 +40,7 @@ class Agent:
     usages: Usages
     counters: Counters
     questions: Questions
+    repositories: Repositories
     #: None when no API is configured: ad-hoc scripts need none.
     api: KerutaApi | None
     #: Carries the outbox to the API; None without one.

@@ -7,6 +7,7 @@ of them can be first, whatever was killed in between.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 from keruta_agent.journey.agent import Agent
@@ -62,10 +63,21 @@ def is_running(agent: Agent, run: Run) -> bool:
 
 
 def renew(agent: Agent, run: Run) -> Run:
-    """Makes sure that the run has a directory in which a start is not forbidden."""
-    if agent.directory_of(run).path.exists():
-        run = agent.runs.renew_directory(run.id)
-    return run
+    """Makes sure that the run has a directory in which a start is not forbidden.
+
+    What was read of the old one already goes with it: hooks may have written there.
+    """
+    old = agent.directory_of(run)
+    if not old.path.exists():
+        return run
+    name = agent.runs.fresh_directory(run)
+    new = agent.directory_of(dataclasses.replace(run, directory=name))
+    offsets = agent.runs.offsets(run.id)
+    if any(offsets.values()):
+        new.create()
+        for stream, size in offsets.items():
+            (new.path / stream).write_bytes(old.head(stream, size))
+    return agent.runs.renew_directory(run.id, name)
 
 
 def start(agent: Agent, job: Job, run: Run, plan: LaunchPlan) -> ProcessId:

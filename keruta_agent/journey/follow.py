@@ -71,6 +71,16 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
     return record
 
 
+def catch_up(agent: Agent, job: Job, run: Run, *, final: bool = False) -> None:
+    """Stores what was written before or after the script; with ``final`` also unfinished lines.
+
+    Raises:
+        RunError: the files cannot be read.
+    """
+    with contextlib.closing(_Follower(agent, job, run, agent.directory_of(run))) as follower:
+        follower.look(final=final)
+
+
 class _Stopper:
     """Stops a run when somebody asks for it, or when its time is over."""
 

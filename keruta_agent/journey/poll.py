@@ -8,7 +8,7 @@ import threading
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.journey import announce, resolve
+from keruta_agent.journey import announce, resolve, workspace
 from keruta_agent.journey.agent import Agent
 from keruta_agent.model import Session
 from keruta_agent.ports import KerutaApi
@@ -93,6 +93,7 @@ class SessionPoll:
                 self._end(session_id, "was deleted")
             return
         self._not_found = 0
+        workspace.remember(self._agent, session)
         self._look_at_running()
         if session.has_ended:
             self._end(session_id, f"is {session.status}")

@@ -7,20 +7,22 @@ import logging
 import os
 import re
 import shlex
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.journey import collect, limits
+from keruta_agent.journey import collect, hooks, limits, workspace
 from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.section import Section
 from keruta_agent.model import Script
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Run
 from keruta_agent.runs import memory
 from keruta_agent.runs.directory import MARKER_VARIABLE, About, RunDirectory
+from keruta_agent.runs.interpreter import interpreter
 from keruta_agent.runs.launch import LaunchPlan, Stdin
+from keruta_agent.workspace.checkout import Place
 
 logger = logging.getLogger(__name__)
 
@@ -64,19 +66,23 @@ def plan(agent: Agent, job: Job, run: Run, script: Script) -> LaunchPlan:
     """
     limits.timeout_s(job, agent.settings)  # refuses nonsense before anything is started
     limits.input_timeout_s(job, agent.settings)
-    working_directory = _working_directory(agent, job)
-    artifacts_dir = collect.prepare_directory(agent, working_directory)
     directory = agent.directory_of(run)
     directory.create()
     directory.write_about(_about(job, run))
     command = _command(directory, job, script)
+    place = workspace.prepare(agent, job, run, Section(agent, job, run))
+    working_directory = _working_directory(agent, job) if place is None else place.directory
+    artifacts_dir = collect.prepare_directory(agent, working_directory)
+    environment = _environment(agent, job, run, script, artifacts_dir, place)
+    if place is not None:
+        hooks.before(agent, job, run, place, environment)
     collect.remember_before(directory, artifacts_dir)
     memory.remember_before(directory)
     return LaunchPlan(
         directory=directory,
         command=command,
         working_directory=working_directory,
-        environment=_environment(agent, job, run, script, artifacts_dir),
+        environment=environment,
         grace_s=agent.settings.stop_grace_s,
         stdin=_stdin(agent),
     )
@@ -85,6 +91,13 @@ def plan(agent: Agent, job: Job, run: Run, script: Script) -> LaunchPlan:
 def _stdin(agent: Agent) -> Stdin:
     """Returns what the script gets as its standard input."""
     return "fifo" if agent.settings.auto_detect_input else "none"
+
+
+def hook_variables(agent: Agent, job: Job, run: Run, place: Place) -> dict[str, str]:
+    """Returns the environment of what runs after a script: what the script itself saw."""
+    script = Script(content=job.work.script, parameters=job.work.parameters)
+    artifacts_dir = collect.prepare_directory(agent, place.directory)
+    return _environment(agent, job, run, script, artifacts_dir, place)
 
 
 def _about(job: Job, run: Run) -> About:
@@ -143,19 +156,6 @@ def _is_text(argument: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
-def interpreter(text: str) -> list[str]:
-    """Returns what runs a script text: its first line says it, else bash, else sh.
-
-    The line is read here, because the directory may be mounted so that nothing in it can be
-    executed.
-    """
-    first = text.split("\n", 1)[0]
-    if first.startswith("#!") and first[2:].strip():
-        program, _, argument = first[2:].strip().partition(" ")
-        return [program, argument.strip()] if argument.strip() else [program]
-    return [shutil.which("bash") or "/bin/sh"]
-
-
 def _working_directory(agent: Agent, job: Job) -> Path:
     if job.work.directory is not None:
         chosen = Path(job.work.directory)
@@ -175,9 +175,11 @@ def _working_directory(agent: Agent, job: Job) -> Path:
 
 
 def _environment(
-    agent: Agent, job: Job, run: Run, script: Script, artifacts_dir: Path
+    agent: Agent, job: Job, run: Run, script: Script, artifacts_dir: Path, place: Place | None
 ) -> dict[str, str]:
     environment = passed_environment(os.environ, agent.settings.pass_environment)
+    if place is not None:
+        environment.update(workspace.variables(agent, place, environment))
     environment.update(job.work.environment)
     environment.update(_for_auto_fix(job))
     environment.update(_checked(script.environment))

@@ -31,6 +31,7 @@ REASONS: Final[Mapping[str, Outcome]] = {
     "lost": Outcome.LOST,
     "oom": Outcome.OUT_OF_MEMORY,
     "not_started": Outcome.NOT_STARTED,
+    "not_pushed": Outcome.NOT_PUSHED,
     "stopped": Outcome.AGENT_STOPPED,
 }
 #: The script said itself that it failed.

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 
 from keruta_agent import errors
-from keruta_agent.journey import announce, collect, execute, finish, follow, park, prepare
+from keruta_agent.journey import announce, collect, conclude, execute, finish, follow, park, prepare
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.artifacts import Taken
 from keruta_agent.records.jobs import Job
@@ -65,6 +65,7 @@ def live(agent: Agent, job: Job, run: Run) -> Ended:
             processes.reap(shim)
         agent.runs.enter(run.id, "finish")
         ending = finish.judge(agent, job, run, record)
+        ending = conclude.conclude(agent, job, run, ending)
         taken = collect.copy_artifacts(agent, job, run)
     except announce.NotWantedError as exc:
         ending = Ending(outcome=finish.STOPPED[exc.kind], message=str(exc))

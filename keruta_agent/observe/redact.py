@@ -71,6 +71,10 @@ class Redactor:
             return []
         return _in_characters(_by_line(_merged(found), data), data, is_ascii=text.isascii())
 
+    def knows_secret_in(self, data: bytes) -> bool:
+        """Tells whether bytes hold a secret that is known by its value, in any of its forms."""
+        return bool(self._search.spans(data))
+
     def redact(self, text: str) -> str:
         """Returns the text with its secrets masked."""
         return _masked(text, self.spans(text), 0, len(text))

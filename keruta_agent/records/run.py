@@ -27,6 +27,8 @@ class Outcome(enum.StrEnum):
     #: The kernel killed it because memory ran out.
     OUT_OF_MEMORY = "out_of_memory"
     NOT_STARTED = "not_started"
+    #: The script succeeded, and what it changed could not be brought to the repository.
+    NOT_PUSHED = "not_pushed"
     #: The agent itself failed at it again and again; it is set aside with its evidence.
     PARKED = "parked"
     #: The API said that this task is not to be run by us.

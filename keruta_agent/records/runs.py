@@ -190,11 +190,14 @@ class Runs:
             )
             self._journal.add("agent_failed", job.id, run.number, reason=reason)
 
-    def renew_directory(self, run_id: int) -> Run:
+    @staticmethod
+    def fresh_directory(run: Run) -> str:
+        """Returns another name for the directory of a run."""
+        return f"{run.directory.split('.')[0]}.{secrets.token_hex(2)}"
+
+    def renew_directory(self, run_id: int, directory: str) -> Run:
         """Gives a run that never started a fresh directory: a late start finds no way in."""
-        run = self.get(run_id)
-        base = run.directory.split(".")[0]
-        self._update(run_id, directory=f"{base}.{secrets.token_hex(2)}", shim_pid=None)
+        self._update(run_id, directory=directory, shim_pid=None)
         return self.get(run_id)
 
     def offsets(self, run_id: int) -> dict[str, int]:

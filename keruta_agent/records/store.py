@@ -13,6 +13,7 @@ from keruta_agent.records.jobs import Jobs
 from keruta_agent.records.journal import Journal
 from keruta_agent.records.outbox import Outbox
 from keruta_agent.records.questions import Questions
+from keruta_agent.records.repositories import Repositories
 from keruta_agent.records.runs import Runs
 from keruta_agent.records.usage import Usages
 
@@ -30,6 +31,7 @@ class Records:
     usages: Usages
     counters: Counters
     questions: Questions
+    repositories: Repositories
 
     @classmethod
     def open(cls, base_dir: Path) -> Self:
@@ -70,4 +72,5 @@ class Records:
             usages=Usages(database),
             counters=Counters(database),
             questions=Questions(database, outbox, journal),
+            repositories=Repositories(database),
         )

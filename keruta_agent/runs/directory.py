@@ -31,7 +31,7 @@ from typing import Final
 from keruta_agent import errors
 from keruta_agent.records.clock import boot_id
 from keruta_agent.runs import stdin
-from keruta_agent.runs.files import SMALL_BYTES, read_small
+from keruta_agent.runs.files import SMALL_BYTES, open_regular, read_small
 
 RUNS_DIRECTORY: Final = "runs"
 #: In a run directory: the copies of what the script added as artifacts while it ran.
@@ -131,6 +131,18 @@ class RunDirectory:
             raise errors.RunError(
                 f"cannot create the run directory {self.path}: {exc.strerror}"
             ) from exc
+
+    def head(self, stream: str, size: int) -> bytes:
+        """Returns the first bytes of a stream; zeros where the file is shorter than that.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        try:
+            with os.fdopen(open_regular(self.path / stream), "rb") as file:
+                return file.read(size).ljust(size, b"\0")
+        except OSError as exc:
+            raise errors.RunError(f"cannot read {self.path / stream}: {exc.strerror}") from exc
 
     def write_about(self, about: About) -> None:
         """Notes which job and task this is a run of.

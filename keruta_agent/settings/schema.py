@@ -28,12 +28,13 @@ from keruta_agent.settings.fields import (
     Whole,
     YesNo,
 )
+from keruta_agent.settings.git import GitSettings
 from keruta_agent.settings.runner import RunnerSettings
 from keruta_agent.settings.units import Duration, Size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(RunnerSettings):
+class Settings(RunnerSettings, GitSettings):
     """The values in force. Seconds end in ``_s``, sizes are bytes, paths are absolute."""
 
     api_url: str | None = setting(
@@ -106,7 +107,8 @@ class Settings(RunnerSettings):
         Location(),
         key="workspace.directory",
         environment=("KERUTA_WORKING_DIR",),
-        help="Directory in which task scripts run; chosen by the agent when left out.",
+        help="Directory in which task scripts run, and of the session's repository if it has one; "
+        "chosen by the agent when left out.",
     )
     task_id: str | None = setting(
         Text(),
@@ -364,10 +366,9 @@ class Settings(RunnerSettings):
     )
 
 
+_INHERITED = RunnerSettings.__annotations__ | GitSettings.__annotations__
 #: The agent's own before those that it inherits.
-_DECLARED = sorted(
-    dataclasses.fields(Settings), key=lambda field: field.name in RunnerSettings.__annotations__
-)
+_DECLARED = sorted(dataclasses.fields(Settings), key=lambda field: field.name in _INHERITED)
 _FIELDS: dict[str, marshmallow_fields.Field[Any]] = {
     field.name: field.metadata["field"] for field in _DECLARED
 }

@@ -40,6 +40,8 @@ class Place:
     """Where a task works."""
 
     directory: Path
+    #: Of the repository; holds no password.
+    address: str
     branch: str
     #: Commit of the session's ref; None in a repository without commits.
     base: str | None
@@ -91,6 +93,7 @@ def prepare(clone: Clone, wish: Wish, say: Say) -> Place:
     say(f"on branch {name}, from {ref or remote.default_branch or 'HEAD'} at {(base or '-')[:12]}")
     return Place(
         directory=clone.directory,
+        address=clone.url.address,
         branch=name,
         base=base,
         start=start,

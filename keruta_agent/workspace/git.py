@@ -183,7 +183,7 @@ class Git:
             raise GitError(
                 "git is not installed",
                 Problem.MISSING_PROGRAM,
-                advice="Install it, or set KERUTA_WORKSPACE_GIT=false",
+                advice="Install it, or set KERUTA_GIT_ENABLED=false",
             ) from None
         except OSError as exc:
             raise errors.WorkspaceError(f"cannot run git: {exc.strerror}") from None

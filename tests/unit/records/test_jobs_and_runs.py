@@ -197,6 +197,7 @@ def test_renewed_directory_is_another_one_each_time(records):
     _, run = records.runs.claim_next()
     names = {run.directory}
     for _ in range(3):
-        names.add(records.runs.renew_directory(run.id).directory)
+        name = records.runs.fresh_directory(run)
+        names.add(records.runs.renew_directory(run.id, name).directory)
     assert len(names) == 4
     assert records.outbox.counts().pending == 1

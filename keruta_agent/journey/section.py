@@ -1,0 +1,93 @@
+"""A section of a task's log: what the agent itself does before and after the script.
+
+It goes into the run's own files, like what the script says, so that it has its place in the order,
+and is there for ``keruta logs`` too.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from keruta_agent import errors
+from keruta_agent.journey import follow
+from keruta_agent.journey.agent import Agent
+from keruta_agent.records.jobs import Job
+from keruta_agent.records.run import Run
+from keruta_agent.runs import messages
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between looks at what a hook wrote.
+LOOK_S: Final = 0.5
+_LONGEST: Final = 8000
+
+
+class Section:
+    """Where the agent's work on a run's repository is told."""
+
+    def __init__(self, agent: Agent, job: Job, run: Run) -> None:
+        self._agent = agent
+        self._job = job
+        self._run = run
+        self._directory = agent.directory_of(run)
+        self._looked_at = 0.0
+
+    @property
+    def output(self) -> Path:
+        """File to which programs write that belong to the section."""
+        return self._directory.path / "stdout"
+
+    def say(self, text: str, level: str = "INFO", fields: Mapping[str, Any] | None = None) -> None:
+        """Adds a line."""
+        text = self._agent.redaction.of_run(self._run.id).redact(text)[:_LONGEST]
+        line = {
+            "kind": "log",
+            "level": level,
+            "message": f"workspace: {text}",
+            "fields": {"section": "workspace", **(fields or {})},
+        }
+        logger.log(
+            getattr(logging, "WARNING" if level == "WARN" else level),
+            "job %d: %s",
+            self._job.id,
+            text,
+            extra={"action": "workspace", "job": self._job.id, "run": self._run.uid},
+        )
+        try:
+            messages.append(self._directory.agent, json.dumps(line))
+        except (OSError, ValueError) as exc:  # the script removed its own run directory
+            logger.warning(
+                "cannot add to the log of job %d: %s",
+                self._job.id,
+                exc,
+                extra={"action": "section_unwritten", "job": self._job.id},
+            )
+        self.look()
+
+    def look(self, *, final: bool = False) -> None:
+        """Stores what was written, for those who follow the run."""
+        if not final and time.monotonic() - self._looked_at < LOOK_S:
+            return
+        self._looked_at = time.monotonic()
+        try:
+            follow.catch_up(self._agent, self._job, self._run, final=final)
+        except errors.RunError as exc:
+            logger.warning(
+                "cannot read the log of job %d: %s",
+                self._job.id,
+                exc,
+                extra={"action": "section_unread", "job": self._job.id},
+            )
+
+    def stop_reason(self) -> str | None:
+        """Returns why the run is to stop; looks after the section while something runs."""
+        self.look()
+        current = self._agent.jobs.get(self._job.id)
+        if current is None or current.stop_kind is None:
+            return None
+        return current.stop_reason or current.stop_kind.value

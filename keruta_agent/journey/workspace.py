@@ -1,0 +1,225 @@
+"""Brings the session's repository to the task: the clone, the branch, what is to run before.
+
+Where the session names no repository, there is nothing to do, and the task runs as ever.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from keruta_agent import errors
+from keruta_agent.journey import announce
+from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.section import Section
+from keruta_agent.model import Session
+from keruta_agent.records.jobs import Job, StopKind
+from keruta_agent.records.run import Run
+from keruta_agent.runs import processes
+from keruta_agent.runs.directory import MARKER_VARIABLE
+from keruta_agent.runs.files import read_small
+from keruta_agent.settings.schema import Settings
+from keruta_agent.workspace import checkout, clone, location, tree, url
+from keruta_agent.workspace.checkout import Place
+from keruta_agent.workspace.clone import CloneOptions
+from keruta_agent.workspace.command import no_stop
+from keruta_agent.workspace.credentials import HELPER_NAME, Credentials
+from keruta_agent.workspace.git import Git
+from keruta_agent.workspace.problems import TRANSIENT, GitError, Problem
+from keruta_agent.workspace.url import RepositoryUrl
+
+#: What a run's directory says about where the run works.
+NOTE: Final = "workspace.json"
+#: Seconds before a server is asked again that could not be reached.
+RETRY_WAITS_S: Final = (1.0, 3.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Repository:
+    """The repository of a session."""
+
+    url: RepositoryUrl
+    ref: str
+
+
+def remember(agent: Agent, session: Session) -> None:
+    """Stores which repository a session names, for when the API cannot be asked."""
+    address = url.without_secrets(session.repository_url) if session.repository_url else ""
+    agent.repositories.remember(session.id, address, session.repository_ref or "")
+
+
+def repository_of(agent: Agent, job: Job) -> Repository | None:
+    """Returns the repository in which a job is to work, None for none.
+
+    Raises:
+        WorkspaceError: the session names something that is none.
+    """
+    if job.task_id is None or not job.session_id or not agent.settings.git_enabled:
+        return None
+    try:
+        session = None if agent.api is None else agent.api.session(job.session_id)
+    except errors.ApiError:
+        session = None
+    if session is not None:
+        remember(agent, session)
+        address, ref = session.repository_url or "", session.repository_ref or ""
+    else:
+        address, ref = agent.repositories.of(job.session_id) or ("", "")
+    return Repository(url=url.parse(address), ref=ref) if address.strip() else None
+
+
+def directory_for(settings: Settings, repository: RepositoryUrl) -> Path:
+    """Returns where the clone of a repository is, or is to be."""
+    if settings.working_dir is not None:
+        return settings.working_dir
+    own = Path("~/.keruta").expanduser()
+    parent = Path("~/keruta").expanduser() if settings.base_dir == own else settings.base_dir
+    return location.choose(parent, repository)
+
+
+def prepare(agent: Agent, job: Job, run: Run, section: Section) -> Place | None:
+    """Brings the repository to where the task begins; None when the session has none.
+
+    Raises:
+        WorkspaceError: it cannot be brought.
+        NotWantedError: somebody stopped the job meanwhile.
+    """
+    repository = repository_of(agent, job)
+    if repository is None:
+        return None
+    end_left_over(run)
+    directory = directory_for(agent.settings, repository.url)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise errors.WorkspaceError(f"cannot make {directory}: {exc.strerror}") from exc
+    git = git_for(agent, run, repository.url, directory, section)
+    try:
+        place = _with_patience(agent, job, run, repository, git, section)
+    except GitError as exc:
+        raise not_wanted(agent, job) if exc.problem is Problem.STOPPED else exc from None
+    finally:
+        section.look(final=True)
+    note = agent.directory_of(run).path / NOTE
+    note.write_text(place.to_json(), encoding="utf-8")
+    agent.journal.add(
+        "workspace", job.id, run.number, directory=str(directory), branch=place.branch
+    )
+    return place
+
+
+def _with_patience(
+    agent: Agent, job: Job, run: Run, repository: Repository, git: Git, section: Section
+) -> Place:
+    """Tries again when the server could not be reached, or broke off."""
+    for wait_s in RETRY_WAITS_S:
+        try:
+            return _bring(agent, job, run, repository, git, section)
+        except GitError as exc:
+            if exc.problem not in TRANSIENT:
+                raise
+            section.say(f"{exc.message}; tries again in {wait_s:g} s", "WARN")
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline:
+            if section.stop_reason() is not None:
+                raise not_wanted(agent, job)
+            time.sleep(min(wait_s, 0.1))
+    return _bring(agent, job, run, repository, git, section)
+
+
+def _bring(
+    agent: Agent, job: Job, run: Run, repository: Repository, git: Git, section: Section
+) -> Place:
+    settings = agent.settings
+    options = CloneOptions(is_partial=settings.git_partial_clone, mirrors=settings.git_mirrors)
+    wish = checkout.Wish(
+        session_id=job.session_id,
+        task_id=job.task_id or "",
+        run_uid=run.uid,
+        ref=repository.ref,
+        goes_on=settings.git_rerun == "continue",
+        excluded=_artifacts_in(settings, git.directory),
+    )
+    with clone.locked(git.directory, settings.git_timeout_s):
+        found = clone.open_or_make(git, repository.url, options, section.say)
+        return checkout.prepare(found, wish, section.say)
+
+
+def _artifacts_in(settings: Settings, directory: Path) -> tuple[str, ...]:
+    """Returns the directories of artifacts inside of a clone."""
+    inside = [".keruta/doc"]
+    if settings.artifacts_dir.is_relative_to(directory) and settings.artifacts_dir != directory:
+        inside.append(settings.artifacts_dir.relative_to(directory).as_posix())
+    return tuple(dict.fromkeys(inside))
+
+
+def git_for(
+    agent: Agent, run: Run, repository: RepositoryUrl, directory: Path, section: Section | None
+) -> Git:
+    """Returns git for a run; it marks its processes as the run's."""
+    return Git(
+        directory,
+        timeout_s=agent.settings.git_timeout_s,
+        credentials=credentials_for(agent, repository),
+        redactor=agent.redaction.of_run(run.id),
+        variables={MARKER_VARIABLE: run.uid},
+        stop_reason=no_stop if section is None else section.stop_reason,
+    )
+
+
+def credentials_for(agent: Agent, repository: RepositoryUrl) -> Credentials | None:
+    """Returns what the agent knows of the access to a repository."""
+    settings = agent.settings
+    helper = agent.command_dir / HELPER_NAME
+    return Credentials.of(repository, settings.git_token, settings.git_username, helper)
+
+
+def end_left_over(run: Run) -> None:
+    """Ends what an agent that was killed had started for a run: a git, a hook."""
+    if processes.marked_processes(run.uid):
+        processes.sweep(run.uid, 0.0)
+
+
+def not_wanted(agent: Agent, job: Job) -> announce.NotWantedError:
+    """Returns the error for a job that is to stop."""
+    current = agent.jobs.get(job.id) or job
+    kind = current.stop_kind or StopKind.AGENT_STOPPED
+    return announce.NotWantedError(kind, current.stop_reason or "")
+
+
+def place_of(agent: Agent, run: Run) -> Place | None:
+    """Returns where a run works, as its directory says; None when it works in no repository."""
+    try:
+        text = read_small(agent.directory_of(run).path / NOTE)
+        return None if text is None else Place.from_json(text)
+    except (OSError, ValueError):  # the script spoilt it
+        return None
+
+
+def url_with_login(agent: Agent, job: Job, place: Place) -> RepositoryUrl:
+    """Returns the address of a place with what the API's holds beside: a user name, a password."""
+    stored = url.parse(place.address)
+    told = repository_of(agent, job)
+    return stored if told is None or told.url.address != stored.address else told.url
+
+
+def variables(agent: Agent, place: Place, passed: Mapping[str, str]) -> dict[str, str]:
+    """Returns what scripts and hooks learn of where they work.
+
+    They push with GIT_TOKEN only if it is among the variables that they may see.
+    """
+    git = Git(place.directory, timeout_s=agent.settings.git_timeout_s)
+    own = credentials_for(agent, url.parse(place.address)) if "GIT_TOKEN" in passed else None
+    return {
+        **({} if own is None else own.for_script()),
+        "KERUTA_WORKING_DIR": str(place.directory),
+        "KERUTA_GIT_BRANCH": place.branch,
+        "KERUTA_GIT_BASE": place.base or "",
+        "KERUTA_GIT_REF": place.ref or place.default_branch or "",
+        "KERUTA_GIT_DEFAULT_BRANCH": place.default_branch or "",
+        "GIT_TERMINAL_PROMPT": "0",
+        **tree.fallback_identity(git),
+    }

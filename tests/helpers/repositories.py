@@ -1,0 +1,91 @@
+"""Repositories to work with: bare ones on disk, and what is in them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "花子",
+    "GIT_AUTHOR_EMAIL": "hanako@example.com",
+    "GIT_COMMITTER_NAME": "花子",
+    "GIT_COMMITTER_EMAIL": "hanako@example.com",
+}
+
+
+def git(directory: Path, *arguments: str, **variables: str) -> str:
+    """Runs git as a person would, without anybody's configuration."""
+    plain = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", **IDENTITY}
+    done = subprocess.run(
+        ["git", *arguments],
+        cwd=directory,
+        env={**os.environ, **plain, **variables},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, f"git {arguments}: {done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+class Repository:
+    """A bare repository, such as a server has."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def branches(self) -> dict[str, str]:
+        """The branches with their commits."""
+        lines = git(self.path, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads")
+        pairs = (line.split(" ") for line in lines.splitlines())
+        return {name.removeprefix("refs/heads/"): commit for name, commit in pairs}
+
+    @property
+    def task_branches(self) -> list[str]:
+        """The names of the branches that tasks pushed."""
+        return sorted(name for name in self.branches if name.startswith("keruta-"))
+
+    def file(self, ref: str, path: str) -> str:
+        """Returns what a file holds."""
+        return git(self.path, "show", f"{ref}:{path}")
+
+    def files(self, ref: str) -> list[str]:
+        """Returns the names of the files."""
+        return git(self.path, "ls-tree", "-r", "-z", "--name-only", ref).strip("\0").split("\0")
+
+    def message(self, ref: str) -> str:
+        """Returns the message of the newest commit."""
+        return git(self.path, "log", "-1", "--format=%B", ref)
+
+    def count(self, ref: str) -> int:
+        """Returns the number of commits."""
+        return int(git(self.path, "rev-list", "--count", ref))
+
+    def commit(self, branch: str, files: dict[str, str], message: str = "A change") -> str:
+        """Adds a commit to a branch, as another person's push would."""
+        work = self.path.with_name(f"{self.path.name}-person")
+        if not work.exists():
+            git(self.path.parent, "clone", "--quiet", str(self.path), str(work))
+        git(work, "fetch", "--quiet", "origin")
+        known = branch in self.branches
+        start = [f"origin/{branch}"] if known else []
+        git(work, "checkout", "--quiet", "--no-track", "-B", branch, *start)
+        for name, text in files.items():
+            (work / name).parent.mkdir(parents=True, exist_ok=True)
+            (work / name).write_text(text, encoding="utf-8")
+        git(work, "add", "--all")
+        git(work, "commit", "--quiet", "--message", message)
+        git(work, "push", "--quiet", "origin", f"HEAD:{branch}")
+        return git(work, "rev-parse", "HEAD")
+
+
+def make_repository(path: Path, files: dict[str, str] | None = None) -> Repository:
+    """Makes a bare repository with one commit on main."""
+    git(path.parent, "init", "--quiet", "--bare", "--initial-branch=main", str(path))
+    repository = Repository(path)
+    repository.commit("main", files or {"README.md": "# A project\n"}, "Begin the project")
+    return repository
