@@ -1,21 +1,108 @@
-"""``keruta config show``: the settings in force, and the queue."""
+"""``keruta config``: the settings in force, the file that holds them, and the queue."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from keruta_agent.cli.options import json_option, load, print_json
-from keruta_agent.cli.tables import print_table
+from keruta_agent.cli import completion
+from keruta_agent.cli.options import PathType, config_path, json_option, load, print_json
+from keruta_agent.cli.tables import print_table, printable
 
 if TYPE_CHECKING:
+    import pathlib
+
     from keruta_agent.settings.schema import Settings
 
 
 @click.group()
 def config() -> None:
-    """Shows the agent's settings."""
+    """Shows, changes and checks the agent's settings."""
+
+
+@config.command("set")
+@click.argument("key", shell_complete=completion.keys)
+@click.argument("value", shell_complete=completion.values)
+@click.pass_context
+def set_value(ctx: click.Context, key: str, value: str) -> None:
+    """Sets KEY, such as api.url, in the config file. VALUE - reads it from standard input.
+
+    The file is that of --config or KERUTA_CONFIG, else ~/.keruta/config.yaml; comments and all
+    else in it stay as they are. A secret is never taken from the command line, which other users
+    can see.
+
+    \b
+    Examples:
+      keruta config set api.url http://keruta-api:8080
+      keruta config set artifacts.extensions .pdf,.csv
+      pass show keruta | keruta config set api.token -
+    """
+    from keruta_agent.cli import config_change
+
+    config_change.set_value(config_path(ctx), key, value)
+
+
+@config.command()
+@click.argument("key", shell_complete=completion.keys)
+@click.pass_context
+def unset(ctx: click.Context, key: str) -> None:
+    """Takes KEY out of the config file, so that its default is in force again.
+
+    \b
+    Examples:
+      keruta config unset api.timeout
+    """
+    from keruta_agent.cli import config_change
+
+    config_change.unset(config_path(ctx), key)
+
+
+@config.command()
+@json_option
+@click.pass_context
+def path(ctx: click.Context, as_json: bool) -> None:
+    """Prints which config files are looked for, and which one is used.
+
+    \b
+    Examples:
+      keruta config path
+    """
+    from keruta_agent.settings.sources import config_candidates
+
+    looked_for = []
+    used = False
+    for candidate in config_candidates(config_path(ctx), os.environ):
+        there = candidate.path.exists()
+        state = "hidden" if there and used else "used" if there else "not there"
+        used = used or there
+        looked_for.append((str(candidate.path), state, candidate.origin))
+    if as_json:
+        names = ("path", "state", "named_by")
+        print_json([dict(zip(names, each, strict=True)) for each in looked_for])
+        return
+    for name, state, origin in looked_for:
+        click.echo(f"{printable(name)}  {state}" + (f" (named by {origin})" if origin else ""))
+
+
+@config.command()
+@click.argument("file", required=False, type=PathType(dir_okay=False))
+@click.pass_context
+def check(ctx: click.Context, file: pathlib.Path | None) -> int:
+    """Checks the config file, or FILE, and names all that is wrong with it, line by line.
+
+    Without FILE the variables of the environment are checked as well. Exits with 2 when something
+    cannot be used.
+
+    \b
+    Examples:
+      keruta config check
+      keruta config check /etc/keruta/config.yaml
+    """
+    from keruta_agent.cli import config_change
+
+    return config_change.check(config_path(ctx), file)
 
 
 @config.command()

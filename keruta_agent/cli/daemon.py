@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from keruta_agent.cli.options import api_options, load
+from keruta_agent.cli.options import PathType, api_options, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()
@@ -15,14 +18,14 @@ from keruta_agent.cli.options import api_options, load
 @click.option("--poll-interval", metavar="TIME", help="Between looks for new tasks: 10, 500ms.")
 @click.option("--host", metavar="HOST", help="Address of the daemon's HTTP API.")
 @click.option("--port", metavar="PORT", help="Port of the HTTP API, 0 for a free one; turns it on.")
-@click.option("--pid-file", type=click.Path(path_type=Path), help="Write the process id here.")
-@click.option("--log-file", type=click.Path(path_type=Path), help="Log here instead of stderr.")
+@click.option("--pid-file", type=PathType(), help="Write the process id here.")
+@click.option("--log-file", type=PathType(), help="Log here instead of stderr.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="How log lines look.")
 @click.option("--task-timeout", metavar="TIME", help="How long a script may take: 90, 1h30m.")
 @click.option("--stop-timeout", metavar="TIME", help="How long a stop waits for the running task.")
 @click.option(
     "--artifacts-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=PathType(file_okay=False),
     help="Directory in which scripts leave their artifacts.",
 )
 @click.option("--keep-alive", is_flag=True, default=None, help="Stay when the session has ended.")

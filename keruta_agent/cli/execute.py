@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -17,6 +14,8 @@ from keruta_agent import errors
 from keruta_agent.cli.options import PRIORITY, api_options, load, task_option
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from keruta_agent.settings.schema import Settings
 
 #: Seconds between attempts while another agent is starting, or runs a job in the foreground.
@@ -78,6 +77,9 @@ def _task_request(settings: Settings) -> dict[str, Any]:
 def _script_request(
     script: str, arguments: Sequence[str], *, name: str | None, priority: int
 ) -> dict[str, Any]:
+    import shlex
+    from pathlib import Path
+
     from keruta_agent.journey.prepare import passed_environment
 
     if not script.strip():
@@ -101,6 +103,9 @@ def _script_request(
 
 def _is_command_line(script: str) -> bool:
     """Tells a whole command line from a file or a program."""
+    import shutil
+    from pathlib import Path
+
     try:
         if Path(script).exists() or shutil.which(script):
             return False
@@ -115,6 +120,9 @@ def _program(script: str) -> list[str]:
     Raises:
         UsageError: it is neither, or a file that is not text.
     """
+    import shutil
+    from pathlib import Path
+
     path = Path(script)
     if path.is_dir():
         raise errors.UsageError(f"{script} is a directory", advice="Give a script in it")
@@ -164,6 +172,8 @@ def _attached(settings: Settings, request: dict[str, Any]) -> int:
     Raises:
         UsageError: we are part of the job that this one would have to wait for.
     """
+    from pathlib import Path
+
     from keruta_agent.cli.following import follow
     from keruta_agent.daemon.foreground import agent_here, start_job
     from keruta_agent.local import client

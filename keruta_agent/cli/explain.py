@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from keruta_agent.cli import completion
 from keruta_agent.cli.jobs import open_job
 from keruta_agent.cli.options import json_option, load, print_json
 from keruta_agent.cli.tables import duration, local_time
@@ -60,7 +61,7 @@ SENTENCES: Final[Mapping[str, Callable[[_Detail], str]]] = {
 
 
 @click.command()
-@click.argument("job")
+@click.argument("job", shell_complete=completion.jobs)
 @json_option
 @click.pass_context
 def explain(ctx: click.Context, job: str, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from keruta_agent import errors
+from keruta_agent.cli import completion
 from keruta_agent.cli.jobs import open_job
 from keruta_agent.cli.options import load
 
@@ -21,7 +22,7 @@ STREAMS: Final = ("stdout", "stderr", "agent")
 
 
 @click.command()
-@click.argument("job")
+@click.argument("job", shell_complete=completion.jobs)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
 @click.option("-n", "--tail", type=click.IntRange(0), metavar="N", help="Only the last N entries.")
 @click.option("--level", metavar="LEVEL", help="Only entries of this level and above.")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 
@@ -38,7 +36,7 @@ COMMANDS: Final = {
 #: What ``keruta --help`` says of each: to ask twenty modules would take it a tenth of a second.
 SUMMARIES: Final = {
     "artifact": "Stores files with the task, while it runs.",
-    "config": "Shows the agent's settings.",
+    "config": "Shows, changes and checks the agent's settings.",
     "daemon": (
         "Takes the session's tasks and runs them, one at a time, until the session has ended."
     ),
@@ -79,11 +77,11 @@ Exit codes:
 """
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Invocation:
+# No dataclass, and no Path: loading their modules would take a command a fifth of its start.
+class Invocation(NamedTuple):
     """What was given before the command's name."""
 
-    config_path: Path | None
+    config_path: str | None
     verbose: bool
 
 
@@ -130,13 +128,13 @@ class LazyGroup(click.Group):
 @click.option(
     "--config",
     "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(dir_okay=False),
     help="Config file instead of ~/.keruta/config.yaml and /etc/keruta/config.yaml.",
 )
 @click.option("--verbose", is_flag=True, help="Log everything; show where an error came from.")
 @click.version_option(__version__, prog_name="keruta-agent")
 @click.pass_context
-def cli(ctx: click.Context, config_path: Path | None, verbose: bool) -> None:
+def cli(ctx: click.Context, config_path: str | None, verbose: bool) -> None:
     """Runs the tasks of a keruta session in this workspace, one at a time.
 
     \b

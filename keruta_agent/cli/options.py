@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from keruta_agent.cli import completion
 from keruta_agent.cli.main import Invocation
 
 if TYPE_CHECKING:
+    import pathlib
+
     from keruta_agent.settings.sources import LoadedSettings
 
 #: Priorities as the database and other programs can hold them.
 PRIORITY: Final = click.IntRange(-(2**31), 2**31 - 1)
+
+
+class PathType(click.Path):
+    """A path, as an object that is loaded with the first one."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> pathlib.Path:
+        """Checks the path and returns it."""
+        from pathlib import Path
+
+        return Path(os.fsdecode(super().convert(value, param, ctx)))
+
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -26,15 +43,24 @@ def load(ctx: click.Context, **flags: object | None) -> LoadedSettings:
     """
     from keruta_agent.settings.sources import load_settings
 
-    invocation: Invocation = ctx.find_object(Invocation) or Invocation(
-        config_path=None, verbose=False
-    )
-    if invocation.verbose:
+    if _invocation(ctx).verbose:
         from keruta_agent.observe import logs
 
         flags.setdefault("log_level", "DEBUG")
         logs.set_up(level="DEBUG", format="text")
-    return load_settings(flags, config_path=invocation.config_path)
+    return load_settings(flags, config_path=config_path(ctx))
+
+
+def config_path(ctx: click.Context) -> pathlib.Path | None:
+    """Returns the file of ``--config``."""
+    from pathlib import Path
+
+    named = _invocation(ctx).config_path
+    return None if named is None else Path(named)
+
+
+def _invocation(ctx: click.Context) -> Invocation:
+    return ctx.find_object(Invocation) or Invocation(config_path=None, verbose=False)
 
 
 def print_json(value: object) -> None:
@@ -61,6 +87,9 @@ def api_options(command: _Command) -> _Command:
 
 def task_option(command: _Command) -> _Command:
     """Adds ``--task-id``."""
-    return click.option("--task-id", metavar="ID", help="The task, if not that of KERUTA_TASK_ID.")(
-        command
-    )
+    return click.option(
+        "--task-id",
+        metavar="ID",
+        shell_complete=completion.tasks,
+        help="The task, if not that of KERUTA_TASK_ID.",
+    )(command)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keruta_agent import errors
-from keruta_agent.cli import usage
-from keruta_agent.cli.artifact import why_and_where
+from keruta_agent.cli import completion, usage
 from keruta_agent.cli.jobs import open_job
 from keruta_agent.cli.options import PRIORITY, json_option, load, print_json
 from keruta_agent.cli.tables import ago, duration, local_time, print_table, printable
@@ -71,7 +70,7 @@ def list_jobs(ctx: click.Context, show_all: bool, as_json: bool) -> None:
 
 
 @queue.command()
-@click.argument("job")
+@click.argument("job", shell_complete=completion.jobs)
 @json_option
 @click.pass_context
 def show(ctx: click.Context, job: str, as_json: bool) -> None:
@@ -81,6 +80,7 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
     Examples:
       keruta queue show 12
     """
+    from keruta_agent.cli.artifact import why_and_where
     from keruta_agent.records.artifacts import ArtifactState, Owner
 
     records, found = open_job(load(ctx).settings, job)
@@ -124,7 +124,7 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
 
 
 @queue.command()
-@click.argument("job")
+@click.argument("job", shell_complete=completion.jobs)
 @json_option
 @click.pass_context
 def cancel(ctx: click.Context, job: str, as_json: bool) -> None:
@@ -196,7 +196,7 @@ def resume(ctx: click.Context, as_json: bool) -> None:
 
 
 @queue.command()
-@click.argument("job")
+@click.argument("job", shell_complete=completion.jobs)
 @click.argument("priority", type=PRIORITY)
 @json_option
 @click.pass_context
@@ -221,7 +221,7 @@ def move(ctx: click.Context, job: str, priority: int, as_json: bool) -> None:
 
 
 @queue.command()
-@click.argument("job")
+@click.argument("job", shell_complete=completion.jobs)
 @json_option
 @click.pass_context
 def retry(ctx: click.Context, job: str, as_json: bool) -> None:

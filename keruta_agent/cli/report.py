@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from keruta_agent import errors
 from keruta_agent.cli import small
-from keruta_agent.cli.options import api_options, load, task_option
+from keruta_agent.cli.options import PathType, api_options, load, task_option
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from keruta_agent.model import TaskStatus
 
 
@@ -131,7 +132,7 @@ def log(
 @click.option("--message", default="", help="What was achieved.")
 @click.option(
     "--artifacts-dir",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=PathType(file_okay=False, exists=True),
     help="Store the files in this directory with the task.",
 )
 @task_option

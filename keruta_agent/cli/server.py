@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from keruta_agent import errors
+from keruta_agent.cli.options import PathType, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()
@@ -16,7 +20,7 @@ from keruta_agent import errors
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=PathType(file_okay=False),
     help="Directory for database and artifacts.  [default: server/ in the base directory]",
 )
 @click.option("--token", envvar="KERUTA_SERVER_TOKEN", help="Ask clients for this bearer token.")
@@ -44,7 +48,6 @@ def server(
       keruta server
       KERUTA_SERVER_TOKEN=... keruta server --port 9000 --data /var/lib/keruta
     """
-    from keruta_agent.cli.options import load
     from keruta_agent.daemon.signals import StopRequests
     from keruta_agent.server.serve import Server
 

@@ -69,11 +69,30 @@ def _is_percent(text: str) -> bool:
 
 
 def _log(arguments: list[str]) -> str | None:
-    if len(arguments) != 2 or arguments[0].upper() not in LEVELS or arguments[1].startswith("-"):
+    if len(arguments) < 2 or arguments[0].upper() not in LEVELS or arguments[1].startswith("-"):
+        return None
+    fields = _fields(arguments[2:])
+    if fields is None:
         return None
     return (
-        f'{{"kind": "log", "level": "{arguments[0].upper()}", "message": {quoted(arguments[1])}}}'
+        f'{{"kind": "log", "level": "{arguments[0].upper()}", '
+        f'"message": {quoted(arguments[1])}, "fields": {{{fields}}}}}'
     )
+
+
+def _fields(arguments: list[str]) -> str | None:
+    """Returns the members of a JSON object for ``--field NAME=VALUE``; None for anything else."""
+    values: dict[str, str] = {}
+    rest = iter(arguments)
+    for argument in rest:
+        option, given, text = argument.partition("=")
+        if option != "--field":
+            return None
+        name, equals, value = (text if given else next(rest, "")).partition("=")
+        if not name or not equals:
+            return None
+        values[name] = value
+    return ", ".join(f"{quoted(name)}: {quoted(value)}" for name, value in values.items())
 
 
 def _start(arguments: list[str]) -> str | None:

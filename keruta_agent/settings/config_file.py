@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from keruta_agent import errors
 from keruta_agent.settings import retired
@@ -27,20 +27,39 @@ _KEY_START = re.compile(r"[\w.-]{0,40}")
 class ConfigFile:
     """A config file that was read: its values under dotted keys."""
 
-    def __init__(self, path: Path, text: str, known_keys: Collection[str]) -> None:
+    def __init__(
+        self, path: Path, text: str, known_keys: Collection[str], *, tolerant: bool = False
+    ) -> None:
         """Parses the text.
+
+        Args:
+            path: where it stands, for messages.
+            text: what stands there.
+            known_keys: the dotted keys that it may have.
+            tolerant: whether to note the keys that are wrong instead of raising.
 
         Raises:
             SettingsError: it is not YAML, not sections of keys, or has a key that is not known.
         """
         self.path = path
         self._text = text
-        self.values = dict(self._flatten(self._parse(), known_keys))
+        self.values: dict[str, Any] = {}
+        #: What is wrong with keys and sections, if that is not to be raised.
+        self.problems: list[errors.SettingsError] = []
+        for found in self._flatten(self._parse(), known_keys):
+            if not isinstance(found, errors.SettingsError):
+                self.values[found[0]] = found[1]
+            elif tolerant:
+                self.problems.append(found)
+            else:
+                raise found
 
     def place(self, key: str) -> str:
         """Returns where a key stands: the file and, if it can be told, the line."""
-        section, _, name = key.partition(".")
-        line = _line_of(self._text, [section, name] if name else [section])
+        return self._at(key.split("."))
+
+    def _at(self, path: list[Any]) -> str:
+        line = _line_of(self._text, path)
         return f"{self.path}, line {line}" if line else str(self.path)
 
     def _parse(self) -> object:
@@ -49,7 +68,7 @@ class ConfigFile:
         from ruamel.yaml.error import YAMLError
 
         try:
-            return _reader().load(self._text)
+            return safe_reader().load(self._text)
         except DuplicateKeyError as error:
             raise self._mistake("a key stands there twice", error, "Remove one of them") from None
         except (YAMLError, ValueError, TypeError, RecursionError) as error:
@@ -65,37 +84,45 @@ class ConfigFile:
         place = f"{self.path}, line {mark.line + 1}" if mark is not None else str(self.path)
         return errors.SettingsError(f"Cannot use the config file {place}: {what}", advice=advice)
 
-    def _flatten(self, document: object, known_keys: Collection[str]) -> Iterator[tuple[str, Any]]:
-        for section, content in self._mapping(document, "The file").items():
-            sections = {key.partition(".")[0] for key in known_keys}
+    def _flatten(
+        self, document: object, known_keys: Collection[str]
+    ) -> Iterator[tuple[str, Any] | errors.SettingsError]:
+        sections = {key.partition(".")[0] for key in known_keys}
+        if not _is_mapping(document):
+            yield self._no_mapping("The file", [])
+            return
+        for section, content in (document or {}).items():
             if section in sections & set(known_keys):
                 yield section, content
                 continue
             if section not in sections:
-                raise self._unknown([section], known_keys, sections)
-            # A section whose keys are all commented out is null.
-            for name, value in self._mapping(content, f"The section {section}").items():
-                key = f"{section}.{name}"
-                if key not in known_keys:
-                    raise self._unknown([section, name], known_keys, known_keys)
-                yield key, value
+                yield self._unknown([section], known_keys, sections)
+            elif not _is_mapping(content):
+                yield self._no_mapping(f"The section {section}", [section])
+            else:
+                yield from self._keys(section, content or {}, known_keys)
 
-    def _mapping(self, content: object, what: str) -> Mapping[Any, Any]:
-        if content is None:
-            return {}
-        if not isinstance(content, Mapping):
-            raise errors.SettingsError(
-                f"Cannot use the config file {self.path}",
-                advice=f"{what} must hold keys with values, such as: timeout: 30s",
-            )
-        return content
+    def _keys(
+        self, section: str, content: Mapping[Any, Any], known_keys: Collection[str]
+    ) -> Iterator[tuple[str, Any] | errors.SettingsError]:
+        for name, value in content.items():
+            key = f"{section}.{name}"
+            if key in known_keys:
+                yield key, value
+            else:
+                yield self._unknown([section, name], known_keys, known_keys)
+
+    def _no_mapping(self, what: str, path: list[Any]) -> errors.SettingsError:
+        return errors.SettingsError(
+            f"Cannot use the config file {self._at(path)}",
+            advice=f"{what} must hold keys with values, such as: timeout: 30s",
+        )
 
     def _unknown(
         self, path: list[object], known_keys: Collection[str], candidates: Collection[str]
     ) -> errors.SettingsError:
         wanted = ".".join(str(part) for part in path)
-        line = _line_of(self._text, path)
-        place = f"{self.path}, line {line}" if line else str(self.path)
+        place = self._at(path)
         start = _KEY_START.match(wanted)
         name = start[0] if start else ""
         if name in retired.KEYS:
@@ -109,7 +136,13 @@ class ConfigFile:
         )
 
 
-def _reader() -> YAML:
+def _is_mapping(content: object) -> TypeGuard[Mapping[Any, Any] | None]:
+    """A section whose keys are all commented out is null."""
+    return content is None or isinstance(content, Mapping)
+
+
+def safe_reader() -> YAML:
+    """Returns a parser of plain YAML."""
     from ruamel.yaml import YAML
 
     reader = YAML(typ="safe", pure=True)
@@ -135,7 +168,7 @@ def _advice(name: str, known_keys: Collection[str], candidates: Collection[str])
 
 def _line_of(text: str, path: list[object]) -> int | None:
     """Returns the line, from 1, in which a key of parsed YAML stands; None if it cannot be told."""
-    node = _reader().compose(text)
+    node = safe_reader().compose(text)
     line = None
     for wanted in path:
         # Only mappings have pairs; a merged or aliased key stands elsewhere.
@@ -148,46 +181,71 @@ def _line_of(text: str, path: list[object]) -> int | None:
     return line
 
 
-def read_config_file(
-    explicit: tuple[Path, str] | None, home: Path | None, known_keys: Collection[str]
-) -> ConfigFile | None:
-    """Reads the named file, or the person's, or the machine's; None when there is none.
+class Candidate(NamedTuple):
+    """A config file that is looked for."""
+
+    path: Path
+    #: What named it; empty for the usual places, where there may be none.
+    origin: str = ""
+
+
+def usual_places(home: Path | None) -> tuple[Candidate, ...]:
+    """Returns the person's file and the machine's.
 
     ``./config.yaml`` is not looked for: a checkout that the agent works in is not trusted.
+    """
+    own = () if home is None else (Candidate(home / ".keruta" / "config.yaml"),)
+    return (*own, Candidate(SYSTEM_FILE))
 
-    Args:
-        explicit: a file that must exist, and what named it.
-        home: the person's home directory, if there is one.
-        known_keys: the dotted keys that a file may have.
+
+def read_config_file(
+    candidates: Sequence[Candidate], known_keys: Collection[str]
+) -> ConfigFile | None:
+    """Reads the first file that is there; None when there is none.
 
     Raises:
-        SettingsError: the named file is missing, or a file cannot be read or used.
+        SettingsError: a named file is missing, or a file cannot be read or used.
     """
-    if explicit is not None:
-        path, origin = explicit
-        text = _read(path)
-        if text is None:
-            raise errors.SettingsError(
-                f"Cannot read the config file {path} that {origin} names: there is no such file",
-                advice="Create it, or correct the name",
-            )
-        return ConfigFile(path, text, known_keys)
-    candidates = [home / ".keruta" / "config.yaml"] if home is not None else []
-    for path in (*candidates, SYSTEM_FILE):
-        text = _read(path)
+    for candidate in candidates:
+        text = read_text(candidate)
         if text is not None:
-            return ConfigFile(path, text, known_keys)
+            return ConfigFile(candidate.path, text, known_keys)
     return None
 
 
-def _read(path: Path) -> str | None:
+def read_text(candidate: Candidate) -> str | None:
+    """Returns the text of a file; None when there is none.
+
+    Raises:
+        SettingsError: it was named and is missing, cannot be read, or is no text.
+    """
+    path, origin = candidate
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return decode(path.read_bytes(), path)
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        if not origin:
+            return None
+        raise errors.SettingsError(
+            f"Cannot read the config file {path} that {origin} names: there is no such file",
+            advice="Create it, or correct the name",
+        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise errors.SettingsError(
+            f"Cannot read the config file {path}: {reason}",
+            advice="Make it a file that this user may read, or name another with --config",
+        ) from error
+
+
+def decode(content: bytes, path: Path) -> str:
+    """Returns the text of a file's bytes, without the mark that some editors put before it.
+
+    Raises:
+        SettingsError: it is no UTF-8 text.
+    """
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        reason, advice = "it is not UTF-8 text", "Save it as UTF-8"
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        advice = "Make it a file that this user may read, or name another with --config"
-    raise errors.SettingsError(f"Cannot read the config file {path}: {reason}", advice=advice)
+        raise errors.SettingsError(
+            f"Cannot read the config file {path}: it is not UTF-8 text", advice="Save it as UTF-8"
+        ) from None

@@ -16,13 +16,17 @@ from marshmallow import ValidationError
 
 from keruta_agent import errors
 from keruta_agent.settings import declaration, schema
-from keruta_agent.settings.config_file import ConfigFile, read_config_file
+from keruta_agent.settings.config_file import (
+    Candidate,
+    read_config_file,
+    usual_places,
+)
 from keruta_agent.settings.fields import MASK
 
 #: State directory of an agent without a home, as the spec has it.
 HOMELESS_BASE_DIR = "/tmp/keruta"  # noqa: S108 - whoever uses it checks the owner
 
-_FILE_KEYS = frozenset(info.key for info in schema.SETTINGS if info.key is not None)
+KNOWN_KEYS = frozenset(info.key for info in schema.SETTINGS if info.key is not None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,35 @@ def load_settings(
     return _Loader(flags, environment, config_path).load()
 
 
+def with_unit(text: str, info: declaration.SettingInfo) -> str:
+    """Returns what stands in a variable with the unit that is meant there."""
+    return text + info.environment_unit if text.replace(".", "", 1).isdecimal() else text
+
+
+def home_of(environment: Mapping[str, str]) -> Path | None:
+    """Returns the person's home directory, if there is one."""
+    home = environment.get("HOME", "").strip()
+    return Path(home) if home else None
+
+
+def config_candidates(
+    config_path: Path | None, environment: Mapping[str, str]
+) -> tuple[Candidate, ...]:
+    """Returns the config files that are looked for, of which the first is read: a named one alone.
+
+    Raises:
+        SettingsError: the named one is below a home directory that is not known.
+    """
+    home = home_of(environment)
+    if config_path is not None:
+        return (Candidate(at_home(config_path, "--config", home), "--config"),)
+    named = environment.get("KERUTA_CONFIG", "").strip()
+    if named:
+        path = at_home(Path(named), "KERUTA_CONFIG", home)
+        return (Candidate(path, "KERUTA_CONFIG"),)
+    return usual_places(home)
+
+
 class _Loader:
     def __init__(
         self,
@@ -81,9 +114,8 @@ class _Loader:
             raise ValueError(f"no settings of this name: {', '.join(sorted(unknown))}")
         self.flags = flags
         self.environment = environment
-        home = environment.get("HOME", "").strip()
-        self.home = Path(home) if home else None
-        self.file = self._read_file(config_path)
+        self.home = home_of(environment)
+        self.file = read_config_file(config_candidates(config_path, environment), KNOWN_KEYS)
 
     def load(self) -> LoadedSettings:
         found = {info.name: self._find(info) for info in schema.SETTINGS}
@@ -99,15 +131,6 @@ class _Loader:
             config_file=self.file.path if self.file else None,
         )
 
-    def _read_file(self, config_path: Path | None) -> ConfigFile | None:
-        named = self.environment.get("KERUTA_CONFIG", "").strip()
-        explicit = None
-        if config_path is not None:
-            explicit = (self._at_home(config_path, "--config"), "--config")
-        elif named:
-            explicit = (self._at_home(Path(named), "KERUTA_CONFIG"), "KERUTA_CONFIG")
-        return read_config_file(explicit, self.home, _FILE_KEYS)
-
     def _find(self, info: declaration.SettingInfo) -> tuple[object, Source]:
         flag = self.flags.get(info.name)
         if flag is not None and flag != ():
@@ -115,8 +138,7 @@ class _Loader:
         for variable in info.environment:
             text = self.environment.get(variable, "").strip()
             if text:
-                is_bare = text.replace(".", "", 1).isdecimal()
-                value = text + info.environment_unit if is_bare else text
+                value = with_unit(text, info)
                 return value, Source(kind="environment", detail=variable)
         if self.file is not None and info.key is not None:
             in_file = self.file.values.get(info.key)
@@ -139,7 +161,7 @@ class _Loader:
         raise errors.SettingsError(f"Cannot use {subject}", advice=problems[info.name][0])
 
     def _subject(self, info: declaration.SettingInfo, source: Source, value: object) -> str:
-        value_shown = _quoted(info, value)
+        value_shown = quoted(info, value)
         if source.kind == "file" and self.file is not None and info.key is not None:
             return f"{info.key} {value_shown} in {self.file.place(info.key)}"
         return f"{source.detail or info.name} {value_shown}"
@@ -150,23 +172,30 @@ class _Loader:
         The daemon and the commands inside a script read the same file from other directories, so
         a path in the file counts from the file.
         """
-        path = self._at_home(path, source.detail)
+        path = at_home(path, source.detail, self.home)
         if source.kind == "file" and self.file is not None:
             path = self.file.path.absolute().parent / path
         return path.absolute()
 
-    def _at_home(self, path: Path, origin: str) -> Path:
-        if path.parts[:1] != ("~",):
-            return path
-        if self.home is None:
-            raise errors.SettingsError(
-                f"Cannot find the ~ in {origin}: HOME is not set",
-                advice="Write the directory in full",
-            )
-        return self.home.joinpath(*path.parts[1:])
+
+def at_home(path: Path, origin: str, home: Path | None) -> Path:
+    """Returns a path with its leading ``~`` replaced.
+
+    Raises:
+        SettingsError: there is no home directory.
+    """
+    if path.parts[:1] != ("~",):
+        return path
+    if home is None:
+        raise errors.SettingsError(
+            f"Cannot find the ~ in {origin}: HOME is not set",
+            advice="Write the directory in full",
+        )
+    return home.joinpath(*path.parts[1:])
 
 
-def _quoted(info: declaration.SettingInfo, value: object) -> str:
+def quoted(info: declaration.SettingInfo, value: object) -> str:
+    """Returns a wrong value as a message may show it."""
     text = repr(value)
     # Anything with an @ may be an address with a password.
     if info.secret or "@" in text:

@@ -83,7 +83,7 @@ def test_example_in_readme_uses_commands_and_options_that_exist(example: str) ->
     for word in words[len(name) :]:
         if name == ("execute",) and not word.startswith("-"):
             break  # from here on it is the script's own
-        if word.startswith("-"):
+        if word.startswith("-") and word != "-":
             assert word.partition("=")[0] in known[name], f"{' '.join(name)} has no {word}"
 
 

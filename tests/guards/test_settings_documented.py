@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.settings import declaration, schema
+from keruta_agent.settings import declaration, schema, template
 from keruta_agent.settings.sources import load_settings
 
 SAMPLE = Path(__file__).parents[2] / "etc" / "config.yaml"
@@ -49,6 +49,13 @@ def test_sample_file_explains_the_key_and_names_its_variables(
 ) -> None:
     prose = dict(documented_keys())[str(info.key)]
     assert prose == f"{info.help} ({' or '.join(info.environment)})"
+
+
+def test_sample_file_is_the_one_that_init_writes() -> None:
+    assert SAMPLE.read_text(encoding="utf-8") == template.text(), (
+        'write it anew: python -c "from keruta_agent.settings import template;'
+        " print(template.text(), end='')\" > etc/config.yaml (sections have their titles there)"
+    )
 
 
 def test_sample_file_as_shipped_changes_nothing(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_unreadable_file_is_an_error(home: Path, monkeypatch: pytest.MonkeyPatch
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     write(home / ".keruta" / "config.yaml", "1s")
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(errors.SettingsError, match=r"Permission denied\. Make it a file"):
         load_settings({}, {"HOME": str(home)})
 

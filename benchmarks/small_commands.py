@@ -1,0 +1,141 @@
+"""What ``keruta progress``, ``log`` and ``start`` cost a script, and how soon other commands start.
+
+Installs a wheel into a fresh virtual environment (an editable installation costs each start more
+than a command does) and compares with ``python -c pass`` of that environment, in turn.
+
+python -m benchmarks.small_commands [--rounds 30]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import keruta_agent
+
+#: Times of ``python -c pass`` that a command may take: inside a run, and any other.
+INSIDE_A_RUN, ANY_OTHER = 1.8, 4.5
+
+SMALL = (
+    'progress 50 --message "half of it"',
+    'log INFO "query is running"',
+    'log ERROR "no answer" --field host=db1 --field tries=3',
+    "start",
+)
+#: A start is what a command needs until it begins with its work: its help.
+STARTS = (
+    "version",
+    "--help",
+    *(f"{name} --help" for name in ("daemon", "execute", "queue", "logs", "explain", "config")),
+)
+#: Commands that work, for information: they load settings and read the database.
+WORKING = ("queue list", "config show", "config path")
+
+# Runs inside a run: what it measures is what a script of the agent would pay.
+INSIDE = "import sys; sys.path.insert(0, {root!r}); from benchmarks import small_commands as s; "
+
+
+def install(directory: Path) -> Path:
+    """Builds a wheel and installs it; dependencies come from this environment. Returns bin."""
+    root = Path(keruta_agent.__file__).parents[1]
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    # From an exported tree: a build leaves its traces beside its sources.
+    archive = subprocess.run(["git", "archive", "HEAD"], cwd=root, capture_output=True, check=True)
+    sources = directory / "sources"
+    sources.mkdir()
+    subprocess.run(["tar", "x", "-C", sources], input=archive.stdout, check=True)
+    wheels = directory / "wheels"
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", wheels, sources], check=True)
+    home = directory / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
+    python = home / "bin" / "python"
+    wheel = next(wheels.glob("*.whl"))
+    subprocess.run([*pip, "--python", python, "install", "--no-deps", wheel], check=True)
+    packages = next((home / "lib").glob("python*/site-packages"))
+    # As a path alone: .pth files of that environment, such as an editable finder, are not read.
+    libraries = {sysconfig.get_path("purelib"), str(Path(_click_location()).parents[1])}
+    (packages / "libraries.pth").write_text("\n".join(sorted(libraries)) + "\n")
+    return home / "bin"
+
+
+def _click_location() -> str:
+    import click
+
+    return str(click.__file__)
+
+
+def paired(
+    command: list[str], floor: list[str], rounds: int, environment: Mapping[str, str]
+) -> tuple[float, float]:
+    """Returns the median ratio of a command to the floor, and its median in milliseconds."""
+    ratios, times = [], []
+    for _ in range(rounds):
+        yardstick = _seconds(floor, environment)
+        taken = _seconds(command, environment)
+        ratios.append(taken / yardstick)
+        times.append(taken * 1000)
+    return statistics.median(ratios), statistics.median(times)
+
+
+def _seconds(command: list[str], environment: Mapping[str, str]) -> float:
+    begin = time.perf_counter()
+    subprocess.run(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
+    return time.perf_counter() - begin
+
+
+def measure(binaries: Path, commands: tuple[str, ...], rounds: int, most: float | None) -> bool:
+    """Prints what each command takes; returns whether all keep to the limit."""
+    floor = [str(binaries / "python"), "-c", "pass"]
+    good = True
+    for line in commands:
+        command = [str(binaries / "keruta"), *shlex.split(line)]
+        paired(command, floor, 2, os.environ)  # compiles, fills caches
+        ratio, milliseconds = paired(command, floor, rounds, os.environ)
+        verdict = "" if most is None else "ok" if ratio <= most else f"MORE THAN {most}"
+        good = good and verdict in ("", "ok")
+        print(f"{ratio:5.2f}x {milliseconds:7.1f} ms  keruta {line}  {verdict}", flush=True)
+    return good
+
+
+def main() -> int:
+    """Measures and prints; returns 1 when a limit was broken."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=30)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory(prefix="keruta-bench-") as name:
+        directory = Path(name)
+        binaries = install(directory)
+        os.environ.update(HOME=name, KERUTA_BASE_DIR=str(directory / "base"))
+        print("until the work begins:")
+        good = measure(binaries, STARTS, rounds, ANY_OTHER)
+        print("with its work:")
+        measure(binaries, WORKING, rounds, None)
+        print("inside a run:", flush=True)
+        root = str(Path(__file__).parents[1])
+        code = INSIDE.format(root=root) + (
+            f"sys.exit(not s.measure(s.Path({str(binaries)!r}), s.SMALL, {rounds}, {INSIDE_A_RUN}))"
+        )
+        inside = subprocess.run(
+            [binaries / "keruta", "execute", sys.executable, "-c", code], check=False
+        )
+    return 0 if good and inside.returncode == 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
