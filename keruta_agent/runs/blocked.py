@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.runs import syscalls
+from keruta_agent.runs.family import Member
+from keruta_agent.runs.files import read_kernel
 
 #: Bits of struct pollfd and of fdinfo's epoll lines: POLLIN and POLLRDNORM, EPOLLIN alike.
 READABLE: Final = 0x0001 | 0x0040
@@ -35,7 +37,7 @@ class Reader:
 
 
 def find_reader(
-    pids: list[int], is_input: Callable[[os.stat_result, int], bool], table: syscalls.Table
+    members: list[Member], is_input: Callable[[os.stat_result, int], bool], table: syscalls.Table
 ) -> Reader | None:
     """Returns the first of these processes that is blocked on the input.
 
@@ -45,10 +47,10 @@ def find_reader(
         UntellableError: none was found, and at least one of them cannot be looked at.
     """
     blind = False
-    for pid in pids:
+    for member in members:
         try:
-            for wait in _waits(pid, table):
-                reader = _Files(pid, is_input).reader(wait)
+            for wait in _waits(member, table):
+                reader = _Files(member.pid, is_input).reader(wait)
                 if reader is not None:
                     return reader
         except UntellableError:
@@ -58,14 +60,10 @@ def find_reader(
     return None
 
 
-def _waits(pid: int, table: syscalls.Table) -> Iterator[syscalls.Wait]:
+def _waits(member: Member, table: syscalls.Table) -> Iterator[syscalls.Wait]:
     """Yields what the threads of a process wait for."""
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")
-    except OSError:  # it has ended
-        return
-    for thread in threads:
-        line = read_call(pid, int(thread))
+    for thread in _threads(member):
+        line = read_call(member.pid, thread)
         if line is None:
             continue
         try:
@@ -76,6 +74,15 @@ def _waits(pid: int, table: syscalls.Table) -> Iterator[syscalls.Wait]:
             yield wait
 
 
+def _threads(member: Member) -> list[int]:
+    if member.threads == 1:
+        return [member.pid]
+    try:
+        return [int(name) for name in os.listdir(f"/proc/{member.pid}/task")]
+    except OSError:  # it has ended
+        return []
+
+
 def read_call(pid: int, thread: int) -> str | None:
     """Returns a thread's line of /proc/<pid>/syscall, None when the thread has ended.
 
@@ -83,9 +90,9 @@ def read_call(pid: int, thread: int) -> str | None:
         UntellableError: the line cannot be read.
     """
     try:
-        return Path(f"/proc/{pid}/task/{thread}/syscall").read_text(encoding="ascii")
+        return read_kernel(f"/proc/{pid}/task/{thread}/syscall").decode("ascii")
     except OSError as exc:
-        if exc.errno == errno.ESRCH or not Path(f"/proc/{pid}/task/{thread}").exists():
+        if exc.errno == errno.ESRCH or not os.path.exists(f"/proc/{pid}/task/{thread}"):
             return None
         raise UntellableError from exc
 

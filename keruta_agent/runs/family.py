@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
-from pathlib import Path
 from typing import Final
+
+from keruta_agent.runs.files import read_kernel
 
 #: Seconds after which strangers are looked at again: their numbers may be somebody else's by then.
 STRANGER_S: Final = 30.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Member:
+    """A living process."""
+
+    pid: int
+    parent: int
+    #: How many threads it has.
+    threads: int
+    #: Clock ticks since boot.
+    start_time: int
 
 
 class Family:
@@ -21,7 +35,7 @@ class Family:
         self._strangers: set[int] = set()
         self._known_since = 0.0
 
-    def members(self) -> list[int]:
+    def members(self) -> list[Member]:
         """Returns the processes below the ancestor."""
         now = time.monotonic()
         if now - self._known_since > STRANGER_S:
@@ -29,28 +43,31 @@ class Family:
             self._known_since = now
         numbers = {int(name) for name in os.listdir("/proc") if name.isdigit()}
         self._strangers &= numbers
-        parents = {pid: _parent(pid) for pid in numbers - self._strangers}
-        return [pid for pid in parents if self._is_below(pid, parents)]
+        found = {pid: _read(pid) for pid in numbers - self._strangers}
+        living = {pid: process for pid, process in found.items() if process is not None}
+        return [process for process in living.values() if self._is_below(process, living)]
 
-    def _is_below(self, pid: int, parents: dict[int, int | None]) -> bool:
+    def _is_below(self, process: Member, living: dict[int, Member]) -> bool:
         """Tells whether a process is a member; remembers who is a stranger for sure."""
         way = []
-        at: int | None = pid
-        while at is not None and at != 0 and at not in self._strangers:
-            way.append(at)
-            at = parents.get(at)
-            if at == self._ancestor:
-                return parents[pid] is not None
-        if at is not None:  # else a parent ended while we looked, and the next look will tell
-            self._strangers.update(way)
-        return False
+        at: Member | None = process
+        while at is not None and at.parent != self._ancestor:
+            way.append(at.pid)
+            if at.parent == 0 or at.parent in self._strangers:
+                self._strangers.update(way)
+                return False
+            at = living.get(at.parent)
+        # None: a parent ended while we looked, and the next look will tell.
+        return at is not None
 
 
-def _parent(pid: int) -> int | None:
-    """Returns the parent of a living process, None when it has ended."""
+def _read(pid: int) -> Member | None:
+    """Returns a process, None when it has ended."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        stat = read_kernel(f"/proc/{pid}/stat")
     except OSError:
         return None
     fields = stat.rpartition(b")")[2].split()
-    return None if fields[0] in (b"Z", b"X") else int(fields[1])
+    if fields[0] in (b"Z", b"X"):
+        return None
+    return Member(pid, int(fields[1]), int(fields[17]), int(fields[19]))

@@ -10,7 +10,7 @@ import termios
 from pathlib import Path
 from typing import Final
 
-from keruta_agent.runs.files import read_small
+from keruta_agent.runs.files import read_kernel, read_small
 from keruta_agent.runs.stdin import open_for_writing, unread_bytes
 
 #: /dev/tty: whatever terminal controls the process that opens it (Documentation/admin-guide/
@@ -77,7 +77,7 @@ def look_at_terminal(note: Path) -> Source | None:
 
 def _controlling_terminal(pid: int) -> int | None:
     try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
+        text = read_kernel(f"/proc/{pid}/stat")
     except OSError:
         return None
     return int(text.rpartition(b")")[2].split()[4])

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from keruta_agent.runs.directory import CLOCK_TICKS_A_SECOND, process_state
+from keruta_agent.runs.directory import CLOCK_TICKS_A_SECOND
 from keruta_agent.runs.family import Family
 
 if TYPE_CHECKING:
@@ -96,10 +96,8 @@ class UsageReader:
 
     def _members(self) -> Iterator[tuple[int, int]]:
         """Yields start time and number of each process of the run."""
-        for pid in self._family.members():
-            found = process_state(pid)
-            if found is not None:
-                yield found[1], pid
+        for member in self._family.members():
+            yield member.start_time, member.pid
 
     def _is_new(self, identity: _Identity) -> bool:
         if identity in self._processes:

@@ -71,8 +71,12 @@ class InputDetector:
     @property
     def interval_s(self) -> float:
         """Seconds after which the next look makes sense."""
-        suspects = self._sighting is not None and self._waiting is None
-        return CONFIRM_S if suspects else LOOK_INTERVAL_S
+        return CONFIRM_S if self.suspects and self._waiting is None else LOOK_INTERVAL_S
+
+    @property
+    def suspects(self) -> bool:
+        """Whether the last look saw what may be a wait."""
+        return self._sighting is not None
 
     def forget(self) -> None:
         """Starts anew: call it when the script was answered, so that it must be seen again."""
