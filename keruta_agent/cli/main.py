@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "redact": "keruta_agent.cli.redact:redact",
     "server": "keruta_agent.cli.server:server",
     "start": "keruta_agent.cli.report:start",
+    "status": "keruta_agent.cli.status:status",
     "success": "keruta_agent.cli.report:success",
     "version": "keruta_agent.cli.version:version",
 }
@@ -55,6 +56,9 @@ SUMMARIES: Final = {
     "redact": "Masks secrets in what leaves this machine.",
     "server": "Serves the keruta API from this machine, for one person's sessions.",
     "start": "Says that the task is being worked on (PROCESSING).",
+    "status": (
+        "Shows how the agent is: what runs, waits and ended, what the API has yet to be told."
+    ),
     "success": "Says that the task succeeded (COMPLETED).",
     "version": "Prints the version of keruta and of its Python.",
 }

@@ -15,17 +15,21 @@ from keruta_agent.local.address import socket_path
 TIMEOUT_S: Final = 30.0
 
 
-def call(base_dir: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+def call(
+    base_dir: Path, request: Mapping[str, Any], *, timeout_s: float = TIMEOUT_S
+) -> dict[str, Any]:
     """Sends one request and returns its answer.
 
     Raises:
         AgentUnreachable: no daemon answers.
         KerutaError: the daemon refused.
     """
-    return call_at(socket_path(base_dir), request)
+    return call_at(socket_path(base_dir), request, timeout_s=timeout_s)
 
 
-def call_at(path: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+def call_at(
+    path: Path, request: Mapping[str, Any], *, timeout_s: float = TIMEOUT_S
+) -> dict[str, Any]:
     """Sends one request to the socket at a path and returns its answer.
 
     Raises:
@@ -34,7 +38,7 @@ def call_at(path: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(TIMEOUT_S)
+            connection.settimeout(timeout_s)
             connection.connect(str(path))
             connection.sendall(protocol.encode_request(request))
             with connection.makefile("rb") as answers:

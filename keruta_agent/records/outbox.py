@@ -302,6 +302,15 @@ class Outbox:
         )
         return row.fetchone() is not None
 
+    def last_error(self) -> str | None:
+        """Returns why the oldest row that was tried in vain has not left yet."""
+        row = self._database.connection().execute(
+            "SELECT last_error FROM outbox WHERE state = 'pending' AND last_error <> '' "
+            "ORDER BY id LIMIT 1"
+        )
+        found = row.fetchone()
+        return None if found is None else str(found["last_error"])
+
     def counts(self) -> OutboxCounts:
         """Returns how much waits to be told."""
         row = (

@@ -1,0 +1,311 @@
+"""Gathers what ``keruta status`` shows: from the daemon's socket and from the agent's database.
+
+Most of it stands in the database, so that it can be told without a daemon too. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from keruta_agent import errors
+from keruta_agent.daemon import lock
+from keruta_agent.local import client
+from keruta_agent.records.clock import boot_seconds
+from keruta_agent.records.jobs import Job, JobState
+from keruta_agent.records.run import Run
+from keruta_agent.records.store import Records
+from keruta_agent.runs.directory import (
+    CLOCK_TICKS_A_SECOND,
+    RUNS_DIRECTORY,
+    RunDirectory,
+    process_state,
+)
+from keruta_agent.settings.schema import Settings, shown
+
+#: Jobs that wait, and that have ended, of which more than the number is told.
+NEXT_JOBS: Final = 5
+LAST_JOBS: Final = 3
+#: Seconds for the daemon's answer; one that is stopped answers never.
+PATIENCE_S: Final = 3.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DaemonFacts:
+    """The agent's process."""
+
+    pid: int | None
+    answers: bool
+    uptime_s: float | None
+    version: str | None
+    session: str | None
+    api_away: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JobFacts:
+    """A job in a word or two."""
+
+    job: int
+    task: str | None
+    name: str
+    outcome: str | None = None
+    message: str = ""
+    #: How long ago it ended.
+    ended_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunningFacts:
+    """What runs now."""
+
+    job: int
+    task: str | None
+    name: str
+    run: int
+    progress: int
+    progress_message: str
+    elapsed_s: float
+    last_line: str | None
+    #: What the script wants to know from a person.
+    question: str | None
+    memory_bytes: int | None
+    cpu_percent: float | None
+    processes: int | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutboxFacts:
+    """What the API has yet to be told."""
+
+    unsent: int
+    oldest_s: float | None
+    refused: int
+    #: Why the first of it could not be sent.
+    error: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Facts:
+    """The state of one agent at one moment."""
+
+    base_dir: str
+    #: None when no daemon runs.
+    daemon: DaemonFacts | None
+    api_url: str | None
+    paused: str | None
+    running: RunningFacts | None
+    waiting: int
+    next: tuple[JobFacts, ...]
+    scheduled: int
+    #: Seconds until the first job that waits for its retry is due.
+    due_s: float | None
+    ended: tuple[JobFacts, ...]
+    outbox: OutboxFacts
+
+
+def look(settings: Settings) -> Facts:
+    """Returns how the agent is at this moment.
+
+    Raises:
+        AgentStateError: the agent's database cannot be read.
+    """
+    # Opened anew each time: a base directory may be removed and made again while it is watched.
+    records = Records.open_existing(settings.base_dir)
+    if records is None:
+        return gather(settings, None)
+    with contextlib.closing(records):
+        return gather(settings, records)
+
+
+def gather(settings: Settings, records: Records | None) -> Facts:
+    """Returns how the agent is; without records, no agent has run here yet."""
+    daemon = _daemon(settings.base_dir)
+    api_url = shown(settings)["api_url"]
+    common = {"base_dir": str(settings.base_dir), "daemon": daemon, "api_url": api_url}
+    if records is None:
+        nothing = OutboxFacts(unsent=0, oldest_s=None, refused=0, error=None)
+        return Facts(
+            **common,
+            paused=None,
+            running=None,
+            waiting=0,
+            next=(),
+            scheduled=0,
+            due_s=None,
+            ended=(),
+            outbox=nothing,
+        )
+    counts = records.jobs.counts()
+    now = time.time()
+    waiting = records.jobs.listing(states=[JobState.WAITING], limit=NEXT_JOBS)
+    ended = records.jobs.listing(states=[JobState.FINISHED], limit=LAST_JOBS)
+    return Facts(
+        **common,
+        paused=records.jobs.pause_reason(),
+        running=_running(settings, records),
+        waiting=counts[JobState.WAITING],
+        next=tuple(_job(job, now) for job in waiting),
+        scheduled=counts[JobState.SCHEDULED],
+        due_s=records.jobs.seconds_to_next(),
+        ended=tuple(_job(job, now) for job in ended),
+        outbox=_outbox(records, now),
+    )
+
+
+def _daemon(base_dir: Path) -> DaemonFacts | None:
+    try:
+        told = client.call(base_dir, {"op": "status"}, timeout_s=PATIENCE_S)
+    except errors.KerutaError:
+        if not lock.is_held(base_dir):
+            return None
+        pid = lock.holder(base_dir)
+        return DaemonFacts(
+            pid=pid,
+            answers=False,
+            uptime_s=_age(pid),
+            version=None,
+            session=None,
+            api_away=False,
+        )
+    pid = told.get("pid")
+    return DaemonFacts(
+        pid=pid,
+        answers=True,
+        uptime_s=_age(pid),
+        version=told.get("version"),
+        session=told.get("session"),
+        api_away=bool(told.get("api_away")),
+    )
+
+
+def _age(pid: int | None) -> float | None:
+    """Returns for how many seconds a process has lived."""
+    found = None if pid is None else process_state(pid)
+    return None if found is None else boot_seconds() - found[1] / CLOCK_TICKS_A_SECOND
+
+
+def _job(job: Job, now: float) -> JobFacts:
+    ended_s = None if job.finished_at is None else max(0.0, now - job.finished_at)
+    return JobFacts(
+        job=job.id,
+        task=job.task_id,
+        name=job.name,
+        outcome=job.outcome,
+        message=job.message,
+        ended_s=ended_s,
+    )
+
+
+def _running(settings: Settings, records: Records) -> RunningFacts | None:
+    active = records.runs.active()
+    if active is None:
+        return None
+    job, run = active
+    directory = RunDirectory(settings.base_dir / RUNS_DIRECTORY / run.directory)
+    script = directory.read_process()
+    usage = records.usages.get(run.id)
+    question = records.questions.open_of_job(job.id)
+    return RunningFacts(
+        job=job.id,
+        task=job.task_id,
+        name=job.name,
+        run=run.number,
+        progress=run.progress,
+        progress_message=run.progress_message,
+        elapsed_s=0.0 if script is None else max(0.0, boot_seconds() - script.started_at),
+        last_line=_last_line(settings, records, run),
+        question=None if question is None else question.prompt,
+        memory_bytes=None if usage is None else usage.memory_bytes,
+        cpu_percent=None if usage is None else usage.cpu_percent,
+        processes=None if usage is None else usage.processes,
+    )
+
+
+def _last_line(settings: Settings, records: Records, run: Run) -> str | None:
+    """Returns the last line of the log that is not empty, with its secrets masked."""
+    from keruta_agent.daemon.wiring import make_log_reader
+
+    last = records.runs.range_count(run.id) - 1
+    pieces = records.runs.ranges(run.id, first=last, limit=1)
+    if not pieces:
+        return None
+    reader, _ = make_log_reader(settings, records)
+    try:
+        entries = reader.read(run.id, pieces)
+    except OSError:  # the script, or somebody, removed its files
+        return None
+    lines = [entry.message for entry in entries if entry.message.strip()]
+    return lines[-1] if lines else None
+
+
+def _outbox(records: Records, now: float) -> OutboxFacts:
+    counts = records.outbox.counts()
+    oldest_s = None if counts.oldest is None else max(0.0, now - counts.oldest)
+    return OutboxFacts(
+        unsent=counts.pending,
+        oldest_s=oldest_s,
+        refused=counts.parked,
+        error=records.outbox.last_error(),
+    )
+
+
+def advice(facts: Facts) -> list[str]:
+    """Returns what a person could do now, the most urgent first."""
+    found = []
+    if facts.daemon is None:
+        waits = facts.waiting or facts.scheduled or facts.running or facts.outbox.unsent
+        found.append(
+            "Start a daemon, which goes on with all of this: keruta daemon"
+            if waits
+            else "Start a daemon: keruta daemon"
+        )
+    elif not facts.daemon.answers:
+        found.append("The daemon does not answer. Look at its log; if it hangs, start it anew")
+    if facts.running is not None and facts.running.question is not None:
+        found.append(f"The script waits for an answer: keruta input {facts.running.job} TEXT")
+    if facts.paused is not None:
+        found.append("Let jobs start again: keruta queue resume")
+    if facts.daemon is not None and facts.daemon.api_away:
+        found.append("See what is wrong with the API: keruta health --check-api")
+    if facts.outbox.refused:
+        found.append("See what the API refused, and why: keruta queue list --all, keruta explain")
+    if facts.ended and facts.ended[0].outcome not in ("succeeded", "cancelled", "refused"):
+        found.append(f"See why the last job failed: keruta explain {facts.ended[0].job}")
+    return found
+
+
+def as_json(facts: Facts) -> dict[str, Any]:
+    """Returns the facts for programs."""
+    return {**dataclasses.asdict(facts), "advice": advice(facts)}
+
+
+#: What changes by itself while nothing happens.
+_VOLATILE: Final = frozenset(
+    {
+        "uptime_s",
+        "ended_s",
+        "elapsed_s",
+        "memory_bytes",
+        "cpu_percent",
+        "processes",
+        "oldest_s",
+        "due_s",
+    }
+)
+
+
+def essence(facts: Facts) -> object:
+    """Returns the facts without what changes while nothing happens."""
+    return _essence(dataclasses.asdict(facts))
+
+
+def _essence(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _essence(item) for name, item in value.items() if name not in _VOLATILE}
+    if isinstance(value, list | tuple):
+        return [_essence(item) for item in value]
+    return value

@@ -1,0 +1,152 @@
+"""Writes what ``keruta status`` shows: as lines, and as a picture that is redrawn in place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from keruta_agent.cli.demo_view import fit
+from keruta_agent.cli.tables import duration, printable
+from keruta_agent.cli.usage import size
+
+if TYPE_CHECKING:
+    from keruta_agent.cli.status_facts import DaemonFacts, Facts, JobFacts, RunningFacts
+
+#: Columns of the label in front of each line, and of the bar.
+LABEL: Final = 9
+BAR: Final = 20
+
+#: A label, the text beside it, and the colour of the label.
+Line = tuple[str, str, str | None]
+
+
+def lines_of(facts: Facts, advice: Sequence[str]) -> list[Line]:
+    """Returns the facts as lines."""
+    found = [*_daemon(facts), *_running(facts), *_jobs(facts), *_outbox(facts)]
+    found += [("next", text, "cyan") for text in advice]
+    return [(label, printable(text.replace("\n", " ")), colour) for label, text, colour in found]
+
+
+def written(lines: Sequence[Line], columns: int | None = None) -> str:
+    """Returns lines as text; with ``columns``, each cut to fit into them."""
+    rows = []
+    for label, text, colour in lines:
+        shown = text if columns is None else fit(text, max(10, columns - LABEL - 1))
+        rows.append(f"{_coloured(f'{label:<{LABEL}}', colour)}{shown}".rstrip())
+    return "".join(f"{row}\n" for row in rows)
+
+
+class Picture:
+    """Lines on a terminal that are drawn over the ones before, without a blank moment."""
+
+    def __init__(self) -> None:
+        self._drawn = 0
+
+    def draw(self, lines: Sequence[Line]) -> None:
+        """Draws the lines, as many as the terminal has room for."""
+        terminal = shutil.get_terminal_size()
+        shown = lines[: max(1, terminal.lines - 1)]
+        # Each line is written over the old one and only its rest is cleared: nothing flickers.
+        rows = written(shown, terminal.columns).replace("\n", "\x1b[K\n")
+        up = f"\x1b[{self._drawn}A" if self._drawn else ""
+        click.echo(f"{up}{rows}\x1b[J", nl=False)
+        self._drawn = len(shown)
+
+
+def _daemon(facts: Facts) -> Iterator[Line]:
+    yield _daemon_line(facts.daemon, facts.base_dir)
+    if facts.paused is not None:
+        yield "", f"the queue is paused: {facts.paused}", None
+
+
+def _daemon_line(daemon: DaemonFacts | None, base_dir: str) -> Line:
+    if daemon is None:
+        return "daemon", f"none runs for {base_dir}", "red"
+    parts = [f"process {daemon.pid}" if daemon.pid else "a process that does not say who it is"]
+    if daemon.uptime_s is not None:
+        parts.append(f"up for {duration(daemon.uptime_s)}")
+    if not daemon.answers:
+        return "daemon", ", ".join([*parts, "does not answer"]), "red"
+    if daemon.version is None:
+        parts.append("runs one job in the foreground")
+    else:
+        parts.append(f"keruta {daemon.version}")
+        parts.append(f"session {daemon.session}" if daemon.session else "session not known yet")
+    return "daemon", ", ".join(parts), "green"
+
+
+def _running(facts: Facts) -> Iterator[Line]:
+    run = facts.running
+    if run is None:
+        yield "running", "nothing", None
+        return
+    again = f" (run {run.run})" if run.run > 1 else ""
+    left = "" if facts.daemon is not None else ", followed by nobody"
+    yield "running", f"job {run.job}, {run.name}{again}, {duration(run.elapsed_s)}{left}", "green"
+    message = f" {run.progress_message}" if run.progress_message else ""
+    yield "", f"{bar(run.progress)} {run.progress} %{message}", None
+    if run.memory_bytes is not None:
+        yield "", _usage(run), None
+    if run.last_line is not None:
+        yield "", f"last line: {run.last_line}", None
+    if run.question is not None:
+        yield "", f"waits for an answer: {run.question}", None
+
+
+def bar(percent: int) -> str:
+    """Returns a bar of the progress."""
+    done = BAR * max(0, min(percent, 100)) // 100
+    return "[" + "#" * done + "." * (BAR - done) + "]"
+
+
+def _usage(run: RunningFacts) -> str:
+    number = run.processes or 0
+    processes = f"{number} process{'' if number == 1 else 'es'}"
+    return f"{size(run.memory_bytes or 0)}, {run.cpu_percent or 0:.0f} % of a core, {processes}"
+
+
+def _jobs(facts: Facts) -> Iterator[Line]:
+    more = facts.waiting - len(facts.next)
+    for number, job in enumerate(facts.next):
+        yield ("waiting" if number == 0 else ""), f"job {job.job}, {job.name}", None
+    if more > 0:
+        yield "", f"and {more} more", None
+    if facts.scheduled:
+        due = "" if facts.due_s is None else f", the first in {duration(facts.due_s)}"
+        yield "retries", f"{facts.scheduled} to come{due}", None
+    for number, job in enumerate(facts.ended):
+        yield ("ended" if number == 0 else ""), _ended(job), None
+
+
+def _ended(job: JobFacts) -> str:
+    when = "" if job.ended_s is None else f" {duration(job.ended_s)} ago"
+    message = f": {job.message.partition(chr(10))[0]}" if job.message else ""
+    return f"job {job.job}, {job.name}, {job.outcome}{when}{message}"
+
+
+def _outbox(facts: Facts) -> Iterator[Line]:
+    if facts.api_url is None:
+        yield "api", "none is configured", None
+        return
+    is_away = facts.daemon is not None and facts.daemon.api_away
+    state = f"{facts.api_url} cannot be told anything now" if is_away else facts.api_url
+    yield "api", state, "red" if is_away else None
+    outbox = facts.outbox
+    if outbox.unsent:
+        for_long = (
+            "" if outbox.oldest_s is None else f", the oldest for {duration(outbox.oldest_s)}"
+        )
+        reason = f": {outbox.error}" if outbox.error else ""
+        yield "outbox", f"{outbox.unsent} unsent{for_long}{reason}", "yellow"
+    if outbox.refused:
+        yield "refused", f"{outbox.refused} that the API did not take", "yellow"
+    if not outbox.unsent and not outbox.refused:
+        yield "outbox", "empty: the API knows all", None
+
+
+def _coloured(text: str, colour: str | None) -> str:
+    return text if os.environ.get("NO_COLOR") else click.style(text, fg=colour, bold=True)
