@@ -66,7 +66,11 @@ def render(line: str, *, colours: bool = False) -> str:
 
 def _plainer(text: str, colours: bool) -> str:
     """Drops colours that nobody wants: they are most of all sequences and move nothing."""
-    return text if colours or "\x1b[" not in text else _COLOURING.sub("", text)
+    if colours or "\x1b[" not in text:
+        return text
+    plain = _COLOURING.sub("", text)
+    # The beginning of another sequence would swallow what has moved up to it.
+    return text if "\x1b" in plain else plain
 
 
 def _overwritten(states: list[str]) -> str:

@@ -47,6 +47,8 @@ PIECES = st.sampled_from(
         ("nul\0 del\x7f vt\x0b c1\x9b1m", "nul\u2400 del\u2421 vt\u240b c1\ufffd1m"),
         ("a title without an end \x1b]0;oh", "a title without an end \u241b]0;oh"),
         ("cut in a sequence \x1b[3", "cut in a sequence \u241b[3"),
+        ("cut before a colour \x1b\x1b[1;31mtext", "cut before a colour \u241btext"),
+        ("cut before a colour \x1b[\x1b[1;31mtext", "cut before a colour \u241b[text"),
         ("進捗 10%\r進捗 99%", "進捗 99%"),
         ("trailing  ", "trailing  "),
     ],
