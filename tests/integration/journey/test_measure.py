@@ -187,7 +187,10 @@ def test_processes_that_were_counted_before_are_not_counted_again() -> None:
         os._exit(0)
     os.close(reading)
     try:
-        wait_until(lambda: child in Family(os.getpid()).members(), "the child is seen")
+        family = Family(os.getpid())
+        wait_until(
+            lambda: child in [member.pid for member in family.members()], "the child is seen"
+        )
         fresh = runs_usage.UsageReader(os.getpid())
         later = runs_usage.UsageReader(os.getpid(), counted_until=boot_seconds() + 1)
         first, second, adopted = fresh.read(), fresh.read(), later.read()
