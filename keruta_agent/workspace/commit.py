@@ -59,18 +59,17 @@ def commit_all(clone: Clone, place: Place, message: Message, limits: Limits, say
     """
     git = clone.git
     _return_to_branch(clone, place, say)
-    found = tree.changes(git)
-    nested = tree.embedded(git, found)
-    for path in nested:
+    found = tree.look(git)
+    for path in found.nested:
         say(f"does not commit {path}: it is a repository itself")
-    if len(found) == len(nested):
+    if not found.changes:
         return False
     begun = tree.unfinished(clone.directory / ".git")
     if begun is not None:
         raise scan.RefusedError(
             f"the script left a {begun} unfinished", advice="Finish or abort it in the script"
         )
-    git.run(*tree.add_all(nested), action="stage the changes")
+    git.run(*tree.add_all(found.nested), action="stage the changes")
     try:
         scan.check_staged(git, limits)
     except scan.RefusedError:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -33,25 +35,44 @@ class Change:
     path: str
 
 
-def changes(git: Git) -> list[Change]:
-    """Returns what is not committed, files that are ignored left out."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Found:
+    """What lies uncommitted in a work tree."""
+
+    #: Without what is ignored, and without the repositories inside of this one.
+    changes: list[Change]
+    #: Directories that are repositories themselves: they are neither committed nor removed.
+    nested: list[str]
+
+
+def look(git: Git) -> Found:
+    """Returns what is not committed."""
+    changes = _changes(git, [])
+    nested = [
+        path
+        for change in changes
+        if change.code == "??" and change.path.endswith("/")
+        for path in _repositories(git.directory, change.path.rstrip("/"))
+    ]
+    return Found(changes=_changes(git, nested) if nested else changes, nested=nested)
+
+
+def _changes(git: Git, nested: list[str]) -> list[Change]:
     result = git.run(
         *("status", "--porcelain=v1", "-z", "--untracked-files=normal"),
         *("--ignore-submodules=dirty", "--no-renames"),
+        *(["--", ":/", *_excluded(nested)] if nested else []),
         action="look at the work tree",
     )
     return [Change(code=entry[:2], path=entry[3:]) for entry in records(result.output)]
 
 
-def embedded(git: Git, found: list[Change]) -> list[str]:
-    """Returns the untracked directories that are repositories themselves."""
-    return [
-        change.path
-        for change in found
-        if change.code == "??"
-        and change.path.endswith("/")
-        and (git.directory / change.path / ".git").exists()
-    ]
+def _repositories(root: Path, path: str) -> Iterator[str]:
+    """Yields the repositories in an untracked directory, itself among them."""
+    for folder, directories, names in os.walk(root / path):
+        if ".git" in directories or ".git" in names:
+            directories.clear()
+            yield Path(folder).relative_to(root).as_posix()
 
 
 def unfinished(git_dir: Path) -> str | None:
@@ -74,11 +95,10 @@ def set_aside(clone: Clone, name: str, reason: str) -> str | None:
         raise errors.WorkspaceError(
             f"a {begun} is unfinished in {clone.directory}", advice="Finish it or abort it"
         )
-    found = changes(git)
-    nested = embedded(git, found)
+    found = look(git)
     ref = None
-    if len(found) > len(nested):
-        ref = snapshot(clone, name, reason, nested)
+    if found.changes:
+        ref = snapshot(clone, name, reason, found.nested)
         git.run("reset", "--quiet", "--hard", action="clean the work tree")
         git.run("clean", "--quiet", "-d", "--force", action="clean the work tree")
     if begun == "rebase":
@@ -135,8 +155,11 @@ def _tree(clone: Clone, nested: list[str]) -> str:
 
 def add_all(nested: list[str]) -> list[str]:
     """Returns the command that stages everything but the repositories inside of this one."""
-    excluded = [f":(exclude,top,literal){path.rstrip('/')}" for path in nested]
-    return ["add", "--all", "--", ":/", *excluded]
+    return ["add", "--all", "--", ":/", *_excluded(nested)]
+
+
+def _excluded(nested: list[str]) -> list[str]:
+    return [f":(exclude,top,literal){path}" for path in nested]
 
 
 def fallback_identity(git: Git) -> dict[str, str]:

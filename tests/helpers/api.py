@@ -18,10 +18,11 @@ ENDED = ("COMPLETED", "FAILED", "CANCELLED")
 class Api:
     """One server's API, and a session to file tasks in."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, repository_url: str | None = None) -> None:
         self.url = url
         self._root = f"{url}/api/v1"
-        self.session_id: str = self._call("POST", "/sessions", json={"name": "acceptance"})["id"]
+        session = {"name": "acceptance", "repositoryUrl": repository_url}
+        self.session_id: str = self._call("POST", "/sessions", json=session)["id"]
 
     @property
     def port(self) -> int:

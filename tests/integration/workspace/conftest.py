@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from keruta_agent.workspace import checkout, clone, url
+from keruta_agent.workspace.checkout import Place, Wish
+from keruta_agent.workspace.clone import Clone, CloneOptions
+from keruta_agent.workspace.credentials import Credentials, install_helper
+from keruta_agent.workspace.git import Git
+from keruta_agent.workspace.scan import Limits
+from tests.helpers.repositories import Repository, make_repository
+
+SESSION = "29229ea1-8c41-4ca2-b064-7a7a7672dd1a"
+TASK = "12345678-1234-4ca2-b064-7a7a7672dd1a"
+BRANCH = "keruta-task-29229ea1-12345678"
+LIMITS = Limits(largest_file=1_000_000, holds_secret=lambda data: b"hunter22-and-more" in data)
+
+
+@pytest.fixture(autouse=True)
+def nobodys_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith(("GIT_", "KERUTA_", "SSH_"))]:
+        monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return make_repository(tmp_path / "project.git")
+
+
+class Worker:
+    """One agent's hands on a repository."""
+
+    def __init__(self, directory: Path, address: str, *, token: str | None = None) -> None:
+        self.directory = directory
+        self.said: list[str] = []
+        self.url = url.parse(address)
+        directory.mkdir(parents=True, exist_ok=True)
+        helper = install_helper(directory.parent)
+        self.credentials = Credentials.of(self.url, token, "hanako", helper)
+        self.timeout_s = 20.0
+        self.options = CloneOptions()
+
+    def git(self) -> Git:
+        return Git(self.directory, timeout_s=self.timeout_s, credentials=self.credentials)
+
+    def open(self) -> Clone:
+        return clone.open_or_make(self.git(), self.url, self.options, self.said.append)
+
+    def prepare(self, *, task: str = TASK, ref: str = "", goes_on: bool = True) -> Place:
+        wish = Wish(session_id=SESSION, task_id=task, run_uid="0123abcd", ref=ref, goes_on=goes_on)
+        return checkout.prepare(self.open(), wish, self.said.append)
