@@ -49,6 +49,13 @@ class Measured:
             _stop(self._server)
             self._server = None
 
+    @property
+    def server_pid(self) -> int:
+        """Number of the server's process."""
+        if self._server is None:
+            raise RuntimeError("no server")
+        return self._server.pid
+
     def file_task(self, script: str, name: str = "task") -> str:
         """Files a task and returns its id."""
         answer = requests.post(
@@ -114,8 +121,19 @@ def running_agent(*, with_server: bool, **variables: str) -> Iterator[Measured]:
             [*KERUTA, "daemon"], env=measured.environment, stderr=log, text=True
         )
         stack.callback(_stop, measured.daemon)
-        wait_for((directory / "base" / "agent.sock").exists)
+        wait_for(lambda: (directory / "base" / "agent.sock").exists() or _ended(measured))
         yield measured
+
+
+def _ended(measured: Measured) -> bool:
+    """Complains of a daemon that ended instead of serving.
+
+    Raises:
+        RuntimeError: it did.
+    """
+    if measured.daemon is not None and measured.daemon.poll() is not None:
+        raise RuntimeError((measured.directory / "daemon.log").read_text())
+    return False
 
 
 def _file_session(measured: Measured) -> None:
