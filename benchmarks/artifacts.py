@@ -34,7 +34,7 @@ def _large(agent: Measured, size_mb: int, way: str, how: str) -> None:
     task = agent.file_task(f"head -c {size_mb}M /dev/urandom > large; touch {made}; {how}")
     wait_for(made.exists)
     began = time.monotonic()
-    wait_for(lambda: agent.status(task) in ("COMPLETED", "FAILED"))
+    _wait_for_end(agent, task)
     seconds = time.monotonic() - began
     (stored,) = _stored(agent, task)
     whole = stored["size"] == size_mb * 1024 * 1024
@@ -52,7 +52,7 @@ def _small(agent: Measured, count: int) -> None:
     )
     wait_for(made.exists)
     began = time.monotonic()
-    wait_for(lambda: agent.status(task) in ("COMPLETED", "FAILED"))
+    _wait_for_end(agent, task)
     seconds = time.monotonic() - began
     paths = [each["path"] for each in _stored(agent, task)]
     kept = len(paths) == count and paths == sorted(set(paths))
@@ -61,6 +61,12 @@ def _small(agent: Measured, count: int) -> None:
         f"peak memory: agent {agent.memory_mb('VmHWM'):.1f} MB, "
         f"server {memory_mb(agent.server_pid, 'VmHWM'):.1f} MB"
     )
+
+
+def _wait_for_end(agent: Measured, task: str) -> None:
+    # Not as often as wait_for looks: the server has more to do than to answer us.
+    while agent.status(task) not in ("COMPLETED", "FAILED"):
+        time.sleep(0.2)
 
 
 def _stored(agent: Measured, task: str) -> list[dict[str, Any]]:

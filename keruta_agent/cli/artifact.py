@@ -19,7 +19,7 @@ from typing import Any, Final
 import click
 
 from keruta_agent import errors
-from keruta_agent.cli import small
+from keruta_agent.cli import completion, small
 from keruta_agent.cli.options import api_options, json_option, load, print_json, task_option
 
 #: What is said of an artifact that was taken back, by the state in which it was.
@@ -85,7 +85,7 @@ def add(
 
 
 @artifact.command("list")
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=completion.jobs)
 @task_option
 @json_option
 @click.pass_context
@@ -127,7 +127,7 @@ def list_artifacts(ctx: click.Context, job: str | None, task_id: str | None, as_
 
 @artifact.command()
 @click.argument("name", metavar="FILE|NAME")
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=completion.jobs)
 @task_option
 @click.pass_context
 def remove(ctx: click.Context, name: str, job: str | None, task_id: str | None) -> None:

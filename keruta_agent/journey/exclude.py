@@ -61,9 +61,7 @@ def _common(git_dir: Path) -> Path:
 
 
 def _pattern(path: Path) -> str:
-    """Returns the pattern for a directory; all of ``.keruta`` is ours."""
-    if path.parts[-2:] == (".keruta", "doc"):
-        path = path.parent
+    """Returns the pattern that matches just this directory."""
     return "/" + _SPECIAL.sub(r"\\\1", path.as_posix()) + "/"
 
 

@@ -206,13 +206,10 @@ class Outbox:
         return Parcel(key=key, letters=letters, may_have_arrived=False)
 
     def _heads(self, task_id: str) -> list[Letter]:
-        rows = self._database.connection().execute(
-            "SELECT * FROM outbox WHERE task_id = ? AND state = 'pending' ORDER BY id LIMIT ?",
-            (task_id, BATCH_RANGES),
-        )
-        letters = [_letter(row) for row in rows]
+        letters = self._first(task_id, 1)
         if not letters or letters[0].kind is not Kind.LOGS:
-            return letters[:1]
+            return letters
+        letters = self._first(task_id, BATCH_RANGES)
         first = letters[0]
         together: list[Letter] = []
         size = 0
@@ -224,6 +221,13 @@ class Outbox:
                 break
             together.append(letter)
         return together
+
+    def _first(self, task_id: str, count: int) -> list[Letter]:
+        rows = self._database.connection().execute(
+            "SELECT * FROM outbox WHERE task_id = ? AND state = 'pending' ORDER BY id LIMIT ?",
+            (task_id, count),
+        )
+        return [_letter(row) for row in rows]
 
     def release(self, parcel: Parcel) -> None:
         """Says that a parcel has not left after all: nothing of it can have arrived."""

@@ -207,3 +207,24 @@ def test_which_task_is_asked_for_when_it_is_not_known(workplace: Workplace, api:
     result = workplace.run("artifact", "list")
     assert result.returncode == 2
     assert "--task-id" in result.stderr
+
+
+def test_artifact_of_an_adhoc_script_stays_here_and_is_shown(workplace: Workplace) -> None:
+    done = workplace.run("execute", 'echo x > "$KERUTA_ARTIFACTS_DIR/a"; keruta artifact list')
+    assert done.returncode == 0, done.stderr
+    shown = workplace.run("queue", "show", "1").stdout
+    found = listed(workplace, "1")["a"]
+    assert f"artifact  a, stays here: the job is no task of the API: {found['file']}" in shown
+    assert Path(str(found["file"])).read_text() == "x\n"
+    assert workplace.run("artifact", "remove", "a", "1").stdout == "a is removed\n"
+    assert not Path(str(found["file"])).exists()
+
+
+def test_daemon_takes_artifacts_from_the_directory_that_its_flag_names(
+    workplace: Workplace, api: Api, tmp_path: Path
+) -> None:
+    task_id = api.file_task('echo x > "$KERUTA_ARTIFACTS_DIR/a"; echo "$KERUTA_ARTIFACTS_DIR"')
+    workplace.daemon("--artifacts-dir", str(tmp_path / "elsewhere"))
+    api.wait_for(task_id)
+    assert api.lines(task_id) == [str(tmp_path / "elsewhere")]
+    assert stored(api, task_id) == {"a": b"x\n"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import subprocess
 from pathlib import Path
 
 from keruta_agent import errors
@@ -210,3 +211,26 @@ def test_artifacts_of_an_adhoc_job_stay_here(tmp_path):
         (found,) = agent.artifacts.of(Owner(task_id=None, job_id=job_id))
         assert (found.path, found.state) == ("a", "stays here")
         assert Path(found.file).read_text() == "1\n"
+
+
+def test_artifacts_in_a_work_tree_are_not_for_commits_where_the_root_is_not_writable(
+    tmp_path, api, file_task
+):
+    work = tmp_path / "work"
+    work.mkdir()
+    subprocess.run(["git", "init", "-q", str(work)], check=True)
+    (tmp_path / "no-directory").touch()
+    task = file_task(f"echo x > $KERUTA_ARTIFACTS_DIR/a; git -C {work} status --porcelain")
+    with agent_in(
+        tmp_path,
+        api,
+        session_id=SESSION,
+        working_dir=str(work),
+        artifacts_dir=str(tmp_path / "no-directory" / "doc"),
+    ) as agent:
+        agent.jobs.record_task(task)
+        run.run_next(agent)
+        deliver(agent)
+    assert stored(api, task.id) == {"a": b"x\n"}
+    assert (work / ".keruta" / "doc" / "a").exists()
+    assert api.log_text(task.id) == ""

@@ -57,7 +57,7 @@ def test_line_is_written_once_and_the_others_stay(repository: Path) -> None:
     file.chmod(0o640)
     leave(repository / ".keruta" / "doc")
     exclude.keep_out_of_commits(repository / ".keruta" / "doc")
-    assert file.read_text() == f"# mine\n*.log\n{exclude.MARK}\n/.keruta/\n"
+    assert file.read_text() == f"# mine\n*.log\n{exclude.MARK}\n/.keruta/doc/\n"
     assert file.stat().st_mode & 0o777 == 0o640
     assert [each.name for each in (file.parent).iterdir()] == ["exclude"]
 
@@ -67,7 +67,7 @@ def test_linked_work_tree_is_found(repository: Path, tmp_path: Path) -> None:
     git("worktree", "add", "-q", str(tree), at=repository)
     leave(tree / ".keruta" / "doc")
     assert git("status", "--porcelain", at=tree) == ""
-    assert "/.keruta/" in (repository / ".git" / "info" / "exclude").read_text()
+    assert "/.keruta/doc/" in (repository / ".git" / "info" / "exclude").read_text()
 
 
 def test_only_the_innermost_work_tree_is_told(repository: Path) -> None:
