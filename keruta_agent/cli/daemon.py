@@ -82,11 +82,17 @@ def daemon(
     from keruta_agent.daemon.supervisor import run_daemon
     from keruta_agent.daemon.wiring import own_redactor
     from keruta_agent.observe import logs
+    from keruta_agent.observe.log_file import Rotation
 
     logs.set_up(
         level=settings.log_level,
         format=settings.log_format,
         file=settings.log_file,
+        rotation=Rotation(
+            max_bytes=settings.log_max_size,
+            max_age_s=settings.log_max_age_s,
+            backups=settings.log_backups,
+        ),
         redactor=own_redactor(settings),
     )
     run_daemon(

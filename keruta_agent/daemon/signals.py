@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-ALL_SIGNALS = (*STOP_SIGNALS, signal.SIGHUP)
+ALL_SIGNALS = (*STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1)
 
 
 class StopRequests:
@@ -18,6 +18,8 @@ class StopRequests:
     def __init__(self) -> None:
         self.count = 0
         self.replace = False
+        #: Whether the log file is to be opened anew.
+        self.reopen_log = False
         #: Set at each request; the main loop waits on it and clears it.
         self.arrived = threading.Event()
 
@@ -29,6 +31,11 @@ class StopRequests:
     def reload(self, number: int = signal.SIGHUP, frame: FrameType | None = None) -> None:
         """Notes that the process is to replace itself; a signal handler."""
         self.replace = True
+        self.arrived.set()
+
+    def rotate(self, number: int = signal.SIGUSR1, frame: FrameType | None = None) -> None:
+        """Notes that somebody moved the log file away; a signal handler."""
+        self.reopen_log = True
         self.arrived.set()
 
     @property
@@ -48,7 +55,7 @@ class StopRequests:
     @contextlib.contextmanager
     def heard(self) -> Iterator[StopRequests]:
         """Listens to the signals inside the block."""
-        handlers = dict.fromkeys(STOP_SIGNALS, self.stop)
+        handlers = {**dict.fromkeys(STOP_SIGNALS, self.stop), signal.SIGUSR1: self.rotate}
         # nohup ignores SIGHUP for us, and means it: the terminal's end is no wish to be replaced.
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             handlers[signal.SIGHUP] = self.reload

@@ -56,8 +56,8 @@ def run_daemon(
     manager = ServiceManager(os.environ)
     with (
         agent_lock(settings.base_dir),
+        requests.heard(),  # before the file tells others where to send signals
         _pid_file(settings.pid_file),
-        requests.heard(),
         http_door(settings, is_on=serves_http) as http,
     ):
         started_at = time.time()

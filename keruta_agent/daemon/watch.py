@@ -12,6 +12,7 @@ from keruta_agent.daemon.signals import StopRequests
 from keruta_agent.daemon.systemd import ServiceManager
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
+from keruta_agent.observe import logs
 from keruta_agent.queueing.dispatcher import Dispatcher
 from keruta_agent.records.jobs import StopKind
 from keruta_agent.settings.schema import Settings
@@ -43,6 +44,9 @@ def until_end(
     while requests.count < LEAVE_AT_ONCE and not requests.wants_replacement:
         requests.arrived.wait(STOP_LOOK_S if requests.count else LOOK_S)
         requests.arrived.clear()
+        if requests.reopen_log:
+            requests.reopen_log = False
+            _reopen_log()
         if stopping.heed(requests.count):
             return
         if poll is not None and poll.ended.is_set() and _may_leave(agent):
@@ -99,6 +103,15 @@ class _Stopping:
         logger.warning("stops job %d", active[0].id, extra={"action": "stopping_job"})
         self._agent.jobs.request_stop(active[0].id, StopKind.AGENT_STOPPED, "The agent was stopped")
         self._agent.doorbell.ring()
+
+
+def _reopen_log() -> None:
+    try:
+        logs.reopen()
+    except OSError as exc:  # the next line tries again
+        logger.warning("cannot open the log file anew: %s", exc, extra={"action": "log_unopened"})
+    else:
+        logger.info("goes on in a new log file", extra={"action": "log_reopened"})
 
 
 def _may_leave(agent: Agent) -> bool:

@@ -13,6 +13,7 @@ from keruta_agent import errors
 from keruta_agent.journey import announce, collect, conclude, execute, finish, follow, park, prepare
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.artifacts import Taken
+from keruta_agent.observe import context
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Ending, Outcome, Run
 from keruta_agent.runs import processes
@@ -47,6 +48,11 @@ def run_next(agent: Agent) -> Ended | None:
 
 def live(agent: Agent, job: Job, run: Run) -> Ended:
     """Brings one claimed run to its end."""
+    with context.about(job=job.id, task=job.task_id, run=run.uid):
+        return _live(agent, job, run)
+
+
+def _live(agent: Agent, job: Job, run: Run) -> Ended:
     record = None
     taken: list[Taken] = []
     try:

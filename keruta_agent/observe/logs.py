@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import logging.handlers
 import sys
 from pathlib import Path
 from typing import Final
@@ -11,6 +10,8 @@ from typing import Final
 from pythonjsonlogger.json import JsonFormatter
 
 from keruta_agent import errors
+from keruta_agent.observe.context import AddIds
+from keruta_agent.observe.log_file import LogFile, Rotation
 from keruta_agent.observe.redact import Redactor
 
 #: Levels as the settings name them.
@@ -20,8 +21,6 @@ LEVELS: Final = {
     "WARN": logging.WARNING,
     "ERROR": logging.ERROR,
 }
-_MOST_BYTES: Final = 10 * 1024 * 1024
-_OLD_FILES: Final = 5
 
 
 class RedactedFormatter(logging.Formatter):
@@ -38,7 +37,12 @@ class RedactedFormatter(logging.Formatter):
 
 
 def set_up(
-    *, level: str, format: str, file: Path | None = None, redactor: Redactor | None = None
+    *,
+    level: str,
+    format: str,
+    file: Path | None = None,
+    rotation: Rotation | None = None,
+    redactor: Redactor | None = None,
 ) -> None:
     """Sends the agent's log to a file, or to standard error.
 
@@ -49,20 +53,25 @@ def set_up(
     if file is not None:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch(mode=0o600)
-            handler = logging.handlers.RotatingFileHandler(
-                file, maxBytes=_MOST_BYTES, backupCount=_OLD_FILES, encoding="utf-8"
-            )
+            handler = LogFile(file, rotation or Rotation())
         except OSError as exc:
             raise errors.SettingsError(
                 f"cannot write the log file {file}: {exc.strerror}",
                 advice="Set KERUTA_LOG_FILE to a file that this user may write",
             ) from exc
     handler.setFormatter(RedactedFormatter(_formatter(format), redactor or Redactor()))
+    handler.addFilter(AddIds())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("keruta_agent").setLevel(LEVELS[level])
+
+
+def reopen() -> None:
+    """Goes on in the log file that has the name now; somebody may have moved the old one away."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LogFile):
+            handler.reopen()
 
 
 def _formatter(format: str) -> logging.Formatter:

@@ -146,7 +146,11 @@ class Changes:
             with self._database.connected():
                 work()
         except (peewee.DatabaseError, peewee.InterfaceError):
-            logger.warning("cannot store what changed", exc_info=True)
+            logger.warning(
+                "cannot store what changed",
+                exc_info=True,
+                extra={"action": "server_events_lost"},
+            )
 
     def _store_log_counts(self, counts: Mapping[tuple[str, str], int]) -> None:
         with self._database.transaction():

@@ -29,12 +29,13 @@ from keruta_agent.settings.fields import (
     YesNo,
 )
 from keruta_agent.settings.git import GitSettings
+from keruta_agent.settings.logging import LoggingSettings
 from keruta_agent.settings.runner import RunnerSettings
 from keruta_agent.settings.units import Duration, Size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(RunnerSettings, GitSettings):
+class Settings(RunnerSettings, LoggingSettings, GitSettings):
     """The values in force. Seconds end in ``_s``, sizes are bytes, paths are absolute."""
 
     api_url: str | None = setting(
@@ -114,40 +115,6 @@ class Settings(RunnerSettings, GitSettings):
         Text(),
         environment=("KERUTA_TASK_ID",),
         help="Task that a command speaks of; the agent sets it for its scripts.",
-    )
-    log_level: str = setting(
-        Choice("DEBUG", "INFO", "WARN", "ERROR", aliases={"WARNING": "WARN"}),
-        key="logging.level",
-        environment=("KERUTA_LOG_LEVEL",),
-        default="INFO",
-        help="Least level that the agent logs: DEBUG, INFO, WARN or ERROR.",
-    )
-    log_format: str = setting(
-        Choice("text", "json"),
-        key="logging.format",
-        environment=("KERUTA_LOG_FORMAT",),
-        default="text",
-        help="Form of the agent's log: text or json.",
-    )
-    log_file: Path | None = setting(
-        Location(),
-        key="logging.file",
-        environment=("KERUTA_LOG_FILE",),
-        help="File for the daemon's log; standard error when left out.",
-    )
-    log_ansi: str = setting(
-        Choice("strip", "keep"),
-        key="logging.ansi",
-        environment=("KERUTA_LOG_ANSI",),
-        default="strip",
-        help="Whether the colours of scripts' output go to the API: strip or keep.",
-    )
-    log_run_limit: int = setting(
-        Size(),
-        key="logging.run_limit",
-        environment=("KERUTA_LOG_LIMIT",),
-        default="0B",
-        help="Size of a run's output that goes to the API, half of it its end; 0: all of it.",
     )
     artifacts_dir: Path = setting(
         Location(),
@@ -366,7 +333,11 @@ class Settings(RunnerSettings, GitSettings):
     )
 
 
-_INHERITED = RunnerSettings.__annotations__ | GitSettings.__annotations__
+_INHERITED = {
+    name
+    for inherited in (GitSettings, LoggingSettings, RunnerSettings)
+    for name in inherited.__annotations__
+}
 #: The agent's own before those that it inherits.
 _DECLARED = sorted(dataclasses.fields(Settings), key=lambda field: field.name in _INHERITED)
 _FIELDS: dict[str, marshmallow_fields.Field[Any]] = {

@@ -62,7 +62,9 @@ def test_script_that_is_changed_while_its_task_waits_is_run_as_it_is_then(
 
 def test_daemon_logs_json_lines_to_a_file(workplace: Workplace, api: Api) -> None:
     file = workplace.path / "logs" / "daemon.log"
-    task_id = api.file_task("echo 日本語", name="名前")
+    task_id = api.file_task(
+        "echo 日本語; mkdir -p $KERUTA_ARTIFACTS_DIR; ln -s / $KERUTA_ARTIFACTS_DIR/x", name="名前"
+    )
     daemon = workplace.start("daemon", "--log-file", str(file), "--log-format", "json")
     api.wait_for(task_id)
     assert daemon.stop() == 0
@@ -74,6 +76,8 @@ def test_daemon_logs_json_lines_to_a_file(workplace: Workplace, api: Api) -> Non
     assert actions[-1] == "agent_stopped"
     [ended] = [entry for entry in entries if entry["action"] == "run_ended"]
     assert ended["task"] == task_id
+    [left_out] = [entry for entry in entries if entry["action"] == "artifact_left_out"]
+    assert (left_out["task"], left_out["run"]) == (task_id, ended["run"])
     assert (daemon.out, daemon.err) == ("", "")
 
 

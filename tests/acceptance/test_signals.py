@@ -261,3 +261,23 @@ def test_service_manager_is_told_of_the_daemons_life(
     assert daemon.wait() == 0
     assert "STOPPING=1" in heard()
     assert "NOTIFY_SOCKET" not in workplace.run("logs", "1").stdout
+
+
+def test_log_file_that_was_moved_away_is_opened_anew_on_demand(
+    workplace: Workplace, api: Api, tmp_path: Path
+) -> None:
+    log = tmp_path / "log" / "daemon.log"
+    daemon = workplace.start("daemon", "--log-file", str(log), "--pid-file", str(tmp_path / "pid"))
+    wait_until(lambda: log.exists() and "is ready" in log.read_text(), "the daemon is ready")
+    log.rename(tmp_path / "log" / "moved")
+
+    os.kill(int((tmp_path / "pid").read_text(encoding="ascii")), signal.SIGUSR1)
+
+    wait_until(lambda: log.exists() and "new log file" in log.read_text(), "a new file is there")
+    task_id = api.file_task("true")
+    assert api.wait_for(task_id)["status"] == "COMPLETED"
+    assert daemon.stop() == 0
+    moved = (tmp_path / "log" / "moved").read_text(encoding="utf-8")
+    assert "is ready" in moved and "ended" not in moved
+    assert "ended: succeeded" in log.read_text(encoding="utf-8")
+    assert log.stat().st_mode & 0o777 == 0o600
