@@ -51,6 +51,10 @@ ACTIONS: Final[Mapping[str, str]] = {
     "auto_fix_declined": "A failed task gets no auto-fix task.",
     "no_spare": "No process could be started ahead of the next run, which costs it some time.",
     "no_room": "What follows from a failure cannot be stored now; tried again.",
+    # The session's repository
+    "workspace": "Something was done to the repository for a run, as the run's log tells it.",
+    "section_unwritten": "What was done to it cannot be told in the run's log.",
+    "section_unread": "The run's log cannot be read while the repository is worked on.",
     # Input
     "input_requested": "A script waits for an answer.",
     "input_answered": "It was given one.",
