@@ -147,6 +147,11 @@ def cli(ctx: click.Context, config_path: str | None, verbose: bool) -> None:
     keruta execute    runs a script of yours through the same queue
     keruta server     is the keruta API for who has none
     """
+    # Without either, click colours what goes to a terminal and nothing else.
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
+    elif os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        ctx.color = True
     ctx.obj = Invocation(config_path=config_path, verbose=verbose)
 
 
@@ -175,6 +180,10 @@ def _open_standard_streams() -> None:
     # Python has none of its own for a descriptor that was closed when it started.
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    # Names may hold what the terminal's encoding lacks, or bytes that are no text at all.
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -207,9 +216,23 @@ def _run(arguments: Sequence[str]) -> int:
             return _bug(exc, verbose=verbose)
         _complain(f"cannot write the output: {exc.strerror}")
         return 1
+    except UnicodeEncodeError as exc:
+        # Python hands over an argument that is no UTF-8 as text that cannot be written as such.
+        if not any(_is_no_text(argument) for argument in arguments):
+            return _bug(exc, verbose=verbose)
+        _complain("an argument is not UTF-8 text. Give it in UTF-8")
+        return 2
     except Exception as exc:
         return _bug(exc, verbose=verbose)
     return result if isinstance(result, int) else 0
+
+
+def _is_no_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _bug(exc: Exception, *, verbose: bool) -> int:
@@ -233,4 +256,6 @@ def _one_line(exc: click.ClickException) -> str:
 
 
 def _complain(text: str) -> None:
-    print(f"keruta: {text}", file=sys.stderr)
+    # It may repeat an argument with what would act on a terminal.
+    shown = "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text)
+    print(f"keruta: {shown}", file=sys.stderr)

@@ -5,12 +5,24 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 import click
 
+#: Colours of states, so that what needs a look is found at a glance.
+_COLOURS: Final = {
+    **dict.fromkeys(("running", "PROCESSING", "waiting_for_input", "WAITING_FOR_INPUT"), "cyan"),
+    **dict.fromkeys(("succeeded", "COMPLETED", "sent"), "green"),
+    **dict.fromkeys(("scheduled", "failing", "cancelled", "CANCELLED", "stays here"), "yellow"),
+    **dict.fromkeys(
+        ("failed", "FAILED", "killed", "timed_out", "input_timeout", "lost", "out_of_memory"), "red"
+    ),
+    **dict.fromkeys(("not_started", "parked", "agent_stopped", "refused"), "red"),
+}
+
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints rows under a header, each column as wide as its widest cell."""
+    """Prints rows under a header, each column as wide as its widest cell; states in colour."""
     cells = [list(header), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(display_width(row[column]) for row in cells) for column in range(len(header))]
     for number, row in enumerate(cells):
@@ -18,8 +30,15 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             cell + " " * (width - display_width(cell))
             for cell, width in zip(row, widths, strict=True)
         ]
-        line = "  ".join(padded).rstrip()
-        click.echo(click.style(line, bold=True) if number == 0 else line)
+        padded[-1] = padded[-1].rstrip()
+        if number == 0:
+            click.echo(click.style("  ".join(padded).rstrip(), bold=True))
+            continue
+        for column, name in enumerate(header):
+            colour = _COLOURS.get(row[column]) if name == "STATE" else None
+            if colour is not None:
+                padded[column] = click.style(padded[column], fg=colour)
+        click.echo("  ".join(padded).rstrip())
 
 
 def printable(text: str) -> str:

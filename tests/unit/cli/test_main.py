@@ -1,0 +1,77 @@
+"""What holds for every command: answers in words, colours only where they are wanted."""
+
+from __future__ import annotations
+
+import pytest
+
+from keruta_agent.cli import tables
+from tests.helpers.command_line import CommandLine
+
+
+def test_argument_that_is_no_text_is_named_as_the_mistake(keruta: CommandLine) -> None:
+    called = keruta("config", "set", "session.id", "caf\udce9")
+    assert called.code == 2
+
+    called = keruta("execute", "--detach", "--name", "caf\udce9", "true")
+    assert called.code == 0
+
+    called = keruta("queue", "pause", "--reason", "caf\udce9")
+    assert called.code == 2
+    assert called.err == "keruta: an argument is not UTF-8 text. Give it in UTF-8\n"
+
+
+def test_message_holds_nothing_that_acts_on_a_terminal(keruta: CommandLine) -> None:
+    called = keruta("explain", "\x1b[31m\u202e12")
+
+    assert called.code == 2
+    assert "\x1b" not in called.err and "\u202e" not in called.err
+    assert called.err.endswith("\n") and len(called.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("exceute", "execute"), ("log-s", "logs"), ("progres", "progress")]
+)
+def test_mistyped_command_gets_the_nearest_name(
+    keruta: CommandLine, typed: str, meant: str
+) -> None:
+    called = keruta(typed, "--whatever")
+
+    assert called.code == 2
+    assert f"No such command '{typed}'. Did you mean '{meant}'?" in called.err
+
+
+@pytest.mark.parametrize(
+    ("variables", "coloured"),
+    [
+        ({}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": "0"}, False),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+    ],
+)
+def test_table_in_a_pipe_is_plain_unless_colours_are_asked_for(
+    keruta: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    coloured: bool,
+) -> None:
+    keruta("execute", "--detach", "true")
+    keruta("queue", "cancel", "1")
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    called = keruta("queue", "list")
+
+    assert ("\x1b[33mcancelled" in called.out) is coloured
+    assert ("\x1b" in called.out) is coloured
+    assert "cancelled" in called.out
+
+
+def test_table_keeps_its_columns_under_wide_and_odd_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tables.print_table(("A", "STATE", "B"), [("日本", "failed", ""), ("a\x1bb", "odd", "x")])
+
+    assert capsys.readouterr().out == "A     STATE   B\n日本  failed\na\ufffdb   odd     x\n"
