@@ -158,8 +158,11 @@ def make_private_directory(directory: Path) -> None:
 
 
 def _create_private_file(path: Path) -> None:
-    # SQLite gives its -wal and -shm files the mode of the main file.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    # SQLite gives its -wal and -shm files the mode of the main file. An existing file must not be
+    # opened here: closing it again drops the locks that other connections of this process hold
+    # (POSIX says so), and another process would then remove the -wal file under their feet.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _statements(script: str) -> Iterator[str]:

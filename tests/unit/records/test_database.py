@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,34 @@ def test_reopened_database_keeps_its_schema_version(tmp_path: Path):
         version = database.connection().execute("PRAGMA user_version").fetchone()[0]
         database.close()
         assert version == len(MIGRATIONS)
+
+
+_LOOK_AND_LEAVE = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT count(*) FROM jobs").fetchone()
+connection.close()
+"""
+
+
+def test_database_that_is_opened_twice_is_not_pulled_away_by_another_process(tmp_path: Path):
+    first = Database(tmp_path)
+    first.connection().execute("SELECT count(*) FROM jobs").fetchone()
+    second = Database(tmp_path)
+    try:
+        # The last one to leave removes the -wal file: it must see that we are still there.
+        look = [sys.executable, "-c", _LOOK_AND_LEAVE, str(first.path)]
+        subprocess.run(look, check=True)
+        assert (tmp_path / "agent.db-wal").exists()
+        for database in (first, second):
+            with database.transaction() as connection:
+                connection.execute(
+                    "INSERT INTO flags (name, value) VALUES (?, '')", (id(database),)
+                )
+        assert first.connection().execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    finally:
+        second.close()
+        first.close()
 
 
 def test_database_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path):
