@@ -29,6 +29,7 @@ LOOK_BYTES: Final = 8192
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option("-d", "--detach", is_flag=True, help="Print the job's id and do not wait.")
 @click.option("--priority", type=PRIORITY, default=0, show_default=True, help="Higher runs first.")
+@click.option("-t", "--tty", is_flag=True, help="Give the script a terminal.")
 @click.option("--name", help="Name of the job.  [default: the command]")
 @task_option
 @api_options
@@ -39,6 +40,7 @@ def execute(
     arguments: tuple[str, ...],
     detach: bool,
     priority: int,
+    tty: bool,
     name: str | None,
     task_id: str | None,
     api_url: str | None,
@@ -48,19 +50,27 @@ def execute(
 
     SCRIPT is a script file, a program, or one string with a whole command line. Without it, the
     script of the task --task-id (or KERUTA_TASK_ID) is run. Without a daemon the job runs right
-    here. Ctrl-C cancels the job.
+    here. Ctrl-C cancels the job. What the script asks is read from our own standard input.
 
     \b
     Examples:
       keruta execute ./my-script.sh --fast
       keruta execute "python data_processing.py > result.txt"
       keruta execute --detach make test
+      keruta execute --tty ./configure.sh
     """
     settings = load(ctx, task_id=task_id, api_url=api_url, log_level=log_level).settings
     if script is None:
+        if tty:
+            raise errors.UsageError(
+                "a task says for itself whether it has a terminal",
+                advice="Give it the parameter tty: true",
+            )
         request = _task_request(settings)
     else:
         request = _script_request(script, arguments, name=name, priority=priority)
+        if tty:
+            request["work"]["parameters"] = {"tty": True}
     if detach:
         return _detach(settings, request)
     return _attached(settings, request)

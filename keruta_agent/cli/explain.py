@@ -120,6 +120,9 @@ def _now(records: Records, job: Job) -> str:
         told = f" {unsent} messages of it have yet to reach the API." if unsent else ""
         return f"It has ended: {job.outcome}.{told}"
     if job.state is JobState.RUNNING:
+        question = records.questions.open_of_job(job.id)
+        if question is not None:
+            return f"It waits for an answer to {question.prompt!r}: keruta input {job.id}"
         return "It is running."
     if job.state is JobState.SCHEDULED:
         left = records.jobs.seconds_to_next()

@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 import click
 
 from keruta_agent import errors
+from keruta_agent.cli.forwarding import Forwarder
 from keruta_agent.local import client
 from keruta_agent.records.jobs import Job, JobState
 from keruta_agent.records.run import Outcome, Run
@@ -32,11 +33,10 @@ EXIT_INTERRUPTED: Final = 130
 
 
 def follow(settings: Settings, job_id: int, *, is_served: Callable[[], bool] = lambda: True) -> int:
-    """Copies a job's output to ours until it ends, and returns its exit code.
+    """Copies a job's output to ours, and our input to it, until it ends; returns its exit code.
 
     Ctrl-C cancels the job, a second one leaves it; so does an end of whoever reads our output.
-    ``is_served`` tells whether somebody still
-    brings the job to its end.
+    ``is_served`` tells whether somebody still brings the job to its end.
 
     Raises:
         RunError: nobody does any more.
@@ -56,6 +56,8 @@ def follow(settings: Settings, job_id: int, *, is_served: Callable[[], bool] = l
             cancel(settings, records, job_id)
             follower.until_end()
             return EXIT_BY_SIGNAL + signal.SIGPIPE
+        finally:
+            follower.close()
     finally:
         records.close()
 
@@ -86,6 +88,11 @@ class _JobFollower:
         self._is_served = is_served
         self._copied: dict[Path, int] = {}
         self._is_muted = False
+        self._forwarder = Forwarder(settings, records, job_id)
+
+    def close(self) -> None:
+        """Leaves our terminal as it was."""
+        self._forwarder.close()
 
     def mute(self) -> None:
         """Shows nothing any more: nobody reads it."""
@@ -99,6 +106,7 @@ class _JobFollower:
                 raise errors.NotFound(f"there is no job {self._job_id}")
             runs = self._runs.of_job(job.id)
             copied = self._copy_output(runs[-1]) if runs else False
+            forwarded = job.state is JobState.RUNNING and self._forwarder.look(job, runs[-1])
             if job.state is JobState.FINISHED and not copied:
                 return _exit_code(job, runs)
             if not copied and not is_served:
@@ -106,7 +114,7 @@ class _JobFollower:
                     f"the agent broke at job {job.id}",
                     advice="Run keruta daemon --verbose, which takes the job up again",
                 )
-            if not copied:
+            if not copied and not forwarded:
                 time.sleep(LOOK_S)
 
     def _copy_output(self, run: Run) -> bool:

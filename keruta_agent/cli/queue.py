@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from keruta_agent import errors
 from keruta_agent.cli import completion, usage
+from keruta_agent.cli.artifact import why_and_where
+from keruta_agent.cli.input import shown
 from keruta_agent.cli.jobs import open_job
 from keruta_agent.cli.options import PRIORITY, json_option, load, print_json
 from keruta_agent.cli.tables import ago, duration, local_time, print_table, printable
@@ -17,6 +20,7 @@ from keruta_agent.cli.tables import ago, duration, local_time, print_table, prin
 if TYPE_CHECKING:
     from keruta_agent.ports import KerutaApi
     from keruta_agent.records.jobs import Job, Jobs
+    from keruta_agent.records.questions import Question
     from keruta_agent.records.run import Run
     from keruta_agent.records.store import Records
     from keruta_agent.settings.schema import Settings
@@ -43,8 +47,9 @@ def list_jobs(ctx: click.Context, show_all: bool, as_json: bool) -> None:
 
     records = Records.open_existing(load(ctx).settings.base_dir)
     jobs = [] if records is None else _listed(records.jobs, show_all)
+    asked = {} if records is None else _asked(records)
     if as_json:
-        print_json([_summary(job) for job in jobs])
+        print_json([_summary(job, asked) for job in jobs])
         return
     if records is not None and (paused := records.jobs.pause_reason()) is not None:
         click.echo(f"The queue is paused: {paused}. Go on with: keruta queue resume\n")
@@ -57,12 +62,12 @@ def list_jobs(ctx: click.Context, show_all: bool, as_json: bool) -> None:
         [
             (
                 str(job.id),
-                job.shown_state,
+                _state(job, asked),
                 str(job.priority),
                 ago(job.filed_at, now),
                 (job.task_id or "-")[:13],
                 job.name[:40],
-                job.message.partition("\n")[0][:60],
+                _message(job, asked).partition("\n")[0][:60],
             )
             for job in jobs
         ],
@@ -80,11 +85,11 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
     Examples:
       keruta queue show 12
     """
-    from keruta_agent.cli.artifact import why_and_where
     from keruta_agent.records.artifacts import ArtifactState, Owner
 
     records, found = open_job(load(ctx).settings, job)
     runs = records.runs.of_job(found.id)
+    asked = _asked(records)
     files = records.artifacts.of(Owner(task_id=found.task_id, job_id=found.id))
     artifacts = [
         dataclasses.asdict(each) for each in files if each.state is not ArtifactState.REMOVED
@@ -92,7 +97,7 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
     if as_json:
         print_json(
             {
-                **_summary(found),
+                **_summary(found, asked),
                 "runs": [_run(records, run) for run in runs],
                 "artifacts": artifacts,
             }
@@ -103,10 +108,10 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
         ("name", found.name),
         ("task", found.task_id or "none: handed in on this machine"),
         ("session", found.session_id or "-"),
-        ("state", found.shown_state),
+        ("state", _state(found, asked)),
         ("priority", str(found.priority)),
         ("filed", local_time(found.filed_at)),
-        ("message", found.message or "-"),
+        ("message", _message(found, asked) or "-"),
     ]
     for name, value in lines:
         click.echo(f"{name:<10}{value}")
@@ -276,9 +281,25 @@ def _listed(jobs: Jobs, show_all: bool) -> list[Job]:
     return jobs.listing(states=open_states) + jobs.listing(states=[JobState.FINISHED], limit=10)
 
 
-def _summary(job: Job) -> dict[str, Any]:
+def _asked(records: Records) -> dict[int, Question]:
+    """Returns what jobs wait for, by their numbers."""
+    return {one.job_id: one.question for one in records.questions.open_ones()}
+
+
+def _message(job: Job, asked: Mapping[int, Question]) -> str:
+    question = asked.get(job.id)
+    return job.message if question is None else printable(shown(question))
+
+
+def _state(job: Job, asked: Mapping[int, Question]) -> str:
+    return "waiting for input" if job.id in asked else job.shown_state
+
+
+def _summary(job: Job, asked: Mapping[int, Question]) -> dict[str, Any]:
     values = dataclasses.asdict(job)
     del values["work"]
+    question = asked.get(job.id)
+    values["question"] = None if question is None else dataclasses.asdict(question)
     return values
 
 

@@ -66,7 +66,7 @@ def feed(agent: Agent, job_id: int, data: bytes, *, ends: bool, source: str) -> 
         if data:
             if question is not None and question.secret:
                 agent.redaction.remember(run.id, data.decode("utf-8", "replace"))
-            if not stdin.write_some(directory.stdin, data):
+            if not directory.feed(data):
                 return False
         shim = directory.read_identity()
         if ends and shim is not None and stdin.is_read(directory.stdin):

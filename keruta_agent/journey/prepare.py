@@ -84,12 +84,23 @@ def plan(agent: Agent, job: Job, run: Run, script: Script) -> LaunchPlan:
         working_directory=working_directory,
         environment=environment,
         grace_s=agent.settings.stop_grace_s,
-        stdin=_stdin(agent),
+        stdin=_stdin(agent, job),
     )
 
 
-def _stdin(agent: Agent) -> Stdin:
-    """Returns what the script gets as its standard input."""
+def _stdin(agent: Agent, job: Job) -> Stdin:
+    """Returns what the script gets as its standard input.
+
+    Raises:
+        RunError: the task says neither yes nor no to a terminal.
+    """
+    wants_terminal = job.work.parameters.get("tty", False)
+    if not isinstance(wants_terminal, bool):
+        raise errors.RunError(
+            "parameters.tty of the task makes no sense", advice="Write true or false"
+        )
+    if wants_terminal:
+        return "terminal"
     return "fifo" if agent.settings.auto_detect_input else "none"
 
 

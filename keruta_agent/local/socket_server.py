@@ -42,6 +42,7 @@ class _WorkSchema(Schema):
     command = fields.List(fields.String())
     directory = fields.String(allow_none=True)
     environment = fields.Dict(keys=fields.String(), values=fields.String())
+    parameters = fields.Dict(keys=fields.String())
 
 
 class _SubmissionSchema(Schema):

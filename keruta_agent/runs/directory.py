@@ -211,6 +211,16 @@ class RunDirectory:
         """
         stdin.write_line(self.stdin, text, as_keys=self.terminal.exists())
 
+    def feed(self, data: bytes) -> bool:
+        """Gives the script more to read, as it is, if there is room; tells whether there was.
+
+        Raises:
+            InputRefused: nobody reads it.
+        """
+        if self.terminal.exists():
+            data = data.replace(b"\n", b"\r")  # what Enter sends
+        return stdin.write_some(self.stdin, data)
+
     def add_secret(self, secret: str) -> None:
         """Stores a secret that the script named: nothing that leaves the run may show it.
 

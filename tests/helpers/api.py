@@ -70,6 +70,20 @@ class Api:
         """Returns what is stored with a task."""
         return list(self._call("GET", f"/tasks/{task_id}/artifacts"))
 
+    def question(self, task_id: str) -> dict[str, Any] | None:
+        """Returns the open question of a task."""
+        answer = requests.get(f"{self._root}/tasks/{task_id}/input-request", timeout=30)
+        found = answer.json() if answer.status_code == 200 else None
+        return found if found is not None and found["open"] else None
+
+    def wait_for_question(self, task_id: str) -> dict[str, Any]:
+        """Returns the question of a task once it asks one."""
+        return wait_until(lambda: self.question(task_id), f"task {task_id} asks") or {}
+
+    def answer(self, task_id: str, text: str) -> None:
+        """Answers a task's open question."""
+        self._call("POST", f"/tasks/{task_id}/input", json={"input": text})
+
     def write_status(self, task_id: str, status: str) -> None:
         """Writes a task's state, as another client would."""
         self._call("PUT", f"/tasks/{task_id}/status", json={"status": status, "message": ""})
