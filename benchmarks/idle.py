@@ -1,6 +1,8 @@
 """What an idle daemon costs, with a server that it listens to and polls.
 
-python -m benchmarks.idle [--seconds 60]
+python -m benchmarks.idle [--seconds 60] [--with-script]
+
+With ``--with-script`` a script runs and is silent meanwhile: what following and measuring it costs.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--with-script", action="store_true")
     arguments = parser.parse_args()
     with running_agent(with_server=True) as agent:
         if agent.daemon is None:
             raise RuntimeError("no daemon")
-        agent.file_task("true")
+        agent.file_task("sleep 100000" if arguments.with_script else "true")
         time.sleep(5)
         before = cpu_seconds(agent.daemon.pid)
         time.sleep(arguments.seconds)

@@ -32,6 +32,17 @@ def _entries(*messages: str) -> list[LogEntry]:
     return [LogEntry(level=LogLevel.INFO, message=one, source="stdout") for one in messages]
 
 
+def test_requests_are_counted_by_their_result(world: World) -> None:
+    before = world.api.call_counts()
+    task_id = _new_task(world)
+
+    world.api.task(task_id)
+
+    after = world.api.call_counts()
+    assert after.results["2xx"] > before.results.get("2xx", 0)
+    assert after.retries == before.retries
+
+
 def test_logs_are_stored_in_order_with_all_their_fields(world: World) -> None:
     task_id = _new_task(world)
     moment = datetime(2026, 5, 4, 3, 2, 1, 123000, tzinfo=UTC)

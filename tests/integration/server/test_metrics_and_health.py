@@ -16,6 +16,18 @@ def test_metrics_are_listed_newest_first(api: ApiCaller) -> None:
     assert [entry["metrics"] for entry in listed] == [{}, {"durationMs": 5, "nested": {"a": [1]}}]
 
 
+def test_series_of_a_long_run_comes_back_as_it_was(api: ApiCaller) -> None:
+    task = api.task()["id"]
+    series = {
+        "elapsedS": [point * 15.5 for point in range(300)],
+        "cpuPercent": [point / 3 for point in range(300)],
+        "memoryBytes": [10**12 + point for point in range(300)],
+    }
+    api.send("POST", f"/tasks/{task}/metrics", {"durationMs": 5, "series": series}, status=201)
+    (listed,) = api.get(f"/tasks/{task}/metrics")
+    assert listed["metrics"]["series"] == series
+
+
 @pytest.mark.parametrize("body", ["[1]", '"text"', "5", "null"])
 def test_metrics_that_are_no_object_are_refused(api: ApiCaller, body: str) -> None:
     path = f"/tasks/{api.task()['id']}/metrics"
