@@ -22,7 +22,8 @@ def main() -> None:
     with running_agent(with_server=True) as agent:
         if agent.daemon is None:
             raise RuntimeError("no daemon")
-        agent.file_task("sleep 100000" if arguments.with_script else "true")
+        # It ends by itself: a daemon that stops would wait for it.
+        agent.file_task(f"sleep {arguments.seconds + 10}" if arguments.with_script else "true")
         time.sleep(5)
         before = cpu_seconds(agent.daemon.pid)
         time.sleep(arguments.seconds)
