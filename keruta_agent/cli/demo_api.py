@@ -26,10 +26,11 @@ class DemoApi:
         """Closes the connections."""
         self._http.close()
 
-    def create_session(self, name: str) -> Session:
-        """Creates a session."""
+    def create_session(self, name: str, repository: Path) -> Session:
+        """Creates a session whose tasks work in a repository."""
         action = "Creating the demo's session"
-        response = self._http.write(action, "POST", "/api/v1/sessions", {"name": name}, key=_key())
+        body = {"name": name, "repositoryUrl": str(repository), "repositoryRef": "main"}
+        response = self._http.write(action, "POST", "/api/v1/sessions", body, key=_key())
         return parsing.session_of(response, action)
 
     def end_session(self, session_id: str) -> None:

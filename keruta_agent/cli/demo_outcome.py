@@ -22,6 +22,8 @@ class Wanted:
     artifacts: tuple[str, ...] = ()
     #: The least number of lines in its log.
     log_lines: int
+    #: What must stand in its message.
+    reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,8 @@ def complaints(outcomes: Sequence[TaskOutcome], wanted: Mapping[str, Wanted]) ->
                 f"the artifacts of {outcome.name} are {stored}; "
                 f"they should be {', '.join(rule.artifacts) or 'none'}"
             )
+        if rule.reason not in outcome.reason:
+            found.append(f"{outcome.name} does not say {rule.reason!r}: {outcome.reason}")
         if outcome.log_lines < rule.log_lines:
             found.append(
                 f"the log of {outcome.name} has {outcome.log_lines} of {rule.log_lines} lines"

@@ -23,6 +23,8 @@ from keruta_agent.daemon.signals import StopRequests
 from keruta_agent.local.address import socket_path
 from keruta_agent.records.store import Records
 from keruta_agent.runs.processes import sweep
+from keruta_agent.workspace.git import Git
+from keruta_agent.workspace.tree import fallback_identity
 
 #: Seconds that the server gets to start; it takes half a second on a quiet machine.
 START_S: Final = 30.0
@@ -68,6 +70,10 @@ class Interruption:
                 signal.signal(signal.SIGHUP, hang_up)
 
 
+#: Nobody's configuration of git has a say in the demo.
+_NOBODYS_GIT: Final = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+
+
 class DemoProcesses:
     """A temporary directory with a server and a daemon that live in it."""
 
@@ -107,6 +113,27 @@ class DemoProcesses:
             self._interruption.pause(LOOK_S)
         raise errors.RunError(f"the server did not start\n{tail(self.server_log)}")
 
+    def make_repository(self) -> Path:
+        """Makes the repository that the demo's tasks work in, such as a server would have.
+
+        Raises:
+            WorkspaceError: git does not make it.
+        """
+        repository = self.directory / "project.git"
+        repository.mkdir()
+        git = Git(repository, timeout_s=START_S, variables=_NOBODYS_GIT)
+        git.run("init", "--quiet", "--bare", "--initial-branch=main", action="make a repository")
+        made = git.run(
+            *("hash-object", "-w", "--stdin"), stdin=b"# A project\n", action="store a file"
+        )
+        entry = f"100644 blob {made.text}\tREADME.md\n".encode()
+        tree = git.run("mktree", stdin=entry, action="store a directory").text
+        commit = git.with_variables(fallback_identity(git)).text(
+            "commit-tree", tree, "-m", "Begin the project", action="store a commit"
+        )
+        git.run("update-ref", "refs/heads/main", commit, action="begin main")
+        return repository
+
     def start_daemon(self, session_id: str, *, keep_alive: bool) -> None:
         """Starts the daemon for a session."""
         environment = {
@@ -116,6 +143,7 @@ class DemoProcesses:
             "KERUTA_ARTIFACTS_DIR": str(self.directory / "artifacts"),
             "KERUTA_POLL_INTERVAL": "1",
             "KERUTA_STOP_GRACE": "1",
+            **_NOBODYS_GIT,
         }
         arguments = ["daemon", "--session-id", session_id]
         if keep_alive:

@@ -26,7 +26,7 @@ WANTED: Final[Mapping[str, Wanted]] = {
         artifacts=("sales/sales.csv", "sales/sales.svg", "sales/売上の要約.txt"), log_lines=1
     ),
     "fail-and-be-fixed": Wanted(status=TaskStatus.FAILED, is_fixed=True, log_lines=1),
-    "git-change": Wanted(log_lines=1),
+    "git-change": Wanted(log_lines=3, reason="pushed "),
     "long-output": Wanted(log_lines=3000),
 }
 
@@ -72,7 +72,8 @@ class Showing:
         self.processes.start_server()
         api = DemoApi(self.processes.url, self.processes.token)
         try:
-            self._session_id = api.create_session("demo").id
+            repository = self.processes.make_repository()
+            self._session_id = api.create_session("demo", repository).id
             self.processes.start_daemon(self._session_id, keep_alive=self._keep)
             for name, script in scripts.items():
                 api.file_task(self._session_id, name, script, self.processes.temporary)

@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "status": "keruta_agent.cli.status:status",
     "success": "keruta_agent.cli.report:success",
     "version": "keruta_agent.cli.version:version",
+    "workspace": "keruta_agent.cli.workspace:workspace",
 }
 
 #: What ``keruta --help`` says of each: to ask twenty modules would take it a tenth of a second.
@@ -63,6 +64,7 @@ SUMMARIES: Final = {
     ),
     "success": "Says that the task succeeded (COMPLETED).",
     "version": "Prints the version of keruta and of its Python.",
+    "workspace": "Shows and tidies the clone of the session's repository.",
 }
 
 #: Ends of the program that have no error class: a bug of ours, and Ctrl-C.

@@ -1,0 +1,188 @@
+"""``keruta workspace``: the clone of the session's repository, for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from keruta_agent.cli.options import json_option, load, print_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from keruta_agent.settings.schema import Settings
+    from keruta_agent.workspace.clone import Clone
+    from keruta_agent.workspace.url import RepositoryUrl
+
+
+@click.group()
+def workspace() -> None:
+    """Shows and tidies the clone of the session's repository."""
+
+
+@workspace.command("path")
+@json_option
+@click.pass_context
+def show_path(ctx: click.Context, as_json: bool) -> None:
+    """Prints the directory of the clone.
+
+    \b
+    Examples:
+      keruta workspace path
+    """
+    directory, url = _place(load(ctx).settings)
+    if as_json:
+        print_json({"path": str(directory), "repository": str(url), "exists": directory.is_dir()})
+        return
+    click.echo(directory)
+
+
+@workspace.command()
+@json_option
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Shows the branch of the clone, what is uncommitted, and what was set aside.
+
+    \b
+    Examples:
+      keruta workspace status
+    """
+    from keruta_agent.workspace.survey import survey
+
+    clone = _clone(load(ctx).settings)
+    found = survey(clone)
+    if as_json:
+        about = {"path": str(clone.directory), "repository": str(clone.url), "ours": clone.is_ours}
+        print_json({**about, **dataclasses.asdict(found)})
+        return
+    made = "by the agent" if clone.is_ours else "by somebody else: the agent removes nothing in it"
+    lines = [
+        ("directory", str(clone.directory)),
+        ("repository", str(clone.url)),
+        ("made", made),
+        ("branch", found.branch or "none (a detached HEAD)"),
+        ("commit", found.commit or "none yet"),
+        ("uncommitted", str(found.uncommitted or "nothing")),
+    ]
+    if found.unfinished:
+        lines.append(("unfinished", found.unfinished))
+    lines += [("not pushed", name) for name in found.unpushed]
+    lines += [("set aside", f"git stash apply {ref}") for ref in found.kept]
+    lines += [("stale lock", name) for name in found.stale_locks]
+    lines.append(("pushed", f"{len(found.pushed)} branches of tasks"))
+    for name, value in lines:
+        click.echo(f"{name:<13}{value}")
+
+
+@workspace.command()
+@click.option("--ignored", is_flag=True, help="Also remove the files that git ignores.")
+@click.option("--remove", is_flag=True, help="Remove the whole clone; the next task makes another.")
+@click.option("--force", is_flag=True, help="With --remove: even if something is lost with it.")
+@json_option
+@click.pass_context
+def clean(ctx: click.Context, ignored: bool, remove: bool, force: bool, as_json: bool) -> None:
+    """Sets aside what is uncommitted, and removes the branches that the server has.
+
+    \b
+    Examples:
+      keruta workspace clean --ignored
+      keruta workspace clean --remove
+    """
+    from keruta_agent.workspace import survey
+    from keruta_agent.workspace.clone import locked
+
+    settings = load(ctx).settings
+    clone = _clone(settings)
+    _refuse_while_running(settings)
+    done: list[str] = []
+    with locked(clone.directory, settings.git_timeout_s):
+        if remove:
+            survey.remove(clone, force=force)
+            done.append(f"removed {clone.directory}")
+        else:
+            survey.tidy(clone, done.append, ignored=ignored)
+    if as_json:
+        print_json({"path": str(clone.directory), "done": done})
+        return
+    for line in done or ["nothing was to be done"]:
+        click.echo(line)
+
+
+def _refuse_while_running(settings: Settings) -> None:
+    """Raises when a job runs, which may work in the clone."""
+    from keruta_agent import errors
+    from keruta_agent.records.store import Records
+
+    records = Records.open_existing(settings.base_dir)
+    active = None if records is None else records.runs.active()
+    if active is not None:
+        raise errors.AgentStateError(
+            f"job {active[0].id} is running, and may work there",
+            advice=f"Wait for its end, or stop it with: keruta queue cancel {active[0].id}",
+        )
+
+
+def _clone(settings: Settings) -> Clone:
+    """Returns the clone.
+
+    Raises:
+        NotFound: there is none yet.
+    """
+    from keruta_agent import errors
+    from keruta_agent.workspace import clone, location
+    from keruta_agent.workspace.git import Git
+
+    directory, url = _place(settings)
+    if location.look(directory) not in (location.Found.OURS, location.Found.FOREIGN):
+        raise errors.NotFound(
+            f"there is no clone of {url} in {directory} yet", advice="The first task makes it"
+        )
+    git = Git(directory, timeout_s=settings.git_timeout_s)
+    return clone.open_existing(git, url)
+
+
+def _place(settings: Settings) -> tuple[Path, RepositoryUrl]:
+    """Returns the directory of the clone and the repository's address.
+
+    Raises:
+        NotFound: no session with a repository is known here.
+    """
+    from keruta_agent import errors
+    from keruta_agent.journey.workspace import directory_for
+    from keruta_agent.workspace import url
+
+    address = _known_address(settings) or _asked_address(settings)
+    if not address:
+        raise errors.NotFound(
+            "no session with a repository is known here",
+            advice="Set KERUTA_SESSION_ID and KERUTA_API_URL, or run the daemon once",
+        )
+    repository = url.parse(address)
+    return directory_for(settings, repository), repository
+
+
+def _known_address(settings: Settings) -> str:
+    """Returns the address that the daemon learnt; empty when it is not known which one is meant."""
+    from keruta_agent.records.store import Records
+
+    records = Records.open_existing(settings.base_dir)
+    found = {} if records is None else records.repositories.all()
+    if settings.session_id is not None:
+        return next((pair[0] for name, pair in found.items() if name == settings.session_id), "")
+    addresses = {pair[0] for pair in found.values() if pair[0]}
+    return addresses.pop() if len(addresses) == 1 else ""
+
+
+def _asked_address(settings: Settings) -> str:
+    """Returns the address that the API tells; empty when none is configured."""
+    from keruta_agent.daemon.wiring import make_client
+    from keruta_agent.journey import resolve
+    from keruta_agent.workspace import url
+
+    if settings.api_url is None:
+        return ""
+    session = resolve.find_session(make_client(settings), settings, os.environ)
+    return url.without_secrets(session.repository_url) if session.repository_url else ""
