@@ -12,6 +12,7 @@ from typing import Any
 from keruta_agent import __version__
 from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import Job
+from keruta_agent.records.questions import AskedOf
 from keruta_agent.records.run import Run
 from keruta_agent.wire import format_date
 
@@ -29,6 +30,7 @@ def describe(agent: Agent, *, session_id: str | None, started_at: float) -> Mapp
         "session": session_id,
         "running": None if active is None else active[0].id,
         "current": None if active is None else _current(*active),
+        "questions": [question_to_json(asked) for asked in agent.questions.open_ones()],
         "paused": agent.jobs.pause_reason(),
         "jobs": {state.value: number for state, number in agent.jobs.counts().items()},
         "outbox": {
@@ -51,6 +53,19 @@ def _current(job: Job, run: Run) -> dict[str, Any]:
         "running_s": _seconds_since(run.claimed_at),
         "progress": run.progress,
         "progress_message": run.progress_message,
+    }
+
+
+def question_to_json(asked: AskedOf) -> dict[str, Any]:
+    """Returns a question of a running script."""
+    return {
+        "job": asked.job_id,
+        "task": asked.task_id,
+        "name": asked.job_name,
+        "number": asked.question.number,
+        "prompt": asked.question.prompt,
+        "secret": asked.question.secret,
+        "asked_at": date(asked.question.asked_at),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import flask
 
 from keruta_agent import wire
-from keruta_agent.local.http import events, health, jobs, logs, queue, routes
+from keruta_agent.local.http import events, health, input, jobs, logs, metrics, queue, routes
 from keruta_agent.local.http.access import Access
 from keruta_agent.local.http.services import Services
 from keruta_agent.web import drain
@@ -17,7 +17,7 @@ from keruta_agent.web.problems import Problem
 from keruta_agent.web.routes import DocumentedApi
 from keruta_agent.web.streams import Streams
 
-_RESOURCES: Final = (health, queue, jobs, logs, events)
+_RESOURCES: Final = (health, queue, jobs, logs, input, events, metrics)
 
 OPENAPI_PATH: Final = "/openapi.json"
 #: Bytes of a body; a script may be large.
@@ -36,6 +36,7 @@ _HEADERS: Final = {
 def create_application(services: Services, access: Access) -> flask.Flask:
     """Returns the application that serves one agent to whom ``access`` lets in."""
     app = flask.Flask("keruta-agent", static_folder=None)
+    app.url_map.merge_slashes = False  # a redirect is no answer to a program
     app.extensions[routes.SERVICES_KEY] = services
     app.extensions[events.STREAMS_KEY] = Streams(events.MOST_STREAMS)
     app.config.update(

@@ -23,6 +23,8 @@ from keruta_agent.local.http.services import Services
 from keruta_agent.local.status import date
 from keruta_agent.records.changes import Change, Position
 from keruta_agent.records.jobs import JobState
+from keruta_agent.records.journal import Event
+from keruta_agent.records.run import Run
 from keruta_agent.web.problems import invalid
 from keruta_agent.web.streams import HEARTBEAT, Streams, frame
 
@@ -161,28 +163,33 @@ class _Stream:
                 return
 
     def _news(self) -> Iterator[bytes]:
+        runs = self.services.agent.runs
         for change in self.services.changes.after(self.position, job_id=self.job_id):
+            if change.event is not None and change.event.action == "ended":
+                # Its last progress. Before the position moves: else who leaves right behind it
+                # would never learn of the end.
+                for run in runs.of_job(change.job_id):
+                    if run.number == change.event.run_number:
+                        yield from self._progress_of(run)
             self.position = change.moved(self.position)
-            if change.piece is None:
-                yield self._frame("job", self._event(change))
-            elif entries := self._entries(change):
-                yield self._frame(
-                    "log", {"job": change.job_id, "run": change.run_number, "entries": entries}
-                )
-        active = self.services.agent.runs.active()
-        if active is None or self.job_id not in (None, active[0].id):
-            return
-        run = active[1]
+            if change.event is None:
+                yield from self._log(change)
+            else:
+                yield self._frame("job", self._event(change, change.event))
+        active = runs.active()
+        if active is not None and self.job_id in (None, active[0].id):
+            yield from self._progress_of(active[1])
+
+    def _progress_of(self, run: Run) -> Iterator[bytes]:
         progress = (run.id, run.progress, run.progress_message)
         if progress != self._progress:
             self._progress = progress
             told = {"job": run.job_id, "run": run.number, "percent": run.progress}
             yield self._frame("progress", {**told, "message": run.progress_message})
 
-    def _event(self, change: Change) -> Mapping[str, Any]:
-        event = change.event
+    def _event(self, change: Change, event: Event) -> Mapping[str, Any]:
         job = self.services.agent.jobs.get(change.job_id)
-        if event is None or job is None:
+        if job is None:
             return {"job": change.job_id}
         body = {
             "job": job.id,
@@ -196,14 +203,17 @@ class _Stream:
         }
         return _mapping(self.services.redactor_of(job).redact_value(body))
 
-    def _entries(self, change: Change) -> list[dict[str, Any]]:
+    def _log(self, change: Change) -> Iterator[bytes]:
         if change.piece is None or change.run_id is None:
-            return []
+            return
         try:
             found = self.services.logs.read(change.run_id, [change.piece])
         except FileNotFoundError:  # removed to make room
-            return []
-        return [entry_to_json(entry) for entry in found]
+            return
+        if found:
+            entries = [entry_to_json(entry) for entry in found]
+            body = {"job": change.job_id, "run": change.run_number, "entries": entries}
+            yield self._frame("log", body)
 
     def _is_over(self) -> bool:
         if self.job_id is None:

@@ -7,6 +7,7 @@ from typing import Any
 from marshmallow import Schema, fields
 
 from keruta_agent import wire
+from keruta_agent.local.http.input import QuestionAnswer
 from keruta_agent.local.http.routes import Resource
 from keruta_agent.local.http.services import Services
 from keruta_agent.records.jobs import JobState
@@ -46,6 +47,7 @@ class StatusAnswer(Schema):
     session = fields.String(required=True, allow_none=True)
     running = fields.Integer(required=True, allow_none=True)
     current = fields.Nested(CurrentAnswer, required=True, allow_none=True)
+    questions = fields.List(fields.Nested(QuestionAnswer), required=True)
     paused = fields.String(required=True, allow_none=True)
     jobs = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
     outbox = fields.Nested(OutboxAnswer, required=True)

@@ -22,6 +22,8 @@ SERVICES_KEY: Final = "keruta-agent"
 _STATUSES: Final = (
     (errors.NotFound, 404, "NOT_FOUND"),
     (errors.WrongState, 409, "WRONG_STATE"),
+    (errors.NothingAsked, 409, "NOTHING_ASKED"),
+    (errors.InputRefused, 409, "INPUT_REFUSED"),
     (errors.UsageError, 400, "INVALID_INPUT"),
     (errors.SettingsError, 409, "NOT_CONFIGURED"),
     (errors.AgentStateError, 503, "UNAVAILABLE"),

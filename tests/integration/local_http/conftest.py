@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from keruta_agent.journey.agent import Agent
+from keruta_agent.testing import InMemoryKerutaApi
+from tests.helpers.agent_http import AgentCaller, agent_application
+from tests.helpers.agents import agent_in
+
+SESSION = "11111111-2222-3333-4444-555555555555"
+
+
+@pytest.fixture
+def api() -> InMemoryKerutaApi:
+    api = InMemoryKerutaApi()
+    api.add_session(SESSION)
+    return api
+
+
+@pytest.fixture
+def agent(tmp_path: Path, api: InMemoryKerutaApi) -> Iterator[Agent]:
+    with agent_in(tmp_path, api, daemon_allowed_hosts="agent.example, Other.example") as agent:
+        yield agent
+
+
+@pytest.fixture
+def http(agent: Agent) -> AgentCaller:
+    return AgentCaller(agent_application(agent))

@@ -1,0 +1,165 @@
+"""Who the daemon's HTTP API lets in, what it takes, and what it says about itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from keruta_agent.journey.agent import Agent
+from keruta_agent.local.http.application import MOST_BODY_BYTES
+from tests.helpers.agent_http import TOKEN, AgentCaller, agent_application, services_of
+
+RIGHT = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def _status(http: AgentCaller, path: str = "/api/v1/status", **headers: str) -> int:
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    return http.app.test_client().get(path, headers=given).status_code
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "",
+        TOKEN,
+        "Bearer",
+        "Bearer ",
+        f"Basic {TOKEN}",
+        f"Bearer {TOKEN}x",
+        f"Bearer {TOKEN[:-1]}",
+        "Bearer トークン".encode().decode("latin-1"),
+    ],
+)
+def test_request_without_the_token_is_refused(http: AgentCaller, authorization: str) -> None:
+    response = http.app.test_client().get(
+        "/api/v1/status", headers={"Authorization": authorization}
+    )
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert TOKEN not in response.get_data(as_text=True)
+
+
+def test_token_is_asked_for_everywhere_but_at_two_routes(http: AgentCaller) -> None:
+    rules = [rule for rule in http.app.url_map.iter_rules() if "GET" in (rule.methods or set())]
+    paths = {rule.rule.replace("<job>", "1").replace("<task>", "t") for rule in rules}
+    open_paths = {path for path in paths if _status(http, path) != 401}
+    assert open_paths == {"/api/v1/health/live", "/api/v1/health/ready"}
+    assert _status(http, "/no/such/route") == 401
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LOCALHOST:8080",
+        "127.0.0.1:1",
+        "[::1]:8080",
+        "[::1]",
+        "agent.example",
+        "agent.example:443",
+        "other.example",
+    ],
+)
+def test_names_of_ours_are_served(http: AgentCaller, host: str) -> None:
+    assert _status(http, Host=host, **RIGHT) == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:8080",
+        "localhost.evil.example",
+        "agent.example.evil.example",
+        "evil.example#localhost",
+        "10.0.0.1",
+        "127.0.0.1.evil.example",
+        "[::2]",
+        "[",
+        "",
+        "@localhost",
+    ],
+)
+def test_other_names_are_refused_even_with_the_token(http: AgentCaller, host: str) -> None:
+    for path in ("/api/v1/status", "/api/v1/health/live"):
+        assert _status(http, path, Host=host, **RIGHT) == 421
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://localhost:1", "https://localhost.evil", ""]
+)
+def test_pages_of_other_origins_are_refused(http: AgentCaller, origin: str) -> None:
+    response = http.call("GET", "/status", headers={"Origin": origin, "Host": "localhost:8080"})
+    assert response.status_code == 403
+    assert not [name for name, _ in response.headers if name.startswith("Access-Control")]
+
+
+def test_own_origin_is_served_and_no_other_is_ever_allowed(http: AgentCaller) -> None:
+    own = {"Origin": "http://localhost:8080", "Host": "localhost:8080"}
+    response = http.call("GET", "/status", headers=own)
+    assert response.status_code == 200
+    preflight = http.call("OPTIONS", "/pause", headers=own)
+    for answer in (response, preflight):
+        assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
+)
+def test_body_that_is_not_called_json_is_refused(http: AgentCaller, content_type: str) -> None:
+    response = http.call("POST", "/pause", data=b'{"reason": "x"}', content_type=content_type)
+    assert response.status_code == 415
+    assert response.get_json()["error"]["field"] == "Content-Type"
+    assert http.get("/status")["paused"] is None
+
+
+def test_body_that_is_too_large_is_refused(http: AgentCaller) -> None:
+    body = b'{"script": "' + b"x" * MOST_BODY_BYTES + b'"}'
+    response = http.call("POST", "/jobs", data=body, content_type="application/json")
+    assert response.status_code == 413
+    assert response.get_json()["error"]["code"] == "BODY_TOO_LARGE"
+    assert http.get("/jobs") == []
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 100_000, b"NaN"])
+def test_body_that_is_no_object_is_refused(http: AgentCaller, body: bytes) -> None:
+    response = http.call("POST", "/jobs", data=body, content_type="application/json")
+    assert response.status_code == 400
+    assert response.get_json()["error"]["code"] == "INVALID_INPUT"
+
+
+def test_answers_cannot_be_kept_framed_or_guessed_at(http: AgentCaller) -> None:
+    for response in (http.call("GET", "/status"), http.call("GET", "/nothing")):
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["X-Frame-Options"] == "DENY"
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+
+
+def test_who_cannot_work_is_not_ready_and_says_why_to_who_has_the_token(agent: Agent) -> None:
+    services = services_of(agent, {"workers": "a worker has died and is to be started again"})
+    http = AgentCaller(agent_application(agent, services))
+
+    assert http.call("GET", "/health/live").get_json() == {"status": "UP"}
+    ready = http.call("GET", "/health/ready", headers={"Authorization": ""})
+    assert (ready.status_code, ready.get_json()) == (503, {"status": "DOWN"})
+    health = http.call("GET", "/health")
+    assert health.status_code == 503
+    assert "died" in health.get_json()["hindrances"]["workers"]
+
+
+def test_database_that_is_gone_is_no_crash(agent: Agent, http: AgentCaller) -> None:
+    assert http.get("/health") == {"status": "UP", "hindrances": {}}
+    agent.database.connection().execute("DROP TABLE jobs")
+
+    health = http.call("GET", "/health")
+
+    assert health.status_code == 503
+    assert set(health.get_json()["hindrances"]) == {"database"}
+    assert http.call("GET", "/jobs").status_code == 503
+
+
+def test_metrics_are_prometheus_text(http: AgentCaller) -> None:
+    response = http.app.test_client().get("/metrics", headers=RIGHT)
+    assert response.status_code == 200
+    assert response.content_type.startswith("text/plain; version=0.0.4")
+    assert "# TYPE keruta_" in response.get_data(as_text=True)

@@ -1,0 +1,183 @@
+"""Server-sent events of the daemon: order, replay, ends, and how many there may be."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from werkzeug.test import TestResponse
+
+from keruta_agent.journey import run
+from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.mend import mend_failures
+from keruta_agent.local.http import events
+from keruta_agent.local.http.services import Services
+from keruta_agent.records import changes
+from keruta_agent.records.jobs import StopKind, Work
+from tests.helpers.agent_http import AgentCaller, agent_application, services_of
+
+Event = dict[str, Any]
+
+
+@pytest.fixture
+def services(agent: Agent) -> Services:
+    return services_of(agent)
+
+
+@pytest.fixture
+def http(agent: Agent, services: Services) -> AgentCaller:
+    return AgentCaller(agent_application(agent, services))
+
+
+@contextlib.contextmanager
+def _stream(http: AgentCaller, path: str, **headers: str) -> Iterator[Iterator[Event]]:
+    response: TestResponse = http.call("GET", path, headers=headers, buffered=False)
+    try:
+        assert response.status_code == 200
+        assert response.content_type == "text/event-stream"
+        yield (_event(frame) for frame in response.iter_encoded())
+    finally:
+        response.close()
+
+
+def _event(frame: bytes) -> Event:
+    fields = [line.partition(": ") for line in frame.decode().strip().splitlines()]
+    event: Event = {name: value for name, _, value in fields}
+    return event | {"data": json.loads(event.get("data", "null"))}
+
+
+def _ran(agent: Agent, script: str) -> int:
+    job = agent.jobs.record_script("ran", Work(script=script))
+    run.run_next(agent)
+    return job
+
+
+def _story(found: list[Event]) -> list[str]:
+    story = []
+    for event in found:
+        data = event["data"]
+        if event["event"] == "log":
+            story += [entry["message"] for entry in data["entries"]]
+        elif event["event"] == "job":
+            story.append(f"[{data['action']}]")
+    return story
+
+
+def test_job_is_told_in_order_from_its_beginning_to_its_end(
+    agent: Agent, http: AgentCaller
+) -> None:
+    _ran(agent, "echo not this")
+    job = _ran(agent, "echo 一; sleep 0.05; echo two >&2")
+    with _stream(http, f"/jobs/{job}/events") as stream:
+        found = list(stream)
+    assert _story(found) == ["[recorded]", "[claimed]", "[started]", "一", "two", "[ended]"]
+    assert (found[0]["event"], found[-1]["event"]) == ("connected", "end")
+    assert found[-1]["data"]["outcome"] == "succeeded"
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 200])
+def test_who_comes_back_gets_each_thing_once_wherever_the_stream_broke(
+    agent: Agent, http: AgentCaller, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(changes, "EVENTS_A_READ", at_once)
+    monkeypatch.setattr(changes, "RANGES_A_READ", at_once)
+    job = _ran(agent, "for i in 1 2 3; do echo $i; echo $i >&2; sleep 0.02; done")
+    with _stream(http, f"/jobs/{job}/events") as stream:
+        whole = list(stream)
+
+    got: list[Event] = []
+    position = "0-0-0"
+    while True:
+        with _stream(http, f"/jobs/{job}/events", **{"Last-Event-ID": position}) as stream:
+            # Up to the first that brings us on.
+            event = next(event for event in stream if event["id"] != position)
+        got.append(event)
+        position = event["id"]
+        if http.call("GET", f"/jobs/{job}/events?lastEventId={position}").status_code == 204:
+            break
+
+    assert _story(got) == _story(whole)
+    assert len(_story(whole)) == 10
+
+
+def test_stream_of_everything_begins_now_and_sees_what_others_do(
+    agent: Agent, http: AgentCaller
+) -> None:
+    _ran(agent, "echo before")
+    with _stream(http, "/events") as stream:
+        assert next(stream)["data"]["jobs"]["finished"] == 1
+        thread = threading.Thread(target=_ran, args=(agent, "keruta progress 30; echo 後"))
+        thread.start()
+        found = []
+        for event in stream:
+            found.append(event)
+            if event["event"] == "job" and event["data"]["action"] == "ended":
+                break
+        thread.join()
+    assert _story(found) == ["[recorded]", "[claimed]", "[started]", "後", "[ended]"]
+    percents = [event["data"]["percent"] for event in found if event["event"] == "progress"]
+    assert 30 in percents
+
+
+def test_position_of_a_lost_database_counts_as_now(agent: Agent, http: AgentCaller) -> None:
+    _ran(agent, "echo before")
+    headers = {"Last-Event-ID": "999999-999-999"}
+    with _stream(http, "/events", **headers) as stream:
+        assert next(stream)["id"] == str(changes.Changes(agent.database).newest())
+        job = agent.jobs.record_script("after", Work(script="true"))
+        # A change by this very connection is none to itself.
+        agent.database.release()
+        agent.jobs.request_stop(job, StopKind.CANCELLED, "x")
+        actions = [next(stream)["data"]["action"] for _ in range(2)]
+    assert actions == ["recorded", "stop_asked"]
+
+
+@pytest.mark.parametrize("position", ["x", "1", "1-2", "1-2-3-4", "-1-2-3", "1-2-" + "9" * 20])
+def test_nonsense_as_a_position_is_refused(http: AgentCaller, position: str) -> None:
+    response = http.call("GET", "/events", headers={"Last-Event-ID": position})
+    assert response.status_code == 400
+    assert response.get_json()["error"]["field"] == "lastEventId"
+
+
+def test_silent_stream_beats_and_ends_when_the_daemon_stops(
+    http: AgentCaller, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT_S", 0.01)
+    response = http.call("GET", "/events", buffered=False)
+    frames = response.iter_encoded()
+    assert b"event: connected" in next(frames)
+    assert next(frames) == b": heartbeat\n\n"
+    services.stopping.set()
+    assert list(frames) == []
+    response.close()
+
+
+def test_streams_are_limited_and_their_places_free_again(http: AgentCaller) -> None:
+    with contextlib.ExitStack() as opened:
+        for _ in range(events.MOST_STREAMS):
+            opened.enter_context(_stream(http, "/events"))
+        refused = http.call("GET", "/events")
+        assert refused.status_code == 503
+        assert refused.get_json()["error"]["code"] == "TOO_MANY_STREAMS"
+        assert refused.headers["Retry-After"]
+    with _stream(http, "/events") as stream:
+        assert next(stream)["event"] == "connected"
+
+
+def test_secrets_leave_no_stream(agent: Agent, http: AgentCaller) -> None:
+    work = Work(
+        script="echo $DB_PASSWORD; keruta progress 5 --message $DB_PASSWORD; "
+        "keruta fail --message $DB_PASSWORD",
+        environment={"DB_PASSWORD": "geheim-wie-nie-zuvor"},
+    )
+    job = agent.jobs.record_script("leaks", work)
+    run.run_next(agent)
+    mend_failures(agent)
+    with _stream(http, f"/jobs/{job}/events") as stream:
+        found = list(stream)
+    assert "***" in str(found)
+    assert "geheim" not in str(found)
