@@ -7,13 +7,11 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.checkup.api import check_answer
 from keruta_agent.checkup.finding import Finding, Level, problem
 from keruta_agent.checkup.machine import check_git
 from keruta_agent.checkup.memory import check_memory
 from keruta_agent.checkup.queue import check_queue
 from keruta_agent.checkup.state import check_room
-from keruta_agent.daemon.wiring import configured_api
 from keruta_agent.settings.schema import Settings
 
 #: What can be asked, the quick questions first.
@@ -43,6 +41,10 @@ def check_health(load: Callable[[], Settings], wanted: Collection[str]) -> Itera
 
 
 def _api(settings: Settings) -> Iterator[Finding]:
+    # Here, because a probe of the disk each few seconds should not load the HTTP client.
+    from keruta_agent.checkup.api import check_answer
+    from keruta_agent.daemon.wiring import configured_api
+
     limit_s = min(settings.api_timeout_s, settings.health_api_timeout_s)
     quick = dataclasses.replace(settings, api_timeout_s=limit_s)
     try:

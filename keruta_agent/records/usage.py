@@ -94,15 +94,16 @@ class Usages:
 
     def add_sample(self, run_id: int, sample: Sample) -> bool:
         """Adds a point to a run's series; tells whether that was thinned for it."""
-        with self._database.transaction(durable=False):
-            samples = [*self.samples(run_id), sample]
-            if len(samples) <= MOST_SAMPLES:
-                self._insert(run_id, [sample])
+        with self._database.transaction(durable=False) as connection:
+            self._insert(run_id, [sample])
+            number = connection.execute(
+                "SELECT count(*) FROM run_samples WHERE run_id = ?", (run_id,)
+            ).fetchone()[0]
+            if number <= MOST_SAMPLES:
                 return False
-            self._database.connection().execute(
-                "DELETE FROM run_samples WHERE run_id = ?", (run_id,)
-            )
-            self._insert(run_id, list(_halved(samples)))
+            thinned = list(_halved(self.samples(run_id)))
+            connection.execute("DELETE FROM run_samples WHERE run_id = ?", (run_id,))
+            self._insert(run_id, thinned)
             return True
 
     def samples(self, run_id: int) -> list[Sample]:
