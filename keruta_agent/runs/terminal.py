@@ -5,8 +5,9 @@ outlives the daemon. It copies what the script writes into the file ``stdout``, 
 written into the FIFO ``stdin`` to the script, as keys. The name of the inner side is in the file
 ``terminal``: it tells whether the script waits for a key, and whether it shows what is typed.
 
-The shim leads the session, not the script: when the leader of a session ends, the kernel throws
-away what the terminal still holds, and the last lines of a script would be missing.
+The shim leads the session, not the script: when the leader of a session ends, the kernel kills
+the terminal's foreground with SIGHUP, and what a script leaves behind would not get the SIGTERM
+and the grace that it gets in a run without a terminal.
 
 Like the shim it imports next to nothing.
 """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -220,6 +222,27 @@ def test_script_that_ended_just_before_the_request_was_not_stopped(start, tmp_pa
     os.kill(started.shim_pid, signal.SIGCONT)
     record = started.exit_record()
     assert (record.exit_code, record.stopped) == (0, False)
+
+
+#: Says what a shim has loaded beyond os and sys when it starts a script.
+_LOADED = """
+import os, sys
+bare = set(sys.modules)
+sys.argv = [sys.argv[1]]
+exec(compile(open(sys.argv[0]).read(), sys.argv[0], "exec"), {"__name__": "shim"})
+print(*sorted(set(sys.modules) - bare))
+"""
+
+
+def test_shim_loads_next_to_nothing_before_a_start():
+    """Each module here delays every script; the terminal's are for those that ask for one."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _LOADED, shim.__file__],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(done.stdout.split()) <= {"__future__", "_json", "errno"}
 
 
 #: Runs the shim with a disk that is full for its first attempts to store some file.

@@ -188,6 +188,16 @@ def test_script_can_be_stopped(start):
     assert (record.stopped, record.signal) == (True, signal.SIGTERM)
 
 
+@pytest.mark.parametrize("mode", ["fifo", "terminal"])
+def test_what_a_script_leaves_behind_may_end_in_order(start, mode):
+    """At a desk the kernel would kill it with SIGHUP, together with the script."""
+    leftover = "(trap 'echo tidied up; exit' TERM; echo ready; while :; do sleep 0.05; done) &"
+    wait = 'while ! grep -q ready "${0%/*}/stdout"; do sleep 0.05; done'
+    started = start(f"{leftover}\n{wait}\nexit 3", stdin=mode)
+    assert started.exit_record().exit_code == 3
+    assert started.text().endswith("tidied up\n")
+
+
 def test_program_that_does_not_exist_is_recorded_as_not_started(start):
     record = start(command=["/no/such/program"], stdin="terminal").exit_record()
     assert record.error == "/no/such/program: No such file or directory"
