@@ -11,6 +11,7 @@ import time
 import pytest
 
 from tests.helpers.processes import KERUTA
+from tests.helpers.waiting import wait_until
 
 SCRIPT = r"""
 printf '\033]0;pwned\007\033[31mred\033[0m\n'
@@ -107,3 +108,35 @@ def test_what_makes_no_sense_is_refused(workplace, arguments, complaint):
     assert refused.returncode == 2
     assert complaint in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_lines_arrive_while_the_script_runs_in_order_and_all_of_them(workplace, api):
+    """The script goes on only when its line has been read at the server."""
+    go = workplace.path / "go"
+    task_id = api.file_task(
+        f"for n in 1 2 3; do echo line $n; while [ ! -e {go}-$n ]; do sleep .02; done; done;"
+        "seq 5000; printf 'no newline'"
+    )
+    workplace.daemon()
+    for number in (1, 2, 3):
+        wanted = [f"line {n}" for n in range(1, number + 1)]
+        wait_until(lambda wanted=wanted: api.lines(task_id) == wanted, "the line can be read")
+        assert api.task(task_id)["status"] == "PROCESSING"
+        (workplace.path / f"go-{number}").touch()
+    assert api.wait_for(task_id)["status"] == "COMPLETED"
+    numbers = [str(number) for number in range(1, 5001)]
+    assert api.lines(task_id) == ["line 1", "line 2", "line 3", *numbers, "no newline"]
+
+
+def test_structured_and_grouped_lines_are_stored_by_the_server(workplace, api):
+    task_id = api.file_task(
+        'echo ::group::Build; echo \'{"level":"error","msg":"oh","n":1}\';'
+        "keruta log WARN told --field k=v; printf '1%%\\r2%%\\n'"
+    )
+    workplace.daemon()
+    assert api.wait_for(task_id)["status"] == "COMPLETED"
+    found = {entry["message"]: (entry["level"], entry["metadata"]) for entry in api.logs(task_id)}
+    group = {"keruta": {"group": "Build"}}
+    assert found["oh"] == ("ERROR", {**group, "n": 1})
+    assert found["told"] == ("WARN", {**group, "k": "v"}) or found["told"] == ("WARN", {"k": "v"})
+    assert found["2%"] == ("INFO", group)
