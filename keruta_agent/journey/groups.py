@@ -18,7 +18,7 @@ from keruta_agent.runs.directory import RunDirectory
 MARK: Final = b"group::"
 _MARKER: Final = re.compile(r"\s*::(?:group::(?P<name>.*)|(?P<end>endgroup)::.*)", re.DOTALL)
 #: Bytes before a piece in which the group that it stands in is looked for.
-FARTHEST: Final = 64 * 1024 * 1024
+FARTHEST: Final = 16 * 1024 * 1024
 _RANGES_A_LOOK: Final = 100
 #: Longest name that travels with each line.
 _LONGEST_NAME: Final = 200

@@ -14,7 +14,7 @@ from typing import Any, Final
 from keruta_agent.journey import groups, structured
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.model import LogEntry, LogLevel
-from keruta_agent.observe.redact import Redactor
+from keruta_agent.observe.redact import Redactor, mask_named
 from keruta_agent.records.run import LogRange, Run
 from keruta_agent.records.runs import Runs
 from keruta_agent.runs import messages, output, screen
@@ -185,12 +185,19 @@ def _structured(entry: LogEntry, redactor: Redactor) -> LogEntry:
     found = structured.recognise(entry.message)
     if found is None:
         return entry
-    fields = redactor.redact_value(found.fields)
-    return dataclasses.replace(
-        entry,
+    message, fields = found.message, found.fields
+    if "\\" in entry.message:
+        # Escaped characters were no secrets, nor sequences, before they were read.
+        message = redactor.redact("\n".join(screen.render_lines(message)))
+        fields = redactor.redact_object(fields)
+    else:
+        fields = mask_named(fields)
+    return LogEntry(
         level=found.level,
-        message=redactor.redact("\n".join(screen.render_lines(found.message))),
-        metadata={**entry.metadata, **fields} if isinstance(fields, dict) else entry.metadata,
+        message=message,
+        source=entry.source,
+        timestamp=entry.timestamp,
+        metadata={**entry.metadata, **fields},
     )
 
 
@@ -215,7 +222,7 @@ def _told_entries(
             continue
         if not isinstance(told, messages.LogTold):
             continue
-        fields = redactor.redact_value(structured.safe_fields(told.fields))
+        fields = redactor.redact_object(structured.safe_fields(told.fields))
         metadata = {OUR_METADATA: ours} if ours else {}
         message = "\n".join(screen.render_lines(told.message, colours=colours))
         yield LogEntry(
@@ -223,5 +230,5 @@ def _told_entries(
             message=redactor.redact(message),
             source="agent",
             timestamp=seen,
-            metadata={**metadata, **fields} if isinstance(fields, dict) else metadata,
+            metadata={**metadata, **fields},
         )

@@ -72,7 +72,9 @@ def recognise(line: str) -> StructuredLine | None:
     fields = {
         name: value for name, value in found.items() if name not in (level_name, message_name)
     }
-    if level is None or not _can_travel(found):
+    # Only an escape can hold half a character; numbers were looked at when they were read.
+    can_travel = _can_travel(found) if "\\" in line else _is_shallow(found, DEEPEST)
+    if level is None or not can_travel:
         return None
     return StructuredLine(level=level, message=found[message_name], fields=fields)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from keruta_agent.observe.secrets import assignments, forms, names, shapes, values
 from keruta_agent.observe.secrets.search import Search, Span
@@ -95,6 +95,12 @@ class Redactor:
         """
         return self._redact_value(value, _DEEPEST_VALUE)
 
+    def redact_object(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns named values with the secrets in them masked, as ``redact_value`` does."""
+        return {
+            name: self._redact_item(name, value, _DEEPEST_VALUE) for name, value in fields.items()
+        }
+
     def _redact_value(self, value: object, depth: int) -> object:
         if value is None or isinstance(value, bool):
             return value
@@ -109,16 +115,33 @@ class Redactor:
         return value if redacted == text else redacted
 
     def _redact_item(self, key: object, value: object, depth: int) -> object:
-        if (
-            isinstance(value, str)
-            and names.is_clearly_secret_name(str(key))
-            and assignments.is_secret_value(value)
-        ):
+        if _is_named_secret(key, value):
             return MASK
         return self._redact_value(value, depth - 1)
 
     def __repr__(self) -> str:
         return f"<Redactor of {len(self._search.needles)} strings>"
+
+
+def mask_named(value: Any) -> Any:
+    """Returns a JSON-like value with those texts masked whose names say that they are secret.
+
+    This is what is left to do for a value that was read from a text after the text was masked.
+    """
+    if isinstance(value, Mapping):
+        return {
+            key: MASK if _is_named_secret(key, item) else mask_named(item)
+            for key, item in value.items()
+        }
+    return [mask_named(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_named_secret(key: object, value: object) -> bool:
+    return (
+        isinstance(value, str)
+        and names.is_clearly_secret_name(str(key))
+        and assignments.is_secret_value(value)
+    )
 
 
 def _needles(secrets: Iterable[str]) -> Iterator[bytes]:

@@ -89,12 +89,14 @@ def test_json_lines_become_structured_entries(api, file_task, run_all):
         printing(
             b'{"level":"error","message":"no answer","host":"db1","tries":3}\n'
             b'{"just":"data"}\n'
+            b'{"level":"info","msg":"named","a":[{"password":"with blanks"}],"n":"A-s3cr3t"}\n'
             b'{"level":"info","message":"key","password":"hunter2hunter2","t":"\\u0041-s3cr3t"}\n'
         ),
         parameters={"env": {"A_TOKEN": "A-s3cr3t"}},
     )
     run_all()
-    first, second, third = entries(api, task)
+    first, second, named, third = entries(api, task)
+    assert named.metadata == {"a": [{"password": "***"}], "n": "***"}
     assert (first.level, first.message) == ("ERROR", "no answer")
     assert first.metadata == {"host": "db1", "tries": 3}
     assert (second.level, second.message, second.metadata) == ("INFO", '{"just":"data"}', {})
