@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import model, wire
+from keruta_agent import errors, model, wire
 from keruta_agent.clients import answers
 from keruta_agent.clients.http import HttpClient
 from keruta_agent.clients.keruta import parsing
@@ -63,6 +64,24 @@ class DemoApi:
         schema = wire.LogEntrySchema(many=True)
         entries: list[LogEntry] = schema.load(answers.json_of(response, action))
         return entries
+
+    def open_question(self, task_id: str) -> str | None:
+        """Returns what the script of a task asks, None while it asks nothing."""
+        action = f"Reading the question of task {task_id}"
+        response = self._http.get(action, f"/api/v1/tasks/{task_id}/input-request")
+        if response.status_code != HTTPStatus.OK:
+            return None
+        asked = answers.json_of(response, action)
+        return str(asked["prompt"]) if asked["open"] else None
+
+    def answer(self, task_id: str, text: str) -> bool:
+        """Answers it; tells whether it was still asked."""
+        path = f"/api/v1/tasks/{task_id}/input"
+        try:
+            self._http.write("Answering a script", "POST", path, {"input": text}, key=_key())
+        except errors.ApiConflict:
+            return False
+        return True
 
     def artifacts(self, task_id: str) -> list[str]:
         """Returns the paths of the files that are stored with a task."""

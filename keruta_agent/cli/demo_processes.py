@@ -142,6 +142,8 @@ class DemoProcesses:
             "KERUTA_BASE_DIR": str(self.base_dir),
             "KERUTA_ARTIFACTS_DIR": str(self.directory / "artifacts"),
             "KERUTA_POLL_INTERVAL": "1",
+            "KERUTA_USE_HTTP_INPUT": "true",
+            "KERUTA_DAEMON_PORT": "0",
             "KERUTA_STOP_GRACE": "1",
             **_NOBODYS_GIT,
         }

@@ -17,11 +17,12 @@ from keruta_agent.cli.demo_api import PAGE, DemoApi
 from keruta_agent.cli.demo_outcome import TaskOutcome, Wanted
 from keruta_agent.cli.demo_processes import DemoProcesses, Interruption, tail
 from keruta_agent.cli.demo_view import View
-from keruta_agent.model import Task, TaskStatus
+from keruta_agent.model import LogEntry, LogLevel, Task, TaskStatus
 
 #: The tasks of the demo in their order, and what must come of each.
 WANTED: Final[Mapping[str, Wanted]] = {
     "hello": Wanted(log_lines=7),
+    "ask-for-input": Wanted(log_lines=7),
     "artifacts": Wanted(
         artifacts=("sales/sales.csv", "sales/sales.svg", "sales/売上の要約.txt"), log_lines=1
     ),
@@ -29,6 +30,9 @@ WANTED: Final[Mapping[str, Wanted]] = {
     "git-change": Wanted(log_lines=3, reason="pushed "),
     "long-output": Wanted(log_lines=3000),
 }
+
+#: What the demo answers, by the beginnings of the questions.
+ANSWERS: Final[Mapping[str, str]] = {"Whom shall I greet": "世界", "How often": "3"}
 
 #: Seconds between looks at the API.
 LOOK_S: Final = 0.15
@@ -128,12 +132,24 @@ class Showing:
                     # All of the log is stored before a task's last state is.
                     complete |= {task.id} if task.status.is_terminal else set()
             self._view.show(tasks)
+            self._answer(api, tasks)
             if demo_outcome.has_ended(tasks, WANTED):
                 return tasks
             if news:
                 before, deadline = tasks, time.monotonic() + PATIENCE_S
             self._check_daemon(tasks, deadline)
             self._interruption.pause(LOOK_S)
+
+    def _answer(self, api: DemoApi, tasks: list[Task]) -> None:
+        """Answers what a script asks, as a person would."""
+        for task in tasks:
+            if task.status is not TaskStatus.WAITING_FOR_INPUT:
+                continue
+            question = api.open_question(task.id)
+            known = [text for start, text in ANSWERS.items() if (question or "").startswith(start)]
+            if known and api.answer(task.id, known[0]):
+                line = LogEntry(level=LogLevel.INFO, message=f"(the demo answers: {known[0]})")
+                self._view.log(task, [line])
 
     def _read_log(self, api: DemoApi, task: Task) -> bool:
         """Shows the new lines of a task's log; returns whether there were any."""

@@ -117,7 +117,7 @@ class Bars:
             rest = fit(f" {described(task)}", columns - widest - BAR - 3)
             text += f"{name} {_bar(task)}{rest}\n"
         self._drawn = len(self._tasks)
-        click.echo(text, nl=False)
+        click.echo(text, nl=False, color=True)  # moves, not colours, which `coloured` decides
 
 
 def make_view(most_tasks: int) -> View:

@@ -70,11 +70,13 @@ def test_demo_shows_every_outcome_and_leaves_nothing(workplace: Workplace, tempo
     lines = result.stdout.splitlines()
     assert any(re.fullmatch(r"\d\d:\d\d:\d\d hello: PROCESSING .*%.*", line) for line in lines)
     assert any(line.endswith("hello | step 1 of 5") for line in lines)
+    assert "ask-for-input | (the demo answers: 世界)" in result.stdout
+    assert re.search(r"^ask-for-input +COMPLETED .* greeted 世界, 3 times$", result.stdout, re.M)
     assert re.search(r"^fail-and-be-fixed +FAILED ", result.stdout, re.M)
     assert re.search(
         r"^\S+ fail-and-be-fixed +COMPLETED .* fail-and-be-fixed ", result.stdout, re.M
     )
-    assert "6 tasks ran" in result.stdout
+    assert "7 tasks ran" in result.stdout
     assert "3 artifacts arrived" in result.stdout
     assert_nothing_is_left(workplace, temporary)
 
@@ -88,7 +90,7 @@ def test_demo_prints_json_for_programs(workplace: Workplace, temporary: Path) ->
     states = {task["name"]: task["status"] for task in answer["tasks"]}
     assert states.pop("fail-and-be-fixed") == "FAILED"
     assert set(states.values()) == {"COMPLETED"}
-    assert len(states) == 5
+    assert len(states) == 6
     assert_nothing_is_left(workplace, temporary)
 
 
