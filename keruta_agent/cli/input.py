@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from keruta_agent import errors
+from keruta_agent.cli import completion
 from keruta_agent.cli.jobs import open_job
 from keruta_agent.cli.options import json_option, load, print_json
 from keruta_agent.cli.tables import ago, print_table, printable
@@ -22,7 +23,7 @@ ALL_OF_STDIN: Final = "-"
 
 
 @click.command("input")
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=completion.jobs)
 @click.argument("text", required=False)
 @json_option
 @click.pass_context

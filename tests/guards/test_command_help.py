@@ -12,7 +12,7 @@ import sys
 import click
 import pytest
 
-from keruta_agent.cli import main
+from keruta_agent.cli import completion, main
 
 #: What a command loads for its work, not for its start: click alone takes four fifths of the
 #: time that a start may take.
@@ -123,3 +123,11 @@ def test_commands_load_their_libraries_only_when_they_need_them() -> None:
 
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == len(main.COMMANDS)
+
+
+@pytest.mark.parametrize("context", LEAVES, ids=lambda context: context.command_path)
+def test_arguments_that_name_jobs_tasks_and_keys_are_completed(context: click.Context) -> None:
+    wanted = {"job": completion.jobs, "task_id": completion.tasks, "key": completion.keys}
+    for param in context.command.params:
+        if param.name in wanted:
+            assert param._custom_shell_complete is wanted[param.name], param.name

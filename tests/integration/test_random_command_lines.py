@@ -21,14 +21,20 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from keruta_agent import errors
 from keruta_agent.cli import entry, main
 from keruta_agent.records.jobs import Work
 from keruta_agent.records.store import Records
 
 EXAMPLES = int(os.environ.get("KERUTA_COMMAND_LINES", "100"))
 
+
+def exit_codes(kind: type[errors.KerutaError]) -> set[int]:
+    return {kind.exit_code}.union(*(exit_codes(child) for child in kind.__subclasses__()))
+
+
 #: Every exit code that the help names, but that of a bug.
-ANSWERS = {0, 1, 2, 3, 4, 5, 6}
+ANSWERS = {0, *exit_codes(errors.KerutaError)}
 
 #: What a command gets before all else, lest it begins to serve, or to run scripts of this machine.
 HARMLESS = {

@@ -1,0 +1,81 @@
+"""A shell is offered jobs, tasks, keys and values; where there are none, nothing, and no error."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from keruta_agent.cli import main
+from keruta_agent.model import Task
+from keruta_agent.records.jobs import Work
+from keruta_agent.records.store import Records
+from tests.helpers.command_line import CommandLine
+
+
+@pytest.fixture
+def home(keruta: CommandLine) -> Path:
+    """A home directory in which an agent has run."""
+    records = Records.open(keruta.home / ".keruta")
+    work = Work(script="true", directory="/", environment={})
+    records.jobs.record_script("build all", work, priority=0)
+    records.jobs.record_task(
+        Task(id="task-日本", session_id="s", name="greet: x,y", script="true", priority=0)
+    )
+    records.close()
+    return keruta.home
+
+
+def offered(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
+    """Returns what bash is offered for the last word."""
+    monkeypatch.setenv("_KERUTA_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", " ".join(("keruta", *words)))
+    monkeypatch.setenv("COMP_CWORD", str(len(words)))
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    monkeypatch.setattr(sys, "stdout", out)
+    with pytest.raises(SystemExit):
+        main.cli.main(args=[], prog_name="keruta")
+    out.seek(0)
+    return [line.partition(",")[2] for line in out.read().split()]
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("logs", ""), ["2", "task-日本", "1"]),
+        (("explain", "t"), ["task-日本"]),
+        (("queue", "cancel", "1"), ["1"]),
+        (("progress", "--task-id", ""), ["task-日本"]),
+        (("config", "set", "api.u"), ["api.url"]),
+        (("config", "unset", "runs.keep_s"), ["runs.keep_size"]),
+        (("config", "set", "api.events", "t"), ["true"]),
+        (("config", "set", "logging.level", ""), ["DEBUG", "INFO", "WARN", "ERROR"]),
+        (("config", "set", "session.id", ""), []),
+    ],
+)
+def test_shell_is_offered_what_fits(
+    home: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], wanted: list[str]
+) -> None:
+    assert offered(monkeypatch, *words) == wanted
+
+
+@pytest.mark.parametrize("spoil", ["nothing", "no database", "no config", "empty"])
+def test_shell_is_offered_nothing_where_nothing_can_be_read(
+    keruta: CommandLine, monkeypatch: pytest.MonkeyPatch, spoil: str
+) -> None:
+    base = keruta.home / ".keruta"
+    if spoil != "nothing":
+        base.mkdir()
+    if spoil == "no database":
+        (base / "agent.db").write_text("this is no database")
+    elif spoil == "no config":
+        keruta.config.write_text("api: [")
+    elif spoil == "empty":
+        (base / "agent.db").touch()
+    before = sorted(keruta.home.rglob("*"))
+
+    assert offered(monkeypatch, "logs", "") == []
+
+    assert sorted(keruta.home.rglob("*")) == before
