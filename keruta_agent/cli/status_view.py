@@ -53,7 +53,8 @@ class Picture:
         # Each line is written over the old one and only its rest is cleared: nothing flickers.
         rows = written(shown, terminal.columns).replace("\n", "\x1b[K\n")
         up = f"\x1b[{self._drawn}A" if self._drawn else ""
-        click.echo(f"{up}{rows}\x1b[J", nl=False)
+        # In colour or not, which `written` has decided: the movements must get through.
+        click.echo(f"{up}{rows}\x1b[J", nl=False, color=True)
         self._drawn = len(shown)
 
 

@@ -101,7 +101,7 @@ def test_watch_on_a_terminal_redraws_in_place_until_ctrl_c(workplace: Workplace)
     main, other = pty.openpty()
     watch = subprocess.Popen(
         [KERUTA, "status", "--watch", "0.1"],
-        env={**workplace.environment, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"},
+        env={**workplace.environment, "TERM": "xterm", "COLUMNS": "100", "NO_COLOR": "1"},
         stdin=other,
         stdout=other,
         stderr=other,
@@ -121,4 +121,5 @@ def test_watch_on_a_terminal_redraws_in_place_until_ctrl_c(workplace: Workplace)
 
     assert b"none runs for" in shown
     assert b"\x1b[4A" in shown or b"\x1b[3A" in shown or b"\x1b[5A" in shown
+    assert b"\x1b[1m" not in shown  # movements are no colours
     assert b"Traceback" not in shown

@@ -153,7 +153,6 @@ def test_picture_is_drawn_over_the_one_before(
 ) -> None:
     size = os.terminal_size((60, 24))
     monkeypatch.setattr(status_view.shutil, "get_terminal_size", lambda: size)
-    monkeypatch.setattr(status_view.click, "echo", lambda text, nl: print(text, end=""))
     picture = status_view.Picture()
 
     picture.draw(status_view.lines_of(IDLE, []))
