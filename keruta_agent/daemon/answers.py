@@ -35,9 +35,15 @@ class AnswerPoll:
         self._is_stopped = True
         self._agent.desk.news.set()
 
+    def join(self, timeout_s: float) -> None:
+        """Waits for the end of the thread, in seconds."""
+        self._thread.join(timeout_s)
+
     def _work(self) -> None:
-        while not self._is_stopped:
+        while True:
             self._agent.desk.news.clear()
+            if self._is_stopped:
+                return
             try:
                 waits = self._look()
             except sqlite3.Error as exc:  # the disk may be full; the question stays open

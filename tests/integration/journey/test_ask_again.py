@@ -1,0 +1,93 @@
+"""An agent that takes over knows whether a script still waits for what was asked before."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from keruta_agent.journey import ask, execute, prepare
+from keruta_agent.journey.agent import Agent
+from keruta_agent.records.jobs import Job, Work
+from keruta_agent.records.questions import Question, QuestionState
+from keruta_agent.records.run import Run
+from keruta_agent.runs import processes
+from keruta_agent.runs.directory import ProcessId
+from tests.helpers.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(
+    os.uname().machine not in ("x86_64", "aarch64"), reason="waits are seen there only"
+)
+
+Started = tuple[Job, Run, ProcessId]
+
+
+@pytest.fixture
+def started(agent: Agent) -> Iterator[Started]:
+    """A script that asks the same twice, which nobody follows."""
+    text = "for n in 1 2; do printf 'again? '; read -r x; echo $x; done"
+    agent.jobs.record_script("asks", Work(script=text))
+    claimed = agent.runs.claim_next()
+    assert claimed is not None
+    job, run = claimed
+    shim = execute.start(
+        agent, job, run, prepare.plan(agent, job, run, prepare.read_script(agent, job))
+    )
+    yield job, run, shim
+    processes.kill_tree(shim, run.uid)
+
+
+@pytest.fixture
+def look(
+    agent: Agent, started: Started
+) -> Callable[[ask.Asker, Callable[[Question | None], bool]], Question | None]:
+    """Lets one agent look until its records say what is wanted."""
+
+    def until(asker: ask.Asker, wanted: Callable[[Question | None], bool]) -> Question | None:
+        def found() -> bool:
+            asker.look()
+            return wanted(agent.questions.current(started[1].id))
+
+        wait_until(found, "the question is as wanted")
+        return agent.questions.current(started[1].id)
+
+    return until
+
+
+def test_question_that_still_waits_is_not_asked_again(agent, started, look):
+    first = look(ask.Asker(agent, *started), lambda found: found is not None)
+
+    second = ask.Asker(agent, *started)
+    until = time.monotonic() + ask.GONE_S * 1.5  # long enough to see it, or to miss it
+    look(second, lambda found: time.monotonic() >= until)
+
+    assert agent.questions.current(started[1].id) == first
+    asked = [event for event in agent.journal.of_job(1) if event.action == "input_requested"]
+    assert len(asked) == 1
+
+
+def test_answer_that_nobody_noted_ends_the_question_even_when_the_next_is_alike(
+    agent, started, look
+):
+    first = look(ask.Asker(agent, *started), lambda found: found is not None)
+    # Killed between the answer and its note.
+    agent.directory_of(started[1]).answer("one")
+
+    second = look(ask.Asker(agent, *started), lambda found: found is not None and found.number == 2)
+
+    assert second.prompt == first.prompt
+    assert agent.questions.get(started[1].id, 1).state is QuestionState.CLOSED
+    assert (agent.directory_of(started[1]).path / "stdout").read_text() == "again? one\nagain? "
+
+
+def test_answer_that_was_noted_is_the_end_of_its_question(agent, started, look):
+    first = look(ask.Asker(agent, *started), lambda found: found is not None)
+    agent.directory_of(started[1]).answer("one")
+    agent.questions.answered(*started[:2], first, "command")
+
+    second = look(ask.Asker(agent, *started), lambda found: found is not None and found.number == 2)
+
+    assert second.state is QuestionState.OPEN
+    assert agent.questions.get(started[1].id, 1).answered_by == "command"
