@@ -86,6 +86,10 @@ def paired(
     return statistics.median(ratios), statistics.median(times)
 
 
+def _milliseconds(command: list[str], rounds: int) -> float:
+    return statistics.median(_seconds(command, os.environ) for _ in range(rounds)) * 1000
+
+
 def _seconds(command: list[str], environment: Mapping[str, str]) -> float:
     begin = time.perf_counter()
     subprocess.run(
@@ -102,6 +106,7 @@ def _seconds(command: list[str], environment: Mapping[str, str]) -> float:
 def measure(binaries: Path, commands: tuple[str, ...], rounds: int, most: float | None) -> bool:
     """Prints what each command takes; returns whether all keep to the limit."""
     floor = [str(binaries / "python"), "-c", "pass"]
+    print(f"{_milliseconds(floor, rounds):15.1f} ms  python -c pass")
     good = True
     for line in commands:
         command = [str(binaries / "keruta"), *shlex.split(line)]
