@@ -6,8 +6,8 @@ a shell's ``read``, ``input()``, a pager's ``poll``, through pipes and in nested
 that is merely silent.
 
 Where the kernel does not tell (another user's program such as sudo, /proc of a sandbox, another
-processor), it is guessed: silence for ``GUESS_S`` after an unfinished line that looks like a
-prompt.
+processor, and under yama's usual restriction a run that this daemon did not start itself), it is
+guessed: silence for ``GUESS_S`` after an unfinished line that looks like a prompt.
 """
 
 from __future__ import annotations

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 import time
 
 import pytest
@@ -202,3 +206,39 @@ def test_kernel_that_does_not_tell_is_replaced_by_a_guess(start, monkeypatch, sc
     while time.monotonic() < deadline:
         assert detector.look() is None
         time.sleep(0.2)
+
+
+#: Starts a script that nobody may look into, as sudo and ssh-agent are, and prints its prompt.
+_LOOK_AT_A_CLOSED_PROGRAM = """
+import pathlib, sys, time
+from keruta_agent.runs.directory import RunDirectory
+from keruta_agent.runs.launch import Launcher, LaunchPlan
+from keruta_agent.runs.waiting import InputDetector
+directory = RunDirectory(pathlib.Path(sys.argv[1]))
+directory.create()
+code = "import ctypes; ctypes.CDLL(None).prctl(4, 0); input(sys.argv[1])"
+shim = Launcher().start(LaunchPlan(directory=directory,
+    command=[sys.executable, "-c", "import sys; " + code, "Your name: "],
+    working_directory=pathlib.Path("/"), environment={}, grace_s=1, stdin="fifo"))
+detector = InputDetector(directory, shim)
+while (waiting := detector.look()) is None:
+    time.sleep(detector.interval_s)
+print(waiting.prompt, "by guess" if waiting.pid == shim.pid else "by sight")
+directory.answer("x")
+while shim.is_alive():
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv")
+def test_program_that_the_kernel_hides_is_guessed_at(tmp_path):
+    # Root may look into everything, unless it lacks this capability.
+    drop = ["setpriv", "--bounding-set", "-sys_ptrace"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*drop, sys.executable, "-c", _LOOK_AT_A_CLOSED_PROGRAM, str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("Your name: by guess\n", "")
