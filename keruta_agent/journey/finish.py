@@ -41,9 +41,12 @@ def judge(agent: Agent, job: Job, run: Run, record: ExitRecord | None) -> Ending
         return Ending(outcome=Outcome.REFUSED, message=current.stop_reason or "")
     # A shim that did not heed the request was killed by us, before it could record anything.
     if current.stop_kind is not None and (record is None or record.stopped):
+        message = current.stop_reason or "The script was stopped"
+        if current.stop_kind is not StopKind.INPUT_TIMEOUT:  # that names the question already
+            message = _with_evidence(message, directory)
         return Ending(
             outcome=STOPPED[current.stop_kind],
-            message=_with_evidence(current.stop_reason or "The script was stopped", directory),
+            message=message,
             exit_code=None if record is None else record.exit_code,
             signal=None if record is None else record.signal,
         )
