@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from tests.helpers.api import Api
 from tests.helpers.processes import Process, Workplace, free_port
 from tests.helpers.waiting import wait_until
 
@@ -109,7 +110,6 @@ def test_http_is_off_unless_somebody_wants_it(workplace: Workplace) -> None:
     }
     inodes = {line.split()[9] for line in listening.splitlines()[1:] if line.split()[3] == "0A"}
     assert not inodes & {target.strip("socket:[]") for target in sockets}
-    assert "flask" not in Path(f"/proc/{daemon.pid}/maps").read_text(encoding="utf-8")
 
 
 def _link(entry: Path) -> str:
@@ -192,6 +192,31 @@ def test_running_job_is_watched_and_what_was_missed_is_sent_again(
     assert again.status_code == 204
     shown = door.get(f"/jobs/{job}")
     assert (shown["runs"][0]["progress"], shown["runs"][0]["progress_message"]) == (70, "so far")
+
+
+def test_script_that_asks_is_answered_by_job_and_by_task(workplace: Workplace, api: Api) -> None:
+    asks = "printf 'name? '; read name; printf 'sure? '; read sure; echo \"$name: $sure\""
+    task = api.file_task(asks)
+    _, door = _start(workplace)
+    with door.http:
+        for prompt, path, body in (
+            ("name?", "/jobs/1/input", {"text": "花子", "number": 1}),
+            ("sure?", f"/tasks/{task}/input", {"input": "yes"}),
+        ):
+            wait_until(lambda prompt=prompt: _asks(door, prompt), "it asks")
+            assert door.get(path)["prompt"].endswith(prompt)
+            answered = door.call("POST", path, json=body)
+            assert answered.status_code == 200, answered.text
+        assert api.wait_for(task)["status"] == "COMPLETED"
+        log = door.call("GET", f"/jobs/{task}/logs", headers={"Accept": "text/plain"})
+        assert "花子: yes" in log.content.decode()
+        again = door.call("POST", "/jobs/1/input", json={"text": "too late"})
+        assert (again.status_code, again.json()["error"]["code"]) == (409, "NOTHING_ASKED")
+
+
+def _asks(door: Door, prompt: str) -> bool:
+    questions = door.get("/status")["questions"]
+    return len(questions) == 1 and questions[0]["prompt"].endswith(prompt)
 
 
 def test_status_follows_a_job_that_is_paused_cancelled_and_tried_again(
