@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -70,6 +72,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--silent", type=float, default=20, help="seconds to watch silent ones")
     arguments = parser.parse_args()
+    # Ended early, it must not leave its scripts behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="keruta-waiting-") as name:
         try:
             bench = Bench(Path(name))
