@@ -85,7 +85,7 @@ rm -rf build
 if [ "$kind" = dev ]; then
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 else
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check .
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check '.[llm]'
 fi
 rm -rf build
 fingerprint "$kind" > "$stamp"

@@ -43,7 +43,7 @@ def parse(text: str) -> BaseUrl:
         url=f"{parts.scheme}://{netloc}{_without_suffix(parts.path)}",
         username=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
-        is_loopback=_is_loopback(host),
+        is_loopback=is_loopback(host),
     )
 
 
@@ -62,7 +62,8 @@ def _without_suffix(path: str) -> str:
     return path
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tells whether a host is this machine, seen from itself."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

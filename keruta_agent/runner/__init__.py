@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from keruta_agent.clients.llm import LLMClient
     from keruta_agent.errors import (
         ArtifactUploadError,
         AuthenticationError,
@@ -69,6 +70,7 @@ _PLACES: Final = {
         ),
         "keruta_agent.runner_model",
     ),
+    "LLMClient": "keruta_agent.clients.llm",
     **dict.fromkeys(("ExecutionMode", "RetryConfig", "RunnerConfig"), "keruta_agent.runner.config"),
 }
 
@@ -83,6 +85,7 @@ __all__ = [
     "ExecutionMode",
     "ImplementationError",
     "ImplementationResult",
+    "LLMClient",
     "LLMConfig",
     "LLMResponse",
     "Playbook",

@@ -1,0 +1,80 @@
+"""Answers as models write them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from keruta_agent.clients.llm_answer import AnswerError, parse
+from keruta_agent.runner_model import CodeChange
+
+CHANGE = {"file_path": "日本/a.py", "operation": "create", "content": "print('{}')\n"}
+PLAIN = json.dumps({"code_changes": [CHANGE], "explanation": "done"}, ensure_ascii=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PLAIN,
+        f"\n\n{PLAIN}\n",
+        f"```json\n{PLAIN}\n```",
+        f"```\n{PLAIN}\n```",
+        f"~~~~json\n{PLAIN}\n~~~~",
+        f"Sure! Here it is:\n\n```json\n{PLAIN}\n```\nI hope it helps.",
+        f"Here it is: {PLAIN} That was it.",
+        f"The set {{1, 2}} is used. {PLAIN}",
+        f"[1] shows it. {PLAIN}",
+        f"<think>Maybe {{}} or {PLAIN.replace('create', 'delete')}</think>{PLAIN}",
+        f"```python\nprint(1)\n```\n```json\n{PLAIN}\n```",
+        json.dumps([CHANGE]),
+        f"Changes: {json.dumps([CHANGE])}",
+        json.dumps(CHANGE),
+        PLAIN.replace("\\n", "\n"),
+    ],
+)
+def test_answer_is_found_in_what_is_around_it(text: str) -> None:
+    assert parse(text).changes == [CodeChange(**CHANGE)]
+
+
+def test_answer_may_hold_fences_in_its_contents() -> None:
+    content = "# Title\n```sh\nls\n```\n"
+    change = {"file_path": "README.md", "operation": "modify", "content": content}
+    text = f"```json\n{json.dumps({'code_changes': [change]}, indent=1)}\n```"
+    assert parse(text).changes == [CodeChange(**change)]
+
+
+def test_delete_needs_no_content_and_no_changes_is_an_answer() -> None:
+    deletion = '{"code_changes": [{"file_path": "a", "operation": "delete", "content": null}]}'
+    assert parse(deletion).changes == [CodeChange("a", "delete")]
+    assert parse('{"code_changes": [], "explanation": "nothing to do"}').explanation
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "empty"),
+        ("I cannot do that.", "no brace"),
+        (PLAIN[:-10], "no complete JSON"),
+        (PLAIN.replace("}]", "},]"), "no complete JSON"),
+        (f"```json\n{PLAIN[:-3]}\n```", "no complete JSON"),
+        (f"So: {json.dumps([CHANGE, CHANGE])[:-4]}", "no complete JSON"),
+        ("{}", "no key code_changes"),
+        ('{"code_changes": {}}', "no list"),
+        ('{"code_changes": ["a.py"]}', "entry 1 of code_changes is no object"),
+        (PLAIN.replace("create", "chmod"), "operation 'chmod'"),
+        ('{"code_changes": [{"operation": "create", "content": ""}]}', "no file_path"),
+        ('{"code_changes": [{"file_path": 3, "operation": "create"}]}', "no file_path"),
+        ('{"code_changes": [{"file_path": "a", "operation": ["create"]}]}', "operation"),
+        ('{"code_changes": [{"file_path": "a", "operation": "create"}]}', "no text"),
+        ("[" * 100_000, "no brace"),
+        ('{"a":' * 100_000, "nested too deeply"),
+        ("{" * 100_000, "no complete JSON"),
+        ("[1" + "0" * 10_000 + "]", "no brace"),
+        (json.dumps({"code_changes": [CHANGE] * 501}), "501 entries"),
+        ("x" * (8 * 1024 * 1024 + 1), "longer than"),
+    ],
+)
+def test_answer_that_makes_no_sense_is_explained(text: str, complaint: str) -> None:
+    with pytest.raises(AnswerError, match=complaint):
+        parse(text)
