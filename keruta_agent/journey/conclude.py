@@ -97,6 +97,8 @@ def _deliver(
         if agent.settings.git_disable_auto_push:
             return _note(section, place.branch, tip, stat, "committed {} on {}, not pushed")
         tip = push.push(found, _target(agent, place), _limits(agent, run), section.say)
+        if found.is_ours:
+            repair.keep_house(found.git)
         return _note(section, place.branch, tip, stat, "pushed {} to {}")
 
 

@@ -26,6 +26,7 @@ from keruta_agent.workspace.problems import GitError, Problem, error_from
 CONFIG_S: Final = 5.0
 #: Bytes of what a command wrote that are kept in memory.
 MOST_OUTPUT: Final = 64 * 1024 * 1024
+MOST_COMPLAINTS: Final = 256 * 1024
 
 #: Variables that would lead git to another repository, or make it print what it sends.
 _DROPPED: Final = frozenset(
@@ -113,8 +114,17 @@ class Git:
         """Returns a text without the secrets that git was given."""
         return self._redactor.redact(text)
 
-    def run(self, *arguments: str, action: str, stdin: bytes = b"", ok: bool = True) -> Result:
+    def run(
+        self,
+        *arguments: str,
+        action: str,
+        stdin: bytes = b"",
+        ok: bool = True,
+        most: int = MOST_OUTPUT,
+    ) -> Result:
         """Runs a command; with ``ok`` a failure is an error that says what could not be done.
+
+        Of its output, this many bytes are read.
 
         Raises:
             GitError: it failed, took too long, or was stopped.
@@ -136,7 +146,9 @@ class Git:
                 self._start(arguments, environment, descriptors, (given, output, complaints)),
             )
             result = Result(
-                code=code, output=_read(output), complaints=self.redact(_read_text(complaints))
+                code=code,
+                output=_read(output, most),
+                complaints=self.redact(_read(complaints, MOST_COMPLAINTS).decode(errors="replace")),
             )
         if ok and code != 0:
             said = f"{result.complaints}\n{self.redact(result.text[-4000:])}"
@@ -254,13 +266,9 @@ def _with_config(
     return environment
 
 
-def _read(file: IO[Any]) -> bytes:
+def _read(file: IO[Any], most: int) -> bytes:
     file.seek(0)
-    return bytes(file.read(MOST_OUTPUT))
-
-
-def _read_text(file: IO[Any]) -> str:
-    return _read(file).decode("utf-8", errors="replace")
+    return bytes(file.read(most))
 
 
 def records(output: bytes) -> Iterator[str]:

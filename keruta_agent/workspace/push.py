@@ -93,8 +93,12 @@ def _try(clone: Clone, target: Target, commit: str) -> Result:
     if result.code != 0 and not _words(result):
         raise error_from(action, f"{result.complaints}\n{result.text}")
     if result.code == 0:
-        for ref in (f"refs/remotes/{REMOTE}/{target.branch}", pushed_ref(target.branch)):
-            clone.git.run("update-ref", ref, commit, action="note what was pushed")
+        refs = (f"refs/remotes/{REMOTE}/{target.branch}", pushed_ref(target.branch))
+        clone.git.run(
+            *("update-ref", "--stdin"),
+            stdin="".join(f"update {ref} {commit}\n" for ref in refs).encode(),
+            action="note what was pushed",
+        )
     return result
 
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 from keruta_agent import errors
 from keruta_agent.settings.units import format_size
-from keruta_agent.workspace.git import Git, records
+from keruta_agent.workspace.git import Git, Result, records
+
+_RAW: Final = (
+    *("--raw", "-z", "--no-renames", "--no-abbrev", "--diff-filter=AMT"),
+    "--ignore-submodules=all",
+)
+_SUBMODULE: Final = "160000"
+#: Bytes of changed files that are read at once.
+_BATCH_BYTES: Final = 16 * 1024 * 1024
 
 
 class RefusedError(errors.WorkspaceError):
@@ -37,9 +46,9 @@ def check_staged(git: Git, limits: Limits) -> None:
     Raises:
         RefusedError: something of it must not be committed.
     """
-    head = git.find("rev-parse", "--verify", "--quiet", "HEAD")
-    against = [head] if head else [_empty_tree(git)]
-    _check(git, limits, _changed(git, ["--cached", *against]))
+    head = git.find("rev-parse", "--verify", "--quiet", "HEAD") or _empty_tree(git)
+    result = git.run("diff", "--cached", *_RAW, head, "--", action="look at what is staged")
+    _check(git, limits, _blobs(result))
 
 
 def check_commits(git: Git, limits: Limits, tip: str, *known: str) -> None:
@@ -48,61 +57,97 @@ def check_commits(git: Git, limits: Limits, tip: str, *known: str) -> None:
     Raises:
         RefusedError: something of it must not be pushed.
     """
-    commits = git.text("rev-list", "--reverse", tip, "--not", *known, action="list the commits")
-    for commit in commits.split():
-        parent = git.find("rev-parse", "--verify", "--quiet", f"{commit}^1") or _empty_tree(git)
-        _check(git, limits, _changed(git, [parent, commit]))
+    result = git.run(
+        # Merges against each of their parents: they may bring what neither of them had.
+        *("log", "--format=", "--root", "-m", *_RAW, tip, "--not", *known, "--"),
+        action="look at what is to be pushed",
+    )
+    _check(git, limits, _blobs(result))
 
 
 def _empty_tree(git: Git) -> str:
     return git.text("hash-object", "-t", "tree", "-w", "--stdin", action="make an empty tree")
 
 
-def _changed(git: Git, between: list[str]) -> Iterator[_Blob]:
-    result = git.run(
-        *("diff", "--raw", "-z", "--no-renames", "--no-abbrev", "--diff-filter=AMT"),
-        *("--ignore-submodules=all", *between, "--"),
-        action="compare",
-    )
+def _blobs(result: Result) -> list[_Blob]:
+    """Reads the output of a comparison; each new content is there once."""
+    found: dict[str, _Blob] = {}
     fields = records(result.output)
     for status in fields:
-        _, mode, old, new, _ = status.split(" ")
+        _, mode, old, new, _ = status.strip().split(" ")
         path = next(fields)
-        if mode != "160000":
-            yield _Blob(path=path, new=new, old=old)
+        if mode != _SUBMODULE:
+            found.setdefault(new, _Blob(path=path, new=new, old=old))
+    return list(found.values())
 
 
-def _check(git: Git, limits: Limits, blobs: Iterable[_Blob]) -> None:
-    found = list(blobs)
-    if not found:
+def _check(git: Git, limits: Limits, blobs: list[_Blob]) -> None:
+    if not blobs:
         return
-    sizes = _sizes(git, [blob.new for blob in found])
-    for blob in found:
+    sizes = _sizes(git, blobs)
+    for blob in blobs:
         if sizes[blob.new] > limits.largest_file:
             raise RefusedError(
                 f"{blob.path} has {format_size(sizes[blob.new])}, a file may have "
                 f"{format_size(limits.largest_file)}",
                 advice="Add it to .gitignore, use Git LFS, or raise KERUTA_GIT_MAX_FILE_SIZE",
             )
-    for blob in found:
-        if limits.holds_secret(_content(git, blob.new)) and not (
-            blob.old.strip("0") and limits.holds_secret(_content(git, blob.old))
-        ):
-            raise RefusedError(
-                f"{blob.path} holds a secret that the agent knows",
-                advice="Take it out, and keep secrets in variables or in files that git ignores",
-            )
+    for batch in _batches(blobs, sizes):
+        contents = _contents(git, batch, sizes)
+        for blob in batch:
+            if limits.holds_secret(contents[blob.new]) and not _held_before(git, limits, blob):
+                raise RefusedError(
+                    f"{blob.path} holds a secret that the agent knows",
+                    advice="Take it out; keep secrets in variables or in files that git ignores",
+                )
 
 
-def _sizes(git: Git, blobs: list[str]) -> dict[str, int]:
+def _held_before(git: Git, limits: Limits, blob: _Blob) -> bool:
+    """Tells whether a file held a secret before it was changed: then it is no news."""
+    if not blob.old.strip("0"):
+        return False
+    return limits.holds_secret(git.run("cat-file", "blob", blob.old, action="read a file").output)
+
+
+def _sizes(git: Git, blobs: list[_Blob]) -> dict[str, int]:
     result = git.run(
         *("cat-file", "--batch-check=%(objectname) %(objectsize)"),
-        stdin="\n".join([*blobs, ""]).encode(),
+        stdin=_names(blobs),
         action="look at the changed files",
     )
     pairs = (line.split(" ") for line in result.text.splitlines())
     return {name: int(size) for name, size in pairs}
 
 
-def _content(git: Git, blob: str) -> bytes:
-    return git.run("cat-file", "blob", blob, action="read a changed file").output
+def _names(blobs: Iterable[_Blob]) -> bytes:
+    return "".join(f"{blob.new}\n" for blob in blobs).encode()
+
+
+def _batches(blobs: list[_Blob], sizes: dict[str, int]) -> Iterator[list[_Blob]]:
+    """Yields the files in groups that fit into memory."""
+    batch: list[_Blob] = []
+    size = 0
+    for blob in blobs:
+        if batch and size + sizes[blob.new] > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(blob)
+        size += sizes[blob.new]
+    yield batch
+
+
+def _contents(git: Git, batch: list[_Blob], sizes: dict[str, int]) -> dict[str, bytes]:
+    """Returns what the files of a batch hold, read by one git."""
+    output = git.run(
+        *("cat-file", "--batch=%(objectname)"),
+        stdin=_names(batch),
+        action="read the changed files",
+        most=sum(sizes[blob.new] + len(blob.new) + 2 for blob in batch),
+    ).output
+    contents = {}
+    position = 0
+    for blob in batch:
+        position += len(blob.new) + 1
+        contents[blob.new] = output[position : position + sizes[blob.new]]
+        position += sizes[blob.new] + 1
+    return contents

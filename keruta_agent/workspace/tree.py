@@ -27,6 +27,9 @@ _UNFINISHED: Final = {
 }
 
 
+_FALLBACK: Final = {"name": "keruta-agent", "email": "keruta-agent@localhost"}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Change:
     """One entry of ``git status``."""
@@ -164,10 +167,12 @@ def _excluded(nested: list[str]) -> list[str]:
 
 def fallback_identity(git: Git) -> dict[str, str]:
     """Returns variables for an author and a committer, where nothing else names them."""
-    variables: dict[str, str] = {}
-    if git.find("config", "--get", "user.name") is None:
-        variables |= {"GIT_AUTHOR_NAME": "keruta-agent", "GIT_COMMITTER_NAME": "keruta-agent"}
-    if git.find("config", "--get", "user.email") is None:
-        address = "keruta-agent@localhost"
-        variables |= {"GIT_AUTHOR_EMAIL": address, "GIT_COMMITTER_EMAIL": address}
+    found = git.find("config", "--get-regexp", r"^user\.(name|email)$") or ""
+    known = {line.partition(" ")[0] for line in found.splitlines()}
+    variables = {
+        f"GIT_{role}_{what.upper()}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for what, value in _FALLBACK.items()
+        if f"user.{what}" not in known
+    }
     return {name: value for name, value in variables.items() if not git.has_variable(name)}

@@ -185,10 +185,12 @@ def test_submodules_are_brought(
     worker: Worker, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = make_repository(tmp_path / "library.git", {"lib.txt": "lib\n"})
-    person = tmp_path / "project.git-person"
+    person = tmp_path / "person"
+    git(tmp_path, "clone", "--quiet", str(repository.path), str(person))
     allowed = {"GIT_ALLOW_PROTOCOL": "file"}
     git(person, "submodule", "--quiet", "add", str(library.path), "lib", **allowed)
-    repository.commit("main", {"x.txt": "x"})
+    git(person, "commit", "--quiet", "--message", "Add the library")
+    git(person, "push", "--quiet", "origin", "main")
     with pytest.raises(errors.WorkspaceError, match="transport 'file' not allowed"):
         worker.prepare()
     monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "file")

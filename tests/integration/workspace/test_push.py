@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.workspace import commit, push, scan
+from keruta_agent.workspace import commit, push, repair, scan
 from keruta_agent.workspace.checkout import Place
 from keruta_agent.workspace.push import PushRefusedError, Target
 from tests.helpers.repositories import Repository, git
@@ -150,3 +150,50 @@ def test_identity_is_the_repositorys_else_ours_without_touching_any_configuratio
     git(worker.directory, "config", "user.email", "taro@example.com")
     change(worker, place, "two.txt")
     assert git(worker.directory, "log", "-1", "--format=%an %ae") == "太郎 taro@example.com"
+
+
+def test_secret_that_only_a_merge_brings_is_not_pushed(
+    worker: Worker, repository: Repository
+) -> None:
+    repository.commit("other", {"other.txt": "x"})
+    place = worker.prepare()
+    change(worker, place, "mine.txt")
+    git(worker.directory, "merge", "--quiet", "--no-ff", "--no-commit", "origin/other")
+    (worker.directory / "merged.txt").write_text("hunter22-and-more")
+    git(worker.directory, "add", "--all")
+    git(worker.directory, "commit", "--quiet", "--message", "merge")
+    with pytest.raises(scan.RefusedError, match=r"merged\.txt holds a secret"):
+        deliver(worker, place)
+    assert BRANCH not in repository.branches
+
+
+def test_secret_that_a_file_held_before_is_no_news(worker: Worker, repository: Repository) -> None:
+    repository.commit("main", {"config.txt": "hunter22-and-more\n"})
+    place = worker.prepare()
+    change(worker, place, "config.txt", "hunter22-and-more\nchanged\n")
+    assert deliver(worker, place) == repository.branches[BRANCH]
+
+
+def test_many_changed_files_are_looked_at_by_a_few_gits(worker: Worker) -> None:
+    place = worker.prepare()
+    for number in range(300):
+        (worker.directory / f"file-{number}").write_text(f"{number}\n" * 10)
+    (worker.directory / "日本語 の\n名前").write_text("hunter22-and-more")
+    message = commit.Message(name="n", task_id=TASK, session_id=SESSION, run_uid="r")
+    with pytest.raises(scan.RefusedError, match="日本語 の\n名前 holds a secret"):
+        commit.commit_all(worker.open(), place, message, LIMITS, worker.said.append)
+    assert git(worker.directory, "diff", "--cached", "--name-only") == ""
+
+
+def test_house_is_kept_when_there_is_much_to_pack(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.prepare()
+    # git guesses from the objects in one of 256 directories.
+    for number in range(1000):
+        (worker.directory / f"file-{number}").write_text(f"{number}\n")
+    git(worker.directory, "add", "--all")
+    git(worker.directory, "commit", "--quiet", "--message", "many")
+    monkeypatch.setattr(repair, "_MANY_OBJECTS", 1)
+    repair.keep_house(worker.git())
+    assert "count: 0" in git(worker.directory, "count-objects", "--verbose")
