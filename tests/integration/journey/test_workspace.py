@@ -97,6 +97,13 @@ def test_task_runs_in_the_repository_on_a_branch_of_its_own(world: World) -> Non
     ]
 
 
+def test_repository_is_cloned_into_the_working_directory(world: World, tmp_path: Path) -> None:
+    world.flags["working_dir"] = tmp_path / "作業 場"
+    world.run("pwd; echo $KERUTA_WORKING_DIR; git branch --show-current")
+    where = str(tmp_path / "作業 場")
+    assert world.api.log_text(TASK, "stdout").splitlines() == [where, where, BRANCH]
+
+
 def test_changes_are_committed_and_pushed_to_the_branch_only(world: World) -> None:
     before = world.repository.branches["main"]
     task = world.run(
