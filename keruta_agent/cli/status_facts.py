@@ -43,6 +43,8 @@ class DaemonFacts:
     version: str | None
     session: str | None
     api_away: bool
+    #: Address of its HTTP API, None when that is off.
+    http: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,6 +181,7 @@ def _daemon(base_dir: Path) -> DaemonFacts | None:
         version=told.get("version"),
         session=told.get("session"),
         api_away=bool(told.get("api_away")),
+        http=told.get("http"),
     )
 
 

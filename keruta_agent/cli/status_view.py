@@ -60,6 +60,8 @@ class Picture:
 
 def _daemon(facts: Facts) -> Iterator[Line]:
     yield _daemon_line(facts.daemon, facts.base_dir)
+    if facts.daemon is not None and facts.daemon.http is not None:
+        yield "", f"HTTP API at {facts.daemon.http}", None
     if facts.paused is not None:
         yield "", f"the queue is paused: {facts.paused}", None
 

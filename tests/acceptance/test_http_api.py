@@ -131,6 +131,7 @@ def test_input_by_http_turns_the_api_on(workplace: Workplace) -> None:
     with door.http:
         assert urlsplit(door.url).port == port
         assert door.get("/status")["http"] == door.url
+    assert f"HTTP API at {door.url}\n" in workplace.run("status").stdout
 
 
 def test_only_who_has_the_token_and_comes_by_our_name_is_served(door: Door) -> None:
