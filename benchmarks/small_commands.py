@@ -17,8 +17,8 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import keruta_agent
 
@@ -73,48 +73,57 @@ def _click_location() -> str:
     return str(click.__file__)
 
 
-def paired(
-    command: list[str], floor: list[str], rounds: int, environment: Mapping[str, str]
-) -> tuple[float, float]:
-    """Returns the median ratio of a command to the floor, and its median in milliseconds."""
-    ratios, times = [], []
-    for _ in range(rounds):
-        yardstick = _seconds(floor, environment)
-        taken = _seconds(command, environment)
-        ratios.append(taken / yardstick)
-        times.append(taken * 1000)
-    return statistics.median(ratios), statistics.median(times)
+class Cost(NamedTuple):
+    """What one process took."""
+
+    wall_s: float
+    #: Processor time, which a busy machine changes less.
+    cpu_s: float
 
 
-def _milliseconds(command: list[str], rounds: int) -> float:
-    return statistics.median(_seconds(command, os.environ) for _ in range(rounds)) * 1000
+def cost(command: list[str]) -> Cost:
+    """Runs a command and returns what it took.
 
-
-def _seconds(command: list[str], environment: Mapping[str, str]) -> float:
+    Raises:
+        RuntimeError: it failed.
+    """
     begin = time.perf_counter()
-    subprocess.run(
+    process = subprocess.Popen(
         command,
-        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        check=True,
     )
-    return time.perf_counter() - begin
+    _, status, usage = os.wait4(process.pid, 0)
+    wall_s = time.perf_counter() - begin
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{shlex.join(command)} exited with {process.returncode}")
+    return Cost(wall_s, usage.ru_utime + usage.ru_stime)
 
 
 def measure(binaries: Path, commands: tuple[str, ...], rounds: int, most: float | None) -> bool:
     """Prints what each command takes; returns whether all keep to the limit."""
     floor = [str(binaries / "python"), "-c", "pass"]
-    print(f"{_milliseconds(floor, rounds):15.1f} ms  python -c pass")
     good = True
     for line in commands:
         command = [str(binaries / "keruta"), *shlex.split(line)]
-        paired(command, floor, 2, os.environ)  # compiles, fills caches
-        ratio, milliseconds = paired(command, floor, rounds, os.environ)
+        for _ in range(2):  # compiles, fills caches
+            cost(command)
+        pairs = [(cost(floor), cost(command)) for _ in range(rounds)]
+        ratio = statistics.median(taken.wall_s / least.wall_s for least, taken in pairs)
+        of_cpu = statistics.median(taken.cpu_s / least.cpu_s for least, taken in pairs)
+        took_ms, least_ms = (
+            statistics.median(each.wall_s for each in side) * 1000
+            for side in zip(*((taken, least) for least, taken in pairs), strict=True)
+        )
         verdict = "" if most is None else "ok" if ratio <= most else f"MORE THAN {most}"
         good = good and verdict in ("", "ok")
-        print(f"{ratio:5.2f}x {milliseconds:7.1f} ms  keruta {line}  {verdict}", flush=True)
+        print(
+            f"{ratio:5.2f}x (cpu {of_cpu:.2f}x) {took_ms:6.1f} of {least_ms:.1f} ms"
+            f"  keruta {line}  {verdict}",
+            flush=True,
+        )
     return good
 
 

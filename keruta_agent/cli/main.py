@@ -69,6 +69,9 @@ SUMMARIES: Final = {
     "workspace": "Shows and tidies the clone of the session's repository.",
 }
 
+#: Columns that help takes at most, however wide the terminal is.
+MOST_COLUMNS: Final = 100
+
 #: Ends of the program that have no error class: a bug of ours, and Ctrl-C.
 EXIT_BUG: Final = 70
 EXIT_INTERRUPTED: Final = 130
@@ -133,7 +136,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     epilog=EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": MOST_COLUMNS},
 )
 @click.option(
     "--config",
@@ -176,6 +179,19 @@ def run(arguments: Sequence[str]) -> int:
     return code
 
 
+def _help_width() -> int:
+    """Returns the columns for help. Click would ask shutil, whose import takes 3 ms."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isascii() and columns.isdigit() and len(columns) < 5:
+        width = int(columns)
+    else:
+        try:
+            width = os.get_terminal_size(1).columns
+        except OSError:
+            width = 0
+    return max(min(width or 80, MOST_COLUMNS) - 2, 50)
+
+
 def _open_standard_streams() -> None:
     """Opens what the caller closed: else the next file opened, a lock say, is standard output."""
     for descriptor in (0, 1, 2):
@@ -195,7 +211,12 @@ def _open_standard_streams() -> None:
 def _run(arguments: Sequence[str]) -> int:
     verbose = "--verbose" in arguments
     try:
-        result: Any = cli.main(args=list(arguments), prog_name="keruta", standalone_mode=False)
+        result: Any = cli.main(
+            args=list(arguments),
+            prog_name="keruta",
+            standalone_mode=False,
+            terminal_width=_help_width(),
+        )
     except errors.KerutaError as exc:
         if verbose:
             _print_trace(exc)

@@ -11,8 +11,6 @@ import click
 
 from keruta_agent import errors
 from keruta_agent.cli import completion, usage
-from keruta_agent.cli.artifact import why_and_where
-from keruta_agent.cli.input import shown
 from keruta_agent.cli.jobs import open_job
 from keruta_agent.cli.options import PRIORITY, json_option, load, print_json
 from keruta_agent.cli.tables import ago, duration, local_time, print_table, printable
@@ -85,6 +83,7 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
     Examples:
       keruta queue show 12
     """
+    from keruta_agent.cli.artifact import why_and_where
     from keruta_agent.records.artifacts import ArtifactState, Owner
 
     records, found = open_job(load(ctx).settings, job)
@@ -287,6 +286,8 @@ def _asked(records: Records) -> dict[int, Question]:
 
 
 def _message(job: Job, asked: Mapping[int, Question]) -> str:
+    from keruta_agent.cli.input import shown
+
     question = asked.get(job.id)
     return job.message if question is None else printable(shown(question))
 
