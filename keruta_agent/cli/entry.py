@@ -25,6 +25,15 @@ def _run() -> int:
         code = small.run(sys.argv[1], sys.argv[2:])
         if code is not None:
             return code
+    import gc
+
+    # What is loaded now stays to the end. To look through it for garbage, again and again and
+    # once more when the interpreter ends, would take a command a seventh of its time.
+    gc.disable()
     from keruta_agent.cli.main import run
 
-    return run(sys.argv[1:])
+    gc.freeze()
+    gc.enable()
+    code = run(sys.argv[1:])
+    gc.freeze()
+    return code
