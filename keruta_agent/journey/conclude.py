@@ -34,7 +34,9 @@ def conclude(agent: Agent, job: Job, run: Run, ending: Ending) -> Ending:
     if place is None:
         return ending
     workspace.end_left_over(run)
-    section = Section(agent, job, run)
+    current = agent.jobs.get(job.id) or job
+    heeded = current.stop_kind if ending.outcome is not Outcome.SUCCEEDED else None
+    section = Section(agent, job, run, heeded)
     succeeded = ending.outcome is Outcome.SUCCEEDED
     try:
         _run_hook(agent, job, run, place, ending, section)
@@ -76,7 +78,7 @@ def _run_hook(
     }
     environment = {**prepare.hook_variables(agent, job, run, place), **outcome}
     try:
-        hooks.after(agent, job, run, place, environment)
+        hooks.after(agent, job, run, place, environment, section)
     except errors.WorkspaceError as exc:
         section.say(str(exc), "WARN")
 
@@ -110,9 +112,7 @@ def _keep_evidence(
     if wish == "keep":
         return ""
     with clone.locked(place.directory, agent.settings.git_timeout_s):
-        # What stopped the run must not stop this: it takes no network, and little time.
-        stops = wish == "push" and ending.outcome not in _STOPPED
-        found = _open(agent, job, run, place, section if stops else None)
+        found = _open(agent, job, run, place, section)
         branch = branches.failed_name(place.branch)
         if wish == "push" and ending.outcome not in _STOPPED:
             failed = dataclasses.replace(place, branch=branch)
@@ -137,7 +137,7 @@ def _keep_evidence(
         return f"what it left is in {ref}"
 
 
-def _open(agent: Agent, job: Job, run: Run, place: Place, section: Section | None) -> Clone:
+def _open(agent: Agent, job: Job, run: Run, place: Place, section: Section) -> Clone:
     """Opens the clone that the script worked in.
 
     Raises:

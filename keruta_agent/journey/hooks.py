@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from keruta_agent import errors
 from keruta_agent.journey import workspace
@@ -23,6 +24,9 @@ from keruta_agent.workspace.checkout import Place
 from keruta_agent.workspace.command import StoppedError
 from keruta_agent.workspace.state import Notes
 
+#: In a run's directory: that its post-task hook has been run.
+_DONE: Final = "post-task-hook"
+
 
 def before(agent: Agent, job: Job, run: Run, place: Place, environment: Mapping[str, str]) -> None:
     """Runs the repository's set-up, if it is new, and the hook before the task.
@@ -31,25 +35,37 @@ def before(agent: Agent, job: Job, run: Run, place: Place, environment: Mapping[
         WorkspaceError: one of them failed.
         NotWantedError: somebody stopped the job meanwhile.
     """
+    section = Section(agent, job, run)
     install, notes = place.directory / hook.INSTALL, Notes(git_dir=place.directory / ".git")
     if install.is_file() and not notes.has_installed(install):
-        _run(agent, job, run, place, environment, str(hook.INSTALL), install)
+        _run(agent, job, run, place, environment, str(hook.INSTALL), install, section)
         notes.note_installed(install)
-    if agent.settings.pre_task_hook is not None:
-        _run(agent, job, run, place, environment, "the pre-task hook", agent.settings.pre_task_hook)
+    program = agent.settings.pre_task_hook
+    if program is not None:
+        _run(agent, job, run, place, environment, "the pre-task hook", program, section)
 
 
-def after(agent: Agent, job: Job, run: Run, place: Place, environment: Mapping[str, str]) -> None:
-    """Runs the hook after the task.
+def after(
+    agent: Agent,
+    job: Job,
+    run: Run,
+    place: Place,
+    environment: Mapping[str, str],
+    section: Section,
+) -> None:
+    """Runs the hook after the task, once.
 
     Raises:
         WorkspaceError: it failed.
         NotWantedError: somebody stopped the job meanwhile.
     """
-    if agent.settings.post_task_hook is not None:
-        _run(
-            agent, job, run, place, environment, "the post-task hook", agent.settings.post_task_hook
-        )
+    program, note = agent.settings.post_task_hook, agent.directory_of(run).path / _DONE
+    if program is None or note.exists():
+        return
+    try:
+        _run(agent, job, run, place, environment, "the post-task hook", program, section)
+    finally:
+        note.touch()
 
 
 def _run(
@@ -60,8 +76,8 @@ def _run(
     environment: Mapping[str, str],
     name: str,
     program: Path,
+    section: Section,
 ) -> None:
-    section = Section(agent, job, run)
     try:
         command = command_for(program)
     except OSError as exc:
@@ -69,17 +85,16 @@ def _run(
     section.say(f"runs {name}")
     began = time.monotonic()
     try:
-        hook.run(
-            hook.Hook(
+        with section.group(name) as output:
+            found = hook.Hook(
                 name=name,
                 command=command,
                 directory=place.directory,
                 environment=environment,
-                output=section.output,
+                output=output,
                 timeout_s=agent.settings.hook_timeout_s,
-            ),
-            section.stop_reason,
-        )
+            )
+            hook.run(found, section.stop_reason)
         section.look(final=True)
         section.say(f"{name} has ended after {format_duration(round(time.monotonic() - began, 1))}")
     except StoppedError:

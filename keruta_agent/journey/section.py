@@ -6,17 +6,19 @@ and is there for ``keruta logs`` too.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from keruta_agent import errors
 from keruta_agent.journey import follow
 from keruta_agent.journey.agent import Agent
-from keruta_agent.records.jobs import Job
+from keruta_agent.records.jobs import Job, StopKind
 from keruta_agent.records.run import Run
 from keruta_agent.runs import messages
 
@@ -30,17 +32,24 @@ _LONGEST: Final = 8000
 class Section:
     """Where the agent's work on a run's repository is told."""
 
-    def __init__(self, agent: Agent, job: Job, run: Run) -> None:
+    def __init__(self, agent: Agent, job: Job, run: Run, heeded: StopKind | None = None) -> None:
+        """Takes the run, and the kind of stop that is why it ended: it stops nothing more."""
         self._agent = agent
+        self._heeded = heeded
         self._job = job
         self._run = run
         self._directory = agent.directory_of(run)
         self._looked_at = 0.0
 
-    @property
-    def output(self) -> Path:
-        """File to which programs write that belong to the section."""
-        return self._directory.path / "stdout"
+    @contextlib.contextmanager
+    def group(self, name: str) -> Iterator[Path]:
+        """Yields the file to which a program writes whose output is a group of its own."""
+        output = self._directory.path / "stdout"
+        _add_line(output, f"::group::{name}")
+        try:
+            yield output
+        finally:
+            _add_line(output, "::endgroup::")
 
     def say(self, text: str, level: str = "INFO", fields: Mapping[str, Any] | None = None) -> None:
         """Adds a line."""
@@ -88,6 +97,22 @@ class Section:
         """Returns why the run is to stop; looks after the section while something runs."""
         self.look()
         current = self._agent.jobs.get(self._job.id)
-        if current is None or current.stop_kind is None:
+        if current is None or current.stop_kind in (None, self._heeded):
             return None
-        return current.stop_reason or current.stop_kind.value
+        return current.stop_reason or str(current.stop_kind)
+
+
+def _add_line(output: Path, line: str) -> None:
+    """Adds a line of its own to a file.
+
+    Raises:
+        WorkspaceError: the file cannot be written.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        with os.fdopen(os.open(output, flags, 0o600), "rb+", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            unfinished = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
+            file.write(f"{os.linesep if unfinished else ''}{line}\n".encode())
+    except OSError as exc:
+        raise errors.WorkspaceError(f"cannot write {output}: {exc.strerror}") from exc

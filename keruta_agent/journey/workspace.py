@@ -25,7 +25,6 @@ from keruta_agent.settings.schema import Settings
 from keruta_agent.workspace import checkout, clone, location, tree, url
 from keruta_agent.workspace.checkout import Place
 from keruta_agent.workspace.clone import CloneOptions
-from keruta_agent.workspace.command import no_stop
 from keruta_agent.workspace.credentials import HELPER_NAME, Credentials
 from keruta_agent.workspace.git import Git
 from keruta_agent.workspace.problems import TRANSIENT, GitError, Problem
@@ -157,7 +156,7 @@ def _artifacts_in(settings: Settings, directory: Path) -> tuple[str, ...]:
 
 
 def git_for(
-    agent: Agent, run: Run, repository: RepositoryUrl, directory: Path, section: Section | None
+    agent: Agent, run: Run, repository: RepositoryUrl, directory: Path, section: Section
 ) -> Git:
     """Returns git for a run; it marks its processes as the run's."""
     return Git(
@@ -166,7 +165,7 @@ def git_for(
         credentials=credentials_for(agent, repository),
         redactor=agent.redaction.of_run(run.id),
         variables={MARKER_VARIABLE: run.uid},
-        stop_reason=no_stop if section is None else section.stop_reason,
+        stop_reason=section.stop_reason,
     )
 
 

@@ -70,6 +70,11 @@ class World:
             finish(agent, self.api)
         return self.api.task(task.id)
 
+    def output(self, task_id: str = TASK) -> str:
+        """What scripts and hooks wrote, without the marks around the hooks' output."""
+        lines = self.api.log_text(task_id, "stdout").splitlines(keepends=True)
+        return "".join(line for line in lines if not line.startswith("::"))
+
     def log(self, task_id: str = TASK) -> str:
         return self.api.log_text(task_id, "agent")
 
@@ -206,6 +211,13 @@ def test_failed_run_is_pushed_to_its_own_branch_by_setting(world: World) -> None
     assert world.repository.file(f"{BRANCH}-failed", "half.txt") == "half"
 
 
+def test_run_that_took_too_long_is_pushed_to_the_failed_branch_too(world: World) -> None:
+    world.flags["git_on_failure"] = "push"
+    task = world.run("echo half > half.txt; sleep 60", parameters={"timeout": "500ms"})
+    assert task.error_code == "TIMED_OUT"
+    assert world.repository.task_branches == [f"{BRANCH}-failed"]
+
+
 def test_failed_run_is_left_in_place_by_setting(world: World) -> None:
     world.flags["git_on_failure"] = "keep"
     world.run("echo half > half.txt; exit 3")
@@ -309,7 +321,7 @@ def test_install_script_runs_once_per_clone_and_once_per_change_of_it(hooks_worl
     hooks_world.run("true", task_id=ids[1])
     hooks_world.repository.commit("main", {".keruta/install.sh": "echo installing anew\n"})
     hooks_world.run("true", task_id=ids[2])
-    outputs = [hooks_world.api.log_text(task_id, "stdout") for task_id in ids]
+    outputs = [hooks_world.output(task_id) for task_id in ids]
     assert outputs[0].startswith("installing keruta-task-")
     assert outputs[1:] == ["", "installing anew\n"]
 
@@ -319,7 +331,7 @@ def test_install_script_that_fails_fails_the_task_with_its_output(hooks_world: W
     task = hooks_world.run("echo ran")
     assert task.error_code == "NOT_STARTED"
     assert ".keruta/install.sh exited with code 4" in task.message
-    assert hooks_world.api.log_text(TASK, "stdout") == "no compiler\n"
+    assert hooks_world.output() == "no compiler\n"
 
 
 def test_hooks_of_the_settings_run_around_the_task(world: World, tmp_path: Path) -> None:
@@ -330,12 +342,13 @@ def test_hooks_of_the_settings_run_around_the_task(world: World, tmp_path: Path)
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
     world.flags |= {"pre_task_hook": tmp_path / "before", "post_task_hook": tmp_path / "after"}
     world.run("echo script; echo x > new.txt")
-    assert world.api.log_text(TASK, "stdout").splitlines() == [
-        "before",
-        "script",
-        "after succeeded",
-    ]
+    assert world.output().splitlines() == ["before", "script", "after succeeded"]
     assert world.repository.file(BRANCH, "new.txt") == "x\nformatted"
+    entries = world.api.logs(TASK)
+    groups = {e.message: e.metadata.get("keruta", {}).get("group") for e in entries}
+    assert groups["before"] == "the pre-task hook"
+    assert groups["script"] is None
+    assert groups["after succeeded"] == "the post-task hook"
 
 
 def test_hook_that_takes_too_long_is_ended(world: World, tmp_path: Path) -> None:
@@ -344,7 +357,7 @@ def test_hook_that_takes_too_long_is_ended(world: World, tmp_path: Path) -> None
     world.flags |= {"pre_task_hook": hook, "hook_timeout_s": "300ms"}
     task = world.run("echo ran")
     assert "the pre-task hook took longer than 300ms" in task.message
-    assert world.api.log_text(TASK, "stdout") == "begins\n"
+    assert world.output() == "begins\n"
 
 
 def test_cancel_ends_a_clone_that_hangs(world: World, tmp_path: Path) -> None:
@@ -414,12 +427,13 @@ def test_run_goes_on_where_another_agent_was_killed_before_its_script(world: Wor
         agent.directory_of(left).write_about(about(job, left))
         section = Section(agent, job, left)
         section.say("said before the agent was killed")
-        section.output.write_text("written before the agent was killed\n")
+        with section.group("a hook") as output, output.open("a") as file:
+            file.write("written before the agent was killed")
         section.look(final=True)
         finish(agent, world.api)
     assert "said before" in world.log()
     assert world.log().count("on branch") == 1
-    assert world.api.log_text(TASK, "stdout") == "written before the agent was killed\nran\n"
+    assert world.output() == "written before the agent was killed\nran\n"
     assert world.repository.task_branches == [BRANCH]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def test_login_in_the_address_works_and_stays_out_of_it(
     assert PASSWORD not in config
 
 
-@pytest.mark.parametrize("token", ["wrong", None])
+@pytest.mark.parametrize("token", ["wrong-password-8842", None])
 def test_wrong_or_missing_password_says_what_to_set_up(
     tmp_path: Path, server: GitHttpServer, repository: Repository, token: str | None
 ) -> None:
@@ -66,6 +67,8 @@ def test_wrong_or_missing_password_says_what_to_set_up(
         worker.prepare()
     assert caught.value.problem is Problem.AUTHENTICATION
     assert "GIT_TOKEN" in str(caught.value)
+    story = "".join(traceback.format_exception(caught.value)) + repr(worker.credentials)
+    assert "wrong-password-8842" not in story
     assert not (worker.directory / "README.md").exists()
 
 
