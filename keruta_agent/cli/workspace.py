@@ -140,7 +140,9 @@ def _clone(settings: Settings) -> Clone:
         raise errors.NotFound(
             f"there is no clone of {url} in {directory} yet", advice="The first task makes it"
         )
-    git = Git(directory, timeout_s=settings.git_timeout_s)
+    # A mere look must not take the lock that the script's own git needs.
+    looking = {"GIT_OPTIONAL_LOCKS": "0"}
+    git = Git(directory, timeout_s=settings.git_timeout_s, variables=looking)
     return clone.open_existing(git, url)
 
 

@@ -58,6 +58,8 @@ def repository_of(agent: Agent, job: Job) -> Repository | None:
     """
     if job.task_id is None or not job.session_id or not agent.settings.git_enabled:
         return None
+    if agent.repositories.of(job.session_id) == ("", ""):
+        return None  # as the poll saw it that brought the task
     try:
         session = None if agent.api is None else agent.api.session(job.session_id)
     except errors.ApiError:

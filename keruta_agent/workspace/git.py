@@ -223,7 +223,9 @@ def base_environment(
         if name not in _DROPPED and not name.startswith(_DROPPED_BEGINNINGS)
     }
     kept |= {
-        "LC_ALL": "C",
+        # English complaints, and hooks that can write Japanese.
+        "LC_ALL": "C.UTF-8",
+        "LANGUAGE": "",
         "GIT_TERMINAL_PROMPT": "0",
         "GCM_INTERACTIVE": "never",
         "SSH_ASKPASS_REQUIRE": "never",

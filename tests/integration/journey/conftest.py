@@ -13,6 +13,8 @@ from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.model import Task
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agents import agent_in
+from tests.helpers.repositories import Repository, make_repository
+from tests.helpers.workspace_world import World
 
 SESSION = "11111111-2222-3333-4444-555555555555"
 
@@ -67,3 +69,19 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("KERUTA_", "CODER_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return make_repository(tmp_path / "project.git")
+
+
+@pytest.fixture
+def world(tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch) -> World:
+    """An agent and a repository, with nobody's configuration of git."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        if not name.startswith("GIT_CONFIG"):
+            monkeypatch.delenv(name)
+    return World(tmp_path, repository)

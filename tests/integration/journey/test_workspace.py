@@ -4,92 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.journey import run
-from keruta_agent.journey.agent import Agent
-from keruta_agent.journey.mend import mend_failures
-from keruta_agent.journey.poll import SessionPoll
-from keruta_agent.journey.section import Section
-from keruta_agent.model import Session, Task, TaskStatus
-from keruta_agent.records.jobs import Job, StopKind
-from keruta_agent.records.run import Run
-from keruta_agent.runs import processes
-from keruta_agent.runs.directory import About
-from keruta_agent.testing import InMemoryKerutaApi
-from tests.helpers.agents import agent_in
-from tests.helpers.git_http import PASSWORD, USER, git_http_server
-from tests.helpers.repositories import Repository, git, make_repository
-from tests.helpers.waiting import wait_until
-from tests.integration.journey.conftest import SESSION, deliver
-
-TASK = "6f0c1c1e-2d1b-4a5e-9c53-0b8d5f1f7a10"
-BRANCH = "keruta-task-11111111-6f0c1c1e"
-
-
-@pytest.fixture(autouse=True)
-def nobodys_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    for name in ("GIT_TOKEN", "GIT_ASKPASS", "GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    return make_repository(tmp_path / "project.git")
-
-
-class World:
-    """One agent and the session that it serves."""
-
-    def __init__(self, directory: Path, repository: Repository) -> None:
-        self.directory = directory
-        self.repository = repository
-        self.api = InMemoryKerutaApi()
-        self.flags: dict[str, object] = {"session_id": SESSION, "auto_fix": "false"}
-        self.api.add_session(SESSION, repository_url=str(repository.path))
-
-    @property
-    def workspace(self) -> Path:
-        return self.directory / "base" / "project"
-
-    def set_ref(self, ref: str) -> None:
-        session = self.api.sessions[SESSION]
-        self.api.sessions[SESSION] = dataclasses.replace(session, repository_ref=ref)
-
-    def run(self, script: str, *, task_id: str = TASK, **fields: object) -> Task:
-        """Runs a task to its end and returns it."""
-        task = self.api.add_task(SESSION, script, id=task_id, **fields)
-        with agent_in(self.directory, self.api, **self.flags) as agent:
-            finish(agent, self.api)
-        return self.api.task(task.id)
-
-    def output(self, task_id: str = TASK) -> str:
-        """What scripts and hooks wrote, without the marks around the hooks' output."""
-        lines = self.api.log_text(task_id, "stdout").splitlines(keepends=True)
-        return "".join(line for line in lines if not line.startswith("::"))
-
-    def log(self, task_id: str = TASK) -> str:
-        return self.api.log_text(task_id, "agent")
-
-
-def finish(agent: Agent, api: InMemoryKerutaApi) -> None:
-    """Takes the session's tasks and brings each to its end, as the daemon would."""
-    SessionPoll(agent, api).poll()
-    while run.run_next(agent) is not None:
-        mend_failures(agent)
-    deliver(agent)
-
-
-@pytest.fixture
-def world(tmp_path: Path, repository: Repository) -> World:
-    return World(tmp_path, repository)
+from keruta_agent.journey import workspace
+from keruta_agent.model import TaskStatus
+from keruta_agent.settings.sources import load_settings
+from keruta_agent.workspace import url
+from tests.helpers.repositories import Repository, git
+from tests.helpers.workspace_world import BRANCH, OTHER_TASK, SESSION, TASK, World
 
 
 def test_task_runs_in_the_repository_on_a_branch_of_its_own(world: World) -> None:
@@ -107,6 +31,17 @@ def test_repository_is_cloned_into_the_working_directory(world: World, tmp_path:
     world.run("pwd; echo $KERUTA_WORKING_DIR; git branch --show-current")
     where = str(tmp_path / "作業 場")
     assert world.api.log_text(TASK, "stdout").splitlines() == [where, where, BRANCH]
+
+
+def test_clones_are_in_the_home_unless_the_base_directory_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    repository = url.parse("https://host/o/app.git")
+    plain = load_settings({}, {"HOME": str(tmp_path)}).settings
+    assert workspace.directory_for(plain, repository) == tmp_path / "keruta" / "app"
+    chosen = load_settings({"base_dir": "/srv/agent"}, {"HOME": str(tmp_path)}).settings
+    assert workspace.directory_for(chosen, repository) == Path("/srv/agent/app")
 
 
 def test_changes_are_committed_and_pushed_to_the_branch_only(world: World) -> None:
@@ -151,9 +86,8 @@ def test_nothing_to_commit_is_no_error_and_pushes_nothing(world: World) -> None:
 def test_next_task_starts_from_the_ref_as_it_is_now(world: World) -> None:
     world.run("echo x > new.txt")
     world.repository.commit("main", {"later.txt": "later\n"})
-    other = "7f0c1c1e-2d1b-4a5e-9c53-0b8d5f1f7a10"
-    world.run("ls", task_id=other)
-    assert world.api.log_text(other, "stdout").split() == ["README.md", "later.txt"]
+    world.run("ls", task_id=OTHER_TASK)
+    assert world.api.log_text(OTHER_TASK, "stdout").split() == ["README.md", "later.txt"]
 
 
 @pytest.mark.parametrize("kind", ["branch", "tag", "commit", "short commit"])
@@ -195,9 +129,8 @@ def test_failed_run_is_stashed_under_a_ref_and_the_next_task_starts_clean(world:
     ref = re.search(r"refs/keruta/failed/\S+(?=\))", task.message)
     assert ref is not None
     assert world.repository.task_branches == []
-    other = "7f0c1c1e-2d1b-4a5e-9c53-0b8d5f1f7a10"
-    world.run("git status --porcelain; ls", task_id=other)
-    assert world.api.log_text(other, "stdout").split() == ["README.md"]
+    world.run("git status --porcelain; ls", task_id=OTHER_TASK)
+    assert world.api.log_text(OTHER_TASK, "stdout").split() == ["README.md"]
     git(world.workspace, "stash", "apply", ref.group())
     assert (world.workspace / "half.txt").read_text() == "half\n"
     assert (world.workspace / "README.md").read_text() == "# A project\nmore\n"
@@ -305,166 +238,3 @@ def test_session_without_a_repository_runs_as_ever(world: World) -> None:
     assert task.status is TaskStatus.COMPLETED
     where = world.directory / "base" / "work" / SESSION
     assert world.api.log_text(TASK, "stdout").split() == [str(where), "0"]
-
-
-@pytest.fixture
-def hooks_world(world: World) -> Iterator[World]:
-    world.repository.commit(
-        "main", {".keruta/install.sh": "echo installing $KERUTA_GIT_BRANCH; touch installed\n"}
-    )
-    yield world
-
-
-def test_install_script_runs_once_per_clone_and_once_per_change_of_it(hooks_world: World) -> None:
-    ids = [f"{number}f0c1c1e-2d1b-4a5e-9c53-0b8d5f1f7a10" for number in range(3)]
-    hooks_world.run("true", task_id=ids[0])
-    hooks_world.run("true", task_id=ids[1])
-    hooks_world.repository.commit("main", {".keruta/install.sh": "echo installing anew\n"})
-    hooks_world.run("true", task_id=ids[2])
-    outputs = [hooks_world.output(task_id) for task_id in ids]
-    assert outputs[0].startswith("installing keruta-task-")
-    assert outputs[1:] == ["", "installing anew\n"]
-
-
-def test_install_script_that_fails_fails_the_task_with_its_output(hooks_world: World) -> None:
-    hooks_world.repository.commit("main", {".keruta/install.sh": "echo no compiler; exit 4\n"})
-    task = hooks_world.run("echo ran")
-    assert task.error_code == "NOT_STARTED"
-    assert ".keruta/install.sh exited with code 4" in task.message
-    assert hooks_world.output() == "no compiler\n"
-
-
-def test_hooks_of_the_settings_run_around_the_task(world: World, tmp_path: Path) -> None:
-    for name, text in {
-        "before": "echo before",
-        "after": "echo after $KERUTA_OUTCOME; echo formatted >> new.txt",
-    }.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-    world.flags |= {"pre_task_hook": tmp_path / "before", "post_task_hook": tmp_path / "after"}
-    world.run("echo script; echo x > new.txt")
-    assert world.output().splitlines() == ["before", "script", "after succeeded"]
-    assert world.repository.file(BRANCH, "new.txt") == "x\nformatted"
-    entries = world.api.logs(TASK)
-    groups = {e.message: e.metadata.get("keruta", {}).get("group") for e in entries}
-    assert groups["before"] == "the pre-task hook"
-    assert groups["script"] is None
-    assert groups["after succeeded"] == "the post-task hook"
-
-
-def test_hook_that_takes_too_long_is_ended(world: World, tmp_path: Path) -> None:
-    hook = tmp_path / "hook"
-    hook.write_text("#!/bin/sh\necho begins\nsleep 60\n")
-    world.flags |= {"pre_task_hook": hook, "hook_timeout_s": "300ms"}
-    task = world.run("echo ran")
-    assert "the pre-task hook took longer than 300ms" in task.message
-    assert world.output() == "begins\n"
-
-
-def test_cancel_ends_a_clone_that_hangs(world: World, tmp_path: Path) -> None:
-    with git_http_server(tmp_path) as server:
-        server.hangs = True
-        session = world.api.sessions[SESSION]
-        hanging = dataclasses.replace(session, repository_url=server.url(world.repository))
-        world.api.sessions[SESSION] = hanging
-        task = world.api.add_task(SESSION, "echo ran", id=TASK)
-        with agent_in(tmp_path, world.api, **world.flags) as agent:
-            SessionPoll(agent, world.api).poll()
-            worker = threading.Thread(target=run.run_next, args=(agent,))
-            worker.start()
-            wait_until(lambda: server.requests, "git has asked the server")
-            job = agent.jobs.by_task(TASK)
-            assert job is not None
-            agent.jobs.request_stop(job.id, StopKind.CANCELLED, "A person cancelled it")
-            worker.join(20)
-            assert not worker.is_alive()
-            ended = agent.jobs.get(job.id)
-            assert ended is not None
-            assert (ended.outcome, ended.message) == ("cancelled", "A person cancelled it")
-            (found,) = agent.runs.of_job(job.id)
-            assert processes.marked_processes(found.uid) == []
-            deliver(agent)
-    assert world.api.task(task.id).error_code == "CANCELLED"
-
-
-def test_clone_that_broke_off_is_tried_again(world: World, tmp_path: Path) -> None:
-    world.repository.commit("main", {"large.txt": "0123456789abcdef" * 4000})
-    with git_http_server(tmp_path) as server:
-        session = world.api.sessions[SESSION]
-        address = server.url(world.repository).replace("//", f"//{USER}:{PASSWORD}@")
-        world.api.sessions[SESSION] = dataclasses.replace(session, repository_url=address)
-        git(world.repository.path, "config", "http.receivepack", "true")
-        # The first answer is a list of branches, which is shorter than that.
-        server.break_off, server.break_off_after = 2, 400
-        task = world.run("echo x > new.txt")
-    assert "Pushed" in task.message
-    assert "tries again in 1 s" in world.log()
-    assert PASSWORD not in world.log() + task.message
-    files = [path for path in (tmp_path / "base").rglob("*") if path.is_file()]
-    assert [path for path in files if PASSWORD.encode() in path.read_bytes()] == []
-
-
-def test_api_that_is_away_holds_nothing_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.api.add_task(SESSION, "echo x > new.txt", id=TASK)
-    with agent_in(world.directory, world.api, **world.flags) as agent:
-        SessionPoll(agent, world.api).poll()
-
-        def away(session_id: str) -> Session:
-            raise errors.ApiUnreachable("nobody answers")
-
-        monkeypatch.setattr(world.api, "session", away)
-        assert run.run_next(agent) is not None
-    assert world.repository.task_branches == [BRANCH]
-
-
-def test_run_goes_on_where_another_agent_was_killed_before_its_script(world: World) -> None:
-    world.api.add_task(SESSION, "echo ran; echo x > new.txt", id=TASK)
-    with agent_in(world.directory, world.api, **world.flags) as agent:
-        SessionPoll(agent, world.api).poll()
-        claimed = agent.runs.claim_next()
-        assert claimed is not None
-        job, left = claimed
-        agent.directory_of(left).create()
-        agent.directory_of(left).write_about(about(job, left))
-        section = Section(agent, job, left)
-        section.say("said before the agent was killed")
-        with section.group("a hook") as output, output.open("a") as file:
-            file.write("written before the agent was killed")
-        section.look(final=True)
-        finish(agent, world.api)
-    assert "said before" in world.log()
-    assert world.log().count("on branch") == 1
-    assert world.output() == "written before the agent was killed\nran\n"
-    assert world.repository.task_branches == [BRANCH]
-
-
-def about(job: Job, left: Run) -> About:
-    return About(
-        uid=left.uid,
-        number=left.number,
-        job_id=job.id,
-        filed_at=job.filed_at,
-        task_id=job.task_id,
-        session_id=job.session_id,
-        name=job.name,
-        priority=job.priority,
-    )
-
-
-def test_script_gets_the_token_only_if_it_may_see_it(
-    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("GIT_TOKEN", PASSWORD)
-    script = "git push -q origin HEAD:keruta-by-script && echo pushed || echo refused"
-    with git_http_server(tmp_path) as server:
-        git(world.repository.path, "config", "http.receivepack", "true")
-        session = world.api.sessions[SESSION]
-        world.api.sessions[SESSION] = dataclasses.replace(
-            session, repository_url=server.url(world.repository)
-        )
-        world.flags |= {"git_token": PASSWORD, "git_username": USER}
-        world.run(f"echo token=${{GIT_TOKEN:-none}}; {script}")
-        world.flags["pass_environment"] = "GIT_TOKEN"
-        other = "7f0c1c1e-2d1b-4a5e-9c53-0b8d5f1f7a10"
-        world.run(script, task_id=other)
-    assert world.api.log_text(TASK, "stdout") == "token=none\nrefused\n"
-    assert world.api.log_text(other, "stdout") == "pushed\n"

@@ -1,0 +1,63 @@
+"""What runs around a task in its repository."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.workspace_world import BRANCH, TASK, World
+
+
+@pytest.fixture
+def hooks_world(world: World) -> Iterator[World]:
+    world.repository.commit(
+        "main", {".keruta/install.sh": "echo installing $KERUTA_GIT_BRANCH; touch installed\n"}
+    )
+    yield world
+
+
+def test_install_script_runs_once_per_clone_and_once_per_change_of_it(hooks_world: World) -> None:
+    ids = [f"{number}f0c1c1e-2d1b-4a5e-9c53-0b8d5f1f7a10" for number in range(3)]
+    hooks_world.run("true", task_id=ids[0])
+    hooks_world.run("true", task_id=ids[1])
+    hooks_world.repository.commit("main", {".keruta/install.sh": "echo installing anew\n"})
+    hooks_world.run("true", task_id=ids[2])
+    outputs = [hooks_world.output(task_id) for task_id in ids]
+    assert outputs[0].startswith("installing keruta-task-")
+    assert outputs[1:] == ["", "installing anew\n"]
+
+
+def test_install_script_that_fails_fails_the_task_with_its_output(hooks_world: World) -> None:
+    hooks_world.repository.commit("main", {".keruta/install.sh": "echo no compiler; exit 4\n"})
+    task = hooks_world.run("echo ran")
+    assert task.error_code == "NOT_STARTED"
+    assert ".keruta/install.sh exited with code 4" in task.message
+    assert hooks_world.output() == "no compiler\n"
+
+
+def test_hooks_of_the_settings_run_around_the_task(world: World, tmp_path: Path) -> None:
+    for name, text in {
+        "before": "echo before",
+        "after": "echo after $KERUTA_OUTCOME; echo formatted >> new.txt",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+    world.flags |= {"pre_task_hook": tmp_path / "before", "post_task_hook": tmp_path / "after"}
+    world.run("echo script; echo x > new.txt")
+    assert world.output().splitlines() == ["before", "script", "after succeeded"]
+    assert world.repository.file(BRANCH, "new.txt") == "x\nformatted"
+    entries = world.api.logs(TASK)
+    groups = {e.message: e.metadata.get("keruta", {}).get("group") for e in entries}
+    assert groups["before"] == "the pre-task hook"
+    assert groups["script"] is None
+    assert groups["after succeeded"] == "the post-task hook"
+
+
+def test_hook_that_takes_too_long_is_ended(world: World, tmp_path: Path) -> None:
+    hook = tmp_path / "hook"
+    hook.write_text("#!/bin/sh\necho begins\nsleep 60\n")
+    world.flags |= {"pre_task_hook": hook, "hook_timeout_s": "300ms"}
+    task = world.run("echo ran")
+    assert "the pre-task hook took longer than 300ms" in task.message
+    assert world.output() == "begins\n"
