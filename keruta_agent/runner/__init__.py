@@ -29,7 +29,12 @@ if TYPE_CHECKING:
         TimeoutError,
         WorkspacePreparationError,
     )
+    from keruta_agent.runner.commands import CommandExecutor
     from keruta_agent.runner.config import ExecutionMode, RetryConfig, RunnerConfig
+    from keruta_agent.runner.credentials import CredentialManager, SecretMasker
+    from keruta_agent.runner.playbooks import PlaybookEngine, PlaybookResult, StepResult
+    from keruta_agent.runner.testing import TestRunner
+    from keruta_agent.runner.workspaces import WorkspaceManager
     from keruta_agent.runner_model import (
         Artifact,
         ArtifactType,
@@ -71,6 +76,14 @@ _PLACES: Final = {
         "keruta_agent.runner_model",
     ),
     "LLMClient": "keruta_agent.clients.llm",
+    "CommandExecutor": "keruta_agent.runner.commands",
+    "CredentialManager": "keruta_agent.runner.credentials",
+    "PlaybookEngine": "keruta_agent.runner.playbooks",
+    "PlaybookResult": "keruta_agent.runner.playbooks",
+    "SecretMasker": "keruta_agent.runner.credentials",
+    "StepResult": "keruta_agent.runner.playbooks",
+    "TestRunner": "keruta_agent.runner.testing",
+    "WorkspaceManager": "keruta_agent.runner.workspaces",
     **dict.fromkeys(("ExecutionMode", "RetryConfig", "RunnerConfig"), "keruta_agent.runner.config"),
 }
 
@@ -81,7 +94,9 @@ __all__ = [
     "AuthenticationError",
     "BudgetExceededError",
     "CodeChange",
+    "CommandExecutor",
     "ConnectionError",
+    "CredentialManager",
     "ExecutionMode",
     "ImplementationError",
     "ImplementationResult",
@@ -89,7 +104,9 @@ __all__ = [
     "LLMConfig",
     "LLMResponse",
     "Playbook",
+    "PlaybookEngine",
     "PlaybookExecutionError",
+    "PlaybookResult",
     "PlaybookStep",
     "PushError",
     "PushResult",
@@ -99,17 +116,21 @@ __all__ = [
     "RunnerError",
     "RunnerResult",
     "RunnerState",
+    "SecretMasker",
     "SecurityError",
     "ServiceError",
     "SingleTestResult",
     "SlotAllocation",
     "SlotAllocationError",
+    "StepResult",
     "TaskContext",
     "TaskContextValidationError",
     "TestExecutionError",
     "TestResult",
+    "TestRunner",
     "TimeoutError",
     "Workspace",
+    "WorkspaceManager",
     "WorkspacePreparationError",
 ]
 

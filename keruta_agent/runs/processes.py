@@ -79,12 +79,12 @@ def _freeze(shim: ProcessId) -> None:
         time.sleep(LOOK_INTERVAL_S)
 
 
-def sweep(run_uid: str, grace_s: float) -> int:
+def sweep(run_uid: str, grace_s: float, *, variable: str = MARKER_VARIABLE) -> int:
     """Ends every process that bears the marker of a run and returns how many there were.
 
     Returns when all are gone.
     """
-    found = marked_processes(run_uid)
+    found = marked_processes(run_uid, variable=variable)
     number = signal.SIGTERM
     deadline = time.monotonic() + grace_s
     left = found
@@ -96,14 +96,14 @@ def sweep(run_uid: str, grace_s: float) -> int:
         time.sleep(LOOK_INTERVAL_S)
         if time.monotonic() >= deadline:
             number = signal.SIGKILL
-        left = marked_processes(run_uid)
+        left = marked_processes(run_uid, variable=variable)
         found += [pid for pid in left if pid not in found]
     return len(found)
 
 
-def marked_processes(run_uid: str) -> list[int]:
+def marked_processes(run_uid: str, *, variable: str = MARKER_VARIABLE) -> list[int]:
     """Returns the living processes that bear the marker of a run."""
-    marker = f"{MARKER_VARIABLE}={run_uid}".encode()
+    marker = f"{variable}={run_uid}".encode()
     return [
         int(entry.name)
         for entry in Path("/proc").iterdir()

@@ -1,0 +1,63 @@
+"""How long a run may still take, and whether somebody wants it stopped."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from keruta_agent import errors
+
+
+class StoppedError(errors.RunnerError):
+    """Somebody wanted the run stopped."""
+
+
+class Clock:
+    """Says when a run has to end. Everything that takes long asks it, and ends at once."""
+
+    def __init__(self, limit_s: float, stopping: threading.Event | None = None) -> None:
+        """Takes the seconds that the run may take, and what is set when it is to stop."""
+        self.limit_s = limit_s
+        self._hindrance: str | None = None
+        self._began = time.monotonic()
+        self._stopping = stopping or threading.Event()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self._began
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that are left, never below 0."""
+        return max(0.0, self.limit_s - self.elapsed_s)
+
+    def stop(self, reason: str) -> None:
+        """Ends the run: it must not go on, for this reason."""
+        self._hindrance = reason
+
+    def stop_reason(self) -> str | None:
+        """Returns why the run has to end, None when it may go on."""
+        if self._hindrance is not None:
+            return self._hindrance
+        if self._stopping.is_set():
+            return "The run was stopped"
+        if self.left_s <= 0:
+            return f"Task execution timeout: it took longer than {self.limit_s:g} s"
+        return None
+
+    def check(self) -> None:
+        """Returns when the run may go on.
+
+        Raises:
+            StoppedError: somebody wants it stopped.
+            TimeoutError: its time is over.
+        """
+        reason = self.stop_reason()
+        if reason is None:
+            return
+        if self._hindrance is not None or self._stopping.is_set():
+            raise StoppedError(reason)
+        raise errors.TimeoutError(
+            reason, advice="Give the task a larger timeout_seconds, or make it smaller"
+        )

@@ -1,0 +1,92 @@
+"""Notices when something a run has started changes how git behaves in its workspace.
+
+What the model may write is checked before it is written; but its tests are programs and may write
+anything. A filter, a hook or another address in ``.git/config`` would let them act with the keys
+of the push that follows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from keruta_agent import errors
+from keruta_agent.workspace.git import Git
+
+_FILES: Final = ("config", "config.worktree", "info/attributes", "info/grafts", "commondir")
+_MORE: Final = ("objects/info/alternates", "objects/info/http-alternates")
+_DIRECTORIES: Final = ("hooks",)
+#: A file of settings is small; what is larger was not made for that.
+_LARGEST: Final = 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Guard:
+    """What steers git in one workspace, as it was when the run began."""
+
+    directories: tuple[Path, ...]
+    contents: Mapping[Path, bytes]
+
+    @classmethod
+    def of(cls, git: Git) -> Guard:
+        """Notes how things are."""
+        found = git.text(
+            *("rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir"),
+            action="find the repository",
+        ).splitlines()
+        directories = tuple(dict.fromkeys(Path(line) for line in found))
+        return cls(directories=directories, contents=dict(_contents(directories)))
+
+    def check(self) -> None:
+        """Puts back what was changed, and refuses to go on.
+
+        Raises:
+            SecurityError: something was changed.
+        """
+        now = dict(_contents(self.directories))
+        changed = sorted(
+            path for path in {*now, *self.contents} if now.get(path) != self.contents.get(path)
+        )
+        if not changed:
+            return
+        for path in changed:
+            self._restore(path)
+        names = ", ".join(f".git/{self._shown(path)}" for path in changed[:5])
+        raise errors.SecurityError(
+            f"The commands of the run changed how git behaves here, which is not allowed: {names}"
+        )
+
+    def _restore(self, path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        before = self.contents.get(path)
+        if before is not None:
+            path.write_bytes(before)
+
+    def _shown(self, path: Path) -> str:
+        for directory in self.directories:
+            if path.is_relative_to(directory):
+                return path.relative_to(directory).as_posix()
+        return path.name
+
+
+def _contents(directories: tuple[Path, ...]) -> Iterator[tuple[Path, bytes]]:
+    for directory in directories:
+        for name in (*_FILES, *_MORE):
+            yield from _content(directory / name)
+        for name in _DIRECTORIES:
+            for folder, _, names in os.walk(directory / name):
+                for inner in names:
+                    yield from _content(Path(folder) / inner)
+
+
+def _content(path: Path) -> Iterator[tuple[Path, bytes]]:
+    if path.is_symlink():
+        yield path, b"-> " + os.fsencode(path.readlink())
+    elif path.is_file():
+        with path.open("rb") as file:
+            yield path, file.read(_LARGEST)

@@ -1,0 +1,94 @@
+"""Git in the workspace of a run: without hooks, without the model's key, with the run's clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+from keruta_agent import errors
+from keruta_agent.runner.clock import Clock
+from keruta_agent.runner.config import RetryConfig
+from keruta_agent.workspace.credentials import TOKEN_USERNAME, Credentials
+from keruta_agent.workspace.git import Git
+from keruta_agent.workspace.problems import TRANSIENT, GitError
+from keruta_agent.workspace.url import RepositoryUrl, parse
+
+REMOTE: Final = "origin"
+#: Seconds that one command of git may take, unless the run has less.
+MOST_S: Final = 600.0
+#: Nothing of a repository is executed by git: no hook, no monitor, no signing program.
+_SETTINGS: Final = (
+    ("core.hooksPath", "/dev/null"),
+    ("core.fsmonitor", "false"),
+    ("commit.gpgSign", "false"),
+    ("tag.gpgSign", "false"),
+    ("protocol.ext.allow", "never"),
+)
+_Given = TypeVar("_Given")
+
+
+def open_git(
+    path: Path,
+    *,
+    clock: Clock,
+    token: str | None = None,
+    helper: Path | None = None,
+    hidden: tuple[str, ...] = (),
+) -> Git:
+    """Returns git in a directory, with access to where its remote is.
+
+    ``hidden`` names variables that git has no use for; ``helper`` is the program of
+    ``credentials.install_helper``.
+    """
+    variables = dict.fromkeys(hidden, "")
+    variables["GIT_CONFIG_COUNT"] = str(len(_SETTINGS))
+    for number, (key, value) in enumerate(_SETTINGS):
+        variables[f"GIT_CONFIG_KEY_{number}"] = key
+        variables[f"GIT_CONFIG_VALUE_{number}"] = value
+    plain = Git(
+        path,
+        timeout_s=min(MOST_S, clock.left_s or 1.0),
+        stop_reason=clock.stop_reason,
+        variables=variables,
+    )
+    url = remote_url(plain)
+    if url is None or helper is None:
+        return plain
+    return Git(
+        path,
+        timeout_s=min(MOST_S, clock.left_s or 1.0),
+        credentials=Credentials.of(url, token, TOKEN_USERNAME, helper),
+        stop_reason=clock.stop_reason,
+        variables=variables,
+    )
+
+
+def remote_url(git: Git) -> RepositoryUrl | None:
+    """Returns the address of the remote, None when there is none."""
+    found = git.find("remote", "get-url", REMOTE)
+    return parse(found) if found else None
+
+
+def retried(attempt: Callable[[], _Given], retry: RetryConfig, clock: Clock) -> tuple[_Given, int]:
+    """Returns what an attempt gave, tried again while its connection fails, and how often it was.
+
+    Raises:
+        WorkspaceError: it failed, for good or too often.
+    """
+    for number in range(retry.max_retries + 1):
+        try:
+            return attempt(), number
+        except GitError as exc:
+            if exc.problem not in TRANSIENT or number == retry.max_retries:
+                raise
+            _pause(min(retry.get_delay(number), clock.left_s), clock)
+    raise errors.WorkspaceError("git was not tried at all")
+
+
+def _pause(wait_s: float, clock: Clock) -> None:
+    until = time.monotonic() + wait_s
+    while (left := until - time.monotonic()) > 0:
+        clock.check()
+        time.sleep(min(left, 0.1))

@@ -1,0 +1,274 @@
+"""Brings a workspace to where a run begins, and its change to where people find it.
+
+What is committed is never what happens to lie in the work tree, but a tree of git's that was
+written before the tests ran: what they leave there, commit or stage goes nowhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from keruta_agent import errors
+from keruta_agent.runner import branches
+from keruta_agent.runner.clock import Clock
+from keruta_agent.runner.config import RetryConfig
+from keruta_agent.runner.repository import MOST_S, REMOTE, open_git, remote_url, retried
+from keruta_agent.runner_model import PushResult, Workspace
+from keruta_agent.workspace import tree as trees
+from keruta_agent.workspace.clone import Clone
+from keruta_agent.workspace.git import Git
+from keruta_agent.workspace.url import parse
+
+#: Where commits of a branch are kept that a new run does not go on from.
+KEPT = f"{trees.KEPT}/runner"
+
+
+class WorkspaceManager:
+    """Works with git in workspaces. It may be used for one run after the other."""
+
+    def __init__(
+        self,
+        retry_config: RetryConfig | None = None,
+        *,
+        clock: Clock | None = None,
+        token: str | None = None,
+        helper: Path | None = None,
+        hidden: tuple[str, ...] = (),
+    ) -> None:
+        """Takes how often the network is tried, and the access to the repository's server."""
+        self.retry_config = retry_config or RetryConfig()
+        self._clock = clock
+        self._open = functools.partial(open_git, token=token, helper=helper, hidden=hidden)
+        self._starts: dict[Path, tuple[str, str]] = {}
+
+    def git(self, path: Path) -> Git:
+        """Returns git in a workspace."""
+        return self._open(path, clock=self.clock)
+
+    @property
+    def clock(self) -> Clock:
+        """The run's clock; without one each step has time enough."""
+        return self._clock or Clock(2 * MOST_S)
+
+    def prepare_workspace(
+        self, slot_path: Path, branch_name: str, base_branch: str | None = None
+    ) -> Workspace:
+        """Checks out the branch, new from the base branch or where it stands at the server.
+
+        Without ``base_branch`` it begins at the server's default branch. What lies uncommitted, and
+        commits that only this clone holds, are kept under ``refs/keruta``.
+
+        Raises:
+            SecurityError: no run may push to this branch.
+            WorkspacePreparationError: git cannot do it.
+        """
+        branches.checked(branch_name)
+        with _told_as(errors.WorkspacePreparationError):
+            return self._prepare(Path(slot_path).resolve(), branch_name, base_branch)
+
+    def _prepare(self, path: Path, branch: str, wanted_base: str | None) -> Workspace:
+        git = self.git(path)
+        top = git.find("rev-parse", "--show-toplevel")
+        if top is None or Path(top).resolve() != path:
+            raise errors.WorkspacePreparationError(
+                f"{path} is not the top of a git work tree",
+                advice="Give slot_path the directory of a clone, or metadata.repo_url an address",
+            )
+        url = remote_url(git)
+        clone = Clone(git=git, url=url or parse(str(path)), is_ours=True)
+        trees.set_aside(clone, f"runner-aside-{time.time_ns():x}", "found by a run of the runner")
+        base, base_commit, there = (
+            self._at_home(git, wanted_base)
+            if url is None
+            else self._fetch(git, branch, wanted_base, str(url))
+        )
+        if base == branch:
+            raise errors.SecurityError(f"Pushing to {base!r} is not allowed: it is the base branch")
+        start = there or base_commit
+        self._keep(git, branch, start)
+        git.run(
+            "checkout",
+            "--quiet",
+            "--force",
+            "--no-track",
+            "-B",
+            branch,
+            start,
+            "--",
+            action=f"check out {branch}",
+        )
+        git.run("clean", "--quiet", "-ffd", action="clean the work tree")
+        forked = git.find("merge-base", base_commit, start) or base_commit
+        self._starts[path] = (start, forked)
+        return Workspace(path=path, branch_name=branch, base_branch=base)
+
+    def _fetch(
+        self, git: Git, branch: str, wanted_base: str | None, url: str
+    ) -> tuple[str, str, str | None]:
+        """Returns the base branch, its commit, and that of the task's branch if it is there."""
+        answer, _ = retried(
+            lambda: git.text(
+                "ls-remote", "--symref", REMOTE, "HEAD", "refs/heads/*", action=f"ask {url}"
+            ),
+            self.retry_config,
+            self.clock,
+        )
+        head, there = "", set()
+        for line in answer.splitlines():
+            value, _, name = line.partition("\t")
+            if value.startswith("ref: refs/heads/") and name == "HEAD":
+                head = value.removeprefix("ref: refs/heads/")
+            there.add(name.removeprefix("refs/heads/"))
+        base = wanted_base or head or "main"
+        if base not in there:
+            raise errors.WorkspacePreparationError(
+                f"{url} has no branch {base!r} to begin from",
+                advice="Correct metadata.base_branch, or leave it out for the default branch",
+            )
+        names = [base, *([branch] if branch in there else [])]
+        specs = [f"+refs/heads/{name}:refs/remotes/{REMOTE}/{name}" for name in names]
+        retried(
+            lambda: git.run(
+                "fetch", "--quiet", "--no-tags", REMOTE, *specs, action=f"fetch from {url}"
+            ),
+            self.retry_config,
+            self.clock,
+        )
+        commits = [self._commit(git, f"refs/remotes/{REMOTE}/{name}") for name in names]
+        return base, commits[0], commits[1] if len(commits) > 1 else None
+
+    def _at_home(self, git: Git, wanted_base: str | None) -> tuple[str, str, str | None]:
+        """Does the same in a repository that has no server."""
+        base = wanted_base or git.find("symbolic-ref", "--short", "HEAD") or "HEAD"
+        if base.startswith(branches.BEGINNINGS) and wanted_base is None:
+            base = next((name for name in ("main", "master") if _has(git, name)), base)
+        if not _has(git, base):
+            raise errors.WorkspacePreparationError(f"there is no branch {base!r} to begin from")
+        return base, self._commit(git, base), None
+
+    def _commit(self, git: Git, name: str) -> str:
+        return git.text("rev-parse", "--verify", f"{name}^{{commit}}", action=f"find {name}")
+
+    def _keep(self, git: Git, branch: str, start: str) -> None:
+        """Names the commits of a former run that were not pushed, so that they are not lost."""
+        local = git.find("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}")
+        if local and not git.holds("merge-base", "--is-ancestor", local, start):
+            git.run("update-ref", f"{KEPT}/{branch}-{local[:12]}", local, action="keep commits")
+
+    def stage(self, workspace: Workspace, *, only_known: bool = False) -> str:
+        """Returns the tree of what lies in the work tree now; what is ignored is left out.
+
+        With ``only_known`` new files are left out as well.
+        """
+        with _told_as(errors.WorkspacePreparationError):
+            git = self.git(workspace.path)
+            git.run("add", "--update" if only_known else "--all", "--", ":/", action="stage")
+            return git.text("write-tree", action="stage the changes")
+
+    def restore(self, workspace: Workspace, tree: str) -> None:
+        """Brings the work tree back to a staged tree; what is ignored stays."""
+        with _told_as(errors.WorkspacePreparationError):
+            git = self.git(workspace.path)
+            git.run("read-tree", "--reset", "-u", tree, action="clean the work tree")
+            git.run("checkout-index", "--all", "--force", action="clean the work tree")
+            git.run("clean", "--quiet", "-ffd", action="clean the work tree")
+
+    def commit_changes(
+        self, workspace: Workspace, commit_message: str, *, tree: str | None = None
+    ) -> str:
+        """Commits a tree, or all that lies in the work tree, and returns the commit.
+
+        Raises:
+            ImplementationError: there is nothing to commit.
+            WorkspacePreparationError: git cannot do it.
+        """
+        tree = tree or self.stage(workspace)
+        with _told_as(errors.WorkspacePreparationError):
+            git = self.git(workspace.path)
+            start, forked = self._start(git, workspace)
+            if git.text("rev-parse", f"{start}^{{tree}}", action="compare") == tree:
+                if start != forked:
+                    return start  # a run before this one has committed and pushed the same
+                raise errors.ImplementationError("The model changed nothing")
+            made = git.with_variables(trees.fallback_identity(git)).run(
+                *("commit-tree", tree, "-p", start, "-F", "-"),
+                action="commit the changes",
+                stdin=f"{commit_message.strip()}\n".encode(),
+            )
+            commit = made.text
+            ref = f"refs/heads/{workspace.branch_name}"
+            git.run("update-ref", ref, commit, action="move the branch")
+            git.run("symbolic-ref", "HEAD", ref, action="move the branch")
+            git.run("read-tree", commit, action="move the branch")
+            return commit
+
+    def get_diff(self, workspace: Workspace, *, tree: str | None = None) -> str:
+        """Returns the difference to the base branch, new files included."""
+        tree = tree or self.stage(workspace)
+        with _told_as(errors.WorkspacePreparationError):
+            git = self.git(workspace.path)
+            _, forked = self._start(git, workspace)
+            arguments = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary")
+            result = git.run(*arguments, forked, tree, action="compare with the base branch")
+            return result.output.decode("utf-8", errors="replace")
+
+    def push_branch(
+        self, workspace: Workspace, branch_name: str, *, commit: str | None = None
+    ) -> PushResult:
+        """Pushes a commit, or the branch as it is here, and never forces anything.
+
+        Raises:
+            SecurityError: it is no branch that a run may push to.
+            PushError: the server cannot be reached, or refuses.
+        """
+        branches.checked(branch_name)
+        if branch_name == workspace.base_branch:
+            raise errors.SecurityError(f"Pushing to {branch_name!r} is not allowed: it is the base")
+        with _told_as(errors.PushError):
+            git = self.git(workspace.path)
+            commit = commit or self._commit(git, f"refs/heads/{branch_name}")
+            spec = f"{commit}:refs/heads/{branch_name}"
+            _, retries = retried(
+                lambda: git.run(
+                    "push", "--quiet", "--porcelain", REMOTE, spec, action=f"push {branch_name}"
+                ),
+                self.retry_config,
+                self.clock,
+            )
+            return PushResult(
+                success=True, branch_name=branch_name, commit_hash=commit, retry_count=retries
+            )
+
+    def rollback(self, workspace: Workspace) -> None:
+        """Brings the work tree back to where the run began; what lay in it is kept by git."""
+        with _told_as(errors.WorkspacePreparationError):
+            git = self.git(workspace.path)
+            clone = Clone(git=git, url=parse(str(workspace.path)), is_ours=True)
+            trees.set_aside(clone, f"runner-rollback-{time.time_ns():x}", "rolled back")
+            start, _ = self._start(git, workspace)
+            git.run("reset", "--quiet", "--hard", start, action="roll back")
+
+    def _start(self, git: Git, workspace: Workspace) -> tuple[str, str]:
+        """Returns where the run began, and where its branch leaves the base branch."""
+        known = self._starts.get(workspace.path)
+        if known is not None:
+            return known
+        head = self._commit(git, "HEAD")
+        return head, git.find("merge-base", head, workspace.base_branch) or head
+
+
+def _has(git: Git, branch: str) -> bool:
+    return git.holds("rev-parse", "--verify", "--quiet", f"{branch}^{{commit}}")
+
+
+@contextlib.contextmanager
+def _told_as(kind: type[errors.RunnerError]) -> Iterator[None]:
+    """Lets git's errors be errors of the runner."""
+    try:
+        yield
+    except errors.WorkspaceError as exc:
+        raise kind(exc.message, advice=exc.advice) from exc
