@@ -34,6 +34,8 @@ LOOK_S: Final = 0.05
 #: Seconds to wait for the last output of a command that has ended.
 _DRAIN_S: Final = 5.0
 _NOT_ENDED: Final = -1
+#: Lines of a stream that are told as they come; who prints more is not read by anybody.
+_MOST_LINES: Final = 2000
 
 OnLine = Callable[[str], None]
 
@@ -107,7 +109,8 @@ class CommandExecutor:
         )
 
     def _hear(self, line: str) -> None:
-        self._on_line(self._redactor.redact(line))
+        if self._on_line is not _unheard:
+            self._on_line(self._redactor.redact(line))
 
     def _start(self, command: str, cwd: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
         shell = ["/bin/sh", "-c", command]
@@ -179,6 +182,7 @@ class _Stream:
         self._head = bytearray()
         self._tail = bytearray()
         self._dropped = 0
+        self._lines = 0
         self._thread = threading.Thread(target=self._read, name="command-output", daemon=True)
         self._thread.start()
 
@@ -196,7 +200,9 @@ class _Stream:
             # readline with a limit: a line without an end must not fill the memory.
             for line in iter(lambda: self._pipe.readline(HEAD), b""):
                 self._keep(line)
-                self._hear(line.decode("utf-8", errors="replace").rstrip("\r\n"))
+                self._lines += 1
+                if self._lines <= _MOST_LINES:
+                    self._hear(line.decode("utf-8", errors="replace").rstrip("\r\n"))
 
     def _keep(self, data: bytes) -> None:
         room = HEAD - len(self._head)
