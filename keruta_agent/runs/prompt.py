@@ -50,6 +50,17 @@ class OutputEnd:
 
     def __init__(self, directory: Path) -> None:
         self._streams = [directory / "stdout", directory / "stderr"]
+        #: Sizes of the streams at the last question, and at the one before it.
+        self._asked: tuple[int, ...] = (0, 0)
+        self._asked_before = self._asked
+
+    def question_at(self, sizes: tuple[int, ...]) -> None:
+        """Takes what was written before the last question for no part of the next prompt.
+
+        An answer is not echoed into a file: two prompts without line ends stand side by side.
+        """
+        if sizes != self._asked:
+            self._asked, self._asked_before = sizes, self._asked
 
     def sizes(self) -> tuple[int, ...]:
         """Returns the bytes of each stream, 0 where the file is gone."""
@@ -61,14 +72,16 @@ class OutputEnd:
     def prompt(self) -> tuple[str, bool]:
         """Returns the prompt, and whether it stands in an unfinished line."""
         written = [
-            (found.st_mtime, path)
-            for found, path in zip(self._stats(), self._streams, strict=True)
+            (found.st_mtime, path, start)
+            for found, path, start in zip(
+                self._stats(), self._streams, self._asked_before, strict=True
+            )
             if found is not None and found.st_size
         ]
         if not written:
             return "", False
-        latest = max(at for at, _ in written)
-        ends = [(at, *last_line(_tail(path))) for at, path in written]
+        latest = max(at for at, _, _ in written)
+        ends = [(at, *last_line(_tail(path, start))) for at, path, start in written]
         candidates = [
             end for end in ends if end[0] == latest or (end[2] and latest - end[0] <= UNFINISHED_S)
         ]
@@ -93,13 +106,13 @@ def _as_shown(line: str) -> str:
     return next((part for part in reversed(parts) if part), "")
 
 
-def _tail(path: Path) -> str:
+def _tail(path: Path, start: int) -> str:
     try:
         descriptor = open_regular(path)
     except OSError:
         return ""
     with os.fdopen(descriptor, "rb") as file:
-        file.seek(max(0, os.fstat(descriptor).st_size - TAIL_BYTES))
+        file.seek(max(start, os.fstat(descriptor).st_size - TAIL_BYTES))
         return file.read(TAIL_BYTES).decode("utf-8", errors="replace")
 
 

@@ -94,6 +94,7 @@ class InputDetector:
             self._sighting = _Sighting(pid=pid, sizes=sizes, seen_at=now)
             self._waiting = None
         elif self._waiting is None and now - before.seen_at >= APART_S:
+            self._output.question_at(sizes)
             text, _ = self._output.prompt()
             source = self._source()
             secret = prompt.is_secret(text) or (source is not None and source.hides_keys)

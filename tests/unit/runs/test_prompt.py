@@ -103,3 +103,17 @@ def test_only_the_end_of_a_long_output_is_read(tmp_path):
 def test_output_that_the_script_removed_has_no_prompt(tmp_path):
     assert OutputEnd(tmp_path).prompt() == ("", False)
     assert OutputEnd(tmp_path).sizes() == (0, 0)
+
+
+def test_prompt_of_an_answered_question_is_no_part_of_the_next_one(tmp_path):
+    output = OutputEnd(tmp_path)
+    (tmp_path / "stdout").write_text("welcome\nname? ")
+    output.question_at(output.sizes())
+    assert output.prompt() == ("name?", True)
+    (tmp_path / "stdout").write_text("welcome\nname? sure? ")
+    for _ in range(2):  # seen again without new output, it is the same question
+        output.question_at(output.sizes())
+        assert output.prompt() == ("sure?", True)
+    (tmp_path / "stderr").write_text("really? ")
+    output.question_at(output.sizes())
+    assert output.prompt() == ("really?", True)
