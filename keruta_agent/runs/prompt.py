@@ -52,7 +52,7 @@ class OutputEnd:
         self._streams = [directory / "stdout", directory / "stderr"]
         #: Sizes of the streams at the last question, and at the one before it.
         self._asked: tuple[int, ...] = (0, 0)
-        self._asked_before = self._asked
+        self._asked_before: tuple[int, ...] = (0, 0)
 
     def question_at(self, sizes: tuple[int, ...]) -> None:
         """Takes what was written before the last question for no part of the next prompt.
