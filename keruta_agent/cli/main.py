@@ -202,10 +202,12 @@ def _open_standard_streams() -> None:
     # Python has none of its own for a descriptor that was closed when it started.
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
-    # Names may hold what the terminal's encoding lacks, or bytes that are no text at all.
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
+    # Names may hold what the terminal's encoding lacks, and input may be no text at all: who
+    # wants text says so of the value.
+    for stream, handling in ((sys.stdout, "backslashreplace"), (sys.stdin, "surrogateescape")):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors=handling)
 
 
 def _run(arguments: Sequence[str]) -> int:

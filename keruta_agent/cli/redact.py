@@ -52,7 +52,7 @@ def add(secret: str | None) -> int:
 
 
 @redact.command()
-@click.argument("file", type=click.File("r"), default="-")
+@click.argument("file", type=click.File("r", errors="replace"), default="-")
 def check(file: TextIO) -> None:
     """Prints a text (a file, or standard input) as it would leave, with its secrets masked.
 

@@ -108,6 +108,13 @@ def test_secret_on_the_command_line_is_refused(keruta: CommandLine, key: str, va
     assert not keruta.config.exists()
 
 
+def test_value_that_is_no_text_is_refused(keruta: CommandLine) -> None:
+    called = keruta("config", "set", "api.token", "-", stdin="t\udcff")
+
+    assert called.code == 2
+    assert "It must be one line of UTF-8 text" in called.err
+
+
 def test_wrong_secret_is_not_repeated(keruta: CommandLine) -> None:
     called = keruta("config", "set", "api.token", "-", stdin="two w0rds")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from keruta_agent.cli import tables
@@ -18,6 +20,15 @@ def test_argument_that_is_no_text_is_named_as_the_mistake(keruta: CommandLine) -
     called = keruta("queue", "pause", "--reason", "caf\udce9")
     assert called.code == 2
     assert called.err == "keruta: an argument is not UTF-8 text. Give it in UTF-8\n"
+
+
+def test_file_that_is_no_text_is_shown_all_the_same(keruta: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "build.log"
+    file.write_bytes(b"caf\xe9 ok")
+
+    called = keruta("redact", "check", str(file))
+
+    assert (called.code, called.out) == (0, "caf\ufffd ok")
 
 
 def test_message_holds_nothing_that_acts_on_a_terminal(keruta: CommandLine) -> None:
