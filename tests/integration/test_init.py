@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pty
@@ -28,8 +29,9 @@ TOKEN = "t0ken-of-the-server"
 @pytest.fixture
 def keruta(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> CommandLine:
-    return CommandLine(tmp_path, monkeypatch, capsys)
+) -> Iterator[CommandLine]:
+    yield CommandLine(tmp_path, monkeypatch, capsys)
+    gc.collect()  # closes databases that a command left to the end of its process
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,5 +14,6 @@ from tests.helpers.command_line import CommandLine
 @pytest.fixture
 def keruta(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> CommandLine:
-    return CommandLine(tmp_path, monkeypatch, capsys)
+) -> Iterator[CommandLine]:
+    yield CommandLine(tmp_path, monkeypatch, capsys)
+    gc.collect()  # closes databases that a command left to the end of its process
