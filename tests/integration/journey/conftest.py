@@ -81,6 +81,7 @@ def world(tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatc
     """An agent and a repository, with nobody's configuration of git."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         if not name.startswith("GIT_CONFIG"):
             monkeypatch.delenv(name)
