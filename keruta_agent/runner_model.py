@@ -172,6 +172,8 @@ class ImplementationResult(Record):
     code_changes: list[CodeChange] = dataclasses.field(default_factory=list)
     #: How often the model was asked.
     rounds: int = 1
+    #: Name of the error's class, None after a success.
+    error_type: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -324,6 +324,8 @@ class _Spent:
 
 
 def _said(role: str, content: str) -> Message:
+    # A name of a file, or an answer, may hold halves of characters, which have no UTF-8 form.
+    content = content.encode("utf-8", "replace").decode()
     return {"role": role, "content": content}
 
 

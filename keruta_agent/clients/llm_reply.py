@@ -24,7 +24,7 @@ def estimated_tokens(text: str) -> int:
     Four ASCII characters make a token, one of any other script does: a little too much for most
     models, which is the safe side of a limit.
     """
-    other = sum(not character.isascii() for character in text)
+    other = len(text) - len(text.encode("ascii", "ignore"))
     return math.ceil((len(text) - other) / 4) + other
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from keruta_agent.runner.commands import CommandExecutor
     from keruta_agent.runner.config import ExecutionMode, RetryConfig, RunnerConfig
     from keruta_agent.runner.credentials import CredentialManager, SecretMasker
+    from keruta_agent.runner.executor import TaskExecutor
+    from keruta_agent.runner.permission import PermissionValidator
     from keruta_agent.runner.playbooks import PlaybookEngine, PlaybookResult, StepResult
     from keruta_agent.runner.testing import TestRunner
     from keruta_agent.runner.workspaces import WorkspaceManager
@@ -84,6 +86,8 @@ _PLACES: Final = {
     "StepResult": "keruta_agent.runner.playbooks",
     "TestRunner": "keruta_agent.runner.testing",
     "WorkspaceManager": "keruta_agent.runner.workspaces",
+    "PermissionValidator": "keruta_agent.runner.permission",
+    "TaskExecutor": "keruta_agent.runner.executor",
     **dict.fromkeys(("ExecutionMode", "RetryConfig", "RunnerConfig"), "keruta_agent.runner.config"),
 }
 
@@ -103,6 +107,7 @@ __all__ = [
     "LLMClient",
     "LLMConfig",
     "LLMResponse",
+    "PermissionValidator",
     "Playbook",
     "PlaybookEngine",
     "PlaybookExecutionError",
@@ -125,6 +130,7 @@ __all__ = [
     "StepResult",
     "TaskContext",
     "TaskContextValidationError",
+    "TaskExecutor",
     "TestExecutionError",
     "TestResult",
     "TestRunner",

@@ -1,0 +1,297 @@
+"""Lets a model solve a task, round by round, until the tests pass or something is used up.
+
+A round: the model is asked, its whole answer is checked and written, the tests run. What they say,
+or why the answer was refused, stands in the next round's prompt.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from keruta_agent import errors
+from keruta_agent.clients.llm import LLMClient
+from keruta_agent.observe.redact import Redactor
+from keruta_agent.runner import difference, edits, failure, prompt
+from keruta_agent.runner.budget import Budget, Limits
+from keruta_agent.runner.config import RunnerConfig
+from keruta_agent.runner.permission import PermissionValidator
+from keruta_agent.runner.tree import Tree
+from keruta_agent.runner_model import (
+    CodeChange,
+    ImplementationResult,
+    LLMConfig,
+    LLMResponse,
+    TaskContext,
+    TestResult,
+    Workspace,
+)
+
+#: Tokens that a prompt may have, unless the settings say otherwise.
+PROMPT_TOKENS: Final = 60_000
+
+RunTests = Callable[[TaskContext, Workspace], TestResult]
+#: Is told the name of a step, and what is worth knowing about it.
+Tell = Callable[[str, Mapping[str, Any]], None]
+
+
+def _told_to_nobody(step: str, facts: Mapping[str, Any]) -> None:
+    """Nobody listens."""
+
+
+def _never() -> None:
+    """Nobody interrupts."""
+
+
+class TaskExecutor:
+    """Solves tasks, one after the other."""
+
+    def __init__(
+        self,
+        llm_config: LLMConfig | None = None,
+        *,
+        run_tests: RunTests | None = None,
+        tests_first: bool = True,
+        limits: Limits | None = None,
+        prompt_tokens: int = PROMPT_TOKENS,
+        retry_count: int = 3,
+        key_variable: str = "OPENAI_API_KEY",
+        redactor: Redactor | None = None,
+        check: Callable[[], None] = _never,
+        tell: Tell = _told_to_nobody,
+    ) -> None:
+        """Takes the model, and what runs the tests; without that the first answer is taken.
+
+        ``check`` is called all the time and may raise to interrupt. With ``tests_first`` the tests
+        also run before the model is asked, which then sees how they fail.
+        """
+        self._run_tests = run_tests
+        self._tests_first = tests_first
+        self._limits = limits or Limits()
+        self._prompt_tokens = prompt_tokens
+        self._redactor = redactor or Redactor()
+        self._interrupt = check
+        self._tell = tell
+        #: What the last task has used, or the present one uses.
+        self.budget = Budget(self._limits)
+        self.llm_client: LLMClient | None = None
+        if llm_config is not None:
+            self._redactor = self._redactor.with_secrets([llm_config.api_key or ""])
+            self.llm_client = LLMClient(
+                llm_config,
+                retry_count=retry_count,
+                key_variable=key_variable,
+                check=self._check,
+                on_usage=lambda prompt, completion: self.budget.spend(prompt, completion),
+            )
+
+    @classmethod
+    def of(
+        cls,
+        config: RunnerConfig,
+        *,
+        run_tests: RunTests | None = None,
+        tests_first: bool = True,
+        redactor: Redactor | None = None,
+        check: Callable[[], None] = _never,
+        tell: Tell = _told_to_nobody,
+        environment: Mapping[str, str] = os.environ,
+    ) -> TaskExecutor:
+        """Returns one that does what a configuration says.
+
+        Raises:
+            AuthenticationError: there is no key for the model.
+        """
+        return cls(
+            config.model(environment),
+            run_tests=run_tests,
+            tests_first=tests_first,
+            limits=Limits.of(config),
+            prompt_tokens=config.llm_prompt_tokens,
+            retry_count=config.llm_retry_count,
+            key_variable=config.llm_api_key_env_var,
+            redactor=redactor,
+            check=check,
+            tell=tell,
+        )
+
+    def execute(self, task_context: TaskContext, workspace: Workspace) -> ImplementationResult:
+        """Returns what came of a task; ``error`` and ``error_type`` say why it failed.
+
+        After a failure the last answer that could be applied lies in the workspace, as evidence.
+
+        Raises:
+            ImplementationError: there is no model.
+        """
+        if self.llm_client is None:
+            raise errors.ImplementationError(
+                "There is no language model to ask", advice="Give TaskExecutor an LLMConfig"
+            )
+        began = time.monotonic()
+        self.budget = Budget(self._limits)
+        work = _Work(
+            context=task_context,
+            workspace=workspace,
+            tree=Tree(workspace.path.resolve()),
+            permissions=PermissionValidator.of_repository(
+                workspace.path, task_context.test_commands or ()
+            ),
+        )
+        error: errors.RunnerError | None = None
+        try:
+            self._solve(self.llm_client, work)
+        except errors.RunnerError as caught:
+            error = caught
+        finally:
+            self.llm_client.close()
+        return ImplementationResult(
+            success=error is None,
+            diff=difference.unified(work.files),
+            files_changed=sorted(
+                str(path) for path, (before, after) in work.files.items() if before != after
+            ),
+            duration_seconds=time.monotonic() - began,
+            llm_model=work.model or self.llm_client.config.model,
+            tokens_used=self.budget.tokens,
+            error=None if error is None else self._redactor.redact(str(error)),
+            error_type=None if error is None else type(error).__name__,
+            code_changes=work.changes,
+            rounds=work.round,
+        )
+
+    def _solve(self, client: LLMClient, work: _Work) -> None:
+        if self._run_tests is not None and self._tests_first:
+            self._test_as_it_is(self._run_tests, work)
+        for _ in range(self._limits.rounds):
+            work.round += 1
+            self._check()
+            self._tell("round_started", {"round": work.round, "of": self._limits.rounds})
+            problem = self._round(client, work)
+            if problem is None:
+                return
+            work.goes_on_from(problem)
+        raise self._used_up(work)
+
+    def _round(self, client: LLMClient, work: _Work) -> errors.RunnerError | None:
+        """Does one round and returns what is wrong with what came of it."""
+        asked = prompt.build(
+            work.context,
+            work.tree,
+            work.permissions,
+            limit_tokens=self._prompt_tokens,
+            redactor=self._redactor,
+            failed=work.failed,
+            touched=[str(path) for path in work.files],
+        )
+        response = client.generate_code(
+            asked.text, work.workspace.path, max_tokens=work.context.max_tokens
+        )
+        work.model, work.changes = response.model, response.code_changes
+        self._tell("model_answered", self._facts(response))
+        try:
+            steps = edits.plan(
+                response.code_changes, work.tree, work.permissions, masked=asked.masked
+            )
+            if not steps:
+                raise edits.EditError("The answer changes nothing")
+            edits.apply(steps, work.tree)
+        except (errors.SecurityError, edits.EditError) as refusal:
+            self._tell("changes_refused", {"reason": self._redactor.redact(str(refusal))})
+            return refusal
+        work.remember(steps)
+        self._tell("changes_applied", {"files": [str(step.path) for step in steps]})
+        return None if self._run_tests is None else self._tested(self._run_tests, work)
+
+    def _tested(self, run_tests: RunTests, work: _Work) -> errors.RunnerError | None:
+        self._check()
+        result = run_tests(work.context, work.workspace)
+        self._tell("tests_finished", {"success": result.success})
+        return None if result.success else errors.TestExecutionError(failure.told(result))
+
+    def _test_as_it_is(self, run_tests: RunTests, work: _Work) -> None:
+        problem = self._tested(run_tests, work)
+        if problem is not None:
+            work.failed = f"Before any change the tests fail:\n{problem.message}"
+
+    def _used_up(self, work: _Work) -> errors.RunnerError:
+        rounds = self._limits.rounds
+        problem = work.problem
+        if isinstance(problem, errors.TestExecutionError):
+            return errors.BudgetExceededError(
+                f"The rounds are used up: the tests still fail after {rounds} of {rounds}: "
+                f"{_last_line(problem.message)}",
+                advice="Raise runner.max_rounds, or describe the task in more detail",
+            )
+        assert problem is not None  # noqa: S101 - there is one round at least
+        return problem
+
+    def _check(self) -> None:
+        self._interrupt()
+        self.budget.check()
+
+    def _facts(self, response: LLMResponse) -> dict[str, Any]:
+        return {
+            "model": response.model,
+            "tokens": self.budget.tokens,
+            "cost": self.budget.cost,
+            "changes": len(response.code_changes),
+            "explanation": self._redactor.redact(response.explanation),
+        }
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Work:
+    """What is known of one task while it is solved."""
+
+    context: TaskContext
+    workspace: Workspace
+    tree: Tree
+    permissions: PermissionValidator
+    round: int = 0
+    model: str = ""
+    changes: list[CodeChange] = dataclasses.field(default_factory=list)
+    #: By file, what it held before the first change and what it holds now.
+    files: dict[PurePosixPath, difference.Change] = dataclasses.field(default_factory=dict)
+    problem: errors.RunnerError | None = None
+    #: What the next prompt says about it.
+    failed: str = ""
+    _digest: str = ""
+
+    def remember(self, steps: list[edits.Step]) -> None:
+        """Notes what was written."""
+        for step in steps:
+            before, _ = self.files.get(step.path, (step.before, None))
+            self.files[step.path] = (before, step.after)
+
+    def goes_on_from(self, problem: errors.RunnerError) -> None:
+        """Notes what is wrong, for the next round.
+
+        Raises:
+            RunnerError: it is what was wrong in the round before as well.
+        """
+        is_failure = isinstance(problem, errors.TestExecutionError)
+        digest = failure.digest(problem.message)
+        if digest == self._digest:
+            if not is_failure:
+                raise problem
+            raise errors.TestExecutionError(
+                f"The tests fail twice in the same way: {_last_line(problem.message)}",
+                advice="Describe the task in more detail, or solve it by hand",
+            )
+        self.problem, self._digest = problem, digest
+        self.failed = (
+            f"Your change was written, and the tests fail:\n{problem.message}"
+            if is_failure
+            else f"Your answer was refused, and nothing of it was written: {problem}"
+        )
+
+
+def _last_line(text: str) -> str:
+    """Returns the line of a failure that most likely says what it is."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("(exit code", "$ "))]
+    return (telling or lines or [""])[-1][:200]
