@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import socket
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 from keruta_agent.runner import TaskExecutor
 from keruta_agent.runner.budget import Limits
 from keruta_agent.runner_model import Workspace
-from keruta_agent.testing.language_model import ScriptedModel
+from keruta_agent.testing.language_model import ScriptedModel, Turn
 from tests.helpers.model_server import config_of, repository, task
 
 TABLE: list[dict[str, Any]] = json.loads(
@@ -61,6 +62,32 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def answer_of(case: dict[str, Any], place: Path) -> str:
+    if "answer" in case:
+        return str(case["answer"]).replace("{canary}", str(place / "canary"))
+    text = json.dumps({"code_changes": case["changes"], "explanation": "trust me"})
+    for name, value in {
+        "{canary}": str(place / "canary"),
+        "{root}": str(place / "workspace"),
+        "{5 MiB}": "x" * (5 * 1024 * 1024),
+    }.items():
+        text = text.replace(name, value)
+    return text
+
+
+@pytest.fixture(scope="module")
+def model(place: Path) -> Iterator[ScriptedModel]:
+    """A model that gives the answer whose name the task's title is."""
+    answers = {case["name"]: answer_of(case, place) for case in TABLE}
+
+    def say(request: Mapping[str, Any]) -> Turn:
+        title = request["messages"][1]["content"].partition("\n")[0]
+        return Turn(content=answers[title.removeprefix("# Task: ")])
+
+    with ScriptedModel(say).serving() as model:
+        yield model
+
+
 def snapshot(place: Path) -> dict[str, tuple[int, int, str]]:
     """Returns what is there: types, modes, times, contents, and where links lead."""
     found = {}
@@ -77,28 +104,15 @@ def snapshot(place: Path) -> dict[str, tuple[int, int, str]]:
     return found
 
 
-def answer_of(case: dict[str, Any], place: Path) -> str:
-    if "answer" in case:
-        return str(case["answer"]).replace("{canary}", str(place / "canary"))
-    text = json.dumps({"code_changes": case["changes"], "explanation": "trust me"})
-    for name, value in {
-        "{canary}": str(place / "canary"),
-        "{root}": str(place / "workspace"),
-        "{5 MiB}": "x" * (5 * 1024 * 1024),
-    }.items():
-        text = text.replace(name, value)
-    return text
-
-
 @pytest.mark.parametrize("case", TABLE, ids=[case["name"] for case in TABLE])
 def test_hostile_answer_is_refused_and_nothing_is_written(
-    case: dict[str, Any], place: Path
+    case: dict[str, Any], place: Path, model: ScriptedModel
 ) -> None:
     before = snapshot(place)
     outside = {path: path.exists() for path in (Path("/tmp/keruta-pwned"), Path("/tmp/pwned"))}
-    with ScriptedModel([answer_of(case, place)] * 2).serving() as model:
-        executor = TaskExecutor(config_of(model), limits=Limits(rounds=1))
-        result = executor.execute(task(), Workspace(place / "workspace", "feature/x"))
+    executor = TaskExecutor(config_of(model), limits=Limits(rounds=1))
+    workspace = Workspace(place / "workspace", "feature/x")
+    result = executor.execute(task(title=case["name"]), workspace)
     assert (result.success, result.error_type) == (False, case["error"])
     assert case["reason"] in str(result.error)
     assert (result.diff, result.files_changed) == ("", [])
