@@ -245,6 +245,8 @@ class SlotAllocation(Record):
 
     slot_id: str
     slot_path: Path
+    #: Tells this loan of the slot from earlier and later ones.
+    lease_token: str | None = dataclasses.field(default=None, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)

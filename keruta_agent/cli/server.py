@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from keruta_agent import errors
 from keruta_agent.cli.options import PathType, load
+from keruta_agent.cli.server_runner import runner_service_options, runner_services
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,23 +31,31 @@ if TYPE_CHECKING:
     envvar="KERUTA_SERVER_DATABASE_URL",
     help="Another database than SQLite in the data directory, such as postgresql://...",
 )
+@runner_service_options
 @click.pass_context
 def server(
     ctx: click.Context,
+    /,
     host: str,
     port: int,
     data: Path | None,
     token: str | None,
     database_url: str | None,
+    **services: Any,
 ) -> None:
     """Serves the keruta API from this machine, for one person's sessions.
 
     Prints where it listens when it is ready. A token is better given by the variable
     KERUTA_SERVER_TOKEN than on the command line, which other users can see.
 
+    With --runner-services the services around the Agent Runner are served as well: Task Registry,
+    Repo Pool Manager and Artifact Store, each on a port of its own. GIT_TOKEN lets the pool clone
+    what is not public.
+
     \b
     Examples:
       keruta server
+      keruta server --runner-services --pool-size 10
       KERUTA_SERVER_TOKEN=... keruta server --port 9000 --data /var/lib/keruta
     """
     from keruta_agent.daemon.signals import StopRequests
@@ -54,11 +64,17 @@ def server(
     if not host.strip():
         raise errors.UsageError("the host is empty", advice="Give an address, such as 127.0.0.1")
     data_dir = data or load(ctx).settings.base_dir / "server"
-    api = Server(data_dir, host=host, port=port, token=token, database_url=database_url)
-    with StopRequests().heard() as requests:
-        api.start()
-        click.echo(f"listening on {api.url}")
-        try:
-            requests.arrived.wait()
-        finally:
-            api.stop()
+    with contextlib.ExitStack() as running, StopRequests().heard() as requests:
+        lines = []
+        if not services["runner_services_only"]:
+            api = Server(data_dir, host=host, port=port, token=token, database_url=database_url)
+            api.start()
+            running.callback(api.stop)
+            lines.append(f"listening on {api.url}")
+        if services["runner_services"] or services["runner_services_only"]:
+            around = runner_services(data_dir, host, token, services)
+            around.start()
+            running.callback(around.stop)
+            lines += [f"{name} on {url}" for name, url in around.urls.items()]
+        click.echo("\n".join(lines))
+        requests.arrived.wait()

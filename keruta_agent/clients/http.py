@@ -123,8 +123,7 @@ class HttpClient:
         """Reads; tries again for a few seconds when the server is away or overloaded."""
 
         def once() -> requests.Response:
-            response = self.fetch(action, path, params=params, headers=headers)
-            return self._checked(response, action)
+            return self.get_once(action, path, params=params, headers=headers)
 
         retrying = backoff.on_exception(
             _waits,
@@ -139,16 +138,16 @@ class HttpClient:
         response: requests.Response = retrying(once)()
         return response
 
-    def fetch(
-        self,
-        action: str,
-        path: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
+    def get_once(
+        self, action: str, path: str, *, follow: bool = True, **options: Any
     ) -> requests.Response:
-        """Reads once and returns whatever the server answered."""
-        return self._send(action, "GET", path, params=params, headers=headers, allow_redirects=True)
+        """Reads once; ``options`` are those of ``get``."""
+        response = self._send(action, "GET", path, allow_redirects=follow, **options)
+        return self._checked(response, action)
+
+    def fetch(self, action: str, path: str, **options: Any) -> requests.Response:
+        """Reads once and returns whatever the server answered; ``options`` are those of ``get``."""
+        return self._send(action, "GET", path, allow_redirects=True, **options)
 
     def write(
         self,
@@ -186,9 +185,10 @@ class HttpClient:
         action: str,
         path: str,
         *,
-        params: Mapping[str, str],
-        headers: Mapping[str, str],
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         silence_s: float,
+        follow: bool = True,
     ) -> Iterator[requests.Response]:
         """Opens an answer that goes on; reading it fails after ``silence_s`` without a byte."""
         response = self._send(
@@ -198,7 +198,7 @@ class HttpClient:
             params=params,
             headers=headers,
             read_timeout_s=silence_s,
-            allow_redirects=True,
+            allow_redirects=follow,
             stream=True,
         )
         with response:

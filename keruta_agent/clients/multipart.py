@@ -35,7 +35,8 @@ class MultipartBody:
         self._head = head.encode("utf-8", "replace")
         self._tail = f"\r\n--{boundary}--\r\n".encode()
         self._file = file
-        self._file_left = os.fstat(file.fileno()).st_size
+        self._file_left = file.seek(0, os.SEEK_END)
+        file.seek(0)
         self._length = len(self._head) + self._file_left + len(self._tail)
 
     def __len__(self) -> int:

@@ -86,6 +86,13 @@ ACTIONS: Final[Mapping[str, str]] = {
     "server_stopped": "It has ended.",
     "server_connection": "Something about a connection, in the words of the HTTP library.",
     "server_storage_failed": "The server's database failed; the request was answered with 503.",
+    # The services around the Agent Runner, and its clients
+    "slot_lent": "The Repo Pool Manager lends a slot.",
+    "slot_expired": "It took a slot back, because its holder gave no sign of life.",
+    "slot_discarded": "A slot could not be made clean; its clone is made anew.",
+    "slot_left_behind": "Something of a slot could not be removed or cleaned; it is tried again.",
+    "runner_service_away": "A service of the runner does not answer, or is not well.",
+    "runner_service_retry": "A request to a service of the runner failed and is sent again.",
     "server_request_failed": "The server's code broke at a request.",
     "server_events_lost": "An event for listeners could not be stored.",
 }

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from keruta_agent.clients.llm import LLMClient
+    from keruta_agent.clients.runner.artifact_store import ArtifactStoreClient
+    from keruta_agent.clients.runner.repo_pool import RepoPoolClient
+    from keruta_agent.clients.runner.task_registry import TaskRegistryClient
     from keruta_agent.errors import (
         ArtifactUploadError,
         AuthenticationError,
@@ -88,11 +91,15 @@ _PLACES: Final = {
     "WorkspaceManager": "keruta_agent.runner.workspaces",
     "PermissionValidator": "keruta_agent.runner.permission",
     "TaskExecutor": "keruta_agent.runner.executor",
+    "ArtifactStoreClient": "keruta_agent.clients.runner.artifact_store",
+    "RepoPoolClient": "keruta_agent.clients.runner.repo_pool",
+    "TaskRegistryClient": "keruta_agent.clients.runner.task_registry",
     **dict.fromkeys(("ExecutionMode", "RetryConfig", "RunnerConfig"), "keruta_agent.runner.config"),
 }
 
 __all__ = [
     "Artifact",
+    "ArtifactStoreClient",
     "ArtifactType",
     "ArtifactUploadError",
     "AuthenticationError",
@@ -115,6 +122,7 @@ __all__ = [
     "PlaybookStep",
     "PushError",
     "PushResult",
+    "RepoPoolClient",
     "ResourceLimitError",
     "RetryConfig",
     "RunnerConfig",
@@ -131,6 +139,7 @@ __all__ = [
     "TaskContext",
     "TaskContextValidationError",
     "TaskExecutor",
+    "TaskRegistryClient",
     "TestExecutionError",
     "TestResult",
     "TestRunner",

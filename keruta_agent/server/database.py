@@ -57,18 +57,24 @@ class Database:
         self.peewee.close_all()
 
 
-def open_database(data_dir: Path, url: str | None) -> Database:
+def open_database(
+    data_dir: Path,
+    url: str | None,
+    *,
+    file_name: str = FILE_NAME,
+    steps: migrations.Steps | None = None,
+) -> Database:
     """Opens and migrates the database: the file in ``data_dir``, or the one at ``url``.
 
     Raises:
         AgentStateError: it cannot be opened, or is none.
     """
-    where = _without_password(url) if url else str(data_dir / FILE_NAME)
+    where = _without_password(url) if url else str(data_dir / file_name)
     try:
-        database = _at_url(url) if url else _in_directory(data_dir)
+        database = _at_url(url) if url else _in_directory(data_dir / file_name)
         try:
             with database.connected():
-                migrations.migrate(database.peewee, postgresql=database.postgresql)
+                migrations.migrate(database.peewee, steps, postgresql=database.postgresql)
         except BaseException:
             database.close()
             raise
@@ -87,8 +93,7 @@ def open_database(data_dir: Path, url: str | None) -> Database:
     return database
 
 
-def _in_directory(data_dir: Path) -> Database:
-    path = data_dir / FILE_NAME
+def _in_directory(path: Path) -> Database:
     # Made here, because SQLite would follow the umask; the WAL takes over these permissions.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     return Database(

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from keruta_agent.server import tables as t
-from keruta_agent.server.store import Change, Store
+from keruta_agent.server.keeper import Keeper
 from keruta_agent.web.problems import Problem
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
 
 def once(
-    store: Store, scope: str, key: str, act: Callable[[Change], tuple[str, int]]
+    store: Keeper, scope: str, key: str, act: Callable[[Any], tuple[str, int]]
 ) -> tuple[str, int, bool]:
     """Acts once for a key within a scope (the route and what it names).
 

@@ -119,14 +119,20 @@ _FIRST = (
 #: Whether a question's answer must not be stored.
 _SECRET_INPUT = ("ALTER TABLE input_requests ADD COLUMN secret INTEGER NOT NULL DEFAULT 0",)
 
-MIGRATIONS: Sequence[tuple[str, Sequence[str]]] = (
+#: Names and statements.
+Steps = Sequence[tuple[str, Sequence[str]]]
+
+MIGRATIONS: Steps = (
     ("0001_first", _FIRST),
     ("0002_secret_input", _SECRET_INPUT),
 )
 
 
-def migrate(database: Any, *, postgresql: bool) -> list[str]:
-    """Applies what is missing, all of it or nothing, and returns the names of what was applied."""
+def migrate(database: Any, steps: Steps | None = None, *, postgresql: bool) -> list[str]:
+    """Applies what is missing, all of it or nothing, and returns the names of what was applied.
+
+    The steps are the server's own unless others are given.
+    """
     counting_key = _COUNTING_KEY_POSTGRESQL if postgresql else _COUNTING_KEY_SQLITE
     applied = []
     with database.atomic():
@@ -139,7 +145,7 @@ def migrate(database: Any, *, postgresql: bool) -> list[str]:
         rows = database.execute_sql("SELECT name FROM schema_migrations").fetchall()
         known = {row[0] for row in rows}
         mark = "%s" if postgresql else "?"
-        for name, statements in MIGRATIONS:
+        for name, statements in MIGRATIONS if steps is None else steps:
             if name in known:
                 continue
             for statement in statements:

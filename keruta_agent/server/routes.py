@@ -1,6 +1,6 @@
-"""Declares this server's routes.
+"""Declares the routes of this server and of the runner's services.
 
-A reading view gets the ``Store`` and a connection; a writing one gets a ``Change``, that is, an
+A reading view gets the store and a connection; a writing one gets a ``Change``, that is, an
 open transaction, and its answer is remembered under the request's idempotency key. Both return
 JSON values.
 """
@@ -16,7 +16,7 @@ import flask
 from marshmallow import Schema
 
 from keruta_agent.server import idempotency
-from keruta_agent.server.store import Store
+from keruta_agent.server.keeper import Keeper
 from keruta_agent.web import routes
 from keruta_agent.web.bodies import to_json
 from keruta_agent.web.routes import Answer, View, json_response, respond_with
@@ -27,7 +27,8 @@ STORE_KEY = "keruta-store"
 #: Methods whose answers are remembered under the idempotency key.
 _KEYED_METHODS = frozenset({"POST", "PUT", "PATCH"})
 
-_KEY_PARAMETER = {
+#: Documents the header of writes that may be repeated.
+KEY_PARAMETER = {
     "in": "header",
     "name": "Idempotency-Key",
     "description": "A repeated key is answered as the first time, without acting again.",
@@ -35,12 +36,9 @@ _KEY_PARAMETER = {
 }
 
 
-def current_store() -> Store:
-    """Returns the store of the application that serves this request."""
-    store = flask.current_app.extensions[STORE_KEY]
-    if not isinstance(store, Store):
-        raise TypeError("the application has no store")
-    return store
+def current_store() -> Any:
+    """Returns the store of the application that serves this request: a ``Keeper``."""
+    return flask.current_app.extensions[STORE_KEY]
 
 
 class Resource(routes.Resource):
@@ -101,7 +99,7 @@ class Resource(routes.Resource):
                         store, lambda change: view(change, received, **path_values), status
                     )
 
-            keyed = {"parameters": [_KEY_PARAMETER]} if method in _KEYED_METHODS else {}
+            keyed = {"parameters": [KEY_PARAMETER]} if method in _KEYED_METHODS else {}
             self.declare(
                 method,
                 path,
@@ -117,7 +115,7 @@ class Resource(routes.Resource):
         return decorate
 
 
-def _write(store: Store, act: Callable[[Any], Any], status: int) -> flask.Response:
+def _write(store: Keeper, act: Callable[[Any], Any], status: int) -> flask.Response:
     def answer(change: Any) -> tuple[str, int]:
         result = act(change)
         if isinstance(result, Answer):

@@ -69,16 +69,16 @@ class Store:
             AgentStateError: the directory or the database cannot be used.
             SettingsError: the database URL makes no sense.
         """
-        _make_private(data_dir)
-        lock = _locked(data_dir)
+        make_private(data_dir)
+        lock = locked(data_dir)
         try:
             store = cls(data_dir, open_database(data_dir, database_url), lock)
         except BaseException:
             lock.release()
             raise
         try:
-            _make_private(store.artifacts_dir)
-            _make_private(store.incoming_dir)
+            make_private(store.artifacts_dir)
+            make_private(store.incoming_dir)
             store._sweep_files()
             store.changes.start()
         except BaseException:
@@ -114,7 +114,12 @@ class Store:
                 file.unlink()
 
 
-def _make_private(directory: Path) -> None:
+def make_private(directory: Path) -> None:
+    """Makes a directory that only this user sees.
+
+    Raises:
+        AgentStateError: it cannot be made.
+    """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
@@ -122,8 +127,12 @@ def _make_private(directory: Path) -> None:
         raise _unusable(directory, exc.strerror or str(exc)) from exc
 
 
-def _locked(directory: Path) -> filelock.BaseFileLock:
-    """Keeps a second server out: it would take the uploads of the first for leftovers."""
+def locked(directory: Path) -> filelock.BaseFileLock:
+    """Keeps a second server out: it would take the uploads of the first for leftovers.
+
+    Raises:
+        AgentStateError: there is one, or the directory cannot be used.
+    """
     lock = filelock.FileLock(directory / "server.lock", mode=0o600)
     try:
         lock.acquire(timeout=0)

@@ -86,18 +86,18 @@ class Tables:
     """The tables of one database, ready to be queried."""
 
     def __init__(self, database: Any) -> None:
-        self.sessions = _table(database, "sessions")
-        self.tasks = _table(database, "tasks")
-        self.log_entries = _table(database, "log_entries")
-        self.artifacts = _table(database, "artifacts")
-        self.input_requests = _table(database, "input_requests")
-        self.metrics = _table(database, "metrics")
-        self.events = _table(database, "events")
-        self.answers = _table(database, "answers")
+        self.sessions = table(database, "sessions", _COLUMNS["sessions"])
+        self.tasks = table(database, "tasks", _COLUMNS["tasks"])
+        self.log_entries = table(database, "log_entries", _COLUMNS["log_entries"])
+        self.artifacts = table(database, "artifacts", _COLUMNS["artifacts"])
+        self.input_requests = table(database, "input_requests", _COLUMNS["input_requests"])
+        self.metrics = table(database, "metrics", _COLUMNS["metrics"])
+        self.events = table(database, "events", _COLUMNS["events"])
+        self.answers = table(database, "answers", _COLUMNS["answers"])
 
 
-def _table(database: Any, name: str) -> Any:
-    columns = _COLUMNS[name]
+def table(database: Any, name: str, columns: tuple[str, ...]) -> Any:
+    """Returns a table of a database, to be queried."""
     key = "number" if "number" in columns else None
     return peewee.Table(name, columns, primary_key=key).bind(database)
 

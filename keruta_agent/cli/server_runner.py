@@ -1,0 +1,116 @@
+"""The options of ``keruta server`` that are about the services around the Agent Runner."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from keruta_agent import errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from keruta_agent.server.runner_services.serve import RunnerServices
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PORT = click.IntRange(0, 65535)
+
+_OPTIONS = (
+    click.option("--runner-services", is_flag=True, help="Serve the Agent Runner's services too."),
+    click.option("--runner-services-only", is_flag=True, help="Serve nothing but these."),
+    click.option(
+        "--registry-port", type=_PORT, default=8001, show_default=True, help="Of the Task Registry."
+    ),
+    click.option(
+        "--pool-port",
+        type=_PORT,
+        default=8002,
+        show_default=True,
+        help="Of the Repo Pool Manager.",
+    ),
+    click.option(
+        "--store-port", type=_PORT, default=8003, show_default=True, help="Of the Artifact Store."
+    ),
+    click.option(
+        "--pool-size",
+        type=click.IntRange(1, 1000),
+        default=5,
+        show_default=True,
+        help="Slots that are lent of one repository.",
+    ),
+    click.option(
+        "--git-token-host",
+        multiple=True,
+        default=("github.com",),
+        show_default=True,
+        help="Host that the pool gives GIT_TOKEN to; may be repeated.",
+    ),
+    click.option(
+        "--keep-artifacts",
+        multiple=True,
+        metavar="TYPE=DAYS",
+        help="How long artifacts of a type are kept.  [default: diff=30, log=7, test=14]",
+    ),
+    click.option(
+        "--max-artifact-size",
+        type=click.IntRange(1, 1_000_000),
+        default=1024,
+        show_default=True,
+        metavar="MB",
+        help="Largest artifact that is taken.",
+    ),
+)
+
+
+def runner_service_options(command: F) -> F:
+    """Adds the options to a command."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def runner_services(
+    data_dir: Path, host: str, token: str | None, values: Mapping[str, Any]
+) -> RunnerServices:
+    """Returns the services that the options ask for, not yet started.
+
+    Raises:
+        UsageError: an option makes no sense.
+    """
+    from keruta_agent.server.runner_services.clones import GitAccess
+    from keruta_agent.server.runner_services.serve import Options, RunnerServices
+
+    access = GitAccess(
+        token=os.environ.get("GIT_TOKEN", "").strip(),
+        token_hosts=frozenset(name.lower() for name in values["git_token_host"]),
+    )
+    options = Options(
+        host=host,
+        registry_port=values["registry_port"],
+        pool_port=values["pool_port"],
+        store_port=values["store_port"],
+        token=token,
+        pool_size=values["pool_size"],
+        git=access,
+        retention_days=_retention(values["keep_artifacts"]),
+        max_artifact_size=values["max_artifact_size"] * 1024 * 1024,
+    )
+    return RunnerServices(data_dir / "runner", options)
+
+
+def _retention(given: tuple[str, ...]) -> dict[str, float]:
+    from keruta_agent.server.runner_services.serve import RETENTION_DAYS
+
+    kept = dict(RETENTION_DAYS)
+    for pair in given:
+        kind, _, days = pair.partition("=")
+        if not kind or not days.isascii() or not days.isdigit() or not 0 < int(days) < 100_000:
+            raise errors.UsageError(
+                f"cannot read --keep-artifacts {pair!r}", advice="Write it like diff=30, in days"
+            )
+        kept[kind] = int(days)
+    return kept

@@ -1,0 +1,205 @@
+"""What the clients of the runner's services share: tries, time limits, and words for errors.
+
+Every write carries an Idempotency-Key, so that it may be sent again when its answer was lost.
+Redirects are not followed: a service that is sent elsewhere is set up wrongly, or is not ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import random
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol, Self, TypeVar
+
+from keruta_agent import __version__, errors
+from keruta_agent.clients import answers
+from keruta_agent.clients.http import HttpClient
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Seconds for the question whether a service is there.
+HEALTH_TIMEOUT_S: Final = 5.0
+#: A service that asks to wait longer than this is given up.
+LONGEST_WAIT_S: Final = 60.0
+
+_USER_AGENT: Final = f"keruta-agent/{__version__} (runner)"
+
+
+class RetryPolicy(Protocol):
+    """How often something is tried again, and after how many seconds."""
+
+    @property
+    def max_retries(self) -> int:
+        """Tries beside the first."""
+
+    def get_delay(self, attempt: int) -> float:
+        """Returns the seconds to wait after an attempt, counted from 0."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Usual:
+    max_retries: int = 3
+
+    def get_delay(self, attempt: int) -> float:
+        return min(2.0**attempt, 10.0)
+
+
+class ServiceClient:
+    """One service over HTTP; safe to be used by several threads at once."""
+
+    #: How people know the service.
+    service: str
+    #: Setting that holds its address.
+    setting: str
+    #: Variable that holds its key, if it has one of its own.
+    key_variable = "the key that the service was started with"
+
+    def __init__(
+        self,
+        base_url: str,
+        timeout: float,
+        *,
+        api_key: str | None = None,
+        retry_config: RetryPolicy | None = None,
+    ) -> None:
+        """Takes the service's address, and the seconds that it may take for an answer.
+
+        Raises:
+            SettingsError: the address or the key cannot be used.
+        """
+        self._http = self._connected(base_url, timeout, api_key)
+        self._health = self._connected(base_url, min(timeout, HEALTH_TIMEOUT_S), api_key)
+        self._retry: RetryPolicy = retry_config or _Usual()
+        self.base_url = self._http.url
+        self.timeout = timeout
+
+    def _connected(self, base_url: str, timeout_s: float, key: str | None) -> HttpClient:
+        try:
+            return HttpClient(base_url, token=key, timeout_s=timeout_s, user_agent=_USER_AGENT)
+        except errors.SettingsError as exc:
+            what = "key" if "token" in exc.message else "address"
+            raise errors.SettingsError(
+                f"the {what} of the {self.service} cannot be used",
+                advice=f"Set {self.setting} to something like http://localhost:8001"
+                if what == "address"
+                else f"Check {self.key_variable}: a key is one line of ASCII",
+            ) from exc
+
+    def health_check(self) -> bool:
+        """Tells whether the service answers, and says that it is well."""
+        try:
+            return self._health.fetch(self.service, "/health").status_code == 200
+        except errors.ApiError as exc:
+            logger.info(
+                "the %s is not well: %s",
+                self.service,
+                exc.message,
+                extra={"action": "runner_service_away"},
+            )
+            return False
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+        self._health.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.base_url!r})"
+
+    def _read(self, doing: str, path: str, params: Mapping[str, str] | None = None) -> Any:
+        def once() -> Any:
+            response = self._http.get_once(self.service, path, params=params, follow=False)
+            return answers.json_of(response, self.service)
+
+        return self._tried(doing, once)
+
+    def _write(
+        self,
+        doing: str,
+        method: str,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """Sends JSON and returns that of the answer, None when it holds none."""
+        key = key or str(uuid.uuid4())
+
+        def once() -> Any:
+            response = self._http.write(
+                self.service, method, path, body, key=key, timeout_s=timeout_s
+            )
+            return answers.body_of(response)
+
+        return self._tried(doing, once)
+
+    def _tried(self, doing: str, once: Callable[[], T]) -> T:
+        """Does something until it succeeds, may not pass, or was tried often enough.
+
+        Raises:
+            RunnerError: it did not succeed; the text begins with what could not be done.
+        """
+        attempt = 0
+        while True:
+            try:
+                return once()
+            except (errors.ApiError, ValueError) as exc:
+                if not isinstance(exc, errors.ApiError):  # a value that JSON does not have
+                    raise errors.RunnerError(f"Failed to {doing}: {exc}") from exc
+                wait_s = self._wait_after(exc, attempt)
+                if wait_s is None:
+                    raise self.translated(doing, exc) from exc
+                logger.info(
+                    "%s: trying again in %.1f s: %s",
+                    doing,
+                    wait_s,
+                    exc.message,
+                    extra={"action": "runner_service_retry"},
+                )
+            time.sleep(wait_s)
+            attempt += 1
+
+    def _wait_after(self, exc: errors.ApiError, attempt: int) -> float | None:
+        """Returns the seconds until the next try, None when there is none."""
+        if attempt >= self._retry.max_retries or not _may_pass(exc):
+            return None
+        if exc.retry_after_s is None:
+            return self._retry.get_delay(attempt) * random.uniform(0.75, 1.25)
+        return exc.retry_after_s if exc.retry_after_s <= LONGEST_WAIT_S else None
+
+    def translated(self, doing: str, exc: errors.ApiError) -> errors.RunnerError:
+        """Returns an error of HTTP in the words of the runner."""
+        said = exc.message.removeprefix(self.service).removeprefix(" failed: ").strip()
+        said = said.replace("KERUTA_API_URL", self.base_url)
+        if isinstance(exc, errors.ApiUnreachable):
+            why = said.rpartition("cannot be reached")[2]
+            return errors.ConnectionError(
+                f"Failed to connect to {self.base_url}{why}",
+                advice=f"Check that the {self.service} runs and that {self.setting} is right",
+            )
+        if isinstance(exc, errors.ApiUnauthorized):
+            return errors.AuthenticationError(
+                f"Failed to {doing}: the {self.service} at {self.base_url} does not accept the key",
+                advice=f"Check {self.key_variable}",
+            )
+        return errors.ServiceError(
+            f"Failed to {doing} at {self.base_url}: {said}", advice="", status=exc.status
+        )
+
+
+def _may_pass(exc: errors.ApiError) -> bool:
+    if isinstance(exc, errors.ApiUnreachable | errors.ApiAmbiguous | errors.ApiOverloaded):
+        return True
+    return isinstance(exc, errors.ApiFailed) and exc.status is not None and exc.status >= 500

@@ -1,0 +1,273 @@
+"""Routes of the Artifact Store: diffs, logs and test results, streamed, hashed, kept for a while.
+
+Nothing is overwritten: each upload is an artifact of its own, also of the same task and type.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import flask
+from marshmallow import Schema, fields, validate
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.formparser import FormDataParser
+
+from keruta_agent.server import tables as t
+from keruta_agent.server.artifact_files import IncomingFile
+from keruta_agent.server.routes import Resource
+from keruta_agent.server.runner_services.store import Change, Store
+from keruta_agent.web.bodies import check_free_json, to_json
+from keruta_agent.web.fields import Request
+from keruta_agent.web.problems import Problem, invalid, missing
+
+resource = Resource("artifacts", "Diffs, logs and test results of tasks")
+
+#: Where the application keeps the largest size of an artifact, in bytes.
+LIMIT_KEY: Final = "artifact-limit"
+#: Bytes of all form fields beside the file, and how many parts there may be.
+_MAX_FIELDS_SIZE: Final = 1024 * 1024
+_MAX_PARTS: Final = 20
+_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_BYTES: Final = "application/octet-stream"
+_DAY_S: Final = 24 * 3600
+
+
+class ArtifactAnswer(Schema):
+    """What is known of an artifact. Times are seconds since 1970."""
+
+    uri = fields.String(required=True)
+    id = fields.String(required=True)
+    type = fields.String(required=True)
+    metadata = fields.Dict(required=True)
+    size_bytes = fields.Integer(required=True)
+    sha256 = fields.String(required=True)
+    created_at = fields.Float(required=True)
+    expires_at = fields.Float(
+        required=True, allow_none=True, metadata={"description": "null: it is kept for ever."}
+    )
+
+
+class ArtifactsAnswer(Schema):
+    """Some artifacts, in the order of their arrival."""
+
+    artifacts = fields.List(fields.Nested(ArtifactAnswer), required=True)
+    next = fields.Integer(required=True, allow_none=True)
+
+
+class ArtifactsQuery(Request):
+    """Which artifacts are wanted."""
+
+    type = fields.String(load_default=None)
+    task_id = fields.String(load_default=None)
+    spec_name = fields.String(load_default=None)
+    limit = fields.Integer(load_default=100, validate=validate.Range(min=1, max=1000))
+    after = fields.Integer(load_default=0, validate=validate.Range(min=0, max=2**63 - 1))
+
+
+class MetadataQuery(Request):
+    """Which artifact is meant."""
+
+    uri = fields.String(required=True, validate=validate.Length(min=1, max=8000))
+
+
+class _LimitedFile(IncomingFile):
+    """A file that does not grow without end."""
+
+    limit = 0
+
+    def write(self, piece: bytes) -> int:
+        if self.size + len(piece) > self.limit:
+            raise Problem(
+                413, "ARTIFACT_TOO_LARGE", f"file: has more than {self.limit} bytes", field="file"
+            )
+        return super().write(piece)
+
+
+@contextlib.contextmanager
+def _receive(store: Store) -> Iterator[dict[str, Any]]:
+    """Streams the form's file to disk, and removes it again if it is not kept."""
+    with contextlib.ExitStack() as opened:
+
+        def open_file(*args: Any, **kwargs: Any) -> Any:
+            file = _LimitedFile(store.incoming_dir)
+            file.limit = flask.current_app.extensions[LIMIT_KEY]
+            return opened.enter_context(contextlib.closing(file))
+
+        parser = FormDataParser(
+            stream_factory=open_file,
+            max_form_memory_size=_MAX_FIELDS_SIZE,
+            max_form_parts=_MAX_PARTS,
+        )
+        try:
+            _, form, files = parser.parse_from_environ(flask.request.environ)
+        except ClientDisconnected:
+            raise Problem(400, "INVALID_INPUT", "the upload ended too early") from None
+        except RequestEntityTooLarge:
+            raise invalid("metadata", "the form's fields are too large, or too many") from None
+        part = files.get("file")
+        if part is None:
+            raise invalid("file", "the form has no such part (multipart/form-data)")
+        yield _checked(part.stream, form)
+
+
+def _checked(file: Any, form: Any) -> dict[str, Any]:
+    kind = form.get("type") or ""
+    if not _TYPE.match(kind):
+        raise invalid("type", "must be letters, digits, '.', '_' and '-', such as diff")
+    expected = (form.get("sha256") or "").strip().lower()
+    if expected and expected != file.sha256:
+        raise invalid("sha256", f"the file that arrived has {file.sha256}")
+    return {"file": file, "type": kind, "metadata": _metadata(form.get("metadata") or "{}")}
+
+
+def _metadata(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+        check_free_json(found)
+    except (ValueError, RecursionError):
+        raise invalid("metadata", "must be JSON, and not nested too deeply") from None
+    if not isinstance(found, dict):
+        raise invalid("metadata", "must be a JSON object")
+    try:
+        to_json(found)
+    except ValueError:
+        raise invalid("metadata", "holds a number that JSON does not have") from None
+    return found
+
+
+_FORM: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "type"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "type": {"type": "string"},
+                        "metadata": {"type": "string", "description": "A JSON object."},
+                        "sha256": {"type": "string"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@resource.write(
+    "POST", "/artifacts", receive=_receive, answer=ArtifactAnswer, status=201, doc=_FORM
+)
+def store_artifact(change: Change, upload: dict[str, Any]) -> Any:
+    """Stores a file; ``sha256`` is compared if it is sent."""
+    file: IncomingFile = upload["file"]
+    metadata = upload["metadata"]
+    row = {
+        "id": file.id,
+        "type": upload["type"],
+        "metadata": to_json(metadata),
+        "spec_name": _word(metadata.get("spec_name")),
+        "task_id": _word(metadata.get("task_id")),
+        "size": file.size,
+        "sha256": file.sha256,
+        "created_at": t.now(),
+    }
+    change.tables.artifacts.insert(**row).execute()
+    # Before the commit: a row without a file would be a lie, a file without a row is swept.
+    file.keep(change.store.artifacts_dir)
+    return _to_answer(change.store, row)
+
+
+def _word(value: object) -> str:
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
+@resource.read("/artifacts", answer=ArtifactsAnswer, query=ArtifactsQuery)
+def list_artifacts(store: Store, query: dict[str, Any]) -> Any:
+    """Lists artifacts."""
+    artifacts = store.tables.artifacts
+    found = artifacts.select().where(artifacts.number > query["after"])
+    for name in ("type", "task_id", "spec_name"):
+        if query[name] is not None:
+            found = found.where(getattr(artifacts, name) == query[name])
+    rows = list(found.order_by(artifacts.number).limit(query["limit"] + 1).dicts())
+    shown = rows[: query["limit"]]
+    return {
+        "artifacts": [_to_answer(store, row) for row in shown],
+        "next": shown[-1]["number"] if len(rows) > len(shown) else None,
+    }
+
+
+@resource.read("/artifacts/metadata", answer=ArtifactAnswer, query=MetadataQuery)
+def get_metadata(store: Store, query: dict[str, Any]) -> Any:
+    """Returns what is known of the artifact behind a URI."""
+    try:
+        path = unquote(urlsplit(query["uri"]).path)
+    except ValueError:
+        raise invalid("uri", "is no URI") from None
+    # The host may have several names; the id is the same at each.
+    folder, _, artifact_id = path.rpartition("/")
+    if not folder.endswith("/artifacts") or "\0" in artifact_id:
+        raise missing("artifact", query["uri"], key="uri")
+    return _to_answer(store, _find(store, artifact_id))
+
+
+@resource.read("/artifacts/<artifact_id>", doc={"responses": {"200": {"content": {_BYTES: {}}}}})
+def download_artifact(store: Store, artifact_id: str) -> Any:
+    """Returns an artifact's bytes, to be saved rather than shown."""
+    row = _find(store, artifact_id)
+    try:
+        response = flask.send_file(
+            store.artifact_path(row["id"]),
+            mimetype=_BYTES,
+            as_attachment=True,
+            download_name=f"{row['type']}-{row['id']}",
+            etag=row["sha256"],
+        )
+    except FileNotFoundError:
+        raise missing("artifact", artifact_id) from None
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+    digest = base64.b64encode(bytes.fromhex(row["sha256"])).decode()
+    response.headers["Repr-Digest"] = f"sha-256=:{digest}:"
+    return response
+
+
+@resource.write("DELETE", "/artifacts/<artifact_id>", status=204)
+def delete_artifact(change: Change, artifact_id: str) -> None:
+    """Deletes an artifact."""
+    row = _find(change.store, artifact_id)
+    artifacts = change.tables.artifacts
+    artifacts.delete().where(artifacts.number == row["number"]).execute()
+    change.afterwards(lambda: change.store.remove_files([row["id"]]))
+
+
+def _find(store: Store, artifact_id: str) -> dict[str, Any]:
+    artifacts = store.tables.artifacts
+    row: dict[str, Any] | None = artifacts.select().where(artifacts.id == artifact_id).dicts().get()
+    if row is None:
+        raise missing("artifact", artifact_id)
+    return row
+
+
+def _to_answer(store: Store, row: dict[str, Any]) -> dict[str, Any]:
+    days = store.retention_days.get(row["type"])
+    created_at = row["created_at"] / 1e6
+    return {
+        # By the name under which the client reached the store, so that it reaches it again.
+        "uri": f"{flask.request.host_url}artifacts/{row['id']}",
+        "id": row["id"],
+        "type": row["type"],
+        "metadata": t.from_json(row["metadata"]),
+        "size_bytes": row["size"],
+        "sha256": row["sha256"],
+        "created_at": created_at,
+        "expires_at": None if days is None else created_at + days * _DAY_S,
+    }

@@ -1,0 +1,250 @@
+"""The clones that the pool lends: made, and made clean again.
+
+Whoever had a slot ran tests in it, and may have left anything: also a git configuration that has
+git run a program. So nothing of ``.git`` but its objects and refs outlives a loan, and a clone
+about which there is any doubt is thrown away.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from keruta_agent import errors
+from keruta_agent.workspace import clone
+from keruta_agent.workspace.credentials import TOKEN_USERNAME, Credentials, install_helper
+from keruta_agent.workspace.git import Git
+from keruta_agent.workspace.state import NOTES
+from keruta_agent.workspace.url import RepositoryUrl
+
+logger = logging.getLogger(__name__)
+
+#: What of ``.git`` outlives a loan. Not the index: it can hide changed files from a reset.
+_KEPT: Final = frozenset({"objects", "refs", "packed-refs", "shallow", NOTES})
+_REMOTE: Final = clone.REMOTE
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GitAccess:
+    """How the pool speaks to git servers."""
+
+    token: str = dataclasses.field(default="", repr=False)
+    username: str = TOKEN_USERNAME
+    #: The only hosts that are given the token: addresses come from whoever asks for a slot.
+    token_hosts: frozenset[str] = frozenset({"github.com"})
+    #: Seconds that one git command may take.
+    timeout_s: float = 600.0
+
+
+class Clones:
+    """The directories of the slots."""
+
+    def __init__(
+        self, root: Path, access: GitAccess, stop_reason: Callable[[], str | None]
+    ) -> None:
+        self._slots = root / "slots"
+        self._configs = root / "configs"
+        self._trash = root / "trash"
+        self._mirrors = root / "mirrors"
+        for directory in (self._slots, self._configs, self._trash, self._mirrors):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._access = access
+        self._helper = install_helper(root)
+        self._stop_reason = stop_reason
+        self._empty_trash()
+
+    def path(self, slot_id: str) -> Path:
+        """Returns the directory of a slot."""
+        return self._slots / slot_id
+
+    def prepare(self, slot_id: str, url: RepositoryUrl) -> None:
+        """Makes a slot a clean clone on the newest commit of the default branch.
+
+        Raises:
+            WorkspaceError: git cannot make it so.
+        """
+        if self._is_sound(slot_id):
+            try:
+                self._renew(slot_id, url)
+                return
+            except errors.WorkspaceError as exc:
+                logger.info(
+                    "slot %s is cloned anew: %s",
+                    slot_id,
+                    exc.message,
+                    extra={"action": "slot_discarded"},
+                )
+        self.discard(slot_id)
+        git = self._git(slot_id, url)
+        clone.open_or_make(
+            git, url, clone.CloneOptions(mirrors=self._mirrors), lambda _message: None
+        )
+        config = self.path(slot_id) / ".git" / "config"
+        # Put in place at once: half a configuration must not be taken for the whole.
+        copy = self._configs / f"{slot_id}.new"
+        shutil.copyfile(config, copy)
+        copy.replace(self._configs / slot_id)
+        self._check_out(git)
+
+    def tidy(self, slot_id: str) -> bool:
+        """Removes what a loan left, without asking the server; tells whether the clone is usable.
+
+        One that is not is removed.
+        """
+        if self._is_sound(slot_id):
+            try:
+                self._scrub(slot_id)
+                git = self._git(slot_id, None)
+                self._drop_refs(git)
+                git.run("read-tree", "--empty", action="forget what was staged")
+                git.run("clean", "-ffdxq", action="remove all files")
+                return True
+            except (errors.WorkspaceError, OSError) as exc:
+                logger.info(
+                    "slot %s cannot be cleaned and is removed: %s",
+                    slot_id,
+                    exc,
+                    extra={"action": "slot_discarded"},
+                )
+        self.discard(slot_id)
+        return False
+
+    def discard(self, slot_id: str) -> None:
+        """Removes a slot's directory, also from under those who still work in it."""
+        (self._configs / slot_id).unlink(missing_ok=True)
+        directory = self.path(slot_id)
+        if not os.path.lexists(directory):
+            return
+        # Moved first: what is written into it from now on is in nobody's way.
+        directory.rename(self._trash / f"{slot_id}-{uuid.uuid4()}")
+        self._empty_trash()
+
+    def discard_unknown(self, known: frozenset[str]) -> None:
+        """Removes directories of slots that nobody knows."""
+        for directory in self._slots.iterdir():
+            if directory.name not in known:
+                self.discard(directory.name)
+
+    def _git(self, slot_id: str, url: RepositoryUrl | None) -> Git:
+        return Git(
+            self.path(slot_id),
+            timeout_s=self._access.timeout_s,
+            credentials=None if url is None else self._credentials(url),
+            stop_reason=self._stop_reason,
+            variables={"GIT_ALLOW_PROTOCOL": "http:https:ssh:git:file"},
+        )
+
+    def _credentials(self, url: RepositoryUrl) -> Credentials | None:
+        is_trusted = url.host.lower() in self._access.token_hosts
+        token = self._access.token if is_trusted else ""
+        return Credentials.of(url, token, self._access.username, self._helper)
+
+    def _renew(self, slot_id: str, url: RepositoryUrl) -> None:
+        try:
+            self._scrub(slot_id)
+        except OSError as exc:
+            raise errors.WorkspaceError(f"cannot clean slot {slot_id}: {exc.strerror}") from exc
+        git = self._git(slot_id, url)
+        clone.open_existing(git, url)
+        self._drop_refs(git)
+        git.run(
+            *("fetch", "--quiet", "--prune", "--prune-tags", "--tags", "--force", _REMOTE),
+            action=f"fetch {url}",
+        )
+        self._check_out(git)
+
+    def _check_out(self, git: Git) -> None:
+        """Puts the files of the default branch's newest commit there, and nothing else."""
+        said = git.text("ls-remote", "--symref", _REMOTE, "HEAD", action="ask for the branches")
+        names = [
+            line.removeprefix("ref: refs/heads/").partition("\t")[0]
+            for line in said.splitlines()
+            if line.startswith("ref: refs/heads/")
+        ]
+        branch = names[0] if names else "main"
+        git.run("symbolic-ref", "HEAD", f"refs/heads/{branch}", action="choose the branch")
+        remote_ref = f"refs/remotes/{_REMOTE}/{branch}"
+        if git.holds("rev-parse", "--quiet", "--verify", f"{remote_ref}^{{commit}}"):
+            git.run("reset", "--hard", "--quiet", remote_ref, action=f"check out {branch}")
+        git.run("clean", "-ffdxq", action="remove leftover files")
+
+    def _drop_refs(self, git: Git) -> None:
+        """Removes branches, stashes and all that did not come from the server."""
+        names = git.text("for-each-ref", "--format=%(refname)", action="list the refs")
+        ours = [
+            name
+            for name in names.splitlines()
+            if not name.startswith((f"refs/remotes/{_REMOTE}/", "refs/tags/"))
+        ]
+        commands = "".join(f"delete {name}\n" for name in ours)
+        git.run(
+            *("update-ref", "--no-deref", "--stdin"),
+            stdin=os.fsencode(commands),
+            action="remove leftover branches",
+        )
+
+    def _is_sound(self, slot_id: str) -> bool:
+        """Tells whether a slot can be cleaned without following what a loan left outside."""
+        directory = self.path(slot_id)
+        git_dir = directory / ".git"
+        places = (directory, git_dir, git_dir / "objects", git_dir / "refs", git_dir / NOTES)
+        if any(place.is_symlink() or not place.is_dir() for place in places):
+            return False
+        if not (self._configs / slot_id).is_file():
+            return False
+        try:
+            return not any(entry.is_symlink() for entry in os.scandir(git_dir / "objects"))
+        except OSError:
+            return False
+
+    def _scrub(self, slot_id: str) -> None:
+        """Brings ``.git`` back to what the pool made."""
+        git_dir = self.path(slot_id) / ".git"
+        for entry in list(os.scandir(git_dir)):
+            if entry.name not in _KEPT:
+                _remove(Path(entry.path))
+        _remove(git_dir / "objects" / "info")
+        for folder, directories, names in os.walk(git_dir / "refs"):
+            for name in (*directories, *names):
+                place = Path(folder) / name
+                if place.is_symlink() or name.endswith(".lock"):
+                    _remove(place)
+        if (git_dir / "packed-refs").is_symlink():
+            _remove(git_dir / "packed-refs")
+        shutil.copyfile(self._configs / slot_id, git_dir / "config")
+        (git_dir / "HEAD").write_text("ref: refs/heads/main\n", encoding="ascii")
+
+    def _empty_trash(self) -> None:
+        for directory in self._trash.iterdir():
+            try:
+                _remove(directory)
+            except OSError as exc:
+                logger.warning(
+                    "cannot remove %s: %s",
+                    directory,
+                    exc.strerror,
+                    extra={"action": "slot_left_behind"},
+                )
+
+
+def _remove(path: Path) -> None:
+    """Removes a file or a tree, also one that was made unwritable."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    try:
+        shutil.rmtree(path)
+    except PermissionError:
+        for folder, directories, _ in os.walk(path):
+            for name in directories:
+                inner = Path(folder) / name
+                if not inner.is_symlink():
+                    inner.chmod(stat.S_IRWXU)
+        shutil.rmtree(path)

@@ -1,0 +1,78 @@
+"""What a slot can be, and what its users are told."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Any, Final
+
+from keruta_agent.web.problems import Problem, conflict
+from keruta_agent.workspace.url import RepositoryUrl
+
+#: Requests that may wait at once; each holds a thread of the server.
+MOST_WAITING: Final = 48
+
+
+class State(enum.StrEnum):
+    """What is the matter with a slot."""
+
+    #: Clean, and ready to be lent.
+    FREE = "free"
+    #: Given back; is cleaned when there is time, or when it is lent.
+    DIRTY = "dirty"
+    #: Its directory must go: a holder that was given up may still work in it, or it is half made.
+    CONDEMNED = "condemned"
+    #: The keeper works at it.
+    CLEANING = "cleaning"
+    #: It has a holder, who is told as soon as the clone is ready.
+    PREPARING = "preparing"
+    LENT = "lent"
+
+
+#: States from which a slot can be lent, the quickest first.
+LENDABLE: Final = (State.FREE, State.DIRTY, State.CONDEMNED)
+HELD: Final = frozenset({State.PREPARING, State.LENT})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wish:
+    """Somebody wants a slot."""
+
+    url: RepositoryUrl
+    holder: str
+    wait_s: float
+    lease_s: float
+    #: Under which the same wish is known when it comes again; empty for none.
+    key: str
+
+
+def nobody() -> dict[str, Any]:
+    """Returns the columns of a slot that nobody holds."""
+    return {"holder": "", "lease_token": "", "key": ""}
+
+
+def public(state: str) -> str:
+    """Returns the state in the words of the wire."""
+    if state in HELD:
+        return "allocated"
+    return "cleaning" if state in (State.CLEANING, State.DIRTY) else "available"
+
+
+def lost(slot_id: str) -> Problem:
+    """Returns the refusal of one who no longer has the slot."""
+    return conflict("LEASE_ENDED", f"slot {slot_id!r} is not lent under this lease any more")
+
+
+def in_use() -> Problem:
+    """Returns the refusal of a wish that is being fulfilled already."""
+    return conflict("KEY_IN_USE", "a request with this Idempotency-Key is still under way")
+
+
+def too_many() -> Problem:
+    """Returns the refusal of one more who would wait."""
+    return Problem(
+        503,
+        "TOO_MANY_WAITING",
+        f"{MOST_WAITING} requests wait for slots already",
+        headers={"Retry-After": "5"},
+    )

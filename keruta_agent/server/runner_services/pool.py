@@ -1,0 +1,183 @@
+"""Routes of the Repo Pool Manager, which lends clones of repositories."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import flask
+from marshmallow import Schema, fields, validate
+
+from keruta_agent import errors
+from keruta_agent.server.routes import KEY_PARAMETER, Resource
+from keruta_agent.server.runner_services.lending import Wish
+from keruta_agent.server.runner_services.slots import Slots
+from keruta_agent.server.runner_services.store import Store
+from keruta_agent.web.fields import Name, Request
+from keruta_agent.web.problems import invalid
+from keruta_agent.web.routes import respond_with
+from keruta_agent.workspace import url as urls
+
+resource = Resource("slots", "Clones of repositories, lent to one run at a time")
+
+#: Where the application keeps the slots.
+SLOTS_KEY: Final = "repo-pool-slots"
+
+#: Seconds that a slot is lent without a sign of life: longer than a run may take, because older
+#: runners give none.
+USUAL_LEASE_S: Final = 3600.0
+_LONGEST_LEASE_S: Final = 7 * 24 * 3600.0
+_LONGEST_WAIT_S: Final = 3600.0
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z")
+
+
+class AllocateBody(Request):
+    """Somebody wants a slot."""
+
+    repo_url = Name(required=True, max_length=4000)
+    required_by = Name(required=True, max_length=500)
+    timeout_seconds = fields.Float(
+        load_default=0.0, validate=validate.Range(min=0, max=_LONGEST_WAIT_S)
+    )
+    lease_seconds = fields.Float(
+        load_default=USUAL_LEASE_S, validate=validate.Range(min=1, max=_LONGEST_LEASE_S)
+    )
+
+
+class LeaseBody(Request):
+    """Whose slot it is. Left out, it is that of whoever has it."""
+
+    lease_token = fields.String(load_default="", validate=validate.Length(max=200))
+
+
+class SlotAnswer(Schema):
+    """A slot. Its state is available, allocated or cleaning."""
+
+    slot_id = fields.String(required=True)
+    slot_path = fields.String(required=True)
+    repo_url = fields.String(required=True)
+    state = fields.String(required=True)
+    required_by = fields.String(required=True, allow_none=True)
+    lease_seconds = fields.Float(required=True, allow_none=True)
+    expires_in_seconds = fields.Float(required=True, allow_none=True)
+    changed_at = fields.Float(required=True)
+
+
+class LoanAnswer(SlotAnswer):
+    """A slot that is now the asker's."""
+
+    lease_token = fields.String(required=True)
+
+
+class PoolAnswer(Schema):
+    """The slots of one repository."""
+
+    repo_url = fields.String(required=True)
+    size = fields.Integer(required=True)
+    available = fields.Integer(required=True)
+    allocated = fields.Integer(required=True)
+    cleaning = fields.Integer(required=True)
+    waiting = fields.Integer(required=True)
+    slots = fields.List(fields.Nested(SlotAnswer), required=True)
+
+
+class PoolsAnswer(Schema):
+    """All slots."""
+
+    pool_size = fields.Integer(required=True)
+    pools = fields.List(fields.Nested(PoolAnswer), required=True)
+
+
+def _slots() -> Slots:
+    slots: Slots = flask.current_app.extensions[SLOTS_KEY]
+    return slots
+
+
+def _allocate(body: dict[str, Any]) -> flask.Response:
+    """Lends a slot, waiting for one if that is asked for.
+
+    The same Idempotency-Key finds the same slot again for as long as it is lent.
+    """
+    key = flask.request.headers.get("Idempotency-Key", "")
+    if key and not _KEY.match(key):
+        raise invalid("Idempotency-Key", "must be 1 to 255 visible ASCII characters")
+    try:
+        url = urls.parse(body["repo_url"])
+    except errors.WorkspaceError as exc:
+        raise invalid("repo_url", f"{exc.message}. {exc.advice}") from exc
+    wish = Wish(
+        url=url,
+        holder=body["required_by"],
+        wait_s=body["timeout_seconds"],
+        lease_s=body["lease_seconds"],
+        key=key,
+    )
+    slots = _slots()
+    row = slots.allocate(wish)
+    return respond_with({**slots.describe(row), "lease_token": row["lease_token"]}, 200)
+
+
+def _release(body: dict[str, Any], slot_id: str) -> flask.Response:
+    """Takes a slot back; nothing happens when it was given back already.
+
+    Without a lease_token it is taken from whoever has it.
+    """
+    slots = _slots()
+    return respond_with(slots.describe(slots.release(slot_id, body["lease_token"])), 200)
+
+
+def _heartbeat(body: dict[str, Any], slot_id: str) -> flask.Response:
+    """Says that a slot is still in use: its lease begins anew."""
+    slots = _slots()
+    return respond_with(slots.describe(slots.heartbeat(slot_id, body["lease_token"])), 200)
+
+
+# Not by Resource.write: a write of that kind is one transaction, and these wait in between.
+resource.declare(
+    "POST",
+    "/slots/allocate",
+    _allocate,
+    body=AllocateBody,
+    answer=LoanAnswer,
+    doc={"parameters": [KEY_PARAMETER]},
+)
+resource.declare("POST", "/slots/<slot_id>/release", _release, body=LeaseBody, answer=SlotAnswer)
+resource.declare(
+    "POST", "/slots/<slot_id>/heartbeat", _heartbeat, body=LeaseBody, answer=SlotAnswer
+)
+
+
+@resource.read("/slots/<slot_id>", answer=SlotAnswer)
+def get_slot(store: Store, slot_id: str) -> Any:
+    """Returns what is known of a slot."""
+    slots = _slots()
+    return slots.describe(slots.find(slot_id))
+
+
+@resource.read("/pools/status", answer=PoolsAnswer)
+def get_status(store: Store) -> Any:
+    """Returns all slots, by repository."""
+    slots = _slots()
+    pools: dict[str, list[dict[str, Any]]] = {}
+    for row in slots.rows():
+        pools.setdefault(row["repository"], []).append(row)
+    return {
+        "pool_size": slots.size,
+        "pools": [_pool(slots, repository, rows) for repository, rows in pools.items()],
+    }
+
+
+def _pool(slots: Slots, repository: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    described = [slots.describe(row) for row in rows]
+    states = [slot["state"] for slot in described]
+    allocated, cleaning = states.count("allocated"), states.count("cleaning")
+    return {
+        "repo_url": rows[-1]["address"],
+        "size": slots.size,
+        # Those that are not made yet can be had as well.
+        "available": max(0, slots.size - allocated - cleaning),
+        "allocated": allocated,
+        "cleaning": cleaning,
+        "waiting": slots.waiting(repository),
+        "slots": described,
+    }

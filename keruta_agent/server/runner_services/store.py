@@ -1,0 +1,199 @@
+"""What the runner's services keep: one database, the artifacts, and the pool's clones."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import filelock
+import peewee
+
+from keruta_agent.server import tables as t
+from keruta_agent.server.database import Database, open_database
+from keruta_agent.server.runner_services.migrations import MIGRATIONS
+from keruta_agent.server.store import locked, make_private
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME: Final = "runner-services.db"
+
+#: Seconds between looks for what has become too old.
+_TIDY_INTERVAL_S: Final = 600.0
+_DAY_US: Final = 24 * 3600 * 1_000_000
+#: How long a repeated write is answered as the first time.
+_ANSWERS_KEPT_US: Final = 2 * _DAY_US
+
+_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    "registry_tasks": (
+        *("number", "spec_name", "id", "status", "metadata", "created_at", "updated_at"),
+    ),
+    "registry_statuses": ("number", "task", "status", "metadata", "said_at", "at"),
+    "registry_events": ("number", "task", "event_type", "data", "said_at", "at"),
+    "registry_artifacts": (
+        *("number", "task", "type", "uri", "size_bytes", "metadata", "said_at", "at"),
+    ),
+    "slots": (
+        *("number", "id", "repository", "address", "state", "holder", "lease_token"),
+        *("released_token", "key", "lease_s", "changed_at"),
+    ),
+    "artifacts": (
+        *("number", "id", "type", "metadata", "spec_name", "task_id", "size", "sha256"),
+        "created_at",
+    ),
+    "answers": ("scope", "key", "status", "body", "created_at"),
+}
+
+
+class Tables:
+    """The tables, ready to be queried."""
+
+    def __init__(self, database: Any) -> None:
+        self.tasks = self._of(database, "registry_tasks")
+        self.statuses = self._of(database, "registry_statuses")
+        self.events = self._of(database, "registry_events")
+        self.task_artifacts = self._of(database, "registry_artifacts")
+        self.slots = self._of(database, "slots")
+        self.artifacts = self._of(database, "artifacts")
+        self.answers = self._of(database, "answers")
+
+    @staticmethod
+    def _of(database: Any, name: str) -> Any:
+        return t.table(database, name, _COLUMNS[name])
+
+
+class Change:
+    """One write in progress."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.tables = store.tables
+        self._afterwards: list[Callable[[], None]] = []
+
+    def afterwards(self, work: Callable[[], None]) -> None:
+        """Does something once the write is through, and not at all when it is not."""
+        self._afterwards.append(work)
+
+    def finish(self) -> None:
+        """Does what was to be done afterwards."""
+        for work in self._afterwards:
+            work()
+
+
+class Store:
+    """Everything that the services keep, in one directory."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        database: Database,
+        lock: filelock.BaseFileLock,
+        retention_days: Mapping[str, float],
+    ) -> None:
+        # Held for as long as the object lives: a lock that is collected lets go.
+        self._lock = lock
+        self.database = database
+        self.tables = Tables(database.peewee)
+        #: Finished artifacts, named by their ids.
+        self.artifacts_dir = data_dir / "artifacts"
+        #: Uploads that are under way.
+        self.incoming_dir = data_dir / "incoming"
+        #: The clones that are lent, and what they are made from.
+        self.pool_dir = data_dir / "pool"
+        #: How long artifacts of each type are kept; others are kept for ever.
+        self.retention_days = dict(retention_days)
+        self._closing = threading.Event()
+        self._tidying = threading.Thread(target=self._tidy, name="runner-services", daemon=True)
+
+    @classmethod
+    def open(cls, data_dir: Path, retention_days: Mapping[str, float]) -> Store:
+        """Opens the store, creating what is missing.
+
+        Raises:
+            AgentStateError: the directory or the database cannot be used.
+        """
+        make_private(data_dir)
+        lock = locked(data_dir)
+        try:
+            database = open_database(data_dir, None, file_name=FILE_NAME, steps=MIGRATIONS)
+            store = cls(data_dir, database, lock, retention_days)
+        except BaseException:
+            lock.release()
+            raise
+        try:
+            for directory in (store.artifacts_dir, store.incoming_dir, store.pool_dir):
+                make_private(directory)
+            store._sweep_files()
+        except BaseException:
+            store.close()
+            raise
+        store._tidying.start()
+        return store
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._closing.set()
+        if self._tidying.ident is not None:
+            self._tidying.join()
+        self.database.close()
+        self._lock.release()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Change]:
+        """Makes the block one write: all of it is stored, or nothing."""
+        change = Change(self)
+        with self.database.connected():
+            with self.database.transaction():
+                yield change
+            change.finish()
+
+    def artifact_path(self, artifact_id: str) -> Path:
+        """Returns where an artifact's bytes are; the id has to be one from the table."""
+        return self.artifacts_dir / artifact_id
+
+    def forget_old(self) -> list[str]:
+        """Removes artifacts that were kept long enough, and returns their ids."""
+        artifacts, answers = self.tables.artifacts, self.tables.answers
+        with self.writing() as change:
+            answers.delete().where(answers.created_at < t.now() - _ANSWERS_KEPT_US).execute()
+            old: list[str] = []
+            for kind, days in self.retention_days.items():
+                is_old = artifacts.created_at < t.now() - int(days * _DAY_US)
+                found = artifacts.select(artifacts.id).where((artifacts.type == kind) & is_old)
+                old += [row["id"] for row in found.dicts()]
+            for artifact_id in old:
+                artifacts.delete().where(artifacts.id == artifact_id).execute()
+            change.afterwards(lambda: self.remove_files(old))
+        return old
+
+    def remove_files(self, artifact_ids: list[str]) -> None:
+        """Removes the bytes of artifacts that are no longer in the table."""
+        for artifact_id in artifact_ids:
+            # What is left behind is swept at the next start.
+            with contextlib.suppress(OSError):
+                self.artifact_path(artifact_id).unlink()
+
+    def _tidy(self) -> None:
+        while True:
+            try:
+                self.forget_old()
+            except (peewee.PeeweeException, OSError):
+                logger.exception(
+                    "old artifacts could not be removed", extra={"action": "server_storage_failed"}
+                )
+            if self._closing.wait(_TIDY_INTERVAL_S):
+                return
+
+    def _sweep_files(self) -> None:
+        """Removes the files that a killed server left without a row."""
+        for leftover in self.incoming_dir.iterdir():
+            leftover.unlink()
+        artifacts = self.tables.artifacts
+        with self.database.connected():
+            known = {row["id"] for row in artifacts.select(artifacts.id).dicts()}
+        for file in self.artifacts_dir.iterdir():
+            if file.name not in known:
+                file.unlink()

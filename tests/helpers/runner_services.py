@@ -1,0 +1,41 @@
+"""Starts the services around the Agent Runner inside the test process, on free ports."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from keruta_agent.runner import ArtifactStoreClient, RepoPoolClient, TaskRegistryClient
+from keruta_agent.server.runner_services.serve import POOL, REGISTRY, STORE, Options, RunnerServices
+
+
+class Around:
+    """Running services, with a client of each."""
+
+    def __init__(self, services: RunnerServices, token: str | None) -> None:
+        self.services = services
+        self.urls = services.urls
+        self.registry = TaskRegistryClient(services.urls[REGISTRY], api_key=token)
+        self.pool = RepoPoolClient(services.urls[POOL], api_key=token)
+        self.store = ArtifactStoreClient(services.urls[STORE], api_key=token)
+
+    def close(self) -> None:
+        """Closes the clients' connections."""
+        for client in (self.registry, self.pool, self.store):
+            client.close()
+
+
+@contextlib.contextmanager
+def runner_services(data_dir: Path, **options: Any) -> Iterator[Around]:
+    """Serves ``data_dir`` for the length of the block."""
+    free = {"registry_port": 0, "pool_port": 0, "store_port": 0}
+    services = RunnerServices(data_dir, Options(**{**free, **options}))
+    services.start()
+    around = Around(services, options.get("token"))
+    try:
+        yield around
+    finally:
+        around.close()
+        services.stop()

@@ -1,0 +1,24 @@
+"""Clients of the runner's services whose wire is in the hands of the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import requests_mock
+
+from keruta_agent.clients.runner import service
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Notes the pauses between tries instead of making them."""
+    noted: list[float] = []
+    monkeypatch.setattr(service.time, "sleep", noted.append)
+    return noted
+
+
+@pytest.fixture
+def wire() -> Iterator[requests_mock.Mocker]:
+    with requests_mock.Mocker() as mocker:
+        yield mocker
