@@ -37,6 +37,7 @@ _LOOK_S: Final = 0.1
 #: A server that asks to wait longer than this is not waited for.
 LONGEST_WAIT_S: Final = 120.0
 
+
 Message = dict[str, str]
 
 
@@ -255,21 +256,38 @@ class LLMClient:
             self._pause(wait_s)
             tried += 1
 
+    def check_access(self) -> None:
+        """Asks the server which models it has, which costs nothing.
+
+        Raises:
+            AuthenticationError: it does not accept the key.
+            RunnerError: it cannot be reached, or fails.
+        """
+        answer = self._fetched(lambda: self.client.models.with_raw_response.list())
+        # Not every server can tell its models; it was reached, and minds nothing else.
+        if isinstance(answer, Refusal) and answer.status not in (404, 405, 501):
+            raise self._error(answer, 0)
+
     def _once(self, messages: list[Message], limit: int) -> Reply | Refusal:
-        openai = _library()
-        create = self.client.chat.completions.with_raw_response.create
         arguments = self._dialect.arguments(limit)
+        create = self.client.chat.completions.with_raw_response.create
+        answer = self._fetched(
+            lambda: create(model=self.config.model, messages=messages, **arguments)
+        )
+        return answer if isinstance(answer, Refusal) else llm_reply.read(answer)
+
+    def _fetched(self, request: Callable[[], Any]) -> str | Refusal:
+        """Returns the body of an answer, or why there is none."""
+        openai = _library()
         try:
-            raw = self._within(
-                lambda: create(model=self.config.model, messages=messages, **arguments)
-            )
+            text: str = self._within(request).http_response.text
         except openai.APIStatusError as exc:
             return llm_reply.refused(exc.status_code, exc.response.headers, exc.response.text)
         except openai.APITimeoutError:
             return Refusal(status=0, message=f"no answer in {self.config.timeout_seconds} s")
         except openai.APIConnectionError as exc:
             return llm_reply.unreachable(exc)
-        return llm_reply.read(raw.http_response.text)
+        return text
 
     def _within(self, call: Callable[[], Any]) -> Any:
         """Returns what a call gives, in its time as a whole.

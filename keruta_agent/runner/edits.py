@@ -92,7 +92,13 @@ def apply(steps: Sequence[Step], tree: Tree) -> None:
             done.append(step)
             _put(step.path, staged.get(step.path), tree)
     except BaseException as error:
-        _undo(done, staged, tree)
+        try:
+            _undo(done, staged, tree)
+        except OSError as second:
+            raise EditError(
+                f"The changes cannot be written, nor be taken back: {second.strerror}",
+                advice="Clean the workspace before it is used again",
+            ) from error
         if isinstance(error, OSError):
             raise EditError(f"The changes cannot be written: {error.strerror}") from error
         raise

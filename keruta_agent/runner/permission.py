@@ -63,6 +63,7 @@ class PermissionValidator:
     ) -> None:
         """Takes the workspace, the commands that the task names, and more paths not to write."""
         self.root = Path(workspace_root).resolve()
+        self._given = Path(workspace_root).absolute()
         self._commands = frozenset(commands)
         self._protected = frozenset(path.strip("/").casefold() for path in protected if path)
 
@@ -74,16 +75,21 @@ class PermissionValidator:
         return cls(root, commands, protected=[] if inside is None else [inside])
 
     def validate_path_access(self, path: str | Path, operation: str = "read") -> None:
-        """Checks that a path may be read or written.
+        """Checks that a path may be read or written; it may be absolute.
 
         Raises:
             SecurityError: it leads out of the workspace, to git's own files, to what a CI server
                 runs, or to something that is no file.
         """
-        self.location(path, operation)
+        inside = Path(path)
+        for root in (self.root, self._given):
+            if inside.is_absolute() and inside.is_relative_to(root):
+                inside = inside.relative_to(root)
+        if inside != Path() or operation in _WRITING:
+            self.location(inside if Path(path).is_absolute() else path, operation)
 
     def location(self, path: str | Path, operation: str = "read") -> PurePosixPath:
-        """Returns the place of a file in the workspace, checked as ``validate_path_access`` does.
+        """Returns the place of a file that a model names; absolute paths are refused.
 
         Raises:
             SecurityError: see there.

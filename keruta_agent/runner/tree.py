@@ -42,13 +42,16 @@ class Tree:
                 descriptor = os.open(path.name, flags, dir_fd=directory)
         except FileNotFoundError:
             return None
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(0, "It is no regular file")
             if status.st_size > most:
                 raise TooLargeError(0, f"It has more than {most} bytes")
-            return file.read(most + 1)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                return file.read(most + 1)
+        finally:
+            os.close(descriptor)
 
     def mode(self, path: PurePosixPath) -> int:
         """Returns the type and the permissions of a file."""

@@ -16,6 +16,7 @@ from keruta_agent import errors
 from keruta_agent.clients.llm import LLMClient
 from keruta_agent.runner_model import CodeChange, LLMConfig, LLMResponse
 from keruta_agent.testing.language_model import ScriptedModel, Turn, changes, refusing
+from tests.helpers.strange_api import strange_server
 
 KEY = "sk-live-4f9aD03kq8ZbT71x"
 ROOT = Path("/workspace")
@@ -222,6 +223,20 @@ def test_call_is_interrupted_while_the_model_thinks() -> None:
         with pytest.raises(errors.TimeoutError, match="takes too long"):
             client.generate_code("x", ROOT)
         assert len(model.requests) == 1
+
+
+def test_access_is_checked_without_asking_for_an_answer() -> None:
+    with ScriptedModel([]).serving() as model:
+        client_of(model).check_access()
+        assert model.requests == []
+    with strange_server(lambda *_: (401, "application/json", b"{}")) as url:
+        client = LLMClient(LLMConfig(api_key=KEY, endpoint=f"{url}/v1"))
+        with pytest.raises(errors.AuthenticationError, match="Invalid API key"):
+            client.check_access()
+    with strange_server(lambda *_: (404, "application/json", b"{}")) as url:
+        LLMClient(LLMConfig(api_key=KEY, endpoint=f"{url}/v1")).check_access()
+    with pytest.raises(errors.ConnectionError, match="refused"):
+        LLMClient(LLMConfig(api_key=KEY, endpoint="http://127.0.0.1:1/v1")).check_access()
 
 
 def test_missing_library_is_told_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

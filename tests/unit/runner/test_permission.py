@@ -101,6 +101,17 @@ def test_reading_follows_links_only_inside(root: Path) -> None:
             permissions.validate_path_access(path)
 
 
+def test_absolute_path_is_judged_by_where_it_leads(root: Path) -> None:
+    permissions = PermissionValidator(root)
+    permissions.validate_path_access(root)
+    permissions.validate_path_access(root / "src" / "a.py", "write")
+    for path in (root.parent / "outside.txt", root / ".git" / "config", root / "link-out"):
+        with pytest.raises(errors.SecurityError):
+            permissions.validate_path_access(path, "write")
+    with pytest.raises(errors.SecurityError):
+        permissions.validate_path_access(root, "write")
+
+
 def test_protected_paths_are_refused_whatever_their_case(root: Path) -> None:
     permissions = PermissionValidator(root, protected=["tools/Hooks/"])
     with pytest.raises(errors.SecurityError, match="protected"):
