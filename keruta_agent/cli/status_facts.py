@@ -31,6 +31,8 @@ NEXT_JOBS: Final = 5
 LAST_JOBS: Final = 3
 #: Seconds for the daemon's answer; one that is stopped answers never.
 PATIENCE_S: Final = 3.0
+#: Pieces of the log in which the last line is looked for.
+RECENT_RANGES: Final = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -229,20 +231,25 @@ def _running(settings: Settings, records: Records) -> RunningFacts | None:
 
 
 def _last_line(settings: Settings, records: Records, run: Run) -> str | None:
-    """Returns the last line of the log that is not empty, with its secrets masked."""
+    """Returns the last line of the log that is not empty, with its secrets masked.
+
+    What the script printed goes before what it told the agent at about the same time: that is
+    shown as its progress.
+    """
     from keruta_agent.daemon.wiring import make_log_reader
 
-    last = records.runs.range_count(run.id) - 1
-    pieces = records.runs.ranges(run.id, first=last, limit=1)
-    if not pieces:
-        return None
+    first = max(0, records.runs.range_count(run.id) - RECENT_RANGES)
+    pieces = records.runs.ranges(run.id, first=first, limit=RECENT_RANGES)
     reader, _ = make_log_reader(settings, records)
-    try:
-        entries = reader.read(run.id, pieces)
-    except OSError:  # the script, or somebody, removed its files
-        return None
-    lines = [entry.message for entry in entries if entry.message.strip()]
-    return lines[-1] if lines else None
+    for piece in sorted(pieces, key=lambda piece: (piece.stream == "agent", -piece.sequence)):
+        try:
+            entries = reader.read(run.id, [piece])
+        except OSError:  # the script, or somebody, removed its files
+            return None
+        for entry in reversed(entries):
+            if entry.message.strip():
+                return entry.message
+    return None
 
 
 def _outbox(records: Records, now: float) -> OutboxFacts:
