@@ -6,6 +6,7 @@ After a change of an API: ``python -m tests.guards.test_openapi_document`` write
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,9 +18,11 @@ import flask
 import pytest
 
 from keruta_agent.server.application import create_application
+from keruta_agent.server.runner_services.serve import POOL, REGISTRY, STORE
 from keruta_agent.server.store import Store
 from tests.helpers.agent_http import TOKEN, agent_application
 from tests.helpers.agents import agent_in
+from tests.helpers.runner_services import application_of
 
 DOCUMENTS = Path(__file__).parents[2] / "etc" / "openapi"
 
@@ -43,6 +46,9 @@ def _daemon(directory: Path) -> Iterator[flask.Flask]:
 APPLICATIONS: dict[str, Callable[[Path], AbstractContextManager[flask.Flask]]] = {
     "keruta-api.json": _server,
     "keruta-agent.json": _daemon,
+    "task-registry.json": functools.partial(application_of, REGISTRY),
+    "repo-pool.json": functools.partial(application_of, POOL),
+    "artifact-store.json": functools.partial(application_of, STORE),
 }
 
 

@@ -7,8 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import flask
+
 from keruta_agent.runner import ArtifactStoreClient, RepoPoolClient, TaskRegistryClient
-from keruta_agent.server.runner_services.serve import POOL, REGISTRY, STORE, Options, RunnerServices
+from keruta_agent.server.runner_services.serve import (
+    POOL,
+    REGISTRY,
+    STORE,
+    Options,
+    RunnerServices,
+    pool_application,
+    registry_application,
+    store_application,
+)
+from keruta_agent.server.runner_services.slots import Slots
+from keruta_agent.server.runner_services.store import Store
 
 
 class Around:
@@ -39,3 +52,22 @@ def runner_services(data_dir: Path, **options: Any) -> Iterator[Around]:
     finally:
         around.close()
         services.stop()
+
+
+@contextlib.contextmanager
+def application_of(name: str, directory: Path) -> Iterator[flask.Flask]:
+    """Yields the application of one service, without a socket."""
+    options = Options()
+    store = Store.open(directory, options.retention_days)
+    slots = Slots(store, size=options.pool_size, access=options.git)
+    slots.start()
+    try:
+        if name == POOL:
+            yield pool_application(store, slots, options)
+        elif name == REGISTRY:
+            yield registry_application(store, options)
+        else:
+            yield store_application(store, options)
+    finally:
+        slots.close()
+        store.close()

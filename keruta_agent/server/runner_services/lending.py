@@ -6,6 +6,7 @@ import dataclasses
 import enum
 from typing import Any, Final
 
+from keruta_agent import errors
 from keruta_agent.web.problems import Problem, conflict
 from keruta_agent.workspace.url import RepositoryUrl
 
@@ -75,4 +76,14 @@ def too_many() -> Problem:
         "TOO_MANY_WAITING",
         f"{MOST_WAITING} requests wait for slots already",
         headers={"Retry-After": "5"},
+    )
+
+
+def unusable(url: RepositoryUrl, exc: errors.WorkspaceError) -> Problem:
+    """Returns the refusal of a repository that git cannot make a slot of."""
+    # What git was doing in our directories says nothing to those who asked.
+    why = exc.message.partition(": ")[2] or exc.message
+    advice = f". {exc.advice}" if exc.advice else ""
+    return Problem(
+        422, "REPOSITORY_UNUSABLE", f"cannot clone {url}: {why}{advice}", field="repo_url"
     )

@@ -33,6 +33,7 @@ from keruta_agent.server.runner_services.lending import (
     nobody,
     public,
     too_many,
+    unusable,
 )
 from keruta_agent.server.runner_services.store import Store
 from keruta_agent.web.problems import Problem, conflict, missing
@@ -281,10 +282,8 @@ class Slots:
             self._clones.prepare(row["id"], wish.url)
             done = {"state": State.LENT, "lease_token": row["lease_token"]}
         except errors.WorkspaceError as exc:
-            advice = f". {exc.advice}" if exc.advice else ""
-            raise Problem(
-                422, "REPOSITORY_UNUSABLE", f"{exc.message}{advice}", field="repo_url"
-            ) from exc
+            self._check_open()  # stopped by us: the asker may come again
+            raise unusable(wish.url, exc) from exc
         finally:
             with self._changed:
                 with self._store.writing():
