@@ -154,7 +154,7 @@ def _senseless() -> Refusal:
 def _refusal(status: int, body: Mapping[str, Any]) -> Refusal:
     error = body.get("error", body.get("detail", body.get("message", "")))
     if not isinstance(error, dict):
-        return Refusal(status=status, message=_text(error) or json.dumps(error))
+        return Refusal(status=status, message=_text(error) or (json.dumps(error) if error else ""))
     code = _text(error.get("code")) or _text(error.get("type"))
     return Refusal(
         status=status,

@@ -10,13 +10,13 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from keruta_agent import errors
 from keruta_agent.clients.llm import LLMClient
 from keruta_agent.observe.redact import Redactor
-from keruta_agent.runner import difference, edits, failure, prompt
+from keruta_agent.runner import difference, edits, failure, files, prompt
 from keruta_agent.runner.budget import Budget, Limits
 from keruta_agent.runner.config import RunnerConfig
 from keruta_agent.runner.permission import PermissionValidator
@@ -196,8 +196,7 @@ class TaskExecutor:
             steps = edits.plan(
                 response.code_changes, work.tree, work.permissions, masked=asked.masked
             )
-            if not steps:
-                raise edits.EditError("The answer changes nothing")
+            _check_use(steps, work.tree.root)
             edits.apply(steps, work.tree)
         except (errors.SecurityError, edits.EditError) as refusal:
             self._tell("changes_refused", {"reason": self._redactor.redact(str(refusal))})
@@ -288,6 +287,17 @@ class _Work:
             if is_failure
             else f"Your answer was refused, and nothing of it was written: {problem}"
         )
+
+
+def _check_use(steps: list[edits.Step], root: Path) -> None:
+    """Refuses what would pass the tests here and be in no commit."""
+    if not steps:
+        raise edits.EditError("The answer changes nothing")
+    if any(step.path.name == ".gitignore" for step in steps):
+        return
+    lost = files.ignored(root, [str(step.path) for step in steps if step.before is None])
+    if lost:
+        raise edits.EditError(f"Git ignores {', '.join(lost)[:300]}: it would not be committed")
 
 
 def _last_line(text: str) -> str:

@@ -51,6 +51,17 @@ def listed(root: Path) -> list[str]:
     return sorted(names)[:MOST]
 
 
+def ignored(root: Path, paths: Collection[str]) -> list[str]:
+    """Returns which of these files git would not commit."""
+    if not paths:
+        return []
+    given = "\0".join(paths).encode("utf-8", "surrogateescape")
+    found = Git(root, timeout_s=_LIST_S).run(
+        "check-ignore", "-z", "--stdin", action="ask what is ignored", stdin=given, ok=False
+    )
+    return [name for name in records(found.output) if name]
+
+
 def _walked(root: Path) -> Iterator[str]:
     for folder, directories, names in os.walk(root):
         directories[:] = [

@@ -194,6 +194,16 @@ def test_hooks_directory_of_the_repository_is_not_written(tmp_path: Path) -> Non
     assert result.error_type == "SecurityError" and not (root / "tools").exists()
 
 
+def test_file_that_git_ignores_is_refused_unless_the_answer_changes_that(tmp_path: Path) -> None:
+    with (repository(tmp_path / "作業").path / ".gitignore").open("w") as file:
+        file.write("made/\n")
+    made = {"file_path": "made/日本.py", "operation": "create", "content": "x = 1\n"}
+    rule = {"file_path": ".gitignore", "operation": "modify", "content": "*.pyc\n"}
+    result, model = executed(tmp_path, [changes(made), changes(rule, made)], run_tests=None)
+    assert "Git ignores made/日本.py" in model.prompts[1]
+    assert result.success and result.files_changed == [".gitignore", "made/日本.py"]
+
+
 def test_task_says_how_long_answers_may_be(tmp_path: Path) -> None:
     _, model = executed(tmp_path, [edit("a - b", "a + b")], fields={"max_tokens": 77})
     assert model.requests[0]["max_tokens"] == 77
