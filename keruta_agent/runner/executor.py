@@ -225,8 +225,7 @@ class TaskExecutor:
                 f"{_last_line(problem.message)}",
                 advice="Raise runner.max_rounds, or describe the task in more detail",
             )
-        assert problem is not None  # noqa: S101 - there is one round at least
-        return problem
+        return problem or errors.BudgetExceededError("The rounds are used up: there are none")
 
     def _check(self) -> None:
         self._interrupt()
