@@ -9,8 +9,11 @@ from keruta_agent.cli.options import json_option, print_json
 
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave server and daemon running afterwards.")
+@click.option(
+    "--runner", is_flag=True, help="Show a coding task of the Agent Runner instead, with a model."
+)
 @json_option
-def demo(keep: bool, as_json: bool) -> int:
+def demo(keep: bool, runner: bool, as_json: bool) -> int:
     """Shows all of it on this machine: a server, a daemon, and the tasks of a session.
 
     Everything lives in a temporary directory and is gone afterwards; your settings are neither
@@ -20,7 +23,14 @@ def demo(keep: bool, as_json: bool) -> int:
     Examples:
       keruta demo
       keruta demo --keep
+      keruta demo --runner
     """
+    if runner:
+        if keep:
+            raise click.UsageError("--keep and --runner do not go together")
+        from keruta_agent.cli import demo_runner
+
+        return demo_runner.show(as_json=as_json)
     import dataclasses
 
     from keruta_agent.cli import demo_outcome

@@ -71,7 +71,7 @@ class Interruption:
 
 
 #: Nobody's configuration of git has a say in the demo.
-_NOBODYS_GIT: Final = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+NOBODYS_GIT: Final = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
 
 class DemoProcesses:
@@ -121,7 +121,7 @@ class DemoProcesses:
         """
         repository = self.directory / "project.git"
         repository.mkdir()
-        git = Git(repository, timeout_s=START_S, variables=_NOBODYS_GIT)
+        git = Git(repository, timeout_s=START_S, variables=NOBODYS_GIT)
         git.run("init", "--quiet", "--bare", "--initial-branch=main", action="make a repository")
         made = git.run(
             *("hash-object", "-w", "--stdin"), stdin=b"# A project\n", action="store a file"
@@ -145,7 +145,7 @@ class DemoProcesses:
             "KERUTA_USE_HTTP_INPUT": "true",
             "KERUTA_DAEMON_PORT": "0",
             "KERUTA_STOP_GRACE": "1",
-            **_NOBODYS_GIT,
+            **NOBODYS_GIT,
         }
         arguments = ["daemon", "--session-id", session_id]
         if keep_alive:

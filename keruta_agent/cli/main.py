@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "progress": "keruta_agent.cli.report:progress",
     "queue": "keruta_agent.cli.queue:queue",
     "redact": "keruta_agent.cli.redact:redact",
+    "runner": "keruta_agent.cli.runner:runner",
     "server": "keruta_agent.cli.server:server",
     "start": "keruta_agent.cli.report:start",
     "status": "keruta_agent.cli.status:status",
@@ -59,6 +60,9 @@ SUMMARIES: Final = {
     "progress": "Reports how far the task is, in percent.",
     "queue": "Shows and changes what the agent has to do.",
     "redact": "Masks secrets in what leaves this machine.",
+    "runner": (
+        "Solves coding tasks with a language model, and serves and checks what belongs to it."
+    ),
     "server": "Serves the keruta API from this machine, for one person's sessions.",
     "start": "Says that the task is being worked on (PROCESSING).",
     "status": (

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.journey import collect, hooks, limits, workspace
+from keruta_agent.journey import coding, collect, hooks, limits, workspace
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.section import Section
 from keruta_agent.model import Script
@@ -69,7 +69,8 @@ def plan(agent: Agent, job: Job, run: Run, script: Script) -> LaunchPlan:
     directory = agent.directory_of(run)
     directory.create()
     directory.write_about(_about(job, run))
-    command = _command(directory, job, script)
+    is_coding = coding.is_wanted(agent.settings, script)
+    command = [] if is_coding else _command(directory, job, script)
     place = workspace.prepare(agent, job, run, Section(agent, job, run))
     working_directory = _working_directory(agent, job) if place is None else place.directory
     artifacts_dir = collect.prepare_directory(agent, working_directory)
@@ -78,6 +79,9 @@ def plan(agent: Agent, job: Job, run: Run, script: Script) -> LaunchPlan:
         hooks.before(agent, job, run, place, environment)
     collect.remember_before(directory, artifacts_dir)
     memory.remember_before(directory)
+    if is_coding:
+        command = coding.command(directory, job, script, working_directory)
+        environment = {**environment, **coding.variables(agent.settings)}
     return LaunchPlan(
         directory=directory,
         command=command,

@@ -32,10 +32,12 @@ if TYPE_CHECKING:
         TimeoutError,
         WorkspacePreparationError,
     )
+    from keruta_agent.runner.artifacts import ArtifactUploader
     from keruta_agent.runner.commands import CommandExecutor
     from keruta_agent.runner.config import ExecutionMode, RetryConfig, RunnerConfig
     from keruta_agent.runner.credentials import CredentialManager, SecretMasker
     from keruta_agent.runner.executor import TaskExecutor
+    from keruta_agent.runner.orchestrator import RunnerOrchestrator
     from keruta_agent.runner.permission import PermissionValidator
     from keruta_agent.runner.playbooks import PlaybookEngine, PlaybookResult, StepResult
     from keruta_agent.runner.testing import TestRunner
@@ -81,6 +83,8 @@ _PLACES: Final = {
         "keruta_agent.runner_model",
     ),
     "LLMClient": "keruta_agent.clients.llm",
+    "ArtifactUploader": "keruta_agent.runner.artifacts",
+    "RunnerOrchestrator": "keruta_agent.runner.orchestrator",
     "CommandExecutor": "keruta_agent.runner.commands",
     "CredentialManager": "keruta_agent.runner.credentials",
     "PlaybookEngine": "keruta_agent.runner.playbooks",
@@ -102,6 +106,7 @@ __all__ = [
     "ArtifactStoreClient",
     "ArtifactType",
     "ArtifactUploadError",
+    "ArtifactUploader",
     "AuthenticationError",
     "BudgetExceededError",
     "CodeChange",
@@ -127,6 +132,7 @@ __all__ = [
     "RetryConfig",
     "RunnerConfig",
     "RunnerError",
+    "RunnerOrchestrator",
     "RunnerResult",
     "RunnerState",
     "SecretMasker",

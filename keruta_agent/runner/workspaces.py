@@ -20,7 +20,7 @@ from keruta_agent.runner.repository import MOST_S, REMOTE, open_git, remote_url,
 from keruta_agent.runner_model import PushResult, Workspace
 from keruta_agent.workspace import tree as trees
 from keruta_agent.workspace.clone import Clone
-from keruta_agent.workspace.git import Git
+from keruta_agent.workspace.git import Git, records
 from keruta_agent.workspace.url import parse
 
 #: Where commits of a branch are kept that a new run does not go on from.
@@ -242,6 +242,28 @@ class WorkspaceManager:
             return PushResult(
                 success=True, branch_name=branch_name, commit_hash=commit, retry_count=retries
             )
+
+    def message_of_earlier_run(self, workspace: Workspace) -> str:
+        """Returns what the branch's newest commit says, empty when a run has yet to begin it."""
+        with _told_as(errors.WorkspacePreparationError):
+            git = self.git(workspace.path)
+            start, forked = self._start(git, workspace)
+            return (
+                ""
+                if start == forked
+                else git.text("log", "-1", "--format=%B", start, action="read")
+            )
+
+    def files_changed(self, workspace: Workspace) -> list[str]:
+        """Returns the files in which the branch differs from its base branch."""
+        with _told_as(errors.WorkspacePreparationError):
+            git = self.git(workspace.path)
+            start, forked = self._start(git, workspace)
+            result = git.run(
+                *("diff", "--name-only", "-z", "--no-renames", forked, start),
+                action="compare with the base branch",
+            )
+            return list(records(result.output))
 
     def rollback(self, workspace: Workspace) -> None:
         """Brings the work tree back to where the run began; what lay in it is kept by git."""

@@ -130,6 +130,20 @@ class RepoPoolClient(ServiceClient):
             )
         return found
 
+    def get_pools_status(self) -> dict[str, Any]:
+        """Returns all slots, by repository.
+
+        Raises:
+            RunnerError: the pool cannot be reached.
+        """
+        doing = "get the status of the pools"
+        found = self._read(doing, "/pools/status")
+        if not isinstance(found, dict):
+            raise errors.ServiceError(
+                f"Failed to {doing}: {self.base_url} answered something else than pools"
+            )
+        return found
+
     def translated(self, doing: str, exc: errors.ApiError) -> errors.RunnerError:
         """Returns an error of HTTP in the words of the runner."""
         error = super().translated(doing, exc)

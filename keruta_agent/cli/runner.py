@@ -1,0 +1,153 @@
+"""``keruta runner``: coding tasks that a language model solves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from keruta_agent.cli.options import PathType, config_path, json_option, load, print_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from keruta_agent.runner.config import RunnerConfig
+    from keruta_agent.runner.reporting import Step
+
+
+@click.group()
+def runner() -> None:
+    """Solves coding tasks with a language model, and serves and checks what belongs to it."""
+
+
+def _config(ctx: click.Context) -> RunnerConfig:
+    """Returns the runner's configuration; an old variable is an error that names the new one."""
+    import os
+
+    from keruta_agent.runner.config import RunnerConfig
+
+    load(ctx)  # sets the log up, as for every command
+    return RunnerConfig.from_file(config_path(ctx), os.environ)
+
+
+@runner.command()
+@click.option(
+    "--context",
+    "path",
+    type=PathType(dir_okay=False, exists=True),
+    help="File with the task, JSON or YAML.  [default: the variable TASK_CONTEXT]",
+)
+@click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a value of the task."
+)
+@json_option
+@click.pass_context
+def run(ctx: click.Context, path: Path | None, changes: tuple[str, ...], as_json: bool) -> int:
+    """Runs one coding task: workspace, model, tests, commit, push, evidence.
+
+    Shows how it goes, and exits with 0 when the task is done, else with 1.
+
+    \b
+    Examples:
+      keruta runner run --context task.yaml
+      keruta runner run --context task.json --set branch_name=feature/x --set max_tokens=8000
+    """
+    import os
+
+    from keruta_agent.runner import context_file, process
+
+    config = _config(ctx)
+    process.put_keys_away(config)
+    seconds = config.default_timeout_seconds
+    if path is not None:
+        context = context_file.from_file(path, changes, timeout_s=seconds)
+    else:
+        context = context_file.from_environment(os.environ, changes, timeout_s=seconds)
+    write = _to_stderr if as_json else process.print_line
+    result = process.run(config, context, write=write, on_step=_report_progress)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        for line in process.summary(result):
+            click.echo(line)
+    return 0 if result.success else 1
+
+
+def _to_stderr(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _report_progress(step: Step) -> None:
+    """Tells the agent how far the task is, when it is one of its runs."""
+    import json
+    import os
+
+    from keruta_agent.cli import small
+
+    if "KERUTA_RUN_TOKEN" not in os.environ:
+        return
+    # What nobody hears is no reason to fail: the end of the process says how it went.
+    small.tell(json.dumps({"kind": "progress", "percent": step.percent, "message": step.text}))
+
+
+@runner.command()
+@json_option
+@click.pass_context
+def check(ctx: click.Context, as_json: bool) -> int:
+    """Checks services, keys and model, one line each; exits with 1 when something is missing.
+
+    \b
+    Examples:
+      keruta runner check
+      keruta runner check --json
+    """
+    from keruta_agent.runner import readiness
+
+    findings = readiness.look(_config(ctx))
+    if as_json:
+        print_json([finding._asdict() for finding in findings])
+    else:
+        for finding in findings:
+            click.echo(
+                f"{'ok     ' if finding.is_well else 'PROBLEM'} {finding.name}: {finding.text}"
+            )
+    return 0 if all(finding.is_well for finding in findings) else 1
+
+
+@runner.command()
+@click.argument("path", type=PathType(dir_okay=False, exists=True))
+@click.option(
+    "--env-file", type=PathType(dir_okay=False, exists=True), help="File with the old variables."
+)
+@click.option(
+    "--code", type=PathType(file_okay=False, exists=True), help="Directory with code to look at."
+)
+@click.option("--output", type=PathType(dir_okay=False), help="Write the new file here.")
+@json_option
+def migrate(
+    path: Path, env_file: Path | None, code: Path | None, output: Path | None, as_json: bool
+) -> int:
+    """Rewrites a configuration of the old runner, and lists what has to change elsewhere.
+
+    PATH is the old config file. The new one is printed, the list goes to standard error. Nothing
+    is changed but the file of --output, which must not be there yet. Exits with 1 when a person
+    has to decide something.
+
+    \b
+    Examples:
+      keruta runner migrate config.old.yaml > config.yaml
+      keruta runner migrate config.old.yaml --env-file .env --code src/ --output config.yaml
+    """
+    from keruta_agent.runner.migration import migration
+
+    found = migration.migrate(path, env_file=env_file, code=code)
+    if output is not None:
+        migration.write(output, found.text)
+    if as_json:
+        print_json({"config": found.text, "findings": [item._asdict() for item in found.findings]})
+    else:
+        if output is None:
+            click.echo(found.text, nl=False)
+        for item in found.findings:
+            click.echo(f"{item.place}: {item.old}: {item.advice}", err=True)
+    return 1 if any(item.needs_person for item in found.findings) else 0

@@ -1,0 +1,149 @@
+"""Runs one coding task as a process: keys put away, signals heard, progress shown."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from keruta_agent.runner import keys
+from keruta_agent.runner.config import RunnerConfig
+from keruta_agent.runner.context_file import VARIABLE
+from keruta_agent.runner.orchestrator import RunnerOrchestrator
+from keruta_agent.runner.reporting import Step
+from keruta_agent.runner_model import RunnerResult, TaskContext
+
+PR_SET_PDEATHSIG: Final = 1
+#: Says that an agent's run has started this process.
+RUN_TOKEN: Final = "KERUTA_RUN_TOKEN"  # noqa: S105 - the name of a variable
+_RUNNER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def put_keys_away(config: RunnerConfig) -> None:
+    """Sees to it that no command of the run can read the keys; call it before anything else.
+
+    The first time it starts the program anew and does not return.
+    """
+    if keys.take_back():
+        return
+    named = (
+        *(config.llm_api_key_env_var, config.git_token_env_var),
+        *(config.artifact_store_api_key_env_var, VARIABLE),
+    )
+    keys.hide(keys.secret_names(os.environ, named))
+
+
+def run(
+    config: RunnerConfig,
+    context: TaskContext,
+    *,
+    write: Callable[[str], None],
+    on_step: Callable[[Step], None] | None = None,
+) -> RunnerResult:
+    """Runs a task and shows how it goes, line by line; SIGTERM and SIGINT stop it in order."""
+    follower = Follower(write, grouped=RUN_TOKEN in os.environ, on_step=on_step)
+    with _stopped_by_signals() as stopping:
+        if RUN_TOKEN in os.environ:
+            # Whoever looks after the run's processes is gone then: nobody would stop this one.
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        orchestrator = RunnerOrchestrator(
+            config, on_step=follower.step, on_line=follower.line, stopping=stopping
+        )
+        given = os.environ.get("RUNNER_ID", "")
+        if _RUNNER_ID.fullmatch(given):
+            orchestrator.runner_id = given
+        result = orchestrator.run(context)
+    follower.end()
+    return result
+
+
+class Follower:
+    """Shows a run: as groups of a task's log, else as lines with the percentage before them."""
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        *,
+        grouped: bool,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> None:
+        self._write = write
+        self._grouped = grouped
+        self._on_step = on_step
+        self._is_open = False
+        self._step_text: str | None = None
+        self._lock = threading.Lock()
+
+    def step(self, step: Step) -> None:
+        """Shows that the run has come to a step."""
+        with self._lock:
+            if self._grouped:
+                self._close()
+                self._write(f"::group::{step.name}")
+                self._is_open = True
+            else:
+                self._write(f"[{step.percent:3d}%] {step.text}")
+                # The same text follows as a line of the log.
+                self._step_text = step.text.splitlines()[0] if step.text else None
+        if self._on_step is not None:
+            self._on_step(step)
+
+    def line(self, line: str) -> None:
+        """Shows a line of the log."""
+        with self._lock:
+            if line == self._step_text:
+                self._step_text = None
+                return
+            self._write(line if self._grouped else f"       {line}")
+
+    def end(self) -> None:
+        """Shows that there is no more."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._is_open:
+            self._write("::endgroup::")
+            self._is_open = False
+
+
+def summary(result: RunnerResult) -> list[str]:
+    """Returns what a person wants to know of an ended run."""
+    lines = []
+    if result.push_result is not None:
+        pushed = result.push_result
+        lines.append(f"branch     {pushed.branch_name} ({pushed.commit_hash[:12]})")
+    if result.impl_result is not None and result.impl_result.rounds:
+        made = result.impl_result
+        used = f", {made.tokens_used} tokens" if made.tokens_used else ""
+        lines.append(f"model      {made.llm_model}, {made.rounds} rounds{used}")
+    lines += [f"{artifact.type.value:10} {artifact.uri}" for artifact in result.artifacts]
+    verdict = "done" if result.success else f"failed: {result.error_type}: {result.error}"
+    return [*lines, f"{verdict} ({result.duration_seconds:.1f} s)"]
+
+
+def print_line(line: str) -> None:
+    """Prints a line so that it is seen at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    stopping = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopping
+        return
+    numbers = signal.SIGTERM, signal.SIGINT
+    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in numbers}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

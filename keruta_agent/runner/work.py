@@ -1,0 +1,225 @@
+"""The part of a run that needs a workspace: from the branch to the push."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+from keruta_agent import errors
+from keruta_agent.observe.redact import Redactor
+from keruta_agent.runner.checks import Checks
+from keruta_agent.runner.clock import Clock
+from keruta_agent.runner.commands import CommandExecutor
+from keruta_agent.runner.config import RunnerConfig
+from keruta_agent.runner.guard import Guard
+from keruta_agent.runner.playbooks import PlaybookEngine
+from keruta_agent.runner.reporting import Reporter
+from keruta_agent.runner.testing import TestRunner
+from keruta_agent.runner.workspaces import WorkspaceManager
+from keruta_agent.runner_model import (
+    Artifact,
+    ImplementationResult,
+    Playbook,
+    PushResult,
+    TaskContext,
+    TestResult,
+    Workspace,
+)
+from keruta_agent.workspace.credentials import install_helper
+
+_LONGEST_TITLE: Final = 200
+#: Says in a commit which task asked for it, in which words.
+_TRAILER: Final = "Runner-Task"
+
+
+class Executor(Protocol):
+    """Has the model write the change."""
+
+    def execute(self, task_context: TaskContext, workspace: Workspace) -> ImplementationResult:
+        """Returns what came of it."""
+
+
+#: Makes one whose rounds are checked by these checks.
+MakeExecutor = Callable[[Checks], Executor]
+
+
+@dataclasses.dataclass
+class Evidence:
+    """What a run has brought forth so far; all of it is told also when the run fails."""
+
+    context: TaskContext
+    implementation: ImplementationResult | None = None
+    tests: TestResult | None = None
+    push: PushResult | None = None
+    workspace: Workspace | None = None
+    artifacts: list[Artifact] = dataclasses.field(default_factory=list)
+
+
+class Work:
+    """The part of a run that needs a workspace."""
+
+    def __init__(
+        self,
+        *,
+        config: RunnerConfig,
+        make_executor: MakeExecutor,
+        evidence: Evidence,
+        clock: Clock,
+        reporter: Reporter,
+        redactor: Redactor,
+        secrets: tuple[str, ...],
+        directory: Path,
+    ) -> None:
+        """Takes all that the run works with; ``directory`` is a private one for its helpers."""
+        hidden = (
+            *(config.llm_api_key_env_var, config.git_token_env_var),
+            config.artifact_store_api_key_env_var,
+        )
+        self._make_executor = make_executor
+        self._evidence = evidence
+        self._clock = clock
+        self._reporter = reporter
+        self._redactor = redactor
+        self._mark = f"{_TRAILER}: {_digest(evidence.context)}"
+        self._commands = CommandExecutor(
+            max_memory_mb=config.max_memory_mb,
+            secrets=secrets,
+            hidden=hidden,
+            on_line=reporter.say,
+        )
+        self._playbooks = PlaybookEngine(
+            self._commands, secrets=secrets, hidden=hidden, on_step=reporter.say
+        )
+        self._workspaces = WorkspaceManager(
+            config.git_retry_config,
+            clock=clock,
+            token=os.environ.get(config.git_token_env_var, "").strip() or None,
+            helper=install_helper(directory),
+            hidden=hidden,
+        )
+
+    def do(self, playbook: Playbook | None) -> None:
+        """Changes, tests, commits and pushes."""
+        context, reporter = self._evidence.context, self._reporter
+        if context.slot_path is None:
+            raise errors.WorkspacePreparationError("The pool gave no path for its slot")
+        reporter.step("workspace", f"prepares {context.branch_name}", 10)
+        workspace = self._evidence.workspace = self._workspaces.prepare_workspace(
+            context.slot_path,
+            context.branch_name,
+            str(context.metadata.get("base_branch") or "") or None,
+        )
+        reporter.event(
+            "workspace_prepared",
+            {"branch_name": workspace.branch_name, "base_branch": workspace.base_branch},
+        )
+        checks = Checks(
+            *(context, workspace, self._workspaces, TestRunner(self._commands), self._playbooks),
+            *(playbook, Guard.of(self._workspaces.git(workspace.path)), self._clock, reporter),
+        )
+        try:
+            self._implement(checks)
+        except BaseException:
+            self._take_evidence(checks)
+            raise
+        self._take_evidence(checks)
+        self._publish(workspace, checks)
+
+    def _implement(self, checks: Checks) -> None:
+        self._clock.check()
+        if self._is_done_before(checks):
+            return
+        self._reporter.step("implement", "asks the model for the change", 20)
+        result = self._make_executor(checks).execute(checks.context, checks.workspace)
+        self._evidence.implementation = result
+        self._clock.check()
+        if not result.success:
+            raise _failure(result)
+        if checks.round == 0:
+            checks.round = max(1, result.rounds)
+            checks.run(checks.context, checks.workspace)
+        if checks.last is not None and not checks.last.success:
+            raise errors.TestExecutionError("Tests failed")
+        self._reporter.event(
+            "implementation_finished",
+            {
+                "rounds": result.rounds,
+                "model": result.llm_model,
+                "tokens_used": result.tokens_used,
+                "files_changed": result.files_changed,
+            },
+        )
+
+    def _is_done_before(self, checks: Checks) -> bool:
+        """Tells whether a run of this very task has pushed its change, and then was cut off."""
+        workspace = checks.workspace
+        if self._mark not in self._workspaces.message_of_earlier_run(workspace).splitlines():
+            return False
+        self._reporter.say("a run before this one has pushed the change: tests that")
+        if not checks.run(checks.context, workspace).success:
+            return False
+        self._evidence.implementation = ImplementationResult(
+            success=True,
+            diff="",
+            files_changed=self._workspaces.files_changed(workspace),
+            duration_seconds=self._clock.elapsed_s,
+            rounds=0,
+        )
+        return True
+
+    def _take_evidence(self, checks: Checks) -> None:
+        """Notes what was tested, and how the change looks, also of a run that failed."""
+        self._evidence.tests = checks.last
+        try:
+            checks.guard.check()
+            diff = self._workspaces.get_diff(checks.workspace, tree=checks.tree)
+        except errors.KerutaError as exc:
+            self._reporter.say(f"the difference cannot be told: {exc}")
+            return
+        made = self._evidence.implementation
+        if made is None:
+            made = ImplementationResult(
+                success=False, diff="", files_changed=[], duration_seconds=self._clock.elapsed_s
+            )
+        self._evidence.implementation = dataclasses.replace(made, diff=diff)
+
+    def _publish(self, workspace: Workspace, checks: Checks) -> None:
+        context, reporter = checks.context, self._reporter
+        self._clock.check()
+        reporter.step("commit", "commits the change", 75)
+        title = " ".join(context.title.split())[:_LONGEST_TITLE]
+        subject = f"feat({context.spec_name}): {title} [Task {context.task_id}]"
+        commit = self._workspaces.commit_changes(
+            workspace, f"{self._redactor.redact(subject)}\n\n{self._mark}", tree=checks.tree
+        )
+        reporter.event("committed", {"commit": commit})
+        reporter.step("push", f"pushes {workspace.branch_name}", 85)
+        self._evidence.push = self._workspaces.push_branch(
+            workspace, workspace.branch_name, commit=commit
+        )
+        reporter.event("pushed", {"branch_name": workspace.branch_name, "commit": commit})
+
+
+def _failure(result: ImplementationResult) -> errors.RunnerError:
+    """Returns the error that an executor has told as a result."""
+    text = result.error or "the model gave nothing that can be used"
+    kind = getattr(errors, result.error_type or "", None)
+    if kind is errors.TestExecutionError:
+        return errors.TestExecutionError(f"Tests failed: {text}")
+    if kind is None or kind is errors.ImplementationError:
+        return errors.ImplementationError(f"Task implementation failed: {text}")
+    error: errors.RunnerError = kind(text)
+    return error
+
+
+def _digest(context: TaskContext) -> str:
+    """Returns what tells whether two runs were asked for the same."""
+    asked = (
+        *(context.spec_name, context.task_id, context.title, context.description),
+        *context.acceptance_criteria,
+    )
+    return hashlib.sha256("\0".join(asked).encode("utf-8", "surrogatepass")).hexdigest()[:16]
