@@ -62,25 +62,6 @@ def assert_nothing_is_left(workplace: Workplace, temporary: Path) -> None:
     assert not workplace.base_dir.exists()
 
 
-def test_demo_shows_every_outcome_and_leaves_nothing(workplace: Workplace, temporary: Path) -> None:
-    result = workplace.run("demo")
-
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stderr == ""
-    lines = result.stdout.splitlines()
-    assert any(re.fullmatch(r"\d\d:\d\d:\d\d hello: PROCESSING .*%.*", line) for line in lines)
-    assert any(line.endswith("hello | step 1 of 5") for line in lines)
-    assert "ask-for-input | (the demo answers: 世界)" in result.stdout
-    assert re.search(r"^ask-for-input +COMPLETED .* greeted 世界, 3 times$", result.stdout, re.M)
-    assert re.search(r"^fail-and-be-fixed +FAILED ", result.stdout, re.M)
-    assert re.search(
-        r"^\S+ fail-and-be-fixed +COMPLETED .* fail-and-be-fixed ", result.stdout, re.M
-    )
-    assert "7 tasks ran" in result.stdout
-    assert "3 artifacts arrived" in result.stdout
-    assert_nothing_is_left(workplace, temporary)
-
-
 def test_demo_prints_json_for_programs(workplace: Workplace, temporary: Path) -> None:
     result = workplace.run("demo", "--json")
 
@@ -121,7 +102,7 @@ def test_demo_says_when_its_daemon_dies_and_leaves_nothing(
     assert_nothing_is_left(workplace, temporary)
 
 
-def test_kept_demo_goes_on_until_it_is_stopped_as_it_says(
+def test_kept_demo_shows_every_outcome_and_goes_on_until_it_is_stopped_as_it_says(
     workplace: Workplace, temporary: Path
 ) -> None:
     result = workplace.run("demo", "--keep")
@@ -131,6 +112,20 @@ def test_kept_demo_goes_on_until_it_is_stopped_as_it_says(
     pids = [int(said[1]), int(said[2])]
     try:
         assert result.returncode == 0
+        assert result.stderr == ""
+        lines = result.stdout.splitlines()
+        assert any(re.fullmatch(r"\d\d:\d\d:\d\d hello: PROCESSING .*%.*", line) for line in lines)
+        assert any(line.endswith("hello | step 1 of 5") for line in lines)
+        assert "ask-for-input | (the demo answers: 世界)" in result.stdout
+        assert re.search(
+            r"^ask-for-input +COMPLETED .* greeted 世界, 3 times$", result.stdout, re.M
+        )
+        assert re.search(r"^fail-and-be-fixed +FAILED ", result.stdout, re.M)
+        assert re.search(
+            r"^\S+ fail-and-be-fixed +COMPLETED .* fail-and-be-fixed ", result.stdout, re.M
+        )
+        assert "7 tasks ran" in result.stdout
+        assert "3 artifacts arrived" in result.stdout
         assert all(is_alive(pid) for pid in pids)
         base_dir = re.search(r"^Look:  KERUTA_BASE_DIR=(\S+) ", result.stdout, re.M)
         assert base_dir is not None

@@ -1,4 +1,4 @@
-"""The proof in small: ten kills break no promise, and an agent that breaks one is found out."""
+"""The proof in small: seven kills break no promise, and an agent that breaks one is found out."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def _soak(workplace: Workplace, temporary: Path, code: int, *arguments: str, **m
 
 
 @pytest.mark.timeout(PATIENCE_S + 10)
-def test_ten_kills_break_no_promise_and_leave_nothing(
+def test_seven_kills_break_no_promise_and_leave_nothing(
     workplace: Workplace, temporary: Path
 ) -> None:
-    found = _soak(workplace, temporary, 0, "--kills", "10", "--seed", "6")
+    found = _soak(workplace, temporary, 0, "--kills", "7", "--seed", "6")
 
-    assert found["kills"] == 10
+    assert found["kills"] == 7
     assert sum(found["ends"].values()) == found["tasks"] > 6
     assert found["runs"] > found["retries"] > 0
     assert found["log_bytes"] > 0
