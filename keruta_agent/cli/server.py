@@ -72,7 +72,7 @@ def server(
             running.callback(api.stop)
             lines.append(f"listening on {api.url}")
         if services["runner_services"] or services["runner_services_only"]:
-            around = runner_services(data_dir, host, token, services)
+            around = runner_services(ctx, data_dir, host, token, services)
             around.start()
             running.callback(around.stop)
             lines += [f"{name} on {url}" for name, url in around.urls.items()]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from keruta_agent import errors
+from keruta_agent.cli.options import load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,9 +39,7 @@ _OPTIONS = (
     click.option(
         "--pool-size",
         type=click.IntRange(1, 1000),
-        default=5,
-        show_default=True,
-        help="Slots that are lent of one repository.",
+        help="Slots that are lent of one repository.  [default: the setting pool_size, which is 5]",
     ),
     click.option(
         "--git-token-host",
@@ -74,12 +73,13 @@ def runner_service_options(command: F) -> F:
 
 
 def runner_services(
-    data_dir: Path, host: str, token: str | None, values: Mapping[str, Any]
+    ctx: click.Context, data_dir: Path, host: str, token: str | None, values: Mapping[str, Any]
 ) -> RunnerServices:
-    """Returns the services that the options ask for, not yet started.
+    """Returns the services that the options and the settings ask for, not yet started.
 
     Raises:
         UsageError: an option makes no sense.
+        SettingsError: so does a setting.
     """
     from keruta_agent.server.runner_services.clones import GitAccess
     from keruta_agent.server.runner_services.serve import Options, RunnerServices
@@ -94,7 +94,7 @@ def runner_services(
         pool_port=values["pool_port"],
         store_port=values["store_port"],
         token=token,
-        pool_size=values["pool_size"],
+        pool_size=values["pool_size"] or load(ctx).settings.pool_size,
         git=access,
         retention_days=_retention(values["keep_artifacts"]),
         max_artifact_size=values["max_artifact_size"] * 1024 * 1024,

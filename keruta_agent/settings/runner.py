@@ -152,6 +152,13 @@ class RunnerSettings:
         environment=("KERUTA_RUNNER_MAX_MEMORY_MB",),
         help="Memory that the test commands of a coding task may use, in MB.",
     )
+    pool_size: int = setting(
+        Whole(minimum=1, maximum=1000),
+        key="pool_size",
+        environment=("KERUTA_POOL_SIZE",),
+        default=5,
+        help="Slots of one repository that keruta server --runner-services lends.",
+    )
     runner_max_rounds: int = setting(
         Whole(minimum=1, maximum=100),
         key="runner.max_rounds",

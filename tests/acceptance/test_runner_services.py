@@ -37,6 +37,18 @@ def test_server_serves_all_services_and_says_where(workplace: Workplace) -> None
     assert process.stop() == 0
 
 
+def test_pool_size_of_the_guides_config_file_holds(workplace: Workplace) -> None:
+    config = workplace.path / "pool.yaml"
+    config.write_text("pool_size: 10  # デフォルト: 5\n", encoding="utf-8")
+    free = ("--registry-port", "0", "--pool-port", "0", "--store-port", "0")
+    process = workplace.start("--config", str(config), "server", "--runner-services-only", *free)
+
+    url = _urls(process)["Repo Pool Manager"]
+
+    assert requests.get(f"{url}/pools/status", timeout=10).json()["pool_size"] == 10
+    assert process.stop() == 0
+
+
 def test_second_server_on_the_same_data_is_refused(workplace: Workplace) -> None:
     free = ("--registry-port", "0", "--pool-port", "0", "--store-port", "0")
     data = ("--data", str(workplace.path / "data"))

@@ -58,7 +58,8 @@ class Clones:
         self._access = access
         self._helper = install_helper(root)
         self._stop_reason = stop_reason
-        self._empty_trash()
+        for left in self._trash.iterdir():
+            _remove_or_tell(left)
 
     def path(self, slot_id: str) -> Path:
         """Returns the directory of a slot."""
@@ -123,8 +124,9 @@ class Clones:
         if not os.path.lexists(directory):
             return
         # Moved first: what is written into it from now on is in nobody's way.
-        directory.rename(self._trash / f"{slot_id}-{uuid.uuid4()}")
-        self._empty_trash()
+        left = self._trash / f"{slot_id}-{uuid.uuid4()}"
+        directory.rename(left)
+        _remove_or_tell(left)
 
     def discard_unknown(self, known: frozenset[str]) -> None:
         """Removes directories of slots that nobody knows."""
@@ -221,17 +223,15 @@ class Clones:
         shutil.copyfile(self._configs / slot_id, git_dir / "config")
         (git_dir / "HEAD").write_text("ref: refs/heads/main\n", encoding="ascii")
 
-    def _empty_trash(self) -> None:
-        for directory in self._trash.iterdir():
-            try:
-                _remove(directory)
-            except OSError as exc:
-                logger.warning(
-                    "cannot remove %s: %s",
-                    directory,
-                    exc.strerror,
-                    extra={"action": "slot_left_behind"},
-                )
+
+def _remove_or_tell(path: Path) -> None:
+    """Removes what nobody uses; what cannot be removed now is tried again at the next start."""
+    try:
+        _remove(path)
+    except OSError as exc:
+        logger.warning(
+            "cannot remove %s: %s", path, exc.strerror, extra={"action": "slot_left_behind"}
+        )
 
 
 def _remove(path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,6 +36,11 @@ def _wait_until_available(around: Around, slot_id: str) -> None:
     wait_until(
         lambda: around.pool.get_slot_status(slot_id)["state"] == "available", "the slot is free"
     )
+
+
+def _waiting(around: Around) -> int:
+    status = requests.get(f"{around.urls[POOL]}/pools/status", timeout=10).json()
+    return int(status["pools"][0]["waiting"])
 
 
 def _files(path: Path) -> set[str]:
@@ -142,14 +146,10 @@ def test_those_who_wait_are_served_in_their_order(pool: Around, repository: Repo
         served.append(number)
         pool.pool.release_slot(slot.slot_id)
 
-    def waiting() -> int:
-        status = requests.get(f"{pool.urls[POOL]}/pools/status", timeout=10).json()
-        return int(status["pools"][0]["waiting"])
-
     with ThreadPoolExecutor(3) as threads:
         for number in range(3):
             threads.submit(wait_for_one, number)
-            wait_until(lambda expected=number + 1: waiting() == expected, "it waits")
+            wait_until(lambda expected=number + 1: _waiting(pool) == expected, "it waits")
         pool.pool.release_slot(held[0].slot_id)
         wait_until(lambda: len(served) == 3, "all were served")
 
@@ -219,15 +219,31 @@ def test_slot_of_a_silent_holder_comes_back_in_a_new_directory(
         single.pool.heartbeat(slot.slot_id, lease_token=slot.lease_token)
 
 
-def test_heartbeat_keeps_a_slot(pool: Around, repository: Repository) -> None:
-    slot = pool.pool.allocate_slot(str(repository.path), required_by="a", lease_seconds=30)
-    time.sleep(0.05)
-    before = pool.pool.get_slot_status(slot.slot_id)["expires_in_seconds"]
+def test_heartbeat_begins_the_lease_anew(pool: Around, repository: Repository) -> None:
+    slot = pool.pool.allocate_slot(str(repository.path), required_by="a", lease_seconds=600)
 
+    def left_s() -> float:
+        return float(pool.pool.get_slot_status(slot.slot_id)["expires_in_seconds"])
+
+    wait_until(lambda: left_s() < 599.5, "some of the lease is over")
+    before = left_s()
+    answer = _post(pool, f"/slots/{slot.slot_id}/heartbeat", {"lease_token": slot.lease_token})
+
+    assert answer.json()["expires_in_seconds"] > before
     pool.pool.heartbeat(slot.slot_id)
 
-    assert pool.pool.get_slot_status(slot.slot_id)["expires_in_seconds"] != before
-    assert before < 30
+
+def test_stopping_pool_sends_away_those_who_wait(tmp_path: Path, repository: Repository) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        with runner_services(tmp_path / "services", pool_size=1) as around:
+            around.pool.allocate_slot(str(repository.path), required_by="a")
+            body = {"repo_url": str(repository.path), "required_by": "b", "timeout_seconds": 600}
+            waits = threads.submit(_post, around, "/slots/allocate", body)
+            wait_until(lambda: _waiting(around) == 1, "it waits")
+        answer = waits.result(timeout=30)
+
+    assert answer.status_code == 503
+    assert "Retry-After" in answer.headers
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,7 @@ def test_defaults_are_those_of_the_specification() -> None:
         default_timeout_s=1800.0,
         default_playbook_path=None,
         max_memory_mb=None,
+        pool_size=5,
         runner_max_rounds=3,
         runner_max_tokens=500_000,
         runner_max_cost=0,
