@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,6 +23,10 @@ _OTHER_NAMES: Final = {
     "taskId": "task_id",
     "id": "task_id",
 }
+#: Fields whose values are taken as they are: a title may look like YAML.
+_TEXTS: Final = frozenset(
+    field.name for field in dataclasses.fields(TaskContext) if field.type == "str"
+)
 #: What belongs to the metadata, wherever it stands.
 _IN_METADATA: Final = ("repo_url", "base_branch")
 
@@ -100,7 +105,7 @@ def changed(values: Mapping[str, Any], changes: Iterable[str]) -> dict[str, Any]
                 raise errors.TaskContextValidationError(f"--set {name}: {part} is no mapping")
             place[part] = dict(inner)
             place = place[part]
-        place[last] = _value(text)
+        place[last] = text if name in _TEXTS else _value(text)
     return result
 
 

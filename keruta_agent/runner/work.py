@@ -222,4 +222,6 @@ def _digest(context: TaskContext) -> str:
         *(context.spec_name, context.task_id, context.title, context.description),
         *context.acceptance_criteria,
     )
-    return hashlib.sha256("\0".join(asked).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return hashlib.sha256("\0".join(map(str, asked)).encode("utf-8", "surrogatepass")).hexdigest()[
+        :16
+    ]

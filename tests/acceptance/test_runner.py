@@ -1,0 +1,190 @@
+"""``keruta runner`` as a person, a Dispatcher and the agent start it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from keruta_agent.testing.language_model import ScriptedModel
+from tests.helpers import coding
+from tests.helpers.api import Api
+from tests.helpers.coding import BRANCH, KEY, RIGHT, TOKEN
+from tests.helpers.processes import Workplace
+from tests.helpers.repositories import Repository
+from tests.helpers.runner_services import Around, runner_services
+
+
+@pytest.fixture
+def repository(workplace: Workplace) -> Repository:
+    return coding.project(workplace.path / "project.git")
+
+
+@pytest.fixture
+def model(workplace: Workplace) -> Iterator[ScriptedModel]:
+    with ScriptedModel(coding.mending).serving() as found:
+        workplace.environment.update(
+            OPENAI_BASE_URL=found.endpoint, OPENAI_API_KEY=KEY, GIT_TOKEN=TOKEN
+        )
+        yield found
+
+
+@pytest.fixture
+def around(workplace: Workplace) -> Iterator[Around]:
+    with runner_services(workplace.path / "services") as found:
+        workplace.environment.update(
+            TASK_REGISTRY_URL=found.registry.base_url,
+            REPO_POOL_URL=found.pool.base_url,
+            ARTIFACT_STORE_URL=found.store.base_url,
+        )
+        yield found
+
+
+def _written(workplace: Workplace, repository: Repository, **fields: object) -> Path:
+    path = workplace.path / "task.json"
+    path.write_text(json.dumps(coding.task(repository, **fields).to_dict(), ensure_ascii=False))
+    return path
+
+
+def test_task_of_a_file_is_done_and_shown(
+    workplace: Workplace, repository: Repository, model: ScriptedModel, around: Around
+) -> None:
+    path = _written(workplace, repository, title="instead")
+
+    result = workplace.run("runner", "run", "--context", str(path), "--set", "title=Mend: half")
+
+    assert result.returncode == 0, result.stderr
+    assert repository.file(BRANCH, "half.py") == RIGHT.rstrip("\n")
+    assert "Mend: half" in repository.message(BRANCH)
+    assert "[100%] done: pushed feature/task-1.1" in result.stdout
+    # The tests look for the keys in their own environment and in their parent's.
+    assert "seen []" in result.stdout
+    assert "leaked False" in result.stdout
+    assert "leaked True" not in result.stdout
+    (log,) = (artifact for artifact in _artifacts(around) if artifact[0] == "log")
+    assert "leaked False" in log[1]
+    for path in workplace.path.rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+
+
+def _artifacts(around: Around) -> list[tuple[str, str]]:
+    told = around.registry.get_task("1.1", spec_name="数学")
+    return [(one["type"], around.store.download_text(one["uri"])) for one in told["artifacts"]]
+
+
+def test_task_that_fails_is_exit_code_1_and_json_tells_why(
+    workplace: Workplace, repository: Repository, model: ScriptedModel, around: Around
+) -> None:
+    path = _written(workplace, repository)
+
+    result = workplace.run(
+        "runner", "run", "--context", str(path), "--set", "branch_name=main", "--json"
+    )
+
+    assert result.returncode == 1
+    told = json.loads(result.stdout)
+    assert (told["success"], told["error_type"]) == (False, "SecurityError")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "message"),
+    [
+        (["--set", "nothing"], {}, "key=value"),
+        (["--set", "what=1"], {}, "what"),
+        (["--set", "test_commands=1"], {}, "test_commands"),
+        ([], {"KIRO_URL": "x"}, "OPENAI_API_KEY"),
+        ([], {"MESSAGE_BUS_URL": "x"}, "TASK_REGISTRY_URL"),
+    ],
+)
+def test_what_makes_no_sense_is_told_at_once(
+    workplace: Workplace,
+    repository: Repository,
+    arguments: list[str],
+    variables: dict[str, str],
+    message: str,
+) -> None:
+    path = _written(workplace, repository)
+
+    result = workplace.run("runner", "run", "--context", str(path), *arguments, **variables)
+
+    assert result.returncode in (1, 2)
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_dispatcher_starts_a_runner(
+    workplace: Workplace, repository: Repository, model: ScriptedModel, around: Around
+) -> None:
+    context = {
+        "task_id": "7",
+        "spec_name": "chat-app",
+        "task_title": "Mend half",
+        "task_description": "half(4) has to be 2.",
+        "dependencies": [],
+        "required_skill": None,
+        "repo_url": str(repository.path),
+        "branch_name": None,
+        "metadata": {},
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "keruta_agent.runner"],
+        cwd=workplace.path,
+        env={
+            **workplace.environment,
+            "TASK_CONTEXT": json.dumps(context),
+            "RUNNER_ID": "runner-of-the-dispatcher",
+            "POOL_NAME": "local",
+        },
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["success"], result["runner_id"]) == (True, "runner-of-the-dispatcher")
+    assert "feature/task-chat-app-7" in repository.branches
+
+
+def test_check_tells_what_is_missing(
+    workplace: Workplace, model: ScriptedModel, around: Around
+) -> None:
+    assert workplace.run("runner", "check").returncode == 0
+
+    result = workplace.run("runner", "check", TASK_REGISTRY_URL="http://127.0.0.1:9")
+
+    assert result.returncode == 1
+    assert "PROBLEM Task Registry: http://127.0.0.1:9 does not answer" in result.stdout
+
+
+def test_task_of_a_session_is_solved_by_the_runner(
+    workplace: Workplace,
+    repository: Repository,
+    model: ScriptedModel,
+    around: Around,
+    api: Api,
+) -> None:
+    wish = coding.task(repository).to_dict() | {"slot_path": None}
+    wish = {name: value for name, value in wish.items() if value not in (None, "", [])}
+    del wish["task_id"], wish["spec_name"]
+    task_id = api.file_task("", name="Mend half", parameters={"runner": wish})
+    workplace.daemon("--keep-alive")
+
+    found = api.wait_for(task_id, timeout_s=90)
+
+    lines = api.lines(task_id)
+    assert found["status"] == "COMPLETED", lines
+    assert repository.file(BRANCH, "half.py") == RIGHT.rstrip("\n")
+    assert "leaked True" not in lines
+    assert any("round 2" in line for line in lines)
+    assert "::group::push" in lines
+    assert found["progress"] == 100
+    told = around.registry.get_task(task_id, spec_name=api.session_id)
+    assert told["status"] == "done"
+    for path in workplace.path.rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
