@@ -33,7 +33,9 @@ exec {git} "$@"
 
 #: At which command the agent is killed, and whether that git dies with it.
 KILLS = [
+    # The first one belongs to the clone, the next one brings another task up to date.
     ("fetch", False),
+    ("fetch", True),
     ("commit", True),
     ("push", False),
     # What was pushed is there, and was not noted.
@@ -111,6 +113,7 @@ def test_daemon_killed_at_every_step_of_git_loses_and_doubles_nothing(
     with Sampler(PASSWORD) as sampler:
         for number, (word, dies) in enumerate(KILLS):
             (plan / "dies").touch() if dies else (plan / "dies").unlink(missing_ok=True)
+            repository.commit("main", {f"upstream-{number}": "x"})  # there is something to fetch
             (plan / "word").write_text(word)
             tasks.append(api.file_task(f"echo run >> {tmp_path}/runs-{number}; echo x > new.txt"))
             assert daemon.wait() == -9
@@ -121,7 +124,9 @@ def test_daemon_killed_at_every_step_of_git_loses_and_doubles_nothing(
     api.end_session()
     assert daemon.wait() == 0
     assert len(repository.task_branches) == len(tasks)
-    assert {repository.count(branch) for branch in repository.task_branches} == {2}
+    mains = range(2, len(tasks) + 2)  # commits on main when each task began
+    counts = sorted(repository.count(branch) for branch in repository.task_branches)
+    assert counts == [commits + 1 for commits in mains]
     assert sampler.looks > 10
     assert sampler.seen == []
     assert holding(tmp_path, PASSWORD) == []
