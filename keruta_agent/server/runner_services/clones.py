@@ -1,8 +1,9 @@
 """The clones that the pool lends: made, and made clean again.
 
-Whoever had a slot ran tests in it, and may have left anything: also a git configuration that has
-git run a program. So nothing of ``.git`` but its objects and refs outlives a loan, and a clone
-about which there is any doubt is thrown away.
+Whoever had a slot ran tests in it, and may have left anything: a git configuration that has git
+run a program, a pipe that a reader waits at for ever. So nothing but git's objects and refs
+outlives a loan, all else is removed before git looks at it, and a clone about which there is any
+doubt is thrown away.
 """
 
 from __future__ import annotations
@@ -21,13 +22,12 @@ from keruta_agent import errors
 from keruta_agent.workspace import clone
 from keruta_agent.workspace.credentials import TOKEN_USERNAME, Credentials, install_helper
 from keruta_agent.workspace.git import Git
-from keruta_agent.workspace.state import NOTES
 from keruta_agent.workspace.url import RepositoryUrl
 
 logger = logging.getLogger(__name__)
 
 #: What of ``.git`` outlives a loan. Not the index: it can hide changed files from a reset.
-_KEPT: Final = frozenset({"objects", "refs", "packed-refs", "shallow", NOTES})
+_KEPT: Final = frozenset({"objects", "refs", "packed-refs", "shallow"})
 _REMOTE: Final = clone.REMOTE
 
 
@@ -102,10 +102,7 @@ class Clones:
         if self._is_sound(slot_id):
             try:
                 self._scrub(slot_id)
-                git = self._git(slot_id, None)
-                self._drop_refs(git)
-                git.run("read-tree", "--empty", action="forget what was staged")
-                git.run("clean", "-ffdxq", action="remove all files")
+                self._drop_refs(self._git(slot_id, None))
                 return True
             except (errors.WorkspaceError, OSError) as exc:
                 logger.info(
@@ -154,7 +151,7 @@ class Clones:
         except OSError as exc:
             raise errors.WorkspaceError(f"cannot clean slot {slot_id}: {exc.strerror}") from exc
         git = self._git(slot_id, url)
-        clone.open_existing(git, url)
+        git.run("remote", "set-url", _REMOTE, url.address, action="note the address")
         self._drop_refs(git)
         git.run(
             *("fetch", "--quiet", "--prune", "--prune-tags", "--tags", "--force", _REMOTE),
@@ -175,7 +172,6 @@ class Clones:
         remote_ref = f"refs/remotes/{_REMOTE}/{branch}"
         if git.holds("rev-parse", "--quiet", "--verify", f"{remote_ref}^{{commit}}"):
             git.run("reset", "--hard", "--quiet", remote_ref, action=f"check out {branch}")
-        git.run("clean", "-ffdxq", action="remove leftover files")
 
     def _drop_refs(self, git: Git) -> None:
         """Removes branches, stashes and all that did not come from the server."""
@@ -193,35 +189,56 @@ class Clones:
         )
 
     def _is_sound(self, slot_id: str) -> bool:
-        """Tells whether a slot can be cleaned without following what a loan left outside."""
+        """Tells whether what outlives a loan is what git makes: directories and plain files."""
         directory = self.path(slot_id)
         git_dir = directory / ".git"
-        places = (directory, git_dir, git_dir / "objects", git_dir / "refs", git_dir / NOTES)
+        places = (directory, git_dir, git_dir / "objects", git_dir / "refs")
         if any(place.is_symlink() or not place.is_dir() for place in places):
             return False
         if not (self._configs / slot_id).is_file():
             return False
         try:
-            return not any(entry.is_symlink() for entry in os.scandir(git_dir / "objects"))
+            return all(_is_plain(place) for place in git_dir.iterdir() if place.name in _KEPT)
         except OSError:
             return False
 
     def _scrub(self, slot_id: str) -> None:
-        """Brings ``.git`` back to what the pool made."""
-        git_dir = self.path(slot_id) / ".git"
-        for entry in list(os.scandir(git_dir)):
-            if entry.name not in _KEPT:
-                _remove(Path(entry.path))
+        """Removes all that does not outlive a loan, and puts back the pool's configuration."""
+        directory = self.path(slot_id)
+        git_dir = directory / ".git"
+        for place in list(directory.iterdir()):
+            if place != git_dir:
+                _remove(place)
+        for place in list(git_dir.iterdir()):
+            if place.name not in _KEPT:
+                _remove(place)
+        # It may name other places where objects are.
         _remove(git_dir / "objects" / "info")
-        for folder, directories, names in os.walk(git_dir / "refs"):
-            for name in (*directories, *names):
-                place = Path(folder) / name
-                if place.is_symlink() or name.endswith(".lock"):
-                    _remove(place)
-        if (git_dir / "packed-refs").is_symlink():
-            _remove(git_dir / "packed-refs")
+        for folder, _, names in os.walk(git_dir / "refs"):
+            for name in names:
+                if name.endswith(".lock"):
+                    (Path(folder) / name).unlink()
         shutil.copyfile(self._configs / slot_id, git_dir / "config")
         (git_dir / "HEAD").write_text("ref: refs/heads/main\n", encoding="ascii")
+
+
+def _is_plain(path: Path) -> bool:
+    """Tells whether there are only directories and plain files, and no links."""
+    waiting = [path]
+    while waiting:
+        place = waiting.pop()
+        mode = place.lstat().st_mode
+        if stat.S_ISREG(mode):
+            continue
+        if not stat.S_ISDIR(mode):
+            return False
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(Path(entry.path))
+                elif not entry.is_file(follow_symlinks=False):
+                    return False
+    return True
 
 
 def _remove_or_tell(path: Path) -> None:

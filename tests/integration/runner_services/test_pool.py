@@ -121,6 +121,25 @@ def test_slot_whose_git_directory_leads_elsewhere_is_made_anew(
     assert sorted(path.relative_to(elsewhere) for path in elsewhere.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "place",
+    [".gitattributes", ".git/keruta/clone.json", ".git/packed-refs", ".git/refs/heads/x"],
+)
+def test_pipe_that_somebody_left_holds_nobody_up(
+    single: Around, repository: Repository, place: str
+) -> None:
+    slot = single.pool.allocate_slot(str(repository.path), required_by="a")
+    pipe = slot.slot_path / place
+    pipe.unlink(missing_ok=True)
+    os.mkfifo(pipe)
+    single.pool.release_slot(slot.slot_id)
+
+    again = single.pool.allocate_slot(str(repository.path), required_by="b")
+
+    assert _files(again.slot_path) == {"app.py", ".gitignore"}
+    assert not pipe.is_fifo()
+
+
 def test_full_pool_refuses_at_once_and_says_what_to_do(
     pool: Around, repository: Repository
 ) -> None:
