@@ -6,11 +6,11 @@ import dataclasses
 import json
 import shutil
 import time
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final, Self
 
 from keruta_agent.workspace import branch as branches
-from keruta_agent.workspace import refs, repair, tree
+from keruta_agent.workspace import exclude, refs, repair, tree
 from keruta_agent.workspace.clone import REMOTE, Clone, Say
 
 #: Trailer of a commit that says for which task it was made.
@@ -79,7 +79,8 @@ def prepare(clone: Clone, wish: Wish, say: Say) -> Place:
     git_dir = clone.directory / ".git"
     for lock in repair.remove_locks(git_dir) if clone.is_ours else ():
         say(f"removed the lock {lock}, which nobody held any more")
-    exclude(git_dir, wish.excluded)
+    for directory in wish.excluded:
+        exclude.add(git_dir, PurePath(directory))
     ref = refs.check(wish.ref)
     name, remote = _name(clone, wish, ref)
     base = refs.bring(clone, remote, ref, say)
@@ -101,17 +102,6 @@ def prepare(clone: Clone, wish: Wish, say: Say) -> Place:
         ref=ref,
         default_branch=remote.default_branch,
     )
-
-
-def exclude(git_dir: Path, paths: tuple[str, ...]) -> None:
-    """Makes sure that git ignores these paths here, without a change of the repository's files."""
-    file = git_dir / "info" / "exclude"
-    text = file.read_text(encoding="utf-8", errors="surrogateescape") if file.exists() else ""
-    missing = [f"/{path}/" for path in paths if f"/{path}/" not in text.splitlines()]
-    if missing:
-        file.parent.mkdir(exist_ok=True)
-        with file.open("a", encoding="utf-8") as out:
-            out.write("".join(f"{line}\n" for line in ["# artifacts of tasks", *missing]))
 
 
 def _name(clone: Clone, wish: Wish, ref: str) -> tuple[str, refs.Remote]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent.journey import exclude
+from keruta_agent.workspace import exclude as workspace_exclude
 
 
 def git(*arguments: str, at: Path) -> str:
@@ -57,7 +58,7 @@ def test_line_is_written_once_and_the_others_stay(repository: Path) -> None:
     file.chmod(0o640)
     leave(repository / ".keruta" / "doc")
     exclude.keep_out_of_commits(repository / ".keruta" / "doc")
-    assert file.read_text() == f"# mine\n*.log\n{exclude.MARK}\n/.keruta/doc/\n"
+    assert file.read_text() == f"# mine\n*.log\n{workspace_exclude.MARK}\n/.keruta/doc/\n"
     assert file.stat().st_mode & 0o777 == 0o640
     assert [each.name for each in (file.parent).iterdir()] == ["exclude"]
 
@@ -98,6 +99,6 @@ def test_file_that_cannot_be_written_costs_a_warning_only(
     def fails(file: Path, content: bytes) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(exclude, "_replace", fails)
+    monkeypatch.setattr(workspace_exclude, "_replace", fails)
     leave(repository / "out")
     assert "out of git's commits" in caplog.text
