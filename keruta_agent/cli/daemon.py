@@ -9,6 +9,7 @@ import click
 from keruta_agent.cli.options import PathType, api_options, load
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -77,6 +78,13 @@ def daemon(
         "api_url": api_url,
         "log_level": log_level,
     }
+    run_here(ctx, flags)
+
+
+def run_here(
+    ctx: click.Context, flags: Mapping[str, object | None], *, serves_http: bool = False
+) -> None:
+    """Makes this process the daemon; the HTTP API is on with ``serves_http`` or by the settings."""
     loaded = load(ctx, **flags)
     settings = loaded.settings
     from keruta_agent.daemon.supervisor import run_daemon
@@ -98,5 +106,5 @@ def daemon(
     run_daemon(
         settings,
         lambda: load(ctx, **flags).settings,
-        serves_http=settings.http_input or loaded.is_given("daemon_port"),
+        serves_http=serves_http or settings.http_input or loaded.is_given("daemon_port"),
     )

@@ -91,6 +91,28 @@ def _report_progress(step: Step) -> None:
 
 
 @runner.command()
+@click.option("--host", metavar="HOST", help="Address of the HTTP API.")
+@click.option("--port", metavar="PORT", help="Port of the HTTP API, 0 for a free one.")
+@click.pass_context
+def serve(ctx: click.Context, host: str | None, port: str | None) -> None:
+    """Takes coding tasks over HTTP, as from a Dispatcher, and solves them one at a time.
+
+    This is the agent's daemon with its HTTP API on: POST /api/v1/coding-tasks queues a task as a
+    job; GET /api/v1/jobs/JOB tells its state, /api/v1/events what happens, and
+    POST /api/v1/jobs/JOB/cancel stops it. The token is in http-token in the base directory.
+
+    \b
+    Examples:
+      keruta runner serve
+      keruta runner serve --host 0.0.0.0 --port 9000
+    """
+    from keruta_agent.cli.daemon import run_here
+
+    flags = {"daemon_host": host, "daemon_port": port, "keep_alive": True}
+    run_here(ctx, flags, serves_http=True)
+
+
+@runner.command()
 @json_option
 @click.pass_context
 def check(ctx: click.Context, as_json: bool) -> int:

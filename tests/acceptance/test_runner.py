@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from keruta_agent.testing.language_model import ScriptedModel
 from tests.helpers import coding
 from tests.helpers.api import Api
 from tests.helpers.coding import BRANCH, KEY, RIGHT, TOKEN
 from tests.helpers.processes import Workplace
-from tests.helpers.repositories import Repository
+from tests.helpers.repositories import Repository, git
 from tests.helpers.runner_services import Around, runner_services
+from tests.helpers.waiting import wait_until
 
 
 @pytest.fixture
@@ -188,3 +191,67 @@ def test_task_of_a_session_is_solved_by_the_runner(
     assert told["status"] == "done"
     for path in workplace.path.rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+
+
+def test_task_over_http_is_a_job(
+    workplace: Workplace, repository: Repository, model: ScriptedModel, around: Around
+) -> None:
+    server = workplace.start("runner", "serve", "--port", "0")
+    server.wait_for("is ready")
+    listening = re.search(r"http://127\.0\.0\.1:\d+", server.err)
+    assert listening is not None, server.err
+    token = (workplace.base_dir / "http-token").read_text().strip()
+    values = {
+        name: value
+        for name, value in coding.task(repository).to_dict().items()
+        if name not in ("slot_path", "slot_id")
+    }
+
+    def call(method: str, path: str, body: object = None) -> requests.Response:
+        return requests.request(
+            method,
+            f"{listening[0]}/api/v1{path}",
+            json=body,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+        )
+
+    sent = call("POST", "/coding-tasks", {"task": values})
+    assert sent.status_code == 201, sent.text
+    job = sent.json()["job"]
+
+    def ended() -> bool:
+        return call("GET", f"/jobs/{job}").json()["state"] == "finished"
+
+    wait_until(ended, "the job's end", timeout_s=90)
+    assert call("GET", f"/jobs/{job}").json()["outcome"] == "succeeded"
+    assert repository.file(BRANCH, "half.py") == RIGHT.rstrip("\n")
+    refused = call("POST", "/coding-tasks", {"task": {"task_id": "1"}})
+    assert (refused.status_code, "title" in refused.text) == (400, True)
+    secret = {**values, "metadata": {"repo_url": "https://u:pw@host/x.git"}}
+    assert call("POST", "/coding-tasks", {"task": secret}).status_code == 400
+
+
+def test_auto_fix_is_solved_by_the_runner_when_the_settings_say_so(
+    workplace: Workplace, repository: Repository, model: ScriptedModel, around: Around, api: Api
+) -> None:
+    clone = workplace.path / "clone"
+    git(workplace.path, "clone", "--quiet", str(repository.path), str(clone))
+    workplace.environment.update(
+        KERUTA_RUNNER_SOLVE_AUTO_FIX="true",
+        KERUTA_AUTO_FIX_ENABLED="true",
+        KERUTA_WORKING_DIR=str(clone),
+    )
+    failed = api.file_task(f"{sys.executable} -m unittest", name="検査")
+    workplace.daemon("--keep-alive")
+    assert api.wait_for(failed)["status"] == "FAILED"
+
+    wait_until(lambda: api.fixes(failed), "the auto-fix task")
+    (fix,) = api.fixes(failed)
+    found = api.wait_for(fix, timeout_s=90)
+
+    assert found["status"] == "COMPLETED", api.lines(fix)
+    (branch,) = (name for name in repository.branches if name.startswith("feature/"))
+    assert repository.file(branch, "half.py") != ""
+    assert str(failed) not in branch
+    assert "検査" in str(model.prompts[0])

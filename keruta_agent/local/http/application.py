@@ -8,7 +8,17 @@ from typing import Any, Final
 import flask
 
 from keruta_agent import wire
-from keruta_agent.local.http import events, health, input, jobs, logs, metrics, queue, routes
+from keruta_agent.local.http import (
+    coding,
+    events,
+    health,
+    input,
+    jobs,
+    logs,
+    metrics,
+    queue,
+    routes,
+)
 from keruta_agent.local.http.access import Access
 from keruta_agent.local.http.services import Services
 from keruta_agent.web import drain
@@ -17,7 +27,7 @@ from keruta_agent.web.problems import Problem
 from keruta_agent.web.routes import DocumentedApi
 from keruta_agent.web.streams import Streams
 
-_RESOURCES: Final = (health, queue, jobs, logs, input, events, metrics)
+_RESOURCES: Final = (health, queue, jobs, coding, logs, input, events, metrics)
 
 OPENAPI_PATH: Final = "/openapi.json"
 #: Bytes of a body; a script may be large.

@@ -1,0 +1,69 @@
+"""Kills runs of coding tasks at random points, and looks whether anything is lost.
+
+Each task is killed once (kill -9) and then done again; at the end every slot must have come back,
+and no key may stand in any file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.helpers.coding import KEY, RIGHT, TOKEN
+from tests.helpers.coding_world import coding_world
+
+#: Seconds after which a lease is over, and some more for the cleaning.
+LEASE_S = 60.0 + 30.0
+
+
+def main() -> int:
+    """Prints what became of it; exits with 1 when something was lost."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    options = parser.parse_args()
+    chance = random.Random(options.seed)
+    with (
+        tempfile.TemporaryDirectory(prefix="keruta-kills-") as directory,
+        coding_world(Path(directory), pool_size=30) as world,
+    ):
+        began = time.monotonic()
+        assert world.run("0", "feature/0").returncode == 0
+        usual_s = time.monotonic() - began
+        killed = failed = lost = 0
+        for number in range(1, options.rounds + 1):
+            name, branch = str(number), f"feature/{number}"
+            killed += world.kill_after(chance.uniform(0.2, usual_s), name, branch)
+            before = world.repository.branches
+            done = world.run(name, branch)
+            is_right = done.returncode == 0 and world.repository.file(
+                branch, "half.py"
+            ) == RIGHT.rstrip("\n")
+            if not is_right:
+                failed += 1
+                print(f"round {number}: {done.stdout}")
+            lost += len(world.lost(before))
+        until = time.monotonic() + LEASE_S
+        held = _held(world.slots())
+        at_the_end = held
+        while held and time.monotonic() < until:
+            time.sleep(1)
+            held = _held(world.slots())
+        leaks = world.files_with(KEY, TOKEN)
+    print(f"seed {options.seed}, {options.rounds} tasks, a run takes {usual_s:.1f} s")
+    print(f"killed in the middle: {killed}; second runs that failed: {failed}")
+    print(f"branches with lost commits: {lost}; files with a key: {len(leaks)}")
+    print(f"slots that killed runs held at the end: {at_the_end}, {LEASE_S:g} s later: {held}")
+    return 1 if failed or lost or leaks or held else 0
+
+
+def _held(slots: list[dict[str, object]]) -> int:
+    return sum(slot["state"] == "allocated" for slot in slots)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

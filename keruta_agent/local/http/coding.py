@@ -1,0 +1,62 @@
+"""Coding tasks from a Dispatcher: each becomes a job of this agent, in the one queue for all."""
+
+from __future__ import annotations
+
+import urllib.parse
+from typing import Any, Final
+
+from marshmallow import fields
+
+from keruta_agent import errors
+from keruta_agent.local.http.job_schemas import NewJobAnswer
+from keruta_agent.local.http.routes import Resource
+from keruta_agent.local.http.services import Services
+from keruta_agent.records.jobs import Work
+from keruta_agent.runner import context_file
+from keruta_agent.web.fields import FreeObject, Priority, Request
+from keruta_agent.web.problems import invalid
+
+resource = Resource("coding", "Coding tasks, which the Agent Runner solves")
+
+_LONGEST_NAME: Final = 100
+
+
+class CodingDraft(Request):
+    """A task for the Agent Runner."""
+
+    task = FreeObject(
+        required=True,
+        metadata={"description": "A TaskContext: task_id, spec_name, title, description, ..."},
+    )
+    priority = Priority(load_default=0)
+
+
+class CodingAnswer(NewJobAnswer):
+    """The job that solves the task; its state, events, log and cancelling are those of jobs."""
+
+    task_id = fields.String(required=True)
+
+
+@resource.route("POST", "/api/v1/coding-tasks", body=CodingDraft, answer=CodingAnswer, status=201)
+def queue_coding_task(services: Services, draft: dict[str, Any]) -> Any:
+    """Queues a coding task; follow it as a job."""
+    try:
+        context = context_file.from_values(
+            draft["task"], timeout_s=int(services.agent.settings.default_timeout_s)
+        )
+    except errors.TaskContextValidationError as exc:
+        raise invalid("task", str(exc)) from exc
+    if _has_password(str(context.metadata.get("repo_url") or "")):
+        raise invalid("task", "repo_url must hold no password: set GIT_TOKEN where the runner is")
+    values = context.to_dict()
+    said = {name: value for name, value in values.items() if value not in (None, "", [], {})}
+    work = Work(parameters={"runner": said}, description=context.description)
+    job = services.orders.submit(context.title[:_LONGEST_NAME], work, priority=draft["priority"])
+    return {"job": job, "task_id": context.task_id}
+
+
+def _has_password(url: str) -> bool:
+    try:
+        return bool(urllib.parse.urlsplit(url).password)
+    except ValueError:
+        return True
