@@ -67,6 +67,8 @@ def variables(settings: Settings) -> dict[str, str]:
         *(settings.llm_api_key_env_var, settings.git_token_env_var),
         settings.artifact_store_api_key_env_var,
     )
+    if settings.git_token:
+        told[settings.git_token_env_var] = settings.git_token
     return told | {name: os.environ[name] for name in named if name in os.environ}
 
 

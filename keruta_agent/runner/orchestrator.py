@@ -206,6 +206,7 @@ class RunnerOrchestrator:
             *(evidence.context, evidence.implementation, evidence.tests),
             logs="\n".join(reporter.lines) + "\n",
         )
+        evidence.is_stored = self.artifact_store_client is not None and not uploader.failures
         return uploader.failures
 
     def _fail(
@@ -213,14 +214,11 @@ class RunnerOrchestrator:
     ) -> Exception:
         """Tells everybody of a failure, keeps all evidence, and returns the error to be shown."""
         reporter.step("end", f"failed: {type(error).__name__}: {error}", 100)
-        is_stored = self.artifact_store_client is not None
         # The error may be that the store is away: asking it once more takes long and gives nothing.
-        if is_stored and not isinstance(error, errors.ArtifactUploadError):
-            is_stored = not self._upload(evidence, reporter, redactor)
-        elif is_stored:
-            is_stored = False
+        if not evidence.is_stored and not isinstance(error, errors.ArtifactUploadError):
+            self._upload(evidence, reporter, redactor)
         kept: Path | None = None
-        if not is_stored:
+        if not evidence.is_stored:
             kept = self._keep_here(evidence, reporter, redactor)
         listed = [artifact.to_dict() for artifact in evidence.artifacts]
         is_stopped = isinstance(error, StoppedError)

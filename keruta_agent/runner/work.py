@@ -57,6 +57,8 @@ class Evidence:
     push: PushResult | None = None
     workspace: Workspace | None = None
     artifacts: list[Artifact] = dataclasses.field(default_factory=list)
+    #: Whether the Artifact Store has all of it.
+    is_stored: bool = False
 
 
 class Work:

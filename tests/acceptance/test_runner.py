@@ -255,3 +255,43 @@ def test_auto_fix_is_solved_by_the_runner_when_the_settings_say_so(
     assert repository.file(branch, "half.py") != ""
     assert str(failed) not in branch
     assert "検査" in str(model.prompts[0])
+
+
+def test_task_of_the_runner_goes_on_when_the_daemon_is_killed(
+    workplace: Workplace, repository: Repository, model: ScriptedModel, around: Around, api: Api
+) -> None:
+    slow = f"sleep 2; {coding.TESTS}"
+    wish = {
+        "branch_name": BRANCH,
+        "test_commands": [slow],
+        "repo_url": str(repository.path),
+    }
+    task_id = api.file_task("", name="Mend half", parameters={"runner": wish})
+    daemon = workplace.daemon("--keep-alive")
+    wait_until(lambda: model.requests, "the model is asked")
+    daemon.kill()
+    workplace.daemon("--keep-alive")
+
+    assert api.wait_for(task_id, timeout_s=90)["status"] == "COMPLETED", api.lines(task_id)
+    assert len(model.requests) == 2
+    assert repository.file(BRANCH, "half.py") == RIGHT.rstrip("\n")
+
+
+def test_cancelled_task_of_the_runner_gives_its_slot_back(
+    workplace: Workplace, repository: Repository, model: ScriptedModel, around: Around, api: Api
+) -> None:
+    wish = {
+        "branch_name": BRANCH,
+        "test_commands": ["touch started; sleep 1000"],
+        "repo_url": str(repository.path),
+    }
+    task_id = api.file_task("", name="Mend half", parameters={"runner": wish})
+    workplace.daemon("--keep-alive", KERUTA_STOP_GRACE="20s")
+    wait_until(lambda: list(workplace.path.rglob("started")), "the tests run")
+
+    assert workplace.run("queue", "cancel", "1").returncode == 0
+
+    assert api.wait_for(task_id)["status"] == "FAILED"  # as of every task that a person cancels
+    (pool,) = around.pool.get_pools_status()["pools"]
+    assert pool["allocated"] == 0
+    assert around.registry.get_task(task_id, spec_name=api.session_id)["status"] == "cancelled"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from keruta_agent import errors
 from keruta_agent.runner import RunnerOrchestrator, RunnerResult, RunnerState
 from keruta_agent.testing.language_model import ScriptedModel, Turn
 from tests.helpers import coding
@@ -348,3 +349,27 @@ class _Writer:
 
         (workspace.path / "half.py").write_text(RIGHT)
         return ImplementationResult(True, "", ["half.py"], 0.1)
+
+
+def test_registry_that_goes_away_fails_the_task_and_keeps_what_is_stored(
+    tmp_path: Path, repository: Repository, around: Around, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _runner(tmp_path, coding.mending, around) as (runner, _):
+        registry = runner.task_registry_client
+        assert registry is not None
+        tell = registry.update_task_status
+
+        def away(task_id: str, status: str, *more: Any, **named: Any) -> None:
+            if status == "done":
+                raise errors.ConnectionError("Failed to connect to the registry")
+            tell(task_id, status, *more, **named)
+
+        monkeypatch.setattr(registry, "update_task_status", away)
+        result = runner.run(task(repository))
+
+    assert (result.success, result.error_type) == (False, "ConnectionError")
+    assert BRANCH in repository.branches
+    told = around.registry.get_task("1.1", spec_name="数学")
+    assert told["status"] == "failed"
+    assert sorted(entry["type"] for entry in told["artifacts"]) == ["diff", "log", "test"]
+    assert len(result.artifacts) == 3
