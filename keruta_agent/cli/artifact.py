@@ -38,7 +38,9 @@ def artifact() -> None:
 
 
 @artifact.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, shell_complete=completion.files
+)
 @click.option("--description", default="", help="What it is, for people.")
 @click.option("--name", help="Path under which it is stored, instead of its own.")
 @task_option
@@ -126,7 +128,7 @@ def list_artifacts(ctx: click.Context, job: str | None, task_id: str | None, as_
 
 
 @artifact.command()
-@click.argument("name", metavar="FILE|NAME")
+@click.argument("name", metavar="FILE|NAME", shell_complete=completion.files)
 @click.argument("job", required=False, shell_complete=completion.jobs)
 @task_option
 @click.pass_context

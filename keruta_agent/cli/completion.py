@@ -70,6 +70,20 @@ def values(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     return [_item(word) for word in words if word.startswith(incomplete)]
 
 
+def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Lets the shell offer files, as it does by itself for other programs."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+def levels(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offers the levels of a task's log."""
+    from keruta_agent.model import LogLevel
+
+    return [_item(level.value) for level in LogLevel if level.value.startswith(incomplete.upper())]
+
+
 def _item(value: str, about: str | None = None) -> CompletionItem:
     from click.shell_completion import CompletionItem
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from keruta_agent import errors
+from keruta_agent.cli import completion
 from keruta_agent.cli.options import PRIORITY, api_options, load, task_option
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ LOOK_BYTES: Final = 8192
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
-@click.argument("script", required=False)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.argument("script", required=False, shell_complete=completion.files)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, shell_complete=completion.files)
 @click.option("-d", "--detach", is_flag=True, help="Print the job's id and do not wait.")
 @click.option("--priority", type=PRIORITY, default=0, show_default=True, help="Higher runs first.")
 @click.option("-t", "--tty", is_flag=True, help="Give the script a terminal.")

@@ -25,7 +25,12 @@ STREAMS: Final = ("stdout", "stderr", "agent")
 @click.argument("job", shell_complete=completion.jobs)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
 @click.option("-n", "--tail", type=click.IntRange(0), metavar="N", help="Only the last N entries.")
-@click.option("--level", metavar="LEVEL", help="Only entries of this level and above.")
+@click.option(
+    "--level",
+    metavar="LEVEL",
+    shell_complete=completion.levels,
+    help="Only entries of this level and above.",
+)
 @click.option(
     "--stream",
     "streams",

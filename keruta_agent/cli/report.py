@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keruta_agent import errors
-from keruta_agent.cli import small
+from keruta_agent.cli import completion, small
 from keruta_agent.cli.options import PathType, api_options, load, task_option
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def progress(
 
 
 @click.command()
-@click.argument("level")
+@click.argument("level", shell_complete=completion.levels)
 @click.argument("message")
 @click.option("--field", "fields", multiple=True, metavar="KEY=VALUE", help="Add a named value.")
 @task_option

@@ -28,7 +28,7 @@ def home(keruta: CommandLine) -> Path:
     return keruta.home
 
 
-def offered(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
+def offered(monkeypatch: pytest.MonkeyPatch, *words: str, kind: str = "plain") -> list[str]:
     """Returns what bash is offered for the last word."""
     monkeypatch.setenv("_KERUTA_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", " ".join(("keruta", *words)))
@@ -38,7 +38,9 @@ def offered(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
     with pytest.raises(SystemExit):
         main.cli.main(args=[], prog_name="keruta")
     out.seek(0)
-    return [line.partition(",")[2] for line in out.read().split()]
+    found = [line.partition(",") for line in out.read().split()]
+    assert {each[0] for each in found} <= {kind}
+    return [each[2] for each in found]
 
 
 @pytest.mark.parametrize(
@@ -53,12 +55,30 @@ def offered(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
         (("config", "set", "api.events", "t"), ["true"]),
         (("config", "set", "logging.level", ""), ["DEBUG", "INFO", "WARN", "ERROR"]),
         (("config", "set", "session.id", ""), []),
+        (("log", "wa"), ["WARN"]),
+        (("logs", "--level", "F"), ["FATAL"]),
     ],
 )
 def test_shell_is_offered_what_fits(
     home: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], wanted: list[str]
 ) -> None:
     assert offered(monkeypatch, *words) == wanted
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("execute", "./my-s"),
+        ("execute", "make", "Makef"),
+        ("artifact", "add", "report"),
+        ("artifact", "add", "report.pdf", "log"),
+        ("artifact", "remove", "report"),
+    ],
+)
+def test_shell_offers_files_itself(
+    keruta: CommandLine, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    assert offered(monkeypatch, *words, kind="file") == [words[-1]]
 
 
 @pytest.mark.parametrize("spoil", ["nothing", "no database", "no config", "empty"])
