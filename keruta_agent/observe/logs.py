@@ -23,6 +23,27 @@ LEVELS: Final = {
 }
 
 
+class TextFormatter(logging.Formatter):
+    """Writes an event as one line, whatever names and output stand in it.
+
+    Task names come from other people: a line end in one would forge an event, an escape would act
+    on the terminal of who reads the log.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Returns the line, what cannot be printed as backslash codes; tracebacks come after it."""
+        text = super().formatMessage(record)
+        if text.isprintable():
+            return text
+        return "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
 class RedactedFormatter(logging.Formatter):
     """Masks secrets in whatever another formatter makes of a record, tracebacks included."""
 
@@ -79,4 +100,4 @@ def _formatter(format: str) -> logging.Formatter:
         return JsonFormatter(
             "%(levelname)s %(name)s %(message)s", timestamp=True, json_ensure_ascii=False
         )
-    return logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
+    return TextFormatter("%(asctime)s %(levelname)-7s %(message)s")
