@@ -10,8 +10,13 @@ from keruta_agent import errors
 from keruta_agent.workspace.state import Notes
 from keruta_agent.workspace.url import RepositoryUrl
 
-#: What the agent keeps in its base directory; no clone may take these names.
-_RESERVED: Final = frozenset({"bin", "runs", "work", "run", "logs", "mirrors", "artifacts"})
+#: What the agent and its server keep in the base directory; no clone may take these names.
+_RESERVED: Final = frozenset(
+    {"bin", "runs", "work", "run", "logs", "mirrors", "artifacts", "server", "doc"}
+    | {"http-token", "http.json", "config.yaml"}
+)
+#: Databases, socket, lock and process id, with what SQLite puts beside a database.
+_RESERVED_STARTS: Final = ("agent.", "queue.db")
 
 
 class Found(enum.Enum):
@@ -53,7 +58,7 @@ def choose(parent: Path, url: RepositoryUrl) -> Path:
     """
     plain = parent / url.name
     hashed = parent / f"{url.name}-{url.digest}"
-    if url.name in _RESERVED or url.name.startswith("agent.db") or hashed.exists():
+    if url.name in _RESERVED or url.name.startswith(_RESERVED_STARTS) or hashed.exists():
         return hashed
     found = look(plain)
     if found in (Found.NOTHING, Found.FOREIGN):

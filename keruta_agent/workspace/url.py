@@ -21,6 +21,8 @@ _SCP_LIKE: Final = re.compile(
     r"(?P<login>[^\s/:@]+@)?(?P<host>\[[^\]\s]+\]|[^\s/:@\[\]]+):(?P<path>.*)"
 )
 _UNSAFE_IN_NAME: Final = re.compile(r"[\x00-\x1f\x7f/\\:]+")
+#: Bytes of a directory's name; file systems take 255, and a hash may follow.
+_LONGEST_NAME: Final = 200
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _HOW: Final = "Write https://host/owner/name.git, git@host:owner/name.git, or an absolute path"
 
@@ -43,6 +45,7 @@ class RepositoryUrl:
     def name(self) -> str:
         """The last part of the path, made fit for a directory's name."""
         last = _UNSAFE_IN_NAME.sub("_", unquote(self.path.rpartition("/")[2])).strip()
+        last = last.encode(errors="replace")[:_LONGEST_NAME].decode(errors="ignore")
         return "repository" if last.strip(".") == "" else last
 
     @property
