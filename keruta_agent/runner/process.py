@@ -73,7 +73,8 @@ class Follower:
         grouped: bool,
         on_step: Callable[[Step], None] | None = None,
     ) -> None:
-        self._write = write
+        self._print = write
+        self._is_heard = True
         self._grouped = grouped
         self._on_step = on_step
         self._is_open = False
@@ -106,6 +107,15 @@ class Follower:
         """Shows that there is no more."""
         with self._lock:
             self._close()
+
+    def _write(self, line: str) -> None:
+        """Prints a line; a reader that has left does not end the run."""
+        if not self._is_heard:
+            return
+        try:
+            self._print(line)
+        except OSError:
+            self._is_heard = False
 
     def _close(self) -> None:
         if self._is_open:
