@@ -58,7 +58,10 @@ def variables(settings: Settings) -> dict[str, str]:
 
     The runner hands neither on to the commands that it starts.
     """
-    told = {"KERUTA_BASE_DIR": str(settings.base_dir)}
+    told = {
+        "KERUTA_BASE_DIR": str(settings.base_dir),
+        "KERUTA_GIT_USERNAME": settings.git_username,
+    }
     for info in SETTINGS:
         value = getattr(settings, info.name)
         if info.name in _RUNNER_NAMES and info.environment and value is not None:

@@ -99,6 +99,8 @@ class RunnerConfig:
     #: Tokens, and thousandths of a currency, that a task may use in all; 0: any.
     max_total_tokens: int = 500_000
     max_cost: int = 0
+    #: User name that goes with the token for git.
+    git_username: str = "x-access-token"
     #: Where evidence is kept that no Artifact Store has; below ~/.keruta when left out.
     evidence_dir: Path | None = None
 
@@ -200,6 +202,7 @@ class RunnerConfig:
             max_rounds=settings.runner_max_rounds,
             max_total_tokens=settings.runner_max_tokens,
             max_cost=settings.runner_max_cost,
+            git_username=settings.git_username,
             evidence_dir=settings.base_dir / "runner" / "evidence",
         )
 

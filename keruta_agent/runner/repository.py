@@ -34,6 +34,7 @@ def open_git(
     *,
     clock: Clock,
     token: str | None = None,
+    username: str = TOKEN_USERNAME,
     helper: Path | None = None,
     hidden: tuple[str, ...] = (),
 ) -> Git:
@@ -59,7 +60,7 @@ def open_git(
     return Git(
         path,
         timeout_s=min(MOST_S, clock.left_s or 1.0),
-        credentials=Credentials.of(url, token, TOKEN_USERNAME, helper),
+        credentials=Credentials.of(url, token, username, helper),
         stop_reason=clock.stop_reason,
         variables=variables,
     )

@@ -100,6 +100,7 @@ class Work:
             config.git_retry_config,
             clock=clock,
             token=os.environ.get(config.git_token_env_var, "").strip() or None,
+            username=config.git_username,
             helper=install_helper(directory),
             hidden=hidden,
         )

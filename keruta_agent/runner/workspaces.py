@@ -20,6 +20,7 @@ from keruta_agent.runner.repository import MOST_S, REMOTE, open_git, remote_url,
 from keruta_agent.runner_model import PushResult, Workspace
 from keruta_agent.workspace import tree as trees
 from keruta_agent.workspace.clone import Clone
+from keruta_agent.workspace.credentials import TOKEN_USERNAME
 from keruta_agent.workspace.git import Git, records
 from keruta_agent.workspace.url import parse
 
@@ -36,13 +37,16 @@ class WorkspaceManager:
         *,
         clock: Clock | None = None,
         token: str | None = None,
+        username: str = TOKEN_USERNAME,
         helper: Path | None = None,
         hidden: tuple[str, ...] = (),
     ) -> None:
         """Takes how often the network is tried, and the access to the repository's server."""
         self.retry_config = retry_config or RetryConfig()
         self._clock = clock
-        self._open = functools.partial(open_git, token=token, helper=helper, hidden=hidden)
+        self._open = functools.partial(
+            open_git, token=token, username=username, helper=helper, hidden=hidden
+        )
         self._starts: dict[Path, tuple[str, str]] = {}
 
     def git(self, path: Path) -> Git:

@@ -11,9 +11,11 @@ import pytest
 
 from keruta_agent import errors
 from keruta_agent.runner import RunnerOrchestrator, RunnerResult, RunnerState
+from keruta_agent.server.runner_services.clones import GitAccess
 from keruta_agent.testing.language_model import ScriptedModel, Turn
 from tests.helpers import coding
 from tests.helpers.coding import BRANCH, KEY, RIGHT, TESTS, TOKEN, WRONG, says, task
+from tests.helpers.git_http import PASSWORD, USER, git_http_server
 from tests.helpers.repositories import Repository, git
 from tests.helpers.runner_services import Around, runner_services
 
@@ -373,3 +375,32 @@ def test_registry_that_goes_away_fails_the_task_and_keeps_what_is_stored(
     assert told["status"] == "failed"
     assert sorted(entry["type"] for entry in told["artifacts"]) == ["diff", "log", "test"]
     assert len(result.artifacts) == 3
+
+
+def test_git_server_that_wants_a_password_gets_it_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "served"
+    root.mkdir()
+    repository = coding.project(root / "project.git")
+    git(repository.path, "config", "http.receivepack", "true")
+    monkeypatch.setenv("GIT_TOKEN", PASSWORD)
+    asking = 'printf "protocol=http\\nhost=%s\\n\\n" "$(git remote get-url origin | cut -d/ -f3)"'
+    tests = f"{asking} | git credential fill; {TESTS}"
+    with (
+        git_http_server(root) as server,
+        runner_services(
+            tmp_path / "services",
+            git=GitAccess(token=PASSWORD, username=USER, token_hosts=frozenset({server.host})),
+        ) as around,
+        _runner(tmp_path, coding.mending, around, git_username=USER) as (runner, _),
+    ):
+        context = task(test_commands=[tests], metadata={"repo_url": server.url(repository)})
+        result = runner.run(context)
+
+    assert result.success, result.error
+    assert repository.file(BRANCH, "half.py") == RIGHT.rstrip("\n")
+    assert any("git-receive-pack" in request for request in server.requests)
+    assert PASSWORD not in str(result)
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
