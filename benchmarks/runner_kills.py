@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import random
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from tests.helpers.coding import KEY, RIGHT, TOKEN
-from tests.helpers.coding_world import coding_world
+from tests.helpers.coding_world import CodingWorld, coding_world
 
 #: Seconds after which a lease is over, and some more for the cleaning.
 LEASE_S = 60.0 + 30.0
@@ -31,15 +32,19 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="keruta-kills-") as directory,
         coding_world(Path(directory), pool_size=30) as world,
     ):
-        began = time.monotonic()
-        assert world.run("0", "feature/0").returncode == 0
-        usual_s = time.monotonic() - began
-        killed = failed = lost = 0
-        for number in range(1, options.rounds + 1):
+        shortest_s = _timed(world, "0", "feature/0")[1]
+        killed = number = failed = lost = 0
+        while killed < options.rounds:
+            number += 1
             name, branch = str(number), f"feature/{number}"
-            killed += world.kill_after(chance.uniform(0.2, usual_s), name, branch)
+            if not world.kill_after(chance.uniform(0.2, shortest_s), name, branch):
+                continue  # it was done before
+            killed += 1
             before = world.repository.branches
-            done = world.run(name, branch)
+            done, took_s = _timed(world, name, branch)
+            # One that goes on from a pushed branch takes less, and says nothing of the others.
+            if "round 2" in done.stdout:
+                shortest_s = min(shortest_s, took_s)
             is_right = done.returncode == 0 and world.repository.file(
                 branch, "half.py"
             ) == RIGHT.rstrip("\n")
@@ -54,11 +59,19 @@ def main() -> int:
             time.sleep(1)
             held = _held(world.slots())
         leaks = world.files_with(KEY, TOKEN)
-    print(f"seed {options.seed}, {options.rounds} tasks, a run takes {usual_s:.1f} s")
+    print(f"seed {options.seed}, {number} tasks, a run takes {shortest_s:.1f} s")
     print(f"killed in the middle: {killed}; second runs that failed: {failed}")
     print(f"branches with lost commits: {lost}; files with a key: {len(leaks)}")
     print(f"slots that killed runs held at the end: {at_the_end}, {LEASE_S:g} s later: {held}")
     return 1 if failed or lost or leaks or held else 0
+
+
+def _timed(
+    world: CodingWorld, name: str, branch: str
+) -> tuple[subprocess.CompletedProcess[str], float]:
+    began = time.monotonic()
+    done = world.run(name, branch)
+    return done, time.monotonic() - began
 
 
 def _held(slots: list[dict[str, object]]) -> int:
