@@ -7,8 +7,9 @@ import errno
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from keruta_agent.model import ArtifactFile
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 #: Characters of a path that servers store.
 LONGEST_PATH: Final = 1024
+_NOTHING: Final[Mapping[str, Sequence[int]]] = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,38 +64,58 @@ def _wire_character(character: str) -> str:
     return f"%{code:02X}"
 
 
-def wanted_files(settings: Settings, root: Path) -> Iterator[tuple[Entry, int]]:
+def wanted_files(
+    settings: Settings,
+    root: Path,
+    *,
+    before: Mapping[str, Sequence[int]] = _NOTHING,
+    left_out: Callable[[str, str], None] | None = None,
+) -> Iterator[tuple[Entry, int]]:
     """Yields the files below a directory that count as artifacts, each open for reading.
 
     What is left out is logged: links that lead out, what is too large or cannot be read. Files
     whose name begins with a dot are hidden, and not meant for anybody.
 
+    Args:
+        settings: what counts as an artifact.
+        root: the directory.
+        before: fingerprints by path; what is as it was then is passed over.
+        left_out: is told the path of what is left out, and why.
+
     Raises:
         OSError: the directory is there and cannot be read.
     """
+
+    def leave_out(path: str, why: str) -> None:
+        _log_left_out(root, path, why)
+        if left_out is not None:
+            left_out(path, why)
+
     for entry in entries_below(root):
         if isinstance(entry, OSError):
-            _left_out(root, str(entry.filename), f"cannot be entered: {entry.strerror}")
+            leave_out(str(entry.filename), f"cannot be entered: {entry.strerror}")
             continue
         extensions = settings.artifacts_extensions
         if entry.name.startswith("."):
             continue
         if extensions and not entry.name.lower().endswith(extensions):
             continue
+        if entry.path in before and before[entry.path] == entry.fingerprint():
+            continue
         try:
             descriptor = entry.open()
         except LeadsOutError:
-            _left_out(root, entry.path, "is a link that leads out of the artifacts directory")
+            leave_out(entry.path, "is a link that leads out of the artifacts directory")
             continue
         except OSError as exc:
-            _left_out(root, entry.path, f"cannot be read: {exc.strerror}")
+            leave_out(entry.path, f"cannot be read: {exc.strerror}")
             continue
         if descriptor is None:
             continue
         try:
             complaint = too_large(os.fstat(descriptor).st_size, settings.artifacts_max_size)
             if complaint:
-                _left_out(root, entry.path, complaint)
+                leave_out(entry.path, complaint)
             else:
                 yield entry, descriptor
         finally:
@@ -110,7 +132,7 @@ def too_large(size: int, limit: int) -> str:
     )
 
 
-def _left_out(root: Path, path: str, why: str) -> None:
+def _log_left_out(root: Path, path: str, why: str) -> None:
     logger.warning(
         "the artifact %s %s",
         wire_path(str(root / path)),

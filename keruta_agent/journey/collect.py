@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -71,8 +71,13 @@ def _note(directory: RunDirectory) -> str:
         return ""
 
 
-def copy_artifacts(agent: Agent, job: Job, run: Run) -> list[Taken]:
-    """Copies what the run made and returns the copies; what cannot be taken is logged."""
+def copy_artifacts(
+    agent: Agent, job: Job, run: Run, left_out: Callable[[str, str], None]
+) -> list[Taken]:
+    """Copies what the run made and returns the copies.
+
+    What cannot be taken is logged, and told to ``left_out``: its path, and why.
+    """
     directory = agent.directory_of(run)
     kept = directory.path / COPIES
     # What an agent left that was killed before it stored them.
@@ -87,15 +92,17 @@ def copy_artifacts(agent: Agent, job: Job, run: Run) -> list[Taken]:
         before = {}
     taken = []
     try:
-        for entry, descriptor in artifacts.wanted_files(agent.settings, artifacts_dir):
-            if before.get(entry.path) == entry.fingerprint():
-                continue
+        for entry, descriptor in artifacts.wanted_files(
+            agent.settings, artifacts_dir, before=before, left_out=left_out
+        ):
             try:
                 taken.append(artifacts.take(entry, descriptor, artifacts_dir, kept))
             except OSError as exc:
                 _complain(job, artifacts_dir / entry.path, exc)
+                left_out(entry.path, f"cannot be taken: {exc.strerror}")
     except OSError as exc:
         _complain(job, artifacts_dir, exc)
+        left_out("", f"cannot be read: {exc.strerror}")
     return taken
 
 

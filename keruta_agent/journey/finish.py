@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
-from keruta_agent.journey import ask, collect, loglimit, measure
+from keruta_agent.journey import ask, collect, groups, loglimit, measure
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.artifacts import Taken
 from keruta_agent.model import StatusReport, TaskStatus
@@ -179,8 +179,9 @@ def _count(agent: Agent, run: Run, ending: Ending, usage: Usage | None) -> None:
 
 def _with_evidence(message: str, directory: RunDirectory) -> str:
     """Adds the last lines of what the script wrote, of its errors rather than its output."""
-    for stream in ("stderr", "stdout"):
-        lines = [line for line in output.tail(directory.path / stream, EVIDENCE_LINES) if line]
+    for stream, begin in (("stderr", 0), ("stdout", directory.script_begins())):
+        tail = output.tail(directory.path / stream, 3 * EVIDENCE_LINES, begin=begin)
+        lines = [line for line in tail if line and not groups.is_marker(line)][-EVIDENCE_LINES:]
         if lines:
             return f"{message}: {' | '.join(lines)}"
     return message

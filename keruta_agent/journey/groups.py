@@ -30,6 +30,11 @@ def may_hold_marker(data: bytes) -> bool:
     return MARK in data
 
 
+def is_marker(line: str) -> bool:
+    """Tells whether a line opens or closes a group."""
+    return _MARKER.fullmatch(line) is not None
+
+
 def after(line: str, group: str | None) -> str | None:
     """Returns the group that is open behind a line."""
     found = _MARKER.fullmatch(line)

@@ -43,6 +43,7 @@ def before(agent: Agent, job: Job, run: Run, place: Place, environment: Mapping[
     program = agent.settings.pre_task_hook
     if program is not None:
         _run(agent, job, run, place, environment, "the pre-task hook", program, section)
+    agent.directory_of(run).note_script_begins()
 
 
 def after(

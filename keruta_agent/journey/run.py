@@ -13,6 +13,7 @@ from keruta_agent import errors
 from keruta_agent.journey import announce, collect, conclude, execute, finish, follow, park, prepare
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.artifacts import Taken
+from keruta_agent.journey.section import Section
 from keruta_agent.observe import context
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Ending, Outcome, Run
@@ -72,7 +73,9 @@ def _live(agent: Agent, job: Job, run: Run) -> Ended:
         agent.runs.enter(run.id, "finish")
         ending = finish.judge(agent, job, run, record)
         ending = conclude.conclude(agent, job, run, ending)
-        taken = collect.copy_artifacts(agent, job, run)
+        left_out: list[tuple[str, str]] = []
+        taken = collect.copy_artifacts(agent, job, run, lambda *each: left_out.append(each))
+        Section(agent, job, run).tell_left_out(left_out)
     except announce.NotWantedError as exc:
         ending = Ending(outcome=finish.STOPPED[exc.kind], message=str(exc))
     except park.HopelessError as exc:

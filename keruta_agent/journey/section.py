@@ -11,12 +11,12 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from keruta_agent import errors
-from keruta_agent.journey import follow
+from keruta_agent.journey import artifacts, follow
 from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import Job, StopKind
 from keruta_agent.records.run import Run
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 #: Seconds between looks at what a hook wrote.
 LOOK_S: Final = 0.5
 _LONGEST: Final = 8000
+#: Files that the log names; who leaves thousands of links needs no line for each.
+_MOST_LEFT_OUT: Final = 50
 
 
 class Section:
@@ -67,8 +69,32 @@ class Section:
             text,
             extra={"action": "workspace", "job": self._job.id, "run": self._run.uid},
         )
+        self._append(line)
+        self.look()
+
+    def tell_left_out(self, found: Sequence[tuple[str, str]]) -> None:
+        """Adds which files did not become artifacts, by path, and why.
+
+        Told once, also when the agent was killed before the run's end was stored.
+        """
+        redactor = self._agent.redaction.of_run(self._run.id)
+        lines = [
+            f"artifacts: {artifacts.wire_path(path) or 'the directory'} {why}"
+            for path, why in found[:_MOST_LEFT_OUT]
+        ]
+        if len(found) > len(lines):
+            lines.append(f"artifacts: {len(found) - len(lines)} more files were left out")
+        for number, text in enumerate(lines):
+            identity = f"{self._run.uid}-left-out-{number}"
+            message = redactor.redact(text)[:_LONGEST]
+            line = {"kind": "log", "level": "WARN", "message": message, "id": identity}
+            self._append({**line, "fields": {"section": "artifacts"}}, identity)
+        if lines:
+            self.look(final=True)
+
+    def _append(self, line: Mapping[str, Any], identity: str = "") -> None:
         try:
-            messages.append(self._directory.agent, json.dumps(line))
+            messages.append(self._directory.agent, json.dumps(line), identity=identity)
         except (OSError, ValueError) as exc:  # the script removed its own run directory
             logger.warning(
                 "cannot add to the log of job %d: %s",
@@ -76,7 +102,6 @@ class Section:
                 exc,
                 extra={"action": "section_unwritten", "job": self._job.id},
             )
-        self.look()
 
     def look(self, *, final: bool = False) -> None:
         """Stores what was written, for those who follow the run."""

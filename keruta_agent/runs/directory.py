@@ -162,6 +162,23 @@ class RunDirectory:
         except (ValueError, TypeError):
             return None
 
+    def note_script_begins(self) -> None:
+        """Notes that what follows in the output is the script's, and not a hook's before it.
+
+        Raises:
+            RunError: it cannot be stored.
+        """
+        try:
+            size = (self.path / "stdout").stat().st_size
+            (self.path / "script-begins").write_text(str(size), encoding="ascii")
+        except OSError as exc:
+            raise errors.RunError(f"cannot write in {self.path}: {exc.strerror}") from exc
+
+    def script_begins(self) -> int:
+        """Returns the byte of the output where what the script wrote begins."""
+        text = (read_small(self.path / "script-begins") or "").strip()
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
     def write_script(self, text: str) -> Path:
         """Stores the script so that it can be executed.
 

@@ -156,14 +156,17 @@ def split_lines(text: str) -> list[str]:
     return lines
 
 
-def tail(path: Path, lines: int, *, most_bytes: int = 16 * 1024) -> list[str]:
-    """Returns the last lines of a file, as a terminal would show them, without colours."""
+def tail(path: Path, lines: int, *, begin: int = 0, most_bytes: int = 16 * 1024) -> list[str]:
+    """Returns the last lines of a file, as a terminal would show them, without colours.
+
+    What stands before the byte ``begin`` does not count.
+    """
     try:
         size = path.stat().st_size
-        start = max(0, size - most_bytes)
+        start = max(min(begin, size), size - most_bytes)
         found = [screen.render(line) for line in read_lines(path, start, size)]
     except OSError:  # the script put something else in its place
         return []
-    if start > 0 and len(found) > 1:
+    if start > begin and len(found) > 1:
         found = found[1:]
     return found[-lines:]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from keruta_agent import errors
 from keruta_agent.journey import artifacts, mend, run
-from keruta_agent.model import TaskStatus
+from keruta_agent.model import LogLevel, TaskStatus
 from keruta_agent.records.artifacts import Owner
 from keruta_agent.records.jobs import Work
 from keruta_agent.runs import copies
@@ -77,6 +77,34 @@ def test_file_over_the_limit_is_left_out_before_it_is_read(tmp_path, api, file_t
     assert set(stored(api, task.id)) == {"small"}
     assert "big is too large" in caplog.text
     assert "KERUTA_MAX_FILE_SIZE" in caplog.text
+
+
+def test_task_log_says_once_what_was_left_out_and_why(api, file_task, run_all, tmp_path):
+    first = file_task(KEEP + f"ln -s {tmp_path} out; ln -s /etc/hostname $'na\nme'; echo ok > real")
+    second = file_task(KEEP + "echo ok > new")
+    run_all()
+
+    told = {
+        task.id: [e.message for e in api.logs(task.id) if e.message.startswith("artifacts: ")]
+        for task in (first, second)
+    }
+    assert told == {
+        first.id: [
+            "artifacts: na%0Ame is a link that leads out of the artifacts directory",
+            "artifacts: out is a link that leads out of the artifacts directory",
+        ],
+        second.id: [],
+    }
+
+
+def test_task_log_names_no_thousands_of_files(api, file_task, run_all):
+    task = file_task(KEEP + "for i in $(seq 60); do ln -s / $i; done")
+    run_all()
+
+    told = [entry for entry in api.logs(task.id) if entry.message.startswith("artifacts: ")]
+    assert len(told) == 51
+    assert told[-1].message == "artifacts: 10 more files were left out"
+    assert {entry.level for entry in told} == {LogLevel.WARN}
 
 
 def test_only_wanted_extensions_are_taken_when_some_are_named(tmp_path, api, file_task):

@@ -54,6 +54,25 @@ def test_hooks_of_the_settings_run_around_the_task(world: World, tmp_path: Path)
     assert groups["after succeeded"] == "the post-task hook"
 
 
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("exit 3", "The script exited with code 3"),
+        (
+            "echo ::group::tests; echo 1 failed; echo ::endgroup::; echo; exit 3",
+            "The script exited with code 3: 1 failed",
+        ),
+    ],
+)
+def test_failure_is_not_explained_by_what_a_hook_wrote(
+    hooks_world: World, script: str, message: str
+) -> None:
+    task = hooks_world.run(script)
+
+    assert hooks_world.output().startswith("installing ")
+    assert task.message.partition(" (")[0] == message
+
+
 def test_hook_that_takes_too_long_is_ended(world: World, tmp_path: Path) -> None:
     hook = tmp_path / "hook"
     hook.write_text("#!/bin/sh\necho begins\nsleep 60\n")
