@@ -1,11 +1,13 @@
-"""Who may ask: a bearer token if one is set, and no web page of another site."""
+"""Who may ask: with the token or a login by it, if one is set; and no page of another site."""
 
 from __future__ import annotations
 
 from flask import Request
 
 from keruta_agent.server import health
+from keruta_agent.server.pages.blueprint import OPEN_ENDPOINTS, pages
 from keruta_agent.web.access import BearerToken, host_name, is_from_foreign_page, is_loopback
+from keruta_agent.web.pages import look
 from keruta_agent.web.problems import Problem
 
 OPENAPI_PATH = "/openapi.json"
@@ -29,9 +31,20 @@ class Access:
         if request.path in _OPEN_PATHS:
             return
         if self._token is not None:
-            self._token.check(request)
+            self._check_token(self._token, request)
         else:
             self._refuse_foreign_pages(request)
+
+    def _check_token(self, token: BearerToken, request: Request) -> None:
+        """Lets who has logged in on the pages do there what the token is for."""
+        if request.endpoint in OPEN_ENDPOINTS:
+            return
+        visitor = look.visitor()
+        if "Authorization" in request.headers or not visitor.known:
+            token.check(request)
+        elif request.method not in ("GET", "HEAD") and request.blueprint != pages.name:
+            # The pages look at their forms themselves.
+            visitor.check_form(request)
 
     def _refuse_foreign_pages(self, request: Request) -> None:
         if is_from_foreign_page(request):

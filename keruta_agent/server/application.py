@@ -1,4 +1,4 @@
-"""Puts the routes together into one WSGI application whose every answer is JSON."""
+"""Puts API and pages together into one WSGI application."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ from keruta_agent.server import (
     workspaces,
 )
 from keruta_agent.server.access import OPENAPI_PATH, Access
+from keruta_agent.server.pages.install import add_pages
 from keruta_agent.server.store import Store
 from keruta_agent.web import drain
 from keruta_agent.web.answers import answer_failures
 from keruta_agent.web.bodies import MAX_JSON_BODY
+from keruta_agent.web.pages.logins import Logins, stored_key
 from keruta_agent.web.problems import Problem
 from keruta_agent.web.routes import DocumentedApi
 from keruta_agent.web.streams import Streams
@@ -49,6 +51,9 @@ _RESOURCES = (
     health,
     events,
 )
+
+#: In the data directory: signs the cookies of the pages.
+_KEY_FILE = "pages.key"
 
 
 def create_application(
@@ -76,6 +81,7 @@ def create_application(
         MAX_CONTENT_LENGTH=MAX_JSON_BODY,
     )
     _document(app)
+    add_pages(app, Logins(stored_key(store.data_dir / _KEY_FILE), token=token))
     access = Access(token=token, loopback=loopback)
 
     @app.before_request

@@ -119,12 +119,19 @@ _FIRST = (
 #: Whether a question's answer must not be stored.
 _SECRET_INPUT = ("ALTER TABLE input_requests ADD COLUMN secret INTEGER NOT NULL DEFAULT 0",)
 
+#: When a task's run began and ended; unknown of older ones.
+_TASK_TIMES = (
+    "ALTER TABLE tasks ADD COLUMN started_at BIGINT",
+    "ALTER TABLE tasks ADD COLUMN ended_at BIGINT",
+)
+
 #: Names and statements.
 Steps = Sequence[tuple[str, Sequence[str]]]
 
 MIGRATIONS: Steps = (
     ("0001_first", _FIRST),
     ("0002_secret_input", _SECRET_INPUT),
+    ("0003_task_times", _TASK_TIMES),
 )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from keruta_agent import wire
 from keruta_agent.model import TASK_MOVES, TaskStatus
 from keruta_agent.server import questions, task_rows
+from keruta_agent.server import tables as t
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.schemas import TaskAnswer
 from keruta_agent.server.store import Change
@@ -54,6 +55,10 @@ def _move(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     values = draft | {"status": asked.value}
     if asked is TaskStatus.COMPLETED:
         values.setdefault("progress", 100)
+    if asked is TaskStatus.PROCESSING and row["started_at"] is None:
+        values["started_at"] = t.now()
+    if asked.is_terminal:
+        values["ended_at"] = t.now()
     if current is TaskStatus.WAITING_FOR_INPUT and asked is not current:
         questions.close(change, row["number"])
     changed = task_rows.update(change, task_id, values)

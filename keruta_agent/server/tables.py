@@ -52,6 +52,8 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
         "fix_root",
         "created_at",
         "updated_at",
+        "started_at",
+        "ended_at",
     ),
     "log_entries": ("number", "task", "level", "source", "message", "metadata", "logged_at"),
     "artifacts": (

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from keruta_agent import model
+from keruta_agent import model, wire
 from keruta_agent.server import tables as t
 from keruta_agent.server.schemas import TaskAnswer
 from keruta_agent.server.store import Change
@@ -127,6 +127,11 @@ def to_answer(row: dict[str, Any]) -> Any:
     return _ANSWER.dump(to_task(row))
 
 
+def date(microseconds: int | None) -> str | None:
+    """Returns a stored date as it is sent."""
+    return None if microseconds is None else wire.format_date(t.from_microseconds(microseconds))
+
+
 def announce(change: Change, name: str, row: dict[str, Any], **more: Any) -> None:
     """Tells listeners that something happened to a task."""
     data = {
@@ -138,5 +143,8 @@ def announce(change: Change, name: str, row: dict[str, Any], **more: Any) -> Non
         "message": row["message"],
         "errorCode": row["error_code"],
         "priority": row["priority"],
+        "createdAt": date(row["created_at"]),
+        "startedAt": date(row["started_at"]),
+        "endedAt": date(row["ended_at"]),
     }
     change.announce(name, row["session_id"], data | more)

@@ -49,18 +49,18 @@ class _Parser(FlaskParser):  # type: ignore[misc]
     ) -> NoReturn:
         location = error.messages
         inner = next(iter(location.values())) if isinstance(location, dict) else location
-        field, message = _first_problem(inner, "")
+        field, message = first_problem(inner, "")
         raise invalid(field, message)
 
 
-def _first_problem(messages: Any, path: str) -> tuple[str, str]:
+def first_problem(messages: Any, path: str = "") -> tuple[str, str]:
     """Returns the path of the first wrong field and what is wrong with it."""
     if isinstance(messages, dict) and messages:
         name, inner = next(iter(messages.items()))
         step = "body" if name == "_schema" else str(name)
-        return _first_problem(inner, f"{path}.{step}" if path else step)
+        return first_problem(inner, f"{path}.{step}" if path else step)
     if isinstance(messages, list) and messages:
-        return _first_problem(messages[0], path)
+        return first_problem(messages[0], path)
     return path or "body", str(messages)
 
 

@@ -84,9 +84,15 @@ class Api:
         """Answers a task's open question."""
         self._call("POST", f"/tasks/{task_id}/input", json={"input": text})
 
-    def write_status(self, task_id: str, status: str) -> None:
+    def write_status(self, task_id: str, status: str, **more: Any) -> None:
         """Writes a task's state, as another client would."""
-        self._call("PUT", f"/tasks/{task_id}/status", json={"status": status, "message": ""})
+        body = {"status": status, "message": "", **more}
+        self._call("PUT", f"/tasks/{task_id}/status", json=body)
+
+    def write_log(self, task_id: str, *messages: str, **more: Any) -> None:
+        """Writes lines to a task's log, as another client would."""
+        entries = [{"level": "INFO", "message": message, **more} for message in messages]
+        self._call("POST", f"/tasks/{task_id}/logs", json=entries)
 
     def write_script(self, task_id: str, script: str) -> None:
         """Changes what a task is to execute."""

@@ -1,0 +1,1 @@
+"""The server's web pages, one a module; templates and static files are inside."""

@@ -1,0 +1,47 @@
+"""What all pages of the server share: who may see them, and how refusals look."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import quote
+
+import flask
+
+from keruta_agent.web.access import is_from_foreign_page
+from keruta_agent.web.pages import look
+from keruta_agent.web.problems import Problem
+
+pages: Final = flask.Blueprint(
+    "pages",
+    __name__,
+    template_folder="templates",
+    static_folder="static",
+    static_url_path="/static/pages",
+)
+
+#: Whoever is to log in needs these.
+OPEN_ENDPOINTS: Final = frozenset(
+    {"look.static", "pages.static", "pages.log_in", "pages.switch_language"}
+)
+
+
+@pages.before_request
+def _check_forms() -> None:
+    if flask.request.method in ("GET", "HEAD", "OPTIONS"):
+        return
+    if is_from_foreign_page(flask.request):
+        raise Problem(403, "FORBIDDEN", "pages of another site may not ask")
+    look.visitor().check_form(flask.request)
+
+
+@pages.errorhandler(Problem)
+def _show_problem(problem: Problem) -> Any:
+    if problem.status == 401:
+        asked = flask.request.full_path if flask.request.method == "GET" else "/"
+        return look.go_to(f"/login?next={quote(asked.removesuffix('?'), safe='')}")
+    return look.page("problem.html", problem.status, message=problem.message)
+
+
+def confirmed() -> bool:
+    """Tells whether a person has said yes to what this request destroys."""
+    return flask.request.form.get("confirmed") == "yes"

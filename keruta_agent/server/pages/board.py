@@ -1,0 +1,104 @@
+"""One session as a board, and what a person can do with it as a whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flask
+
+from keruta_agent.model import SessionStatus
+from keruta_agent.server import session_rows
+from keruta_agent.server import sessions as resource
+from keruta_agent.server.pages import cards
+from keruta_agent.server.pages.blueprint import confirmed, pages
+from keruta_agent.server.routes import current_store
+from keruta_agent.server.task_rows import date
+from keruta_agent.web.pages import look
+
+
+@pages.get("/sessions/<session_id>")
+def show_board(session_id: str) -> flask.Response:
+    """Shows a session's tasks in the order of their execution."""
+    store = current_store()
+    newest = cards.newest_event(store)  # before the tasks: an event twice is better than never
+    session = _session(session_id)
+    with store.database.connected():
+        board = cards.read_board(store, session_id)
+    return look.page(
+        "board.html",
+        session=session,
+        created_at=date(session["created_at"]),
+        ended=session_rows.to_session(session).has_ended,
+        board=board,
+        newest=newest,
+        server=flask.request.host_url.rstrip("/"),
+    )
+
+
+@pages.get("/sessions/<session_id>/cards")
+def list_cards(session_id: str) -> flask.Response:
+    """Tells a board that has lost the thread what stands on it."""
+    store = current_store()
+    newest = cards.newest_event(store)
+    _session(session_id)
+    with store.database.connected():
+        board = cards.read_board(store, session_id)
+    response = flask.jsonify(
+        {
+            "newest": newest,
+            "cards": [*board.running, *board.waiting, *board.ended],
+            "endedCount": board.ended_count,
+        }
+    )
+    response.headers.update(look.HEADERS)
+    return response
+
+
+@pages.post("/sessions/<session_id>/end")
+def end_session(session_id: str) -> flask.Response:
+    """Ends a session: its agent stops what runs, and ends."""
+    session = _session(session_id)
+    if not confirmed():
+        return _ask("end", session)
+    _set_status(session_id, SessionStatus.COMPLETED)
+    return look.go_to(f"/sessions/{session_id}?done=ended")
+
+
+@pages.post("/sessions/<session_id>/reopen")
+def reopen_session(session_id: str) -> flask.Response:
+    """Lets an ended session take tasks again."""
+    _set_status(session_id, SessionStatus.ACTIVE)
+    return look.go_to(f"/sessions/{session_id}?done=reopened")
+
+
+@pages.post("/sessions/<session_id>/delete")
+def delete_session(session_id: str) -> flask.Response:
+    """Deletes a session with all that belongs to it."""
+    session = _session(session_id)
+    if not confirmed():
+        return _ask("delete.session", session)
+    with current_store().writing() as change:
+        resource.delete_session(change, session_id)
+    return look.go_to("/?done=session-deleted")
+
+
+def _session(session_id: str) -> dict[str, Any]:
+    store = current_store()
+    with store.database.connected():
+        return session_rows.find(store.tables, session_id)
+
+
+def _set_status(session_id: str, status: SessionStatus) -> None:
+    with current_store().writing() as change:
+        resource.set_session_status(change, {"status": status.value}, session_id)
+
+
+def _ask(what: str, session: dict[str, Any]) -> flask.Response:
+    t = look.text()
+    return look.page(
+        "confirm.html",
+        question=t(f"confirm.{what}", name=session["name"]),
+        consequence=t(f"confirm.{what}.then"),
+        answer=t(f"confirm.{what}.yes"),
+        back=f"/sessions/{session['id']}",
+    )

@@ -1,0 +1,114 @@
+"""The form that files a task into a session."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any, Self
+
+import flask
+from marshmallow import ValidationError
+
+from keruta_agent.server import session_rows
+from keruta_agent.server import tasks as resource
+from keruta_agent.server.pages import examples
+from keruta_agent.server.pages.blueprint import pages
+from keruta_agent.server.routes import current_store
+from keruta_agent.web.pages import look
+from keruta_agent.web.routes import first_problem
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Form:
+    name: str = ""
+    description: str = ""
+    script: str = ""
+    priority: str = "0"
+    parameters: str = ""
+
+    @classmethod
+    def sent(cls) -> Self:
+        # Browsers end lines as DOS does, and bash takes that for a part of the last word.
+        texts = {
+            field.name: flask.request.form.get(field.name, "").replace("\r\n", "\n")
+            for field in dataclasses.fields(cls)
+        }
+        return cls(**texts)
+
+
+class _Fault(Exception):
+    """What is wrong with the form: the field, and why."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(field)
+        self.field = field
+        self.reason = reason
+
+
+@pages.get("/sessions/<session_id>/new")
+def show_form(session_id: str) -> flask.Response:
+    """Shows the form, empty or with the script of an example."""
+    example = flask.request.args.get("template", "")
+    script = examples.scripts().get(example, "")
+    form = _Form(name=example if script else "", script=script)
+    return _page(session_id, form, None)
+
+
+@pages.post("/sessions/<session_id>/tasks")
+def file_task(session_id: str) -> flask.Response:
+    """Files the task, or shows what is wrong with it."""
+    form = _Form.sent()
+    try:
+        draft = _draft(form, look.text())
+    except _Fault as fault:
+        return _page(session_id, form, fault)
+    with current_store().writing() as change:
+        resource.create_task(change, draft | {"session_id": session_id})
+    return look.go_to(f"/sessions/{session_id}?done=filed")
+
+
+def _draft(form: _Form, t: Callable[..., str]) -> dict[str, Any]:
+    if not form.name.strip():
+        raise _Fault("name", t("file.fault.name"))
+    try:
+        priority = int(form.priority.strip() or "0")
+    except ValueError:
+        raise _Fault("priority", t("file.fault.priority")) from None
+    body = {
+        "name": form.name.strip(),
+        "description": form.description,
+        "script": form.script,
+        "priority": priority,
+        "parameters": _parameters(form, t),
+    }
+    try:
+        draft: dict[str, Any] = resource.SubtaskDraft().load(body)
+    except ValidationError as error:
+        raise _Fault(*first_problem(error.messages)) from None
+    return draft
+
+
+def _parameters(form: _Form, t: Callable[..., str]) -> dict[str, Any]:
+    try:
+        parameters = json.loads(form.parameters) if form.parameters.strip() else {}
+    except (ValueError, RecursionError) as exc:
+        raise _Fault("parameters", t("file.fault.parameters", reason=exc)) from None
+    if not isinstance(parameters, dict):
+        raise _Fault("parameters", t("file.fault.parameters", reason=t("js.json.shape")))
+    return parameters
+
+
+def _page(session_id: str, form: _Form, fault: _Fault | None) -> flask.Response:
+    store = current_store()
+    with store.database.connected():
+        session = session_rows.find(store.tables, session_id)
+    return look.page(
+        "filing.html",
+        200 if fault is None else 400,
+        session=session,
+        ended=session_rows.to_session(session).has_ended,
+        form=form,
+        fault=fault,
+        examples=sorted(examples.scripts()),
+    )

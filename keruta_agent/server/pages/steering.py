@@ -1,0 +1,92 @@
+"""What a person can do with one task: cancel it, run it again, change its priority, delete it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flask
+
+from keruta_agent.model import FAILURE_PARAMETER, TaskStatus
+from keruta_agent.server import status as status_resource
+from keruta_agent.server import tables as t
+from keruta_agent.server import task_rows
+from keruta_agent.server import tasks as resource
+from keruta_agent.server.pages.blueprint import confirmed, pages
+from keruta_agent.server.routes import current_store
+from keruta_agent.web.pages import look
+from keruta_agent.web.problems import invalid
+
+#: A task that a person runs again is no fix, and none of the fixes that are counted.
+_OF_FIXES = ("autoFix", "fixCount", "originalTaskId", "errorCode", FAILURE_PARAMETER)
+_MOST = 2**31 - 1
+
+
+@pages.post("/tasks/<task_id>/cancel")
+def cancel_task(task_id: str) -> flask.Response:
+    """Cancels a task; the agent stops its script when it hears of it."""
+    task = _task(task_id)
+    if not confirmed():
+        return _ask("cancel", task)
+    with current_store().writing() as change:
+        draft = {"status": TaskStatus.CANCELLED, "message": "Cancelled on the web page"}
+        status_resource.set_status(change, draft, task_id)
+    return look.go_to(f"/sessions/{task['session_id']}?done=cancelled")
+
+
+@pages.post("/tasks/<task_id>/again")
+def run_again(task_id: str) -> flask.Response:
+    """Files a task that does the same once more, under the one that has ended."""
+    task = _task(task_id)
+    parameters = t.from_json(task["parameters"])
+    draft = {
+        "name": task["name"],
+        "description": task["description"],
+        "script": task["script"],
+        "priority": task["priority"],
+        "parameters": {key: parameters[key] for key in parameters if key not in _OF_FIXES},
+    }
+    with current_store().writing() as change:
+        resource.create_subtask(change, draft, task_id)
+    return look.go_to(f"/sessions/{task['session_id']}?done=again")
+
+
+@pages.post("/tasks/<task_id>/priority")
+def change_priority(task_id: str) -> flask.Response:
+    """Raises or lowers a task's priority by one step."""
+    steps = {"up": 1, "down": -1}
+    step = steps.get(flask.request.form.get("step", ""))
+    if step is None:
+        raise invalid("step", f"must be one of: {', '.join(steps)}")
+    with current_store().writing() as change:
+        task = task_rows.lock(change, task_id)
+        priority = max(-_MOST, min(_MOST, task["priority"] + step))
+        resource.change_task(change, {"priority": priority}, task_id)
+    return look.go_to(f"/sessions/{task['session_id']}?done=priority")
+
+
+@pages.post("/tasks/<task_id>/delete")
+def delete_task(task_id: str) -> flask.Response:
+    """Deletes a task with its log and artifacts."""
+    task = _task(task_id)
+    if not confirmed():
+        return _ask("delete.task", task)
+    with current_store().writing() as change:
+        resource.delete_task(change, task_id)
+    return look.go_to(f"/sessions/{task['session_id']}?done=deleted")
+
+
+def _task(task_id: str) -> dict[str, Any]:
+    store = current_store()
+    with store.database.connected():
+        return task_rows.find(store.tables, task_id)
+
+
+def _ask(what: str, task: dict[str, Any]) -> flask.Response:
+    text = look.text()
+    return look.page(
+        "confirm.html",
+        question=text(f"confirm.{what}", name=task["name"]),
+        consequence=text(f"confirm.{what}.then"),
+        answer=text(f"confirm.{what}.yes"),
+        back=f"/sessions/{task['session_id']}",
+    )

@@ -1,0 +1,1 @@
+"""What the web pages of server and daemon share: look, languages, logins, live updates."""

@@ -1,0 +1,147 @@
+"""Tells one visitor of the pages from another, and whether they have shown the token.
+
+A cookie holds a random id, when it ends, and a signature: nothing has to be stored, and a restart
+of the server logs nobody out. The key is also made from the token, so that a new token ends all
+logins. The signature of the cookie under another name is what forms carry against forgery.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Final
+
+from flask import Request, Response
+
+from keruta_agent.web.problems import Problem
+
+#: Seconds.
+LIFETIME_S: Final = 7 * 24 * 3600
+FIELD: Final = "csrf"
+HEADER: Final = "X-CSRF-Token"
+
+_KNOWN: Final = "known"
+_ANYBODY: Final = "anybody"
+_KEY_BYTES: Final = 32
+
+
+def stored_key(path: Path) -> bytes:
+    """Returns the key that a file holds, which is made when it is missing.
+
+    Raises:
+        OSError: the file cannot be read or made.
+    """
+    if not path.exists():
+        # Linked into place complete: a key that is cut off would be guessed.
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(_KEY_BYTES))
+                os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(draft)
+        finally:
+            draft.unlink()
+    return path.read_bytes()
+
+
+class Logins:
+    """Issues and checks the cookies of one server."""
+
+    def __init__(self, key: bytes, *, token: str | None) -> None:
+        self._token = None if token is None else hashlib.sha256(token.encode()).digest()
+        self._key = hmac.digest(key, self._token or b"", "sha256")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether visitors have to show a token."""
+        return self._token is not None
+
+    def fits(self, token: str) -> bool:
+        """Tells whether this is the token."""
+        given = hashlib.sha256(token.strip().encode("utf-8", "replace")).digest()
+        return self._token is not None and hmac.compare_digest(given, self._token)
+
+    def visitor(self, request: Request) -> Visitor:
+        """Returns who asks: somebody who has logged in, or anybody."""
+        cookie = request.cookies.get(cookie_name(request), "")
+        kind = self._kind(cookie)
+        if kind is None:
+            return self.welcome(known=False)
+        return Visitor(self, cookie, known=kind == _KNOWN, is_new=False)
+
+    def welcome(self, *, known: bool) -> Visitor:
+        """Returns a visitor with a new cookie."""
+        parts = (
+            _KNOWN if known else _ANYBODY,
+            str(int(time.time()) + LIFETIME_S),
+            secrets.token_urlsafe(18),
+        )
+        text = ".".join(parts)
+        return Visitor(self, f"{text}.{self.sign('cookie', text)}", known=known, is_new=True)
+
+    def sign(self, purpose: str, text: str) -> str:
+        """Returns the signature of a text for one purpose."""
+        message = f"{purpose}\n{text}".encode("utf-8", "replace")
+        return hmac.digest(self._key, message, "sha256").hex()
+
+    def _kind(self, cookie: str) -> str | None:
+        text, _, signature = cookie.rpartition(".")
+        if not hmac.compare_digest(signature.encode(), self.sign("cookie", text).encode()):
+            return None
+        kind, ends, _ = text.split(".")
+        return kind if int(ends) > time.time() else None
+
+
+class Visitor:
+    """Who looks at the pages."""
+
+    def __init__(self, logins: Logins, cookie: str, *, known: bool, is_new: bool) -> None:
+        self._logins = logins
+        self._cookie = cookie
+        self.known = known
+        self._is_new = is_new
+
+    @property
+    def welcome(self) -> bool:
+        """Whether this visitor may see the pages."""
+        return self.known or not self._logins.wanted
+
+    @property
+    def form_token(self) -> str:
+        """What forms carry, so that no other site can send them."""
+        return self._logins.sign("form", self._cookie)
+
+    def check_form(self, request: Request) -> None:
+        """Lets a request pass that one of our pages sent to this visitor.
+
+        Raises:
+            Problem: it is from elsewhere, or its page is older than the login (403).
+        """
+        given = request.headers.get(HEADER) or request.form.get(FIELD, "")
+        if not hmac.compare_digest(given.encode("utf-8", "replace"), self.form_token.encode()):
+            raise Problem(403, "FORM_EXPIRED", "this form is too old; load the page again")
+
+    def remember(self, request: Request, response: Response) -> None:
+        """Gives a new visitor the cookie."""
+        if self._is_new:
+            response.set_cookie(
+                cookie_name(request),
+                self._cookie,
+                max_age=LIFETIME_S,
+                httponly=True,
+                samesite="Strict",
+                secure=request.is_secure,
+            )
+
+
+def cookie_name(request: Request) -> str:
+    """Returns the name of the cookie: browsers share cookies among the ports of a machine."""
+    port = request.host.rpartition(":")[2]
+    return f"keruta_visitor_{port if port.isdigit() else ''}"

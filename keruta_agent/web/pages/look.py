@@ -1,0 +1,128 @@
+"""Gives an application what all pages need: templates, static files, texts, safe headers."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import flask
+
+from keruta_agent.web.pages import language
+from keruta_agent.web.pages.logins import Logins, Visitor
+
+#: Nothing but our own files is loaded or run, and nobody frames us.
+HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+        " connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    # "no-referrer" would also hide the origin of our own forms.
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+LOGINS_KEY: Final = "keruta-logins"
+#: Texts with these beginnings go to the scripts of the page.
+_SCRIPT_TEXTS: Final = ("js.", "status.", "session.")
+
+
+def install(app: flask.Flask, cookies: Logins) -> None:
+    """Makes an application able to answer with pages."""
+    app.extensions[LOGINS_KEY] = cookies
+    look = flask.Blueprint(
+        "look",
+        __name__,
+        template_folder="templates",
+        static_folder="static",
+        static_url_path="/static",
+    )
+    app.register_blueprint(look)
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+    app.context_processor(_page_values)
+
+
+def logins() -> Logins:
+    """Returns who knows the cookies of this application."""
+    found: Logins = flask.current_app.extensions[LOGINS_KEY]
+    return found
+
+
+def visitor() -> Visitor:
+    """Returns who sent this request."""
+    if "visitor" not in flask.g:
+        flask.g.visitor = logins().visitor(flask.request)
+    found: Visitor = flask.g.visitor
+    return found
+
+
+def page(template: str, status: int = 200, **values: Any) -> flask.Response:
+    """Returns a page in the visitor's language."""
+    response = flask.Response(
+        flask.render_template(template, **values), status, content_type="text/html; charset=utf-8"
+    )
+    response.headers.update(HEADERS)
+    response.headers["Content-Language"] = language.chosen_language(flask.request)
+    response.headers["Vary"] = "Accept-Language, Cookie"
+    visitor().remember(flask.request, response)
+    return response
+
+
+def text() -> Callable[..., str]:
+    """Returns what gives texts in the visitor's language by their keys."""
+    name = language.chosen_language(flask.request)
+
+    def translated(key: str, **values: object) -> str:
+        return language.translate(name, key, **values)
+
+    return translated
+
+
+def go_to(address: str) -> flask.Response:
+    """Returns an answer that leads a browser to another page, which it then gets."""
+    response = flask.Response(status=303)
+    response.headers.update({"Location": address, "Cache-Control": "no-store"})
+    return response
+
+
+def own_address(address: str) -> str:
+    """Returns an address if it leads to a page of ours, and the first page's otherwise."""
+    parts = urlsplit(address)
+    is_own = not parts.scheme and not parts.netloc and address.startswith("/")
+    # Browsers take a backslash for a slash, and drop control characters.
+    is_plain = "\\" not in address and address.isprintable() and not address.startswith("//")
+    return address if is_own and is_plain else "/"
+
+
+def _page_values() -> dict[str, Any]:
+    name = language.chosen_language(flask.request)
+    texts = {
+        key: value
+        for key, value in language.catalogue(name).items()
+        if key.startswith(_SCRIPT_TEXTS)
+    }
+    done = flask.request.args.get("done", "")
+    return {
+        "t": text(),
+        "language": name,
+        "languages": language.LANGUAGES,
+        "script_texts": json.dumps(texts, ensure_ascii=False),
+        "form_token": visitor().form_token,
+        "visitor": visitor(),
+        "logins": logins(),
+        "done": language.catalogue(name).get(f"done.{done}", ""),
+        "here": flask.request.full_path.removesuffix("?"),
+        "moment": _moment,
+    }
+
+
+def _moment(moment: datetime.datetime) -> str:
+    """Returns a moment as those see it who run no scripts; the others see it in their zone."""
+    return moment.astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,108 @@
+// Server-sent events with replay, and a sign on the page when it does not hear them.
+//
+// The browser itself reconnects only after some failures, gives up after others, and does not
+// notice a peer that fell silent: so a connection that looks dead is replaced here. The server
+// replays what came after the last event that was heard.
+
+import { text } from "./texts.js";
+
+const FIRST_DELAY_MS = 1000;
+const LONGEST_DELAY_MS = 15000;
+// The server is asked whether it still lives after so much silence.
+const SILENCE_MS = 20000;
+const PATIENCE_MS = 8000;
+
+export class Live {
+  // after: number of the event that the page shows already. onEvent(name, event) gets each event;
+  // onReturn() is called when events may have been lost, to read everything anew.
+  constructor({ address, after, names, onEvent, onReturn, probe = "/health" }) {
+    Object.assign(this, { address, names, onEvent, onReturn, probe });
+    this.last = after;
+    this.delay = FIRST_DELAY_MS;
+    this.hasFailed = false;
+    this.element = document.getElementById("live");
+    this.show("waiting");
+    this.open();
+    setInterval(() => this.lookForSilence(), SILENCE_MS / 4);
+    // Browsers allow six connections to one server: hidden pages give theirs back.
+    document.addEventListener("visibilitychange", () => this.followVisibility());
+    addEventListener("offline", () => this.fail());
+    addEventListener("online", () => this.reopen());
+    addEventListener("pagehide", () => this.close());
+    addEventListener("pageshow", (event) => event.persisted && this.reopen());
+  }
+
+  open() {
+    this.close();
+    if (document.hidden) return;
+    const address = new URL(this.address, location.href);
+    if (this.last) address.searchParams.set("lastEventId", this.last);
+    const source = new EventSource(address);
+    this.source = source;
+    this.heardAt = Date.now();
+    source.addEventListener("connected", (event) => this.connected(event));
+    source.onerror = () => source === this.source && this.fail();
+    for (const name of this.names) {
+      source.addEventListener(name, (event) => {
+        this.heardAt = Date.now();
+        this.last = event.lastEventId;
+        this.onEvent(name, JSON.parse(event.data));
+      });
+    }
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    this.source?.close();
+    this.source = null;
+  }
+
+  connected(event) {
+    this.heardAt = Date.now();
+    this.delay = FIRST_DELAY_MS;
+    this.last ||= event.lastEventId;
+    this.show("live");
+    if (this.hasFailed) {
+      this.hasFailed = false;
+      this.onReturn();
+    }
+  }
+
+  fail() {
+    this.close();
+    if (!this.hasFailed) this.lostAt = new Date();
+    this.hasFailed = true;
+    this.show("lost");
+    this.timer = setTimeout(() => this.open(), this.delay);
+    this.delay = Math.min(this.delay * 2, LONGEST_DELAY_MS);
+  }
+
+  reopen() {
+    this.delay = FIRST_DELAY_MS;
+    this.open();
+  }
+
+  followVisibility() {
+    if (document.hidden) this.close();
+    else this.reopen();
+  }
+
+  async lookForSilence() {
+    if (!this.source || Date.now() - this.heardAt < SILENCE_MS) return;
+    const source = this.source;
+    try {
+      const answer = await fetch(this.probe, { signal: AbortSignal.timeout(PATIENCE_MS) });
+      if (!answer.ok) throw new Error(answer.statusText);
+      this.heardAt = Date.now();
+    } catch {
+      if (source === this.source) this.fail();
+    }
+  }
+
+  show(state) {
+    const since = this.lostAt?.toLocaleTimeString(document.documentElement.lang);
+    this.element.hidden = false;
+    this.element.dataset.state = state;
+    this.element.textContent = text(`js.live.${state}`, { since });
+  }
+}

@@ -1,0 +1,50 @@
+"""A page says when it is out of touch, and misses nothing when it is back."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Browser, Page, expect
+
+from tests.helpers.api import Api
+from tests.helpers.browsing import Window
+from tests.helpers.embedded_server import embedded_server
+from tests.helpers.processes import Workplace, free_port
+
+
+def test_lost_connection_is_shown_and_what_was_missed_comes(
+    workplace: Workplace, page: Page
+) -> None:
+    server, url = workplace.server(free_port())
+    api = Api(url)
+    task = api.file_task("true", name="work")
+    page.goto(f"{url}/sessions/{api.session_id}")
+    live = page.locator("#live")
+    expect(live).to_have_attribute("data-state", "live")
+    server.kill()
+    expect(live).to_have_attribute("data-state", "lost")
+    expect(live).to_contain_text("what you see is old")
+    workplace.server(api.port)
+    api.write_status(task, "PROCESSING", message="half of it", progress=50)
+    api.file_task("true", name="more")
+    expect(live).to_have_attribute("data-state", "live")
+    expect(page.locator("[data-list=running] [data-f=message]")).to_have_text("half of it")
+    expect(page.locator("[data-list=waiting] [data-f=name]")).to_have_text("more")
+
+
+def test_server_with_a_token_asks_for_it_and_keeps_the_page_live(
+    workplace: Workplace, chromium: Browser
+) -> None:
+    with (
+        embedded_server(workplace.path / "server", token="open sesame") as server,
+        Window(chromium) as window,
+    ):
+        page = window.page
+        page.goto(server.url)
+        page.get_by_label("Token").fill("wrong")
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("alert")).to_have_text("This is not the server's token.")
+        page.get_by_label("Token").fill("open sesame")
+        page.get_by_role("button", name="Log in").click()
+        expect(page.locator("#live")).to_have_attribute("data-state", "live")
+        assert page.evaluate("document.cookie") == ""
+        page.get_by_role("button", name="Log out").click()
+        expect(page.get_by_role("heading")).to_have_text("Log in")
