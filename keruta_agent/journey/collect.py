@@ -25,7 +25,7 @@ from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Run
 from keruta_agent.runs import media
 from keruta_agent.runs.directory import ADDED, RunDirectory
-from keruta_agent.runs.files import open_regular
+from keruta_agent.runs.files import from_json, open_regular
 from keruta_agent.runs.messages import ArtifactTold
 from keruta_agent.runs.tree import Entry, entries_below
 
@@ -83,7 +83,7 @@ def copy_artifacts(
     # What an agent left that was killed before it stored them.
     shutil.rmtree(kept, ignore_errors=True)
     try:
-        note = json.loads(_note(directory))
+        note = from_json(_note(directory))
         listed, before = Path(note["directory"]), dict(note["files"])
     except (ValueError, TypeError, KeyError):  # the run never came so far, or spoilt it
         return []

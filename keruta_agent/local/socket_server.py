@@ -26,6 +26,7 @@ from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import Work
 from keruta_agent.records.run import Run
 from keruta_agent.runs import messages
+from keruta_agent.runs.files import from_json
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ class Operations:
         """Does one request and returns the line that answers it."""
         try:
             try:
-                request = json.loads(line)
+                request = from_json(line)
                 operation = self._operations[request["op"]]
             except (ValueError, TypeError, KeyError) as exc:
                 raise errors.UsageError(f"not a request that this agent knows: {exc}") from exc

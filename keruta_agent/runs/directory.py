@@ -31,7 +31,7 @@ from typing import Final
 from keruta_agent import errors
 from keruta_agent.records.clock import boot_id
 from keruta_agent.runs import stdin
-from keruta_agent.runs.files import SMALL_BYTES, open_regular, read_small
+from keruta_agent.runs.files import SMALL_BYTES, from_json, open_regular, read_small
 
 RUNS_DIRECTORY: Final = "runs"
 #: In a run directory: the copies of what the script added as artifacts while it ran.
@@ -158,7 +158,7 @@ class RunDirectory:
     def read_about(self) -> About | None:
         """Returns which job and task this is a run of, None when nobody noted it."""
         try:
-            return About(**json.loads(read_small(self.about) or ""))
+            return About(**from_json(read_small(self.about) or ""))
         except (ValueError, TypeError):
             return None
 
@@ -265,7 +265,7 @@ class RunDirectory:
         secrets = []
         for line in (read_small(self.path / "secrets") or "").splitlines():
             try:
-                secrets.append(str(json.loads(line)))
+                secrets.append(str(from_json(line)))
             except ValueError:  # half a line, or the script wrote it itself
                 continue
         return secrets
@@ -288,7 +288,7 @@ class RunDirectory:
             return None
         known = {field.name for field in dataclasses.fields(ExitRecord)}
         try:
-            values = json.loads(text)
+            values = from_json(text)
             return ExitRecord(**{name: value for name, value in values.items() if name in known})
         except (ValueError, TypeError, AttributeError):  # the script wrote it itself
             return None

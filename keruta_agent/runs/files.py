@@ -8,10 +8,11 @@ nor fail in a way that nobody expects.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 #: Bytes of a small file, such as an exit record; whatever is larger is none.
 SMALL_BYTES: Final = 256 * 1024
@@ -47,6 +48,18 @@ def read_small(path: Path) -> str | None:
     if len(data) > SMALL_BYTES:
         return None
     return data.decode("utf-8", errors="replace")
+
+
+def from_json(text: str | bytes) -> Any:
+    """Returns what a text says that somebody else wrote.
+
+    Raises:
+        ValueError: it is not JSON, or nested more deeply than can be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def read_kernel(path: str, *, most: int = 4096) -> bytes:

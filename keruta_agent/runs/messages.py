@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from keruta_agent.model import LogLevel, TaskStatus, parse_log_level
+from keruta_agent.runs.files import from_json
 
 #: Bytes of one message: an append of this size cannot be torn by another one.
 LONGEST_MESSAGE: Final = 32 * 1024
@@ -77,7 +78,7 @@ def parse(line: str) -> Told:
     Raises:
         ValueError: it makes no sense; the text says why.
     """
-    told = json.loads(line)
+    told = from_json(line)
     if not isinstance(told, dict):
         raise ValueError("a message is a JSON object")
     kind = told.get("kind")

@@ -18,6 +18,7 @@ SPOILS = {
     "garbage": f"for f in {FILES}; do head -c 3000 /dev/urandom > $f; done",
     "endless devices": f"for f in {FILES}; do rm -f $f; ln -s /dev/zero $f; done",
     "pipes": f"for f in {FILES} stdout stderr; do rm -f $f; mkfifo $f; done",
+    "deep nesting": f"for f in {FILES}; do printf '[%.0s' $(seq 9000) > $f; echo >> $f; done",
     "frozen shim": "kill -STOP $PPID",
 }
 

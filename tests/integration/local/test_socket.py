@@ -115,6 +115,7 @@ def test_cancel_of_an_unknown_job_is_an_error(base):
         b'{"op": "tell"}\n',
         b"\xff\xfe\x00\n",
         b"no line end",
+        b'{"op": ' + b"[" * 100_000 + b"\n",
     ],
 )
 def test_garbage_gets_an_error_and_the_next_request_an_answer(agent, base, line):
