@@ -11,7 +11,7 @@ import click
 from keruta_agent.cli import completion
 from keruta_agent.cli.jobs import open_job
 from keruta_agent.cli.options import json_option, load, print_json
-from keruta_agent.cli.tables import duration, local_time
+from keruta_agent.cli.tables import duration, local_time, printable
 
 if TYPE_CHECKING:
     from keruta_agent.records.jobs import Job
@@ -78,12 +78,12 @@ def explain(ctx: click.Context, job: str, as_json: bool) -> None:
     if as_json:
         print_json([dataclasses.asdict(event) for event in events])
         return
-    click.echo(f"Job {found.id}, {found.name}\n")
+    click.echo(f"{printable(f'Job {found.id}, {found.name}')}\n")
     for event in events:
         run = f"run {event.run_number}  " if event.run_number is not None else ""
-        click.echo(f"{local_time(event.at)}  {run}{_sentence(event)}")
+        click.echo(printable(f"{local_time(event.at)}  {run}{_sentence(event)}"))
     for line in _signals(settings, records, found):
-        click.echo(line)
+        click.echo(printable(line))
     click.echo(f"\n{_now(records, found)}")
 
 

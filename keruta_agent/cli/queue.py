@@ -113,7 +113,7 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
         ("message", _message(found, asked) or "-"),
     ]
     for name, value in lines:
-        click.echo(f"{name:<10}{value}")
+        click.echo(f"{name:<10}{printable(value)}")
     for run in runs:
         took = (run.ended_at or time.time()) - run.claimed_at
         outcome = run.outcome.value if run.outcome else f"running, {run.progress} %"

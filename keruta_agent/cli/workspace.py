@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from keruta_agent.cli.options import json_option, load, print_json
+from keruta_agent.cli.tables import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,9 +73,10 @@ def status(ctx: click.Context, as_json: bool) -> None:
     lines += [("not pushed", name) for name in found.unpushed]
     lines += [("set aside", f"git stash apply {ref}") for ref in found.kept]
     lines += [("stale lock", name) for name in found.stale_locks]
-    lines.append(("pushed", f"{len(found.pushed)} branches of tasks"))
+    number = len(found.pushed)
+    lines.append(("pushed", f"{number} branches of tasks" if number != 1 else "1 branch of a task"))
     for name, value in lines:
-        click.echo(f"{name:<13}{value}")
+        click.echo(f"{name:<13}{printable(value)}")
 
 
 @workspace.command()
