@@ -8,7 +8,7 @@ import threading
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.journey import announce, resolve, workspace
+from keruta_agent.journey import announce, pausing, resolve, workspace
 from keruta_agent.journey.agent import Agent
 from keruta_agent.model import Session
 from keruta_agent.ports import KerutaApi
@@ -98,7 +98,10 @@ class SessionPoll:
         if session.has_ended:
             self._end(session_id, f"is {session.status}")
             return
-        for task in self._api.pending_tasks(session_id):
+        pausing.follow(self._agent, session)
+        pending = self._api.pending_tasks(session_id)
+        self._agent.jobs.follow_priorities(pending)
+        for task in pending:
             job_id = self._agent.jobs.record_task(task)
             if job_id is not None:
                 logger.info(

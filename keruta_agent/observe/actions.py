@@ -31,6 +31,8 @@ ACTIONS: Final[Mapping[str, str]] = {
     "no_api": "No API is configured: only ad-hoc scripts run.",
     "session_resolved": "It is known which session is served.",
     "session_unresolved": "The API cannot be asked which session is served; tried again.",
+    "session_paused": "The session is INACTIVE: what runs goes on, nothing else is started.",
+    "session_resumed": "It is not INACTIVE any more.",
     "session_ended": "The session has ended, or is gone: no more tasks are taken.",
     "poll_failed": "The API cannot be asked for tasks; tried again at each poll.",
     "poll_recovered": "It can be asked again.",

@@ -11,7 +11,7 @@ import enum
 import json
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from keruta_agent.model import Task
@@ -104,6 +104,8 @@ class Job:
     exit_code: int | None
     recorded_at: float
     finished_at: float | None
+    #: As the API said it last; a person here may have moved the job since.
+    api_priority: int | None
 
     @property
     def shown_state(self) -> str:
@@ -136,6 +138,7 @@ class Jobs:
             priority=task.priority,
             filed_at=filed_at,
             work=work,
+            api_priority=task.priority,
         )
 
     def record_script(self, name: str, work: Work, *, priority: int = 0) -> int:
@@ -292,6 +295,27 @@ class Jobs:
             self._journal.add("moved", job_id, priority=priority)
         return True
 
+    def follow_priorities(self, tasks: Iterable[Task]) -> None:
+        """Gives waiting jobs the priorities that were changed at the API since it was asked last.
+
+        What a person has moved here stays there until the API's own priority changes.
+        """
+        rows = self._database.connection().execute(
+            "SELECT id, task_id, api_priority FROM jobs "
+            "WHERE state = 'waiting' AND task_id IS NOT NULL"
+        )
+        known = {row["task_id"]: row for row in rows}
+        for task in tasks:
+            row = known.get(task.id)
+            if row is None or row["api_priority"] == task.priority:
+                continue
+            with self._database.transaction() as connection:
+                connection.execute(
+                    "UPDATE jobs SET api_priority = ? WHERE id = ?", (task.priority, row["id"])
+                )
+                if row["api_priority"] is not None:
+                    self.set_priority(row["id"], task.priority)
+
     def pause(self, reason: str) -> None:
         """Lets no further job start until ``resume``."""
         with self._database.transaction() as connection:
@@ -341,14 +365,24 @@ class Jobs:
         priority: int,
         filed_at: float,
         work: Work,
+        api_priority: int | None = None,
     ) -> int | None:
         with self._database.transaction() as connection:
             if task_id is not None and self.by_task(task_id) is not None:
                 return None
             cursor = connection.execute(
                 "INSERT INTO jobs (task_id, session_id, name, priority, filed_at, state, work, "
-                "recorded_at) VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?)",
-                (task_id, session_id, name, priority, filed_at, work.to_json(), time.time()),
+                "recorded_at, api_priority) VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?)",
+                (
+                    task_id,
+                    session_id,
+                    name,
+                    priority,
+                    filed_at,
+                    work.to_json(),
+                    time.time(),
+                    api_priority,
+                ),
             )
             job_id = cursor.lastrowid
             if job_id is not None:

@@ -191,4 +191,9 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     -- Counted only where held.
     ALTER TABLE log_ranges ADD COLUMN lines INTEGER NOT NULL DEFAULT 0;
     """,
+    # 6: priorities that change at the API
+    """
+    -- As the API said it last; NULL of ad-hoc jobs, and until the next poll of older ones.
+    ALTER TABLE jobs ADD COLUMN api_priority INTEGER;
+    """,
 )

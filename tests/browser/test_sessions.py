@@ -74,11 +74,38 @@ def test_order_follows_the_priority(api: Api, page: Page) -> None:
     expect(page.locator("[data-count=waiting]")).to_have_text("4")
 
 
+def test_paused_session_starts_nothing_and_goes_on_in_the_new_order(
+    api: Api, workplace: Workplace, page: Page
+) -> None:
+    page.goto(f"{api.url}/sessions/{api.session_id}")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text("what runs goes on to its end")).to_be_visible()
+    workplace.daemon()
+    wait_until(
+        lambda: "the session is INACTIVE" in workplace.run("queue", "list").stdout, "it is paused"
+    )
+    first, second = (api.file_task("true", name=name) for name in ("first", "second"))
+    wait_until(lambda: "second" in workplace.run("queue", "list").stdout, "both are recorded")
+    card = page.locator("[data-list=waiting] .card", has_text="second")
+    card.get_by_role("button", name="Raise priority").click()
+    expect(page.locator(group(page, "waiting"))).to_have_text(["second", "first"])
+
+    def in_new_order() -> bool:
+        listing = workplace.run("queue", "list").stdout
+        return listing.index("second") < listing.index("first")
+
+    wait_until(in_new_order, "the agent has the new order")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator(group(page, "ended"))).to_have_text(["first", "second"])
+    assert api.task(first)["status"] == api.task(second)["status"] == "COMPLETED"
+
+
 def test_no_text_is_taken_for_markup(api: Api, window: Window) -> None:
     page = window.page
     page.goto(f"{api.url}/sessions/{api.session_id}")
     expect(page.locator("#live")).to_have_attribute("data-state", "live")
-    for text in HOSTILE:
+    # The last one ends what a page might have begun.
+    for text in (HOSTILE[0], "".join(HOSTILE)):
         task = api.file_task(text, name=text, description=text, parameters={text: text})
         api.write_status(task, "PROCESSING", message=text)
         api.write_log(task, text)
@@ -131,10 +158,14 @@ def test_axe_finds_no_serious_fault_in_light_dark_and_on_a_phone(
             api.write_status(task, "PROCESSING", message="half of it", progress=50)
             api.write_status(task, status, message="said", errorCode="E1" if name == "c" else "")
     session = f"/sessions/{api.session_id}"
-    phone = {"width": 360, "height": 740}
-    for options in ({"color_scheme": "light"}, {"color_scheme": "dark", "viewport": phone}):
+    light = {"color_scheme": "light"}
+    dark = {"color_scheme": "dark", "viewport": {"width": 360, "height": 740}}
+    for options, paths in (
+        (light, ("/", session, f"/tasks/{task}")),
+        (dark, (session, f"{session}/new")),
+    ):
         with Window(chromium, **options) as window:
-            for path in ("/", session, f"{session}/new", f"/tasks/{task}"):
+            for path in paths:
                 window.page.goto(api.url + path)
                 assert serious_faults(window.page) == [], path
                 fits = "document.documentElement.scrollWidth <= innerWidth"

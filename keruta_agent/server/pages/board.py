@@ -64,11 +64,18 @@ def end_session(session_id: str) -> flask.Response:
     return look.go_to(f"/sessions/{session_id}?done=ended")
 
 
-@pages.post("/sessions/<session_id>/reopen")
-def reopen_session(session_id: str) -> flask.Response:
-    """Lets an ended session take tasks again."""
+@pages.post("/sessions/<session_id>/pause")
+def pause_session(session_id: str) -> flask.Response:
+    """Has the session's agent start no further task."""
+    _set_status(session_id, SessionStatus.INACTIVE)
+    return look.go_to(f"/sessions/{session_id}?done=paused")
+
+
+@pages.post("/sessions/<session_id>/resume")
+def resume_session(session_id: str) -> flask.Response:
+    """Lets a paused session go on, or one that has ended take tasks again."""
     _set_status(session_id, SessionStatus.ACTIVE)
-    return look.go_to(f"/sessions/{session_id}?done=reopened")
+    return look.go_to(f"/sessions/{session_id}?done=resumed")
 
 
 @pages.post("/sessions/<session_id>/delete")

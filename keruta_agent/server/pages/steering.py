@@ -38,12 +38,13 @@ def run_again(task_id: str) -> flask.Response:
     """Files a task that does the same once more, under the one that has ended."""
     task = _task(task_id)
     parameters = t.from_json(task["parameters"])
+    kept = {key: value for key, value in parameters.items() if key not in _OF_FIXES}
     draft = {
         "name": task["name"],
         "description": task["description"],
         "script": task["script"],
         "priority": task["priority"],
-        "parameters": {key: parameters[key] for key in parameters if key not in _OF_FIXES},
+        "parameters": kept | {"retryOf": task_id},
     }
     with current_store().writing() as change:
         resource.create_subtask(change, draft, task_id)

@@ -120,15 +120,22 @@ def test_task_is_steered_after_confirmation_where_that_destroys(browser: FlaskCl
     assert _api(browser, task)["status"] == "CANCELLED"
     assert _send(browser, f"{task}/again").status_code == 303
     (again,) = _api(browser, f"{task}/subtasks")
-    assert (again["status"], again["script"], again["parameters"]) == ("PENDING", "true", {"a": 1})
+    assert (again["status"], again["script"]) == ("PENDING", "true")
+    assert again["parameters"] == {"a": 1, "retryOf": task.removeprefix("/tasks/")}
     assert _send(browser, f"{task}/delete").status_code == 200
     assert _send(browser, f"{task}/delete", confirmed="yes").status_code == 303
     assert browser.get(f"/api/v1{task}").status_code == 404
 
 
-def test_session_is_ended_reopened_and_deleted(browser: FlaskClient) -> None:
+def test_session_is_paused_ended_resumed_and_deleted(browser: FlaskClient) -> None:
     session = _session(browser)
-    for step, status in (("end", "COMPLETED"), ("reopen", "ACTIVE")):
+    steps = (
+        ("pause", "INACTIVE"),
+        ("resume", "ACTIVE"),
+        ("end", "COMPLETED"),
+        ("resume", "ACTIVE"),
+    )
+    for step, status in steps:
         assert _send(browser, f"{session}/{step}", confirmed="yes").status_code == 303
         assert _api(browser, session)["status"] == status
     assert _send(browser, f"{session}/delete").status_code == 200
