@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import Browser, Page, expect
 
 from tests.helpers.api import Api
-from tests.helpers.browsing import Window
+from tests.helpers.browsing import Window, serious_faults
 from tests.helpers.embedded_server import embedded_server
 from tests.helpers.processes import Workplace, free_port
 
@@ -39,6 +39,7 @@ def test_server_with_a_token_asks_for_it_and_keeps_the_page_live(
     ):
         page = window.page
         page.goto(server.url)
+        assert serious_faults(page) == []
         page.get_by_label("Token").fill("wrong")
         page.get_by_role("button", name="Log in").click()
         expect(page.get_by_role("alert")).to_have_text("This is not the server's token.")

@@ -53,9 +53,11 @@ def test_running_task_is_cancelled(api: Api, workplace: Workplace, page: Page) -
     expect(page.locator("[data-list=running] pre")).to_have_text("begun")
     page.locator("[data-list=running]").get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("heading")).to_have_text("Cancel the task “endless”?")
+    assert serious_faults(page) == []
     page.get_by_role("button", name="Cancel task").click()
     expect(page.locator("[data-list=ended] .badge")).to_have_text("cancelled")
     assert api.task(task)["status"] == "CANCELLED"
+    expect(page.get_by_role("link", name="Answer")).to_have_count(0)
     wait_until(lambda: not workplace.run_processes(), "its script is stopped")
 
 
