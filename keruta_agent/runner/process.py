@@ -22,6 +22,10 @@ from keruta_agent.runner_model import RunnerResult, TaskContext
 PR_SET_PDEATHSIG: Final = 1
 #: Says that an agent's run has started this process.
 RUN_TOKEN: Final = "KERUTA_RUN_TOKEN"  # noqa: S105 - the name of a variable
+#: Group of a task's log that holds what was changed; the task's page shows it in colour.
+DIFF_GROUP: Final = "diff"
+#: Lines of a difference that go to the log.
+MOST_DIFF_LINES: Final = 3000
 _RUNNER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -60,6 +64,8 @@ def run(
             orchestrator.runner_id = given
         result = orchestrator.run(context)
     follower.end()
+    if result.impl_result is not None:
+        follower.difference(result.impl_result.diff)
     return result
 
 
@@ -102,6 +108,18 @@ class Follower:
                 self._step_text = None
                 return
             self._write(line if self._grouped else f"       {line}")
+
+    def difference(self, text: str) -> None:
+        """Shows what was changed, in the log of a task only: a person has the branch."""
+        lines = text.splitlines()
+        if not self._grouped or not lines:
+            return
+        self._write(f"::group::{DIFF_GROUP}")
+        for line in lines[:MOST_DIFF_LINES]:
+            self._write(line)
+        if len(lines) > MOST_DIFF_LINES:
+            self._write(f"(and {len(lines) - MOST_DIFF_LINES} lines more)")
+        self._write("::endgroup::")
 
     def end(self) -> None:
         """Shows that there is no more."""

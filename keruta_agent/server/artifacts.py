@@ -174,7 +174,7 @@ def list_artifacts(store: Store, task_id: str) -> Any:
 @resource.read("/api/v1/tasks/<task_id>/artifacts/<artifact_id>", answer=ArtifactAnswer)
 def get_artifact(store: Store, task_id: str, artifact_id: str) -> Any:
     """Returns what is known of an artifact."""
-    return _to_answer(_find(store.tables, task_id, artifact_id), task_id)
+    return _to_answer(find(store.tables, task_id, artifact_id), task_id)
 
 
 @resource.read(
@@ -183,7 +183,7 @@ def get_artifact(store: Store, task_id: str, artifact_id: str) -> Any:
 )
 def download_artifact(store: Store, task_id: str, artifact_id: str) -> Any:
     """Returns an artifact's bytes, to be saved rather than shown."""
-    row = _find(store.tables, task_id, artifact_id)
+    row = find(store.tables, task_id, artifact_id)
     try:
         response = flask.send_file(
             artifact_files.path_of(store, row["id"]),
@@ -202,13 +202,18 @@ def download_artifact(store: Store, task_id: str, artifact_id: str) -> Any:
 def delete_artifact(change: Change, task_id: str, artifact_id: str) -> None:
     """Deletes an artifact."""
     task_rows.lock(change, task_id)
-    row = _find(change.tables, task_id, artifact_id)
+    row = find(change.tables, task_id, artifact_id)
     artifacts = change.tables.artifacts
     artifacts.delete().where(artifacts.number == row["number"]).execute()
     artifact_files.remove(change, [row["id"]])
 
 
-def _find(tables: Tables, task_id: str, artifact_id: str) -> dict[str, Any]:
+def find(tables: Tables, task_id: str, artifact_id: str) -> dict[str, Any]:
+    """Returns the row of a task's artifact.
+
+    Raises:
+        Problem: there is none (404).
+    """
     task = task_rows.find(tables, task_id)
     mine = (tables.artifacts.id == artifact_id) & (tables.artifacts.task == task["number"])
     row: dict[str, Any] | None = tables.artifacts.select().where(mine).dicts().get()

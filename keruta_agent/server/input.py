@@ -117,7 +117,7 @@ def answer_input(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     """Answers the task's open question."""
     task = _running(change, task_id, "input")
     row = questions.newest(change.store, task["number"])
-    if row is None or not _is_open(row):
+    if row is None or not is_open(row):
         raise conflict("NO_OPEN_PROMPT", f"task {task_id} asks for nothing", field="input")
     text = draft["input"]
     if not text.endswith("\n"):
@@ -139,7 +139,8 @@ def _running(change: Change, task_id: str, field: str) -> dict[str, Any]:
     return task
 
 
-def _is_open(row: dict[str, Any]) -> bool:
+def is_open(row: dict[str, Any]) -> bool:
+    """Tells whether a question still wants an answer."""
     return row["answer"] is None and row["delivered_at"] is None
 
 
@@ -150,6 +151,6 @@ def _to_answer(row: dict[str, Any], task_id: str) -> dict[str, Any]:
         "prompt": row["prompt"],
         "secret": bool(row["secret"]),
         "answered": row["answer"] is not None,
-        "open": _is_open(row),
+        "open": is_open(row),
         "createdAt": wire.format_date(t.from_microseconds(row["created_at"])),
     }

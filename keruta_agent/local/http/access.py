@@ -14,10 +14,17 @@ from flask import Request
 
 from keruta_agent.settings.schema import Settings
 from keruta_agent.web.access import BearerToken, host_name, is_from_foreign_page
+from keruta_agent.web.pages import look
+from keruta_agent.web.pages.logins import Logins, stored_key
 from keruta_agent.web.problems import Problem
+
+#: In the base directory; what signs the cookies of the status page.
+COOKIE_KEY_FILE: Final = "http-cookie-key"
 
 #: Routes that answer without a token; they tell nothing but whether the daemon works.
 OPEN_PATHS: Final = frozenset({"/api/v1/health/live", "/api/v1/health/ready"})
+#: Blueprints of the status page; "look" holds style and scripts, which are no secrets.
+PAGES: Final = frozenset({"status", "look"})
 _OWN_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - nothing is bound here
 
@@ -27,6 +34,7 @@ class Access:
 
     def __init__(self, settings: Settings, token: str) -> None:
         self._token = BearerToken(token)
+        self.logins = Logins(stored_key(settings.base_dir / COOKIE_KEY_FILE), token=token)
         names = (settings.daemon_host, *settings.daemon_allowed_hosts)
         self._names = _OWN_NAMES | {name.strip("[]").lower() for name in names}
         # Who listens on all addresses is asked by any of them. An address cannot be rebound.
@@ -48,8 +56,16 @@ class Access:
             )
         if is_from_foreign_page(request):
             raise Problem(403, "FORBIDDEN", "pages of another site may not ask", field="Origin")
-        if request.path not in OPEN_PATHS:
+        if request.path not in OPEN_PATHS and not self._is_for_pages(request):
             self._token.check(request)
+
+    def _is_for_pages(self, request: Request) -> bool:
+        """Tells whether a page asks, or for one; those look after their visitors themselves."""
+        if request.blueprint in PAGES:
+            return True
+        # The scripts of the status page read the API with its cookie. They never write with it.
+        is_reading = request.method in ("GET", "HEAD") and "Authorization" not in request.headers
+        return is_reading and look.visitor().known
 
     def _is_ours(self, name: str) -> bool:
         return name in self._names or (self._takes_addresses and _is_address(name))

@@ -16,13 +16,15 @@ from keruta_agent.local.http import (
     jobs,
     logs,
     metrics,
+    pages,
     queue,
     routes,
 )
-from keruta_agent.local.http.access import Access
+from keruta_agent.local.http.access import PAGES, Access
 from keruta_agent.local.http.services import Services
 from keruta_agent.web import drain
 from keruta_agent.web.answers import answer_failures
+from keruta_agent.web.pages import look
 from keruta_agent.web.problems import Problem
 from keruta_agent.web.routes import DocumentedApi
 from keruta_agent.web.streams import Streams
@@ -58,11 +60,16 @@ def create_application(services: Services, access: Access) -> flask.Flask:
         MAX_CONTENT_LENGTH=MOST_BODY_BYTES,
     )
     _document(app)
+    look.install(app, access.logins)
+    app.register_blueprint(pages.pages)
 
     @app.before_request
-    def _check() -> None:
+    def _check() -> flask.Response | None:
         access.check(flask.request)
+        if flask.request.blueprint in PAGES:
+            return pages.admit(flask.request)
         _refuse_other_bodies(flask.request)
+        return None
 
     @app.after_request
     def _secure(response: flask.Response) -> flask.Response:

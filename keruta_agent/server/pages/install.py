@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import flask
 
-from keruta_agent.server.pages import board, filing, login, sessions, steering, task
+from keruta_agent.server.pages import artifacts, board, filing, login, sessions, steering, task
 from keruta_agent.server.pages.blueprint import pages
 from keruta_agent.web.pages import look
 from keruta_agent.web.pages.logins import Logins
 
 #: Loading them adds their routes to the blueprint.
-PAGES = (login, sessions, board, filing, steering, task)
+PAGES = (login, sessions, board, filing, steering, task, artifacts)
 
 
 def add_pages(app: flask.Flask, logins: Logins) -> None:

@@ -1,40 +1,115 @@
-"""A task's page."""
+"""A task's page: how it goes, what it asks, what it wrote, used and left behind, and its kin."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Sequence
+from typing import Any, Final
 
 import flask
 
-from keruta_agent.server import session_rows, task_rows
+from keruta_agent import model
+from keruta_agent.server import input as input_routes
+from keruta_agent.server import questions, session_rows, task_rows
 from keruta_agent.server import tables as t
-from keruta_agent.server.pages import cards
+from keruta_agent.server.pages import cards, difference, family, history
 from keruta_agent.server.pages.blueprint import pages
+from keruta_agent.server.pages.charts import Chart, of_measurements
 from keruta_agent.server.routes import current_store
+from keruta_agent.server.store import Store
+from keruta_agent.server.tables import Tables
+from keruta_agent.web.bodies import repair_text
 from keruta_agent.web.pages import look
+from keruta_agent.web.problems import Problem
 
-#: Log lines on the page.
-_LINES = 500
+#: Runs of which the resources are drawn, the newest.
+_MOST_RUNS: Final = 5
+#: The group of a coding task's log that holds what it changed, as the Agent Runner calls it.
+DIFF_GROUP: Final = "diff"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunUsage:
+    """What one run used."""
+
+    number: object
+    charts: Sequence[Chart]
 
 
 @pages.get("/tasks/<task_id>")
 def show_task(task_id: str) -> flask.Response:
-    """Shows a task: what it is to do, how far it is, and the end of its log."""
-    store = current_store()
-    newest = cards.newest_event(store)
+    """Shows a task."""
+    store: Store = current_store()
+    newest = cards.newest_event(store)  # before the rest: what comes later is heard
     with store.database.connected():
         row = task_rows.find(store.tables, task_id)
-        tasks, entries = store.tables.tasks, store.tables.log_entries
-        children = tasks.select().where(tasks.parent_task_id == task_id).order_by(tasks.number)
-        log = entries.select().where(entries.task == row["number"])
-        lines = list(log.order_by(entries.number.desc()).limit(_LINES).dicts())
-        return look.page(
-            "task.html",
-            task=cards.card(row),
-            row=row,
-            session=session_rows.find(store.tables, row["session_id"]),
-            parameters=json.dumps(t.from_json(row["parameters"]), ensure_ascii=False, indent=2),
-            children=[cards.card(child) for child in children.dicts()],
-            log="\n".join(line["message"] for line in reversed(lines)),
-            newest=newest,
+        steps = history.steps_of(store.tables, row)
+        question = questions.newest(store, row["number"])
+        is_open = question is not None and input_routes.is_open(question)
+        parameters = t.from_json(row["parameters"])
+        ended = model.TaskStatus(row["status"]).is_terminal
+        values: dict[str, Any] = {
+            "task": task_rows.to_task(row),
+            "card": cards.card(row),
+            "session": session_rows.find(store.tables, row["session_id"]),
+            "parameters": json.dumps(parameters, ensure_ascii=False, indent=2),
+            "newest": newest,
+            "question": question if is_open and not ended else None,
+            "steps": steps[-history.MOST_STEPS :],
+            "progress": history.progress_chart(steps),
+            "runs": _usage(store.tables, row["number"]),
+            "artifacts": _artifacts(store.tables, row["number"]),
+            "family": family.tree_of(store.tables, row),
+            "difference": list(difference.marked_lines(_changes(store.tables, row["number"]))),
+        }
+    return look.page("task.html", **values)
+
+
+@pages.post("/tasks/<task_id>/answer")
+def answer(task_id: str) -> flask.Response:
+    """Answers the question that the page showed; another one is not answered by mistake."""
+    store: Store = current_store()
+    form = flask.request.form
+    with store.writing() as change:
+        task = task_rows.lock(change, task_id)
+        asked = questions.newest(store, task["number"])
+        if asked is None or str(asked["number"]) != form.get("question"):
+            raise Problem(409, "NO_OPEN_PROMPT", "the script does not ask this any more")
+        text = repair_text(form.get("answer", ""))
+        input_routes.answer_input(change, {"input": text}, task_id)
+    return look.go_to(flask.url_for("pages.show_task", task_id=task_id, done="answered"))
+
+
+def _artifacts(tables: Tables, task_number: int) -> list[dict[str, Any]]:
+    artifacts = tables.artifacts
+    rows = artifacts.select().where(artifacts.task == task_number).order_by(artifacts.number)
+    return list(rows.dicts())
+
+
+def _usage(tables: Tables, task_number: int) -> list[RunUsage]:
+    metrics = tables.metrics
+    rows = metrics.select().where(metrics.task == task_number)
+    found = []
+    for row in rows.order_by(metrics.number.desc()).limit(_MOST_RUNS).dicts():
+        measured = t.from_json(row["data"])
+        charts = of_measurements(measured)
+        if charts:
+            found.append(RunUsage(number=measured.get("run", "?"), charts=charts))
+    return found[::-1]
+
+
+def _changes(tables: Tables, task_number: int) -> str:
+    """Returns what a coding task changed, as it printed it."""
+    entries = tables.log_entries
+    rows = (
+        entries.select(entries.message)
+        .where(
+            (entries.task == task_number)
+            & entries.metadata.contains(f'"group":"{DIFF_GROUP}"')
+            & ~entries.message.startswith("::")
         )
+        .order_by(entries.number)
+        .limit(difference.MOST_LINES)
+    )
+    return "\n".join(row["message"] for row in rows.dicts())

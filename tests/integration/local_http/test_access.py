@@ -38,11 +38,14 @@ def test_request_without_the_token_is_refused(refusing: AgentCaller, authorizati
     assert TOKEN not in response.get_data(as_text=True)
 
 
-def test_token_is_asked_for_everywhere_but_at_two_routes(refusing: AgentCaller) -> None:
+def test_token_is_asked_for_everywhere_but_at_two_routes_and_the_way_to_the_login(
+    refusing: AgentCaller,
+) -> None:
     rules = [rule for rule in refusing.app.url_map.iter_rules() if "GET" in (rule.methods or set())]
     paths = {rule.rule.replace("<job>", "1").replace("<task>", "t") for rule in rules}
     open_paths = {path for path in paths if _status(refusing, path) != 401}
-    assert open_paths == {"/api/v1/health/live", "/api/v1/health/ready"}
+    pages = {"/", "/login", "/static/<path:filename>"}  # "/" leads to the login
+    assert open_paths == {"/api/v1/health/live", "/api/v1/health/ready", *pages}
     assert _status(refusing, "/no/such/route") == 401
 
 

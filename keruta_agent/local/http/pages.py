@@ -1,0 +1,193 @@
+"""The daemon's status page: what runs, what it writes and asks, what waits, and what is wrong.
+
+The page itself only shows; each of its forms is a small order, given as the commands give theirs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import flask
+
+from keruta_agent import errors
+from keruta_agent.journey import answer as answers
+from keruta_agent.local.http.routes import current_services, problem_of
+from keruta_agent.local.http.services import Services
+from keruta_agent.records.jobs import JobState
+from keruta_agent.web.pages import language, look
+from keruta_agent.web.problems import Problem, invalid
+
+pages = flask.Blueprint("status", __name__, template_folder="templates")
+
+_MOST_WAITING: Final = 100
+_MOST_ENDED: Final = 20
+_PRIORITY_STEP: Final = 1
+#: What is open to those who have not logged in.
+_FOR_ALL: Final = frozenset(
+    {"status.show_login", "status.log_in", "status.switch_language", "look.static"}
+)
+
+
+def admit(request: flask.Request) -> flask.Response | None:
+    """Lets a visitor pass, or answers with the way to the login.
+
+    Raises:
+        Problem: what was sent is not from a form of ours (403).
+    """
+    if request.method == "POST":
+        look.visitor().check_form(request)
+    if look.visitor().welcome or request.endpoint in _FOR_ALL:
+        return None
+    return look.go_to("/login")
+
+
+@pages.errorhandler(Problem)
+def _show_problem(problem: Problem) -> Any:
+    return look.page("problem.html", problem.status, message=problem.message)
+
+
+@pages.get("/login")
+def show_login() -> flask.Response:
+    """Asks for the token."""
+    return look.page("login.html", why="agent.login.why", wrong=False, next="/")
+
+
+@pages.post("/login")
+def log_in() -> flask.Response:
+    """Lets in who has the token."""
+    if not look.logins().fits(flask.request.form.get("token", "")):
+        return look.page("login.html", 401, why="agent.login.why", wrong=True, next="/")
+    response = look.go_to("/")
+    look.logins().welcome(known=True).remember(flask.request, response)
+    return response
+
+
+@pages.post("/language")
+def switch_language() -> flask.Response:
+    """Remembers what the visitor reads."""
+    form = flask.request.form
+    response = look.go_to(look.own_address(form.get("next", "/")))
+    if form.get("language") in language.LANGUAGES:
+        response.set_cookie(
+            language.COOKIE, form["language"], max_age=365 * 24 * 3600, samesite="Strict"
+        )
+    return response
+
+
+@pages.post("/logout")
+def log_out() -> flask.Response:
+    """Makes the browser forget its login."""
+    response = look.go_to("/login")
+    look.logins().welcome(known=False).remember(flask.request, response)
+    return response
+
+
+@pages.get("/")
+def show_status() -> flask.Response:
+    """Shows what the daemon does, with the log of what runs or of the job that is asked for."""
+    services = current_services()
+    after = services.changes.newest()
+    jobs, redactor = services.agent.jobs, services.agent.redaction.own
+    status = redactor.redact_value(services.status())
+    waiting = jobs.listing(states=[JobState.WAITING, JobState.SCHEDULED], limit=_MOST_WAITING)
+    ended = jobs.listing(states=[JobState.FINISHED], limit=_MOST_ENDED)
+    shown = _shown_job(services, status, [job.id for job in ended])
+    return look.page(
+        "status.html",
+        agent=status,
+        waiting=redactor.redact_value([_told(job) for job in waiting]),
+        ended=redactor.redact_value([_told(job) for job in ended]),
+        hindrances=services.hindrances(),
+        shown=shown,
+        after=str(after),
+    )
+
+
+def _told(job: Any) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "name": job.name,
+        "priority": job.priority,
+        "outcome": job.outcome,
+        "message": job.message,
+    }
+
+
+def _shown_job(services: Services, status: Any, ended: list[int]) -> int | None:
+    asked = flask.request.args.get("job", "")
+    if asked:
+        try:
+            return services.orders.find(asked).id
+        except errors.KerutaError as exc:
+            raise problem_of(exc) from exc
+    if status["running"] is not None:
+        return int(status["running"])
+    return ended[0] if ended else None
+
+
+@pages.post("/jobs/<int:job>/answer")
+def answer(job: int) -> flask.Response:
+    """Answers the question that the page showed."""
+    form = flask.request.form
+    number = _whole(form.get("question", ""), "question")
+    services = current_services()
+    return _done(
+        lambda: answers.give(services.agent, job, form.get("answer", ""), "http", number=number),
+        "answered",
+    )
+
+
+@pages.post("/jobs/<int:job>/cancel")
+def cancel(job: int) -> flask.Response:
+    """Cancels a job, once the person has said so twice."""
+    if flask.request.form.get("confirmed") != "yes":
+        t = look.text()
+        return look.page(
+            "confirm.html",
+            question=t("agent.cancel.sure", job=job),
+            consequence=t("agent.cancel.then"),
+            answer=t("agent.cancel"),
+            back="/",
+        )
+    return _done(lambda: current_services().orders.cancel(job), "agent.cancelled")
+
+
+@pages.post("/jobs/<int:job>/priority")
+def move(job: int) -> flask.Response:
+    """Lets a waiting job run earlier or later."""
+    services = current_services()
+    step = _PRIORITY_STEP if flask.request.form.get("to") == "up" else -_PRIORITY_STEP
+
+    def act() -> None:
+        found = services.orders.find(str(job))
+        services.orders.move(found, found.priority + step)
+
+    return _done(act, "agent.moved")
+
+
+@pages.post("/pause")
+def pause() -> flask.Response:
+    """Lets no further job start."""
+    current_services().orders.pause("A person paused it on the status page")
+    return look.go_to("/?done=agent.paused")
+
+
+@pages.post("/resume")
+def resume() -> flask.Response:
+    """Lets jobs start again."""
+    current_services().orders.resume()
+    return look.go_to("/?done=agent.resumed")
+
+
+def _done(act: Any, what: str) -> flask.Response:
+    try:
+        act()
+    except errors.KerutaError as exc:
+        raise problem_of(exc) from exc
+    return look.go_to(f"/?done={what}")
+
+
+def _whole(text: str, field: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise invalid(field, "must be a whole number")
+    return int(text)

@@ -1,0 +1,42 @@
+// A task's page: its log, and its other parts as they change.
+
+import { Live } from "./live.js";
+import { LogView } from "./logview.js";
+import { Parts } from "./parts.js";
+
+const task = document.getElementById("task");
+const logs = `/api/v1/tasks/${encodeURIComponent(task.dataset.task)}/logs`;
+
+async function read(address) {
+  const answer = await fetch(address, { cache: "no-store" });
+  if (!answer.ok) throw new Error(`${address}: ${answer.status}`);
+  return answer.json();
+}
+
+const source = {
+  count: async () => (await read(`${logs}/count`)).count,
+  page: (number, size) => read(`${logs}?order=asc&page=${number}&size=${size}`),
+};
+const log = new LogView(task, source);
+const parts = new Parts();
+
+// What cannot be read now is read when the connection is back.
+const readLog = () => log.refresh().catch(() => undefined);
+
+new Live({
+  address: `/api/v1/sessions/realtime/events?sessionId=${encodeURIComponent(task.dataset.session)}`,
+  after: task.dataset.after,
+  names: ["task_created", "task_update", "task_deleted", "task_logs"],
+  onEvent: (name, event) => {
+    const isOurs = event.data.taskId === task.dataset.task;
+    if (name === "task_logs") {
+      if (isOurs) readLog();
+    } else if (isOurs || event.data.parentTaskId || document.querySelector(".family")) parts.want();
+  },
+  onReturn: () => {
+    parts.want();
+    log.forget();
+    readLog();
+  },
+});
+readLog();

@@ -1,0 +1,98 @@
+"""The status page as a browser without scripts gets it: who may see it, and who may order."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask.testing import FlaskClient
+
+from keruta_agent.journey.agent import Agent
+from keruta_agent.records.jobs import JobState, Work
+from tests.helpers.agent_http import TOKEN, agent_application
+
+
+@pytest.fixture
+def browser(agent: Agent) -> FlaskClient:
+    return agent_application(agent).test_client()
+
+
+def _form_token(page: str) -> str:
+    found = re.search(r'name="csrf" value="(\w+)"', page)
+    assert found is not None
+    return found.group(1)
+
+
+def _log_in(browser: FlaskClient, token: str = TOKEN) -> int:
+    form = {"csrf": _form_token(browser.get("/login").text), "token": token}
+    return browser.post("/login", data=form).status_code
+
+
+def test_who_has_not_logged_in_is_led_to_the_login(browser: FlaskClient) -> None:
+    answer = browser.get("/")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/login")
+    assert _log_in(browser, "another-token") == 401
+    assert browser.get("/").status_code == 303
+
+
+def test_login_opens_the_page_and_reading_but_no_orders_to_the_api(
+    agent: Agent, browser: FlaskClient
+) -> None:
+    job = agent.jobs.record_script("<b>one</b>", Work(script="true"))
+    assert _log_in(browser) == 303
+    page = browser.get("/")
+    assert "&lt;b&gt;one&lt;/b&gt;" in page.text
+    assert "<b>one" not in page.text
+    assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+    assert browser.get("/api/v1/status").status_code == 200
+    assert browser.post(f"/api/v1/jobs/{job}/cancel").status_code == 401
+    assert agent.jobs.listing()[0].state is JobState.WAITING
+
+
+def test_cookie_is_kept_from_scripts_and_other_sites(browser: FlaskClient) -> None:
+    form = {"csrf": _form_token(browser.get("/login").text), "token": TOKEN}
+    cookie = browser.post("/login", data=form).headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert TOKEN not in cookie
+
+
+def test_orders_need_the_token_of_the_form_and_cancelling_a_second_yes(
+    agent: Agent, browser: FlaskClient
+) -> None:
+    job = agent.jobs.record_script("one", Work(script="true"))
+    _log_in(browser)
+    assert browser.post(f"/jobs/{job}/cancel", data={"confirmed": "yes"}).status_code == 403
+    assert browser.post("/pause").status_code == 403
+    form = {"csrf": _form_token(browser.get("/").text)}
+    asked = browser.post(f"/jobs/{job}/cancel", data=form)
+    assert asked.status_code == 200
+    assert agent.jobs.listing()[0].state is JobState.WAITING
+    browser.post(f"/jobs/{job}/cancel", data={**form, "confirmed": "yes"})
+    assert agent.jobs.listing()[0].state is JobState.FINISHED
+
+
+def test_priority_is_raised_and_the_agent_paused_and_resumed(
+    agent: Agent, browser: FlaskClient
+) -> None:
+    job = agent.jobs.record_script("one", Work(script="true"), priority=3)
+    _log_in(browser)
+    form = {"csrf": _form_token(browser.get("/").text)}
+    assert browser.post(f"/jobs/{job}/priority", data={**form, "to": "up"}).status_code == 303
+    assert agent.jobs.listing()[0].priority == 4
+    browser.post("/pause", data=form)
+    assert agent.jobs.pause_reason() is not None
+    browser.post("/resume", data=form)
+    assert agent.jobs.pause_reason() is None
+
+
+def test_refusal_is_a_page_that_leads_back(browser: FlaskClient) -> None:
+    _log_in(browser)
+    answer = browser.get("/?job=4711")
+    assert answer.status_code == 404
+    assert answer.content_type.startswith("text/html")
+
+
+def test_page_speaks_japanese(browser: FlaskClient) -> None:
+    page = browser.get("/login", headers={"Accept-Language": "ja"})
+    assert '<html lang="ja">' in page.text

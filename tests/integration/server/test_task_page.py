@@ -1,0 +1,133 @@
+"""A task's page and its artifacts as a browser without scripts gets them."""
+
+from __future__ import annotations
+
+import io
+import re
+import uuid
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from keruta_agent.server.application import create_application
+from keruta_agent.server.store import Store
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
+
+
+@pytest.fixture
+def browser(store: Store) -> FlaskClient:
+    return create_application(store).test_client()
+
+
+@pytest.fixture
+def task(browser: FlaskClient) -> str:
+    session = browser.post("/api/v1/sessions", json={"name": str(uuid.uuid4())}).json["id"]
+    body = {"sessionId": session, "name": "a task", "script": "true"}
+    return str(browser.post("/api/v1/tasks", json=body).json["id"])
+
+
+def _set_status(browser: FlaskClient, task: str, status: str) -> None:
+    answer = browser.put(f"/api/v1/tasks/{task}/status", json={"status": status})
+    assert answer.status_code == 200
+
+
+def _ask(browser: FlaskClient, task: str, **more: Any) -> str:
+    _set_status(browser, task, "PROCESSING")
+    asked = browser.post(f"/api/v1/tasks/{task}/input-request", json={"prompt": "Who?", **more})
+    return str(asked.json["id"])
+
+
+def _answer(browser: FlaskClient, task: str, question: str, text: str) -> int:
+    token = re.search(r'name="csrf" value="(\w+)"', browser.get(f"/tasks/{task}").text)
+    assert token is not None
+    form = {"csrf": token.group(1), "question": question, "answer": text}
+    return browser.post(f"/tasks/{task}/answer", data=form).status_code
+
+
+def _store(browser: FlaskClient, task: str, content: bytes, name: str, kind: str) -> str:
+    form = {"file": (io.BytesIO(content), name, kind)}
+    return str(browser.post(f"/api/v1/tasks/{task}/artifacts", data=form).json["id"])
+
+
+def test_answer_reaches_the_script_with_its_line_end(browser: FlaskClient, task: str) -> None:
+    question = _ask(browser, task)
+    assert _answer(browser, task, question, "世界\0") == 303
+    assert browser.get(f"/api/v1/tasks/{task}/input").json == {"input": "世界\ufffd\n"}
+    assert "Who?" not in browser.get(f"/tasks/{task}").text
+
+
+def test_answer_to_an_older_question_is_refused(browser: FlaskClient, task: str) -> None:
+    old = _ask(browser, task)
+    browser.post(f"/api/v1/tasks/{task}/input-request", json={"prompt": "Sure?"})
+    assert _answer(browser, task, old, "yes") == 409
+    assert browser.get(f"/api/v1/tasks/{task}/input").status_code == 204
+
+
+def test_answer_without_the_token_of_the_form_is_refused(browser: FlaskClient, task: str) -> None:
+    question = _ask(browser, task)
+    form = {"question": question, "answer": "x"}
+    assert browser.post(f"/tasks/{task}/answer", data=form).status_code == 403
+
+
+def test_what_a_secret_question_hears_is_masked(browser: FlaskClient, task: str) -> None:
+    _ask(browser, task, secret=True)
+    assert 'name="answer" type="password"' in browser.get(f"/tasks/{task}").text
+
+
+def test_change_of_a_coding_task_is_coloured(browser: FlaskClient, task: str) -> None:
+    lines = ["::group::diff", "@@ -1 +1 @@", "-old", "+<b>new</b>", "::endgroup::"]
+    metadata = {"keruta": {"group": "diff"}}
+    entries = [{"level": "INFO", "message": line, "metadata": metadata} for line in lines]
+    browser.post(f"/api/v1/tasks/{task}/logs", json=entries)
+    page = browser.get(f"/tasks/{task}").text
+    assert '<span class="diff-removed">-old' in page
+    assert '<span class="diff-added">+&lt;b&gt;new&lt;/b&gt;' in page
+
+
+def test_steps_tell_progress_and_states_in_their_order(browser: FlaskClient, task: str) -> None:
+    _set_status(browser, task, "PROCESSING")
+    for percent in (20, 60):
+        progress = {"progress": percent, "message": f"step {percent}"}
+        browser.patch(f"/api/v1/tasks/{task}/progress", json=progress)
+    steps = browser.get(f"/tasks/{task}").text.partition('class="steps"')[2]
+    assert 0 < steps.index("step 20") < steps.index("step 60")
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "claimed"),
+    [
+        (b"<script>alert(1)</script>", "x.html", "text/html"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", "x.svg", "image/svg+xml"),
+        (b"<script>alert(1)</script>", "x.png", "image/png"),
+        (b"alert(1)", "x.js", "text/javascript"),
+        (b"\x7fELF\0", "x.pdf", "application/pdf"),
+    ],
+)
+def test_what_a_browser_could_run_is_only_saved(
+    browser: FlaskClient, task: str, content: bytes, name: str, claimed: str
+) -> None:
+    artifact = _store(browser, task, content, name, claimed)
+    answer = browser.get(f"/tasks/{task}/artifacts/{artifact}/content", buffered=True)
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Security-Policy"].endswith("sandbox")
+    page = browser.get(f"/tasks/{task}/artifacts/{artifact}")
+    assert page.status_code == 200
+    assert "<script>alert" not in page.text
+    assert "<img" not in page.text
+
+
+def test_image_is_shown_by_what_its_bytes_are(browser: FlaskClient, task: str) -> None:
+    artifact = _store(browser, task, PNG, "x.txt", "text/plain")
+    answer = browser.get(f"/tasks/{task}/artifacts/{artifact}/content", buffered=True)
+    assert answer.headers["Content-Type"] == "image/png"
+    assert "attachment" not in answer.headers["Content-Disposition"]
+    assert '<img class="preview"' in browser.get(f"/tasks/{task}/artifacts/{artifact}").text
+
+
+def test_artifact_of_another_task_is_not_found(browser: FlaskClient, task: str) -> None:
+    assert browser.get(f"/tasks/{task}/artifacts/{uuid.uuid4()}").status_code == 404
+    assert browser.get(f"/tasks/{task}/artifacts/{uuid.uuid4()}/content").status_code == 404
