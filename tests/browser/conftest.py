@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.helpers.api import Api
-from tests.helpers.browsing import CHROMIUM, FLAGS, Window
+from tests.helpers.browsing import CHROMIUM, FLAGS, PATIENCE_MS, Window
 from tests.helpers.embedded_server import embedded_server
 from tests.helpers.processes import Workplace, workplace_in
 
@@ -20,6 +20,7 @@ def chromium() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         assert "CI" not in os.environ, f"there is no {CHROMIUM}: apt-get install chromium"
         pytest.skip(f"there is no {CHROMIUM}: apt-get install chromium")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
