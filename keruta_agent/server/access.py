@@ -37,6 +37,9 @@ class Access:
 
     def _check_token(self, token: BearerToken, request: Request) -> None:
         """Lets who has logged in on the pages do there what the token is for."""
+        if not look.is_installed():  # the runner's services
+            token.check(request)
+            return
         if request.endpoint in OPEN_ENDPOINTS:
             return
         visitor = look.visitor()

@@ -49,6 +49,11 @@ def install(app: flask.Flask, cookies: Logins) -> None:
     app.context_processor(_page_values)
 
 
+def is_installed() -> bool:
+    """Tells whether this application has pages at all."""
+    return LOGINS_KEY in flask.current_app.extensions
+
+
 def logins() -> Logins:
     """Returns who knows the cookies of this application."""
     found: Logins = flask.current_app.extensions[LOGINS_KEY]
