@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shlex
-import sysconfig
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -18,6 +16,7 @@ from keruta_agent.cli.demo_outcome import TaskOutcome, Wanted
 from keruta_agent.cli.demo_processes import DemoProcesses, Interruption, tail
 from keruta_agent.cli.demo_view import View
 from keruta_agent.model import LogEntry, LogLevel, Task, TaskStatus
+from keruta_agent.server.pages import examples
 
 #: The tasks of the demo in their order, and what must come of each.
 WANTED: Final[Mapping[str, Wanted]] = {
@@ -41,22 +40,19 @@ PATIENCE_S: Final = 30.0
 
 
 def task_script(name: str) -> str:
-    """Returns the text of a ready-made task script: of the installation, else of the checkout.
+    """Returns the text of a ready-made task script.
 
     Raises:
         NotFound: there is none.
     """
-    installed = Path(sysconfig.get_path("data")) / "share" / "keruta-agent" / "tasks"
-    checkout = Path(__file__).parents[2] / "tasks"
-    # The checkout first: where the package lies beside its tasks, they belong together.
-    for directory in (checkout, installed):
-        path = directory / f"{name}.sh"
-        if path.is_file():
-            return path.read_text(encoding="utf-8")
-    raise errors.NotFound(
-        f"the task script {name}.sh is missing, in {installed} as in {checkout}",
-        advice="Install keruta-agent again",
-    )
+    script = examples.scripts().get(name)
+    if script is None:
+        raise errors.NotFound(
+            f"the task script {name}.sh is missing, in"
+            f" {' as in '.join(str(place) for place in examples.PLACES)}",
+            advice="Install keruta-agent again",
+        )
+    return script
 
 
 class Showing:

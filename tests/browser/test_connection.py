@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from tests.helpers.api import Api
 from tests.helpers.browsing import Window, serious_faults
@@ -11,14 +11,21 @@ from tests.helpers.processes import Workplace, free_port
 
 
 def test_lost_connection_is_shown_and_what_was_missed_comes(
-    workplace: Workplace, page: Page
+    workplace: Workplace, window: Window
 ) -> None:
+    page = window.page
     server, url = workplace.server(free_port())
     api = Api(url)
     task = api.file_task("true", name="work")
     page.goto(f"{url}/sessions/{api.session_id}")
     live = page.locator("#live")
     expect(live).to_have_attribute("data-state", "live")
+    window.context.set_offline(True)
+    expect(live).to_have_attribute("data-state", "lost")
+    api.file_task("true", name="meanwhile")
+    window.context.set_offline(False)
+    expect(live).to_have_attribute("data-state", "live")
+    expect(page.locator("[data-list=waiting] [data-f=name]")).to_have_text(["work", "meanwhile"])
     server.kill()
     expect(live).to_have_attribute("data-state", "lost")
     expect(live).to_contain_text("what you see is old")
@@ -27,7 +34,7 @@ def test_lost_connection_is_shown_and_what_was_missed_comes(
     api.file_task("true", name="more")
     expect(live).to_have_attribute("data-state", "live")
     expect(page.locator("[data-list=running] [data-f=message]")).to_have_text("half of it")
-    expect(page.locator("[data-list=waiting] [data-f=name]")).to_have_text("more")
+    expect(page.locator("[data-list=waiting] [data-f=name]")).to_have_text(["meanwhile", "more"])
 
 
 def test_server_with_a_token_asks_for_it_and_keeps_the_page_live(

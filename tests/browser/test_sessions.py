@@ -67,8 +67,9 @@ def test_order_follows_the_priority(api: Api, page: Page) -> None:
     page.goto(f"{api.url}/sessions/{api.session_id}")
     expect(page.locator(group(page, "waiting"))).to_have_text(["first", "second", "third"])
     third = page.locator(".card", has_text="third")
-    third.get_by_role("button", name="Raise priority").click()
+    third.get_by_role("button", name="Raise priority").press("Enter")
     expect(page.locator(group(page, "waiting"))).to_have_text(["third", "first", "second"])
+    expect(third.get_by_role("button", name="Raise priority")).to_be_focused()
     # Filed behind the page's back.
     api.file_task("true", name="urgent", priority=9)
     names = ["urgent", "third", "first", "second"]

@@ -1,4 +1,4 @@
-"""Finds the ready-made task scripts, which are offered where a task is filed."""
+"""Finds the ready-made task scripts, which the demo runs and the pages offer."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import functools
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
+
+#: The checkout first: where the package lies beside its tasks, they belong together.
+PLACES: Final = (
+    Path(__file__).parents[3] / "tasks",
+    Path(sysconfig.get_path("data")) / "share" / "keruta-agent" / "tasks",
+)
 
 
 @functools.cache
 def scripts() -> Mapping[str, str]:
     """Returns the texts of the scripts by their names: of the checkout, else as installed."""
-    checkout = Path(__file__).parents[3] / "tasks"
-    installed = Path(sysconfig.get_path("data")) / "share" / "keruta-agent" / "tasks"
-    for directory in (checkout, installed):
+    for directory in PLACES:
         found = {path.stem: path.read_text(encoding="utf-8") for path in directory.glob("*.sh")}
         if found:
             return found

@@ -177,6 +177,17 @@ function hear(name, event) {
   }
 }
 
+// What only moves a card needs no new page, and leaves the focus where it is.
+async function submitQuietly(event) {
+  const form = event.target;
+  if (!form.action.endsWith("/priority")) return;
+  event.preventDefault();
+  const body = new URLSearchParams(new FormData(form, event.submitter));
+  const answer = await fetch(form.action, { method: "POST", body, redirect: "manual" });
+  if (answer.type !== "opaqueredirect") location.reload();
+}
+
+document.addEventListener("submit", submitQuietly);
 for (const card of cards.values()) showDuration(card);
 setInterval(() => {
   for (const card of lists.get("running").children) showDuration(card);
