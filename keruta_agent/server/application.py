@@ -79,6 +79,8 @@ def create_application(
         OPENAPI_JSON_PATH=OPENAPI_PATH.lstrip("/"),
         # Artifacts are read past it, piece by piece.
         MAX_CONTENT_LENGTH=MAX_JSON_BODY,
+        # Scripts come by forms too.
+        MAX_FORM_MEMORY_SIZE=MAX_JSON_BODY,
     )
     _document(app)
     add_pages(app, Logins(stored_key(store.data_dir / _KEY_FILE), token=token))

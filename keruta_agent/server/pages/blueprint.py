@@ -6,6 +6,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import flask
+from werkzeug.exceptions import HTTPException
 
 from keruta_agent.web.access import is_from_foreign_page
 from keruta_agent.web.pages import look
@@ -39,7 +40,16 @@ def _show_problem(problem: Problem) -> Any:
     if problem.status == 401:
         asked = flask.request.full_path if flask.request.method == "GET" else "/"
         return look.go_to(f"/login?next={quote(asked.removesuffix('?'), safe='')}")
-    return look.page("problem.html", problem.status, message=problem.message)
+    message = look.text_of(f"problem.{problem.code}") or problem.message
+    return look.page("problem.html", problem.status, message=message)
+
+
+@pages.errorhandler(HTTPException)
+def _show_http_exception(error: HTTPException) -> Any:
+    status = error.code or 500
+    if status < 400:
+        return error.get_response()
+    return look.page("problem.html", status, message=error.description or error.name)
 
 
 def confirmed() -> bool:

@@ -90,6 +90,11 @@ def text() -> Callable[..., str]:
     return translated
 
 
+def text_of(key: str) -> str | None:
+    """Returns a text in the visitor's language, None where the catalogues have none."""
+    return language.catalogue(language.chosen_language(flask.request)).get(key)
+
+
 def go_to(address: str) -> flask.Response:
     """Returns an answer that leads a browser to another page, which it then gets."""
     response = flask.Response(status=303)

@@ -101,6 +101,19 @@ def test_wrong_field_is_named_and_nothing_typed_is_lost(
     assert _api(browser, f"{session}/tasks") == []
 
 
+def test_script_may_be_large(browser: FlaskClient) -> None:
+    script = "# 日本語\n" * 100_000
+    task = _task(browser, _session(browser), script=script)
+    assert _api(browser, task)["script"] == script
+
+
+def test_form_that_is_too_large_is_refused_by_a_page(browser: FlaskClient) -> None:
+    session = _session(browser)
+    answer = _send(browser, f"{session}/tasks", name="x", script="x" * (65 * 1024 * 1024))
+    assert answer.status_code == 413
+    assert 'role="alert"' in answer.text
+
+
 def test_example_fills_the_form(browser: FlaskClient) -> None:
     page = browser.get(f"{_session(browser)}/new?template=hello").text
     assert "said hello $steps times" in page
@@ -266,6 +279,12 @@ def test_language_follows_the_browser_until_it_is_switched(browser: FlaskClient)
     assert '<html lang="ja">' in browser.get("/").text
     _send(browser, "/language", language="en", next="/")
     assert '<html lang="en">' in browser.get("/", headers=japanese).text
+
+
+def test_problem_is_told_in_the_language_of_the_visitor(browser: FlaskClient) -> None:
+    japanese = {"Accept-Language": "ja"}
+    assert "このセッションはありません" in browser.get("/sessions/none", headers=japanese).text
+    assert "There is no such task" in browser.get("/tasks/none").text
 
 
 def test_first_page_is_small(browser: FlaskClient) -> None:
