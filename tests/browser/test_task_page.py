@@ -54,6 +54,7 @@ def test_hundred_thousand_lines_are_followed_searched_and_folded(api: Api, page:
     expect(page.get_by_text(f"line {LINES - 1}", exact=True)).to_be_visible()
     _post(api, task, "logs", {"level": "INFO", "source": "stdout", "message": "one line more"})
     expect(page.get_by_text("one line more")).to_be_visible()
+    expect(page.get_by_text(f"Lines: {LINES + 1:,}")).to_be_visible()
     page.get_by_label("Search the log").fill("LINE 51234")
     page.keyboard.press("Enter")
     expect(page.locator(".log-hit mark")).to_have_text("line 51234")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from keruta_agent.server.task_rows import date
 MOST_ENDED: Final = 100
 #: Log lines on a card.
 TAIL: Final = 5
+
+_SEQUENCE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 
 #: Where a task of each state stands.
 GROUPS: Final = {
@@ -119,4 +122,5 @@ def _tail(store: Store, task: int) -> str:
     entries = store.tables.log_entries
     newest = entries.select(entries.message).where(entries.task == task)
     rows = list(newest.order_by(entries.number.desc()).limit(TAIL).dicts())
-    return "\n".join(row["message"] for row in reversed(rows))
+    # Colours are shown on the task's page only.
+    return _SEQUENCE.sub("", "\n".join(row["message"] for row in reversed(rows)))

@@ -86,6 +86,14 @@ def test_change_of_a_coding_task_is_coloured(browser: FlaskClient, task: str) ->
     assert '<span class="diff-added">+&lt;b&gt;new&lt;/b&gt;' in page
 
 
+def test_board_shows_the_end_of_a_log_without_colours(browser: FlaskClient, task: str) -> None:
+    _set_status(browser, task, "PROCESSING")
+    entry = {"level": "INFO", "message": "\x1b[32mok\x1b[0m all \x1b]8;;x\x07good"}
+    browser.post(f"/api/v1/tasks/{task}/logs", json=entry)
+    session = browser.get(f"/api/v1/tasks/{task}").json["sessionId"]
+    assert "ok all good" in browser.get(f"/sessions/{session}").text
+
+
 def test_steps_tell_progress_and_states_in_their_order(browser: FlaskClient, task: str) -> None:
     _set_status(browser, task, "PROCESSING")
     for percent in (20, 60):

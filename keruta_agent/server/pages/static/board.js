@@ -1,5 +1,6 @@
 // Keeps a session's board right: fills cards, moves them, and shows the end of what runs.
 
+import { plain } from "/static/ansi.js";
 import { Live } from "/static/live.js";
 import { text } from "/static/texts.js";
 import { duration, showTime } from "/static/times.js";
@@ -137,7 +138,7 @@ async function readTail(id) {
     const card = cards.get(id);
     if (!answer.ok || !card) return;
     const lines = (await answer.json()).reverse().map((entry) => entry.message);
-    part(card, "tail").textContent = lines.join("\n");
+    part(card, "tail").textContent = plain(lines.join("\n"));
   } catch (error) {
     console.warn("the log could not be read", error);
   } finally {

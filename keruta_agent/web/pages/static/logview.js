@@ -82,7 +82,9 @@ export class LogView {
         if (total > this.total) this.renew(Math.floor(this.total / PAGE));
         const isNew = total !== this.total;
         this.total = total;
-        this.part("count").textContent = `${total.toLocaleString()} ${say("js.log.lines")}`;
+        this.part("count").textContent = say("js.log.lines", {
+          count: total.toLocaleString(),
+        });
         if (isNew) {
           if (this.part("follow").checked) this.toEnd();
           this.draw();
