@@ -367,22 +367,14 @@ class Jobs:
         work: Work,
         api_priority: int | None = None,
     ) -> int | None:
+        values = (task_id, session_id, name, priority, filed_at)
         with self._database.transaction() as connection:
             if task_id is not None and self.by_task(task_id) is not None:
                 return None
             cursor = connection.execute(
                 "INSERT INTO jobs (task_id, session_id, name, priority, filed_at, state, work, "
                 "recorded_at, api_priority) VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?)",
-                (
-                    task_id,
-                    session_id,
-                    name,
-                    priority,
-                    filed_at,
-                    work.to_json(),
-                    time.time(),
-                    api_priority,
-                ),
+                (*values, work.to_json(), time.time(), api_priority),
             )
             job_id = cursor.lastrowid
             if job_id is not None:
