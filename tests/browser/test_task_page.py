@@ -124,6 +124,8 @@ def test_what_changes_is_shown_without_loading_the_page_anew(api: Api, page: Pag
         json={"progress": 40, "message": "on its way"},
         timeout=30,
     ).raise_for_status()
+    expect(page.locator(".message")).to_have_text("on its way")
+    expect(page.locator("#task progress")).to_have_js_property("value", 40)
     expect(page.locator("[data-part=steps]")).to_contain_text("on its way")
     expect(answer).to_have_value("half an ans")
     page.keyboard.press("Enter")

@@ -4,7 +4,7 @@ import { Live } from "./live.js";
 import { LogView } from "./logview.js";
 import { Parts } from "./parts.js";
 
-const LINES = 500; // between two positions that are remembered; pages are multiples of it
+const LINES = 200; // between two positions that are remembered; pages are multiples of it
 const AT_ONCE = 10000;
 
 const agent = document.getElementById("agent");
@@ -13,7 +13,7 @@ const job = agent.dataset.job;
 // Reads a log whose lines have positions and no numbers: remembers some positions on its way.
 class JobLog {
   constructor() {
-    this.positions = [""]; // behind which lines 0, 500, 1000, ... stand
+    this.positions = [""]; // behind which lines 0, 200, 400, ... stand
     this.last = "";
     this.known = 0;
   }

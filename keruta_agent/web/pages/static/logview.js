@@ -4,9 +4,10 @@
 import { parse, plain } from "./ansi.js";
 import { text as say } from "./texts.js";
 
-const PAGE = 500; // lines that are fetched at once
-const PAGES_KEPT = 40; // 20,000 lines are held, whatever the length of the log
+const PAGE = 200; // lines that are fetched at once
+const PAGES_KEPT = 100; // 20,000 lines are held, whatever the length of the log
 const SEARCH_PAGE = 5000;
+const REFRESH_MS = 1500; // between two looks for more: many pages may be open
 const MOST_HITS = 10000;
 const ROW = 20; // height of a line in pixels, as in the style sheet
 const MARGIN = 20; // lines drawn above and below what is seen
@@ -36,6 +37,7 @@ export class LogView {
     this.hit = -1;
     this.needle = "";
     this.searches = 0;
+    this.lookedAt = 0;
     this.space = make("div", "log-space");
     this.window.replaceChildren(this.space);
     this.listen();
@@ -73,6 +75,9 @@ export class LogView {
     this.refreshing = true;
     try {
       do {
+        const early = this.lookedAt + REFRESH_MS - Date.now();
+        if (early > 0) await new Promise((resolve) => setTimeout(resolve, early));
+        this.lookedAt = Date.now();
         this.again = false;
         const total = await this.source.count();
         if (total < this.total) {

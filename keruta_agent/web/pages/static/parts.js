@@ -2,7 +2,8 @@
 
 import { showTimes } from "./times.js";
 
-const PAUSE_MS = 700; // between two looks, however much happens
+const PAUSE_MS = 1000; // between two looks, however much happens
+export const RARELY_MS = 5000; // between two looks that nobody waits for
 
 export class Parts {
   constructor() {
@@ -16,25 +17,31 @@ export class Parts {
     }
   }
 
-  // Asks for a renewal soon; many wishes become one.
-  renew() {
-    if (this.timer) return;
+  renew(pause) {
     this.timer = setTimeout(async () => {
+      this.isLooking = true;
       try {
         await this.renewNow();
       } finally {
         this.timer = null;
+        this.isLooking = false;
         if (this.isWanted) {
           this.isWanted = false;
-          this.renew();
+          this.renew(PAUSE_MS);
         }
       }
-    }, PAUSE_MS);
+    }, pause);
   }
 
-  want() {
-    if (this.timer) this.isWanted = true;
-    else this.renew();
+  // Asks for a renewal; many wishes become one, at the earliest of their times.
+  want(pause = PAUSE_MS) {
+    const due = Date.now() + pause;
+    if (this.isLooking) this.isWanted = true;
+    else if (!this.timer || due < this.due) {
+      clearTimeout(this.timer);
+      this.due = due;
+      this.renew(pause);
+    }
   }
 
   async renewNow() {

@@ -2,7 +2,7 @@
 
 import { Live } from "./live.js";
 import { LogView } from "./logview.js";
-import { Parts } from "./parts.js";
+import { Parts, RARELY_MS } from "./parts.js";
 
 const task = document.getElementById("task");
 const logs = `/api/v1/tasks/${encodeURIComponent(task.dataset.task)}/logs`;
@@ -20,6 +20,19 @@ const source = {
 const log = new LogView(task, source);
 const parts = new Parts();
 
+// Progress comes often: it is shown at once, and its steps are read later.
+function isOnlyProgress(data) {
+  const isSame = document.querySelector("#task .badge")?.dataset.status === data.status;
+  return isSame && !["artifactId", "prompt", "inputAvailable"].some((name) => name in data);
+}
+
+function showProgress(data) {
+  task.querySelector("progress").value = data.progress;
+  task.querySelector(".percent").textContent = `${data.progress}%`;
+  const message = task.querySelector(".message");
+  if (message) message.textContent = data.message;
+}
+
 // What cannot be read now is read when the connection is back.
 const readLog = () => log.refresh().catch(() => undefined);
 
@@ -31,6 +44,9 @@ new Live({
     const isOurs = event.data.taskId === task.dataset.task;
     if (name === "task_logs") {
       if (isOurs) readLog();
+    } else if (isOurs && name === "task_update" && isOnlyProgress(event.data)) {
+      showProgress(event.data);
+      parts.want(RARELY_MS);
     } else if (isOurs || event.data.parentTaskId || document.querySelector(".family")) parts.want();
   },
   onReturn: () => {
