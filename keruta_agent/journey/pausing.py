@@ -1,4 +1,4 @@
-"""Pauses the queue while the session is INACTIVE at the API.
+"""Pauses the queue while the session is PAUSED at the API.
 
 The queue's own flag is used, so that every command that looks at the queue says why it rests.
 """
@@ -14,14 +14,14 @@ from keruta_agent.model import Session, SessionStatus
 logger = logging.getLogger(__name__)
 
 #: Also tells this pause from one by a person here, which only a person here ends.
-REASON: Final = "the session is INACTIVE at the API"
+REASON: Final = "the session is PAUSED at the API"
 
 
 def follow(agent: Agent, session: Session) -> None:
     """Pauses or resumes the queue as the session's state says."""
     paused = agent.jobs.pause_reason()
     about = {"session": session.id}
-    if session.status == SessionStatus.INACTIVE:
+    if session.status == SessionStatus.PAUSED:
         if paused is None:
             agent.jobs.pause(REASON)
             logger.info("paused: %s", REASON, extra={"action": "session_paused", **about})

@@ -85,7 +85,7 @@ def test_paused_session_starts_nothing_and_goes_on_in_the_new_order(
     expect(page.get_by_text("what runs goes on to its end")).to_be_visible()
     workplace.daemon()
     wait_until(
-        lambda: "the session is INACTIVE" in workplace.run("queue", "list").stdout, "it is paused"
+        lambda: "the session is PAUSED" in workplace.run("queue", "list").stdout, "it is paused"
     )
     first, second = (api.file_task("true", name=name) for name in ("first", "second"))
     wait_until(lambda: "second" in workplace.run("queue", "list").stdout, "both are recorded")

@@ -142,7 +142,9 @@ def test_session_has_ended_in_every_final_state(status: str) -> None:
     assert Session(id="s", status=status).has_ended
 
 
-@pytest.mark.parametrize("status", ["ACTIVE", "INACTIVE", "RUNNING", "PENDING", "SOMETHING_NEW"])
+@pytest.mark.parametrize(
+    "status", ["ACTIVE", "INACTIVE", "PAUSED", "RUNNING", "PENDING", "SOMETHING_NEW"]
+)
 def test_session_goes_on_in_any_other_state(status: str) -> None:
     assert not Session(id="s", status=status).has_ended
 

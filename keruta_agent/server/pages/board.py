@@ -67,7 +67,7 @@ def end_session(session_id: str) -> flask.Response:
 @pages.post("/sessions/<session_id>/pause")
 def pause_session(session_id: str) -> flask.Response:
     """Has the session's agent start no further task."""
-    _set_status(session_id, SessionStatus.INACTIVE)
+    _set_status(session_id, SessionStatus.PAUSED)
     return look.go_to(f"/sessions/{session_id}?done=paused")
 
 

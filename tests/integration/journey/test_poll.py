@@ -68,12 +68,12 @@ def test_move_by_a_person_here_stands_until_the_api_says_something_new(
     assert _names(agent) == ["first", "second"]
 
 
-def test_inactive_session_pauses_the_queue_until_it_is_active(
+def test_paused_session_pauses_the_queue_until_it_is_active(
     agent: Agent, api: InMemoryKerutaApi
 ) -> None:
     poll = SessionPoll(agent, api)
     api.add_task(SESSION, "true")
-    _set_status(api, "INACTIVE")
+    _set_status(api, "PAUSED")
     poll.poll()
     assert agent.jobs.pause_reason() == pausing.REASON
     assert agent.runs.claim_next() is None
@@ -83,12 +83,22 @@ def test_inactive_session_pauses_the_queue_until_it_is_active(
     assert agent.runs.claim_next() is not None
 
 
+@pytest.mark.parametrize("status", ["INACTIVE", "PENDING", "SOMETHING_NEW"])
+def test_session_in_a_state_of_another_server_is_worked_for(
+    agent: Agent, api: InMemoryKerutaApi, status: str
+) -> None:
+    api.add_task(SESSION, "true")
+    _set_status(api, status)
+    SessionPoll(agent, api).poll()
+    assert agent.runs.claim_next() is not None
+
+
 def test_pause_by_a_person_here_outlasts_that_of_the_session(
     agent: Agent, api: InMemoryKerutaApi
 ) -> None:
     poll = SessionPoll(agent, api)
     agent.jobs.pause("lunch")
-    for status in ("INACTIVE", "ACTIVE"):
+    for status in ("PAUSED", "ACTIVE"):
         _set_status(api, status)
         poll.poll()
         assert agent.jobs.pause_reason() == "lunch"

@@ -143,7 +143,7 @@ def test_task_is_steered_after_confirmation_where_that_destroys(browser: FlaskCl
 def test_session_is_paused_ended_resumed_and_deleted(browser: FlaskClient) -> None:
     session = _session(browser)
     steps = (
-        ("pause", "INACTIVE"),
+        ("pause", "PAUSED"),
         ("resume", "ACTIVE"),
         ("end", "COMPLETED"),
         ("resume", "ACTIVE"),
