@@ -102,7 +102,23 @@ class RepoPoolClient(ServiceClient):
         """
         doing = f"release slot {slot_id!r}"
         path = f"{self._path(doing, slot_id)}/release"
-        self._write(doing, "POST", path, self._lease_of(slot_id, lease_token))
+        body = self._lease_of(slot_id, lease_token)
+        key = str(uuid.uuid4())
+        may_be_done = False
+
+        def once() -> None:
+            nonlocal may_be_done
+            try:
+                self._http.write(self.service, "POST", path, body, key=key)
+            except (errors.ApiAmbiguous, errors.ApiOverloaded, errors.ApiFailed):
+                may_be_done = True
+                raise
+            except errors.ApiConflict:
+                # The slot came back by the attempt whose answer was lost, and is lent anew.
+                if not may_be_done:
+                    raise
+
+        self._tried(doing, once)
         with self._guard:
             self._leases.pop(slot_id, None)
 

@@ -102,3 +102,25 @@ def test_release_names_the_lease_it_ends(wire: requests_mock.Mocker, pool: RepoP
     assert wire.last_request.json() == {"lease_token": "t1"}
     pool.release_slot(slot.slot_id)
     assert wire.last_request.json() == {}
+
+
+GONE = {"status_code": 409, "json": {"error": {"code": "LEASE_ENDED", "message": "it is lent"}}}
+
+
+def test_slot_that_came_back_by_an_attempt_without_answer_is_given_back(
+    wire: requests_mock.Mocker, pool: RepoPoolClient
+) -> None:
+    wire.post(f"{URL}/slots/s-1/release", [{"exc": requests.ReadTimeout}, GONE])
+
+    pool.release_slot("s-1", lease_token="t1")
+
+    assert wire.call_count == 2
+
+
+def test_slot_that_is_anothers_by_now_is_not_given_back(
+    wire: requests_mock.Mocker, pool: RepoPoolClient
+) -> None:
+    wire.post(f"{URL}/slots/s-1/release", [GONE])
+
+    with pytest.raises(errors.ServiceError, match="it is lent"):
+        pool.release_slot("s-1", lease_token="t1")
