@@ -145,7 +145,12 @@ def _redirected(response: requests.Response, action: str) -> errors.ApiError:
 
 def retry_after_s(response: requests.Response) -> float | None:
     """Returns the seconds that the server asks to wait, written as a number or as a date."""
-    raw = response.headers.get("Retry-After", "").strip()
+    return seconds_to_wait(response.headers.get("Retry-After", ""))
+
+
+def seconds_to_wait(retry_after: str) -> float | None:
+    """Returns the seconds that a Retry-After header asks for; None when it says nothing."""
+    raw = retry_after.strip()
     if not raw:
         return None
     try:

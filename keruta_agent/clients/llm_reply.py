@@ -6,12 +6,12 @@ Read from the plain JSON: servers leave fields away, send nulls, and say 200 to 
 from __future__ import annotations
 
 import dataclasses
-import email.utils
 import json
 import math
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
+
+from keruta_agent.clients import answers
 
 _PASSING: Final = frozenset({0, 408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 _NO_MONEY: Final = ("insufficient_quota", "billing_hard_limit", "credit balance", "payment")
@@ -177,21 +177,7 @@ def _count(usage: Mapping[str, Any], name: str) -> int | None:
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    raw = headers.get("retry-after-ms", "")
-    try:
-        if raw:
-            return max(0.0, float(raw) / 1000)
-        raw = headers.get("retry-after", "").strip()
-        seconds = float(raw)
-    except ValueError:
-        return _seconds_until(raw)
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _seconds_until(http_date: str) -> float | None:
-    try:
-        moment = email.utils.parsedate_to_datetime(http_date)
-    except ValueError:
-        return None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    milliseconds = answers.seconds_to_wait(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    return answers.seconds_to_wait(headers.get("retry-after", ""))

@@ -37,8 +37,8 @@ def test_metrics_that_are_no_object_are_refused(api: ApiCaller, body: str) -> No
 
 
 def test_metrics_of_unknown_task_are_missing(api: ApiCaller) -> None:
-    api.error("POST", "/tasks/unknown/metrics", {}, 404)
-    api.error("GET", "/tasks/unknown/metrics", None, 404)
+    for method, body in (("POST", {}), ("GET", None)):
+        assert api.call(method, "/tasks/unknown/metrics", json=body).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/health", "/api/v1/health"])

@@ -67,7 +67,8 @@ def test_anything_else_stays_text(line: str) -> None:
 
 @given(st.text() | st.text().map(lambda text: "{" + text + "}"))
 def test_no_line_is_an_exception(line: str) -> None:
-    structured.recognise(line)
+    found = structured.recognise(line)
+    assert found is None or isinstance(json.loads(line), dict)
 
 
 VALUES = st.recursive(
@@ -81,4 +82,5 @@ VALUES = st.recursive(
 def test_fields_can_be_written_as_json_whatever_they_are(fields: dict[str, object]) -> None:
     found = structured.recognise(json.dumps({**fields, "level": "info", "message": "x"}))
     for travelling in (structured.safe_fields(fields), found.fields if found else {}):
-        json.dumps(travelling, allow_nan=False, ensure_ascii=False).encode()
+        text = json.dumps(travelling, allow_nan=False, ensure_ascii=False)
+        assert json.loads(text.encode()) == travelling

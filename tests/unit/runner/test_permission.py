@@ -38,8 +38,8 @@ def root(tmp_path: Path) -> Path:
 )
 def test_path_inside_may_be_written(root: Path, path: str) -> None:
     permissions = PermissionValidator(root)
-    permissions.validate_path_access(path, "write")
-    permissions.validate_path_access(path)
+    assert permissions.validate_path_access(path, "write") is None
+    assert permissions.validate_path_access(path) is None
 
 
 @pytest.mark.parametrize(
@@ -140,9 +140,12 @@ def test_git_operation_is_refused(
 
 def test_git_operation_of_a_run_is_allowed(root: Path) -> None:
     permissions = PermissionValidator(root)
-    permissions.validate_git_operation("push", branch="feature/task-1.1-スキーマ")
-    permissions.validate_git_operation("push", branch_name="task/a/b")
-    permissions.validate_git_operation("branch", branch="feature/x")
+    for operation, options in (
+        ("push", {"branch": "feature/task-1.1-スキーマ"}),
+        ("push", {"branch_name": "task/a/b"}),
+        ("branch", {"branch": "feature/x"}),
+    ):
+        assert permissions.validate_git_operation(operation, **options) is None
 
 
 def test_only_the_commands_of_the_task_may_be_started(root: Path) -> None:
