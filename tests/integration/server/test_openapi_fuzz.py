@@ -2,46 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 import schemathesis
-from hypothesis import strategies
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi import checks as openapi_checks
 
 from keruta_agent.server.application import create_application
 from keruta_agent.server.events import PATH as STREAM_PATH
 from keruta_agent.server.store import Store
 from tests.helpers.api_caller import ApiCaller
-
-_DOCUMENT = Path(__file__).parents[3] / "etc" / "openapi" / "keruta-api.json"
-
-CHECKS = [
-    not_a_server_error,
-    openapi_checks.status_code_conformance,
-    openapi_checks.content_type_conformance,
-    openapi_checks.response_schema_conformance,
-]
-RIGHT = schemathesis.GenerationMode.POSITIVE
-WRONG = schemathesis.GenerationMode.NEGATIVE
-
-
-def _operations() -> Iterator[tuple[str, str, schemathesis.GenerationMode]]:
-    paths = json.loads(_DOCUMENT.read_text(encoding="utf-8"))["paths"]
-    for path, methods in paths.items():
-        for method, operation in methods.items():
-            # Streams never end, so they are left out.
-            if method == "parameters" or path == STREAM_PATH:
-                continue
-            yield method, path, RIGHT
-            # Nothing can be wrong about a request that has neither body nor query.
-            if "requestBody" in operation or "parameters" in operation:
-                yield method, path, WRONG
+from tests.helpers.made_up_requests import check_answers, operations
 
 
 @pytest.fixture(scope="module")
@@ -52,30 +23,13 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ApiCaller
     store.close()
 
 
-@pytest.mark.parametrize(("method", "path", "mode"), list(_operations()))
+@pytest.mark.parametrize(
+    ("method", "path", "mode"), operations("keruta-api.json", is_stream=STREAM_PATH.__eq__)
+)
 def test_made_up_request_is_answered_as_documented(
     fuzzed: tuple[ApiCaller, Any], method: str, path: str, mode: schemathesis.GenerationMode
 ) -> None:
     api, schema = fuzzed
-    requests = schema[path][method].as_strategy(generation_mode=mode)
     task = api.task()
-    known = {"task_id": task["id"], "session_id": task["sessionId"]}
-
-    # The bound is for the whole suite's time; more examples found nothing more.
-    @hypothesis.settings(
-        max_examples=6,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(hypothesis.HealthCheck),
-    )
-    @hypothesis.given(strategies.data())
-    def check(data: strategies.DataObject) -> None:
-        case = data.draw(requests)
-        # Made-up ids lead nowhere, so half of the requests go to things that exist.
-        if case.path_parameters and data.draw(strategies.booleans()):
-            case.path_parameters.update(
-                {name: known[name] for name in known.keys() & case.path_parameters.keys()}
-            )
-        case.validate_response(case.call(), checks=CHECKS)
-
-    check()
+    requests = schema[path][method].as_strategy(generation_mode=mode)
+    check_answers(requests, {"task_id": task["id"], "session_id": task["sessionId"]})
