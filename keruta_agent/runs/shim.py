@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 KILL_INTERVAL_S = 0.05
 #: Seconds between looks whether there is room on the disk again.
 ROOM_INTERVAL_S = 0.5
+#: What the kernel looks at when it must kill for want of memory, from -1000 to 1000.
+OOM_SCORE_FILE = "/proc/self/oom_score_adj"
+#: As if a script used half of the memory more than it does: it shall go before the agent, the
+#: shim, and whatever else keeps the machine within reach.
+SCRIPT_OOM_SCORE = 500
 #: Whoever answers the script has nothing more to say.
 END_OF_INPUT = signal.SIGUSR1
 WATCHED = (signal.SIGCHLD, signal.SIGTERM, END_OF_INPUT)
@@ -56,6 +61,8 @@ def main() -> None:
     os.environb.clear()
     os.environb.update(environment)
     terminal = writing = None
+    own_score = oom_score()
+    set_oom_score(max(own_score, SCRIPT_OOM_SCORE))  # whom we start inherits it
     try:
         if terminal_class is not None:
             terminal = terminal_class()
@@ -67,6 +74,8 @@ def main() -> None:
         what = os.fsdecode(exc.filename if exc.filename is not None else command[0])
         record(started_at, error=f"{what}: {exc.strerror}")
         return
+    finally:
+        set_oom_score(own_score)
     note_process(pid)
     watch = Watch(pid, float(grace), writing, terminal)
     watch.run()
@@ -148,6 +157,22 @@ def open_input(wanted: bytes) -> tuple[int, int | None]:
 def open_outputs() -> list[int]:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return [os.open("stdout", flags, 0o600), os.open("stderr", flags, 0o600)]
+
+
+def oom_score() -> int:
+    try:
+        with open(OOM_SCORE_FILE, encoding="ascii") as file:
+            return int(file.read())
+    except OSError:  # a kernel without it chooses as it likes
+        return SCRIPT_OOM_SCORE
+
+
+def set_oom_score(score: int) -> None:
+    try:
+        with open(OOM_SCORE_FILE, "w", encoding="ascii") as file:
+            file.write(str(score))
+    except OSError:  # a container may forbid it; the script runs all the same
+        return
 
 
 def start(command: list[bytes], working_directory: bytes, streams: list[int]) -> int:

@@ -36,6 +36,18 @@ def test_death_by_signal_is_told_from_an_exit_code(start, number):
     assert (record.exit_code, record.signal) == (None, number.value)
 
 
+@pytest.mark.parametrize("stdin", ["none", "fifo", "terminal"])
+def test_script_is_the_first_to_go_when_memory_runs_out_and_the_shim_is_not(start, stdin):
+    ours = int(Path("/proc/self/oom_score_adj").read_text())
+    started = start(
+        "cat /proc/self/oom_score_adj\n"
+        f"until [ $(cat /proc/$PPID/oom_score_adj) = {ours} ]; do sleep 0.01; done",
+        stdin=stdin,
+    )
+    assert started.exit_record().exit_code == 0
+    assert int(started.text()) == max(ours, 500)
+
+
 def test_output_goes_to_two_files_byte_by_byte(start):
     started = start("printf 'a\\0b\\n'; printf '日本語' >&2")
     started.exit_record()
