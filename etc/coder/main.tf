@@ -94,11 +94,34 @@ resource "coder_env" "session" {
   value    = data.coder_parameter.session.value
 }
 
+# For keep-awake.sh: the workspace is not stopped while a task's script is at work. Scripts do not
+# inherit the token either.
+resource "coder_env" "keep_awake" {
+  agent_id = coder_agent.main.id
+  name     = "KERUTA_KEEP_AWAKE_HOOK"
+  value    = "/home/coder/.keruta/keep-awake.sh"
+}
+
+resource "coder_env" "coder_url" {
+  agent_id = coder_agent.main.id
+  name     = "CODER_URL"
+  value    = data.coder_workspace.me.access_url
+}
+
+resource "coder_env" "coder_session_token" {
+  agent_id = coder_agent.main.id
+  name     = "CODER_SESSION_TOKEN"
+  value    = data.coder_workspace_owner.me.session_token
+}
+
 resource "coder_script" "keruta" {
   agent_id     = coder_agent.main.id
   display_name = "keruta"
   run_on_start = true
-  script       = templatefile("${path.module}/startup.sh", { source = var.keruta_source })
+  script       = templatefile("${path.module}/startup.sh", {
+    source     = var.keruta_source
+    keep_awake = file("${path.module}/keep-awake.sh")
+  })
 }
 
 resource "docker_volume" "home" {

@@ -3,12 +3,16 @@
 # workspace; a script that was running when the workspace stopped is reported as lost, and the rest
 # of the queue goes on.
 #
-# A Terraform template: "source" comes from main.tf.
+# A Terraform template: "source" and "keep_awake" come from main.tf.
 set -eu
 
 venv="$HOME/.keruta/venv"
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check '${source}'
+
+cat > "$HOME/.keruta/keep-awake.sh" << 'END_OF_HOOK'
+${keep_awake}
+END_OF_HOOK
 
 # Nothing to do when it runs already: a second daemon says so and ends.
 nohup "$venv/bin/keruta" daemon --log-file "$HOME/.keruta/daemon.log" > /dev/null 2>&1 < /dev/null &

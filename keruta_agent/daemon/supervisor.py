@@ -15,6 +15,7 @@ from typing import Any, Final
 from keruta_agent import __version__, errors
 from keruta_agent.daemon import watch
 from keruta_agent.daemon.answers import start_answer_poll
+from keruta_agent.daemon.awake import start_keep_awake
 from keruta_agent.daemon.events import EventListener
 from keruta_agent.daemon.http import http_door
 from keruta_agent.daemon.lock import agent_lock
@@ -77,6 +78,7 @@ def run_daemon(
             http.start(agent, status, lambda: hindrances(dispatcher, poll))
         listener = _listener(agent, poll, dispatcher)
         answers = start_answer_poll(agent)
+        awake = start_keep_awake(agent)
         manager.ready("takes tasks")
         logger.info(
             "keruta %s is ready, base directory %s",
@@ -93,6 +95,8 @@ def run_daemon(
                 listener.stop()
             if answers is not None:
                 answers.stop()
+            if awake is not None:
+                awake.stop()
             if http is not None:
                 http.stop()
             if requests.wants_replacement:

@@ -20,6 +20,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "leaving": "It was asked a third time and leaves at once; the script runs on.",
     "outbox_left": "It ended with messages that the API could not be told.",
     "settings_unreadable": "The settings cannot be read again, for a renewed token.",
+    "keep_awake_failed": "The keep-awake hook failed: the workspace may stop while a script runs.",
     "notify_failed": "The service manager cannot be told how the daemon is.",
     "log_reopened": "Somebody moved the log file away (SIGUSR1): this is the new one.",
     "log_unopened": "The log file cannot be opened anew; the next line tries again.",

@@ -112,6 +112,20 @@ class GitSettings:
         environment=("KERUTA_POST_TASK_HOOK",),
         help="Program that runs in the repository after each task's script, before the commit.",
     )
+    keep_awake_hook: Path | None = setting(
+        Location(),
+        key="hooks.keep_awake",
+        environment=("KERUTA_KEEP_AWAKE_HOOK",),
+        help="Program that tells the workspace that it is in use; run now and then while a script "
+        "runs and does not wait for a person.",
+    )
+    keep_awake_interval_s: float = setting(
+        Duration(minimum_s=1.0, maximum_s=DAY_S),
+        key="hooks.keep_awake_interval",
+        environment=("KERUTA_KEEP_AWAKE_INTERVAL",),
+        default="10m",
+        help="Time from one run of the keep-awake hook to the next.",
+    )
     hook_timeout_s: float = setting(
         Duration(minimum_s=0.1, maximum_s=DAY_S),
         key="hooks.timeout",

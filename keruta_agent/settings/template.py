@@ -36,7 +36,7 @@ SECTIONS: Final = {
     "daemon": "The daemon process and its state.",
     "health": "Limits of `keruta health`.",
     "git": "The session's repository, if it names one.",
-    "hooks": "What runs around a task in the repository.",
+    "hooks": "Programs that run around a task in the repository, and beside it.",
     "execution_mode": (
         "The Agent Runner, which solves coding tasks with a language model, and its services. "
         "These keys stand alone, as its migration guide has them."

@@ -159,7 +159,12 @@ def test_completion_offers_every_command() -> None:
 
 @pytest.mark.parametrize(
     ("shell", "script"),
-    [("sh", "etc/setup.sh"), ("sh", "etc/coder/startup.sh"), ("bash", ".ci/run")],
+    [
+        ("sh", "etc/setup.sh"),
+        ("sh", "etc/coder/startup.sh"),
+        ("sh", "etc/coder/keep-awake.sh"),
+        ("bash", ".ci/run"),
+    ],
 )
 def test_script_of_the_project_can_be_read_by_its_shell(shell: str, script: str) -> None:
     # The Coder template is Terraform's first: its placeholder stands in single quotes.

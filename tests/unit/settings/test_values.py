@@ -100,6 +100,8 @@ def test_defaults_are_those_of_the_specification() -> None:
         git_max_file_size=52428800,
         pre_task_hook=None,
         post_task_hook=None,
+        keep_awake_hook=None,
+        keep_awake_interval_s=600.0,
         hook_timeout_s=600.0,
         execution_mode="local-process",
         task_registry_url=None,
