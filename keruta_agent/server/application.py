@@ -83,7 +83,7 @@ def create_application(
         MAX_FORM_MEMORY_SIZE=MAX_JSON_BODY,
     )
     _document(app)
-    add_pages(app, Logins(stored_key(store.data_dir / _KEY_FILE), token=token))
+    add_pages(app, Logins(stored_key(store.directory.path / _KEY_FILE), token=token))
     access = Access(token=token, loopback=loopback)
 
     @app.before_request

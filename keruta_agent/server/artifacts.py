@@ -5,30 +5,26 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
 import flask
 from marshmallow import Schema, fields
-from werkzeug.exceptions import ClientDisconnected
-from werkzeug.formparser import FormDataParser
+from werkzeug.datastructures import FileStorage
 
 from keruta_agent import wire
 from keruta_agent.server import artifact_files, task_rows
 from keruta_agent.server import tables as t
-from keruta_agent.server.artifact_files import IncomingFile
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.store import Change, Store
 from keruta_agent.server.tables import Tables
+from keruta_agent.server.uploads import IncomingFile, received
 from keruta_agent.web.bodies import repair_text
-from keruta_agent.web.problems import Problem, invalid, missing
+from keruta_agent.web.problems import invalid, missing
 
 resource = Resource("artifacts", "Files that tasks left behind")
 
-#: Bytes of all form fields beside the file, and how many parts there may be.
-_MAX_FIELDS_SIZE = 1024 * 1024
-_MAX_PARTS = 20
 _MAX_PATH = 1024
 
 _CONTENT_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}\Z", re.ASCII)
@@ -66,31 +62,11 @@ def _receive(store: Store, task_id: str) -> Iterator[_Upload]:
     """Streams the form's file to disk, and removes it again if it is not kept."""
     with store.database.connected():
         task_rows.find(store.tables, task_id)
-    with contextlib.ExitStack() as opened:
-
-        def open_file(*args: Any, **kwargs: Any) -> Any:
-            return opened.enter_context(contextlib.closing(IncomingFile(store.incoming_dir)))
-
-        parser = FormDataParser(
-            stream_factory=open_file,
-            max_form_memory_size=_MAX_FIELDS_SIZE,
-            max_form_parts=_MAX_PARTS,
-        )
-        try:
-            _, form, files = parser.parse_from_environ(flask.request.environ)
-        except ClientDisconnected:
-            raise Problem(400, "INVALID_INPUT", "the upload ended too early") from None
-        yield _checked_upload(form, files)
+    with received(store.directory.incoming) as (file, part, form):
+        yield _checked_upload(file, part, form)
 
 
-def _checked_upload(form: Any, files: Any) -> _Upload:
-    part = files.get("file")
-    if part is None:
-        raise invalid("file", "the form has no such part (multipart/form-data)")
-    file: IncomingFile = part.stream
-    expected = (form.get("sha256") or "").strip().lower()
-    if expected and expected != file.sha256:
-        raise invalid("sha256", f"the file that arrived has {file.sha256}")
+def _checked_upload(file: IncomingFile, part: FileStorage, form: Mapping[str, str]) -> _Upload:
     name = PurePosixPath((part.filename or "").replace("\\", "/")).name
     path = _checked_path(form.get("path") or name)
     return _Upload(
@@ -157,7 +133,7 @@ def store_artifact(change: Change, upload: _Upload, task_id: str) -> Any:
     }
     change.tables.artifacts.insert(**row).execute()
     # Before the commit: a row without a file would be a lie, a file without a row is swept.
-    upload.file.keep(change.store.artifacts_dir)
+    upload.file.keep(change.store.directory.artifacts)
     task_rows.announce(change, "task_update", task, artifactId=upload.file.id)
     return _to_answer(row, task_id)
 
@@ -186,7 +162,7 @@ def download_artifact(store: Store, task_id: str, artifact_id: str) -> Any:
     row = find(store.tables, task_id, artifact_id)
     try:
         response = flask.send_file(
-            artifact_files.path_of(store, row["id"]),
+            store.directory.artifact(row["id"]),
             mimetype=row["content_type"],
             as_attachment=True,
             download_name=row["name"],

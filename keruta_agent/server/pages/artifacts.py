@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import flask
 
-from keruta_agent.server import artifact_files, task_rows
+from keruta_agent.server import task_rows
 from keruta_agent.server.artifacts import find as find_artifact
 from keruta_agent.server.pages import difference, previews
 from keruta_agent.server.pages.blueprint import pages
@@ -21,7 +21,7 @@ def show_artifact(task_id: str, artifact_id: str) -> flask.Response:
     with store.database.connected():
         task = task_rows.to_task(task_rows.find(store.tables, task_id))
         row = find_artifact(store.tables, task_id, artifact_id)
-    path = artifact_files.path_of(store, row["id"])
+    path = store.directory.artifact(row["id"])
     try:
         kind = previews.kind_of(path)
         text = previews.read_text(path) if kind == previews.TEXT else None
@@ -44,7 +44,7 @@ def artifact_content(task_id: str, artifact_id: str) -> flask.Response:
     store: Store = current_store()
     with store.database.connected():
         row = find_artifact(store.tables, task_id, artifact_id)
-    path = artifact_files.path_of(store, row["id"])
+    path = store.directory.artifact(row["id"])
     try:
         kind = previews.kind_of(path)
         is_shown = kind not in (None, previews.TEXT) and "save" not in flask.request.args

@@ -15,24 +15,19 @@ from urllib.parse import unquote, urlsplit
 
 import flask
 from marshmallow import Schema, fields, validate
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
-from werkzeug.formparser import FormDataParser
 
 from keruta_agent.server import tables as t
-from keruta_agent.server.artifact_files import IncomingFile
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.runner_services.store import Change, Store
+from keruta_agent.server.uploads import IncomingFile, received
 from keruta_agent.web.bodies import check_free_json, to_json
 from keruta_agent.web.fields import Request
-from keruta_agent.web.problems import Problem, invalid, missing
+from keruta_agent.web.problems import invalid, missing
 
 resource = Resource("artifacts", "Diffs, logs and test results of tasks")
 
 #: Where the application keeps the largest size of an artifact, in bytes.
 LIMIT_KEY: Final = "artifact-limit"
-#: Bytes of all form fields beside the file, and how many parts there may be.
-_MAX_FIELDS_SIZE: Final = 1024 * 1024
-_MAX_PARTS: Final = 20
 _TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _BYTES: Final = "application/octet-stream"
 _DAY_S: Final = 24 * 3600
@@ -76,54 +71,15 @@ class MetadataQuery(Request):
     uri = fields.String(required=True, validate=validate.Length(min=1, max=8000))
 
 
-class _LimitedFile(IncomingFile):
-    """A file that does not grow without end."""
-
-    limit = 0
-
-    def write(self, piece: bytes) -> int:
-        if self.size + len(piece) > self.limit:
-            raise Problem(
-                413, "ARTIFACT_TOO_LARGE", f"file: has more than {self.limit} bytes", field="file"
-            )
-        return super().write(piece)
-
-
 @contextlib.contextmanager
 def _receive(store: Store) -> Iterator[dict[str, Any]]:
     """Streams the form's file to disk, and removes it again if it is not kept."""
-    with contextlib.ExitStack() as opened:
-
-        def open_file(*args: Any, **kwargs: Any) -> Any:
-            file = _LimitedFile(store.incoming_dir)
-            file.limit = flask.current_app.extensions[LIMIT_KEY]
-            return opened.enter_context(contextlib.closing(file))
-
-        parser = FormDataParser(
-            stream_factory=open_file,
-            max_form_memory_size=_MAX_FIELDS_SIZE,
-            max_form_parts=_MAX_PARTS,
-        )
-        try:
-            _, form, files = parser.parse_from_environ(flask.request.environ)
-        except ClientDisconnected:
-            raise Problem(400, "INVALID_INPUT", "the upload ended too early") from None
-        except RequestEntityTooLarge:
-            raise invalid("metadata", "the form's fields are too large, or too many") from None
-        part = files.get("file")
-        if part is None:
-            raise invalid("file", "the form has no such part (multipart/form-data)")
-        yield _checked(part.stream, form)
-
-
-def _checked(file: Any, form: Any) -> dict[str, Any]:
-    kind = form.get("type") or ""
-    if not _TYPE.match(kind):
-        raise invalid("type", "must be letters, digits, '.', '_' and '-', such as diff")
-    expected = (form.get("sha256") or "").strip().lower()
-    if expected and expected != file.sha256:
-        raise invalid("sha256", f"the file that arrived has {file.sha256}")
-    return {"file": file, "type": kind, "metadata": _metadata(form.get("metadata") or "{}")}
+    limit = flask.current_app.extensions[LIMIT_KEY]
+    with received(store.directory.incoming, limit=limit) as (file, _, form):
+        kind = form.get("type") or ""
+        if not _TYPE.match(kind):
+            raise invalid("type", "must be letters, digits, '.', '_' and '-', such as diff")
+        yield {"file": file, "type": kind, "metadata": _metadata(form.get("metadata") or "{}")}
 
 
 def _metadata(text: str) -> dict[str, Any]:
@@ -181,7 +137,7 @@ def store_artifact(change: Change, upload: dict[str, Any]) -> Any:
     }
     change.tables.artifacts.insert(**row).execute()
     # Before the commit: a row without a file would be a lie, a file without a row is swept.
-    file.keep(change.store.artifacts_dir)
+    file.keep(change.store.directory.artifacts)
     return _to_answer(change.store, row)
 
 
@@ -225,7 +181,7 @@ def download_artifact(store: Store, artifact_id: str) -> Any:
     row = _find(store, artifact_id)
     try:
         response = flask.send_file(
-            store.artifact_path(row["id"]),
+            store.directory.artifact(row["id"]),
             mimetype=_BYTES,
             as_attachment=True,
             download_name=f"{row['type']}-{row['id']}",
@@ -246,7 +202,7 @@ def delete_artifact(change: Change, artifact_id: str) -> None:
     row = _find(change.store, artifact_id)
     artifacts = change.tables.artifacts
     artifacts.delete().where(artifacts.number == row["number"]).execute()
-    change.afterwards(lambda: change.store.remove_files([row["id"]]))
+    change.afterwards(lambda: change.store.directory.remove_artifacts([row["id"]]))
 
 
 def _find(store: Store, artifact_id: str) -> dict[str, Any]:

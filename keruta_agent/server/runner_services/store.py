@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import filelock
 import peewee
 
 from keruta_agent.server import tables as t
+from keruta_agent.server.data_directory import DataDirectory
 from keruta_agent.server.database import Database, open_database
 from keruta_agent.server.runner_services.migrations import MIGRATIONS
-from keruta_agent.server.store import locked, make_private
 
 logger = logging.getLogger(__name__)
 
@@ -87,22 +86,13 @@ class Store:
     """Everything that the services keep, in one directory."""
 
     def __init__(
-        self,
-        data_dir: Path,
-        database: Database,
-        lock: filelock.BaseFileLock,
-        retention_days: Mapping[str, float],
+        self, directory: DataDirectory, database: Database, retention_days: Mapping[str, float]
     ) -> None:
-        # Held for as long as the object lives: a lock that is collected lets go.
-        self._lock = lock
+        self.directory = directory
         self.database = database
         self.tables = Tables(database.peewee)
-        #: Finished artifacts, named by their ids.
-        self.artifacts_dir = data_dir / "artifacts"
-        #: Uploads that are under way.
-        self.incoming_dir = data_dir / "incoming"
         #: The clones that are lent, and what they are made from.
-        self.pool_dir = data_dir / "pool"
+        self.pool_dir = directory.subdirectory("pool")
         #: How long artifacts of each type are kept; others are kept for ever.
         self.retention_days = dict(retention_days)
         self._closing = threading.Event()
@@ -115,31 +105,22 @@ class Store:
         Raises:
             AgentStateError: the directory or the database cannot be used.
         """
-        make_private(data_dir)
-        lock = locked(data_dir)
-        try:
+        with contextlib.ExitStack() as opened:
+            directory = opened.enter_context(contextlib.closing(DataDirectory(data_dir)))
             database = open_database(data_dir, None, file_name=FILE_NAME, steps=MIGRATIONS)
-            store = cls(data_dir, database, lock, retention_days)
-        except BaseException:
-            lock.release()
-            raise
-        try:
-            for directory in (store.artifacts_dir, store.incoming_dir, store.pool_dir):
-                make_private(directory)
+            opened.enter_context(contextlib.closing(database))
+            store = cls(directory, database, retention_days)
             store._sweep_files()
-        except BaseException:
-            store.close()
-            raise
-        store._tidying.start()
+            store._tidying.start()
+            opened.pop_all()
         return store
 
     def close(self) -> None:
         """Closes the database."""
         self._closing.set()
-        if self._tidying.ident is not None:
-            self._tidying.join()
+        self._tidying.join()
         self.database.close()
-        self._lock.release()
+        self.directory.close()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Change]:
@@ -149,10 +130,6 @@ class Store:
             with self.database.transaction():
                 yield change
             change.finish()
-
-    def artifact_path(self, artifact_id: str) -> Path:
-        """Returns where an artifact's bytes are; the id has to be one from the table."""
-        return self.artifacts_dir / artifact_id
 
     def forget_old(self) -> list[str]:
         """Removes artifacts that were kept long enough, and returns their ids."""
@@ -166,15 +143,8 @@ class Store:
                 old += [row["id"] for row in found.dicts()]
             for artifact_id in old:
                 artifacts.delete().where(artifacts.id == artifact_id).execute()
-            change.afterwards(lambda: self.remove_files(old))
+            change.afterwards(lambda: self.directory.remove_artifacts(old))
         return old
-
-    def remove_files(self, artifact_ids: list[str]) -> None:
-        """Removes the bytes of artifacts that are no longer in the table."""
-        for artifact_id in artifact_ids:
-            # What is left behind is swept at the next start.
-            with contextlib.suppress(OSError):
-                self.artifact_path(artifact_id).unlink()
 
     def _tidy(self) -> None:
         while True:
@@ -188,12 +158,7 @@ class Store:
                 return
 
     def _sweep_files(self) -> None:
-        """Removes the files that a killed server left without a row."""
-        for leftover in self.incoming_dir.iterdir():
-            leftover.unlink()
         artifacts = self.tables.artifacts
         with self.database.connected():
             known = {row["id"] for row in artifacts.select(artifacts.id).dicts()}
-        for file in self.artifacts_dir.iterdir():
-            if file.name not in known:
-                file.unlink()
+        self.directory.sweep(known)

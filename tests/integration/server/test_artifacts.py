@@ -32,7 +32,7 @@ def _upload(
 
 
 def _files(store: Store) -> set[Path]:
-    return {*store.artifacts_dir.iterdir(), *store.incoming_dir.iterdir()}
+    return {*store.directory.artifacts.iterdir(), *store.directory.incoming.iterdir()}
 
 
 def test_artifact_is_stored_with_size_and_hash_and_comes_back(api: ApiCaller) -> None:
@@ -77,7 +77,7 @@ def test_artifact_name_is_the_last_part_only(
     before = _files(store)
     stored = _upload(api, api.task()["id"], filename=filename).json
     assert (stored["name"], stored["path"]) == (name, name)
-    assert _files(store) - before == {store.artifacts_dir / stored["id"]}
+    assert _files(store) - before == {store.directory.artifacts / stored["id"]}
 
 
 @pytest.mark.parametrize("path", ["../x", "a/../../x", "/etc/x", "a\\..\\x", "x\ny", "a" * 2000])
@@ -147,7 +147,7 @@ def test_deleted_artifact_leaves_no_file(api: ApiCaller, store: Store) -> None:
     stored = _upload(api, task).json
     path = f"/tasks/{task}/artifacts/{stored['id']}"
     assert api.call("DELETE", path).status_code == 204
-    assert not (store.artifacts_dir / stored["id"]).exists()
+    assert not (store.directory.artifacts / stored["id"]).exists()
     for suffix in ("", "/content"):
         error = api.error("GET", path + suffix, None, 404)
         assert error["code"] == "ARTIFACT_NOT_FOUND"
@@ -161,7 +161,7 @@ def test_deleted_owner_takes_the_artifact_files_along(
     stored = _upload(api, task["id"]).json
     owner = task["id"] if what == "tasks" else task["sessionId"]
     assert api.call("DELETE", f"/{what}/{owner}").status_code == 204
-    assert not (store.artifacts_dir / stored["id"]).exists()
+    assert not (store.directory.artifacts / stored["id"]).exists()
 
 
 def test_artifact_of_another_task_is_missing(api: ApiCaller) -> None:
@@ -177,5 +177,5 @@ def test_artifact_for_unknown_task_is_refused(api: ApiCaller) -> None:
 
 def test_artifact_files_are_private(api: ApiCaller, store: Store) -> None:
     stored = _upload(api, api.task()["id"]).json
-    assert (store.artifacts_dir / stored["id"]).stat().st_mode & 0o777 == 0o600
-    assert store.artifacts_dir.stat().st_mode & 0o777 == 0o700
+    assert (store.directory.artifacts / stored["id"]).stat().st_mode & 0o777 == 0o600
+    assert store.directory.artifacts.stat().st_mode & 0o777 == 0o700
