@@ -9,8 +9,7 @@ from keruta_agent.server.pages.blueprint import OPEN_ENDPOINTS, pages
 from keruta_agent.web.access import BearerToken, host_name, is_from_foreign_page, is_loopback
 from keruta_agent.web.pages import look
 from keruta_agent.web.problems import Problem
-
-OPENAPI_PATH = "/openapi.json"
+from keruta_agent.web.routes import OPENAPI_PATH
 
 _OPEN_PATHS = health.PATHS | {OPENAPI_PATH}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import flask
 from flask_smorest import Api, Blueprint
@@ -68,10 +68,25 @@ class _Blueprint(Blueprint):  # type: ignore[misc]
     ARGUMENTS_PARSER = _Parser()
 
 
+#: Where every application shows its OpenAPI document.
+OPENAPI_PATH: Final = "/openapi.json"
+
+
 class DocumentedApi(Api):  # type: ignore[misc]
-    """The OpenAPI document of an application, with this server's shape of errors."""
+    """The OpenAPI document of an application, with our shape of errors and access by a token."""
 
     ERROR_SCHEMA = ErrorAnswer
+
+    def __init__(self, app: flask.Flask, *, title: str) -> None:
+        app.config.update(
+            API_TITLE=title,
+            API_VERSION="v1",
+            OPENAPI_VERSION="3.1.0",
+            OPENAPI_URL_PREFIX="/",
+            OPENAPI_JSON_PATH=OPENAPI_PATH.lstrip("/"),
+        )
+        super().__init__(app)
+        self.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
 
 
 class Resource:

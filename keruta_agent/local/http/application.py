@@ -31,7 +31,6 @@ from keruta_agent.web.streams import Streams
 
 _RESOURCES: Final = (health, queue, jobs, coding, logs, input, events, metrics)
 
-OPENAPI_PATH: Final = "/openapi.json"
 #: Bytes of a body; a script may be large.
 MOST_BODY_BYTES: Final = 16 * 1024 * 1024
 
@@ -51,14 +50,7 @@ def create_application(services: Services, access: Access) -> flask.Flask:
     app.url_map.merge_slashes = False  # a redirect is no answer to a program
     app.extensions[routes.SERVICES_KEY] = services
     app.extensions[events.STREAMS_KEY] = Streams(events.MOST_STREAMS)
-    app.config.update(
-        API_TITLE="keruta-agent",
-        API_VERSION="v1",
-        OPENAPI_VERSION="3.1.0",
-        OPENAPI_URL_PREFIX="/",
-        OPENAPI_JSON_PATH=OPENAPI_PATH.lstrip("/"),
-        MAX_CONTENT_LENGTH=MOST_BODY_BYTES,
-    )
+    app.config["MAX_CONTENT_LENGTH"] = MOST_BODY_BYTES
     _document(app)
     look.install(app, access.logins)
     app.register_blueprint(pages.pages)
@@ -99,9 +91,8 @@ def _refuse_other_bodies(request: flask.Request) -> None:
 
 
 def _document(app: flask.Flask) -> None:
-    api = DocumentedApi(app)
+    api = DocumentedApi(app, title="keruta-agent")
     api.register_field(wire.AnyDate, "string", "date-time")
-    api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
     api.spec.options["security"] = [{"bearer": []}]
     for module in _RESOURCES:
         resource: Any = module.resource

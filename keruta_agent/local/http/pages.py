@@ -14,10 +14,12 @@ from keruta_agent.journey import answer as answers
 from keruta_agent.local.http.routes import current_services, problem_of
 from keruta_agent.local.http.services import Services
 from keruta_agent.records.jobs import JobState
-from keruta_agent.web.pages import language, look
+from keruta_agent.web.pages import look
+from keruta_agent.web.pages.forms import add_forms
 from keruta_agent.web.problems import Problem, invalid
 
 pages = flask.Blueprint("status", __name__, template_folder="templates")
+add_forms(pages)
 
 _MOST_WAITING: Final = 100
 _MOST_ENDED: Final = 20
@@ -59,26 +61,6 @@ def log_in() -> flask.Response:
         return look.page("login.html", 401, why="agent.login.why", wrong=True, next="/")
     response = look.go_to("/")
     look.logins().welcome(known=True).remember(flask.request, response)
-    return response
-
-
-@pages.post("/language")
-def switch_language() -> flask.Response:
-    """Remembers what the visitor reads."""
-    form = flask.request.form
-    response = look.go_to(look.own_address(form.get("next", "/")))
-    if form.get("language") in language.LANGUAGES:
-        response.set_cookie(
-            language.COOKIE, form["language"], max_age=365 * 24 * 3600, samesite="Strict"
-        )
-    return response
-
-
-@pages.post("/logout")
-def log_out() -> flask.Response:
-    """Makes the browser forget its login."""
-    response = look.go_to("/login")
-    look.logins().welcome(known=False).remember(flask.request, response)
     return response
 
 

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from keruta_agent.web.access import is_from_foreign_page
 from keruta_agent.web.pages import look
+from keruta_agent.web.pages.forms import add_forms
 from keruta_agent.web.problems import Problem
 
 pages: Final = flask.Blueprint(
@@ -19,6 +20,7 @@ pages: Final = flask.Blueprint(
     static_folder="static",
     static_url_path="/static/pages",
 )
+add_forms(pages)
 
 #: Whoever is to log in needs these.
 OPEN_ENDPOINTS: Final = frozenset(
@@ -55,3 +57,15 @@ def _show_http_exception(error: HTTPException) -> Any:
 def confirmed() -> bool:
     """Tells whether a person has said yes to what this request destroys."""
     return flask.request.form.get("confirmed") == "yes"
+
+
+def ask_to_confirm(what: str, name: str, *, back: str) -> flask.Response:
+    """Asks a person whether to do what they have asked for to the thing of this name."""
+    text = look.text()
+    return look.page(
+        "confirm.html",
+        question=text(f"confirm.{what}", name=name),
+        consequence=text(f"confirm.{what}.then"),
+        answer=text(f"confirm.{what}.yes"),
+        back=back,
+    )

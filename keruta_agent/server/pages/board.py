@@ -10,7 +10,7 @@ from keruta_agent.model import SessionStatus
 from keruta_agent.server import session_rows
 from keruta_agent.server import sessions as resource
 from keruta_agent.server.pages import cards
-from keruta_agent.server.pages.blueprint import confirmed, pages
+from keruta_agent.server.pages.blueprint import ask_to_confirm, confirmed, pages
 from keruta_agent.server.routes import current_store
 from keruta_agent.server.task_rows import date
 from keruta_agent.web.pages import look
@@ -101,11 +101,4 @@ def _set_status(session_id: str, status: SessionStatus) -> None:
 
 
 def _ask(what: str, session: dict[str, Any]) -> flask.Response:
-    t = look.text()
-    return look.page(
-        "confirm.html",
-        question=t(f"confirm.{what}", name=session["name"]),
-        consequence=t(f"confirm.{what}.then"),
-        answer=t(f"confirm.{what}.yes"),
-        back=f"/sessions/{session['id']}",
-    )
+    return ask_to_confirm(what, session["name"], back=f"/sessions/{session['id']}")

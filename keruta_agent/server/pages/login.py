@@ -1,14 +1,11 @@
-"""Pages that let a person in with the server's token, out again, and switch the language."""
+"""The page that lets a person in with the server's token."""
 
 from __future__ import annotations
 
 import flask
 
 from keruta_agent.server.pages.blueprint import pages
-from keruta_agent.web.pages import language, look
-
-#: Seconds; a year.
-_LANGUAGE_LIFETIME_S = 365 * 24 * 3600
+from keruta_agent.web.pages import look
 
 
 @pages.get("/login", defaults={"wrong": False})
@@ -25,28 +22,3 @@ def log_in(wrong: bool) -> flask.Response:
         logins.welcome(known=True).remember(flask.request, response)
         return response
     return look.page("login.html", 403 if wrong else 200, wrong=wrong, next=asked)
-
-
-@pages.post("/logout")
-def log_out() -> flask.Response:
-    """Takes the cookie away."""
-    response = look.go_to("/login")
-    look.logins().welcome(known=False).remember(flask.request, response)
-    return response
-
-
-@pages.post("/language")
-def switch_language() -> flask.Response:
-    """Remembers the language that a person has chosen."""
-    response = look.go_to(look.own_address(flask.request.form.get("next", "/")))
-    chosen = flask.request.form.get("language")
-    if chosen in language.LANGUAGES:
-        response.set_cookie(
-            language.COOKIE,
-            chosen,
-            max_age=_LANGUAGE_LIFETIME_S,
-            httponly=True,
-            samesite="Strict",
-            secure=flask.request.is_secure,
-        )
-    return response

@@ -11,7 +11,7 @@ from keruta_agent.server import status as status_resource
 from keruta_agent.server import tables as t
 from keruta_agent.server import task_rows
 from keruta_agent.server import tasks as resource
-from keruta_agent.server.pages.blueprint import confirmed, pages
+from keruta_agent.server.pages.blueprint import ask_to_confirm, confirmed, pages
 from keruta_agent.server.routes import current_store
 from keruta_agent.web.pages import look
 from keruta_agent.web.problems import invalid
@@ -83,11 +83,4 @@ def _task(task_id: str) -> dict[str, Any]:
 
 
 def _ask(what: str, task: dict[str, Any]) -> flask.Response:
-    text = look.text()
-    return look.page(
-        "confirm.html",
-        question=text(f"confirm.{what}", name=task["name"]),
-        consequence=text(f"confirm.{what}.then"),
-        answer=text(f"confirm.{what}.yes"),
-        back=f"/sessions/{task['session_id']}",
-    )
+    return ask_to_confirm(what, task["name"], back=f"/sessions/{task['session_id']}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 import flask
@@ -10,12 +9,10 @@ import peewee
 from marshmallow import Schema, fields
 
 from keruta_agent.server import routes
-from keruta_agent.server.access import OPENAPI_PATH, Access
+from keruta_agent.server.access import Access
+from keruta_agent.server.foundation import guard, new_application
 from keruta_agent.server.runner_services.store import Store
-from keruta_agent.web import drain
-from keruta_agent.web.answers import answer_failures
-from keruta_agent.web.problems import Problem
-from keruta_agent.web.routes import Answer, DocumentedApi
+from keruta_agent.web.routes import Answer
 
 #: Bytes of a JSON body: an event, a state. Artifacts are read past it, piece by piece.
 MAX_BODY = 8 * 1024 * 1024
@@ -41,35 +38,10 @@ def create_application(
     ``loopback`` says that only this machine can reach it; then requests to it under foreign names
     are refused unless there is a token.
     """
-    app = flask.Flask("keruta-runner-services", static_folder=None)
-    app.extensions[routes.STORE_KEY] = store
-    app.config.update(
-        API_TITLE=title,
-        API_VERSION="v1",
-        OPENAPI_VERSION="3.1.0",
-        OPENAPI_URL_PREFIX="/",
-        OPENAPI_JSON_PATH=OPENAPI_PATH.lstrip("/"),
-        MAX_CONTENT_LENGTH=MAX_BODY,
-    )
-    api = DocumentedApi(app)
-    api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
-    # Without a token set, the services ask for none.
-    api.spec.options["security"] = [{"bearer": []}, {}]
+    app, api = new_application("keruta-runner-services", store, title=title, max_body=MAX_BODY)
     _health(title).register(api)
     resource.register(api)
-    access = Access(token=token, loopback=loopback)
-
-    @app.before_request
-    def _check_access() -> None:
-        access.check(flask.request)
-        values = flask.request.view_args or {}
-        if any("\0" in str(value) for value in values.values()):
-            raise Problem(404, "NOT_FOUND", "nothing has an id with NUL in it")
-
-    app.after_request(drain.read_rest)
-    answer_failures(
-        app, (peewee.OperationalError, peewee.InterfaceError, sqlite3.OperationalError, OSError)
-    )
+    guard(app, Access(token=token, loopback=loopback))
     return app
 
 

@@ -101,6 +101,6 @@ def test_input_that_is_secret_is_handed_out_and_never_stored(
     assert found == {"input": "hunter2-geheim\n"}
     api.move(waiting, "PROCESSING")
     assert api.call("GET", f"/tasks/{waiting}/input?requestId={asked['id']}").status_code == 204
-    for file in store.data_dir.rglob("*"):
+    for file in store.directory.path.rglob("*"):
         if file.is_file():
             assert b"hunter2" not in file.read_bytes(), file

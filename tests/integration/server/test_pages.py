@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import uuid
 from pathlib import Path
@@ -287,7 +288,13 @@ def test_problem_is_told_in_the_language_of_the_visitor(browser: FlaskClient) ->
     assert "There is no such task" in browser.get("/tasks/none").text
 
 
-def test_first_page_is_small(browser: FlaskClient) -> None:
+def test_first_page_is_small(tmp_path: Path) -> None:
+    # With a store of its own: the sessions of all other tests would be on the page too.
+    with contextlib.closing(Store.open(tmp_path / "data")) as store:
+        _check_first_page(_browser(create_application(store)))
+
+
+def _check_first_page(browser: FlaskClient) -> None:
     _session(browser)
     page = browser.get("/").text
     loaded = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page))
@@ -302,6 +309,6 @@ def test_first_page_is_small(browser: FlaskClient) -> None:
 
 
 def test_key_of_the_cookies_is_private(store: Store, app: flask.Flask) -> None:
-    key = Path(store.data_dir, "pages.key")
+    key = Path(store.directory.path, "pages.key")
     assert key.stat().st_mode & 0o777 == 0o600
     assert len(key.read_bytes()) == 32

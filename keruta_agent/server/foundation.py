@@ -1,0 +1,45 @@
+"""What the applications of all servers here stand on: OpenAPI document, access, failures."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import flask
+import peewee
+
+from keruta_agent.server import routes
+from keruta_agent.server.access import Access
+from keruta_agent.server.keeper import Keeper
+from keruta_agent.web import drain
+from keruta_agent.web.answers import answer_failures
+from keruta_agent.web.problems import Problem
+from keruta_agent.web.routes import DocumentedApi
+
+
+def new_application(
+    name: str, store: Keeper, *, title: str, max_body: int
+) -> tuple[flask.Flask, DocumentedApi]:
+    """Returns an application without routes that serves a store, and its OpenAPI document."""
+    app = flask.Flask(name, static_folder=None)
+    app.extensions[routes.STORE_KEY] = store
+    app.config["MAX_CONTENT_LENGTH"] = max_body
+    api = DocumentedApi(app, title=title)
+    # Without a token set, the server asks for none.
+    api.spec.options["security"] = [{"bearer": []}, {}]
+    return app, api
+
+
+def guard(app: flask.Flask, access: Access) -> None:
+    """Refuses who may not ask, and has every failure answered."""
+
+    @app.before_request
+    def _check_access() -> None:
+        access.check(flask.request)
+        values = flask.request.view_args or {}
+        if any("\0" in str(value) for value in values.values()):
+            raise Problem(404, "NOT_FOUND", "nothing has an id with NUL in it")
+
+    app.after_request(drain.read_rest)
+    answer_failures(
+        app, (peewee.OperationalError, peewee.InterfaceError, sqlite3.OperationalError, OSError)
+    )
