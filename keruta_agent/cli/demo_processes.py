@@ -8,11 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +17,7 @@ from typing import Final
 
 from keruta_agent import errors
 from keruta_agent.daemon.signals import StopRequests
-from keruta_agent.local.address import socket_path
+from keruta_agent.proof.sandbox import Sandbox, tail
 from keruta_agent.records.store import Records
 from keruta_agent.runs.processes import sweep
 from keruta_agent.workspace.git import Git
@@ -31,11 +28,8 @@ START_S: Final = 30.0
 #: Seconds that a process gets to end after it was asked to.
 GRACE_S: Final = 5.0
 LOOK_S: Final = 0.05
-#: Lines of a log that are shown when something went wrong.
-TAIL_LINES: Final = 15
 
 _READY: Final = "listening on "
-_OURS: Final = ("KERUTA_", "CODER_")
 
 
 class Interruption:
@@ -74,13 +68,12 @@ class Interruption:
 NOBODYS_GIT: Final = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
 
-class DemoProcesses:
+class DemoProcesses(Sandbox):
     """A temporary directory with a server and a daemon that live in it."""
 
     def __init__(self, interruption: Interruption) -> None:
+        super().__init__("demo")
         self._interruption = interruption
-        self.directory = _temporary_directory()
-        self.base_dir = self.directory / "agent"
         self.temporary = self.directory / "tmp"
         self.token_file = self.directory / "token"
         self.daemon_log = self.directory / "daemon.log"
@@ -89,8 +82,6 @@ class DemoProcesses:
         self.daemon: subprocess.Popen[bytes] | None = None
         self.server: subprocess.Popen[bytes] | None = None
         self.url = ""
-        self._config = self.directory / "config.yaml"
-        self._config.write_text("# No settings: the demo gives them as variables.\n")
         self.temporary.mkdir()
         self.token_file.touch(mode=0o600)
         self.token_file.write_text(f"{self.token}\n")
@@ -103,7 +94,7 @@ class DemoProcesses:
         """
         arguments = ["server", "--port", "0", "--data", str(self.directory / "server")]
         environment = {"KERUTA_SERVER_TOKEN": self.token}
-        self.server = self._start(arguments, environment, self.server_log)
+        self.server = self.spawn(arguments, environment, self.server_log)
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline and self.server.poll() is None:
             for line in self.server_log.read_text(errors="replace").splitlines(keepends=True):
@@ -113,33 +104,11 @@ class DemoProcesses:
             self._interruption.pause(LOOK_S)
         raise errors.RunError(f"the server did not start\n{tail(self.server_log)}")
 
-    def make_repository(self) -> Path:
-        """Makes the repository that the demo's tasks work in, such as a server would have.
-
-        Raises:
-            WorkspaceError: git does not make it.
-        """
-        repository = self.directory / "project.git"
-        repository.mkdir()
-        git = Git(repository, timeout_s=START_S, variables=NOBODYS_GIT)
-        git.run("init", "--quiet", "--bare", "--initial-branch=main", action="make a repository")
-        made = git.run(
-            *("hash-object", "-w", "--stdin"), stdin=b"# A project\n", action="store a file"
-        )
-        entry = f"100644 blob {made.text}\tREADME.md\n".encode()
-        tree = git.run("mktree", stdin=entry, action="store a directory").text
-        commit = git.with_variables(fallback_identity(git)).text(
-            "commit-tree", tree, "-m", "Begin the project", action="store a commit"
-        )
-        git.run("update-ref", "refs/heads/main", commit, action="begin main")
-        return repository
-
     def start_daemon(self, session_id: str, *, keep_alive: bool) -> None:
         """Starts the daemon for a session."""
         environment = {
             "KERUTA_API_URL": self.url,
             "KERUTA_API_TOKEN": self.token,
-            "KERUTA_BASE_DIR": str(self.base_dir),
             "KERUTA_ARTIFACTS_DIR": str(self.directory / "artifacts"),
             "KERUTA_POLL_INTERVAL": "1",
             "KERUTA_USE_HTTP_INPUT": "true",
@@ -150,7 +119,7 @@ class DemoProcesses:
         arguments = ["daemon", "--session-id", session_id]
         if keep_alive:
             arguments.append("--keep-alive")
-        self.daemon = self._start(arguments, environment, self.daemon_log)
+        self.daemon = self.spawn(arguments, environment, self.daemon_log)
 
     def wait_for_daemon(self, patience_s: float) -> int | None:
         """Returns the daemon's exit code; None when it does not end."""
@@ -165,33 +134,10 @@ class DemoProcesses:
     def remove(self) -> None:
         """Ends what still runs and removes the directory."""
         # The first request lets the script finish, the second one stops it.
-        _stop(self.daemon, requests=2)
+        stop(self.daemon, requests=2)
         self._end_scripts()
-        _stop(self.server, requests=1)
-        shutil.rmtree(self.directory, ignore_errors=True)
-        socket_dir = socket_path(self.base_dir).parent
-        if socket_dir != self.base_dir:
-            shutil.rmtree(socket_dir, ignore_errors=True)
-        if self.directory.exists():
-            raise errors.RunError(f"cannot remove {self.directory}", advice="Remove it by hand")
-
-    def _start(
-        self, arguments: list[str], environment: Mapping[str, str], log: Path
-    ) -> subprocess.Popen[bytes]:
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(_OURS)
-        }
-        with log.open("wb") as output:
-            return subprocess.Popen(
-                [sys.executable, "-m", "keruta_agent", *arguments],
-                cwd=self.directory,
-                env={**inherited, **environment, "KERUTA_CONFIG": str(self._config)},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                # Ctrl-C is for the demo, which then ends them in order.
-                start_new_session=True,
-            )
+        stop(self.server, requests=1)
+        super().remove()
 
     def _end_scripts(self) -> None:
         """Ends a script that outlived its daemon, as scripts do when a daemon is killed."""
@@ -206,26 +152,30 @@ class DemoProcesses:
                 sweep(active[1].uid, 1.0)
 
 
-def tail(log: Path) -> str:
-    """Returns the last lines of a log, indented."""
-    try:
-        lines = log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
-    except FileNotFoundError:
-        lines = []
-    return "\n".join(f"  {line}" for line in lines) or "  (its log is empty)"
+def make_repository(path: Path, files: Mapping[str, str]) -> None:
+    """Makes a bare repository with one commit on main, such as a server would have.
+
+    Raises:
+        WorkspaceError: git does not make it.
+    """
+    path.mkdir()
+    git = Git(path, timeout_s=START_S, variables=NOBODYS_GIT)
+    git.run("init", "--quiet", "--bare", "--initial-branch=main", action="make a repository")
+    entries = []
+    for name, text in files.items():
+        blob = git.run(
+            *("hash-object", "-w", "--stdin"), stdin=text.encode(), action="store a file"
+        )
+        entries.append(f"100644 blob {blob.text}\t{name}\n")
+    tree = git.run("mktree", stdin="".join(entries).encode(), action="store a directory").text
+    commit = git.with_variables(fallback_identity(git)).text(
+        "commit-tree", tree, "-m", "Begin the project", action="store a commit"
+    )
+    git.run("update-ref", "refs/heads/main", commit, action="begin main")
 
 
-def _temporary_directory() -> Path:
-    try:
-        return Path(tempfile.mkdtemp(prefix="keruta-demo-"))
-    except OSError as exc:
-        raise errors.AgentStateError(
-            f"cannot make a temporary directory for the demo: {exc.strerror}",
-            advice="Set TMPDIR to a directory with room that this user may write",
-        ) from exc
-
-
-def _stop(process: subprocess.Popen[bytes] | None, *, requests: int) -> None:
+def stop(process: subprocess.Popen[bytes] | None, *, requests: int) -> None:
+    """Ends a process: asks so many times, and then kills it."""
     if process is None:
         return
     for last in [False] * (requests - 1) + [True]:

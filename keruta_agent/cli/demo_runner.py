@@ -6,16 +6,12 @@ wrongly at first, and rightly when it sees how the test fails.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
 import re
 import secrets
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -24,11 +20,11 @@ from typing import Any, Final
 import click
 
 from keruta_agent import errors
-from keruta_agent.cli.demo_processes import NOBODYS_GIT, Interruption, tail
+from keruta_agent.cli.demo_processes import NOBODYS_GIT, Interruption, make_repository, stop
 from keruta_agent.cli.tables import print_table
+from keruta_agent.proof.sandbox import Sandbox, tail
 from keruta_agent.testing.language_model import ScriptedModel, Turn, changes
 from keruta_agent.workspace.git import Git
-from keruta_agent.workspace.tree import fallback_identity
 
 TASK: Final = "1.1"
 SPEC: Final = "demo"
@@ -38,7 +34,6 @@ PATIENCE_S: Final = 60.0
 _LOOK_S: Final = 0.05
 _SERVICES: Final = ("Task Registry", "Repo Pool Manager", "Artifact Store")
 _LISTENS: Final = re.compile(rf"({'|'.join(_SERVICES)}) on (http\S+)\n")
-_OURS: Final = ("KERUTA_", "CODER_", "GIT_", "OPENAI_", "TASK_", "RUNNER_")
 
 _BROKEN: Final = "def average(numbers):\n    return sum(numbers) / len(numbers)\n"
 _WRONG: Final = "def average(numbers):\n    return sum(numbers) / max(1, len(numbers) - 1)\n"
@@ -96,7 +91,7 @@ class Showing:
         self._interruption = interruption
         self._say = say
         self._key = f"sk-demo-{secrets.token_hex(16)}"
-        self.directory = Path(tempfile.mkdtemp(prefix="keruta-demo-"))
+        self._sandbox = Sandbox("demo")
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def play(self) -> list[Fact]:
@@ -105,7 +100,8 @@ class Showing:
         Raises:
             RunError: a part did not start.
         """
-        repository = self._make_repository()
+        repository = self._sandbox.directory / "project.git"
+        make_repository(repository, FILES)
         with ScriptedModel(answer).serving() as model:
             urls = self._start_services()
             began = time.monotonic()
@@ -124,35 +120,13 @@ class Showing:
     def remove(self) -> None:
         """Ends what still runs and removes the directory."""
         for process in self._processes:
-            if process.poll() is None:
-                process.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(5)
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-    def _make_repository(self) -> Path:
-        repository = self.directory / "project.git"
-        repository.mkdir()
-        git = Git(repository, timeout_s=PATIENCE_S, variables=NOBODYS_GIT)
-        git.run("init", "--quiet", "--bare", "--initial-branch=main", action="make a repository")
-        entries = []
-        for name, text in FILES.items():
-            blob = git.run("hash-object", "-w", "--stdin", stdin=text.encode(), action="store")
-            entries.append(f"100644 blob {blob.text}\t{name}\n")
-        tree = git.run("mktree", stdin="".join(entries).encode(), action="store").text
-        commit = git.with_variables(fallback_identity(git)).text(
-            "commit-tree", tree, "-m", "Begin the project", action="store a commit"
-        )
-        git.run("update-ref", "refs/heads/main", commit, action="begin main")
-        return repository
+            stop(process, requests=1)
+        self._sandbox.remove()
 
     def _start_services(self) -> dict[str, str]:
-        log = self.directory / "services.log"
+        log = self._sandbox.directory / "services.log"
         ports = ("--registry-port", "0", "--pool-port", "0", "--store-port", "0")
-        data = str(self.directory / "server")
+        data = str(self._sandbox.directory / "server")
         process = self._start(["server", "--runner-services-only", *ports, "--data", data], {}, log)
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline and process.poll() is None:
@@ -163,7 +137,7 @@ class Showing:
         raise errors.RunError(f"the services did not start\n{tail(log)}")
 
     def _run_task(self, repository: Path, endpoint: str, urls: Mapping[str, str]) -> int:
-        task = self.directory / "task.json"
+        task = self._sandbox.directory / "task.json"
         task.write_text(json.dumps(_task(repository), ensure_ascii=False), encoding="utf-8")
         environment = {
             "TASK_REGISTRY_URL": urls[_SERVICES[0]],
@@ -173,7 +147,7 @@ class Showing:
             "OPENAI_API_KEY": self._key,
             "KERUTA_LLM_MODEL": "scripted",
         }
-        log = self.directory / "runner.log"
+        log = self._sandbox.directory / "runner.log"
         process = self._start(["runner", "run", "--context", str(task)], environment, log)
         told = 0
         deadline = time.monotonic() + PATIENCE_S
@@ -190,29 +164,9 @@ class Showing:
             self._interruption.pause(_LOOK_S)
 
     def _start(
-        self, arguments: list[str], environment: Mapping[str, str], log: Path
+        self, arguments: list[str], variables: Mapping[str, str], log: Path
     ) -> subprocess.Popen[bytes]:
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(_OURS)
-        }
-        config = self.directory / "config.yaml"
-        config.touch()
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "keruta_agent", *arguments],
-                cwd=self.directory,
-                env={
-                    **inherited,
-                    **NOBODYS_GIT,
-                    **environment,
-                    "KERUTA_CONFIG": str(config),
-                    "KERUTA_BASE_DIR": str(self.directory / "agent"),
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        process = self._sandbox.spawn(arguments, {**NOBODYS_GIT, **variables}, log)
         self._processes.append(process)
         return process
 
@@ -261,8 +215,8 @@ class Showing:
         """Looks for the key in every byte that the demo has written."""
         key = self._key.encode()
         found = [
-            str(path.relative_to(self.directory))
-            for path in self.directory.rglob("*")
+            str(path.relative_to(self._sandbox.directory))
+            for path in self._sandbox.directory.rglob("*")
             if path.is_file() and not path.is_symlink() and key in path.read_bytes()
         ]
         return Fact(

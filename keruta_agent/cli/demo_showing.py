@@ -13,9 +13,10 @@ from keruta_agent import errors
 from keruta_agent.cli import demo_outcome
 from keruta_agent.cli.demo_api import PAGE, DemoApi
 from keruta_agent.cli.demo_outcome import TaskOutcome, Wanted
-from keruta_agent.cli.demo_processes import DemoProcesses, Interruption, tail
+from keruta_agent.cli.demo_processes import DemoProcesses, Interruption, make_repository
 from keruta_agent.cli.demo_view import View
 from keruta_agent.model import LogEntry, LogLevel, Task, TaskStatus
+from keruta_agent.proof.sandbox import tail
 from keruta_agent.server.pages import examples
 
 #: The tasks of the demo in their order, and what must come of each.
@@ -72,7 +73,8 @@ class Showing:
         self.processes.start_server()
         api = DemoApi(self.processes.url, self.processes.token)
         try:
-            repository = self.processes.make_repository()
+            repository = self.processes.directory / "project.git"
+            make_repository(repository, {"README.md": "# A project\n"})
             self._session_id = api.create_session("demo", repository).id
             self.processes.start_daemon(self._session_id, keep_alive=self._keep)
             for name, script in scripts.items():

@@ -21,8 +21,9 @@ from keruta_agent import errors
 from keruta_agent.daemon.signals import StopRequests
 from keruta_agent.proof.person import Person
 from keruta_agent.proof.proxy import Mood
+from keruta_agent.proof.sandbox import tail
 from keruta_agent.proof.verdict import Promise, Verdict, judge
-from keruta_agent.proof.world import World, tail
+from keruta_agent.proof.world import World
 from keruta_agent.records.database import DATABASE_NAME
 
 #: Seconds that a daemon lives. Some are killed while they start, which takes half a second; the

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.local.address import socket_path
 from keruta_agent.proof import leftovers
 from keruta_agent.proof.proxy import FlakyProxy
+from keruta_agent.proof.sandbox import Sandbox, tail
 
 #: Seconds that a process gets to start, or to end after it was asked to.
 PATIENCE_S: Final = 30.0
 LOOK_S: Final = 0.05
-TAIL_LINES: Final = 15
 READY: Final = b" is ready, "
 
-_OURS: Final = ("KERUTA_", "CODER_")
 #: What the agent is told, beside where everything is. Short times, so that much happens.
 _SETTINGS: Final[Mapping[str, str]] = {
     "KERUTA_POLL_INTERVAL": "300ms",
@@ -41,7 +36,7 @@ _SETTINGS: Final[Mapping[str, str]] = {
 }
 
 
-class World:
+class World(Sandbox):
     """Directories and processes of one soak."""
 
     def __init__(self, seed: int) -> None:
@@ -50,16 +45,13 @@ class World:
         Raises:
             AgentStateError: there is no place for it.
         """
-        self.directory = _temporary_directory()
-        self.base_dir = self.directory / "agent"
+        super().__init__("soak")
         self.ledger = self.directory / "ledger"
         self.daemon_log = self.directory / "daemon.log"
         self.server_log = self.directory / "server.log"
         self.ledger.mkdir()
         self.server_address = ("127.0.0.1", _free_port())
         self.proxy = FlakyProxy(self.server_address, seed)
-        self._config = self.directory / "config.yaml"
-        self._config.write_text("# No settings: the soak gives them as variables.\n")
         self._server: subprocess.Popen[bytes] | None = None
         self._daemon: subprocess.Popen[bytes] | None = None
         self._session_id = ""
@@ -142,69 +134,18 @@ class World:
         if self.proxy.is_running:
             self.proxy.stop()
 
-    def remove(self) -> None:
-        """Removes every file.
-
-        Raises:
-            RunError: some cannot be removed.
-        """
-        shutil.rmtree(self.directory, ignore_errors=True)
-        socket_dir = socket_path(self.base_dir).parent
-        if socket_dir != self.base_dir:
-            shutil.rmtree(socket_dir, ignore_errors=True)
-        if self.directory.exists():
-            raise errors.RunError(f"cannot remove {self.directory}", advice="Remove it by hand")
-
     def _start_server(self) -> None:
-        arguments = [
-            "--port",
-            str(self.server_address[1]),
-            "--data",
-            str(self.directory / "server"),
-        ]
-        self._server = self._spawn(["server", *arguments], self.server_log)
+        port, data = str(self.server_address[1]), str(self.directory / "server")
+        self._server = self._spawn(["server", "--port", port, "--data", data], self.server_log)
 
     def _spawn(self, arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(_OURS)
-        }
-        own = {
-            "KERUTA_CONFIG": str(self._config),
-            "KERUTA_BASE_DIR": str(self.base_dir),
+        variables = {
+            **_SETTINGS,
             "KERUTA_ARTIFACTS_DIR": str(self.directory / "artifacts"),
             "KERUTA_API_URL": self.proxy.url,
             "KERUTA_SESSION_ID": self._session_id,
         }
-        with log.open("ab") as output:
-            return subprocess.Popen(
-                [sys.executable, "-m", "keruta_agent", *arguments],
-                cwd=self.directory,
-                env={**inherited, **_SETTINGS, **own},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                # Ctrl-C is for the soak, which then ends them in order.
-                start_new_session=True,
-            )
-
-
-def tail(log: Path) -> str:
-    """Returns the last lines of a log, indented."""
-    try:
-        lines = log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
-    except FileNotFoundError:
-        lines = []
-    return "\n".join(f"  {line}" for line in lines) or "  (its log is empty)"
-
-
-def _temporary_directory() -> Path:
-    try:
-        return Path(tempfile.mkdtemp(prefix="keruta-soak-"))
-    except OSError as exc:
-        raise errors.AgentStateError(
-            f"cannot make a temporary directory for the soak: {exc.strerror}",
-            advice="Set TMPDIR to a directory with room that this user may write",
-        ) from exc
+        return self.spawn(arguments, variables, log)
 
 
 def _free_port() -> int:
