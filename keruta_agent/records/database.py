@@ -88,10 +88,13 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
+            connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            # SQLite itself has rolled back after some failures; after others, also of the COMMIT,
+            # it has not, and all that follows would be part of this transaction.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
             raise
-        connection.execute("COMMIT")
 
     def release(self) -> None:
         """Closes this thread's connection, if it has one; the next use opens another."""

@@ -351,11 +351,6 @@ class Jobs:
                 (time.time(), job_id),
             )
 
-    def set_work(self, job_id: int, work: Work) -> None:
-        """Replaces what the job executes, after the API told it."""
-        with self._database.transaction() as connection:
-            connection.execute("UPDATE jobs SET work = ? WHERE id = ?", (work.to_json(), job_id))
-
     def _insert(
         self,
         *,

@@ -7,7 +7,6 @@ that a daemon that takes over goes on exactly there.
 from __future__ import annotations
 
 import secrets
-import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 
@@ -56,32 +55,18 @@ class Runs:
             return self._claim(job)
 
     def _claim(self, job: Job) -> tuple[Job, Run]:
-        connection = self._database.connection()
-        connection.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (job.id,))
-        number = 1 + int(
-            connection.execute("SELECT count(*) FROM runs WHERE job_id = ?", (job.id,)).fetchone()[
-                0
-            ]
-        )
+        number = 1 + len(self.of_job(job.id))
         uid = secrets.token_hex(8)
-        run_id = connection.execute(
-            "INSERT INTO runs (job_id, number, uid, token, directory, state, claimed_at) "
-            "VALUES (?, ?, ?, ?, ?, 'active', ?)",
-            (
-                job.id,
-                number,
-                uid,
-                secrets.token_urlsafe(24),
-                f"{job.id:06d}-{number}-{uid}",
-                time.time(),
-            ),
-        ).lastrowid
+        run = self._insert(
+            job,
+            uid=uid,
+            number=number,
+            directory=f"{job.id:06d}-{number}-{uid}",
+            token=secrets.token_urlsafe(24),
+        )
         self._journal.add("claimed", job.id, number, run=uid)
         if job.task_id is not None:
-            self._announce(job.task_id, run_id, uid, number)
-        run = self._one("SELECT * FROM runs WHERE id = ?", (run_id,))
-        if run is None:
-            raise sqlite3.IntegrityError("the run that was just stored is gone")
+            self._announce(job.task_id, run)
         return self._job_of(run), run
 
     def restore(
@@ -91,31 +76,36 @@ class Runs:
 
         The records are an old copy then. The API is told nothing of the beginning again.
         """
-        with self._database.transaction() as connection:
-            connection.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (job.id,))
-            run_id = connection.execute(
-                "INSERT INTO runs (job_id, number, uid, token, directory, state, claimed_at) "
-                "VALUES (?, ?, ?, ?, ?, 'active', ?)",
-                (job.id, number, uid, token, directory, time.time()),
-            ).lastrowid
+        with self._database.transaction():
+            run = self._insert(job, uid=uid, number=number, directory=directory, token=token)
             self._journal.add("found", job.id, number, run=uid)
-            run = self._one("SELECT * FROM runs WHERE id = ?", (run_id,))
-            if run is None:
-                raise sqlite3.IntegrityError("the run that was just stored is gone")
             return self._job_of(run), run
 
-    def _announce(self, task_id: str, run_id: int | None, uid: str, number: int) -> None:
+    def _insert(self, job: Job, *, uid: str, number: int, directory: str, token: str) -> Run:
+        """Stores an active run of a job, which runs with that."""
+        connection = self._database.connection()
+        connection.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (job.id,))
+        row = connection.execute(
+            "INSERT INTO runs (job_id, number, uid, token, directory, state, claimed_at) "
+            "VALUES (?, ?, ?, ?, ?, 'active', ?) RETURNING *",
+            (job.id, number, uid, token, directory, time.time()),
+        )
+        return run_of(row.fetchone())
+
+    def _announce(self, task_id: str, run: Run) -> None:
         """Queues what tells the API of a run: its state at the first, a log line at a retry.
 
         Some servers lock a task at the first PROCESSING and fail it at a second one, and between
         the runs it stays PROCESSING there anyway (contract 4.3).
         """
-        if number == 1:
+        key = f"{run.uid}-started"
+        if run.number == 1:
             report = StatusReport(status=TaskStatus.PROCESSING, message="The script is started")
-            self._outbox.add_status(task_id, report, run_id=run_id, key=f"{uid}-started")
+            self._outbox.add_status(task_id, report, run_id=run.id, key=key)
             return
-        line = {"level": "INFO", "message": f"Run {number} of the task begins", "source": "agent"}
-        self._outbox.add(Kind.LOG_LINE, task_id, line, run_id=run_id, key=f"{uid}-started")
+        message = f"Run {run.number} of the task begins"
+        line = {"level": "INFO", "message": message, "source": "agent"}
+        self._outbox.add(Kind.LOG_LINE, task_id, line, run_id=run.id, key=key)
 
     def cancel_job(self, job_id: int, reason: str) -> JobState | None:
         """Cancels a job for a person and returns the state in which it was found.

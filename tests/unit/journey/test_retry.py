@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,7 @@ def test_end_that_another_try_would_not_change_needs_to_be_named(records, settin
 
 def filed_again(records: Records, parameters: dict[str, Any]) -> Job:
     job = records.jobs.by_task("t-1")
-    records.jobs.set_work(job.id, Work(script="true", parameters=parameters))
-    return records.jobs.get(job.id)
+    return dataclasses.replace(job, work=Work(script="true", parameters=parameters))
 
 
 @pytest.mark.parametrize("outcome", [Outcome.CANCELLED, Outcome.REFUSED, Outcome.PARKED])

@@ -94,6 +94,25 @@ def test_failed_transaction_leaves_nothing(tmp_path: Path):
     database.close()
 
 
+def test_transaction_that_cannot_be_stored_holds_up_no_later_one(tmp_path: Path):
+    database = Database(tmp_path)
+    with pytest.raises(sqlite3.IntegrityError), database.transaction() as connection:
+        connection.execute("PRAGMA defer_foreign_keys = ON")  # so that COMMIT fails
+        connection.execute("INSERT INTO run_usage (run_id) VALUES (77)")
+    assert not database.connection().in_transaction
+    database.close()
+
+
+def test_failure_after_which_sqlite_itself_rolls_back_is_told_as_it_is(tmp_path: Path):
+    database = Database(tmp_path)
+    row = "INSERT OR ROLLBACK INTO flags (name, value) VALUES ('n', '')"
+    with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"), database.transaction() as c:
+        c.execute(row)
+        c.execute(row)
+    assert database.connection().execute("SELECT count(*) FROM flags").fetchone()[0] == 0
+    database.close()
+
+
 def test_every_migration_applies_to_an_empty_database_one_after_the_other(tmp_path: Path):
     database = Database(tmp_path)
     tables = {
