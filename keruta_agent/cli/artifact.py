@@ -273,6 +273,12 @@ def _opened(file: str, limit: int) -> Iterator[int]:
             )
         if not stat.S_ISREG(status.st_mode):
             raise errors.UsageError(f"{_shown(file)} is no regular file")
+        # The kernel says so of most below /proc: a copy of that size would be empty.
+        if status.st_size == 0 and os.pread(descriptor, 1, 0):
+            raise errors.UsageError(
+                f"{_shown(file)} has no size of its own: it is made up while it is read",
+                advice="Copy it with cat first, and add the copy",
+            )
         if status.st_size > limit:
             from keruta_agent.settings.units import format_size
 

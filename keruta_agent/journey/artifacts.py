@@ -7,6 +7,7 @@ import errno
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 #: Characters of a path that servers store.
 LONGEST_PATH: Final = 1024
+#: What ``_wire_character`` makes, and would be taken for that in a name: 00-1F, 25, 5C, 7F, 80-FF.
+_WIRE_CODE: Final = re.compile("%([01][0-9A-F]|25|5C|7F|[89A-F][0-9A-F])")
 _NOTHING: Final[Mapping[str, Sequence[int]]] = MappingProxyType({})
 
 
@@ -43,8 +46,11 @@ def wire_path(path: str) -> str:
     """Returns a relative path as the API gets it: text without what servers refuse in names.
 
     Line ends, other control characters, backslashes and bytes that are no UTF-8 become percent
-    codes; what is longer than servers take is cut in the middle, and told apart by its hash.
+    codes, and what looks like one of these already gets one for its percent sign: no two paths
+    become the same. What is longer than servers take is cut in the middle, and told apart by its
+    hash.
     """
+    path = _WIRE_CODE.sub(r"%25\1", path)
     text = "".join(_wire_character(character) for character in path)
     if len(text) <= LONGEST_PATH:
         return text

@@ -7,10 +7,14 @@ far as the YAML library would: the line with the mistake may be the one with the
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import select
+import stat
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
 
 from keruta_agent import errors
 from keruta_agent.settings import retired
@@ -19,6 +23,11 @@ if TYPE_CHECKING:
     from ruamel.yaml import YAML
 
 SYSTEM_FILE = Path("/etc/keruta/config.yaml")
+
+#: Seconds in which a pipe in the place of the file must come to its end, and bytes that it may
+#: have.
+PATIENCE_S: Final = 5.0
+LONGEST_STREAM: Final = 1024 * 1024
 
 # What a key looks like. In a line "token:abc" the missing space makes the token a part of the key.
 _KEY_START = re.compile(r"[\w.-]{0,40}")
@@ -221,7 +230,7 @@ def read_text(candidate: Candidate) -> str | None:
     """
     path, origin = candidate
     try:
-        return decode(path.read_bytes(), path)
+        return decode(read_content(path), path)
     except (FileNotFoundError, NotADirectoryError):
         if not origin:
             return None
@@ -235,6 +244,45 @@ def read_text(candidate: Candidate) -> str | None:
             f"Cannot read the config file {path}: {reason}",
             advice="Make it a file that this user may read, or name another with --config",
         ) from error
+
+
+def read_content(path: Path) -> bytes:
+    """Returns the bytes of a file, or of what stands for one, such as a pipe or ``/dev/null``.
+
+    Raises:
+        SettingsError: it is no file but endless, or a pipe that nobody writes to.
+        OSError: it cannot be read.
+    """
+    # Without waiting: else a pipe is not even opened before somebody writes to it.
+    with open(path, "rb", opener=_open_at_once) as file:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return file.read()
+        return _read_stream(file.fileno(), path)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _read_stream(descriptor: int, path: Path) -> bytes:
+    content = b""
+    deadline = time.monotonic() + PATIENCE_S
+    while len(content) <= LONGEST_STREAM:
+        left_s = max(0.0, deadline - time.monotonic())
+        if not select.select([descriptor], [], [], left_s)[0]:
+            raise errors.SettingsError(
+                f"Cannot read the config file {path}: it is a pipe whose end has not come"
+                f" within {PATIENCE_S:.0f} seconds",
+                advice="Write to it and close it, or name a file",
+            )
+        block = os.read(descriptor, LONGEST_STREAM)
+        if not block:
+            return content
+        content += block
+    raise errors.SettingsError(
+        f"Cannot read the config file {path}: it is no file, and has no end",
+        advice="Name a file",
+    )
 
 
 def decode(content: bytes, path: Path) -> str:

@@ -128,9 +128,15 @@ def _try_lock(descriptor: int) -> bool:
 
 def _read(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        mode = path.stat().st_mode
     except FileNotFoundError:
         return None
+    if not stat.S_ISREG(mode):  # what takes its place would be one: of /dev/null, say
+        raise errors.SettingsError(
+            f"Cannot change the config file {path}: it is no regular file",
+            advice="Name one with --config",
+        )
+    return path.read_bytes()
 
 
 def _replace(path: Path, content: bytes, *, private: bool) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validate
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, pre_load, validate
 
 from keruta_agent.web.bodies import check_free_json, repair_text
 
@@ -83,6 +83,18 @@ class Request(Schema):
         if not isinstance(data, Mapping):
             return data
         return {name: value for name, value in data.items() if value is not None}
+
+
+class StrictRequest(Request):
+    """What a client sends that was written for this very API: a field it lacks is a mistake."""
+
+    class Meta:
+        unknown = RAISE
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        there_are = ", ".join(sorted(self.load_fields))
+        self.error_messages["unknown"] = f"There is no such field. There are: {there_are}."
 
 
 class ErrorDetail(Schema):

@@ -13,7 +13,7 @@ from keruta_agent.local.http.routes import Resource
 from keruta_agent.local.http.services import Services
 from keruta_agent.records.jobs import Work
 from keruta_agent.runner import context_file
-from keruta_agent.web.fields import FreeObject, Priority, Request
+from keruta_agent.web.fields import FreeObject, Priority, StrictRequest
 from keruta_agent.web.problems import invalid
 
 resource = Resource("coding", "Coding tasks, which the Agent Runner solves")
@@ -21,7 +21,7 @@ resource = Resource("coding", "Coding tasks, which the Agent Runner solves")
 _LONGEST_NAME: Final = 100
 
 
-class CodingDraft(Request):
+class CodingDraft(StrictRequest):
     """A task for the Agent Runner."""
 
     task = FreeObject(

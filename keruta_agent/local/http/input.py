@@ -13,7 +13,7 @@ from keruta_agent.local.http.routes import Resource
 from keruta_agent.local.http.services import Services
 from keruta_agent.local.status import question_to_json
 from keruta_agent.records.jobs import Job
-from keruta_agent.web.fields import Request
+from keruta_agent.web.fields import StrictRequest
 from keruta_agent.web.routes import Answer
 
 resource = Resource("input", "What scripts ask of a person, and the person's answers")
@@ -21,7 +21,7 @@ resource = Resource("input", "What scripts ask of a person, and the person's ans
 _NOTHING_ASKED: Final = Answer(body=None, status=204)
 
 
-class InputDraft(Request):
+class InputDraft(StrictRequest):
     """An answer; a missing line end is added. ``input`` is what the keruta API calls it."""
 
     text = Plain()

@@ -9,7 +9,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 from keruta_agent import wire
 from keruta_agent.records.jobs import JobState
 from keruta_agent.web.bodies import repair_text
-from keruta_agent.web.fields import Name, Priority, Request
+from keruta_agent.web.fields import Name, Priority, Request, StrictRequest
 
 MOST_JOBS: Final = 1000
 
@@ -43,7 +43,7 @@ class VariableName(Plain):
         return text
 
 
-class JobDraft(Request):
+class JobDraft(StrictRequest):
     """A script or a command to run; one of both."""
 
     name = Name()
@@ -70,7 +70,7 @@ class JobDraft(Request):
             raise ValidationError("Must be an absolute path.", "directory")
 
 
-class PriorityDraft(Request):
+class PriorityDraft(StrictRequest):
     """A place in the order."""
 
     priority = Priority(required=True)

@@ -11,7 +11,7 @@ from keruta_agent.local.http.input import QuestionAnswer
 from keruta_agent.local.http.routes import Resource
 from keruta_agent.local.http.services import Services
 from keruta_agent.records.jobs import JobState
-from keruta_agent.web.fields import Name, Request
+from keruta_agent.web.fields import Name, StrictRequest
 
 resource = Resource("queue", "What the daemon does, and whether further jobs may start")
 
@@ -56,7 +56,7 @@ class StatusAnswer(Schema):
     http = fields.String(required=True, allow_none=True)
 
 
-class PauseDraft(Request):
+class PauseDraft(StrictRequest):
     """Why no job may start; shown to whoever looks."""
 
     reason = Name(load_default="A person paused it")

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
+import re
 import subprocess
 from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keruta_agent import errors
 from keruta_agent.journey import artifacts, mend, run
@@ -176,6 +181,13 @@ def test_names_that_servers_refuse_arrive_as_percent_codes(api, file_task, run_a
     )
     run_all()
     assert set(stored(api, task.id)) == {"a%0Ab", "a%5Cb", "%82.txt", "a b%"}
+
+
+@given(st.text(st.sampled_from("%025CAx\n\\\udc82 "), max_size=6))
+def test_no_two_names_become_the_same(name: str) -> None:
+    codes = re.compile("%([01][0-9A-F]|25|5C|7F|[89A-F][0-9A-F])")
+    sent = artifacts.wire_path(name)
+    assert codes.sub(lambda code: os.fsdecode(bytes.fromhex(code[1])), sent) == name
 
 
 def test_path_longer_than_any_system_call_takes_is_cut_and_sent(api, file_task, run_all):

@@ -222,3 +222,23 @@ def test_script_that_asks_is_answered_over_http(agent: Agent, http: AgentCaller)
     assert refused["error"]["code"] == "NOTHING_ASKED"
     for body in ({}, {"text": "a", "input": "b"}, {"text": 5}, {"text": "\0"}):
         assert http.send("POST", "/jobs/1/input", body, status=400)["error"]["field"] == "text"
+
+
+@pytest.mark.parametrize(
+    ("path", "draft"),
+    [
+        ("/jobs", {"script": "true", "prio": 5}),
+        ("/jobs/1/priority", {"priority": 1, "prio": 5}),
+        ("/jobs/1/input", {"text": "yes", "prio": 5}),
+        ("/coding-tasks", {"task": {}, "prio": 5}),
+        ("/pause", {"prio": 5}),
+    ],
+)
+def test_field_that_a_request_lacks_is_named(
+    agent: Agent, http: AgentCaller, path: str, draft: dict[str, Any]
+) -> None:
+    method = "PUT" if path.endswith("priority") else "POST"
+    error = http.send(method, path, draft, status=400)["error"]
+    assert error["field"] == "prio"
+    assert error["message"].startswith("prio: There is no such field. There are: ")
+    assert agent.jobs.listing() == []

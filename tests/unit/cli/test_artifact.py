@@ -44,6 +44,14 @@ def test_want_of_room_is_said_before_the_disk_is_full(
     assert list((run_dir / "added").iterdir()) == []
 
 
+def test_file_that_the_kernel_makes_up_is_refused_rather_than_stored_empty(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(["artifact", "add", "/proc/self/status"]) == 2
+    assert "/proc/self/status has no size of its own" in capsys.readouterr().err
+    assert not (run_dir / "added").exists()
+
+
 def test_run_that_is_over_and_cleared_away_takes_nothing(
     run_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import traceback
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keruta_agent import errors
+from keruta_agent.settings import config_file
 from keruta_agent.settings.sources import LoadedSettings, Source, load_settings
 
 
@@ -148,7 +150,7 @@ def test_unreadable_file_is_an_error(home: Path, monkeypatch: pytest.MonkeyPatch
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     write(home / ".keruta" / "config.yaml", "1s")
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(config_file, "read_content", refuse)
     with pytest.raises(errors.SettingsError, match=r"Permission denied\. Make it a file"):
         load_settings({}, {"HOME": str(home)})
 
@@ -307,3 +309,31 @@ def test_without_a_file_the_yaml_library_is_not_imported(tmp_path: Path) -> None
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"api: {timeout: 7}\n")
+    os.close(writer)
+    try:
+        loaded = load_settings({}, {}, config_path=Path(f"/dev/fd/{reader}"))
+    finally:
+        os.close(reader)
+    assert loaded.settings.api_timeout_s == 7
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [(os.mkfifo, "a pipe whose end"), (lambda path: path.symlink_to("/dev/zero"), "has no end")],
+)
+def test_what_has_no_end_is_not_waited_for(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[Path], object],
+    reason: str,
+) -> None:
+    monkeypatch.setattr(config_file, "PATIENCE_S", 0.1)
+    path = tmp_path / "config.yaml"
+    make(path)
+    with pytest.raises(errors.SettingsError, match=reason):
+        load_settings({}, {}, config_path=path)

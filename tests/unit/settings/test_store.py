@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -148,3 +149,14 @@ def test_persons_file_does_not_hide_the_machines(
     assert store.file_to_change(None, home) == tmp_path / ".keruta" / "config.yaml"
     with pytest.raises(errors.SettingsError, match="HOME is not set"):
         store.file_to_change(None, {})
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/null")])
+def test_what_is_no_file_is_not_replaced_by_one(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "config.yaml"
+    make(path)
+    with pytest.raises(errors.SettingsError, match="it is no regular file"):
+        store.change(path, lambda text: "a: 1\n")
+    assert not path.is_file()
