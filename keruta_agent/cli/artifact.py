@@ -171,10 +171,10 @@ def why_and_where(found: dict[str, Any]) -> str:
 def _artifacts_of(ctx: click.Context, job: str | None, task_id: str | None) -> list[dict[str, Any]]:
     if job is None and _in_own_run(task_id):
         return list(_ask({"op": "artifacts"})["artifacts"])
-    import dataclasses
+    from keruta_agent.local.told import kept_artifact_to_json
 
     records, owner = _owner(ctx, job, task_id)
-    return [dataclasses.asdict(each) for each in records.artifacts.of(owner)]
+    return [kept_artifact_to_json(each) for each in records.artifacts.of(owner)]
 
 
 def _owner(ctx: click.Context, job: str | None, task_id: str | None) -> tuple[Any, Any]:

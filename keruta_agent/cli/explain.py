@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -76,7 +75,9 @@ def explain(ctx: click.Context, job: str, as_json: bool) -> None:
     records, found = open_job(settings, job)
     events = records.journal.of_job(found.id)
     if as_json:
-        print_json([dataclasses.asdict(event) for event in events])
+        from keruta_agent.local.told import event_to_json
+
+        print_json([event_to_json(found, event) for event in events])
         return
     click.echo(f"{printable(f'Job {found.id}, {found.name}')}\n")
     for event in events:

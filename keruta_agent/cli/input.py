@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -15,7 +15,7 @@ from keruta_agent.cli.options import json_option, load, print_json
 from keruta_agent.cli.tables import ago, print_table, printable
 
 if TYPE_CHECKING:
-    from keruta_agent.records.questions import AskedOf, Question
+    from keruta_agent.records.questions import Question
     from keruta_agent.settings.schema import Settings
 
 #: Where an answer is read from standard input to its end, not just a line.
@@ -54,7 +54,7 @@ def answer_input(ctx: click.Context, job: str | None, text: str | None, as_json:
     request = {"op": "input", "job": found.id, "text": answer, "number": question.number}
     client.call(settings.base_dir, request)
     if as_json:
-        print_json({"job": found.id, "question": question.number})
+        print_json({"job": found.id, "number": question.number})
         return
     click.echo(f"job {found.id} has its answer")
 
@@ -65,7 +65,9 @@ def _show_open(settings: Settings, *, as_json: bool) -> None:
     records = Records.open_existing(settings.base_dir)
     asked = [] if records is None else records.questions.open_ones()
     if as_json:
-        print_json([_as_json(one) for one in asked])
+        from keruta_agent.local.told import question_to_json
+
+        print_json([question_to_json(one) for one in asked])
         return
     if not asked:
         click.echo("No script waits for an answer.")
@@ -92,18 +94,6 @@ def shown(question: Question) -> str:
     from keruta_agent.records.questions import NO_PROMPT
 
     return (question.prompt or NO_PROMPT) + (" [secret]" if question.secret else "")
-
-
-def _as_json(one: AskedOf) -> dict[str, Any]:
-    return {
-        "job": one.job_id,
-        "task": one.task_id,
-        "name": one.job_name,
-        "question": one.question.number,
-        "prompt": one.question.prompt,
-        "secret": one.question.secret,
-        "asked_at": one.question.asked_at,
-    }
 
 
 def _answer(job_id: int, question: Question, text: str | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -47,7 +46,7 @@ def list_jobs(ctx: click.Context, show_all: bool, as_json: bool) -> None:
     jobs = [] if records is None else _listed(records.jobs, show_all)
     asked = {} if records is None else _asked(records)
     if as_json:
-        print_json([_summary(job, asked) for job in jobs])
+        print_json([_job(job, asked) for job in jobs])
         return
     if records is not None and (paused := records.jobs.pause_reason()) is not None:
         click.echo(f"The queue is paused: {paused}. Go on with: keruta queue resume\n")
@@ -84,6 +83,7 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
       keruta queue show 12
     """
     from keruta_agent.cli.artifact import why_and_where
+    from keruta_agent.local import told
     from keruta_agent.records.artifacts import ArtifactState, Owner
 
     records, found = open_job(load(ctx).settings, job)
@@ -91,14 +91,17 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
     asked = _asked(records)
     files = records.artifacts.of(Owner(task_id=found.task_id, job_id=found.id))
     artifacts = [
-        dataclasses.asdict(each) for each in files if each.state is not ArtifactState.REMOVED
+        told.kept_artifact_to_json(each)
+        for each in files
+        if each.state is not ArtifactState.REMOVED
     ]
     if as_json:
         print_json(
             {
-                **_summary(found, asked),
+                **_job(found, asked),
                 "runs": [_run(records, run) for run in runs],
                 "artifacts": artifacts,
+                "unsent": records.outbox.unsent(found.task_id) if found.task_id else 0,
             }
         )
         return
@@ -188,13 +191,15 @@ def resume(ctx: click.Context, as_json: bool) -> None:
     Examples:
       keruta queue resume
     """
+    from keruta_agent.records.jobs import JobState
     from keruta_agent.records.store import Records
 
     settings = load(ctx).settings
-    Records.open(settings.base_dir).jobs.resume()
+    records = Records.open(settings.base_dir)
+    records.jobs.resume()
     _look_now(settings)
     if as_json:
-        print_json({"paused": None})
+        print_json({"paused": None, "running": records.jobs.counts()[JobState.RUNNING]})
         return
     click.echo("resumed")
 
@@ -216,12 +221,13 @@ def move(ctx: click.Context, job: str, priority: int, as_json: bool) -> None:
 
     records, found = open_job(load(ctx).settings, job)
     again.move(records.jobs, found, priority)
-    ahead = records.jobs.waiting_ids()
+    waiting = records.jobs.waiting_ids()
+    place = waiting.index(found.id) + 1 if found.id in waiting else None
     if as_json:
-        print_json({"job": found.id, "priority": priority})
+        print_json({"job": found.id, "priority": priority, "place": place})
         return
-    place = f", place {ahead.index(found.id) + 1} of {len(ahead)}" if found.id in ahead else ""
-    click.echo(f"job {found.id} has priority {priority} now{place}")
+    where = "" if place is None else f", place {place} of {len(waiting)}"
+    click.echo(f"job {found.id} has priority {priority} now{where}")
 
 
 @queue.command()
@@ -242,17 +248,13 @@ def retry(ctx: click.Context, job: str, as_json: bool) -> None:
     settings = load(ctx).settings
     records, found = open_job(settings, job)
     filed = again.file_again(records.jobs, found, lambda: _api(settings))
-    if filed.task_id is not None:
-        told = {"task": filed.task_id}
-        words = f"filed as task {filed.task_id}"
-    else:
-        told = {"job": str(filed.job_id)}
-        words = f"queued as job {filed.job_id}"
     _look_now(settings)
     if as_json:
-        print_json(told)
-        return
-    click.echo(words)
+        print_json({"job": filed.job_id, "task": filed.task_id})
+    elif filed.task_id is not None:
+        click.echo(f"filed as task {filed.task_id}")
+    else:
+        click.echo(f"queued as job {filed.job_id}")
 
 
 def _api(settings: Settings) -> KerutaApi:
@@ -296,15 +298,16 @@ def _state(job: Job, asked: Mapping[int, Question]) -> str:
     return "waiting for input" if job.id in asked else job.shown_state
 
 
-def _summary(job: Job, asked: Mapping[int, Question]) -> dict[str, Any]:
-    values = dataclasses.asdict(job)
-    del values["work"]
+def _job(job: Job, asked: Mapping[int, Question]) -> dict[str, Any]:
+    from keruta_agent.local.told import job_to_json
+
     question = asked.get(job.id)
-    values["question"] = None if question is None else dataclasses.asdict(question)
-    return values
+    return {**job_to_json(job), "question": None if question is None else question.prompt}
 
 
 def _run(records: Records, run: Run) -> dict[str, Any]:
-    values = {**dataclasses.asdict(run), "usage": usage.as_json(records, run.id)}
-    del values["token"]
-    return values
+    from keruta_agent.local.told import run_to_json
+
+    used = usage.as_json(records, run.id)
+    here = {"directory": run.directory, "shim_pid": run.shim_pid, "usage": used}
+    return run_to_json(run) | here

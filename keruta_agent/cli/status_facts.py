@@ -72,7 +72,7 @@ class RunningFacts:
     run: int
     progress: int
     progress_message: str
-    elapsed_s: float
+    running_s: float
     last_line: str | None
     #: What the script wants to know from a person.
     question: str | None
@@ -85,9 +85,10 @@ class RunningFacts:
 class OutboxFacts:
     """What the API has yet to be told."""
 
-    unsent: int
+    pending: int
     oldest_s: float | None
-    refused: int
+    #: What the API refused.
+    parked: int
     #: Why the first of it could not be sent.
     error: str | None
 
@@ -101,7 +102,7 @@ class Facts:
     daemon: DaemonFacts | None
     api_url: str | None
     paused: str | None
-    running: RunningFacts | None
+    current: RunningFacts | None
     waiting: int
     next: tuple[JobFacts, ...]
     scheduled: int
@@ -131,11 +132,11 @@ def gather(settings: Settings, records: Records | None) -> Facts:
     api_url = shown(settings)["api_url"]
     common = {"base_dir": str(settings.base_dir), "daemon": daemon, "api_url": api_url}
     if records is None:
-        nothing = OutboxFacts(unsent=0, oldest_s=None, refused=0, error=None)
+        nothing = OutboxFacts(pending=0, oldest_s=None, parked=0, error=None)
         return Facts(
             **common,
             paused=None,
-            running=None,
+            current=None,
             waiting=0,
             next=(),
             scheduled=0,
@@ -150,7 +151,7 @@ def gather(settings: Settings, records: Records | None) -> Facts:
     return Facts(
         **common,
         paused=records.jobs.pause_reason(),
-        running=_running(settings, records),
+        current=_running(settings, records),
         waiting=counts[JobState.WAITING],
         next=tuple(_job(job, now) for job in waiting),
         scheduled=counts[JobState.SCHEDULED],
@@ -221,7 +222,7 @@ def _running(settings: Settings, records: Records) -> RunningFacts | None:
         run=run.number,
         progress=run.progress,
         progress_message=run.progress_message,
-        elapsed_s=0.0 if script is None else max(0.0, boot_seconds() - script.started_at),
+        running_s=0.0 if script is None else max(0.0, boot_seconds() - script.started_at),
         last_line=_last_line(settings, records, run),
         question=None if question is None else question.prompt,
         memory_bytes=None if usage is None else usage.memory_bytes,
@@ -256,9 +257,9 @@ def _outbox(records: Records, now: float) -> OutboxFacts:
     counts = records.outbox.counts()
     oldest_s = None if counts.oldest is None else max(0.0, now - counts.oldest)
     return OutboxFacts(
-        unsent=counts.pending,
+        pending=counts.pending,
         oldest_s=oldest_s,
-        refused=counts.parked,
+        parked=counts.parked,
         error=records.outbox.last_error(),
     )
 
@@ -267,7 +268,7 @@ def advice(facts: Facts) -> list[str]:
     """Returns what a person could do now, the most urgent first."""
     found = []
     if facts.daemon is None:
-        waits = facts.waiting or facts.scheduled or facts.running or facts.outbox.unsent
+        waits = facts.waiting or facts.scheduled or facts.current or facts.outbox.pending
         found.append(
             "Start a daemon, which goes on with all of this: keruta daemon"
             if waits
@@ -275,13 +276,13 @@ def advice(facts: Facts) -> list[str]:
         )
     elif not facts.daemon.answers:
         found.append("The daemon does not answer. Look at its log; if it hangs, start it anew")
-    if facts.running is not None and facts.running.question is not None:
-        found.append(f"The script waits for an answer: keruta input {facts.running.job} TEXT")
+    if facts.current is not None and facts.current.question is not None:
+        found.append(f"The script waits for an answer: keruta input {facts.current.job} TEXT")
     if facts.paused is not None:
         found.append("Let jobs start again: keruta queue resume")
     if facts.daemon is not None and facts.daemon.api_away:
         found.append("See what is wrong with the API: keruta health --check-api")
-    if facts.outbox.refused:
+    if facts.outbox.parked:
         found.append("See what the API refused, and why: keruta queue list --all, keruta explain")
     if facts.ended and facts.ended[0].outcome not in ("succeeded", "cancelled", "refused"):
         found.append(f"See why the last job failed: keruta explain {facts.ended[0].job}")
@@ -298,7 +299,7 @@ _VOLATILE: Final = frozenset(
     {
         "uptime_s",
         "ended_s",
-        "elapsed_s",
+        "running_s",
         "memory_bytes",
         "cpu_percent",
         "processes",

@@ -83,13 +83,13 @@ def _daemon_line(daemon: DaemonFacts | None, base_dir: str) -> Line:
 
 
 def _running(facts: Facts) -> Iterator[Line]:
-    run = facts.running
+    run = facts.current
     if run is None:
         yield "running", "nothing", None
         return
     again = f" (run {run.run})" if run.run > 1 else ""
     left = "" if facts.daemon is not None else ", followed by nobody"
-    yield "running", f"job {run.job}, {run.name}{again}, {duration(run.elapsed_s)}{left}", "green"
+    yield "running", f"job {run.job}, {run.name}{again}, {duration(run.running_s)}{left}", "green"
     message = f" {run.progress_message}" if run.progress_message else ""
     yield "", f"{bar(run.progress)} {run.progress} %{message}", None
     if run.memory_bytes is not None:
@@ -139,15 +139,15 @@ def _outbox(facts: Facts) -> Iterator[Line]:
     state = f"{facts.api_url} cannot be told anything now" if is_away else facts.api_url
     yield "api", state, "red" if is_away else None
     outbox = facts.outbox
-    if outbox.unsent:
+    if outbox.pending:
         for_long = (
             "" if outbox.oldest_s is None else f", the oldest for {duration(outbox.oldest_s)}"
         )
         reason = f": {outbox.error}" if outbox.error else ""
-        yield "outbox", f"{outbox.unsent} unsent{for_long}{reason}", "yellow"
-    if outbox.refused:
-        yield "refused", f"{outbox.refused} that the API did not take", "yellow"
-    if not outbox.unsent and not outbox.refused:
+        yield "outbox", f"{outbox.pending} unsent{for_long}{reason}", "yellow"
+    if outbox.parked:
+        yield "refused", f"{outbox.parked} that the API did not take", "yellow"
+    if not outbox.pending and not outbox.parked:
         yield "outbox", "empty: the API knows all", None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,6 +10,7 @@ from typing import Any, Final
 from keruta_agent import errors
 from keruta_agent.journey import artifacts, collect
 from keruta_agent.journey.agent import Agent
+from keruta_agent.local.told import kept_artifact_to_json
 from keruta_agent.records.artifacts import Artifact, named
 from keruta_agent.records.run import Run
 from keruta_agent.runs.messages import ArtifactTold
@@ -33,7 +33,7 @@ def refuse_if_too_large(agent: Agent, told: ArtifactTold) -> None:
 
 def listed(agent: Agent, run: Run) -> dict[str, Any]:
     """Returns the artifacts of the task or job that a run belongs to."""
-    return {"artifacts": [dataclasses.asdict(each) for each in _of(agent, run)]}
+    return {"artifacts": [kept_artifact_to_json(each) for each in _of(agent, run)]}
 
 
 def removed(agent: Agent, run: Run, request: Mapping[str, Any]) -> dict[str, Any]:

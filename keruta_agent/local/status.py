@@ -6,15 +6,13 @@ import os
 import platform
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from keruta_agent import __version__
 from keruta_agent.journey.agent import Agent
+from keruta_agent.local.told import date, question_to_json
 from keruta_agent.records.jobs import Job
-from keruta_agent.records.questions import AskedOf
 from keruta_agent.records.run import Run
-from keruta_agent.wire import format_date
 
 
 def describe(agent: Agent, *, session_id: str | None, started_at: float) -> Mapping[str, Any]:
@@ -54,24 +52,6 @@ def _current(job: Job, run: Run) -> dict[str, Any]:
         "progress": run.progress,
         "progress_message": run.progress_message,
     }
-
-
-def question_to_json(asked: AskedOf) -> dict[str, Any]:
-    """Returns a question of a running script."""
-    return {
-        "job": asked.job_id,
-        "task": asked.task_id,
-        "name": asked.job_name,
-        "number": asked.question.number,
-        "prompt": asked.question.prompt,
-        "secret": asked.question.secret,
-        "asked_at": date(asked.question.asked_at),
-    }
-
-
-def date(unix_time: float | None) -> str | None:
-    """Returns a point in time as text, None for none."""
-    return None if unix_time is None else format_date(datetime.fromtimestamp(unix_time, tz=UTC))
 
 
 def _seconds_since(unix_time: float) -> float:

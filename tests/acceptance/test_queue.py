@@ -37,7 +37,7 @@ def test_queue_is_listed_in_the_order_in_which_it_will_run(
 
     listed = _json(workplace, "queue", "list")
 
-    assert [job["task_id"] for job in listed] == [first, urgent, later]
+    assert [job["task"] for job in listed] == [first, urgent, later]
     assert [job["state"] for job in listed] == ["running", "waiting", "waiting"]
     text = workplace.run("queue", "list").stdout
     assert "最初" in text and "running" in text

@@ -44,7 +44,7 @@ def test_status_shows_what_runs_waits_and_ended(workplace: Workplace, api: Api) 
 
     def complete() -> dict[str, Any] | None:
         found = facts(workplace, 0)
-        has_all = found["waiting"] == 1 and (found["running"] or {}).get("last_line") == "here"
+        has_all = found["waiting"] == 1 and (found["current"] or {}).get("last_line") == "here"
         return found if has_all else None
 
     found = wait_until(complete, "all of it is seen")
@@ -52,9 +52,9 @@ def test_status_shows_what_runs_waits_and_ended(workplace: Workplace, api: Api) 
     assert found["daemon"]["pid"] == daemon.pid
     assert found["daemon"]["session"] == api.session_id
     assert found["daemon"]["uptime_s"] > 0
-    assert found["running"]["name"] == "ビルド"
-    assert (found["running"]["task"], found["running"]["progress"]) == (running, 40)
-    assert found["running"]["progress_message"] == "zwei von fünf"
+    assert found["current"]["name"] == "ビルド"
+    assert (found["current"]["task"], found["current"]["progress"]) == (running, 40)
+    assert found["current"]["progress_message"] == "zwei von fünf"
     assert [job["task"] for job in found["next"]] == [waiting]
     assert [(job["task"], job["outcome"]) for job in found["ended"]] == [(first, "succeeded")]
     assert found["api_url"] == api.url

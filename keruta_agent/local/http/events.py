@@ -16,11 +16,10 @@ from typing import Any, Final
 import flask
 
 from keruta_agent import errors
-from keruta_agent.local.http import jobs
+from keruta_agent.local import told
 from keruta_agent.local.http.logs import entry_to_json
 from keruta_agent.local.http.routes import Resource, current_services, problem_of
 from keruta_agent.local.http.services import Services
-from keruta_agent.local.status import date
 from keruta_agent.records.changes import Change, Position
 from keruta_agent.records.jobs import JobState
 from keruta_agent.records.journal import Event
@@ -191,16 +190,8 @@ class _Stream:
         job = self.services.agent.jobs.get(change.job_id)
         if job is None:
             return {"job": change.job_id}
-        body = {
-            "job": job.id,
-            "task": job.task_id,
-            "run": event.run_number,
-            "action": event.action,
-            "detail": event.detail,
-            "at": date(event.at),
-            "state": job.state.value,
-            "outcome": job.outcome,
-        }
+        now = {"state": job.state.value, "outcome": job.outcome}
+        body = told.event_to_json(job, event) | now
         return _mapping(self.services.redactor_of(job).redact_value(body))
 
     def _log(self, change: Change) -> Iterator[bytes]:
@@ -228,7 +219,7 @@ class _Stream:
             return _mapping(
                 self.services.agent.redaction.own.redact_value(dict(self.services.status()))
             )
-        return _mapping(self.services.redactor_of(job).redact_value(jobs.summary(job)))
+        return _mapping(self.services.redactor_of(job).redact_value(told.job_to_json(job)))
 
     def _frame(self, name: str, body: Mapping[str, Any]) -> bytes:
         return frame(str(self.position), name, body)

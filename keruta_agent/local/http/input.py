@@ -11,7 +11,7 @@ from keruta_agent.journey import answer
 from keruta_agent.local.http.job_schemas import Plain
 from keruta_agent.local.http.routes import Resource
 from keruta_agent.local.http.services import Services
-from keruta_agent.local.status import question_to_json
+from keruta_agent.local.told import question_to_json
 from keruta_agent.records.jobs import Job
 from keruta_agent.web.fields import StrictRequest
 from keruta_agent.web.routes import Answer

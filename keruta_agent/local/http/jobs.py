@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from marshmallow import Schema
-
+from keruta_agent.local import told
 from keruta_agent.local.http.job_schemas import (
     AgainAnswer,
-    ArtifactAnswer,
     CancelAnswer,
     JobAnswer,
     JobDraft,
@@ -17,14 +15,11 @@ from keruta_agent.local.http.job_schemas import (
     NewJobAnswer,
     PlaceAnswer,
     PriorityDraft,
-    RunAnswer,
-    UsageAnswer,
 )
 from keruta_agent.local.http.routes import Resource
 from keruta_agent.local.http.services import Services
-from keruta_agent.local.status import date
-from keruta_agent.records.artifacts import Artifact, Owner
-from keruta_agent.records.jobs import Job, JobState, Work
+from keruta_agent.records.artifacts import Owner
+from keruta_agent.records.jobs import JobState, Work
 from keruta_agent.records.run import Run
 from keruta_agent.records.usage import Usage
 
@@ -39,7 +34,7 @@ def list_jobs(services: Services, query: dict[str, Any]) -> Any:
     """Returns what runs, then what waits in its order, then what ended, newest first."""
     states = [JobState(query["state"])] if "state" in query else []
     jobs = services.agent.jobs.listing(states=states, limit=query["limit"])
-    return services.agent.redaction.own.redact_value([summary(job) for job in jobs])
+    return services.agent.redaction.own.redact_value([told.job_to_json(job) for job in jobs])
 
 
 @resource.route("POST", "/api/v1/jobs", body=JobDraft, answer=NewJobAnswer, status=201)
@@ -62,9 +57,9 @@ def get_job(services: Services, job: str) -> Any:
     agent = services.agent
     owner = Owner(task_id=found.task_id, job_id=found.id)
     body = {
-        **summary(found),
+        **told.job_to_json(found),
         "runs": [_run(run, agent.usages.get(run.id)) for run in agent.runs.of_job(found.id)],
-        "artifacts": [_artifact(artifact) for artifact in agent.artifacts.of(owner)],
+        "artifacts": [told.artifact_to_json(artifact) for artifact in agent.artifacts.of(owner)],
         "unsent": 0 if found.task_id is None else agent.outbox.unsent(found.task_id),
     }
     return services.redactor_of(found).redact_value(body)
@@ -94,41 +89,9 @@ def move_job(services: Services, draft: dict[str, Any], job: str) -> Any:
     return {"job": found.id, "priority": draft["priority"], "place": place}
 
 
-def summary(job: Job) -> dict[str, Any]:
-    """Returns a job without what it executes, which may hold secrets of any shape."""
-    return {
-        "id": job.id,
-        "task": job.task_id,
-        "session": job.session_id,
-        "name": job.name,
-        "priority": job.priority,
-        "state": job.state.value,
-        "outcome": job.outcome,
-        "message": job.message,
-        "exit_code": job.exit_code,
-        "filed_at": date(job.filed_at),
-        "finished_at": date(job.finished_at),
-        "stop_reason": job.stop_reason,
-    }
-
-
 def _run(run: Run, usage: Usage | None) -> dict[str, Any]:
-    return _picked(run, RunAnswer) | {
-        "started_at": date(run.claimed_at),
-        "ended_at": date(run.ended_at),
-        "outcome": None if run.outcome is None else run.outcome.value,
-        "usage": None if usage is None else _picked(usage, UsageAnswer),
-    }
-
-
-def _artifact(artifact: Artifact) -> dict[str, Any]:
-    return _picked(artifact, ArtifactAnswer) | {"state": artifact.state.value}
-
-
-def _picked(record: object, answer: type[Schema]) -> dict[str, Any]:
-    """Returns what an answer tells of a record, by the names that both have."""
-    names = answer().fields
-    return {name: getattr(record, name) for name in names if hasattr(record, name)}
+    used = None if usage is None else told.usage_to_json(usage)
+    return told.run_to_json(run) | {"usage": used}
 
 
 def _name_of(work: Work) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from keruta_agent.cli import main
 from keruta_agent.journey import run
 from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import Jobs, JobState, StopKind, Work
@@ -242,3 +244,35 @@ def test_field_that_a_request_lacks_is_named(
     assert error["field"] == "prio"
     assert error["message"].startswith("prio: There is no such field. There are: ")
     assert agent.jobs.listing() == []
+
+
+def test_commands_tell_of_jobs_what_the_api_tells(
+    agent: Agent,
+    http: AgentCaller,
+    api: InMemoryKerutaApi,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def said(*command: str) -> Any:
+        assert main.run([*command, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    monkeypatch.setenv("KERUTA_BASE_DIR", str(agent.settings.base_dir))
+    _record_task(agent, api, 'mkdir -p "$KERUTA_ARTIFACTS_DIR"; : > "$KERUTA_ARTIFACTS_DIR/file"')
+    run.run_next(agent)
+    agent.jobs.record_script("ad-hoc", Work(script="true"))
+
+    none_asked = {"question": None}
+    assert said("queue", "list") == [job | none_asked for job in http.get("/jobs")]
+    shown, job = said("queue", "show", "1"), http.get("/jobs/1") | none_asked
+    assert shown.keys() == job.keys()
+    both = zip(shown["runs"] + shown["artifacts"], job["runs"] + job["artifacts"], strict=True)
+    for here, there in both:
+        assert {name: here[name] for name in there.keys() - {"usage"}}.items() <= there.items()
+    assert said("queue", "move", "2", "9") == http.send("PUT", "/jobs/2/priority", {"priority": 9})
+    assert said("queue", "pause", "--reason", "x") == http.send("POST", "/pause", {"reason": "x"})
+    assert said("queue", "resume") == http.send("POST", "/resume")
+    assert said("queue", "cancel", "1") == http.send("POST", "/jobs/1/cancel")
+    run.run_next(agent)
+    again = said("queue", "retry", "2"), http.send("POST", "/jobs/2/retry", status=201)
+    assert again == ({"job": 3, "task": None}, {"job": 4, "task": None})

@@ -29,7 +29,7 @@ RUNNING = RunningFacts(
     run=1,
     progress=45,
     progress_message="halb",
-    elapsed_s=61.0,
+    running_s=61.0,
     last_line="cc main.c",
     question=None,
     memory_bytes=3 * 1024**2,
@@ -41,13 +41,13 @@ IDLE = Facts(
     daemon=DAEMON,
     api_url="http://api",
     paused=None,
-    running=None,
+    current=None,
     waiting=0,
     next=(),
     scheduled=0,
     due_s=None,
     ended=(),
-    outbox=OutboxFacts(unsent=0, oldest_s=None, refused=0, error=None),
+    outbox=OutboxFacts(pending=0, oldest_s=None, parked=0, error=None),
 )
 
 
@@ -75,7 +75,7 @@ def test_idle_agent_is_three_lines() -> None:
 
 
 def test_running_job_shows_bar_age_usage_and_last_line() -> None:
-    assert shown(facts(running=RUNNING))[1:5] == [
+    assert shown(facts(current=RUNNING))[1:5] == [
         "running  job 3, build, 1m01s",
         "         [#########...........] 45 % halb",
         "         3.0 MB, 99 % of a core, 1 process",
@@ -84,7 +84,7 @@ def test_running_job_shows_bar_age_usage_and_last_line() -> None:
 
 
 def test_question_is_shown_with_the_command_that_answers_it() -> None:
-    asking = facts(running=dataclasses.replace(RUNNING, question="Name? "))
+    asking = facts(current=dataclasses.replace(RUNNING, question="Name? "))
     assert "         waits for an answer: Name?" in shown(asking)
     assert shown(asking)[-1] == "next     The script waits for an answer: keruta input 3 TEXT"
 
@@ -106,7 +106,7 @@ def test_jobs_that_wait_and_have_ended_are_listed() -> None:
 
 
 def test_agent_without_a_daemon_says_how_to_start_one() -> None:
-    lines = shown(facts(daemon=None, waiting=1, running=RUNNING))
+    lines = shown(facts(daemon=None, waiting=1, current=RUNNING))
     assert lines[0] == "daemon   none runs for /base"
     assert lines[1].endswith(", followed by nobody")
     assert "keruta daemon" in lines[-1]
@@ -120,7 +120,7 @@ def test_daemon_that_hangs_is_named() -> None:
 
 
 def test_api_that_is_away_is_shown_with_what_waits_for_it() -> None:
-    outbox = OutboxFacts(unsent=12, oldest_s=180.0, refused=1, error="no route")
+    outbox = OutboxFacts(pending=12, oldest_s=180.0, parked=1, error="no route")
     away = facts(daemon=dataclasses.replace(DAEMON, api_away=True), outbox=outbox)
     assert shown(away)[2:5] == [
         "api      http://api cannot be told anything now",
@@ -138,12 +138,12 @@ def test_paused_queue_is_shown_with_the_way_on() -> None:
 
 def test_text_of_others_cannot_drive_the_terminal() -> None:
     evil = dataclasses.replace(RUNNING, name="x\x1b[2J", last_line="a\x07\nb")
-    assert "\x1b" not in "".join(shown(facts(running=evil)))
+    assert "\x1b" not in "".join(shown(facts(current=evil)))
 
 
 def test_lines_are_cut_to_the_terminal_and_japanese_counts_twice() -> None:
     long = dataclasses.replace(RUNNING, last_line="日本語" * 40)
-    lines = shown(facts(running=long), columns=40)
+    lines = shown(facts(current=long), columns=40)
     assert all(display_width(line) <= 40 for line in lines)
     assert any("日本語" in line for line in lines)
 
@@ -177,8 +177,8 @@ def test_picture_is_no_higher_than_the_terminal(
 
 
 def test_passing_time_alone_is_no_change() -> None:
-    later = dataclasses.replace(RUNNING, elapsed_s=99.0, memory_bytes=5, cpu_percent=0.0)
+    later = dataclasses.replace(RUNNING, running_s=99.0, memory_bytes=5, cpu_percent=0.0)
     daemon = dataclasses.replace(DAEMON, uptime_s=9999.0)
-    assert essence(facts(running=later, daemon=daemon)) == essence(facts(running=RUNNING))
+    assert essence(facts(current=later, daemon=daemon)) == essence(facts(current=RUNNING))
     further = dataclasses.replace(RUNNING, progress=46)
-    assert essence(facts(running=further)) != essence(facts(running=RUNNING))
+    assert essence(facts(current=further)) != essence(facts(current=RUNNING))
