@@ -172,10 +172,21 @@ class HttpClient:
     def upload(
         self, action: str, path: str, body: Any, *, content_type: str, key: str, timeout_s: float
     ) -> requests.Response:
-        """Sends a body that is read from disk while it leaves."""
+        """Sends a body that is read from disk while it leaves.
+
+        A slow way or a slow server may stand still for ``timeout_s`` in the middle of it.
+        """
         headers = {"Content-Type": content_type, "Idempotency-Key": key}
         response = self._send(
-            action, "POST", path, data=body, headers=headers, read_timeout_s=timeout_s
+            action,
+            "POST",
+            path,
+            data=body,
+            headers=headers,
+            # The library writes under this limit: that of a connection would break off, and have
+            # a gigabyte begin anew, after seconds.
+            connect_timeout_s=timeout_s,
+            read_timeout_s=timeout_s,
         )
         return _stored(self._checked(response, action), action)
 
@@ -210,12 +221,14 @@ class HttpClient:
         method: str,
         path: str,
         *,
+        connect_timeout_s: float | None = None,
         read_timeout_s: float | None = None,
         allow_redirects: bool = False,
         **arguments: Any,
     ) -> requests.Response:
         read_timeout_s = self._timeout_s if read_timeout_s is None else read_timeout_s
-        connect_timeout_s = min(CONNECT_TIMEOUT_S, self._timeout_s)
+        if connect_timeout_s is None:
+            connect_timeout_s = min(CONNECT_TIMEOUT_S, self._timeout_s)
         try:
             with self._session() as session:
                 response = session.request(

@@ -29,6 +29,7 @@ from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.local.socket_server import AgentSocket
 from keruta_agent.local.status import describe
 from keruta_agent.queueing.dispatcher import Dispatcher
+from keruta_agent.records.outbox import Lane
 from keruta_agent.runs import processes
 from keruta_agent.settings.schema import Settings
 
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 #: Seconds that a stopping daemon spends on telling the API what it still has.
 LAST_WORDS_S: Final = 15.0
 STOP_WORKERS_S: Final = 5.0
+#: Seconds between looks whether all is told.
+LOOK_S: Final = 0.1
 
 
 def run_daemon(
@@ -170,15 +173,18 @@ def _listener(
 
 
 def _last_words(agent: Agent) -> None:
-    """Tells the API what it can be told now; the rest waits in the outbox."""
+    """Tells the API what it can be told now; the rest waits in the outbox.
+
+    Files are sent by their worker meanwhile: a large one is cut off, not waited for.
+    """
     deadline = time.monotonic() + LAST_WORDS_S
     while agent.courier is not None and time.monotonic() < deadline:
-        due_in_s = agent.courier.deliver(deadline - time.monotonic())
-        if due_in_s is None:
-            return
-        if agent.courier.api_is_away:
+        agent.courier.deliver(deadline - time.monotonic(), Lane.WORDS)
+        dues = [agent.courier.due_in_s(lane) for lane in Lane]
+        if dues == [None, None] or agent.courier.api_is_away:
             break
-        time.sleep(min(due_in_s, 0.1))
+        agent.queue.outbox_filled()
+        time.sleep(LOOK_S)
     left = agent.outbox.counts().pending
     if left:
         logger.warning(

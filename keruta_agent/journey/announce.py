@@ -13,6 +13,7 @@ import logging
 from keruta_agent import errors
 from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import Job, StopKind
+from keruta_agent.records.outbox import Lane
 from keruta_agent.records.run import Run
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def announce(agent: Agent, job: Job, run: Run) -> None:
         NotWantedError: the job is not to be run.
     """
     if job.task_id is not None and agent.courier is not None:
-        agent.courier.deliver_task(job.task_id)
+        agent.courier.deliver_task(job.task_id, Lane.WORDS)
     current = agent.jobs.get(job.id)
     if current is not None and current.stop_kind is not None:
         raise NotWantedError(current.stop_kind, current.stop_reason or "")

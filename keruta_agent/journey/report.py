@@ -1,4 +1,4 @@
-"""Reports to the API what the outbox holds, task by task, in order.
+"""Reports to the API what the outbox holds, task by task, in order, files beside the rest.
 
 An API that is away delays and never loses: everything stays in the outbox until the server has
 confirmed it. What may have arrived already is never just sent again (contract 4.3).
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,22 +18,18 @@ from typing import Any, Final
 from keruta_agent import errors
 from keruta_agent.journey import artifacts, autofix, loglines
 from keruta_agent.journey.inquiry import Inquiries
+from keruta_agent.journey.reach import FIRST_WAIT_S, LONGEST_WAIT_S, Reach
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.model import LogEntry, LogLevel, StatusReport, TaskStatus
 from keruta_agent.ports import KerutaApi
 from keruta_agent.records.artifacts import ArtifactState
 from keruta_agent.records.clock import boot_seconds
 from keruta_agent.records.jobs import StopKind
-from keruta_agent.records.outbox import Kind, Letter, Parcel
+from keruta_agent.records.outbox import Kind, Lane, Letter, Parcel
 from keruta_agent.records.store import Records
 
 logger = logging.getLogger(__name__)
 
-#: Seconds before the API is tried again after it was away: doubling from the first to the last.
-FIRST_WAIT_S: Final = 0.5
-LONGEST_WAIT_S: Final = 30.0
-#: Seconds that a server may ask for at most: a slip of its must not silence us for days.
-MOST_PATIENCE_S: Final = 3600.0
 #: Attempts after which an answer 500 counts as "for good", except for the end of a task.
 ATTEMPTS_AT_BROKEN: Final = 12
 #: What servers answer when a file is larger than they take.
@@ -64,11 +59,9 @@ class Courier:
         self._redaction = redaction
         self._inquiries = inquiries
         self._guard = threading.Condition()
-        self._busy_tasks: set[str] = set()
-        self._away_since: float | None = None
-        self._failures = 0
-        self._unauthorized = False
-        self._not_before = 0.0
+        self._busy: set[tuple[str, Lane]] = set()
+        self._words = Reach("anything")
+        self._files = Reach("artifacts")
         self._keeping_artifacts_of: str | None = None
         self._handlers: Mapping[Kind, Callable[[Parcel], None]] = {
             Kind.STATUS: self._send_status,
@@ -82,80 +75,87 @@ class Courier:
             Kind.RESUMED: self._send_inquiry,
         }
 
-    def deliver(self, budget_s: float) -> float | None:
+    def deliver(self, budget_s: float, lane: Lane | None = None) -> float | None:
         """Delivers what is due for about this long; returns the seconds until more is due.
 
-        None means that nothing waits; 0 that more is due now.
+        Without a lane all leaves in one row, for callers that have just one thread. None means
+        that nothing waits; 0 that more is due now.
         """
         deadline = time.monotonic() + budget_s
-        for task_id in self._outbox.tasks_due(boot_seconds()):
-            if not self._deliver_task(task_id, deadline):
+        for task_id in self._outbox.tasks_due(boot_seconds(), lane):
+            if not self._deliver_task(task_id, lane, deadline):
                 break
-        due = self._outbox.next_due()
-        if due is None:
-            return None
-        return max(0.0, due - boot_seconds(), self._not_before - time.monotonic())
+        return self.due_in_s(lane)
 
-    def deliver_task(self, task_id: str) -> None:
+    def due_in_s(self, lane: Lane | None) -> float | None:
+        """Returns the seconds until something is due; None when nothing can leave as things are."""
+        due = self._outbox.next_due(lane)
+        return None if due is None else max(0.0, due - boot_seconds(), self._wait_s(lane))
+
+    def deliver_task(self, task_id: str, lane: Lane | None = None) -> None:
         """Delivers what waits of one task, unless the API is known to be away."""
-        self._deliver_task(task_id, None)
+        self._deliver_task(task_id, lane, None)
 
     @property
     def is_unauthorized(self) -> bool:
         """Whether the API does not accept our token."""
-        return self._unauthorized
+        return self._words.is_unauthorized or self._files.is_unauthorized
 
     @property
     def api_is_away(self) -> bool:
         """Whether the last attempts failed and the next one has to wait."""
-        return self._not_before > time.monotonic()
+        return self._words.wait_s > 0
 
-    def _deliver_task(self, task_id: str, deadline: float | None) -> bool:
+    def _reach(self, lane: Lane | None) -> Reach:
+        return self._files if lane is Lane.FILES else self._words
+
+    def _wait_s(self, lane: Lane | None) -> float:
+        # Who cannot be told a word takes no file either.
+        return max(self._reach(lane).wait_s, self._words.wait_s)
+
+    def _deliver_task(self, task_id: str, lane: Lane | None, deadline: float | None) -> bool:
         """Returns whether it makes sense to go on with other tasks."""
         # Without a deadline the caller needs the answer, not only that somebody asked.
-        with self._exclusive(task_id, wait=deadline is None) as ours:
-            while ours and not self.api_is_away:
+        with self._exclusive(task_id, lane, wait=deadline is None) as ours:
+            while ours and not self._wait_s(lane):
                 if deadline is not None and time.monotonic() >= deadline:
                     return False
-                parcel = self._outbox.take(task_id)
+                parcel = self._outbox.take(task_id, lane)
                 if parcel is None or parcel.first.not_before > boot_seconds():
                     return True
-                if not self._deliver(parcel):
-                    return not self.api_is_away
-        return not self.api_is_away
+                if not self._deliver(parcel, self._reach(lane)):
+                    break
+        return not self._wait_s(lane)
 
     @contextmanager
-    def _exclusive(self, task_id: str, *, wait: bool) -> Iterator[bool]:
-        """Keeps two threads from delivering the same task, which would break its order."""
+    def _exclusive(self, task_id: str, lane: Lane | None, *, wait: bool) -> Iterator[bool]:
+        """Keeps two threads from delivering the same lane of a task, and breaking its order."""
+        wanted = {(task_id, each) for each in ([lane] if lane else Lane)}
         with self._guard:
-            while wait and task_id in self._busy_tasks:
+            while wait and wanted & self._busy:
                 self._guard.wait()
-            ours = task_id not in self._busy_tasks
+            ours = not wanted & self._busy
             if ours:
-                self._busy_tasks.add(task_id)
+                self._busy |= wanted
         try:
             yield ours
         finally:
             if ours:
                 with self._guard:
-                    self._busy_tasks.discard(task_id)
+                    self._busy -= wanted
                     self._guard.notify_all()
 
-    def _deliver(self, parcel: Parcel) -> bool:
+    def _deliver(self, parcel: Parcel, reach: Reach) -> bool:
         """Sends one parcel; returns whether it is off our hands."""
         try:
             self._handlers[parcel.first.kind](parcel)
         except errors.ApiUnreachable as exc:
             self._outbox.release(parcel)
-            if self._away_since is None:
-                self._note("api_failed", parcel, exc)
-            self._api_is_away(exc)
+            self._lost(parcel, reach, exc)
             return False
         except (errors.ApiAmbiguous, errors.ApiOverloaded, errors.ApiUnauthorized) as exc:
             self._outbox.retry_later(parcel, str(exc), 0.0)
-            if self._away_since is None:
-                self._note("api_failed", parcel, exc)
-            self._api_is_away(exc)
+            self._lost(parcel, reach, exc)
             return False
         except errors.ApiUnsupported as exc:
             self._cannot_be_stored(parcel, exc)
@@ -179,8 +179,13 @@ class Courier:
             return self._broken(parcel, exc)
         else:
             self._delivered(parcel)
-        self._api_is_back()
+        reach.found()
         return True
+
+    def _lost(self, parcel: Parcel, reach: Reach, exc: errors.ApiError) -> None:
+        if not reach.was_lost:
+            self._note("api_failed", parcel, exc)
+        reach.lost(exc)
 
     def _delivered(self, parcel: Parcel) -> None:
         if parcel.first.kind is not Kind.ARTIFACT:
@@ -199,34 +204,6 @@ class Courier:
             self._journal.add(
                 action, run.job_id, run.number, kind=parcel.first.kind, error=str(exc)
             )
-
-    def _api_is_away(self, exc: errors.ApiError) -> None:
-        self._failures += 1
-        self._unauthorized = isinstance(exc, errors.ApiUnauthorized)
-        wait = min(FIRST_WAIT_S * 2 ** min(self._failures - 1, 10), LONGEST_WAIT_S)
-        asked = min(exc.retry_after_s or 0.0, MOST_PATIENCE_S)
-        wait = max(wait * random.uniform(0.8, 1.2), asked)
-        self._not_before = time.monotonic() + wait
-        if self._away_since is None:
-            self._away_since = time.monotonic()
-            logger.log(
-                logging.ERROR if self._unauthorized else logging.WARNING,
-                "the API cannot be told anything now; everything is kept and sent later: %s",
-                exc,
-                extra={"action": "api_away"},
-            )
-
-    def _api_is_back(self) -> None:
-        self._failures = 0
-        self._unauthorized = False
-        self._not_before = 0.0
-        if self._away_since is not None:
-            logger.info(
-                "the API answers again after %.0f seconds",
-                time.monotonic() - self._away_since,
-                extra={"action": "api_back"},
-            )
-            self._away_since = None
 
     def _cannot_be_stored(self, parcel: Parcel, exc: errors.ApiError) -> None:
         """A server without the route: artifacts stay listed here, the rest has no other reader."""

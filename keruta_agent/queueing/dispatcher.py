@@ -1,13 +1,15 @@
-"""The dispatcher: two Huey queues in one process, each with one worker.
+"""The dispatcher: three Huey queues in one process, each with one worker.
 
 **work** runs jobs, one at a time. **control** polls the API, flushes the outbox and keeps house,
-so that a script of two hours delays none of that. A message in the work queue says "a job is
-runnable"; which job runs is decided by the claim, in the order of the records.
+so that a script of two hours delays none of that. **uploads** sends the outbox's files, so that
+one of a gigabyte does not either. A message in the work queue says "a job is runnable"; which job
+runs is decided by the claim, in the order of the records.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 import threading
 import time
@@ -23,8 +25,9 @@ from keruta_agent.journey import mend, park, recover, run
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.queueing.consumer import SAFETY_POLL_S, QuietConsumer
-from keruta_agent.queueing.queues import CONTROL, WORK, open_queue
+from keruta_agent.queueing.queues import CONTROL, UPLOADS, WORK, open_queue
 from keruta_agent.records.jobs import JobState
+from keruta_agent.records.outbox import Lane
 from keruta_agent.records.run import Outcome
 
 logger = logging.getLogger(__name__)
@@ -35,6 +38,8 @@ GATHER_S: Final = 0.2
 REPORTING_NICENESS: Final = 5
 #: Seconds of one flush, after which the poll gets its turn.
 FLUSH_BUDGET_S: Final = 1.0
+#: The task that flushes a lane.
+FLUSHES: Final = {Lane.WORDS: "flush", Lane.FILES: "upload"}
 #: Seconds between two rounds of house-keeping.
 HOUSEKEEPING_S: Final = 600.0
 #: Seconds before a job is taken up again after the agent itself failed at it.
@@ -57,7 +62,8 @@ class Dispatcher:
         _quiet_huey()
         self._work = open_queue(base_dir, WORK)
         self._control = open_queue(base_dir, CONTROL)
-        self._flush_at: float | None = None
+        self._uploads = open_queue(base_dir, UPLOADS)
+        self._flush_at: dict[Lane, float] = {}
         self._guard = threading.Lock()
         self._queued: set[str] = set()
         self._work_consumer = QuietConsumer(self._work)
@@ -68,6 +74,13 @@ class Dispatcher:
             request_periodic=self._request_periodic,
             niceness=REPORTING_NICENESS,
         )
+        self._upload_consumer = QuietConsumer(
+            self._uploads,
+            patience=lambda: self._seconds_to_flush(Lane.FILES),
+            niceness=REPORTING_NICENESS,
+        )
+        self._consumers = (self._work_consumer, self._control_consumer, self._upload_consumer)
+        self._flushers = {Lane.WORDS: self._control_consumer, Lane.FILES: self._upload_consumer}
         self._agent: Agent | None = None
         self._tasks: dict[str, Any] = {}
         self._housekeeping_at = time.monotonic()
@@ -80,8 +93,8 @@ class Dispatcher:
         for job_id in job_ids:
             self._tasks["run_job"](job_id)
         self.outbox_filled()
-        self._work_consumer.start()
-        self._control_consumer.start()
+        for consumer in self._consumers:
+            consumer.start()
 
     # What the journey and the daemon's doors ask for.
 
@@ -92,10 +105,7 @@ class Dispatcher:
 
     def outbox_filled(self) -> None:
         """Says that the outbox holds something; it leaves after a moment, with what follows."""
-        with self._guard:
-            if self._flush_at is None:
-                self._flush_at = time.monotonic() + GATHER_S
-                self._control_consumer.knock.set()
+        self._flush_in(Lane.WORDS, GATHER_S)
 
     def poll_now(self) -> None:
         """Asks for a poll before the next regular one."""
@@ -112,25 +122,25 @@ class Dispatcher:
         return self._work_consumer.join(timeout_s)
 
     def stop(self, timeout_s: float) -> None:
-        """Stops both workers and closes the queues."""
-        self._work_consumer.stop_taking()
-        self._control_consumer.stop_taking()
-        for consumer in (self._work_consumer, self._control_consumer):
+        """Stops the workers and closes the queues."""
+        for consumer in self._consumers:
+            consumer.stop_taking()
+        for consumer in self._consumers:
             consumer.join(timeout_s)
-        self._work.storage.close()
-        self._control.storage.close()
+        for queue in (self._work, self._control, self._uploads):
+            queue.storage.close()
 
     def hindrance(self) -> str | None:
         """Returns what keeps the workers from working, None when they do."""
         if self._work_consumer.stop_flag.is_set():
             return "the daemon is stopping and takes no more jobs"
-        if not (self._work_consumer.is_working() and self._control_consumer.is_working()):
+        if not all(consumer.is_working() for consumer in self._consumers):
             return "a worker has died and is to be started again"
         return None
 
     def check_workers(self) -> None:
         """Starts a worker again that died."""
-        for consumer in (self._work_consumer, self._control_consumer):
+        for consumer in self._consumers:
             if not consumer.stop_flag.is_set():
                 consumer.check_worker_health()
 
@@ -145,7 +155,10 @@ class Dispatcher:
                 poll.poll()
 
         def flush_outbox() -> None:
-            self._flush(agent)
+            self._flush(agent, Lane.WORDS)
+
+        def upload_files() -> None:
+            self._flush(agent, Lane.FILES)
 
         def wake_scheduled() -> None:
             self._wake_scheduled(agent)
@@ -163,6 +176,7 @@ class Dispatcher:
                 self._done("poll", poll_session)
             ),
             "flush": define(name="flush")(self._done("flush", flush_outbox)),
+            "upload": self._uploads.task(name="upload")(self._done("upload", upload_files)),
             "wake_scheduled": define(name="wake_scheduled")(
                 self._done("wake_scheduled", wake_scheduled)
             ),
@@ -226,32 +240,51 @@ class Dispatcher:
         for job_id in agent.jobs.wake_due():
             self.job_runnable(job_id)
 
-    def _flush(self, agent: Agent) -> None:
+    def _flush(self, agent: Agent, lane: Lane) -> None:
         with self._guard:
-            self._flush_at = None
+            self._flush_at.pop(lane, None)
         if agent.courier is None:
             return
-        due_in_s = agent.courier.deliver(FLUSH_BUDGET_S)
+        budget_ends = time.monotonic() + FLUSH_BUDGET_S
+        try:
+            due_in_s = agent.courier.deliver(FLUSH_BUDGET_S, lane)
+        except sqlite3.Error:  # the disk may be full; what waits is still there
+            self._flush_in(lane, SAFETY_POLL_S)
+            raise
         if due_in_s is not None:
-            with self._guard:
-                due = time.monotonic() + due_in_s
-                self._flush_at = due if self._flush_at is None else min(due, self._flush_at)
+            had_time = time.monotonic() < budget_ends
+            # What is due all the same has just come, or another thread is at it.
+            self._flush_in(lane, max(due_in_s, GATHER_S if had_time else 0.0))
+        other = Lane.WORDS if lane is Lane.FILES else Lane.FILES
+        due_in_s = agent.courier.due_in_s(other)
+        if due_in_s is not None:  # it may have waited for what has left now
+            self._flush_in(other, due_in_s)
+
+    def _flush_in(self, lane: Lane, seconds: float) -> None:
+        due = time.monotonic() + seconds
+        with self._guard:
+            if due < self._flush_at.get(lane, math.inf):
+                self._flush_at[lane] = due
+                self._flushers[lane].knock.set()
 
     def _patience(self) -> float:
         """Returns how long the control worker may sleep, after it asked for what is due."""
         retry_in_s = None if self._agent is None else self._agent.jobs.seconds_to_next()
         if retry_in_s is not None and retry_in_s <= 0:
             self._request("wake_scheduled")
-        return min(self._seconds_to_flush(), SAFETY_POLL_S if retry_in_s is None else retry_in_s)
+        return min(
+            self._seconds_to_flush(Lane.WORDS), SAFETY_POLL_S if retry_in_s is None else retry_in_s
+        )
 
-    def _seconds_to_flush(self) -> float:
+    def _seconds_to_flush(self, lane: Lane) -> float:
+        """Returns how long the worker of a lane may sleep, after it asked for what is due."""
         with self._guard:
-            flush_at = self._flush_at
+            flush_at = self._flush_at.get(lane)
         if flush_at is None:
             return SAFETY_POLL_S
         wait = flush_at - time.monotonic()
         if wait <= 0:
-            self._request("flush")
+            self._request(FLUSHES[lane])
             return 0.0
         return min(wait, SAFETY_POLL_S)
 
@@ -262,7 +295,7 @@ class Dispatcher:
             self._request("housekeeping")
 
     def _request(self, name: str) -> None:
-        """Queues a control task, unless it is queued already: a slow API piles nothing up."""
+        """Queues a task that is no job, unless it is: a slow API piles nothing up."""
         with self._guard:
             if name in self._queued:
                 return
@@ -276,10 +309,10 @@ class Dispatcher:
                 "cannot queue the task %s now: %s", name, exc, extra={"action": "queue_failed"}
             )
             return
-        self._control_consumer.knock.set()
+        (self._upload_consumer if name == "upload" else self._control_consumer).knock.set()
 
     def _done(self, name: str, work: Callable[[], None]) -> Callable[[], None]:
-        """Wraps a control task, so that it may be queued again once it has begun."""
+        """Wraps a task that is no job, so that it may be queued again once it has begun."""
 
         def begin() -> None:
             with self._guard:
@@ -287,7 +320,7 @@ class Dispatcher:
             work()
             # While polls take longer than their interval the worker never comes to sleep, and
             # would never ask by itself.
-            self._seconds_to_flush()
+            self._seconds_to_flush(Lane.WORDS)
 
         return begin
 

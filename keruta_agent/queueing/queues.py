@@ -1,4 +1,4 @@
-"""The two Huey queues of one agent, on one SQLite file that may be lost.
+"""The Huey queues of one agent, on one SQLite file that may be lost.
 
 Messages are JSON with a task's name and a job's id in it, never pickles: a file that somebody
 else wrote can at most name a job.
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 QUEUE_NAME: Final = "queue.db"
 WORK: Final = "work"
 CONTROL: Final = "control"
+UPLOADS: Final = "uploads"
 
 
 class JsonSerializer(Serializer):  # type: ignore[misc]

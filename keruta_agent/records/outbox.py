@@ -1,8 +1,10 @@
 """The outbox: what the API has yet to be told, in order, one row a write.
 
 A row is stored in the same transaction as the fact that it tells, so that neither is there
-without the other. Rows leave per task in the order in which they came. A row that the API
-refuses for good is parked, where people can see it.
+without the other. Rows leave per task in the order in which they came, in two lanes: files may
+take minutes, and what a task says meanwhile passes them by. Its state does not: states and files
+keep their order, so that a task ends when its files have arrived. A row that the API refuses for
+good is parked, where people can see it.
 """
 
 from __future__ import annotations
@@ -39,6 +41,22 @@ class Kind(enum.StrEnum):
     #: A script waits for a person, and that it goes on.
     QUESTION = "question"
     RESUMED = "resumed"
+
+
+class Lane(enum.Enum):
+    """What leaves in order; the lanes leave side by side."""
+
+    WORDS = "kind <> 'artifact'"
+    FILES = "kind = 'artifact'"
+
+
+#: The condition under which the first row of its lane waits for the other lane.
+_HELD_UP: Final = (
+    "(head.kind IN ('status', 'artifact') AND EXISTS ("
+    "SELECT 1 FROM outbox AS earlier WHERE earlier.state = 'pending' "
+    "AND earlier.task_id = head.task_id AND earlier.id < head.id "
+    "AND earlier.kind IN ('status', 'artifact')))"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -162,37 +180,40 @@ class Outbox:
                     ),
                 )
 
-    def tasks_due(self, now: float) -> list[str]:
+    def tasks_due(self, now: float, lane: Lane | None = None) -> list[str]:
         """Returns the tasks whose next row may leave now, the longest waiting first."""
-        rows = self._database.connection().execute(
-            "SELECT task_id, min(id) AS head FROM outbox WHERE state = 'pending' "
-            "GROUP BY task_id ORDER BY head"
-        )
-        heads = [(row["task_id"], row["head"]) for row in rows]
-        return [task_id for task_id, head in heads if self._not_before(head) <= now]
+        return [task_id for task_id, not_before in self._heads(lane) if not_before <= now]
 
     def forget_waits(self) -> None:
         """Lets every row leave at once: what a former agent, or boot, waited for is over."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE outbox SET not_before = 0")
 
-    def next_due(self) -> float | None:
-        """Returns the seconds since boot at which the first row may leave, None if none waits."""
-        row = self._database.connection().execute(
-            "SELECT min(not_before) AS due FROM outbox WHERE state = 'pending' AND id IN "
-            "(SELECT min(id) FROM outbox WHERE state = 'pending' GROUP BY task_id)"
-        )
-        due = row.fetchone()["due"]
-        return None if due is None else float(due)
+    def next_due(self, lane: Lane | None = None) -> float | None:
+        """Returns the seconds since boot at which the first row may leave.
 
-    def take(self, task_id: str) -> Parcel | None:
+        None if none waits, or all wait for the other lane.
+        """
+        return min((not_before for _, not_before in self._heads(lane)), default=None)
+
+    def _heads(self, lane: Lane | None) -> list[tuple[str, float]]:
+        """Returns task and time of each row that leads its task, the oldest first."""
+        rows = self._database.connection().execute(
+            f"SELECT task_id, not_before FROM outbox AS head WHERE id IN ("  # noqa: S608
+            f"SELECT min(id) FROM outbox WHERE state = 'pending' AND {_in(lane)} "
+            f"GROUP BY task_id) AND NOT {_HELD_UP} ORDER BY id"
+        )
+        return [(row["task_id"], row["not_before"]) for row in rows]
+
+    def take(self, task_id: str, lane: Lane | None = None) -> Parcel | None:
         """Takes what is to leave next for a task: one row, or several ranges of its log.
 
         The rows are marked with the request that they travel in before they leave, so that a
-        repetition, even by another process, is the same request with the same key.
+        repetition, even by another process, is the same request with the same key. None means
+        that nothing waits, or that it waits for the other lane.
         """
         with self._database.transaction() as connection:
-            letters = self._heads(task_id)
+            letters = self._next(task_id, lane)
             if not letters:
                 return None
             first = letters[0]
@@ -205,11 +226,13 @@ class Outbox:
             )
         return Parcel(key=key, letters=letters, may_have_arrived=False)
 
-    def _heads(self, task_id: str) -> list[Letter]:
-        letters = self._first(task_id, 1)
-        if not letters or letters[0].kind is not Kind.LOGS:
+    def _next(self, task_id: str, lane: Lane | None) -> list[Letter]:
+        letters = self._first(task_id, lane, 1)
+        if not letters or self._is_held_up(letters[0]):
+            return []
+        if letters[0].kind is not Kind.LOGS:
             return letters
-        letters = self._first(task_id, BATCH_RANGES)
+        letters = self._first(task_id, lane, BATCH_RANGES)
         first = letters[0]
         together: list[Letter] = []
         size = 0
@@ -222,12 +245,20 @@ class Outbox:
             together.append(letter)
         return together
 
-    def _first(self, task_id: str, count: int) -> list[Letter]:
+    def _first(self, task_id: str, lane: Lane | None, count: int) -> list[Letter]:
         rows = self._database.connection().execute(
-            "SELECT * FROM outbox WHERE task_id = ? AND state = 'pending' ORDER BY id LIMIT ?",
+            f"SELECT * FROM outbox WHERE task_id = ? AND state = 'pending' "  # noqa: S608
+            f"AND {_in(lane)} ORDER BY id LIMIT ?",
             (task_id, count),
         )
         return [_letter(row) for row in rows]
+
+    def _is_held_up(self, letter: Letter) -> bool:
+        row = self._database.connection().execute(
+            f"SELECT 1 FROM outbox AS head WHERE id = ? AND {_HELD_UP}",  # noqa: S608
+            (letter.id,),
+        )
+        return row.fetchone() is not None
 
     def release(self, parcel: Parcel) -> None:
         """Says that a parcel has not left after all: nothing of it can have arrived."""
@@ -328,12 +359,9 @@ class Outbox:
         )
         return OutboxCounts(pending=row["pending"], parked=row["parked"], oldest=row["oldest"])
 
-    def _not_before(self, letter_id: int) -> float:
-        row = self._database.connection().execute(
-            "SELECT not_before FROM outbox WHERE id = ?", (letter_id,)
-        )
-        found = row.fetchone()
-        return 0.0 if found is None else float(found["not_before"])
+
+def _in(lane: Lane | None) -> str:
+    return "TRUE" if lane is None else lane.value
 
 
 def _letter(row: sqlite3.Row) -> Letter:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from tests.helpers.api import Api
+from tests.helpers.gate import Passage, gate_before
 from tests.helpers.processes import Workplace
+from tests.helpers.waiting import wait_until
 
 
 def _paths(api: Api, task_id: str) -> list[str]:
@@ -96,3 +99,40 @@ def test_file_whose_name_is_no_utf_8_is_taken_under_a_name_that_is(
 
     assert api.wait_for(task_id)["status"] == "COMPLETED"
     assert _paths(api, task_id) == ["%82%A0.txt"]
+
+
+def test_upload_that_takes_long_delays_no_line_and_no_answer_also_through_a_kill(
+    workplace: Workplace, api: Api
+) -> None:
+    task_id = api.file_task(
+        "head -c 3000000 /dev/zero > big; keruta artifact add big; echo first\n"
+        'printf "Name: "; read -r name; echo "hello $name"',
+    )
+    uploads: list[str] = []
+    may_end = threading.Event()
+
+    def hold_uploads(passage: Passage) -> bool:
+        if passage.path.endswith("/artifacts"):
+            uploads.append(passage.path)
+            may_end.wait(60)
+        return False
+
+    with gate_before(api.url) as gate:
+        gate.trouble = hold_uploads
+        settings = {"KERUTA_USE_HTTP_INPUT": "true", "KERUTA_DAEMON_PORT": "0"}
+        first = workplace.daemon(KERUTA_API_URL=gate.url, **settings)
+        wait_until(lambda: uploads, "the upload has begun")
+        wait_until(lambda: "first" in api.lines(task_id), "the line behind the file is there")
+        first.kill()
+        workplace.daemon(KERUTA_API_URL=gate.url, **settings)
+        wait_until(lambda: len(uploads) == 2, "the upload has begun again")
+        api.wait_for_question(task_id)
+        api.answer(task_id, "Alice")
+        wait_until(lambda: "hello Alice" in api.lines(task_id)[-1], "it goes on")
+        assert api.wait_for(task_id, "PROCESSING")
+        assert api.artifacts(task_id) == []
+
+        may_end.set()
+        assert api.wait_for(task_id)["status"] == "COMPLETED"
+    assert [(each["path"], each["size"]) for each in api.artifacts(task_id)] == [("big", 3000000)]
+    assert api.lines(task_id) == ["first", "Name: hello Alice"]

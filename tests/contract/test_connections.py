@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import socket
 import struct
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent import errors
+from keruta_agent.clients import http
 from keruta_agent.clients.keruta import KerutaClient, events
 from keruta_agent.model import ArtifactFile, StatusReport, TaskStatus
 from tests.helpers.raw_server import raw_server, read_head
@@ -156,6 +159,26 @@ def test_artifact_larger_than_memory_limits_is_streamed(tmp_path: Path) -> None:
 
     assert received[0] > size
     assert peak < 8 * 1024 * 1024
+
+
+def test_artifact_survives_a_way_that_stands_still_in_the_middle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than making a connection may take: the upload would begin anew, again and again."""
+    monkeypatch.setattr(http, "CONNECT_TIMEOUT_S", 0.1)
+
+    def hesitate(connection: socket.socket) -> None:
+        read_head(connection)
+        time.sleep(5 * http.CONNECT_TIMEOUT_S)
+        connection.settimeout(http.CONNECT_TIMEOUT_S)
+        with contextlib.suppress(TimeoutError):
+            while connection.recv(1 << 20):
+                pass
+        connection.sendall(_answer(b"{}", "201 Created"))
+
+    size = 32 * 1024 * 1024  # more than what the kernel takes for the server
+    with raw_server(hesitate) as url, KerutaClient(url) as client:
+        client.upload_artifact("t1", _large_artifact(tmp_path, size), key="k")
 
 
 def test_artifact_refused_before_it_is_complete_does_not_hang(tmp_path: Path) -> None:

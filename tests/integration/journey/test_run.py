@@ -153,7 +153,7 @@ def test_ambiguous_announcement_is_looked_up_before_it_is_repeated(
     poll.poll()
     run.run_next(agent)
     assert api.statuses(task.id) == [TaskStatus.PROCESSING]
-    agent.courier._not_before = 0.0  # the wait after a failure is over
+    agent.courier._words._not_before = 0.0  # the wait after a failure is over
     deliver(agent)
     assert api.statuses(task.id) == [TaskStatus.PROCESSING, TaskStatus.COMPLETED]
 
@@ -167,7 +167,7 @@ def test_api_that_goes_away_delays_everything_and_loses_nothing(api, agent, poll
     assert api.statuses(task.id) == []
     assert agent.courier.api_is_away
     for _ in range(5):
-        agent.courier._not_before = 0.0
+        agent.courier._words._not_before = 0.0
         deliver(agent)
     assert api.statuses(task.id) == [TaskStatus.PROCESSING, TaskStatus.COMPLETED]
     assert api.log_text(task.id, "stdout") == "one\ntwo\n"
@@ -192,7 +192,7 @@ def test_removed_run_directory_does_not_hold_up_the_outbox(api, agent, poll, fil
     run_directory = agent.directory_of(agent.runs.of_job(agent.jobs.by_task(first.id).id)[0])
     (run_directory.path / "stdout").unlink()
     run.run_next(agent)
-    agent.courier._not_before = 0.0
+    agent.courier._words._not_before = 0.0
     deliver(agent)
     assert api.task(second.id).status is TaskStatus.COMPLETED
 

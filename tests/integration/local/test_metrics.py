@@ -146,7 +146,7 @@ def test_api_that_is_away_and_refusals_are_shown(agent: Agent, api: InMemoryKeru
     api.fail_next("write_status", errors.ApiUnreachable("gone", advice=""))
     agent.courier.deliver(5)
     # The wait of half a second may be over on a busy machine before it is looked at.
-    agent.courier._not_before += 60
+    agent.courier._words._not_before += 60
 
     found = figures(agent)
 

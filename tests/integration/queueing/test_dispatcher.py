@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from huey.consumer import Consumer
 
+from keruta_agent import errors
+from keruta_agent.daemon import supervisor
 from keruta_agent.daemon.wiring import build_agent
-from keruta_agent.journey import recover
+from keruta_agent.journey import recover, run
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
-from keruta_agent.model import TaskStatus
+from keruta_agent.model import ArtifactFile, TaskStatus
 from keruta_agent.queueing.dispatcher import Dispatcher
 from keruta_agent.records.jobs import JobState, Work
 from keruta_agent.testing import InMemoryKerutaApi
@@ -53,7 +56,7 @@ def api() -> InMemoryKerutaApi:
 def make(tmp_path: Path, api: InMemoryKerutaApi) -> Iterator[Callable[..., Running]]:
     made: list[Running] = []
 
-    def build(poll_interval_s: float = 3600) -> Running:
+    def build(poll_interval_s: float = 3600, api: InMemoryKerutaApi = api) -> Running:
         (tmp_path / "base").mkdir(mode=0o700, exist_ok=True)
         made.append(Running(tmp_path, api, poll_interval_s))
         return made[-1]
@@ -115,6 +118,83 @@ def test_poll_and_outbox_go_on_while_a_long_script_runs(api, make, tmp_path):
     wait_until(lambda: api.calls.count("pending_tasks") > polls, "it polls again")
     (tmp_path / "go").touch()
     wait_until(lambda: api.task(task.id).status is TaskStatus.COMPLETED, "the task is done")
+
+
+class SlowUploads(InMemoryKerutaApi):
+    """An API to which files take as long as the test wants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.uploading = threading.Event()
+        self.may_end = threading.Event()
+
+    def upload_artifact(self, task_id: str, artifact: ArtifactFile, *, key: str) -> None:
+        self.uploading.set()
+        assert self.may_end.wait(30)
+        super().upload_artifact(task_id, artifact, key=key)
+
+
+@pytest.fixture
+def slow_api() -> Iterator[SlowUploads]:
+    api = SlowUploads()
+    api.add_session(SESSION)
+    yield api
+    api.may_end.set()
+
+
+def test_long_upload_holds_up_nothing_but_the_end_of_its_own_task(slow_api, make):
+    task = slow_api.add_task(SESSION, 'echo x > "$KERUTA_ARTIFACTS_DIR/x"', priority=1)
+    other = slow_api.add_task(SESSION, "echo other")
+    make(poll_interval_s=0.1, api=slow_api).start()
+    wait_until(slow_api.uploading.is_set, "the upload has begun")
+    wait_until(lambda: slow_api.task(other.id).status is TaskStatus.COMPLETED, "the other is done")
+    late = slow_api.add_task(SESSION, "echo late")
+    wait_until(lambda: slow_api.task(late.id).status is TaskStatus.COMPLETED, "it polls and runs")
+    assert slow_api.log_text(late.id) == "late\n"
+    assert slow_api.task(task.id).status is TaskStatus.PROCESSING
+
+    slow_api.may_end.set()
+    wait_until(lambda: slow_api.task(task.id).status is TaskStatus.COMPLETED, "the task is done")
+    assert [stored.relative_path for stored in slow_api.artifacts] == ["x"]
+
+
+def test_run_begins_and_speaks_while_a_file_of_the_run_before_it_is_sent(slow_api, make):
+    task = slow_api.add_task(
+        SESSION,
+        'echo x > "$KERUTA_ARTIFACTS_DIR/x"; [ "$KERUTA_RUN_NUMBER" = 2 ] && echo second',
+        parameters={"retry": {"count": 1, "delay": 0}},
+    )
+    make(poll_interval_s=3600, api=slow_api).start()
+    wait_until(slow_api.uploading.is_set, "the upload has begun")
+    wait_until(lambda: "second" in slow_api.log_text(task.id), "the second run has spoken")
+    assert slow_api.task(task.id).status is TaskStatus.PROCESSING
+
+    slow_api.may_end.set()
+    wait_until(lambda: slow_api.task(task.id).status is TaskStatus.COMPLETED, "the task is done")
+
+
+def test_upload_that_fails_again_and_again_does_not_silence_the_rest(api, make):
+    task = api.add_task(SESSION, 'echo x > "$KERUTA_ARTIFACTS_DIR/x"', priority=1)
+    other = api.add_task(SESSION, "echo other")
+    api.fail_next("upload_artifact", errors.ApiAmbiguous("the proxy broke off"), times=2)
+    running = make()
+    running.start()
+    wait_until(lambda: api.task(other.id).status is TaskStatus.COMPLETED, "the other is done")
+    assert not running.agent.courier.api_is_away
+    wait_until(lambda: api.task(task.id).status is TaskStatus.COMPLETED, "the task is done")
+    assert [stored.relative_path for stored in api.artifacts] == ["x"]
+
+
+def test_stop_does_not_begin_an_upload_of_its_own(slow_api, make, monkeypatch):
+    """A gigabyte would hold the stop for minutes; the next daemon sends it."""
+    running = make(api=slow_api)
+    monkeypatch.setattr(supervisor, "LAST_WORDS_S", 0.3)
+    task = slow_api.add_task(SESSION, 'echo x > "$KERUTA_ARTIFACTS_DIR/x"; echo said')
+    running.agent.jobs.record_task(task)
+    run.run_next(running.agent)
+    supervisor._last_words(running.agent)
+    assert slow_api.log_text(task.id) == "said\n"
+    assert not slow_api.uploading.is_set()
 
 
 def test_nothing_is_lost_with_the_queue_file(api, make, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keruta_agent.model import StatusReport, TaskStatus
 from keruta_agent.records.jobs import Work
-from keruta_agent.records.outbox import BATCH_BYTES, Kind
+from keruta_agent.records.outbox import BATCH_BYTES, Kind, Lane
 
 
 def add_status(records, task_id: str, key: str) -> None:
@@ -111,6 +111,56 @@ def test_parked_row_lets_the_next_one_pass_and_stays_visible(records):
     assert [(row.key, row.last_error) for row in records.outbox.parked()] == [
         ("refused", "no such task")
     ]
+
+
+def _take_all(records, lane: Lane) -> list[str]:
+    keys = []
+    while (parcel := records.outbox.take("t", lane)) is not None:
+        keys.append(parcel.key)
+        records.outbox.delivered(parcel)
+    return keys
+
+
+def _add(records, kind: Kind, key: str) -> None:
+    records.outbox.add(kind, "t", {}, run_id=None, key=key)
+
+
+def test_file_is_passed_by_all_but_the_next_state(records):
+    _add(records, Kind.STATUS, "started")
+    _add(records, Kind.ARTIFACT, "file")
+    _add(records, Kind.LOG_LINE, "line")
+    _add(records, Kind.QUESTION, "question")
+    _add(records, Kind.STATUS, "ended")
+    _add(records, Kind.AUTO_FIX, "auto-fix")
+    assert _take_all(records, Lane.WORDS) == ["started", "line", "question"]
+    assert records.outbox.next_due(Lane.WORDS) is None
+    assert records.outbox.tasks_due(0.0, Lane.WORDS) == []
+    assert _take_all(records, Lane.FILES) == ["file"]
+    assert records.outbox.tasks_due(0.0, Lane.WORDS) == ["t"]
+    assert _take_all(records, Lane.WORDS) == ["ended", "auto-fix"]
+
+
+def test_file_waits_for_the_state_before_it_and_for_nothing_else(records):
+    _add(records, Kind.STATUS, "ended")
+    _add(records, Kind.LOG_LINE, "line")
+    _add(records, Kind.ARTIFACT, "file of the next run")
+    assert records.outbox.next_due(Lane.FILES) is None
+    assert _take_all(records, Lane.FILES) == []
+    records.outbox.delivered(records.outbox.take("t", Lane.WORDS))
+    assert _take_all(records, Lane.FILES) == ["file of the next run"]
+
+
+def test_file_that_is_refused_for_good_holds_nothing_up(records):
+    _add(records, Kind.ARTIFACT, "file")
+    _add(records, Kind.STATUS, "ended")
+    records.outbox.park(records.outbox.take("t", Lane.FILES), "refused")
+    assert _take_all(records, Lane.WORDS) == ["ended"]
+
+
+def test_state_of_one_task_does_not_wait_for_the_file_of_another(records):
+    records.outbox.add(Kind.ARTIFACT, "other", {}, run_id=None, key="file")
+    _add(records, Kind.STATUS, "ended")
+    assert records.outbox.tasks_due(0.0, Lane.WORDS) == ["t"]
 
 
 def test_task_whose_first_row_has_to_wait_is_not_due(records):

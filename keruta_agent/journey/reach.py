@@ -1,0 +1,77 @@
+"""Whether the API takes anything now, and when it is tried again after it did not.
+
+Words and files each have their own: a proxy that breaks off every large upload must not silence
+the rest, and what else gets through must not have the upload begin anew twice a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from typing import Final
+
+from keruta_agent import errors
+
+logger = logging.getLogger(__name__)
+
+#: Seconds before the API is tried again after it was away: doubling from the first to the last.
+FIRST_WAIT_S: Final = 0.5
+LONGEST_WAIT_S: Final = 30.0
+#: Seconds that a server may ask for at most: a slip of its must not silence us for days.
+MOST_PATIENCE_S: Final = 3600.0
+
+
+class Reach:
+    """How one lane of the outbox gets through."""
+
+    def __init__(self, what: str) -> None:
+        """Takes what the lane carries, in words for people."""
+        self._what = what
+        self._away_since: float | None = None
+        self._failures = 0
+        self._not_before = 0.0
+        #: Whether the API does not accept our token.
+        self.is_unauthorized = False
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds before the next attempt; 0 when it may be made now."""
+        return max(0.0, self._not_before - time.monotonic())
+
+    @property
+    def was_lost(self) -> bool:
+        """Whether the last attempt failed."""
+        return self._away_since is not None
+
+    def lost(self, exc: errors.ApiError) -> None:
+        """Says that an attempt failed, and not for what it carried."""
+        self._failures += 1
+        self.is_unauthorized = isinstance(exc, errors.ApiUnauthorized)
+        wait = min(FIRST_WAIT_S * 2 ** min(self._failures - 1, 10), LONGEST_WAIT_S)
+        asked = min(exc.retry_after_s or 0.0, MOST_PATIENCE_S)
+        wait = max(wait * random.uniform(0.8, 1.2), asked)
+        self._not_before = time.monotonic() + wait
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            logger.log(
+                logging.ERROR if self.is_unauthorized else logging.WARNING,
+                "the API cannot be told %s now; everything is kept and sent later: %s",
+                self._what,
+                exc,
+                extra={"action": "api_away"},
+            )
+
+    def found(self) -> None:
+        """Says that an attempt got through."""
+        self._failures = 0
+        self.is_unauthorized = False
+        self._not_before = 0.0
+        if self._away_since is not None:
+            logger.info(
+                "the API takes %s again after %.0f seconds",
+                self._what,
+                time.monotonic() - self._away_since,
+                extra={"action": "api_back"},
+            )
+            self._away_since = None
