@@ -1,4 +1,4 @@
-"""Makes every failure of a view a JSON answer of one shape."""
+"""Makes every failure of a view an answer of one shape: JSON, and for a person a page."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import flask
 from werkzeug.exceptions import HTTPException
 
 from keruta_agent.web.bodies import to_json
+from keruta_agent.web.pages import look
 from keruta_agent.web.problems import CODES, Problem
 from keruta_agent.web.routes import json_response
 
@@ -29,6 +30,8 @@ def answer_failures(app: flask.Flask, storage_failures: Iterable[type[Exception]
 
 
 def _answer_problem(problem: Problem) -> flask.Response:
+    if look.wants_page(flask.request):
+        return look.problem_page(problem)
     response = json_response(to_json(problem.body()), problem.status)
     response.headers.update(problem.headers)
     return response

@@ -54,5 +54,11 @@ def test_server_with_a_token_asks_for_it_and_keeps_the_page_live(
         page.get_by_role("button", name="Log in").click()
         expect(page.locator("#live")).to_have_attribute("data-state", "live")
         assert page.evaluate("document.cookie") == ""
+        other = window.context.new_page()
+        other.goto(server.url)
+        expect(other.locator("#live")).to_have_attribute("data-state", "live")
         page.get_by_role("button", name="Log out").click()
         expect(page.get_by_role("heading")).to_have_text("Log in")
+        # The page that is still open is not left in the belief that the server is away.
+        other.evaluate("dispatchEvent(new Event('online'))")
+        expect(other.get_by_role("heading")).to_have_text("Log in")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 
 from playwright.sync_api import Browser, Page, expect
 
@@ -149,6 +150,18 @@ def test_page_reads_in_both_languages_and_in_the_zone_of_the_viewer(
         expect(page.get_by_role("heading", name="Waits")).to_be_visible()
         page.reload()
         expect(page.get_by_role("heading", name="Waits")).to_be_visible()
+
+
+def test_times_are_right_whatever_the_clock_of_the_viewer_shows(api: Api, page: Page) -> None:
+    task = api.file_task("true", name="work")
+    api.write_status(task, "PROCESSING")
+    page.clock.install(time=datetime.now() + timedelta(hours=3))
+    page.goto(f"{api.url}/sessions/{api.session_id}")
+    card = page.locator("[data-list=running]")
+    expect(card.locator("[data-f=took]")).to_have_text(re.compile(r"^\d+(\.\d)? s$"))
+    # What was filed yesterday has a date, also on a page that stayed open.
+    page.clock.fast_forward("24:00:00")
+    expect(card.locator("time")).to_have_text(re.compile(r"\d{4}.*\d:\d\d"))
 
 
 def test_axe_finds_no_serious_fault_in_light_dark_and_on_a_phone(

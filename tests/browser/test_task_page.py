@@ -80,6 +80,7 @@ def test_hostile_output_and_names_are_shown_and_never_run(api: Api, page: Page) 
         f"::group::{EVIL}",
         "\x1b[31mred\x1b[0m",
         "\x1b]8;;javascript:x\x07link",
+        "turned \u202e round",
     ]
     entries = [
         {"level": "INFO", "source": "stdout", "message": message, "metadata": {"x": EVIL}}
@@ -93,6 +94,9 @@ def test_hostile_output_and_names_are_shown_and_never_run(api: Api, page: Page) 
     page.goto(f"{api.url}/tasks/{task}")
     expect(page.locator(".log-row").filter(has_text=EVIL).first).to_be_visible()
     expect(page.locator(".ansi-front-1")).to_have_text("red")
+    expect(page.get_by_text("turned ⟨U+202E⟩ round")).to_be_visible()
+    # A state is told by more than its colour.
+    expect(page.locator(".log-warn .log-level")).to_have_text("WARN")
     page.get_by_role("button", name="whole line").click()
     expect(page.locator("dialog pre")).to_have_text(f"first\n{EVIL}")
     page.keyboard.press("Escape")

@@ -52,16 +52,15 @@ def create_application(services: Services, access: Access) -> flask.Flask:
     app.extensions[events.STREAMS_KEY] = Streams(events.MOST_STREAMS)
     app.config["MAX_CONTENT_LENGTH"] = MOST_BODY_BYTES
     _document(app)
-    look.install(app, access.logins)
-    app.register_blueprint(pages.pages)
+    look.install(app, access.logins, pages.pages)
 
     @app.before_request
-    def _check() -> flask.Response | None:
+    def _check() -> None:
         access.check(flask.request)
         if flask.request.blueprint in PAGES:
-            return pages.admit(flask.request)
-        _refuse_other_bodies(flask.request)
-        return None
+            pages.admit(flask.request)
+        else:
+            _refuse_other_bodies(flask.request)
 
     @app.after_request
     def _secure(response: flask.Response) -> flask.Response:

@@ -5,63 +5,45 @@ The page itself only shows; each of its forms is a small order, given as the com
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import flask
 
 from keruta_agent import errors
 from keruta_agent.journey import answer as answers
+from keruta_agent.journey import pausing
 from keruta_agent.local.http.routes import current_services, problem_of
 from keruta_agent.local.http.services import Services
-from keruta_agent.records.jobs import JobState
+from keruta_agent.local.told import date
+from keruta_agent.records.jobs import Job, JobState
 from keruta_agent.web.pages import look
-from keruta_agent.web.pages.forms import add_forms
+from keruta_agent.web.pages.forms import OPEN_VIEWS, add_forms
 from keruta_agent.web.problems import Problem, invalid
 
 pages = flask.Blueprint("status", __name__, template_folder="templates")
-add_forms(pages)
+add_forms(pages, "agent.login.why")
 
 _MOST_WAITING: Final = 100
 _MOST_ENDED: Final = 20
 _PRIORITY_STEP: Final = 1
+_BY_PERSON: Final = "A person paused it on the status page"
+#: Texts for the usual reasons of a pause; others are what a person wrote.
+_PAUSES: Final = {pausing.REASON: "agent.paused.session", _BY_PERSON: "agent.paused.page"}
 #: What is open to those who have not logged in.
-_FOR_ALL: Final = frozenset(
-    {"status.show_login", "status.log_in", "status.switch_language", "look.static"}
-)
+_FOR_ALL: Final = frozenset({"look.static", *(f"{pages.name}.{view}" for view in OPEN_VIEWS)})
 
 
-def admit(request: flask.Request) -> flask.Response | None:
-    """Lets a visitor pass, or answers with the way to the login.
+def admit(request: flask.Request) -> None:
+    """Lets a visitor pass.
 
     Raises:
-        Problem: what was sent is not from a form of ours (403).
+        Problem: they have to log in (401), or what was sent is not from a form of ours (403).
     """
+    if not (look.visitor().welcome or request.endpoint in _FOR_ALL):
+        raise Problem(401, "UNAUTHORIZED", "the page asks for the agent's token")
     if request.method == "POST":
         look.visitor().check_form(request)
-    if look.visitor().welcome or request.endpoint in _FOR_ALL:
-        return None
-    return look.go_to("/login")
-
-
-@pages.errorhandler(Problem)
-def _show_problem(problem: Problem) -> Any:
-    return look.page("problem.html", problem.status, message=problem.message)
-
-
-@pages.get("/login")
-def show_login() -> flask.Response:
-    """Asks for the token."""
-    return look.page("login.html", why="agent.login.why", wrong=False, next="/")
-
-
-@pages.post("/login")
-def log_in() -> flask.Response:
-    """Lets in who has the token."""
-    if not look.logins().fits(flask.request.form.get("token", "")):
-        return look.page("login.html", 401, why="agent.login.why", wrong=True, next="/")
-    response = look.go_to("/")
-    look.logins().welcome(known=True).remember(flask.request, response)
-    return response
 
 
 @pages.get("/")
@@ -73,37 +55,39 @@ def show_status() -> flask.Response:
     status = redactor.redact_value(services.status())
     waiting = jobs.listing(states=[JobState.WAITING, JobState.SCHEDULED], limit=_MOST_WAITING)
     ended = jobs.listing(states=[JobState.FINISHED], limit=_MOST_ENDED)
-    shown = _shown_job(services, status, [job.id for job in ended])
+    shown = _shown_job(services, status, ended)
     return look.page(
         "status.html",
         agent=status,
         waiting=redactor.redact_value([_told(job) for job in waiting]),
         ended=redactor.redact_value([_told(job) for job in ended]),
         hindrances=services.hindrances(),
-        shown=shown,
+        pauses=_PAUSES,
+        shown=redactor.redact_value(_told(shown)) if shown else None,
         after=str(after),
     )
 
 
-def _told(job: Any) -> dict[str, Any]:
+def _told(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
         "name": job.name,
         "priority": job.priority,
         "outcome": job.outcome,
         "message": job.message,
+        "ended": date(job.finished_at),
     }
 
 
-def _shown_job(services: Services, status: Any, ended: list[int]) -> int | None:
+def _shown_job(services: Services, status: Any, ended: Sequence[Job]) -> Job | None:
     asked = flask.request.args.get("job", "")
     if asked:
         try:
-            return services.orders.find(asked).id
+            return services.orders.find(asked)
         except errors.KerutaError as exc:
             raise problem_of(exc) from exc
     if status["running"] is not None:
-        return int(status["running"])
+        return services.agent.jobs.get(int(status["running"]))
     return ended[0] if ended else None
 
 
@@ -150,7 +134,7 @@ def move(job: int) -> flask.Response:
 @pages.post("/pause")
 def pause() -> flask.Response:
     """Lets no further job start."""
-    current_services().orders.pause("A person paused it on the status page")
+    current_services().orders.pause(_BY_PERSON)
     return look.go_to("/?done=agent.paused")
 
 

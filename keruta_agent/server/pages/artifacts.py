@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import flask
 
-from keruta_agent.server import task_rows
+from keruta_agent.server import session_rows, task_rows
 from keruta_agent.server.artifacts import find as find_artifact
 from keruta_agent.server.pages import difference, previews
 from keruta_agent.server.pages.blueprint import pages
@@ -20,6 +20,7 @@ def show_artifact(task_id: str, artifact_id: str) -> flask.Response:
     store: Store = current_store()
     with store.database.connected():
         task = task_rows.to_task(task_rows.find(store.tables, task_id))
+        session = session_rows.find(store.tables, task.session_id)
         row = find_artifact(store.tables, task_id, artifact_id)
     path = store.directory.artifact(row["id"])
     try:
@@ -30,6 +31,7 @@ def show_artifact(task_id: str, artifact_id: str) -> flask.Response:
     is_diff = text is not None and row["name"].endswith((".diff", ".patch"))
     return look.page(
         "artifact.html",
+        session=session,
         task=task,
         artifact=row,
         kind=kind,

@@ -12,6 +12,7 @@ import peewee
 from keruta_agent.model import TaskStatus
 from keruta_agent.server.store import Store
 from keruta_agent.server.task_rows import date
+from keruta_agent.web.pages.seen import seen
 
 #: Ended tasks on a board; a session may have thousands.
 MOST_ENDED: Final = 100
@@ -123,4 +124,4 @@ def _tail(store: Store, task: int) -> str:
     newest = entries.select(entries.message).where(entries.task == task)
     rows = list(newest.order_by(entries.number.desc()).limit(TAIL).dicts())
     # Colours are shown on the task's page only.
-    return _SEQUENCE.sub("", "\n".join(row["message"] for row in reversed(rows)))
+    return seen(_SEQUENCE.sub("", "\n".join(row["message"] for row in reversed(rows))))

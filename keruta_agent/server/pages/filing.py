@@ -85,18 +85,23 @@ def _draft(form: _Form, t: Callable[..., str]) -> dict[str, Any]:
     try:
         draft: dict[str, Any] = resource.SubtaskDraft().load(body)
     except ValidationError as error:
-        raise _Fault(*first_problem(error.messages)) from None
+        field, _ = first_problem(error.messages)
+        raise _Fault(field, t(f"file.fault.{field}", reason=t("file.fault.nested"))) from None
     return draft
 
 
 def _parameters(form: _Form, t: Callable[..., str]) -> dict[str, Any]:
     try:
         parameters = json.loads(form.parameters) if form.parameters.strip() else {}
-    except (ValueError, RecursionError) as exc:
-        raise _Fault("parameters", t("file.fault.parameters", reason=exc)) from None
-    if not isinstance(parameters, dict):
-        raise _Fault("parameters", t("file.fault.parameters", reason=t("js.json.shape")))
-    return parameters
+    except json.JSONDecodeError as exc:
+        reason = t("js.json.place", line=exc.lineno, column=exc.colno)
+    except (ValueError, RecursionError):
+        reason = t("file.fault.nested")
+    else:
+        if isinstance(parameters, dict):
+            return parameters
+        reason = t("js.json.shape")
+    raise _Fault("parameters", t("file.fault.parameters", reason=reason))
 
 
 def _page(session_id: str, form: _Form, fault: _Fault | None) -> flask.Response:

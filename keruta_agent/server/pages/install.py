@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import flask
 
-from keruta_agent.server.pages import artifacts, board, filing, login, sessions, steering, task
+from keruta_agent.server.pages import artifacts, board, filing, sessions, steering, task
 from keruta_agent.server.pages.blueprint import pages
 from keruta_agent.web.pages import look
 from keruta_agent.web.pages.logins import Logins
 
 #: Loading them adds their routes to the blueprint.
-PAGES = (login, sessions, board, filing, steering, task, artifacts)
+PAGES = (sessions, board, filing, steering, task, artifacts)
 
 
 def add_pages(app: flask.Flask, logins: Logins) -> None:
     """Adds the pages, what they look like, and who may see them to an application."""
-    look.install(app, logins)
-    app.register_blueprint(pages)
+    look.install(app, logins, pages)

@@ -46,7 +46,8 @@ def create_session() -> flask.Response:
     try:
         draft = resource.SessionDraft().load({name: text for name, text in given.items() if text})
     except ValidationError as error:
-        return _page(form, ": ".join(first_problem(error.messages)))
+        field, _ = first_problem(error.messages)
+        return _page(form, look.text()(f"sessions.fault.{field}"))
     with current_store().writing() as change:
         created = resource.create_session(change, draft)
     return look.go_to(f"/sessions/{created['id']}?done=created")

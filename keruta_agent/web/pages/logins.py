@@ -7,9 +7,11 @@ logins. The signature of the cookie under another name is what forms carry again
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import hashlib
 import hmac
+import math
 import os
 import secrets
 import time
@@ -24,6 +26,10 @@ from keruta_agent.web.problems import Problem
 LIFETIME_S: Final = 7 * 24 * 3600
 FIELD: Final = "csrf"
 HEADER: Final = "X-CSRF-Token"
+
+#: Wrong tokens in a minute, of all visitors, after which no other is looked at.
+MOST_WRONG: Final = 10
+_MINUTE_S: Final = 60.0
 
 _KNOWN: Final = "known"
 _ANYBODY: Final = "anybody"
@@ -57,6 +63,8 @@ class Logins:
     def __init__(self, key: bytes, *, token: str | None) -> None:
         self._token = None if token is None else hashlib.sha256(token.encode()).digest()
         self._key = hmac.digest(key, self._token or b"", "sha256")
+        #: When the last wrong tokens came, by the monotonic clock.
+        self._wrong: collections.deque[float] = collections.deque(maxlen=MOST_WRONG)
 
     @property
     def wanted(self) -> bool:
@@ -64,9 +72,24 @@ class Logins:
         return self._token is not None
 
     def fits(self, token: str) -> bool:
-        """Tells whether this is the token."""
+        """Tells whether this is the token.
+
+        Raises:
+            Problem: too many wrong ones came just now (429).
+        """
+        left_s = self._wrong[0] + _MINUTE_S - time.monotonic() if self._wrong else 0.0
+        if len(self._wrong) == MOST_WRONG and left_s > 0:
+            raise Problem(
+                429,
+                "TOO_MANY_TRIES",
+                "too many wrong tokens; wait a minute",
+                headers={"Retry-After": str(math.ceil(left_s))},
+            )
         given = hashlib.sha256(token.strip().encode("utf-8", "replace")).digest()
-        return self._token is not None and hmac.compare_digest(given, self._token)
+        if self._token is not None and hmac.compare_digest(given, self._token):
+            return True
+        self._wrong.append(time.monotonic())
+        return False
 
     def visitor(self, request: Request) -> Visitor:
         """Returns who asks: somebody who has logged in, or anybody."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import flask
 
 from keruta_agent.web.pages import language
 from keruta_agent.web.pages.logins import Logins, Visitor
+from keruta_agent.web.pages.seen import seen, size
+from keruta_agent.web.problems import Problem
 
 #: Nothing but our own files is loaded or run, and nobody frames us.
 HEADERS: Final = {
@@ -29,13 +32,15 @@ HEADERS: Final = {
 }
 
 LOGINS_KEY: Final = "keruta-logins"
+_PAGES_KEY: Final = "keruta-pages"
 #: Texts with these beginnings go to the scripts of the page.
 _SCRIPT_TEXTS: Final = ("js.", "status.", "session.")
 
 
-def install(app: flask.Flask, cookies: Logins) -> None:
-    """Makes an application able to answer with pages."""
+def install(app: flask.Flask, cookies: Logins, pages: flask.Blueprint) -> None:
+    """Adds pages to an application, with what they need."""
     app.extensions[LOGINS_KEY] = cookies
+    app.extensions[_PAGES_KEY] = pages.name
     look = flask.Blueprint(
         "look",
         __name__,
@@ -44,8 +49,10 @@ def install(app: flask.Flask, cookies: Logins) -> None:
         static_url_path="/static",
     )
     app.register_blueprint(look)
+    app.register_blueprint(pages)
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
+    app.jinja_env.filters.update(seen=seen, size=size)
     app.context_processor(_page_values)
 
 
@@ -90,9 +97,25 @@ def text() -> Callable[..., str]:
     return translated
 
 
-def text_of(key: str) -> str | None:
-    """Returns a text in the visitor's language, None where the catalogues have none."""
-    return language.catalogue(language.chosen_language(flask.request)).get(key)
+def wants_page(request: flask.Request) -> bool:
+    """Tells whether a person in a browser is to be answered, and no program."""
+    if not is_installed():
+        return False
+    wanted = request.accept_mimetypes.best_match(["application/json", "text/html"])
+    return wanted == "text/html" or request.blueprint == flask.current_app.extensions[_PAGES_KEY]
+
+
+def problem_page(problem: Problem) -> flask.Response:
+    """Returns a refusal as a page; who has to log in first is led there and back."""
+    request = flask.request
+    if problem.status == 401:
+        asked = request.full_path if request.method == "GET" else "/"
+        return go_to(f"/login?next={quote(asked.removesuffix('?'), safe='')}")
+    texts = language.catalogue(language.chosen_language(request))
+    message = texts.get(f"problem.{problem.code}", problem.message)
+    response = page("problem.html", problem.status, message=message)
+    response.headers.update(problem.headers)
+    return response
 
 
 def go_to(address: str) -> flask.Response:
@@ -104,7 +127,10 @@ def go_to(address: str) -> flask.Response:
 
 def own_address(address: str) -> str:
     """Returns an address if it leads to a page of ours, and the first page's otherwise."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "/"
     is_own = not parts.scheme and not parts.netloc and address.startswith("/")
     # Browsers take a backslash for a slash, and drop control characters.
     is_plain = "\\" not in address and address.isprintable() and not address.startswith("//")
@@ -128,9 +154,17 @@ def _page_values() -> dict[str, Any]:
         "visitor": visitor(),
         "logins": logins(),
         "done": language.catalogue(name).get(f"done.{done}", ""),
-        "here": flask.request.full_path.removesuffix("?"),
+        "here": _here(flask.request),
         "moment": _moment,
+        "now": round(time.time() * 1000),
     }
+
+
+def _here(request: flask.Request) -> str:
+    """Returns where a visitor comes back to: what answers a form cannot be asked for again."""
+    if request.method == "GET":
+        return request.full_path.removesuffix("?")
+    return urlsplit(request.referrer or "/").path or "/"
 
 
 def _moment(moment: datetime.datetime) -> str:

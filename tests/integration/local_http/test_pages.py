@@ -30,9 +30,15 @@ def _log_in(browser: FlaskClient, token: str = TOKEN) -> int:
 
 def test_who_has_not_logged_in_is_led_to_the_login(browser: FlaskClient) -> None:
     answer = browser.get("/")
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/login")
-    assert _log_in(browser, "another-token") == 401
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/login?next=%2F")
+    assert "http-token" in browser.get("/login").text
+    assert _log_in(browser, "another-token") == 403
     assert browser.get("/").status_code == 303
+    # A form of a page that was open when the login ended.
+    form = {"csrf": _form_token(browser.get("/login").text)}
+    assert browser.post("/pause", data=form).headers["Location"] == "/login?next=%2F"
+    person = {"Accept": "text/html"}
+    assert browser.get("/none", headers=person).headers["Location"] == "/login?next=%2Fnone"
 
 
 def test_login_opens_the_page_and_reading_but_no_orders_to_the_api(
@@ -91,8 +97,21 @@ def test_refusal_is_a_page_that_leads_back(browser: FlaskClient) -> None:
     answer = browser.get("/?job=4711")
     assert answer.status_code == 404
     assert answer.content_type.startswith("text/html")
+    assert "There is no such job" in answer.text
 
 
-def test_page_speaks_japanese(browser: FlaskClient) -> None:
-    page = browser.get("/login", headers={"Accept-Language": "ja"})
-    assert '<html lang="ja">' in page.text
+def test_page_speaks_japanese(agent: Agent, browser: FlaskClient) -> None:
+    japanese = {"Accept-Language": "ja"}
+    assert '<html lang="ja">' in browser.get("/login", headers=japanese).text
+    _log_in(browser)
+    job = agent.jobs.record_script("pay \u202eslip", Work(script="true"))
+    form = {"csrf": _form_token(browser.get("/").text), "confirmed": "yes"}
+    browser.post(f"/jobs/{job}/cancel", data=form)
+    browser.post("/pause", data=form)
+    page = browser.get(f"/?job={job}", headers=japanese).text
+    for text in (">キャンセル</span>", "このページで一時停止されました。", "(ジョブ 1)"):
+        assert text in page
+    assert "pay ⟨U+202E⟩slip" in page
+    answered = browser.post(f"/jobs/{job}/answer", data={**form, "question": "1"}, headers=japanese)
+    assert answered.status_code == 409
+    assert "スクリプトはもうこの入力を待っていません" in answered.text

@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 
 from keruta_agent.server.application import create_application
 from keruta_agent.server.store import Store
+from keruta_agent.web.pages.logins import MOST_WRONG
 
 TOKEN = "geheim-日本"
 #: For port 80, which has no number in its address.
@@ -166,7 +167,87 @@ def test_refused_move_is_shown_as_a_page(browser: FlaskClient) -> None:
         change.tables.tasks.update(status="COMPLETED").execute()
     answer = _send(browser, f"{task}/cancel", confirmed="yes")
     assert answer.status_code == 409
-    assert "cannot become CANCELLED" in answer.text
+    assert "has ended meanwhile" in answer.text
+
+
+JAPANESE = {"Accept-Language": "ja"}
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("{session}/tasks", {"name": "x" * 1001}),
+        ("{session}/tasks", {"name": "x", "priority": "9" * 11}),
+        ("{session}/tasks", {"name": "x", "parameters": "{'a': 1}"}),
+        ("{session}/tasks", {"name": "x", "parameters": '{"a": 1e999}'}),
+        ("/sessions", {"name": " "}),
+        ("/sessions", {"name": "x", "repository": "x" * 4001}),
+        ("/sessions", {"name": "x", "ref": "\0"}),
+        ("{ended}/tasks", {"name": "x"}),
+        ("{task}/cancel", {"confirmed": "yes"}),
+        ("{task}/answer", {"question": "1", "answer": "x"}),
+        ("{task}/priority", {"step": "sideways"}),
+        ("/tasks/none/again", {}),
+        ("/language/none", {}),
+    ],
+)
+def test_what_a_person_can_do_wrong_is_told_in_their_language(
+    browser: FlaskClient, path: str, fields: dict[str, str]
+) -> None:
+    session, ended = _session(browser), _session(browser)
+    _send(browser, f"{ended}/end", confirmed="yes")
+    task = _task(browser, session)
+    for status in ("PROCESSING", "COMPLETED"):
+        browser.put(f"/api/v1{task}/status", json={"status": status})
+    token = _form_token(browser.get("/").text)
+    headers = JAPANESE | {"Accept": "text/html,*/*;q=0.8"}
+    address = path.format(session=session, ended=ended, task=task)
+    answer = browser.post(address, data={"csrf": token, **fields}, headers=headers)
+    assert answer.status_code in (400, 404, 409)
+    told = re.search(r'role="alert"[^>]*>([^<]+)<', answer.text)
+    assert told is not None
+    assert re.search("[ぁ-ん]", told.group(1)), told.group(1)
+
+
+def test_unknown_address_is_a_page_for_people_and_json_for_programs(browser: FlaskClient) -> None:
+    page = browser.get("/none", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (page.status_code, page.mimetype) == (404, "text/html")
+    assert "There is no such page" in page.text
+    assert browser.get("/none", headers={"Accept": "*/*"}).mimetype == "application/json"
+    assert browser.get("/none").json["error"]["code"] == "ROUTE_NOT_FOUND"
+
+
+def test_answer_to_a_form_offers_the_way_back_and_keeps_it_in_the_other_language(
+    browser: FlaskClient,
+) -> None:
+    session = _session(browser)
+    task = _task(browser, session)
+    token = _form_token(browser.get("/").text)
+    came_from = {"Referer": f"http://localhost{session}"}
+    for fields in ({}, {"csrf": "0" * 64}):
+        sent = {"csrf": token, **fields}
+        page = browser.post(f"{task}/cancel", data=sent, headers=came_from).text
+        # Nobody can ask for the address of the form itself again.
+        assert f'name="next" value="{session}"' in page
+        assert f'href="{session}"' in page
+
+
+def test_yes_to_destruction_is_not_where_the_focus_is(browser: FlaskClient) -> None:
+    task = _task(browser, _session(browser))
+    page = _send(browser, f"{task}/cancel").text
+    assert re.search(r'<a class="button"[^>]* autofocus>', page)
+    assert page.count("autofocus") == 1
+
+
+def test_name_hides_no_character_and_turns_no_other_round(browser: FlaskClient) -> None:
+    session = _session(browser, name="pay \u202eslip")
+    task = _task(browser, session, name="re\u2066port\x1b", script="# \u202e")
+    for path in ("/", session, f"{session}/new", task):
+        page = browser.get(path).text
+        assert "pay ⟨U+202E⟩slip" in page
+        assert not re.search("[\u202a-\u202e\u2066-\u2069\x1b]", page)
+    assert "re⟨U+2066⟩port⟨U+001B⟩" in page
+    assert "re⟨U+2066⟩port⟨U+001B⟩" in _send(browser, f"{task}/cancel").text
 
 
 @pytest.mark.parametrize("token", [None, "", "0" * 64])
@@ -222,11 +303,31 @@ def test_visitor_has_to_log_in_and_is_led_back(guarded: flask.Flask) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["//evil.example/", "https://evil.example", "/\\evil.example", "javascript:1", "\t//x"],
+    [
+        "//evil.example/",
+        "https://evil.example",
+        "/\\evil.example",
+        "javascript:1",
+        "\t//x",
+        "//[",
+        "http://[::1",
+    ],
 )
 def test_login_leads_to_no_other_site(guarded: flask.Flask, address: str) -> None:
     entered = _send(_browser(guarded), "/login", token=TOKEN, next=address)
     assert (entered.status_code, entered.headers["Location"]) == (303, "/")
+
+
+def test_tokens_cannot_be_guessed_by_the_thousand(store: Store) -> None:
+    browser = _browser(create_application(store, token=TOKEN))
+    form = {"csrf": _form_token(browser.get("/login").text)}
+    tries = [browser.post("/login", data={**form, "token": str(n)}) for n in range(MOST_WRONG + 1)]
+    assert [answer.status_code for answer in tries] == [403] * MOST_WRONG + [429]
+    assert 0 < int(tries[-1].headers["Retry-After"]) <= 60
+    assert "Wait a minute" in tries[-1].text
+    # Else the right one would be found all the same.
+    assert browser.post("/login", data={**form, "token": TOKEN}).status_code == 429
+    assert browser.get("/", headers={"Authorization": f"Bearer {TOKEN}"}).status_code != 429
 
 
 def test_login_alone_writes_nothing_to_the_api(guarded: flask.Flask) -> None:

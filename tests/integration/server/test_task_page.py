@@ -136,6 +136,14 @@ def test_image_is_shown_by_what_its_bytes_are(browser: FlaskClient, task: str) -
     assert '<img class="preview"' in browser.get(f"/tasks/{task}/artifacts/{artifact}").text
 
 
+def test_file_is_not_shown_under_another_name_than_its_own(browser: FlaskClient, task: str) -> None:
+    artifact = _store(browser, task, b"MZ\0", "report\u202efdp.exe", "application/pdf")
+    for path in (f"/tasks/{task}", f"/tasks/{task}/artifacts/{artifact}"):
+        page = browser.get(path).text
+        assert "report⟨U+202E⟩fdp.exe" in page
+        assert "\u202e" not in page
+
+
 def test_artifact_of_another_task_is_not_found(browser: FlaskClient, task: str) -> None:
     assert browser.get(f"/tasks/{task}/artifacts/{uuid.uuid4()}").status_code == 404
     assert browser.get(f"/tasks/{task}/artifacts/{uuid.uuid4()}/content").status_code == 404

@@ -2,8 +2,9 @@
 
 import { plain } from "/static/ansi.js";
 import { Live } from "/static/live.js";
+import { seen } from "/static/seen.js";
 import { text } from "/static/texts.js";
-import { duration, showTime } from "/static/times.js";
+import { duration, serverNow, showTime } from "/static/times.js";
 
 const GROUPS = {
   PROCESSING: "running", WAITING_FOR_INPUT: "running",
@@ -56,13 +57,13 @@ function put(task) {
 }
 
 function fill(card, task) {
-  part(card, "name").textContent = task.name;
+  part(card, "name").textContent = seen(task.name);
   const badge = part(card, "status");
   badge.dataset.status = task.status;
   badge.textContent = text(`status.${task.status}`);
   const bar = part(card, "progress");
   bar.value = task.progress;
-  bar.setAttribute("aria-label", text("js.progress", { name: task.name }));
+  bar.setAttribute("aria-label", text("js.progress", { name: seen(task.name) }));
   part(card, "message").textContent = task.message;
   part(card, "code").textContent = task.errorCode;
   part(card, "code").hidden = !task.errorCode;
@@ -82,7 +83,7 @@ function showDuration(card) {
   const { started, ended } = card.dataset;
   part(card, "took-row").hidden = !started;
   if (!started) return;
-  const seconds = (ended ? new Date(ended) : new Date()) - new Date(started);
+  const seconds = (ended ? new Date(ended) : serverNow()) - new Date(started);
   part(card, "took").textContent = duration(Math.max(0, seconds / 1000));
 }
 
@@ -138,7 +139,7 @@ async function readTail(id) {
     const card = cards.get(id);
     if (!answer.ok || !card) return;
     const lines = (await answer.json()).reverse().map((entry) => entry.message);
-    part(card, "tail").textContent = plain(lines.join("\n"));
+    part(card, "tail").textContent = seen(plain(lines.join("\n")));
   } catch (error) {
     console.warn("the log could not be read", error);
   } finally {
@@ -150,6 +151,8 @@ async function readAll() {
   const answer = await fetch(`/sessions/${encodeURIComponent(session)}/cards`);
   if (answer.redirected || answer.status === 404) location.reload();
   const found = await answer.json();
+  // What was heard while it was read is newer than it.
+  if (Number(live.last) > found.newest) return readAll();
   const present = new Set(found.cards.map((task) => task.taskId));
   for (const id of [...cards.keys()]) if (!present.has(id)) drop(id);
   for (const task of found.cards) {
@@ -184,8 +187,9 @@ async function submitQuietly(event) {
   if (!form.action.endsWith("/priority")) return;
   event.preventDefault();
   const body = new URLSearchParams(new FormData(form, event.submitter));
-  const answer = await fetch(form.action, { method: "POST", body, redirect: "manual" });
-  if (answer.type !== "opaqueredirect") location.reload();
+  const answer = await fetch(form.action, { method: "POST", body }).catch(() => null);
+  if (answer === null) return; // the connection is lost, and the page says so
+  if (!answer.ok || new URL(answer.url).pathname === "/login") location.reload();
 }
 
 document.addEventListener("submit", submitQuietly);
@@ -194,7 +198,7 @@ setInterval(() => {
   for (const card of lists.get("running").children) showDuration(card);
 }, 1000);
 
-new Live({
+const live = new Live({
   address: `/api/v1/sessions/realtime/events?sessionId=${encodeURIComponent(session)}`,
   after: newest,
   names: ["session_update", "session_deleted", "task_created", "task_update", "task_deleted", "task_logs"],

@@ -2,6 +2,8 @@
 
 import { text } from "/static/texts.js";
 
+// Browsers say in English what is wrong, but most of them also where.
+const PLACE = /line (\d+) column (\d+)/;
 const field = document.getElementById("parameters");
 
 function fault(written) {
@@ -11,7 +13,9 @@ function fault(written) {
     const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
     return isObject ? "" : text("js.json", { reason: text("js.json.shape") });
   } catch (error) {
-    return text("js.json", { reason: error.message });
+    const [, line, column] = PLACE.exec(error.message) ?? [];
+    const reason = line ? text("js.json.place", { line, column }) : error.message;
+    return text("js.json", { reason });
   }
 }
 

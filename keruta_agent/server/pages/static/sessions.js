@@ -13,6 +13,7 @@ function refreshSoon() {
 async function refresh() {
   due = null;
   const answer = await fetch("/sessions.json");
+  if (answer.redirected) location.reload(); // to the login
   if (answer.redirected || !answer.ok) return;
   const sessions = await answer.json();
   const cards = [...document.querySelectorAll("[data-session]")];

@@ -5,6 +5,7 @@
 // replays what came after the last event that was heard.
 
 import { text } from "./texts.js";
+import { clockTime } from "./times.js";
 
 const FIRST_DELAY_MS = 1000;
 const LONGEST_DELAY_MS = 15000;
@@ -19,7 +20,8 @@ export class Live {
     Object.assign(this, { address, names, onEvent, onReturn, probe });
     this.last = after;
     this.delay = FIRST_DELAY_MS;
-    this.hasFailed = false;
+    this.isBehind = false; // whether events may have been missed
+    this.lostAt = null;
     this.element = document.getElementById("live");
     this.show("waiting");
     this.open();
@@ -41,7 +43,7 @@ export class Live {
     this.source = source;
     this.heardAt = Date.now();
     source.addEventListener("connected", (event) => this.connected(event));
-    source.onerror = () => source === this.source && this.fail();
+    source.onerror = () => source === this.source && this.refused(source);
     for (const name of this.names) {
       source.addEventListener(name, (event) => {
         this.heardAt = Date.now();
@@ -61,17 +63,28 @@ export class Live {
     this.heardAt = Date.now();
     this.delay = FIRST_DELAY_MS;
     this.last ||= event.lastEventId;
+    this.lostAt = null;
     this.show("live");
-    if (this.hasFailed) {
-      this.hasFailed = false;
+    if (this.isBehind) {
+      this.isBehind = false;
       this.onReturn();
     }
   }
 
+  // Only the answer to a request of our own says why there is no stream.
+  async refused(source) {
+    const isAnswered = source.readyState === EventSource.CLOSED;
+    this.fail();
+    if (!isAnswered) return;
+    const answer = await fetch(this.address, { method: "HEAD" }).catch(() => null);
+    if (answer?.status === 401) location.reload(); // it leads to the login, and back here
+    if (answer?.status === 503) this.show("full");
+  }
+
   fail() {
     this.close();
-    if (!this.hasFailed) this.lostAt = new Date();
-    this.hasFailed = true;
+    this.lostAt ??= new Date();
+    this.isBehind = true;
     this.show("lost");
     this.timer = setTimeout(() => this.open(), this.delay);
     this.delay = Math.min(this.delay * 2, LONGEST_DELAY_MS);
@@ -83,6 +96,8 @@ export class Live {
   }
 
   followVisibility() {
+    // The server replays much, but not what happened in a night.
+    this.isBehind = true;
     if (document.hidden) this.close();
     else this.reopen();
   }
@@ -100,7 +115,7 @@ export class Live {
   }
 
   show(state) {
-    const since = this.lostAt?.toLocaleTimeString(document.documentElement.lang);
+    const since = this.lostAt && clockTime(this.lostAt);
     this.element.hidden = false;
     this.element.dataset.state = state;
     this.element.textContent = text(`js.live.${state}`, { since });

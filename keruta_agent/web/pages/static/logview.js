@@ -2,7 +2,9 @@
 // log around them are in memory.
 
 import { parse, plain } from "./ansi.js";
-import { text as say } from "./texts.js";
+import { seen } from "./seen.js";
+import { language, text as say } from "./texts.js";
+import { momentOf } from "./times.js";
 
 const PAGE = 200; // lines that are fetched at once
 const PAGES_KEPT = 100; // 20,000 lines are held, whatever the length of the log
@@ -87,8 +89,10 @@ export class LogView {
         if (total > this.total) this.renew(Math.floor(this.total / PAGE));
         const isNew = total !== this.total;
         this.total = total;
+        this.part("empty").hidden = total > 0;
+        this.window.hidden = total === 0; // shown before it is scrolled
         this.part("count").textContent = say("js.log.lines", {
-          count: total.toLocaleString(),
+          count: total.toLocaleString(language),
         });
         if (isNew) {
           if (this.part("follow").checked) this.toEnd();
@@ -191,7 +195,6 @@ export class LogView {
   }
 
   drawNow() {
-    this.part("empty").hidden = this.total > 0;
     this.space.style.height = `${this.visible * ROW}px`;
     const first = Math.max(0, Math.floor(this.window.scrollTop / ROW) - MARGIN);
     const shown = Math.ceil(this.window.clientHeight / ROW) + 2 * MARGIN;
@@ -235,9 +238,10 @@ export class LogView {
     const isWarning = WARNINGS.includes(found.level);
     node.classList.add(`log-${["stdout", "stderr"].includes(found.source) ? found.source : "agent"}`);
     if (isWarning) node.classList.add(`log-${found.level.toLowerCase()}`);
-    const source = make("span", "log-source", found.source);
-    source.title = new Date(found.timestamp).toLocaleString();
+    const source = make("span", "log-source", seen(found.source));
+    source.title = momentOf(found.timestamp);
     node.append(source);
+    if (isWarning) node.append(make("span", "log-level", found.level));
     if (header) {
       node.append(this.groupButton(entry, header[1].trim(), isFolded));
       return node;
@@ -257,7 +261,7 @@ export class LogView {
   }
 
   groupButton(entry, name, isFolded) {
-    const button = make("button", "log-group", `${isFolded ? "▸" : "▾"} ${name}`);
+    const button = make("button", "log-group", `${isFolded ? "▸" : "▾"} ${seen(name)}`);
     button.type = "button";
     button.setAttribute("aria-expanded", String(!isFolded));
     button.addEventListener("click", async () => {
@@ -270,7 +274,7 @@ export class LogView {
   paint(node, message) {
     for (const piece of parse(message)) {
       const span = make("span", piece.classes.join(" "));
-      let rest = piece.text;
+      let rest = seen(piece.text);
       for (;;) {
         const at = this.needle ? rest.toLowerCase().indexOf(this.needle) : -1;
         if (at < 0) break;
@@ -285,7 +289,7 @@ export class LogView {
 
   showWhole(found) {
     const dialog = this.part("whole");
-    dialog.querySelector("pre").textContent = plain(found.message);
+    dialog.querySelector("pre").textContent = seen(plain(found.message));
     dialog.showModal();
   }
 
@@ -340,7 +344,7 @@ export class LogView {
   tellHits(isSearching) {
     const more = isSearching || this.hits.length >= MOST_HITS ? "+" : "";
     this.part("hits").textContent = this.needle
-      ? `${this.hit + 1} / ${this.hits.length.toLocaleString()}${more}`
+      ? `${this.hit + 1} / ${this.hits.length.toLocaleString(language)}${more}`
       : "";
     this.part("hits").dataset.searching = String(isSearching);
   }

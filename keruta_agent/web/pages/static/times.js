@@ -2,8 +2,26 @@
 
 import { language, text } from "./texts.js";
 
-const today = new Intl.DateTimeFormat(language, { timeStyle: "medium" });
-const complete = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" });
+const DAY_LOOK_MS = 60000;
+// As the viewer's country writes it, if its language is the one of the page.
+const locale = navigator.languages.find((name) => name.split("-")[0] === language) ?? language;
+const today = new Intl.DateTimeFormat(locale, { timeStyle: "medium" });
+const complete = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
+// How far the viewer's clock is behind the server's, whose moments are shown here.
+const behindMs = Number(document.body.dataset.now) - Date.now();
+
+// What the server's clock shows now.
+export function serverNow() {
+  return Date.now() + behindMs;
+}
+
+export function clockTime(moment) {
+  return today.format(moment);
+}
+
+export function momentOf(iso) {
+  return complete.format(new Date(iso));
+}
 
 export function showTime(element, iso) {
   const moment = iso ? new Date(iso) : null;
@@ -19,6 +37,14 @@ export function showTimes(root) {
     showTime(element, element.getAttribute("datetime"));
   }
 }
+
+// What was today is yesterday on a page that stays open.
+let day = new Date().toDateString();
+setInterval(() => {
+  if (day === new Date().toDateString()) return;
+  day = new Date().toDateString();
+  showTimes(document);
+}, DAY_LOOK_MS);
 
 export function duration(seconds) {
   const whole = Math.floor(seconds);
