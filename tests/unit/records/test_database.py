@@ -98,7 +98,10 @@ def test_transaction_that_cannot_be_stored_holds_up_no_later_one(tmp_path: Path)
     database = Database(tmp_path)
     with pytest.raises(sqlite3.IntegrityError), database.transaction() as connection:
         connection.execute("PRAGMA defer_foreign_keys = ON")  # so that COMMIT fails
-        connection.execute("INSERT INTO run_usage (run_id) VALUES (77)")
+        connection.execute(
+            "INSERT INTO outbox (task_id, run_id, kind, key, payload, created_at) "
+            "VALUES ('t', 77, 'status', 'k', '{}', 0)"
+        )
     assert not database.connection().in_transaction
     database.close()
 
