@@ -121,12 +121,7 @@ class ArtifactStoreClient(ServiceClient):
             RunnerError: there is nothing, or the store cannot be reached.
         """
         doing = f"get the metadata of {uri}"
-        found = self._read(doing, "/artifacts/metadata", {"uri": uri})
-        if not isinstance(found, dict):
-            raise errors.ServiceError(
-                f"Failed to {doing}: {self.base_url} answered something else than metadata"
-            )
-        return found
+        return self._read(doing, "/artifacts/metadata", "metadata", {"uri": uri})
 
     def _pieces(self, uri: str) -> Iterator[bytes]:
         """Yields what is behind a URI, and checks it against the hash that the store tells."""

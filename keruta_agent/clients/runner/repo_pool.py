@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from keruta_agent import errors
-from keruta_agent.clients.http import segment
 from keruta_agent.clients.runner.service import RetryPolicy, ServiceClient
 from keruta_agent.runner_model import SlotAllocation
 
@@ -101,7 +100,7 @@ class RepoPoolClient(ServiceClient):
             RunnerError: the pool refused (the slot is another's by now), or cannot be reached.
         """
         doing = f"release slot {slot_id!r}"
-        path = f"{self._path(doing, slot_id)}/release"
+        path = f"{self._path(doing, 'slot', slot_id)}/release"
         body = self._lease_of(slot_id, lease_token)
         key = str(uuid.uuid4())
         may_be_done = False
@@ -129,7 +128,7 @@ class RepoPoolClient(ServiceClient):
             RunnerError: the slot is another's by now, or the pool cannot be reached.
         """
         doing = f"keep slot {slot_id!r}"
-        path = f"{self._path(doing, slot_id)}/heartbeat"
+        path = f"{self._path(doing, 'slot', slot_id)}/heartbeat"
         self._write(doing, "POST", path, self._lease_of(slot_id, lease_token))
 
     def get_slot_status(self, slot_id: str) -> dict[str, Any]:
@@ -139,12 +138,7 @@ class RepoPoolClient(ServiceClient):
             RunnerError: there is no such slot, or the pool cannot be reached.
         """
         doing = f"get the status of slot {slot_id!r}"
-        found = self._read(doing, self._path(doing, slot_id))
-        if not isinstance(found, dict):
-            raise errors.ServiceError(
-                f"Failed to {doing}: {self.base_url} answered something else than a slot"
-            )
-        return found
+        return self._read(doing, self._path(doing, "slot", slot_id), "a slot")
 
     def get_pools_status(self) -> dict[str, Any]:
         """Returns all slots, by repository.
@@ -152,13 +146,7 @@ class RepoPoolClient(ServiceClient):
         Raises:
             RunnerError: the pool cannot be reached.
         """
-        doing = "get the status of the pools"
-        found = self._read(doing, "/pools/status")
-        if not isinstance(found, dict):
-            raise errors.ServiceError(
-                f"Failed to {doing}: {self.base_url} answered something else than pools"
-            )
-        return found
+        return self._read("get the status of the pools", "/pools/status", "pools")
 
     def translated(self, doing: str, exc: errors.ApiError) -> errors.RunnerError:
         """Returns an error of HTTP in the words of the runner."""
@@ -176,9 +164,3 @@ class RepoPoolClient(ServiceClient):
         with self._guard:
             token = lease_token or self._leases.get(slot_id)
         return {"lease_token": token} if token else {}
-
-    def _path(self, doing: str, slot_id: str) -> str:
-        try:
-            return f"/slots/{segment(slot_id)}"
-        except errors.ApiNotFound as exc:
-            raise errors.ServiceError(f"Failed to {doing}: no slot has such an id") from exc

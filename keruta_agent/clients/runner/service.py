@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, Self, TypeVar
 
 from keruta_agent import __version__, errors
 from keruta_agent.clients import answers
-from keruta_agent.clients.http import HttpClient
+from keruta_agent.clients.http import HttpClient, segment
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class ServiceClient:
     def __init__(
         self,
         base_url: str,
-        timeout: float,
+        timeout: float = 30,
         *,
         api_key: str | None = None,
         retry_config: RetryPolicy | None = None,
@@ -117,12 +117,32 @@ class ServiceClient:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_url!r})"
 
-    def _read(self, doing: str, path: str, params: Mapping[str, str] | None = None) -> Any:
+    def _path(self, doing: str, kind: str, identifier: str) -> str:
+        """Returns the path of one thing of a kind.
+
+        Raises:
+            ServiceError: nothing has such an id.
+        """
+        try:
+            return f"/{kind}s/{segment(identifier)}"
+        except errors.ApiNotFound as exc:
+            raise errors.ServiceError(f"Failed to {doing}: no {kind} has such an id") from exc
+
+    def _read(
+        self, doing: str, path: str, what: str, params: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Returns the JSON object that tells of something."""
+
         def once() -> Any:
             response = self._http.get_once(self.service, path, params=params, follow=False)
             return answers.json_of(response, self.service)
 
-        return self._tried(doing, once)
+        found = self._tried(doing, once)
+        if not isinstance(found, dict):
+            raise errors.ServiceError(
+                f"Failed to {doing}: {self.base_url} answered something else than {what}"
+            )
+        return found
 
     def _write(
         self,

@@ -6,9 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from keruta_agent import errors
 from keruta_agent.clients.http import segment
-from keruta_agent.clients.runner.service import RetryPolicy, ServiceClient
+from keruta_agent.clients.runner.service import ServiceClient
 
 
 class TaskRegistryClient(ServiceClient):
@@ -20,16 +19,6 @@ class TaskRegistryClient(ServiceClient):
 
     service = "Task Registry"
     setting = "task_registry_url"
-
-    def __init__(
-        self,
-        base_url: str,
-        timeout: float = 30,
-        *,
-        api_key: str | None = None,
-        retry_config: RetryPolicy | None = None,
-    ) -> None:
-        super().__init__(base_url, timeout, api_key=api_key, retry_config=retry_config)
 
     def update_task_status(
         self,
@@ -98,12 +87,7 @@ class TaskRegistryClient(ServiceClient):
         """
         doing = f"get task {task_id!r}"
         params = {"spec_name": spec_name} if spec_name else None
-        found = self._read(doing, self._path(doing, task_id), params)
-        if not isinstance(found, dict):
-            raise errors.ServiceError(
-                f"Failed to {doing}: {self.base_url} answered something else than a task"
-            )
-        return found
+        return self._read(doing, self._path(doing, "task", task_id), "a task", params)
 
     def _send(
         self,
@@ -114,12 +98,6 @@ class TaskRegistryClient(ServiceClient):
         body: Mapping[str, Any],
         spec_name: str | None,
     ) -> None:
-        path = f"{self._path(doing, task_id)}/{part}"
+        path = f"{self._path(doing, 'task', task_id)}/{part}"
         query = f"?spec_name={segment(spec_name)}" if spec_name else ""
         self._write(doing, method, f"{path}{query}", body)
-
-    def _path(self, doing: str, task_id: str) -> str:
-        try:
-            return f"/tasks/{segment(task_id)}"
-        except errors.ApiNotFound as exc:
-            raise errors.ServiceError(f"Failed to {doing}: no task has such an id") from exc
