@@ -8,7 +8,6 @@ once, also while the daemon is being restarted.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from typing import Any, Final
 import click
 
 from keruta_agent import errors
-from keruta_agent.cli import completion, small
+from keruta_agent.cli import completion, own_run
 from keruta_agent.cli.options import api_options, json_option, load, print_json, task_option
 
 #: What is said of an artifact that was taken back, by the state in which it was.
@@ -69,7 +68,7 @@ def add(
     if name is not None and len(files) > 1:
         raise errors.UsageError("--name is for one file", advice="Add the files one by one")
     paths = [_path_of(file) if name is None else _checked_name(name) for file in files]
-    if _in_own_run(task_id):
+    if own_run.is_meant(task_id):
         limit = _limit_in_run(ctx)
         codes = [
             _add_in_run(file, path, description, limit)
@@ -144,7 +143,7 @@ def remove(ctx: click.Context, name: str, job: str | None, task_id: str | None) 
       keruta artifact remove pictures/result.png 12
     """
     names = [name, _path_of(name)]
-    if _in_own_run(task_id) and job is None:
+    if own_run.is_meant(task_id) and job is None:
         told = _ask({"op": "remove_artifact", "names": names})
         path, was = told["path"], told["was"]
     else:
@@ -169,7 +168,7 @@ def why_and_where(found: dict[str, Any]) -> str:
 
 
 def _artifacts_of(ctx: click.Context, job: str | None, task_id: str | None) -> list[dict[str, Any]]:
-    if job is None and _in_own_run(task_id):
+    if job is None and own_run.is_meant(task_id):
         return list(_ask({"op": "artifacts"})["artifacts"])
     from keruta_agent.local.told import kept_artifact_to_json
 
@@ -199,11 +198,6 @@ def _owner(ctx: click.Context, job: str | None, task_id: str | None) -> tuple[An
             advice="Set KERUTA_BASE_DIR if it runs elsewhere",
         )
     return there, Owner(task_id=settings.task_id)
-
-
-def _in_own_run(task_id: str | None) -> bool:
-    own = os.environ.get("KERUTA_TASK_ID", "")
-    return "KERUTA_RUN_TOKEN" in os.environ and task_id in (None, own)
 
 
 def _ask(request: dict[str, Any]) -> dict[str, Any]:
@@ -240,13 +234,12 @@ def _add_in_run(file: str, path: str, description: str, limit: int) -> int:
         "size": copy.size,
         "sha256": copy.sha256,
     }
-    code = small.tell(json.dumps(told))
-    if code != 0:
-        copy.file.unlink(missing_ok=True)
-    if code is None:
-        raise errors.AgentUnreachable(
-            "neither the keruta daemon nor the directory of this run is there"
-        )
+    code = None
+    try:
+        code = own_run.tell(told)
+    finally:
+        if code != 0:
+            copy.file.unlink(missing_ok=True)
     return code
 
 

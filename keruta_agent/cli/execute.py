@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -186,7 +187,6 @@ def _attached(settings: Settings, request: dict[str, Any]) -> int:
     from pathlib import Path
 
     from keruta_agent.cli.following import follow
-    from keruta_agent.daemon.foreground import agent_here, start_job
     from keruta_agent.local import client
     from keruta_agent.runs.directory import RUNS_DIRECTORY
 
@@ -196,26 +196,36 @@ def _attached(settings: Settings, request: dict[str, Any]) -> int:
             "a script of the agent would wait for ever for another job of the same agent",
             advice="Call the command itself, or hand the job in with --detach",
         )
-    said = False
+    has_said_so = False
     while True:
         try:
             return follow(settings, client.call(settings.base_dir, request)["job"])
-        except (errors.AgentUnreachable, errors.AgentBusy) as exc:
-            busy = isinstance(exc, errors.AgentBusy)
-        try:
-            if not busy:
-                with agent_here(settings) as agent:
-                    job_id = _record(settings, request)
-                    thread = start_job(agent, job_id)
-                    code = follow(settings, job_id, is_served=thread.is_alive)
-                    thread.join()
-                    return code
-        except errors.AlreadyRunning:
-            busy = True
-        if busy and not said:
+        except errors.AgentUnreachable:
+            with contextlib.suppress(errors.AlreadyRunning):
+                return _run_here(settings, request)
+        except errors.AgentBusy:
+            pass
+        if not has_said_so:
             click.echo("keruta: waits for the agent that runs here now", file=sys.stderr)
-            said = True
+            has_said_so = True
         time.sleep(RETRY_S)
+
+
+def _run_here(settings: Settings, request: dict[str, Any]) -> int:
+    """Runs the job in this process.
+
+    Raises:
+        AlreadyRunning: there is an agent.
+    """
+    from keruta_agent.cli.following import follow
+    from keruta_agent.daemon.foreground import agent_here, start_job
+
+    with agent_here(settings) as agent:
+        job_id = _record(settings, request)
+        thread = start_job(agent, job_id)
+        code = follow(settings, job_id, is_served=thread.is_alive)
+        thread.join()
+        return code
 
 
 def _record(settings: Settings, request: dict[str, Any]) -> int:

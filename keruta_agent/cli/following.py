@@ -15,7 +15,7 @@ import click
 from keruta_agent import errors
 from keruta_agent.cli.forwarding import Forwarder
 from keruta_agent.local import client
-from keruta_agent.records.jobs import Job, JobState
+from keruta_agent.records.jobs import CANCELLED_BY_A_PERSON, Job, JobState
 from keruta_agent.records.run import Outcome, Run
 from keruta_agent.records.store import Records
 from keruta_agent.runs.directory import RUNS_DIRECTORY
@@ -71,7 +71,7 @@ def cancel(settings: Settings, records: Records, job_id: int) -> JobState:
     try:
         return JobState(client.call(settings.base_dir, {"op": "cancel", "job": job_id})["was"])
     except errors.AgentUnreachable:
-        state = records.runs.cancel_job(job_id, "Cancelled by a person")
+        state = records.runs.cancel_job(job_id, CANCELLED_BY_A_PERSON)
     if state is None:
         raise errors.NotFound(f"there is no job {job_id}", advice="See: keruta queue list")
     return state

@@ -14,7 +14,7 @@ import click
 from keruta_agent import errors
 from keruta_agent.cli.tables import printable
 from keruta_agent.journey.loglines import CONTINUES, LEVELS, OUR_METADATA, LogReader
-from keruta_agent.model import LogEntry, LogLevel, parse_log_level
+from keruta_agent.model import LogEntry, LogLevel
 from keruta_agent.records.run import LogRange, Run
 from keruta_agent.records.runs import Runs
 from keruta_agent.settings.units import parse_duration
@@ -39,20 +39,6 @@ class Wanted:
             and entry.source in self.streams
             and (self.since is None or entry.timestamp is None or entry.timestamp >= self.since)
         )
-
-
-def level_of(text: str) -> LogLevel:
-    """Returns the level that a person names.
-
-    Raises:
-        UsageError: there is no such level.
-    """
-    try:
-        return parse_log_level(text)
-    except ValueError as exc:
-        raise errors.UsageError(
-            f"{text} is no log level", advice=f"Use one of {', '.join(LogLevel)}"
-        ) from exc
 
 
 def moment_of(text: str) -> datetime:

@@ -12,7 +12,7 @@ import click
 from keruta_agent import errors
 from keruta_agent.cli import completion
 from keruta_agent.cli.jobs import open_job
-from keruta_agent.cli.options import load
+from keruta_agent.cli.options import level_of, load
 
 if TYPE_CHECKING:
     from keruta_agent.records.run import Run
@@ -70,7 +70,7 @@ def logs(
     from keruta_agent.records.jobs import JobState
 
     wanted = log_view.Wanted(
-        level=None if level is None else log_view.level_of(level),
+        level=None if level is None else level_of(level),
         streams=streams or STREAMS,
         since=None if since is None else log_view.moment_of(since),
     )

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from keruta_agent import errors
 from keruta_agent.cli import completion
 from keruta_agent.cli.main import Invocation
 
 if TYPE_CHECKING:
     import pathlib
 
+    from keruta_agent.model import LogLevel
     from keruta_agent.settings.sources import LoadedSettings
 
 #: Priorities as the database and other programs can hold them.
@@ -61,6 +63,22 @@ def config_path(ctx: click.Context) -> pathlib.Path | None:
 
 def _invocation(ctx: click.Context) -> Invocation:
     return ctx.find_object(Invocation) or Invocation(config_path=None, verbose=False)
+
+
+def level_of(text: str) -> LogLevel:
+    """Returns the log level that a person names.
+
+    Raises:
+        UsageError: there is no such level.
+    """
+    from keruta_agent.model import LogLevel, parse_log_level
+
+    try:
+        return parse_log_level(text)
+    except ValueError as exc:
+        raise errors.UsageError(
+            f"{text} is no log level", advice=f"Use one of {', '.join(LogLevel)}"
+        ) from exc
 
 
 def print_json(value: object) -> None:

@@ -7,15 +7,13 @@ loses nothing.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from keruta_agent import errors
-from keruta_agent.cli import completion, small
-from keruta_agent.cli.options import PathType, api_options, load, task_option
+from keruta_agent.cli import completion, own_run
+from keruta_agent.cli.options import PathType, api_options, level_of, load, task_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +38,7 @@ def start(
       keruta start
       keruta start --task-id 29229ea1-8c41-4ca2-b064-7a7a7672dd1a --log-level DEBUG
     """
-    if _in_own_run(task_id):
+    if own_run.is_meant(task_id):
         return
     from keruta_agent.cli.direct import DirectReport
     from keruta_agent.model import StatusReport, TaskStatus
@@ -76,8 +74,8 @@ def progress(
         raise errors.UsageError(
             f"{percentage} is no percentage", advice="Give a whole number from 0 to 100"
         )
-    if _in_own_run(task_id):
-        return _tell({"kind": "progress", "percent": int(text), "message": message})
+    if own_run.is_meant(task_id):
+        return own_run.tell({"kind": "progress", "percent": int(text), "message": message})
     from keruta_agent.cli.direct import DirectReport
 
     settings = load(ctx, task_id=task_id, api_url=api_url, log_level=log_level).settings
@@ -109,17 +107,10 @@ def log(
       keruta log INFO "query is running"
       keruta log ERROR "no answer" --field host=db1 --field tries=3
     """
-    from keruta_agent.model import LogLevel, parse_log_level
-
-    try:
-        known = parse_log_level(level)
-    except ValueError as exc:
-        raise errors.UsageError(
-            f"{level} is no log level", advice=f"Use one of {', '.join(LogLevel)}"
-        ) from exc
+    known = level_of(level)
     values = dict(_field(text) for text in fields)
-    if _in_own_run(task_id):
-        return _tell({"kind": "log", "level": known, "message": message, "fields": values})
+    if own_run.is_meant(task_id):
+        return own_run.tell({"kind": "log", "level": known, "message": message, "fields": values})
     from keruta_agent.cli.direct import DirectReport
 
     settings = load(ctx, task_id=task_id, api_url=api_url, log_level=log_level).settings
@@ -159,8 +150,8 @@ def success(
     from keruta_agent.model import StatusReport, TaskStatus
 
     directory = None if artifacts_dir is None else str(artifacts_dir.absolute())
-    if _in_own_run(task_id):
-        return _tell(_end(TaskStatus.COMPLETED, message=message, artifacts_dir=directory))
+    if own_run.is_meant(task_id):
+        return own_run.tell(_end(TaskStatus.COMPLETED, message=message, artifacts_dir=directory))
     from keruta_agent.cli.direct import DirectReport
 
     settings = load(ctx, task_id=task_id, api_url=api_url, log_level=log_level).settings
@@ -200,8 +191,8 @@ def fail(
     """
     from keruta_agent.model import StatusReport, TaskStatus
 
-    if _in_own_run(task_id):
-        return _tell(
+    if own_run.is_meant(task_id):
+        return own_run.tell(
             _end(TaskStatus.FAILED, message=message, error_code=error_code, auto_fix=auto_fix)
         )
     from keruta_agent.cli.direct import DirectReport
@@ -214,24 +205,6 @@ def fail(
         if auto_fix:
             report.auto_fix(message, error_code)
     return 0
-
-
-def _in_own_run(task_id: str | None) -> bool:
-    """Tells whether the command speaks for the run that it is part of."""
-    own = os.environ.get("KERUTA_TASK_ID", "")
-    return "KERUTA_RUN_TOKEN" in os.environ and task_id in (None, own)
-
-
-def _tell(message: Mapping[str, Any]) -> int:
-    import json
-
-    code = small.tell(json.dumps(message))
-    if code is None:
-        raise errors.AgentUnreachable(
-            "neither the keruta daemon nor the directory of this run is there",
-            advice="The run is over; a process that it left behind cannot report on it",
-        )
-    return code
 
 
 def _end(

@@ -80,8 +80,7 @@ def run_daemon(
         if http is not None:
             http.start(agent, status, lambda: hindrances(dispatcher, poll))
         listener = _listener(agent, poll, dispatcher)
-        answers = start_answer_poll(agent)
-        awake = start_keep_awake(agent)
+        beside = (listener, start_answer_poll(agent), start_keep_awake(agent), http)
         manager.ready("takes tasks")
         logger.info(
             "keruta %s is ready, base directory %s",
@@ -94,14 +93,9 @@ def run_daemon(
             with contextlib.suppress(sqlite3.OperationalError):  # the disk may be full
                 park.forgive(agent)  # what is left behind on purpose is no failure of the agent
         finally:
-            if listener is not None:
-                listener.stop()
-            if answers is not None:
-                answers.stop()
-            if awake is not None:
-                awake.stop()
-            if http is not None:
-                http.stop()
+            for part in beside:
+                if part is not None:
+                    part.stop()
             if requests.wants_replacement:
                 door.stop()
                 agent.launcher.close()

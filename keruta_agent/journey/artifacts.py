@@ -100,32 +100,41 @@ def wanted_files(
     for entry in entries_below(root):
         if isinstance(entry, OSError):
             leave_out(str(entry.filename), f"cannot be entered: {entry.strerror}")
-            continue
-        extensions = settings.artifacts_extensions
-        if entry.name.startswith("."):
-            continue
-        if extensions and not entry.name.lower().endswith(extensions):
-            continue
-        if entry.path in before and before[entry.path] == entry.fingerprint():
-            continue
-        try:
-            descriptor = entry.open()
-        except LeadsOutError:
-            leave_out(entry.path, "is a link that leads out of the artifacts directory")
-            continue
-        except OSError as exc:
-            leave_out(entry.path, f"cannot be read: {exc.strerror}")
-            continue
-        if descriptor is None:
-            continue
-        try:
-            complaint = too_large(os.fstat(descriptor).st_size, settings.artifacts_max_size)
-            if complaint:
-                leave_out(entry.path, complaint)
-            else:
-                yield entry, descriptor
-        finally:
-            os.close(descriptor)
+        elif _counts(entry, settings.artifacts_extensions, before):
+            yield from _opened(entry, settings.artifacts_max_size, leave_out)
+
+
+def _counts(entry: Entry, extensions: tuple[str, ...], before: Mapping[str, Sequence[int]]) -> bool:
+    """Tells whether a file is one of those that are artifacts, and not as it was before."""
+    if entry.name.startswith("."):
+        return False
+    if extensions and not entry.name.lower().endswith(extensions):
+        return False
+    return before.get(entry.path) != entry.fingerprint()
+
+
+def _opened(
+    entry: Entry, limit: int, leave_out: Callable[[str, str], None]
+) -> Iterator[tuple[Entry, int]]:
+    """Yields a file with its descriptor, unless it has to be left out."""
+    try:
+        descriptor = entry.open()
+    except LeadsOutError:
+        leave_out(entry.path, "is a link that leads out of the artifacts directory")
+        return
+    except OSError as exc:
+        leave_out(entry.path, f"cannot be read: {exc.strerror}")
+        return
+    if descriptor is None:
+        return
+    try:
+        complaint = too_large(os.fstat(descriptor).st_size, limit)
+        if complaint:
+            leave_out(entry.path, complaint)
+        else:
+            yield entry, descriptor
+    finally:
+        os.close(descriptor)
 
 
 def too_large(size: int, limit: int) -> str:

@@ -6,9 +6,7 @@ from keruta_agent import errors
 from keruta_agent.journey import again
 from keruta_agent.journey.agent import Agent
 from keruta_agent.ports import KerutaApi
-from keruta_agent.records.jobs import Job, JobState, Work
-
-CANCELLED_BY_A_PERSON = "Cancelled by a person"
+from keruta_agent.records.jobs import CANCELLED_BY_A_PERSON, Job, JobState, Work
 
 
 class Orders:

@@ -22,6 +22,9 @@ from keruta_agent.records.journal import Journal
 #: Digits of a job's number that the database can hold.
 LONGEST_NUMBER: Final = 18
 
+#: Why a job stops that somebody cancelled here.
+CANCELLED_BY_A_PERSON: Final = "Cancelled by a person"
+
 
 class JobState(enum.StrEnum):
     """Where a job is in its life."""

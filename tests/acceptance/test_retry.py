@@ -193,6 +193,8 @@ def test_ended_jobs_can_be_run_once_more(workplace: Workplace, api: Api, tmp_pat
         return str(json.loads(shown)["outcome"] or "")
 
     assert wait_until(retried, "the retry has ended") == "succeeded"
+    told = json.loads(workplace.run("queue", "retry", str(job["id"] + 1), "--json").stdout)
+    assert told == {"job": job["id"] + 2, "task": None}
 
 
 #: Changes that cannot be made, where job 1 has ended and job 2 waits.

@@ -1,0 +1,32 @@
+"""Commands inside a run: whether they speak for it, and how they tell the agent something."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from keruta_agent import errors
+from keruta_agent.cli import small
+
+
+def is_meant(task_id: str | None) -> bool:
+    """Tells whether a command about this task speaks for the run that it is part of."""
+    own = os.environ.get("KERUTA_TASK_ID", "")
+    return "KERUTA_RUN_TOKEN" in os.environ and task_id in (None, own)
+
+
+def tell(message: Mapping[str, Any]) -> int:
+    """Tells the agent something about the run; returns the exit code.
+
+    Raises:
+        AgentUnreachable: there is nobody, and no place, to leave it with.
+    """
+    code = small.tell(json.dumps(message))
+    if code is None:
+        raise errors.AgentUnreachable(
+            "neither the keruta daemon nor the directory of this run is there",
+            advice="The run is over; a process that it left behind cannot report on it",
+        )
+    return code
