@@ -299,7 +299,6 @@ class ServerEvent:
     """One server-sent event: something changed at the server."""
 
     name: str
-    id: str | None = None
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 

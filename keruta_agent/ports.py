@@ -133,9 +133,7 @@ class KerutaApi(Protocol):
         """Returns what became of the requests so far."""
         ...
 
-    def events(
-        self, session_id: str, stop: Event, *, last_event_id: str | None = None
-    ) -> Iterator[ServerEvent]:
+    def events(self, session_id: str, stop: Event) -> Iterator[ServerEvent]:
         """Yields the server's events of a session until ``stop`` is set or the stream ends."""
         ...
 

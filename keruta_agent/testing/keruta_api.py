@@ -313,16 +313,14 @@ class InMemoryKerutaApi(ServerState):
         """Returns how many calls there were; without a network, all of them are answered."""
         return ApiCalls(results={"2xx": len(self.calls)}, retries=0)
 
-    def events(
-        self, session_id: str, stop: threading.Event, *, last_event_id: str | None = None
-    ) -> Iterator[ServerEvent]:
-        """Yields the events of a session; those after ``last_event_id`` once more."""
+    def events(self, session_id: str, stop: threading.Event) -> Iterator[ServerEvent]:
+        """Yields the events of a session from now on."""
         with self.lock:
             failure = self._begin("events")
             if failure is not None:
                 raise failure.error
-            seen = len(self._events) if last_event_id is None else int(last_event_id)
-        yield ServerEvent(name="connected", id=str(seen), data={"sessionId": session_id})
+            seen = len(self._events)
+        yield ServerEvent(name="connected", data={"sessionId": session_id})
         while not stop.is_set():
             with self._changed:
                 if seen >= len(self._events):

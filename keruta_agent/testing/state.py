@@ -187,7 +187,7 @@ class ServerState:
     def _publish(self, session_id: str, name: str, data: Mapping[str, Any]) -> None:
         number = len(self._events) + 1
         payload = {"sessionId": session_id, "data": dict(data), "timestamp": number}
-        event = ServerEvent(name=name, id=str(number), data=payload)
+        event = ServerEvent(name=name, data=payload)
         self._events.append((session_id, event))
         self._changed.notify_all()
 

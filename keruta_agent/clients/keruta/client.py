@@ -254,12 +254,10 @@ class KerutaClient:
         """Returns what became of the requests since this client was made."""
         return self._http.calls.counts()
 
-    def events(
-        self, session_id: str, stop: Event, *, last_event_id: str | None = None
-    ) -> Iterator[ServerEvent]:
+    def events(self, session_id: str, stop: Event) -> Iterator[ServerEvent]:
         """Yields a session's events: GET ``/sessions/realtime/events``."""
         with contextlib.ExitStack() as stack:
-            opened = events.stream(self._http, session_id, stop, last_event_id=last_event_id)
+            opened = events.stream(self._http, session_id, stop)
             stream = self._routes.call(
                 EVENTS,
                 lambda: stack.enter_context(opened),

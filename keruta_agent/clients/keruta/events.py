@@ -1,7 +1,7 @@
 """Server-sent events of a session: a wake-up for the poll, never the truth.
 
-The parser is the one of the HTML standard; servers differ in the space after the colon and in
-whether events have ids (contract 3.18).
+The parser is the one of the HTML standard; servers differ in the space after the colon (contract
+3.18). Ids are not kept: nothing needs to be heard twice.
 """
 
 from __future__ import annotations
@@ -37,12 +37,11 @@ _WATCH_TICK_S = 0.5
 class EventParser:
     """Makes events of the bytes of a stream, however they are cut."""
 
-    def __init__(self, last_event_id: str | None = None) -> None:
+    def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
         self._text = ""
         self._name = ""
         self._data: list[str] = []
-        self._id = last_event_id
 
     def feed(self, block: bytes) -> Iterator[ServerEvent]:
         """Yields the events that are complete after these bytes."""
@@ -66,8 +65,6 @@ class EventParser:
             self._name = value
         elif field == "data":
             self._data.append(value)
-        elif field == "id" and "\0" not in value:
-            self._id = value
         return None
 
     def _dispatch(self) -> ServerEvent | None:
@@ -75,7 +72,7 @@ class EventParser:
         self._name, self._data = "", []
         if not data:
             return None
-        return ServerEvent(name=name, id=self._id or None, data=_content("\n".join(data)))
+        return ServerEvent(name=name, data=_content("\n".join(data)))
 
 
 def _content(data: str) -> Mapping[str, Any]:
@@ -88,11 +85,7 @@ def _content(data: str) -> Mapping[str, Any]:
 
 @contextlib.contextmanager
 def stream(
-    http: HttpClient,
-    session_id: str,
-    stop: threading.Event,
-    *,
-    last_event_id: str | None,
+    http: HttpClient, session_id: str, stop: threading.Event
 ) -> Iterator[Iterator[ServerEvent]]:
     """Opens the stream and gives its events, which end when ``stop`` is set.
 
@@ -100,19 +93,16 @@ def stream(
         ApiUnsupported: the server answers something else than a stream.
         ApiError: the server does not open it.
     """
-    headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
-    if last_event_id:
-        headers["Last-Event-ID"] = last_event_id
     with http.stream(
         "Listening to the server's events",
         PATH,
         params={"sessionId": session_id},
-        headers=headers,
+        headers={"Accept": "text/event-stream", "Accept-Encoding": "identity"},
         silence_s=SILENCE_S,
     ) as response:
         if "text/event-stream" not in response.headers.get("Content-Type", ""):
             raise errors.ApiUnsupported("The server answers no stream of events")
-        yield _events(response, stop, EventParser(last_event_id))
+        yield _events(response, stop, EventParser())
 
 
 def _events(

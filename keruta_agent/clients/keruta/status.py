@@ -53,7 +53,7 @@ class StatusWriter:
             if alternative is None:
                 raise
             if exc.status == 500 and name == "PROCESSING":
-                held = self._look_after_failure(task_id, exc)
+                held = self._held(task_id)
                 if held.status is not TaskStatus.PENDING:
                     return held
             elif exc.status not in _VALUE_REFUSED:
@@ -93,25 +93,16 @@ class StatusWriter:
             return parsing.task_of(response, f"Writing the state of task {task_id}")
         except errors.ApiFailed:
             logger.debug("the answer to a status write holds no task", exc_info=True)
+        return self._held(task_id)
+
+    def _held(self, task_id: str) -> Task:
+        """Reads the task after a write whose answer does not say whether it was stored."""
         try:
             return self._read_task(task_id)
         except errors.ApiNotFound:
             raise
         except errors.ApiError as exc:
-            raise _unclear(task_id, exc) from exc
-
-    def _look_after_failure(self, task_id: str, failure: errors.ApiError) -> Task:
-        """Reads the task after a 500, which may or may not have stored the state."""
-        try:
-            return self._read_task(task_id)
-        except errors.ApiNotFound:
-            raise
-        except errors.ApiError as exc:
-            raise _unclear(task_id, exc) from failure
-
-
-def _unclear(task_id: str, exc: errors.ApiError) -> errors.ApiAmbiguous:
-    return errors.ApiAmbiguous(
-        f"The state of task {task_id} was sent and may be stored, but: {exc.message}",
-        advice="Look at the task before sending it again",
-    )
+            raise errors.ApiAmbiguous(
+                f"The state of task {task_id} was sent and may be stored, but: {exc.message}",
+                advice="Look at the task before sending it again",
+            ) from exc

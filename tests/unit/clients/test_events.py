@@ -31,9 +31,9 @@ TEXT = (
 
 EXPECTED = [
     ServerEvent(name="connected", data={"sessionId": None}),
-    ServerEvent(name="task_update", id="7", data={"a": "日本"}),
-    ServerEvent(name="message", id="7", data={"text": "plain"}),
-    ServerEvent(name="message", id="7", data={"text": ""}),
+    ServerEvent(name="task_update", data={"a": "日本"}),
+    ServerEvent(name="message", data={"text": "plain"}),
+    ServerEvent(name="message", data={"text": ""}),
 ]
 
 
@@ -61,21 +61,14 @@ def test_events_of_any_bytes_do_not_raise(blocks: list[bytes]) -> None:
     assert all(isinstance(event, ServerEvent) for event in _parse(blocks))
 
 
-def test_events_begin_after_the_given_id(client: KerutaClient, wire: requests_mock.Mocker) -> None:
-    wire.get(EVENTS, content=b"data: {}\n\n", headers=STREAM)
-
-    events = list(client.events("s1", threading.Event(), last_event_id="41"))
-
-    assert [event.id for event in events] == ["41"]
-    assert wire.last_request.headers["Last-Event-ID"] == "41"
-    assert wire.last_request.headers["Accept"] == "text/event-stream"
-    assert wire.last_request.qs == {"sessionid": ["s1"]}
-
-
-def test_events_end_with_the_stream(client: KerutaClient, wire: requests_mock.Mocker) -> None:
+def test_events_of_a_session_end_with_the_stream(
+    client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
     wire.get(EVENTS, content=TEXT, headers=STREAM)
 
     assert list(client.events("s1", threading.Event())) == EXPECTED
+    assert wire.last_request.headers["Accept"] == "text/event-stream"
+    assert wire.last_request.qs == {"sessionid": ["s1"]}
 
 
 def test_events_stop_before_the_next_one_is_read(
