@@ -6,6 +6,7 @@ What cannot be understood is explained in words that the model itself can act up
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import json
 import re
@@ -19,8 +20,9 @@ OPERATIONS: Final = ("create", "modify", "edit", "delete")
 LONGEST_ANSWER: Final = 8 * 1024 * 1024
 #: Changes that one answer may hold.
 MOST_CHANGES: Final = 500
-#: Places in prose at which JSON is looked for.
+#: Places in prose at which JSON is looked for, and characters that are read for that in all.
 _MOST_STARTS: Final = 200
+_MOST_READ: Final = 4 * LONGEST_ANSWER
 
 SHAPE: Final = (
     '{"code_changes": [{"file_path": "...", "operation": "create|modify|edit|delete", '
@@ -49,8 +51,11 @@ SCHEMA: Final[Mapping[str, Any]] = {
     "additionalProperties": False,
 }
 
-_THOUGHTS: Final = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.S | re.I)
-_FENCED: Final = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`]*\n(.*?)^[ \t]*\1[ \t]*$", re.S | re.M)
+# No pattern here goes over more than a line: one that looks for the end of a block would read a
+# hostile answer of many beginnings and no end for hours, and nothing can interrupt it.
+# A thought begins a line, as no text inside of JSON does.
+_THOUGHT: Final = re.compile(r"(?:^[ \t]*<|<(/))(think|thinking|reasoning)>", re.I | re.M)
+_FENCE: Final = re.compile(r"^[ \t]*(`{3,}|~{3,})([^\n`]*)$", re.M)
 #: Line breaks and tabs inside of strings are forgiven: what is meant is plain.
 _DECODER: Final = json.JSONDecoder(strict=False)
 
@@ -75,7 +80,7 @@ def parse(text: str) -> Answer:
     """
     if len(text) > LONGEST_ANSWER:
         raise AnswerError(f"it is longer than {LONGEST_ANSWER} characters")
-    text = _THOUGHTS.sub("", text).strip()
+    text = _without_thoughts(text).strip()
     if not text:
         raise AnswerError("it is empty")
     complaint: AnswerError | None = None
@@ -93,11 +98,40 @@ def _values(text: str) -> Iterator[Any]:
     if whole is not None:
         yield whole
         return
-    for block in _FENCED.finditer(text):
-        fenced = _whole(block[2].strip())
+    for block in _fenced(text):
+        fenced = _whole(block.strip())
         if fenced is not None:
             yield fenced
     yield from _embedded(text)
+
+
+def _without_thoughts(text: str) -> str:
+    """Returns a text without what a model has thought aloud before it answered."""
+    kept: list[str] = []
+    end, opened = 0, None
+    for tag in _THOUGHT.finditer(text):
+        if opened is None and not tag[1]:
+            opened = tag
+        elif opened is not None and tag[1] and tag[2].lower() == opened[2].lower():
+            kept.append(text[end : opened.start()])
+            end, opened = tag.end(), None
+    return "".join([*kept, text[end:]])
+
+
+def _fenced(text: str) -> Iterator[str]:
+    """Yields what stands between two fences that are alike."""
+    fences = list(_FENCE.finditer(text))
+    ends: dict[str, list[int]] = {}
+    for number, fence in enumerate(fences):
+        if not fence[2].strip():
+            ends.setdefault(fence[1], []).append(number)
+    after = 0
+    for number, fence in enumerate(fences):
+        known = ends.get(fence[1], [])
+        place = bisect.bisect_right(known, number)
+        if number >= after and place < len(known):
+            after = known[place] + 1
+            yield text[fence.end() : fences[known[place]].start()]
 
 
 def _whole(text: str) -> Any:
@@ -110,7 +144,7 @@ def _whole(text: str) -> Any:
 
 def _embedded(text: str) -> Iterator[Any]:
     position = 0
-    for _ in range(_MOST_STARTS):
+    for _ in range(max(1, min(_MOST_STARTS, _MOST_READ // len(text)))):
         start = re.compile(r"[\[{]").search(text, position)
         if start is None:
             return

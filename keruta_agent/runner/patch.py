@@ -6,6 +6,7 @@ line numbers of a diff only choose between passages that are alike: models count
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ _MIDDLE: Final = re.compile(r"={5,9}[ \t]*")
 _REPLACE: Final = re.compile(r">{5,9} ?REPLACE[^\n]*")
 _HUNK: Final = re.compile(r"@@ -\d+(?:,\d+)? \+(\d+)(?:,\d+)? @@.*")
 _ANY_HUNK: Final = re.compile(r"@@.*")
+#: Passages that one edit may replace; who wants more writes the whole file.
+MOST_PASSAGES: Final = 1000
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
 
 
@@ -45,6 +48,8 @@ def passages(content: str) -> list[Passage]:
         found = list(_hunks(lines))
     else:
         raise PatchError("it holds neither <<<<<<< SEARCH blocks nor @@ hunks")
+    if len(found) > MOST_PASSAGES:
+        raise PatchError(f"it has {len(found)} passages; {MOST_PASSAGES} are allowed")
     if any(passage.old == passage.new for passage in found):
         raise PatchError("a passage is replaced by itself")
     return found
@@ -116,25 +121,28 @@ def replaced(text: str, wanted: list[Passage]) -> str:
     Raises:
         PatchError: a passage is not there, or there more than once.
     """
-    for number, passage in enumerate(wanted, 1):
-        text = _replaced(text, passage, f"passage {number} of {len(wanted)}")
-    return text
-
-
-def _replaced(text: str, passage: Passage, name: str) -> str:
-    lines = _LINE.findall(text)
+    end = line_end(text)
+    lines: list[str] = _LINE.findall(text)
     bare = [line.rstrip("\r\n") for line in lines]
+    for number, passage in enumerate(wanted, 1):
+        _replace(lines, bare, passage, end, f"passage {number} of {len(wanted)}")
+    return "".join(lines)
+
+
+def _replace(lines: list[str], bare: list[str], passage: Passage, end: str, name: str) -> None:
+    """Replaces a passage in lines, and in the same lines without their ends."""
     start = _place(bare, passage, name)
     before, after = _alike(passage.old, passage.new)
     first, last = start + before, start + len(passage.old) - after
-    end = line_end(text)
-    middle = [line + end for line in passage.new[before : len(passage.new) - after]]
-    head, tail = lines[:first], lines[last:]
+    fresh = passage.new[before : len(passage.new) - after]
     had_end = not lines or lines[-1] != bare[-1]
-    if head and head[-1] == head[-1].rstrip("\r\n") and (middle or tail):
-        head[-1] += end
-    changed = "".join([*head, *middle, *tail])
-    return changed if had_end or tail else _without_end(changed)
+    is_last = last == len(lines)
+    if first and lines[first - 1] == bare[first - 1] and (fresh or not is_last):
+        lines[first - 1] += end
+    lines[first:last] = [line + end for line in fresh]
+    bare[first:last] = fresh
+    if lines and is_last and not had_end:
+        lines[-1] = bare[-1]
 
 
 def _place(lines: list[str], passage: Passage, name: str) -> int:
@@ -143,11 +151,7 @@ def _place(lines: list[str], passage: Passage, name: str) -> int:
         if not lines or passage.hint is not None:
             return max(0, min(passage.hint or 0, len(lines)))
         raise PatchError(f"{name} says nothing to search for, and the file is not empty")
-    places = [
-        index
-        for index in range(len(lines) - len(old) + 1)
-        if lines[index] == old[0] and lines[index : index + len(old)] == old
-    ]
+    places = [index for index in _indexes(lines, old[0]) if lines[index : index + len(old)] == old]
     if passage.hint is not None and passage.hint in places:
         return passage.hint
     if not places:
@@ -157,6 +161,14 @@ def _place(lines: list[str], passage: Passage, name: str) -> int:
             f"{name} is {len(places)} times in the file: add lines around it until it is there once"
         )
     return places[0]
+
+
+def _indexes(lines: list[str], wanted: str) -> Iterator[int]:
+    index = -1
+    with contextlib.suppress(ValueError):
+        while True:
+            index = lines.index(wanted, index + 1)
+            yield index
 
 
 def _alike(old: list[str], new: list[str]) -> tuple[int, int]:
@@ -173,7 +185,3 @@ def line_end(text: str) -> str:
     """Returns how most of a text's lines end."""
     windows = text.count("\r\n")
     return "\r\n" if windows > text.count("\n") - windows else "\n"
-
-
-def _without_end(text: str) -> str:
-    return text.removesuffix("\n").removesuffix("\r")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -78,3 +79,18 @@ def test_delete_needs_no_content_and_no_changes_is_an_answer() -> None:
 def test_answer_that_makes_no_sense_is_explained(text: str, complaint: str) -> None:
     with pytest.raises(AnswerError, match=complaint):
         parse(text)
+
+
+def test_words_of_a_thought_stay_in_the_contents_of_a_file() -> None:
+    change = {**CHANGE, "content": "THOUGHT = '<think>.*</think>'\n"}
+    text = json.dumps({"code_changes": [change]})
+    for answer in (text, f"<think>so</think>\n```json\n{text}\n```"):
+        assert parse(answer).changes == [CodeChange(**change)]
+
+
+@pytest.mark.parametrize("piece", ["<think>\n", "```x\n", "```x\n~~~\n", "</think><think>", '{["a'])
+def test_answer_of_beginnings_without_an_end_is_read_in_no_time(piece: str) -> None:
+    began = time.process_time()
+    with pytest.raises(AnswerError):
+        parse(piece * (400_000 // len(piece)))
+    assert time.process_time() - began < 3

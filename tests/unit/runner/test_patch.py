@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keruta_agent.runner.patch import PatchError, passages, replaced
+from keruta_agent.runner.patch import MOST_PASSAGES, PatchError, passages, replaced
 
 TEXT = "def a():\n    return 1\n\n\ndef b():\n    return 1\n"
 
@@ -95,3 +96,16 @@ def test_any_unified_diff_leads_from_one_text_to_the_other(
     content = "".join(difflib.unified_diff(old, new, "a/x", "b/x", n=context))
     if content:
         assert edited("".join(old), content) == "".join(new)
+
+
+def test_many_passages_of_a_large_file_are_replaced_in_no_time() -> None:
+    text = "".join(f"line {number}\n" for number in range(50_000))
+    blocks = "".join(
+        f"<<<<<<< SEARCH\nline {number * 50}\n=======\nnew {number}\n>>>>>>> REPLACE\n"
+        for number in range(MOST_PASSAGES)
+    )
+    began = time.process_time()
+    assert replaced(text, passages(blocks)).count("new ") == MOST_PASSAGES
+    assert time.process_time() - began < 5
+    with pytest.raises(PatchError, match="1001 passages; 1000 are allowed"):
+        passages(f"{blocks}<<<<<<< SEARCH\nx\n=======\ny\n>>>>>>> REPLACE\n")
