@@ -63,30 +63,29 @@ class Checks:
         self.tree = self.workspaces.stage(self.workspace)
         results = self._play()
         is_played = all(result.success for result in results)
+        # Noted before anything is done about what the commands did to the repository: that they
+        # broke it is best seen by what they said.
+        self.last = _result(results, is_played, began)
+        if self.playbook is not None:
+            self.guard.check()
+            # What it changes in known files belongs to the change.
+            self.tree = self.workspaces.stage(self.workspace, only_known=True)
         if is_played:
             tested = self.tests.run_tests(self.context, self.workspace, clock=self.clock)
-            results += tested.test_results
-            is_played = tested.success
+            self.last = _result([*results, *tested.test_results], tested.success, began)
         self.guard.check()
         self.workspaces.restore(self.workspace, self.tree)
-        self.last = TestResult(
-            success=is_played,
-            test_results=results,
-            total_duration_seconds=time.monotonic() - began,
-        )
         self._tell(self.last)
         self.clock.check()
         return self.last
 
     def _play(self) -> list[SingleTestResult]:
-        """Executes the playbook; what it changes in known files belongs to the change."""
+        """Executes the playbook."""
         if self.playbook is None:
             return []
         result = self.playbooks.execute_playbook(
             self.playbook, playbook_values(self.context), self.workspace.path, clock=self.clock
         )
-        self.guard.check()
-        self.tree = self.workspaces.stage(self.workspace, only_known=True)
         return [_as_test(step) for step in result.step_results if not step.skipped]
 
     def _tell(self, result: TestResult) -> None:
@@ -98,6 +97,14 @@ class Checks:
             "tests_run",
             {"round": self.round, "success": result.success, "commands": count, "passed": passed},
         )
+
+
+def _result(results: list[SingleTestResult], success: bool, began: float) -> TestResult:
+    return TestResult(
+        success=success,
+        test_results=results,
+        total_duration_seconds=time.monotonic() - began,
+    )
 
 
 def playbook_values(context: TaskContext) -> dict[str, Any]:

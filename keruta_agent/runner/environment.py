@@ -21,6 +21,8 @@ _FIXED: Final = {
     "PYTHONUNBUFFERED": "1",
     "GIT_TERMINAL_PROMPT": "0",
     "CI": "true",
+    # Installing a project's packages must not set up its git hooks, which would end the run.
+    "HUSKY": "0",
 }
 
 

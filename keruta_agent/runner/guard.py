@@ -17,7 +17,10 @@ from typing import Final
 from keruta_agent import errors
 from keruta_agent.workspace.git import Git
 
-_FILES: Final = ("config", "config.worktree", "info/attributes", "info/grafts", "commondir")
+_FILES: Final = (
+    *("config", "config.worktree", "commondir"),
+    *("info/attributes", "info/exclude", "info/sparse-checkout", "info/grafts"),
+)
 _MORE: Final = ("objects/info/alternates", "objects/info/http-alternates")
 _DIRECTORIES: Final = ("hooks",)
 #: A file of settings is small; what is larger was not made for that.
@@ -47,6 +50,11 @@ class Guard:
         Raises:
             SecurityError: something was changed.
         """
+        gone = [str(directory) for directory in self.directories if _is_gone(directory)]
+        if gone:
+            raise errors.SecurityError(
+                f"The commands of the run removed the repository, which is not allowed: {gone[0]}"
+            )
         now = dict(_contents(self.directories))
         changed = sorted(
             path for path in {*now, *self.contents} if now.get(path) != self.contents.get(path)
@@ -54,7 +62,12 @@ class Guard:
         if not changed:
             return
         for path in changed:
-            self._restore(path)
+            try:
+                self._restore(path)
+            except OSError as exc:
+                raise errors.SecurityError(
+                    f"The commands of the run made {path} what it must not be: {exc.strerror}"
+                ) from exc
         names = ", ".join(f".git/{self._shown(path)}" for path in changed[:5])
         raise errors.SecurityError(
             f"The commands of the run changed how git behaves here, which is not allowed: {names}"
@@ -65,6 +78,7 @@ class Guard:
             path.unlink()
         before = self.contents.get(path)
         if before is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(before)
 
     def _shown(self, path: Path) -> str:
@@ -72,6 +86,10 @@ class Guard:
             if path.is_relative_to(directory):
                 return path.relative_to(directory).as_posix()
         return path.name
+
+
+def _is_gone(directory: Path) -> bool:
+    return directory.is_symlink() or not directory.is_dir()
 
 
 def _contents(directories: tuple[Path, ...]) -> Iterator[tuple[Path, bytes]]:

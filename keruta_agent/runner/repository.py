@@ -44,6 +44,8 @@ def open_git(
     ``credentials.install_helper``.
     """
     variables = dict.fromkeys(hidden, "")
+    # What tests put in the place of a commit or a file is not what is shown and pushed.
+    variables["GIT_NO_REPLACE_OBJECTS"] = "1"
     variables["GIT_CONFIG_COUNT"] = str(len(_SETTINGS))
     for number, (key, value) in enumerate(_SETTINGS):
         variables[f"GIT_CONFIG_KEY_{number}"] = key

@@ -103,6 +103,7 @@ class Work:
             username=config.git_username,
             helper=install_helper(directory),
             hidden=hidden,
+            index=directory / "index",
         )
 
     def do(self, playbook: Playbook | None) -> None:

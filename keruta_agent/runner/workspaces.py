@@ -1,13 +1,16 @@
 """Brings a workspace to where a run begins, and its change to where people find it.
 
 What is committed is never what happens to lie in the work tree, but a tree of git's that was
-written before the tests ran: what they leave there, commit or stage goes nowhere.
+written before the tests ran: what they leave there, commit or stage goes nowhere. The list of files
+that it is made from is the run's own: in the repository's, tests can mark a file as one not to look
+at, and what the model writes into it would be tested and not committed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +21,7 @@ from keruta_agent.runner.clock import Clock
 from keruta_agent.runner.config import RetryConfig
 from keruta_agent.runner.repository import MOST_S, REMOTE, open_git, remote_url, retried
 from keruta_agent.runner_model import PushResult, Workspace
+from keruta_agent.workspace import repair
 from keruta_agent.workspace import tree as trees
 from keruta_agent.workspace.clone import Clone
 from keruta_agent.workspace.credentials import TOKEN_USERNAME
@@ -40,8 +44,13 @@ class WorkspaceManager:
         username: str = TOKEN_USERNAME,
         helper: Path | None = None,
         hidden: tuple[str, ...] = (),
+        index: Path | None = None,
     ) -> None:
-        """Takes how often the network is tried, and the access to the repository's server."""
+        """Takes how often the network is tried, and the access to the repository's server.
+
+        ``index`` is where git's list of files is kept that no command of the run shall reach.
+        """
+        self._index = index
         self.retry_config = retry_config or RetryConfig()
         self._clock = clock
         self._open = functools.partial(
@@ -84,6 +93,7 @@ class WorkspaceManager:
             )
         url = remote_url(git)
         clone = Clone(git=git, url=url or parse(str(path)), is_ours=True)
+        _remove_locks(path)
         trees.set_aside(clone, f"runner-aside-{time.time_ns():x}", "found by a run of the runner")
         base, base_commit, there = (
             self._at_home(git, wanted_base)
@@ -108,6 +118,7 @@ class WorkspaceManager:
         git.run("clean", "--quiet", "-ffd", action="clean the work tree")
         forked = git.find("merge-base", base_commit, start) or base_commit
         self._starts[path] = (start, forked)
+        self._copy_index(git)
         return Workspace(path=path, branch_name=branch, base_branch=base)
 
     def _fetch(
@@ -169,17 +180,37 @@ class WorkspaceManager:
         With ``only_known`` new files are left out as well.
         """
         with _told_as(errors.WorkspacePreparationError):
-            git = self.git(workspace.path)
+            git = self._staging(workspace.path)
             git.run("add", "--update" if only_known else "--all", "--", ":/", action="stage")
             return git.text("write-tree", action="stage the changes")
 
     def restore(self, workspace: Workspace, tree: str) -> None:
         """Brings the work tree back to a staged tree; what is ignored stays."""
         with _told_as(errors.WorkspacePreparationError):
-            git = self.git(workspace.path)
+            git = self._staging(workspace.path)
             git.run("read-tree", "--reset", "-u", tree, action="clean the work tree")
             git.run("checkout-index", "--all", "--force", action="clean the work tree")
             git.run("clean", "--quiet", "-ffd", action="clean the work tree")
+
+    def _staging(self, path: Path) -> Git:
+        """Returns git with the run's own list of files."""
+        git = self.git(path)
+        if self._index is None:
+            return git
+        return git.with_variables({"GIT_INDEX_FILE": str(self._index)})
+
+    def _copy_index(self, git: Git) -> None:
+        if self._index is None:
+            return
+        named = ("rev-parse", "--path-format=absolute", "--git-path", "index")
+        index = Path(git.text(*named, action="find the list of files"))
+        try:
+            if index.exists():
+                shutil.copyfile(index, self._index)
+        except OSError as exc:
+            raise errors.WorkspacePreparationError(
+                f"cannot copy {index} to {self._index}: {exc.strerror}"
+            ) from exc
 
     def commit_changes(
         self, workspace: Workspace, commit_message: str, *, tree: str | None = None
@@ -205,6 +236,7 @@ class WorkspaceManager:
             )
             commit = made.text
             ref = f"refs/heads/{workspace.branch_name}"
+            _remove_locks(workspace.path)
             git.run("update-ref", ref, commit, action="move the branch")
             git.run("symbolic-ref", "HEAD", ref, action="move the branch")
             git.run("read-tree", commit, action="move the branch")
@@ -285,6 +317,12 @@ class WorkspaceManager:
             return known
         head = self._commit(git, "HEAD")
         return head, git.find("merge-base", head, workspace.base_branch) or head
+
+
+def _remove_locks(path: Path) -> None:
+    """Removes the locks that a killed git has left: no command of the run is there any more."""
+    if (path / ".git").is_dir():
+        repair.remove_locks(path / ".git")
 
 
 def _has(git: Git, branch: str) -> bool:

@@ -296,6 +296,21 @@ def test_tests_that_change_git_are_refused(
     assert BRANCH not in repository.branches
 
 
+@pytest.mark.parametrize(
+    "deed", ["rm -rf .git", 'cd .. && rm -rf "$OLDPWD"', "mv .git g && echo gitdir: g > .git"]
+)
+def test_tests_that_remove_the_repository_are_refused_and_what_they_said_is_kept(
+    tmp_path: Path, repository: Repository, around: Around, deed: str
+) -> None:
+    with _runner(tmp_path, says(RIGHT), around) as (runner, _):
+        result = runner.run(task(repository, test_commands=[f"echo 証拠; {deed}"]))
+
+    assert (result.success, result.error_type) == (False, "SecurityError")
+    assert "removed the repository" in str(result.error)
+    kept = [around.store.download_text(artifact.uri) for artifact in result.artifacts]
+    assert len([text for text in kept if "証拠" in text]) == 2  # test results and log
+
+
 def test_playbook_is_executed_and_its_failure_goes_to_the_model(
     tmp_path: Path, repository: Repository
 ) -> None:

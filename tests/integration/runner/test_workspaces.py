@@ -212,7 +212,31 @@ def test_hook_of_the_workspace_is_never_run(slot: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.ran"))
 
 
-@pytest.mark.parametrize("name", ["config", "hooks/pre-push", "info/attributes", "config.worktree"])
+@pytest.mark.parametrize("mark", ["--assume-unchanged", "--skip-worktree"])
+def test_file_that_tests_mark_as_unchanged_is_committed_as_it_was_tested(
+    tmp_path: Path, slot: Path, server: Repository, mark: str
+) -> None:
+    manager = WorkspaceManager(index=tmp_path / "index")
+    workspace = manager.prepare_workspace(slot, BRANCH)
+    git(slot, "update-index", mark, "a.py")
+    (slot / ".git" / "index.lock").touch()
+    (slot / "a.py").write_text("2\n")
+
+    tree = manager.stage(workspace)
+    (slot / "a.py").write_text("changed by the tests\n")
+    manager.restore(workspace, tree)
+    commit = manager.commit_changes(workspace, "change", tree=tree)
+    manager.push_branch(workspace, BRANCH, commit=commit)
+
+    assert server.file(BRANCH, "a.py") == "2"
+    assert (slot / "a.py").read_text() == "2\n"
+    assert git(slot, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config", "hooks/pre-push", "info/attributes", "info/exclude", "config.worktree"],
+)
 def test_tests_that_change_how_git_behaves_are_refused_and_undone(slot: Path, name: str) -> None:
     manager = _manager()
     manager.prepare_workspace(slot, BRANCH)
