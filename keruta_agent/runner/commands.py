@@ -1,7 +1,8 @@
 """Runs the commands of a run: tests, and the steps of playbooks.
 
 Each gets a session of its own, no keys, nothing to read, a time limit and a bounded memory of what
-it prints; whatever it started is gone when it has ended.
+it prints; whatever it started is gone when it has ended, wherever that went, and when the run
+itself is killed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from keruta_agent.observe.redact import Redactor
+from keruta_agent.runner import keeper
 from keruta_agent.runner.clock import Clock
 from keruta_agent.runner.environment import without_secrets
 from keruta_agent.runner_model import SingleTestResult
@@ -26,12 +29,12 @@ from keruta_agent.runs import processes
 #: Bytes of a stream that are kept from its beginning and from its end.
 HEAD: Final = 64 * 1024
 TAIL: Final = 192 * 1024
-#: Found by this in their environment, processes are ended that have left the command's session.
+#: Found by this in their environment, processes are ended whose keeper was killed by one of them.
 MARKER: Final = "KERUTA_COMMAND_UID"
 #: Seconds that a command gets to clear up, and between looks at it.
 GRACE_S: Final = 2.0
 LOOK_S: Final = 0.05
-#: Seconds to wait for the last output of a command that has ended.
+#: Seconds to wait for the last output of a command that has ended, and for its keeper.
 _DRAIN_S: Final = 5.0
 _NOT_ENDED: Final = -1
 #: Lines of a stream that are told as they come; who prints more is not read by anybody.
@@ -118,7 +121,7 @@ class CommandExecutor:
             limit = f'ulimit -v {self._max_memory_mb * 1024} && exec /bin/sh -c "$1"'
             shell = ["/bin/sh", "-c", limit, "sh", command]
         return subprocess.Popen(
-            shell,
+            [sys.executable, "-I", "-S", keeper.__file__, str(os.getpid()), str(GRACE_S), *shell],
             cwd=cwd,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -148,18 +151,20 @@ class CommandExecutor:
 
 def _end(process: subprocess.Popen[bytes], uid: str) -> None:
     """Ends a command and everything that it started, wherever that went."""
-    _signal_group(process.pid, signal.SIGTERM)
-    if process.poll() is None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_S)
-    _signal_group(process.pid, signal.SIGKILL)
+    if process.poll() == 0:
+        return  # the keeper has seen to it
+    _signal(process, signal.SIGTERM)
+    _signal(process, signal.SIGCONT)  # a frozen one would never see it
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_S + _DRAIN_S)
+    _signal(process, signal.SIGKILL)
     processes.sweep(uid, 0.0, variable=MARKER)
     process.wait()
 
 
-def _signal_group(group: int, number: signal.Signals) -> None:
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
+        process.send_signal(number)
 
 
 def _failed(command: str, complaint: str, began: float) -> SingleTestResult:

@@ -263,7 +263,7 @@ class Watch:
         """Sends a signal to every process below this one; returns how many there are."""
         below = descendants(os.getpid())
         if below:
-            note_signal(number, below)
+            self.note(number, below)
         for pid in below:
             try:
                 os.kill(pid, number)
@@ -272,6 +272,10 @@ class Watch:
             except (ProcessLookupError, PermissionError):
                 continue
         return len(below)
+
+    def note(self, number: int, pids: list[int]) -> None:
+        """Notes who is sent a signal."""
+        note_signal(number, pids)
 
 
 def descendants(ancestor: int) -> list[int]:

@@ -26,8 +26,11 @@ class HalfTest(unittest.TestCase):
     def test_half(self):
         pathlib.Path("dropping.txt").write_text("left by the tests")
         print("seen", sorted(name for name in os.environ if "KEY" in name or "TOKEN" in name))
-        parent = pathlib.Path(f"/proc/{os.getppid()}/environ").read_bytes()
-        print("leaked", b"do-not-leak" in parent or b"donotleak" in parent)
+        pid, seen = os.getppid(), b""
+        for _ in range(3):  # a shell, the command's keeper, the runner
+            seen += pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+            pid = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        print("leaked", b"do-not-leak" in seen or b"donotleak" in seen)
         self.assertEqual(half(4), 2)
 """
 TESTS = f"{sys.executable} -m unittest -v"

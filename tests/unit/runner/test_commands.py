@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -36,7 +38,9 @@ def test_command_without_a_place_is_a_result(tmp_path: Path) -> None:
     assert "cannot be started" in result.stderr
 
 
-@pytest.mark.parametrize("how", ["{} &", "setsid {} &", "(setsid {} &)"])
+@pytest.mark.parametrize(
+    "how", ["{} &", "setsid {} &", "(setsid {} &)", "env -i setsid -f {}", "env -i nohup {} &"]
+)
 def test_everything_that_a_command_started_ends_with_it(tmp_path: Path, how: str) -> None:
     started = how.format("sh -c 'echo $$ > pid; exec sleep 1000'")
 
@@ -45,6 +49,27 @@ def test_everything_that_a_command_started_ends_with_it(tmp_path: Path, how: str
     assert result.success, result
     pid = int((tmp_path / "pid").read_text())
     wait_until(lambda: (state := process_state(pid)) is None or state[0] in "ZX", "its end")
+
+
+def test_everything_ends_when_the_runner_is_killed(tmp_path: Path) -> None:
+    command = "echo $$ > new; mv new pid; exec sleep 1000"
+    code = (
+        "from pathlib import Path; from keruta_agent.runner.commands import CommandExecutor;"
+        f"CommandExecutor().execute({command!r}, Path({str(tmp_path)!r}))"
+    )
+    runner = subprocess.Popen([sys.executable, "-c", code])
+    wait_until((tmp_path / "pid").exists, "the command")
+
+    runner.kill()
+    runner.wait()
+
+    pid = int((tmp_path / "pid").read_text())
+    wait_until(lambda: (state := process_state(pid)) is None or state[0] in "ZX", "its end")
+
+
+def test_command_ends_with_its_own_signal(tmp_path: Path) -> None:
+    for name, number in (("KILL", 9), ("TERM", 15), ("SEGV", 11)):
+        assert CommandExecutor().execute(f"kill -{name} $$", tmp_path).exit_code == -number
 
 
 def test_time_limit_interrupts(tmp_path: Path) -> None:
