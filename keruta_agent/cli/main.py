@@ -245,6 +245,9 @@ def _run(arguments: Sequence[str]) -> int:
     except OSError as exc:
         import errno
 
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT) and exc.filename is not None:
+            _complain(f"cannot write {exc.filename}: {exc.strerror}. Make room on that disk")
+            return 1
         if exc.filename is not None or exc.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
             return _bug(exc, verbose=verbose)
         _complain(f"cannot write the output: {exc.strerror}")
@@ -256,8 +259,26 @@ def _run(arguments: Sequence[str]) -> int:
         _complain("an argument is not UTF-8 text. Give it in UTF-8")
         return 2
     except Exception as exc:
-        return _bug(exc, verbose=verbose)
+        told = _about_the_records(exc)
+        if told is None:
+            return _bug(exc, verbose=verbose)
+        if verbose:
+            _print_trace(exc)
+        _complain(str(told))
+        return told.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _about_the_records(exc: Exception) -> errors.KerutaError | None:
+    """Returns what to say of a failure of the agent's database, None of any other."""
+    import sqlite3
+
+    if not isinstance(exc, sqlite3.DatabaseError):
+        return None
+    from keruta_agent.records import room
+
+    told = room.failure_to_store(exc)
+    return told if room.is_wanting(exc) or type(exc) is sqlite3.DatabaseError else None
 
 
 def _is_no_text(argument: str) -> bool:

@@ -17,7 +17,7 @@ _COLOURS: Final = {
     **dict.fromkeys(
         ("failed", "FAILED", "killed", "timed_out", "input_timeout", "lost", "out_of_memory"), "red"
     ),
-    **dict.fromkeys(("not_started", "parked", "agent_stopped", "refused"), "red"),
+    **dict.fromkeys(("disk_full", "not_started", "parked", "agent_stopped", "refused"), "red"),
 }
 
 

@@ -101,7 +101,7 @@ class _Stopping:
             return
         self._stopped_job = True
         logger.warning("stops job %d", active[0].id, extra={"action": "stopping_job"})
-        self._agent.jobs.request_stop(active[0].id, StopKind.AGENT_STOPPED, "The agent was stopped")
+        self._agent.stops.request(active[0].id, StopKind.AGENT_STOPPED, "The agent was stopped")
         self._agent.doorbell.ring()
 
 

@@ -15,11 +15,13 @@ from keruta_agent.journey.inquiry import Inquiries
 from keruta_agent.journey.loglines import LogReader
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.journey.report import Courier
+from keruta_agent.journey.stops import Stops
 from keruta_agent.local.address import prepare_socket_path
 from keruta_agent.local.http.token import token_of
 from keruta_agent.observe.redact import Redactor
 from keruta_agent.ports import KerutaApi, WorkQueue
 from keruta_agent.records.database import make_private_directory
+from keruta_agent.records.room import Room
 from keruta_agent.records.run import Run
 from keruta_agent.records.store import Records
 from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
@@ -138,6 +140,8 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
         courier=None if api is None else make_courier(settings, records, api, reader),
         redaction=reader[1],
         queue=queue,
+        room=Room(settings.base_dir),
+        stops=Stops(records.jobs, records.runs),
         desk=Desk(),
         doorbell=Doorbell(),
         launcher=Launcher(),

@@ -8,6 +8,7 @@ from pathlib import Path
 from keruta_agent.journey.desk import Desk
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.journey.report import Courier
+from keruta_agent.journey.stops import Stops
 from keruta_agent.ports import KerutaApi, WorkQueue
 from keruta_agent.records.artifacts import Artifacts
 from keruta_agent.records.counters import Counters
@@ -17,6 +18,7 @@ from keruta_agent.records.journal import Journal
 from keruta_agent.records.outbox import Outbox
 from keruta_agent.records.questions import Questions
 from keruta_agent.records.repositories import Repositories
+from keruta_agent.records.room import Room
 from keruta_agent.records.run import Run
 from keruta_agent.records.runs import Runs
 from keruta_agent.records.usage import Usages
@@ -48,6 +50,10 @@ class Agent:
     #: Knows which secrets must not leave with what a run wrote.
     redaction: Redaction
     queue: WorkQueue
+    #: Whether the disk of the base directory is full.
+    room: Room
+    #: Has jobs stopped, also while the disk is full.
+    stops: Stops
     #: Where the questions of the script that runs are answered.
     desk: Desk
     #: Rung when a script told the agent something, so that it is looked at now.

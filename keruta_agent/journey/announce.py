@@ -38,7 +38,7 @@ def still_wanted(agent: Agent, job: Job) -> None:
     try:
         task = agent.api.task(job.task_id)
     except errors.ApiNotFound:
-        agent.jobs.request_stop(job.id, StopKind.REFUSED, "The task was deleted at the API")
+        agent.stops.request(job.id, StopKind.REFUSED, "The task was deleted at the API")
     except errors.ApiError as exc:
         logger.info(
             "cannot ask whether task %s is still wanted, goes on with it: %s",
@@ -48,7 +48,7 @@ def still_wanted(agent: Agent, job: Job) -> None:
         )
     else:
         if task.status.is_terminal:
-            agent.jobs.request_stop(
+            agent.stops.request(
                 job.id, StopKind.REFUSED, f"The task is {task.status} at the API already"
             )
 

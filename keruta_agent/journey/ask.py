@@ -138,7 +138,7 @@ class Asker:
         return bool(self._limit_s) and boot_seconds() - current.asked_boot >= self._limit_s
 
     def _give_up(self, current: Question) -> None:
-        self._agent.jobs.request_stop(
+        self._agent.stops.request(
             self._job.id,
             StopKind.INPUT_TIMEOUT,
             f"Nobody answered within {format_duration(self._limit_s)}: "

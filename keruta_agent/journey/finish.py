@@ -36,6 +36,7 @@ STOPPED = {
 def judge(agent: Agent, job: Job, run: Run, record: ExitRecord | None) -> Ending:
     """Returns how a run ended, from the exit record and what the script itself said."""
     directory = agent.directory_of(run)
+    agent.stops.store(job.id)
     current = agent.jobs.get(job.id) or job
     if current.stop_kind is StopKind.REFUSED:
         return Ending(outcome=Outcome.REFUSED, message=current.stop_reason or "")
@@ -63,16 +64,34 @@ def judge(agent: Agent, job: Job, run: Run, record: ExitRecord | None) -> Ending
             exit_code=record.exit_code,
             signal=record.signal,
         )
+    if record.stopped:  # a machine that shuts down ends its processes one by one
+        return Ending(
+            outcome=Outcome.AGENT_STOPPED,
+            message=_with_evidence(
+                "The process that looked after the script was asked to end, and stopped it",
+                directory,
+            ),
+            exit_code=record.exit_code,
+            signal=record.signal,
+        )
+    run = agent.runs.get(run.id)
+    if record.full is not None and _has_failed(record) and not run.reported_status:
+        return Ending(
+            outcome=Outcome.DISK_FULL,
+            message=_with_evidence(
+                f"The script {_how_it_failed(record)}, and the disk of {record.full} was full",
+                directory,
+            ),
+            exit_code=record.exit_code,
+            signal=record.signal,
+        )
     if record.signal is not None:
         return Ending(
             outcome=Outcome.KILLED,
             signal=record.signal,
-            message=_with_evidence(
-                f"The script was killed by signal {record.signal} ({_signal_name(record.signal)})",
-                directory,
-            ),
+            message=_with_evidence(f"The script {_how_it_failed(record)}", directory),
         )
-    return _by_exit_code(agent.runs.get(run.id), directory, record.exit_code or 0)
+    return _by_exit_code(run, directory, record)
 
 
 def not_started(agent: Agent, job: Job, message: str) -> Ending:
@@ -83,15 +102,26 @@ def not_started(agent: Agent, job: Job, message: str) -> Ending:
     return Ending(outcome=Outcome.NOT_STARTED, message=message)
 
 
-def _by_exit_code(run: Run, directory: RunDirectory, exit_code: int) -> Ending:
+def _has_failed(record: ExitRecord) -> bool:
+    return record.signal is not None or bool(record.exit_code)
+
+
+def _how_it_failed(record: ExitRecord) -> str:
+    if record.signal is not None:
+        return f"was killed by signal {record.signal} ({_signal_name(record.signal)})"
+    return f"exited with code {record.exit_code}"
+
+
+def _by_exit_code(run: Run, directory: RunDirectory, record: ExitRecord) -> Ending:
+    exit_code = record.exit_code or 0
     if exit_code == 0 and run.reported_status is not TaskStatus.FAILED:
         return Ending(outcome=Outcome.SUCCEEDED, message=run.reported_message, exit_code=0)
     if run.reported_status is TaskStatus.FAILED:
         message = run.reported_message or "The script reported a failure"
     elif run.reported_status is TaskStatus.COMPLETED:
-        message = f"The script reported success, then exited with code {exit_code}"
+        message = f"The script reported success, then {_how_it_failed(record)}"
     else:
-        message = _with_evidence(f"The script exited with code {exit_code}", directory)
+        message = _with_evidence(f"The script {_how_it_failed(record)}", directory)
     return Ending(outcome=Outcome.FAILED, message=message, exit_code=exit_code)
 
 
@@ -103,7 +133,7 @@ def _lost(directory: RunDirectory) -> Ending:
         message = "The machine was restarted while the script ran"
     else:
         message = "The script's processes were killed from outside, without an exit record"
-    return Ending(outcome=Outcome.LOST, message=message)
+    return Ending(outcome=Outcome.LOST, message=_with_evidence(message, directory))
 
 
 def store(
@@ -190,5 +220,5 @@ def _with_evidence(message: str, directory: RunDirectory) -> str:
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
-    except ValueError:
-        return "unknown"
+    except ValueError:  # the real-time ones have no names of their own
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"

@@ -8,8 +8,11 @@ follows next.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import sqlite3
 import time
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from keruta_agent import errors
@@ -24,6 +27,7 @@ from keruta_agent.records.run import Run
 from keruta_agent.runs import messages, output, processes
 from keruta_agent.runs.directory import ExitRecord, ProcessId, RunDirectory
 from keruta_agent.runs.follower import ProcessWatch
+from keruta_agent.runs.shim import descendants
 from keruta_agent.settings.units import format_duration
 
 logger = logging.getLogger(__name__)
@@ -54,11 +58,14 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
         agent.desk.attended(asker),
     ):
         while not watch.has_ended():
-            follower.note_start(shim)
-            found_some = follower.look()
-            meter.look()
+            found_some, next_look = False, SILENT_INTERVAL_S
+            with _waiting_for_room(agent):
+                follower.note_start(shim)
+                found_some = follower.look()
+                meter.look()
+                next_look = asker.look()
             interval = BUSY_INTERVAL_S if found_some else min(interval * 1.5, SILENT_INTERVAL_S)
-            watch.wait(min(interval, asker.look(), stopper.look()))
+            watch.wait(min(interval, next_look, stopper.look()))
         follower.note_start(shim)
         record = directory.read_exit()
         if record is None:
@@ -69,6 +76,21 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
         complaint = " ".join(output.tail(directory.path / "shim.err", 1))
         raise errors.RunError(f"the script could not be started: {complaint or 'no reason given'}")
     return record
+
+
+@contextlib.contextmanager
+def _waiting_for_room(agent: Agent) -> Iterator[None]:
+    """Passes over a full disk: what cannot be stored now is found again at the next look.
+
+    Who follows a script must not leave it alone meanwhile: its time limit holds.
+    """
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as exc:
+        if not agent.room.is_wanting(exc):
+            raise
+    else:
+        agent.room.was_found()
 
 
 def catch_up(agent: Agent, job: Job, run: Run, *, final: bool = False) -> None:
@@ -101,18 +123,19 @@ class _Stopper:
             return self._insist(boot_seconds() - self._asked_at)
         left = self._seconds_left()
         if left <= 0:
-            self._agent.jobs.request_stop(
+            self._agent.stops.request(
                 self._job.id,
                 StopKind.TIMED_OUT,
                 f"The script took longer than {format_duration(self._timeout_s)}",
             )
-        current = self._agent.jobs.get(self._job.id)
-        if current is None or current.stop_kind is None:
+        kind = self._agent.stops.is_asked(self._job.id)
+        if kind is None:
             return left
         self._asked_at = boot_seconds()
-        self._agent.journal.add(
-            "stopping", self._job.id, self._run.number, pid=self._shim.pid, kind=current.stop_kind
-        )
+        with _waiting_for_room(self._agent):
+            self._agent.journal.add(
+                "stopping", self._job.id, self._run.number, pid=self._shim.pid, kind=kind
+            )
         processes.stop_shim(self._shim)
         return self._agent.settings.stop_grace_s
 
@@ -126,8 +149,11 @@ class _Stopper:
     def _insist(self, asked_s: float) -> float:
         """Does the shim's work when the shim itself does not come to it."""
         patience = self._agent.settings.stop_grace_s + SHIM_PATIENCE_S
-        if asked_s > patience:
+        if asked_s > patience and descendants(self._shim.pid):
             processes.kill_tree(self._shim, self._run.uid)
+        elif asked_s > patience and self._shim.is_alive():
+            # To kill it, too, would lose how the script ended. A daemon that stops leaves it be.
+            raise OSError(errno.ENOSPC, "the end of the script waits to be recorded")
         return max(patience - asked_s, SILENT_INTERVAL_S)
 
 
@@ -141,13 +167,18 @@ class _Follower:
         self._directory = directory
         #: Whether the script is known to have been started, even if its directory is lost later.
         self.has_started = run.shim_pid is not None
-        self._limit = LogLimit(agent, job, run)
+        self._open()
+
+    def _open(self) -> None:
+        self._limit = LogLimit(self._agent, self._job, self._run)
         try:
             self._output = output.OutputFiles(
-                directory.path, agent.runs.offsets(run.id), piece_bytes=self._limit.piece_bytes
+                self._directory.path,
+                self._agent.runs.offsets(self._run.id),
+                piece_bytes=self._limit.piece_bytes,
             )
         except OSError as exc:
-            raise errors.RunError(f"cannot read the output of run {run.uid}: {exc}") from exc
+            raise errors.RunError(f"cannot read the output of run {self._run.uid}: {exc}") from exc
 
     def close(self) -> None:
         self._output.close()
@@ -163,6 +194,16 @@ class _Follower:
         pieces = list(self._output.new_pieces(final=final))
         if not pieces:
             return False
+        try:
+            self._store(pieces, final=final)
+        except (OSError, sqlite3.Error):
+            self.close()
+            self._open()  # where the records say: what could not be stored is read again
+            raise
+        self._agent.queue.outbox_filled()
+        return True
+
+    def _store(self, pieces: Sequence[output.Piece], *, final: bool) -> None:
         with self._agent.database.transaction(durable=False):
             held = {
                 index: lines
@@ -175,8 +216,6 @@ class _Follower:
                 if stream == "agent":
                     for line in output.read_lines(self._directory.agent, start, stop):
                         self._heed(line)
-        self._agent.queue.outbox_filled()
-        return True
 
     def _heed(self, line: str) -> None:
         """Stores what a script told the agent."""

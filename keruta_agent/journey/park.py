@@ -6,11 +6,11 @@ restarted for ever, and nothing behind it would run.
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 from typing import Final
 
 from keruta_agent.journey.agent import Agent
+from keruta_agent.records import room
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Run
 from keruta_agent.runs import processes
@@ -55,7 +55,7 @@ def count_failure(agent: Agent, exc: Exception) -> bool:
                 agent.runs.agent_failed(*active, f"{type(exc).__name__}: {exc}")
                 agent.runs.enter(active[1].id, None)
     except sqlite3.OperationalError as failure:
-        if not is_for_want_of_room(failure):
+        if not room.is_wanting(failure):
             raise
         return False
     return True
@@ -70,10 +70,3 @@ def forgive(agent: Agent) -> None:
     active = agent.runs.active()
     if active is not None:
         agent.runs.enter(active[1].id, None)
-
-
-def is_for_want_of_room(exc: Exception) -> bool:
-    """Tells whether the disk is full, which is not the job's fault and will pass."""
-    if isinstance(exc, OSError):
-        return exc.errno in (errno.ENOSPC, errno.EDQUOT)
-    return isinstance(exc, sqlite3.OperationalError) and "full" in str(exc)

@@ -133,8 +133,8 @@ class SessionPoll:
             if job.session_id != session_id:
                 continue
             if job.state is JobState.WAITING:  # the API knows that it has not begun
-                self._agent.jobs.request_stop(job.id, StopKind.REFUSED, reason)
+                self._agent.stops.request(job.id, StopKind.REFUSED, reason)
             elif job.state is not JobState.FINISHED:
-                self._agent.runs.cancel_job(job.id, reason)
+                self._agent.stops.request(job.id, StopKind.CANCELLED, reason)
         self._agent.doorbell.ring()
         self.ended.set()

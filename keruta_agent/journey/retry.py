@@ -30,6 +30,7 @@ REASONS: Final[Mapping[str, Outcome]] = {
     "input_timeout": Outcome.INPUT_TIMEOUT,
     "lost": Outcome.LOST,
     "oom": Outcome.OUT_OF_MEMORY,
+    "disk_full": Outcome.DISK_FULL,
     "not_started": Outcome.NOT_STARTED,
     "not_pushed": Outcome.NOT_PUSHED,
     "stopped": Outcome.AGENT_STOPPED,
@@ -39,7 +40,7 @@ REPORTED: Final = "reported"
 #: What is tried again unless the rule says otherwise. Not a script that cannot be started: it
 #: will not be there a second later either. Not an answer that nobody gave, for the same reason.
 #: Not a stop of the agent: somebody wanted that.
-DEFAULT_REASONS: Final = frozenset({"exit", "signal", "timeout", "lost", "oom"})
+DEFAULT_REASONS: Final = frozenset({"exit", "signal", "timeout", "lost", "oom", "disk_full"})
 
 LONGEST_WAIT_S: Final = 300.0
 MOST_RETRIES: Final = 100
@@ -69,10 +70,10 @@ def reasons_of(run: Run) -> frozenset[str]:
     if run.reported_status is TaskStatus.FAILED and run.outcome is Outcome.FAILED:
         return frozenset({REPORTED})
     names = {name for name, outcome in REASONS.items() if outcome is run.outcome}
-    if run.outcome is Outcome.FAILED:
-        names.add(f"exit:{run.exit_code}")
-    if run.outcome is Outcome.KILLED:
-        names.add(f"signal:{run.signal}")
+    if run.outcome in (Outcome.FAILED, Outcome.DISK_FULL) and run.exit_code:
+        names |= {"exit", f"exit:{run.exit_code}"}
+    if run.outcome in (Outcome.KILLED, Outcome.DISK_FULL) and run.signal:
+        names |= {"signal", f"signal:{run.signal}"}
     return frozenset(names)
 
 

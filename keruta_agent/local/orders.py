@@ -6,7 +6,7 @@ from keruta_agent import errors
 from keruta_agent.journey import again
 from keruta_agent.journey.agent import Agent
 from keruta_agent.ports import KerutaApi
-from keruta_agent.records.jobs import CANCELLED_BY_A_PERSON, Job, JobState, Work
+from keruta_agent.records.jobs import CANCELLED_BY_A_PERSON, Job, JobState, StopKind, Work
 
 
 class Orders:
@@ -61,7 +61,7 @@ class Orders:
         Raises:
             NotFound: there is no such job.
         """
-        state = self._agent.runs.cancel_job(job_id, CANCELLED_BY_A_PERSON)
+        state = self._agent.stops.request(job_id, StopKind.CANCELLED, CANCELLED_BY_A_PERSON)
         if state is None:
             raise errors.NotFound(f"there is no job {job_id}")
         self._agent.doorbell.ring()

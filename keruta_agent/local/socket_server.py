@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import socketserver
+import sqlite3
 import struct
 import threading
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ from keruta_agent.local import protocol, run_artifacts
 from keruta_agent.local.orders import Orders
 from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import Work
+from keruta_agent.records.room import failure_to_store
 from keruta_agent.records.run import Run
 from keruta_agent.runs import messages
 from keruta_agent.runs.files import from_json
@@ -137,7 +139,13 @@ class Operations:
             return protocol.encode_answer(operation(request))
         except errors.KerutaError as exc:
             return protocol.encode_error(exc)
-        except (OSError, ValueError, TypeError, KeyError, LookupError) as exc:
+        except (OSError, sqlite3.Error) as exc:
+            if not self._agent.room.is_wanting(exc):
+                logger.exception(
+                    "a request on the socket failed", extra={"action": "request_failed"}
+                )
+            return protocol.encode_error(failure_to_store(exc))
+        except (ValueError, TypeError, KeyError, LookupError) as exc:
             logger.exception("a request on the socket failed", extra={"action": "request_failed"})
             return protocol.encode_error(errors.AgentStateError(f"the request failed: {exc}"))
 

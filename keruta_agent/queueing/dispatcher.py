@@ -160,6 +160,9 @@ class Dispatcher:
         def upload_files() -> None:
             self._flush(agent, Lane.FILES)
 
+        def done(name: str, work: Callable[[], None]) -> Callable[[], None]:
+            return self._done(agent, name, work)
+
         def wake_scheduled() -> None:
             self._wake_scheduled(agent)
 
@@ -172,15 +175,11 @@ class Dispatcher:
         define: Callable[..., Any] = self._control.task
         self._tasks = {
             "run_job": self._work.task(name="run_job")(run_job),
-            "poll": self._control.periodic_task(_always, name="poll")(
-                self._done("poll", poll_session)
-            ),
-            "flush": define(name="flush")(self._done("flush", flush_outbox)),
-            "upload": self._uploads.task(name="upload")(self._done("upload", upload_files)),
-            "wake_scheduled": define(name="wake_scheduled")(
-                self._done("wake_scheduled", wake_scheduled)
-            ),
-            "housekeeping": define(name="housekeeping")(self._done("housekeeping", keep_house)),
+            "poll": self._control.periodic_task(_always, name="poll")(done("poll", poll_session)),
+            "flush": define(name="flush")(done("flush", flush_outbox)),
+            "upload": self._uploads.task(name="upload")(done("upload", upload_files)),
+            "wake_scheduled": define(name="wake_scheduled")(done("wake_scheduled", wake_scheduled)),
+            "housekeeping": define(name="housekeeping")(done("housekeeping", keep_house)),
         }
         self._work.signal(SIGNAL_ERROR)(settle_failures)
 
@@ -206,16 +205,20 @@ class Dispatcher:
                 if wants_room:
                     park.forgive(agent)
                     wants_room = False
-                return run.run_next(agent)
+                ended = run.run_next(agent)
+                agent.room.was_found()
+                return ended
             except Exception as exc:  # the worker's edge: a job whose run stays active must go on
-                if not wants_room:
+                if agent.room.is_wanting(exc):
+                    wants_room = True
+                else:
                     logger.exception(
                         "the agent failed at job %d and takes it up again: %s",
                         job_id,
                         exc,
                         extra={"action": "agent_failed", "job": job_id},
                     )
-                wants_room = park.is_for_want_of_room(exc) or not park.count_failure(agent, exc)
+                    wants_room = not park.count_failure(agent, exc)
             if self._work_consumer.stop_flag.wait(AGENT_FAILURE_WAIT_S):
                 return None
 
@@ -226,13 +229,8 @@ class Dispatcher:
                 mend.mend_failures(agent)
                 return
             except (OSError, sqlite3.Error) as exc:
-                if not park.is_for_want_of_room(exc):
+                if not agent.room.is_wanting(exc):
                     raise
-                logger.warning(
-                    "cannot store what follows from a failed run, goes on trying: %s",
-                    exc,
-                    extra={"action": "no_room"},
-                )
             if self._work_consumer.stop_flag.wait(AGENT_FAILURE_WAIT_S):
                 return
 
@@ -270,11 +268,9 @@ class Dispatcher:
     def _patience(self) -> float:
         """Returns how long the control worker may sleep, after it asked for what is due."""
         retry_in_s = None if self._agent is None else self._agent.jobs.seconds_to_next()
-        if retry_in_s is not None and retry_in_s <= 0:
-            self._request("wake_scheduled")
-        return min(
-            self._seconds_to_flush(Lane.WORDS), SAFETY_POLL_S if retry_in_s is None else retry_in_s
-        )
+        if retry_in_s is None or (retry_in_s <= 0 and not self._request("wake_scheduled")):
+            retry_in_s = SAFETY_POLL_S
+        return min(self._seconds_to_flush(Lane.WORDS), retry_in_s)
 
     def _seconds_to_flush(self, lane: Lane) -> float:
         """Returns how long the worker of a lane may sleep, after it asked for what is due."""
@@ -283,10 +279,9 @@ class Dispatcher:
         if flush_at is None:
             return SAFETY_POLL_S
         wait = flush_at - time.monotonic()
-        if wait <= 0:
-            self._request(FLUSHES[lane])
-            return 0.0
-        return min(wait, SAFETY_POLL_S)
+        if wait > 0:
+            return min(wait, SAFETY_POLL_S)
+        return 0.0 if self._request(FLUSHES[lane]) else SAFETY_POLL_S
 
     def _request_periodic(self) -> None:
         self._request("poll")
@@ -294,30 +289,40 @@ class Dispatcher:
             self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
             self._request("housekeeping")
 
-    def _request(self, name: str) -> None:
-        """Queues a task that is no job, unless it is: a slow API piles nothing up."""
+    def _request(self, name: str) -> bool:
+        """Queues a task that is no job, unless it is: a slow API piles nothing up.
+
+        Returns whether it is queued: who waits for it must not ask again at once if not.
+        """
         with self._guard:
             if name in self._queued:
-                return
+                return True
             self._queued.add(name)
         try:
             self._tasks[name]()
         except sqlite3.Error as exc:  # the disk is full, or the file is gone: asked again later
             with self._guard:
                 self._queued.discard(name)
-            logger.warning(
-                "cannot queue the task %s now: %s", name, exc, extra={"action": "queue_failed"}
-            )
-            return
+            if self._agent is None or not self._agent.room.is_wanting(exc):
+                logger.warning(
+                    "cannot queue the task %s now: %s", name, exc, extra={"action": "queue_failed"}
+                )
+            return False
         (self._upload_consumer if name == "upload" else self._control_consumer).knock.set()
+        return True
 
-    def _done(self, name: str, work: Callable[[], None]) -> Callable[[], None]:
+    def _done(self, agent: Agent, name: str, work: Callable[[], None]) -> Callable[[], None]:
         """Wraps a task that is no job, so that it may be queued again once it has begun."""
 
         def begin() -> None:
             with self._guard:
                 self._queued.discard(name)
-            work()
+            try:
+                work()
+            except Exception as exc:  # it may be due again at once, and must not spin
+                self._control_consumer.stop_flag.wait(AGENT_FAILURE_WAIT_S)
+                if not agent.room.is_wanting(exc):
+                    raise
             # While polls take longer than their interval the worker never comes to sleep, and
             # would never ask by itself.
             self._seconds_to_flush(Lane.WORDS)

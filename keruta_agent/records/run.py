@@ -26,6 +26,8 @@ class Outcome(enum.StrEnum):
     LOST = "lost"
     #: The kernel killed it because memory ran out.
     OUT_OF_MEMORY = "out_of_memory"
+    #: The script failed, and a disk that it works on had no room left.
+    DISK_FULL = "disk_full"
     NOT_STARTED = "not_started"
     #: The script succeeded, and what it changed could not be brought to the repository.
     NOT_PUSHED = "not_pushed"

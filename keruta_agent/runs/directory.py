@@ -79,6 +79,8 @@ class ExitRecord:
     ended_at: float
     #: Processes that the script left behind and that were ended after it.
     swept: int = 0
+    #: A directory on a disk that had no room left when the script had ended.
+    full: str | None = None
     #: Seconds of processor time, over all processes of the run that ended.
     user_s: float = 0.0
     system_s: float = 0.0

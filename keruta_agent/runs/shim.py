@@ -35,6 +35,8 @@ OOM_SCORE_FILE = "/proc/self/oom_score_adj"
 #: As if a script used half of the memory more than it does: it shall go before the agent, the
 #: shim, and whatever else keeps the machine within reach.
 SCRIPT_OOM_SCORE = 500
+#: A disk with less room than this is full: what a script writes at once is seldom smaller.
+ROOM_BYTES = 4096
 #: Whoever answers the script has nothing more to say.
 END_OF_INPUT = signal.SIGUSR1
 WATCHED = (signal.SIGCHLD, signal.SIGTERM, END_OF_INPUT)
@@ -79,9 +81,10 @@ def main() -> None:
     note_process(pid)
     watch = Watch(pid, float(grace), writing, terminal)
     watch.run()
+    full = full_directory(b".", working_directory)
     if terminal is not None:
         terminal.finish()
-    record(started_at, status=watch.status, stopped=watch.stopped, swept=watch.swept)
+    record(started_at, status=watch.status, stopped=watch.stopped, swept=watch.swept, full=full)
 
 
 def read_instructions(
@@ -317,6 +320,20 @@ def note_signal(number: int, pids: list[int]) -> None:
         return
 
 
+def full_directory(*directories: bytes) -> str | None:
+    """Returns the first directory on a disk without room for a file, or for more of one."""
+    for directory in directories:
+        try:
+            disk = os.statvfs(directory)
+        except OSError:  # the script removed it
+            continue
+        free = disk.f_bavail if os.geteuid() else disk.f_bfree
+        # Some file systems do not count their files.
+        if free * disk.f_frsize < ROOM_BYTES or (disk.f_files and not disk.f_ffree):
+            return os.path.abspath(os.fsdecode(directory))
+    return None
+
+
 def record(
     started_at: float,
     *,
@@ -324,6 +341,7 @@ def record(
     error: str | None = None,
     stopped: bool = False,
     swept: int = 0,
+    full: str | None = None,
 ) -> None:
     """Writes the exit record: the last thing that happens to a run."""
     import resource  # here, because the script need not wait for it
@@ -338,6 +356,7 @@ def record(
         f'{{"exit_code": {code}, "signal": {number}, '
         f'"error": {"null" if error is None else quoted(error)}, '
         f'"stopped": {"true" if stopped else "false"}, "swept": {swept}, '
+        f'"full": {"null" if full is None else quoted(full)}, '
         f'"started_at": {started_at!r}, "ended_at": {time.time()!r}, '
         f'"user_s": {used.ru_utime!r}, "system_s": {used.ru_stime!r}, '
         f'"max_rss_kb": {used.ru_maxrss}, '

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 
 import pytest
@@ -119,21 +118,6 @@ def test_failures_are_forgotten_once_the_script_has_started(
                     run.run_next(agent)
     assert run.run_next(agent).ending.outcome == "succeeded"
     assert (tmp_path / "runs").read_text() == "ran\n"
-
-
-@pytest.mark.parametrize(
-    ("failure", "for_want_of_room"),
-    [
-        (OSError(errno.ENOSPC, "No space left on device"), True),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
-        (sqlite3.OperationalError("database or disk is full"), True),
-        (sqlite3.OperationalError("database is locked"), False),
-        (OSError(errno.EIO, "Input/output error"), False),
-        (ValueError("the disk is full of bugs"), False),
-    ],
-)
-def test_full_disk_is_told_from_other_failures(failure, for_want_of_room):
-    assert park.is_for_want_of_room(failure) is for_want_of_room
 
 
 def test_failure_that_cannot_be_counted_for_want_of_room_is_said(

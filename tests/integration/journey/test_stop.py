@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import threading
@@ -15,7 +16,7 @@ from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import JobState, StopKind, Work
 from keruta_agent.records.run import Outcome
 from keruta_agent.runs import memory, processes
-from keruta_agent.runs.directory import process_state
+from keruta_agent.runs.directory import RunDirectory, process_state
 from tests.helpers.agents import agent_in, settings_in
 from tests.helpers.waiting import wait_until
 from tests.integration.journey.conftest import deliver
@@ -172,6 +173,36 @@ def test_kill_by_the_kernel_for_want_of_memory_is_told(agent, monkeypatch):
     ending = run.run_next(agent).ending
     assert ending.outcome is Outcome.OUT_OF_MEMORY
     assert "memory ran out: growing" in ending.message
+
+
+def test_failure_on_a_full_disk_is_told_as_that(agent, monkeypatch):
+    read_exit = RunDirectory.read_exit
+
+    def full(directory):
+        record = read_exit(directory)
+        return record and dataclasses.replace(record, full="/work")
+
+    monkeypatch.setattr(RunDirectory, "read_exit", full)
+    for script in ("echo no room; exit 7", "kill -BUS $$", "true"):
+        agent.jobs.record_script("x", Work(script=script))
+    failed, killed, well = (run.run_next(agent).ending for _ in range(3))
+    assert failed.outcome is killed.outcome is Outcome.DISK_FULL
+    assert failed.message == (
+        "The script exited with code 7, and the disk of /work was full: no room"
+    )
+    assert "signal 7 (SIGBUS), and the disk of /work was full" in killed.message
+    assert well.outcome is Outcome.SUCCEEDED
+
+
+def test_shim_that_somebody_else_asked_to_end_is_no_failure_of_the_script(agent, running):
+    agent.jobs.record_script("x", Work(script="echo begun; sleep 300"))
+    running.begin()
+    directory = agent.directory_of(agent.runs.active()[1])
+    wait_until(lambda: (directory.path / "stdout").read_text(), "the script has begun")
+    os.kill(running.shim().pid, signal.SIGTERM)
+    ending = running.end()
+    assert ending.outcome is Outcome.AGENT_STOPPED
+    assert ending.message.endswith("was asked to end, and stopped it: begun")
 
 
 def test_task_that_was_deleted_at_the_api_is_stopped_and_the_api_told_nothing(

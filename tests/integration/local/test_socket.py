@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from keruta_agent.local.address import LONGEST_PATH, socket_path
 from keruta_agent.local.client import call
 from keruta_agent.local.socket_server import AgentSocket
 from keruta_agent.model import Task
-from keruta_agent.records.jobs import JobState, Work
+from keruta_agent.records.jobs import Jobs, JobState, Work
 from tests.helpers.agents import agent_in
 
 
@@ -87,6 +88,15 @@ def test_waiting_job_is_cancelled(agent, base):
     agent.jobs.record_task(Task(id="t"))
     assert call(base, {"op": "cancel", "job": 1})["was"] == "waiting"
     assert agent.jobs.get(1).state is JobState.FINISHED
+
+
+def test_request_for_which_there_is_no_room_on_the_disk_is_answered(agent, base, monkeypatch):
+    def full(*args, **kwargs):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Jobs, "record_script", full)
+    with pytest.raises(errors.KerutaError, match="Make room on the disk"):
+        call(base, {"op": "submit", "name": "x", "work": {"script": "true"}})
 
 
 def test_cancel_of_an_unknown_job_is_an_error(base):

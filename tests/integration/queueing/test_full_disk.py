@@ -10,10 +10,16 @@ import pytest
 from keruta_agent.daemon.wiring import build_agent
 from keruta_agent.journey import collect, finish, follow, mend, prepare, recover
 from keruta_agent.journey.poll import SessionPoll
+from keruta_agent.local.orders import Orders
 from keruta_agent.model import TaskStatus
 from keruta_agent.queueing import dispatcher as dispatcher_module
 from keruta_agent.queueing.dispatcher import Dispatcher
+from keruta_agent.records.jobs import Jobs, JobState, StopKind, Work
+from keruta_agent.records.journal import Journal
+from keruta_agent.records.outbox import Outbox
 from keruta_agent.records.runs import Runs
+from keruta_agent.runs import processes
+from keruta_agent.runs.directory import process_state
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agents import settings_in
 from tests.helpers.waiting import wait_until
@@ -147,4 +153,85 @@ def test_poll_that_could_not_be_queued_is_asked_for_again(api, start, disk, capl
     task = api.add_task(SESSION, "true")
     disk.full = False
     wait_until(lambda: api.task(task.id).status is TaskStatus.COMPLETED, "the task is done")
-    assert "cannot queue the task" in caplog.text
+    assert caplog.text.count("nothing can be stored") == 1
+
+
+def test_who_waits_for_room_in_the_queue_does_not_spin(start, disk):
+    disk.full = False
+    dispatcher, agent = start()
+    disk.at(dispatcher._control.storage, "enqueue", FULL[0])
+    disk.full = True
+    agent.jobs.schedule(agent.jobs.record_script("x", Work(script="true")), 0.0)
+    dispatcher._flush_at = 0.0
+    assert dispatcher._patience() > 1.0
+
+
+@pytest.mark.parametrize(("owner", "name"), [(Outbox, "tasks_due"), (Jobs, "wake_due")])
+def test_what_the_reporting_worker_could_not_do_is_done_when_there_is_room(
+    api, start, disk, monkeypatch, owner, name
+):
+    monkeypatch.setattr(dispatcher_module, "SAFETY_POLL_S", 0.05)
+    disk.at(owner, name, FULL[0])
+    task = api.add_task(SESSION, "exit 3", parameters={"retry": {"count": 1, "delay": 0}})
+    start()
+    wait_until(lambda: disk.refused > 3, "the disk was found full")
+    disk.full = False
+    wait_until(lambda: api.task(task.id).status is TaskStatus.FAILED, "the end is told")
+    assert "Run 2 of the task begins" in api.log_text(task.id, "agent")
+
+
+@pytest.mark.parametrize("how", ["time limit", "person", "agent"])
+def test_script_that_filled_the_disk_is_stopped_before_there_is_room(
+    api, start, disk, tmp_path, how
+):
+    for owner, name in ((Runs, "add_ranges"), (Jobs, "request_stop"), (Journal, "add")):
+        disk.at(owner, name, FULL[0])
+    disk.full = False
+    limit = {"timeout": "300ms"} if how == "time limit" else {}
+    script = f"echo $$ > {tmp_path}/pid; while [ ! -e {tmp_path}/full ]; do sleep 0.02; done\n"
+    task = api.add_task(SESSION, f"{script}echo filled; sleep 300", parameters=limit)
+    _, agent = start()
+    wait_until(lambda: (tmp_path / "pid").exists(), "the script runs")
+    pid = int((tmp_path / "pid").read_text())
+    disk.full = True
+    (tmp_path / "full").touch()
+    if how == "person":
+        assert Orders(agent).cancel(1) is JobState.RUNNING
+    elif how == "agent":
+        agent.stops.request(1, StopKind.AGENT_STOPPED, "The agent was stopped")
+    wait_until(lambda: process_state(pid) is None, "the script was stopped")
+    disk.full = False
+    wait_until(lambda: api.task(task.id).status is TaskStatus.FAILED, "the end is told")
+    codes = {"time limit": "TIMED_OUT", "person": "CANCELLED", "agent": "AGENT_STOPPED"}
+    assert api.task(task.id).error_code == codes[how]
+    assert api.log_text(task.id, "stdout") == "filled\n"
+
+
+def test_job_that_has_not_begun_cannot_be_cancelled_without_room(start, disk):
+    disk.full = False
+    _, agent = start()
+    agent.jobs.pause("the test wants it so")
+    job_id = agent.jobs.record_script("x", Work(script="true"))
+    disk.at(Jobs, "request_stop", FULL[0])
+    disk.full = True
+    with pytest.raises(sqlite3.OperationalError):
+        Orders(agent).cancel(job_id)
+    assert agent.stops.is_asked(job_id) is None
+
+
+def test_shim_that_waits_for_room_to_record_the_end_is_not_killed_for_it(
+    api, start, disk, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(follow, "SHIM_PATIENCE_S", 0.1)
+    monkeypatch.setattr(follow, "descendants", lambda pid: [])
+    monkeypatch.setattr(processes, "stop_shim", lambda shim: None)
+    disk.full = False
+    task = api.add_task(SESSION, f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; echo end")
+    dispatcher, agent = start()
+    wait_until(lambda: api.task(task.id).status is TaskStatus.PROCESSING, "it runs")
+    agent.stops.request(1, StopKind.AGENT_STOPPED, "The agent was stopped")
+    dispatcher.stop_taking_jobs()
+    assert dispatcher.wait_for_job(30)  # the daemon can leave all the same
+    run = agent.runs.active()[1]
+    (tmp_path / "go").touch()
+    wait_until(lambda: agent.directory_of(run).read_exit(), "the end is recorded")

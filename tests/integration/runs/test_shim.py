@@ -299,3 +299,21 @@ def test_end_of_a_script_is_recorded_when_there_is_room_on_the_disk_again(
     started = start("sleep 300 & exit 7")
     record = started.exit_record()
     assert (record.exit_code, record.swept, record.error) == (7, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "files", "is_full"), [(0, 9, True), (9, 0, True), (9, 9, False)]
+)
+def test_disk_without_room_at_the_end_of_a_script_is_recorded(
+    tmp_path, monkeypatch, blocks, files, is_full
+):
+    figures = list(os.statvfs(tmp_path)[:10])
+    figures[1:8] = [4096, 100, blocks, blocks, 100, files, files]
+    directory, real = os.fsencode(tmp_path), os.statvfs
+    monkeypatch.setattr(
+        shim.os,
+        "statvfs",
+        lambda path: os.statvfs_result(figures) if path == directory else real(path),
+    )
+    found = shim.full_directory(b".", b"/no/such/directory", directory)
+    assert found == (str(tmp_path) if is_full else None)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from keruta_agent.cli import tables
+from keruta_agent.records.jobs import Jobs
 from tests.helpers.command_line import CommandLine
 
 
@@ -37,6 +40,26 @@ def test_message_holds_nothing_that_acts_on_a_terminal(keruta: CommandLine) -> N
     assert called.code == 2
     assert "\x1b" not in called.err and "\u202e" not in called.err
     assert called.err.endswith("\n") and len(called.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "text"),
+    [
+        (sqlite3.OperationalError("database or disk is full"), "Make room on the disk"),
+        (sqlite3.DatabaseError("database disk image is malformed"), "database is damaged"),
+        (OSError(errno.ENOSPC, "No space left on device", "/base/x"), "cannot write /base/x"),
+    ],
+)
+def test_trouble_with_the_disk_is_no_bug_of_ours(
+    keruta: CommandLine, monkeypatch: pytest.MonkeyPatch, failure: Exception, text: str
+) -> None:
+    def fails(*args: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(Jobs, "pause", fails)
+    called = keruta("queue", "pause")
+    assert called.code == 1
+    assert text in called.err and "a bug in keruta" not in called.err
 
 
 @pytest.mark.parametrize(

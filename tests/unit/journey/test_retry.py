@@ -59,6 +59,8 @@ def ended(records: Records, outcome: Outcome, *, runs: int = 1, **ending: Any) -
         (Outcome.TIMED_OUT, {}, {"timeout"}),
         (Outcome.LOST, {}, {"lost"}),
         (Outcome.OUT_OF_MEMORY, {}, {"oom"}),
+        (Outcome.DISK_FULL, {"exit_code": 75}, {"disk_full", "exit", "exit:75"}),
+        (Outcome.DISK_FULL, {"signal": 7}, {"disk_full", "signal", "signal:7"}),
         (Outcome.NOT_STARTED, {}, {"not_started"}),
         (Outcome.AGENT_STOPPED, {}, {"stopped"}),
         (Outcome.CANCELLED, {}, set()),

@@ -1,0 +1,75 @@
+"""Tells a full disk, which is nobody's fault and will pass, from other failures to store."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sqlite3
+import time
+from pathlib import Path
+from typing import Final
+
+from keruta_agent import errors
+
+logger = logging.getLogger(__name__)
+
+#: Seconds without a failure after which there is room again: small writes may pass between two.
+QUIET_S: Final = 10.0
+
+
+def is_wanting(exc: BaseException) -> bool:
+    """Tells whether something could not be stored for want of room on the disk."""
+    if isinstance(exc, OSError):
+        return exc.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(exc, sqlite3.OperationalError) and "full" in str(exc)
+
+
+def failure_to_store(exc: OSError | sqlite3.Error) -> errors.AgentStateError:
+    """Returns what people are told of a failure to read or write the records, or a run's files."""
+    if is_wanting(exc):
+        return errors.AgentStateError(
+            f"nothing can be stored: {exc}",
+            advice="Make room on the disk of the base directory (keruta config show), then do it "
+            "again",
+        )
+    if type(exc) is sqlite3.DatabaseError:  # its kinds are about something else
+        return errors.AgentStateError(
+            f"the agent's database is damaged: {exc}",
+            advice="Stop the daemon, then restore agent.db from a copy or move it away: what the "
+            "API and the run directories know is found again. See: keruta doctor",
+        )
+    return errors.AgentStateError(f"the agent's files cannot be used now: {exc}")
+
+
+class Room:
+    """Says once that the disk of a directory is full, and once that there is room again."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        #: Monotonic time of the last failure, None while there is room.
+        self._failed_at: float | None = None
+
+    def is_wanting(self, exc: BaseException) -> bool:
+        """Tells whether a failure was for want of room, and says so."""
+        if not is_wanting(exc):
+            return False
+        if self._failed_at is None:
+            logger.warning(
+                "the disk of %s is full: nothing can be stored until there is room, and then "
+                "everything goes on: %s",
+                self._directory,
+                exc,
+                extra={"action": "no_room"},
+            )
+        self._failed_at = time.monotonic()
+        return True
+
+    def was_found(self) -> None:
+        """Notes that something was stored."""
+        if self._failed_at is not None and time.monotonic() - self._failed_at > QUIET_S:
+            self._failed_at = None
+            logger.info(
+                "there is room again on the disk of %s",
+                self._directory,
+                extra={"action": "room_found"},
+            )
