@@ -173,7 +173,12 @@ def _last_words(agent: Agent) -> None:
     """
     deadline = time.monotonic() + LAST_WORDS_S
     while agent.courier is not None and time.monotonic() < deadline:
-        agent.courier.deliver(deadline - time.monotonic(), Lane.WORDS)
+        try:
+            agent.courier.deliver(deadline - time.monotonic(), Lane.WORDS)
+        except sqlite3.OperationalError as exc:
+            if not agent.room.is_wanting(exc):
+                raise
+            break
         dues = [agent.courier.due_in_s(lane) for lane in Lane]
         if dues == [None, None] or agent.courier.api_is_away:
             break

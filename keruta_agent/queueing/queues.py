@@ -20,6 +20,7 @@ from huey.registry import Message
 from huey.serializer import Serializer
 
 from keruta_agent import errors
+from keruta_agent.records import room
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ QUEUE_NAME: Final = "queue.db"
 WORK: Final = "work"
 CONTROL: Final = "control"
 UPLOADS: Final = "uploads"
+#: Seconds before a worker may try again to take a message that it could not take.
+FULL_DISK_WAIT_S: Final = 1.0
 
 
 class JsonSerializer(Serializer):  # type: ignore[misc]
@@ -59,6 +62,13 @@ class TolerantHuey(SqliteHuey):  # type: ignore[misc]
                     exc,
                     extra={"action": "message_dropped"},
                 )
+            except sqlite3.OperationalError as exc:
+                if not room.is_wanting(exc):
+                    raise
+                # Whoever stores something says so. Here, to take a message is to store that.
+                logger.debug("cannot take a message now: %s", exc, extra={"action": "no_room"})
+                time.sleep(FULL_DISK_WAIT_S)
+                return None
 
 
 def open_queue(base_dir: Path, name: str) -> SqliteHuey:

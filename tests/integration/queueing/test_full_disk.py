@@ -7,16 +7,18 @@ import sqlite3
 
 import pytest
 
+from keruta_agent.daemon import supervisor
 from keruta_agent.daemon.wiring import build_agent
 from keruta_agent.journey import collect, finish, follow, mend, prepare, recover
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.local.orders import Orders
 from keruta_agent.model import TaskStatus
 from keruta_agent.queueing import dispatcher as dispatcher_module
+from keruta_agent.queueing import queues
 from keruta_agent.queueing.dispatcher import Dispatcher
 from keruta_agent.records.jobs import Jobs, JobState, StopKind, Work
 from keruta_agent.records.journal import Journal
-from keruta_agent.records.outbox import Outbox
+from keruta_agent.records.outbox import Lane, Outbox
 from keruta_agent.records.runs import Runs
 from keruta_agent.runs import processes
 from keruta_agent.runs.directory import process_state
@@ -162,7 +164,7 @@ def test_who_waits_for_room_in_the_queue_does_not_spin(start, disk):
     disk.at(dispatcher._control.storage, "enqueue", FULL[0])
     disk.full = True
     agent.jobs.schedule(agent.jobs.record_script("x", Work(script="true")), 0.0)
-    dispatcher._flush_at = 0.0
+    dispatcher._flush_at[Lane.WORDS] = 0.0
     assert dispatcher._patience() > 1.0
 
 
@@ -235,3 +237,28 @@ def test_shim_that_waits_for_room_to_record_the_end_is_not_killed_for_it(
     run = agent.runs.active()[1]
     (tmp_path / "go").touch()
     wait_until(lambda: agent.directory_of(run).read_exit(), "the end is recorded")
+
+
+def test_message_that_cannot_be_taken_without_room_is_taken_later(
+    api, start, disk, monkeypatch, caplog
+):
+    monkeypatch.setattr(queues, "FULL_DISK_WAIT_S", 0.02)
+    disk.full = False
+    dispatcher, _ = start()
+    disk.at(dispatcher._work.storage, "dequeue", FULL[0])
+    disk.full = True
+    task = api.add_task(SESSION, "true")
+    dispatcher.poll_now()
+    wait_until(lambda: disk.refused > 3, "the message could not be taken")
+    disk.full = False
+    wait_until(lambda: api.task(task.id).status is TaskStatus.COMPLETED, "the task is done")
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_daemon_that_ends_without_room_leaves_its_last_words_to_the_next(api, start, disk):
+    disk.full = False
+    _, agent = start()
+    disk.at(Outbox, "tasks_due", FULL[0])
+    disk.full = True
+    supervisor._last_words(agent)
+    assert disk.refused
