@@ -197,6 +197,8 @@ def test_script_that_filled_the_disk_is_stopped_before_there_is_room(
     pid = int((tmp_path / "pid").read_text())
     disk.full = True
     (tmp_path / "full").touch()
+    written = agent.directory_of(agent.runs.active()[1]).path / "stdout"
+    wait_until(written.read_text, "the script has filled the disk")
     if how == "person":
         assert Orders(agent).cancel(1) is JobState.RUNNING
     elif how == "agent":
