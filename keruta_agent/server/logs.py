@@ -62,6 +62,10 @@ class LogQuery(Request):
     size = fields.Integer(
         validate=validate.Range(min=1, max=MAX_ENTRIES), load_default=DEFAULT_PAGE
     )
+    after = fields.Integer(
+        validate=validate.Range(min=0, max=2**63 - 1),
+        metadata={"description": "Only entries behind the one with this id."},
+    )
     start_time = fields.String(data_key="startTime", metadata={"format": "date-time"})
     end_time = fields.String(data_key="endTime", metadata={"format": "date-time"})
 
@@ -249,6 +253,8 @@ def list_logs(store: Store, query: dict[str, Any], task_id: str) -> Any:
         found = found.where(entries.level == query["level"].value)
     if "source" in query:
         found = found.where(entries.source == query["source"])
+    if "after" in query:
+        found = found.where(entries.number > query["after"])
     if "start_time" in query:
         found = found.where(entries.logged_at >= query["start_time"])
     if "end_time" in query:

@@ -49,12 +49,16 @@ def test_hundred_thousand_lines_are_followed_searched_and_folded(api: Api, page:
     task = api.file_task("true", name="long")
     for start in range(0, LINES, 10_000):
         _post(api, task, "logs", [_line(number) for number in range(start, start + 10_000)])
+    counted: list[str] = []
+    page.on("request", lambda request: counted.append(request.url))
     page.goto(f"{api.url}/tasks/{task}")
     # The end is shown first, and followed.
     expect(page.get_by_text(f"line {LINES - 1}", exact=True)).to_be_visible()
     _post(api, task, "logs", {"level": "INFO", "source": "stdout", "message": "one line more"})
     expect(page.get_by_text("one line more")).to_be_visible()
     expect(page.get_by_text(f"Lines: {LINES + 1:,}")).to_be_visible()
+    # To count so many for each new line, and for each page that is open, would be dear.
+    assert sum(address.endswith("/logs/count") for address in counted) == 1
     page.get_by_label("Search the log").fill("LINE 51234")
     page.keyboard.press("Enter")
     expect(page.locator(".log-hit mark")).to_have_text("line 51234")

@@ -61,7 +61,10 @@ def show_task(task_id: str) -> flask.Response:
             "runs": _usage(store.tables, row["number"]),
             "artifacts": _artifacts(store.tables, row["number"]),
             "family": family.tree_of(store.tables, row),
-            "difference": list(difference.marked_lines(_changes(store.tables, row["number"]))),
+            # The whole log is searched for it: not again and again while it grows.
+            "difference": list(difference.marked_lines(_changes(store.tables, row["number"])))
+            if ended
+            else [],
         }
     return look.page("task.html", **values)
 

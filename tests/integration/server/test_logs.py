@@ -123,6 +123,16 @@ def test_log_is_read_in_pages(api: ApiCaller) -> None:
     assert _messages(api, task, "?size=3&page=0") == ["6", "5", "4"]
 
 
+def test_log_is_read_behind_an_entry(api: ApiCaller) -> None:
+    task = api.task()["id"]
+    first = api.send("POST", f"/tasks/{task}/logs", {"message": "0"}, status=201)["id"]
+    api.send("POST", f"/tasks/{api.task()['id']}/logs", {"message": "another's"}, status=201)
+    batch = [{"message": str(n)} for n in range(1, 4)]
+    api.send("POST", f"/tasks/{task}/logs", batch, status=201)
+    assert _messages(api, task, f"?order=asc&after={first}&size=2") == ["1", "2"]
+    assert _messages(api, task, f"?after={2**63 - 1}") == []
+
+
 def test_log_is_narrowed_by_level_source_and_time(api: ApiCaller) -> None:
     task = api.task()["id"]
     batch = [
@@ -153,6 +163,8 @@ def test_log_is_narrowed_by_level_source_and_time(api: ApiCaller) -> None:
         ("size=10001", "size"),
         ("startTime=yesterday", "startTime"),
         ("endTime=soon", "endTime"),
+        ("after=-1", "after"),
+        ("after=x", "after"),
     ],
 )
 def test_log_query_that_makes_no_sense_is_refused(api: ApiCaller, query: str, field: str) -> None:

@@ -81,6 +81,8 @@ def test_change_of_a_coding_task_is_coloured(browser: FlaskClient, task: str) ->
     metadata = {"keruta": {"group": "diff"}}
     entries = [{"level": "INFO", "message": line, "metadata": metadata} for line in lines]
     browser.post(f"/api/v1/tasks/{task}/logs", json=entries)
+    for status in ("PROCESSING", "COMPLETED"):
+        _set_status(browser, task, status)
     page = browser.get(f"/tasks/{task}").text
     assert '<span class="diff-removed">-old' in page
     assert '<span class="diff-added">+&lt;b&gt;new&lt;/b&gt;' in page

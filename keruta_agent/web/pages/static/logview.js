@@ -9,6 +9,7 @@ import { momentOf } from "./times.js";
 const PAGE = 200; // lines that are fetched at once
 const PAGES_KEPT = 100; // 20,000 lines are held, whatever the length of the log
 const SEARCH_PAGE = 5000;
+const MOST_NEW = 1000; // lines that are read behind the last known one; after more it is counted
 const REFRESH_MS = 1500; // between two looks for more: many pages may be open
 const MOST_HITS = 10000;
 const ROW = 20; // height of a line in pixels, as in the style sheet
@@ -26,7 +27,8 @@ function make(name, classes, text) {
 }
 
 export class LogView {
-  // source: count() and page(number, size), both of promises.
+  // source: count() and page(number, size), both of promises; a long log that is dear to count has
+  // after(id, size) as well.
   constructor(root, source) {
     this.source = source;
     this.part = (name) => root.querySelector(`[data-log="${name}"]`);
@@ -40,6 +42,8 @@ export class LogView {
     this.needle = "";
     this.searches = 0;
     this.lookedAt = 0;
+    this.last = null;
+    this.isCounting = true;
     this.space = make("div", "log-space");
     this.window.replaceChildren(this.space);
     this.listen();
@@ -81,12 +85,11 @@ export class LogView {
         if (early > 0) await new Promise((resolve) => setTimeout(resolve, early));
         this.lookedAt = Date.now();
         this.again = false;
-        const total = await this.source.count();
+        const total = (await this.lengthBehindLast()) ?? (await this.source.count());
         if (total < this.total) {
           this.pages.clear(); // it was deleted and begun anew
           this.folds = [];
         }
-        if (total > this.total) this.renew(Math.floor(this.total / PAGE));
         const isNew = total !== this.total;
         this.total = total;
         this.part("empty").hidden = total > 0;
@@ -104,8 +107,33 @@ export class LogView {
     }
   }
 
+  // Reads what came behind the last known line, and returns how long the log is then; null if the
+  // whole must be counted.
+  async lengthBehindLast() {
+    const end = this.total - 1;
+    const known = this.pages.get(Math.floor(end / PAGE))?.entries?.[end % PAGE];
+    const last = this.last?.number === end ? this.last.id : known?.id;
+    const mustCount = this.isCounting || last === undefined || !this.source.after;
+    this.isCounting = false;
+    if (mustCount) return null;
+    const more = await this.source.after(last, MOST_NEW);
+    if (more.length === MOST_NEW) return null;
+    more.forEach((entry, index) => this.keep(this.total + index, entry));
+    return this.total + more.length;
+  }
+
+  keep(number, entry) {
+    this.last = { number, id: entry.id };
+    const page = Math.floor(number / PAGE);
+    if (number % PAGE === 0) this.pages.set(page, { entries: [entry], asked: 0 });
+    else if (this.pages.get(page)?.entries?.length === number % PAGE) {
+      this.pages.get(page).entries.push(entry);
+    }
+  }
+
   // Has failed pages fetched again; what is shown stays until then.
   forget() {
+    this.isCounting = true;
     for (const [number, page] of this.pages) if (!page.entries) this.pages.delete(number);
     this.draw();
   }
@@ -152,24 +180,17 @@ export class LogView {
 
   page(number) {
     const known = this.pages.get(number);
-    if (known) {
-      this.pages.delete(number);
-      this.pages.set(number, known); // the newest is last, the oldest goes first
-      return known;
-    }
-    return this.load(number, null);
+    this.pages.delete(number); // the newest is last, the oldest goes first
+    const length = Math.min(PAGE, this.total - number * PAGE);
+    const has = Math.max(known?.asked ?? 0, known?.entries?.length ?? 0);
+    // One that had room for more is fetched again; until it is there, the old one is shown.
+    if (!known || has < length) return this.load(number, known?.entries ?? null, length);
+    this.pages.set(number, known);
+    return known;
   }
 
-  // Fetches a page again that had room for more; until it is there, the old one is shown.
-  renew(number) {
-    const old = this.pages.get(number);
-    if (!old) return;
-    this.pages.delete(number);
-    this.load(number, old.entries);
-  }
-
-  load(number, entries) {
-    const page = { entries };
+  load(number, entries, asked) {
+    const page = { entries, asked };
     page.loaded = this.source.page(number, PAGE).then(
       (entries) => {
         page.entries = entries;

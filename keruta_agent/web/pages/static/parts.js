@@ -3,11 +3,12 @@
 import { showTimes } from "./times.js";
 
 const PAUSE_MS = 1000; // between two looks, however much happens
-export const RARELY_MS = 5000; // between two looks that nobody waits for
+const RARELY_MS = 15000; // between two looks that nobody waits for: many pages may be open
 
 export class Parts {
   constructor() {
     this.shown = new Map();
+    this.lookedAt = 0;
     this.remember(document);
   }
 
@@ -20,6 +21,7 @@ export class Parts {
   renew(pause) {
     this.timer = setTimeout(async () => {
       this.isLooking = true;
+      this.lookedAt = Date.now();
       try {
         await this.renewNow();
       } finally {
@@ -42,6 +44,11 @@ export class Parts {
       this.due = due;
       this.renew(pause);
     }
+  }
+
+  // Asks for a renewal soon, or long after the last one.
+  wantRarely() {
+    this.want(Math.max(PAUSE_MS, this.lookedAt + RARELY_MS - Date.now()));
   }
 
   async renewNow() {

@@ -2,7 +2,7 @@
 
 import { Live } from "./live.js";
 import { LogView } from "./logview.js";
-import { Parts, RARELY_MS } from "./parts.js";
+import { Parts } from "./parts.js";
 
 const task = document.getElementById("task");
 const logs = `/api/v1/tasks/${encodeURIComponent(task.dataset.task)}/logs`;
@@ -16,6 +16,7 @@ async function read(address) {
 const source = {
   count: async () => (await read(`${logs}/count`)).count,
   page: (number, size) => read(`${logs}?order=asc&page=${number}&size=${size}`),
+  after: (id, size) => read(`${logs}?order=asc&after=${id}&size=${size}`),
 };
 const log = new LogView(task, source);
 const parts = new Parts();
@@ -46,7 +47,7 @@ new Live({
       if (isOurs) readLog();
     } else if (isOurs && name === "task_update" && isOnlyProgress(event.data)) {
       showProgress(event.data);
-      parts.want(RARELY_MS);
+      parts.wantRarely();
     } else if (isOurs || event.data.parentTaskId || document.querySelector(".family")) parts.want();
   },
   onReturn: () => {
