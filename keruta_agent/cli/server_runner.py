@@ -44,9 +44,8 @@ _OPTIONS = (
     click.option(
         "--git-token-host",
         multiple=True,
-        default=("github.com",),
-        show_default=True,
-        help="Host that the pool gives GIT_TOKEN to; may be repeated.",
+        help="Host that the pool gives GIT_TOKEN to; may be repeated.  "
+        "[default: the setting git.token_hosts]",
     ),
     click.option(
         "--keep-artifacts",
@@ -84,9 +83,11 @@ def runner_services(
     from keruta_agent.server.runner_services.clones import GitAccess
     from keruta_agent.server.runner_services.serve import Options, RunnerServices
 
+    settings = load(ctx).settings
     access = GitAccess(
         token=os.environ.get("GIT_TOKEN", "").strip(),
-        token_hosts=frozenset(name.lower() for name in values["git_token_host"]),
+        username=settings.git_username,
+        token_hosts=values["git_token_host"] or settings.git_token_hosts,
     )
     options = Options(
         host=host,
@@ -94,7 +95,7 @@ def runner_services(
         pool_port=values["pool_port"],
         store_port=values["store_port"],
         token=token,
-        pool_size=values["pool_size"] or load(ctx).settings.pool_size,
+        pool_size=values["pool_size"] or settings.pool_size,
         git=access,
         retention_days=_retention(values["keep_artifacts"]),
         max_artifact_size=values["max_artifact_size"] * 1024 * 1024,

@@ -61,6 +61,7 @@ def variables(settings: Settings) -> dict[str, str]:
     told = {
         "KERUTA_BASE_DIR": str(settings.base_dir),
         "KERUTA_GIT_USERNAME": settings.git_username,
+        "KERUTA_GIT_TOKEN_HOSTS": ",".join(settings.git_token_hosts),
     }
     for info in SETTINGS:
         value = getattr(settings, info.name)

@@ -175,7 +175,10 @@ def credentials_for(agent: Agent, repository: RepositoryUrl) -> Credentials | No
     """Returns what the agent knows of the access to a repository."""
     settings = agent.settings
     helper = agent.command_dir / HELPER_NAME
-    return Credentials.of(repository, settings.git_token, settings.git_username, helper)
+    return Credentials.of(
+        *(repository, settings.git_token, settings.git_username, helper),
+        hosts=settings.git_token_hosts,
+    )
 
 
 def end_left_over(run: Run) -> None:

@@ -101,6 +101,8 @@ class RunnerConfig:
     max_cost: int = 0
     #: User name that goes with the token for git.
     git_username: str = "x-access-token"
+    #: Hosts that the token for git is for; left out, the public server that it is from.
+    git_token_hosts: tuple[str, ...] = ()
     #: Where evidence is kept that no Artifact Store has; below ~/.keruta when left out.
     evidence_dir: Path | None = None
 
@@ -203,6 +205,7 @@ class RunnerConfig:
             max_total_tokens=settings.runner_max_tokens,
             max_cost=settings.runner_max_cost,
             git_username=settings.git_username,
+            git_token_hosts=settings.git_token_hosts,
             evidence_dir=settings.base_dir / "runner" / "evidence",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,21 +30,33 @@ _SETTINGS: Final = (
 _Given = TypeVar("_Given")
 
 
-def open_git(
-    path: Path,
-    *,
-    clock: Clock,
-    token: str | None = None,
-    username: str = TOKEN_USERNAME,
-    helper: Path | None = None,
-    hidden: tuple[str, ...] = (),
-) -> Git:
-    """Returns git in a directory, with access to where its remote is.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Access:
+    """How git may reach where the remote of a workspace is."""
 
-    ``hidden`` names variables that git has no use for; ``helper`` is the program of
-    ``credentials.install_helper``.
-    """
-    variables = dict.fromkeys(hidden, "")
+    token: str | None = dataclasses.field(default=None, repr=False)
+    username: str = TOKEN_USERNAME
+    #: Hosts that the token is for; see ``token_hosts``.
+    hosts: tuple[str, ...] = ()
+    #: The remote's address with what it holds beside: a user name, a password.
+    login: RepositoryUrl | None = None
+    #: The program of ``credentials.install_helper``; without it git is told nothing.
+    helper: Path | None = None
+    #: Variables that git has no use for.
+    hidden: tuple[str, ...] = ()
+
+    def credentials(self, remote: RepositoryUrl) -> Credentials | None:
+        """Returns what git is told when it asks, None for nothing."""
+        if self.helper is None:
+            return None
+        login = self.login
+        url = login if login is not None and login.address == remote.address else remote
+        return Credentials.of(url, self.token, self.username, self.helper, hosts=self.hosts)
+
+
+def open_git(path: Path, *, clock: Clock, access: Access) -> Git:
+    """Returns git in a directory, with access to where its remote is."""
+    variables = dict.fromkeys(access.hidden, "")
     # What tests put in the place of a commit or a file is not what is shown and pushed.
     variables["GIT_NO_REPLACE_OBJECTS"] = "1"
     variables["GIT_CONFIG_COUNT"] = str(len(_SETTINGS))
@@ -57,12 +70,12 @@ def open_git(
         variables=variables,
     )
     url = remote_url(plain)
-    if url is None or helper is None:
+    if url is None:
         return plain
     return Git(
         path,
         timeout_s=min(MOST_S, clock.left_s or 1.0),
-        credentials=Credentials.of(url, token, username, helper),
+        credentials=access.credentials(url),
         stop_reason=clock.stop_reason,
         variables=variables,
     )

@@ -18,6 +18,7 @@ from keruta_agent.runner.config import RunnerConfig
 from keruta_agent.runner.guard import Guard
 from keruta_agent.runner.playbooks import PlaybookEngine
 from keruta_agent.runner.reporting import Reporter
+from keruta_agent.runner.repository import Access
 from keruta_agent.runner.testing import TestRunner
 from keruta_agent.runner.workspaces import WorkspaceManager
 from keruta_agent.runner_model import (
@@ -30,6 +31,7 @@ from keruta_agent.runner_model import (
     Workspace,
 )
 from keruta_agent.workspace.credentials import install_helper
+from keruta_agent.workspace.url import RepositoryUrl, parse
 
 _LONGEST_TITLE: Final = 200
 #: Says in a commit which task asked for it, in which words.
@@ -99,10 +101,14 @@ class Work:
         self._workspaces = WorkspaceManager(
             config.git_retry_config,
             clock=clock,
-            token=os.environ.get(config.git_token_env_var, "").strip() or None,
-            username=config.git_username,
-            helper=install_helper(directory),
-            hidden=hidden,
+            access=Access(
+                token=os.environ.get(config.git_token_env_var, "").strip() or None,
+                username=config.git_username,
+                hosts=config.git_token_hosts,
+                login=_login(evidence.context),
+                helper=install_helper(directory),
+                hidden=hidden,
+            ),
             index=directory / "index",
         )
 
@@ -206,6 +212,17 @@ class Work:
             workspace, workspace.branch_name, commit=commit
         )
         reporter.event("pushed", {"branch_name": workspace.branch_name, "commit": commit})
+
+
+def _login(context: TaskContext) -> RepositoryUrl | None:
+    """Returns the address that the task names, with the password that may stand in it.
+
+    The remote of a slot is the same address without it.
+    """
+    try:
+        return parse(str(context.metadata.get("repo_url") or ""))
+    except errors.WorkspaceError:  # then it is no slot's either: the task names its own place
+        return None
 
 
 def _failure(result: ImplementationResult) -> errors.RunnerError:

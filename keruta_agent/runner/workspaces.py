@@ -9,7 +9,6 @@ at, and what the model writes into it would be tested and not committed.
 from __future__ import annotations
 
 import contextlib
-import functools
 import shutil
 import time
 from collections.abc import Iterator
@@ -19,12 +18,18 @@ from keruta_agent import errors
 from keruta_agent.runner import branches
 from keruta_agent.runner.clock import Clock
 from keruta_agent.runner.config import RetryConfig
-from keruta_agent.runner.repository import MOST_S, REMOTE, open_git, remote_url, retried
+from keruta_agent.runner.repository import (
+    MOST_S,
+    REMOTE,
+    Access,
+    open_git,
+    remote_url,
+    retried,
+)
 from keruta_agent.runner_model import PushResult, Workspace
 from keruta_agent.workspace import repair
 from keruta_agent.workspace import tree as trees
 from keruta_agent.workspace.clone import Clone
-from keruta_agent.workspace.credentials import TOKEN_USERNAME
 from keruta_agent.workspace.git import Git, records
 from keruta_agent.workspace.url import parse
 
@@ -40,10 +45,7 @@ class WorkspaceManager:
         retry_config: RetryConfig | None = None,
         *,
         clock: Clock | None = None,
-        token: str | None = None,
-        username: str = TOKEN_USERNAME,
-        helper: Path | None = None,
-        hidden: tuple[str, ...] = (),
+        access: Access | None = None,
         index: Path | None = None,
     ) -> None:
         """Takes how often the network is tried, and the access to the repository's server.
@@ -53,14 +55,12 @@ class WorkspaceManager:
         self._index = index
         self.retry_config = retry_config or RetryConfig()
         self._clock = clock
-        self._open = functools.partial(
-            open_git, token=token, username=username, helper=helper, hidden=hidden
-        )
+        self._access = access or Access()
         self._starts: dict[Path, tuple[str, str]] = {}
 
     def git(self, path: Path) -> Git:
         """Returns git in a workspace."""
-        return self._open(path, clock=self.clock)
+        return open_git(path, clock=self.clock, access=self._access)
 
     @property
     def clock(self) -> Clock:

@@ -20,6 +20,7 @@ MASK = "********"
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
+_HOST = re.compile(r"(?:https?://)?(?:[^\s/@:\[\]]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?/?", re.I)
 # Eighteen digits fit into 64 bits, and int() of endless digits would raise another error.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 # Not right behind another slash: in http://api the host itself is called "api".
@@ -154,6 +155,17 @@ class Names(fields.Field[tuple[str, ...]]):
         self, value: tuple[str, ...] | None, attr: str | None, obj: Any, **kwargs: Any
     ) -> list[str] | None:
         return None if value is None else list(value)
+
+
+class Hosts(Names):
+    """Hosts with their ports, over https unless they say ``http://``."""
+
+    def _clean(self, name: str) -> str:
+        if _HOST.fullmatch(name) is None:
+            raise ValidationError(
+                "It must be hosts, such as git.example.org or http://localhost:3000"
+            )
+        return name.rstrip("/").lower()
 
 
 class Extensions(Names):

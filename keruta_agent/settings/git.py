@@ -8,7 +8,7 @@ import dataclasses
 from pathlib import Path
 
 from keruta_agent.settings.declaration import DAY_S, setting
-from keruta_agent.settings.fields import Choice, Location, Secret, Text, YesNo
+from keruta_agent.settings.fields import Choice, Hosts, Location, Secret, Text, YesNo
 from keruta_agent.settings.units import Duration, Size
 
 
@@ -27,7 +27,15 @@ class GitSettings:
         Secret(),
         environment=("GIT_TOKEN",),
         secret=True,
-        help="Token for the session's repository over https; only its host is ever told.",
+        help="Token for the session's repository over https; see git.token_hosts.",
+    )
+    git_token_hosts: tuple[str, ...] = setting(
+        Hosts(),
+        key="git.token_hosts",
+        environment=("KERUTA_GIT_TOKEN_HOSTS",),
+        default=(),
+        help="Hosts that GIT_TOKEN is for, such as git.example.org or http://localhost:3000; "
+        "left out: the one of github.com, gitlab.com and bitbucket.org that it is from.",
     )
     git_username: str = setting(
         Text(),

@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from keruta_agent.workspace.token_hosts import is_meant
 from keruta_agent.workspace.url import RepositoryUrl
 
 HELPER_NAME: Final = "git-askpass"
@@ -48,12 +49,21 @@ class Credentials:
 
     @classmethod
     def of(
-        cls, url: RepositoryUrl, token: str | None, username: str, helper: Path
+        cls,
+        url: RepositoryUrl,
+        token: str | None,
+        username: str,
+        helper: Path,
+        *,
+        hosts: Iterable[str] = (),
     ) -> Credentials | None:
-        """Returns them when there are any for this address; the token goes before the address's."""
+        """Returns them when there are any for this address; the token goes before the address's.
+
+        ``hosts`` are those that the token is for; see ``token_hosts``.
+        """
         if url.scheme not in ("http", "https"):
             return None
-        if token:
+        if token and is_meant(url, token, hosts):
             return cls(host=url.host, username=username, password=token, helper=helper)
         if not url.username and not url.password:
             return None

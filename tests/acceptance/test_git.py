@@ -104,6 +104,7 @@ def test_daemon_killed_at_every_step_of_git_loses_and_doubles_nothing(
         "PATH": f"{shim.parent}:{workplace.environment['PATH']}",
         "GIT_TOKEN": PASSWORD,
         "KERUTA_GIT_USERNAME": USER,
+        "KERUTA_GIT_TOKEN_HOSTS": f"http://{server.host}",
     }
     _, url = workplace.server()
     api = Api(url, repository_url=server.url(repository))

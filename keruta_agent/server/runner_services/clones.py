@@ -38,7 +38,7 @@ class GitAccess:
     token: str = dataclasses.field(default="", repr=False)
     username: str = TOKEN_USERNAME
     #: The only hosts that are given the token: addresses come from whoever asks for a slot.
-    token_hosts: frozenset[str] = frozenset({"github.com"})
+    token_hosts: tuple[str, ...] = ()
     #: Seconds that one git command may take.
     timeout_s: float = 600.0
 
@@ -141,9 +141,10 @@ class Clones:
         )
 
     def _credentials(self, url: RepositoryUrl) -> Credentials | None:
-        is_trusted = url.host.lower() in self._access.token_hosts
-        token = self._access.token if is_trusted else ""
-        return Credentials.of(url, token, self._access.username, self._helper)
+        access = self._access
+        return Credentials.of(
+            url, access.token, access.username, self._helper, hosts=access.token_hosts
+        )
 
     def _renew(self, slot_id: str, url: RepositoryUrl) -> None:
         try:

@@ -127,6 +127,7 @@ def test_script_gets_the_token_only_if_it_may_see_it(
             session, repository_url=server.url(world.repository)
         )
         world.flags |= {"git_token": PASSWORD, "git_username": USER}
+        world.flags["git_token_hosts"] = f"http://{server.host}"
         world.run(f"echo token=${{GIT_TOKEN:-none}}; {script}")
         world.flags["pass_environment"] = "GIT_TOKEN"
         world.run(script, task_id=OTHER_TASK)

@@ -15,7 +15,7 @@ from keruta_agent.server.runner_services.clones import GitAccess
 from keruta_agent.testing.language_model import ScriptedModel, Turn
 from tests.helpers import coding
 from tests.helpers.coding import BRANCH, KEY, RIGHT, TESTS, TOKEN, WRONG, says, task
-from tests.helpers.git_http import PASSWORD, USER, git_http_server
+from tests.helpers.git_http import PASSWORD, USER, GitHttpServer, git_http_server
 from tests.helpers.repositories import Repository, git
 from tests.helpers.runner_services import Around, runner_services
 
@@ -392,23 +392,70 @@ def test_registry_that_goes_away_fails_the_task_and_keeps_what_is_stored(
     assert len(result.artifacts) == 3
 
 
-def test_git_server_that_wants_a_password_gets_it_and_nobody_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[GitHttpServer, Repository]]:
+    """A git server that wants a password."""
     root = tmp_path / "served"
     root.mkdir()
     repository = coding.project(root / "project.git")
     git(repository.path, "config", "http.receivepack", "true")
+    with git_http_server(root) as server:
+        yield server, repository
+
+
+def test_password_in_the_address_of_a_task_is_used_and_kept_nowhere(
+    tmp_path: Path, around: Around, served: tuple[GitHttpServer, Repository]
+) -> None:
+    server, repository = served
+    address = server.url(repository).replace("http://", f"http://{USER}:{PASSWORD}@")
+    with _runner(tmp_path, coding.mending, around) as (runner, model):
+        result = runner.run(task(metadata={"repo_url": address}))
+
+    assert result.success, result.error
+    assert repository.file(BRANCH, "half.py") == RIGHT.rstrip("\n")
+    told = json.dumps(around.registry.get_task("1.1", spec_name="数学"))
+    assert PASSWORD not in f"{result}{told}{model.requests}"
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
+
+
+def test_token_is_not_told_to_a_host_that_a_task_names(
+    tmp_path: Path,
+    served: tuple[GitHttpServer, Repository],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, repository = served
+    slot = _slot(tmp_path, repository)
+    git(slot, "remote", "set-url", "origin", server.url(repository))
+    monkeypatch.setenv("GIT_TOKEN", PASSWORD)
+    with _runner(tmp_path, says(RIGHT), git_username=USER) as (runner, model):
+        result = runner.run(task(slot_path=str(slot)))
+
+    assert (result.success, result.error_type) == (False, "WorkspacePreparationError")
+    assert "KERUTA_GIT_TOKEN_HOSTS" in str(result.error)
+    assert not any("git-upload-pack " in request for request in server.requests)
+    assert model.requests == []
+
+
+def test_git_server_that_wants_a_password_gets_it_and_nobody_else(
+    tmp_path: Path,
+    served: tuple[GitHttpServer, Repository],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, repository = served
     monkeypatch.setenv("GIT_TOKEN", PASSWORD)
     asking = 'printf "protocol=http\\nhost=%s\\n\\n" "$(git remote get-url origin | cut -d/ -f3)"'
     tests = f"{asking} | git credential fill; {TESTS}"
     with (
-        git_http_server(root) as server,
         runner_services(
             tmp_path / "services",
-            git=GitAccess(token=PASSWORD, username=USER, token_hosts=frozenset({server.host})),
+            git=GitAccess(token=PASSWORD, username=USER, token_hosts=(f"http://{server.host}",)),
         ) as around,
-        _runner(tmp_path, coding.mending, around, git_username=USER) as (runner, _),
+        _runner(
+            *(tmp_path, coding.mending, around),
+            git_username=USER,
+            git_token_hosts=(f"http://{server.host}",),
+        ) as (runner, _),
     ):
         context = task(test_commands=[tests], metadata={"repo_url": server.url(repository)})
         result = runner.run(context)

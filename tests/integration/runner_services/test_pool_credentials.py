@@ -31,7 +31,7 @@ def _files_with_the_password(directory: Path) -> list[Path]:
 def test_token_is_used_for_a_host_that_it_is_meant_for(
     served: GitHttpServer, repository: Repository, tmp_path: Path
 ) -> None:
-    access = GitAccess(token=PASSWORD, username=USER, token_hosts=frozenset({served.host}))
+    access = GitAccess(token=PASSWORD, username=USER, token_hosts=(f"http://{served.host}",))
 
     with runner_services(tmp_path / "services", git=access) as around:
         slot = around.pool.allocate_slot(served.url(repository), required_by="a")
@@ -72,7 +72,7 @@ def test_server_that_hangs_takes_no_slot_for_good(
 ) -> None:
     served.hangs = True
     access = GitAccess(
-        token=PASSWORD, username=USER, token_hosts=frozenset({served.host}), timeout_s=0.5
+        token=PASSWORD, username=USER, token_hosts=(f"http://{served.host}",), timeout_s=0.5
     )
 
     with runner_services(tmp_path / "services", git=access, pool_size=1) as around:

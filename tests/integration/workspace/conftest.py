@@ -44,7 +44,9 @@ class Worker:
         self.url = url.parse(address)
         directory.mkdir(parents=True, exist_ok=True)
         helper = install_helper(directory.parent)
-        self.credentials = Credentials.of(self.url, token, "hanako", helper)
+        self.credentials = Credentials.of(
+            *(self.url, token, "hanako", helper), hosts=[f"{self.url.scheme}://{self.url.host}"]
+        )
         self.timeout_s = 20.0
         self.options = CloneOptions()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from keruta_agent import errors
 from keruta_agent.settings import declaration, schema, units
-from keruta_agent.settings.fields import Choice, HttpUrl, Whole, YesNo
+from keruta_agent.settings.fields import Choice, Hosts, HttpUrl, Whole, YesNo
 from keruta_agent.settings.sources import Source, load_settings
 
 FIELDS = schema.SettingsSchema().fields
@@ -31,6 +31,8 @@ def values_for(info: declaration.SettingInfo) -> st.SearchStrategy[str]:
             return st.sampled_from(["true", "no"])
         case Choice() as field:
             return st.sampled_from(field.words)
+        case Hosts():
+            return st.integers(1, 65_535).map(lambda port: f"host:{port},http://other")
         case HttpUrl():
             return st.integers(1, 65_535).map(lambda port: f"http://host:{port}")
         case _:

@@ -88,6 +88,7 @@ def test_defaults_are_those_of_the_specification() -> None:
         pass_environment=(),
         git_enabled=True,
         git_token=None,
+        git_token_hosts=(),
         git_username="x-access-token",
         git_timeout_s=600.0,
         git_partial_clone=False,
