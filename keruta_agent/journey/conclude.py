@@ -89,6 +89,9 @@ def _deliver(
     """Commits and pushes what a successful run changed; returns what was done, in words."""
     with clone.locked(place.directory, agent.settings.git_timeout_s):
         found = _open(agent, job, run, place, section)
+        pushed = push.by_runner(found)
+        if pushed is not None:
+            return _note(section, *pushed, commit.diff_stat(found, place), "pushed {} to {}")
         message = _message(agent, job, run, ending)
         commit.commit_all(found, place, message, _limits(agent, run), section.say)
         tip = found.git.find("rev-parse", "--verify", "--quiet", "HEAD^{commit}")

@@ -30,12 +30,11 @@ from keruta_agent.runner_model import (
     TestResult,
     Workspace,
 )
+from keruta_agent.workspace.checkout import RUNNER_TRAILER
 from keruta_agent.workspace.credentials import install_helper
 from keruta_agent.workspace.url import RepositoryUrl, parse
 
 _LONGEST_TITLE: Final = 200
-#: Says in a commit which task asked for it, in which words.
-_TRAILER: Final = "Runner-Task"
 
 
 class Executor(Protocol):
@@ -88,7 +87,7 @@ class Work:
         self._clock = clock
         self._reporter = reporter
         self._redactor = redactor
-        self._mark = f"{_TRAILER}: {_digest(evidence.context)}"
+        self._mark = f"{RUNNER_TRAILER}: {_digest(evidence.context)}"
         self._commands = CommandExecutor(
             max_memory_mb=config.max_memory_mb,
             secrets=secrets,

@@ -275,6 +275,9 @@ class WorkspaceManager:
                 self.retry_config,
                 self.clock,
             )
+            # Git notes it only where the clone follows all branches.
+            seen = f"refs/remotes/{REMOTE}/{branch_name}"
+            git.run("update-ref", seen, commit, action="note what was pushed")
             return PushResult(
                 success=True, branch_name=branch_name, commit_hash=commit, retry_count=retries
             )

@@ -15,6 +15,8 @@ from keruta_agent.workspace.clone import REMOTE, Clone, Say
 
 #: Trailer of a commit that says for which task it was made.
 TASK_TRAILER: Final = "Keruta-Task"
+#: Trailer of a commit of the Agent Runner: which task asked for it, in which words.
+RUNNER_TRAILER: Final = "Runner-Task"
 #: Commits of a branch that are asked for whose they are.
 _ASKED: Final = 50
 

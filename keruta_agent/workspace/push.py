@@ -10,6 +10,7 @@ from typing import Final
 from keruta_agent import errors
 from keruta_agent.workspace import branch as branches
 from keruta_agent.workspace import scan, tree
+from keruta_agent.workspace.checkout import RUNNER_TRAILER
 from keruta_agent.workspace.clone import REMOTE, Clone, Say
 from keruta_agent.workspace.git import Result
 from keruta_agent.workspace.problems import TRANSIENT, GitError, Problem, error_from
@@ -72,6 +73,24 @@ def push(clone: Clone, target: Target, limits: Limits, say: Say) -> str:
         target = dataclasses.replace(target, force=False)
         _wait(attempt)
     raise PushRefusedError(f"{clone.url} refuses the branch {target.branch}")
+
+
+def by_runner(clone: Clone) -> tuple[str, str] | None:
+    """Returns the branch that the Agent Runner has pushed from here, and its commit.
+
+    None when it has not, or when something was changed since.
+    """
+    git = clone.git
+    branch = git.find("symbolic-ref", "--quiet", "--short", "HEAD")
+    if branch is None or branches.is_ours(branch):
+        return None
+    tip = git.find("rev-parse", "--verify", "--quiet", f"refs/remotes/{REMOTE}/{branch}")
+    if tip is None or tip != git.find("rev-parse", "HEAD"):
+        return None
+    trailer = f"--format=%(trailers:key={RUNNER_TRAILER},valueonly)"
+    if not git.find("log", "-1", trailer, tip) or tree.look(git).changes:
+        return None
+    return branch, tip
 
 
 def _check(clone: Clone, limits: Limits, commit: str) -> None:

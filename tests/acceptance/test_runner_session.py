@@ -28,7 +28,7 @@ def session(workplace: Workplace, repository: Repository) -> Iterator[Api]:
         yield api
 
 
-def test_task_is_solved_in_the_clone_of_the_session(
+def test_task_is_solved_in_the_clone_of_the_session_and_pushed_once(
     workplace: Workplace, repository: Repository, session: Api
 ) -> None:
     with ScriptedModel(coding.mending).serving() as model:
@@ -40,11 +40,12 @@ def test_task_is_solved_in_the_clone_of_the_session(
         found = session.wait_for(task_id, timeout_s=90)
 
     assert found["status"] == "COMPLETED", session.lines(task_id)
-    own = [name for name in repository.branches if name.startswith("feature/")]
-    assert len(own) == 1
-    for branch in (*own, *repository.task_branches):
-        assert repository.file(branch, "half.py") == RIGHT.rstrip("\n")
-        assert repository.files(branch) == [".gitignore", "half.py", "test_half.py"]
+    (branch,) = (name for name in repository.branches if name != "main")
+    assert branch.startswith("feature/")
+    commit = repository.branches[branch][:12]
+    assert found["message"] == f"Pushed {commit} to {branch}: 1 file changed, +1 -1"
+    assert repository.file(branch, "half.py") == RIGHT.rstrip("\n")
+    assert repository.files(branch) == [".gitignore", "half.py", "test_half.py"]
     assert repository.file("main", "half.py") == coding.BROKEN.rstrip("\n")
 
 
