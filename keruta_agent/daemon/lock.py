@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -15,6 +17,8 @@ from keruta_agent import errors
 from keruta_agent.records.database import make_private_directory
 from keruta_agent.runs.directory import process_state
 
+logger = logging.getLogger(__name__)
+
 LOCK_NAME: Final = "agent.lock"
 #: The pid stands in a file of its own: a lock file is not to be read or written.
 PID_NAME: Final = "agent.pid"
@@ -26,11 +30,34 @@ PID_PATIENCE_S: Final = 2.0
 def agent_lock(base_dir: Path) -> Iterator[None]:
     """Holds the lock of a base directory.
 
+    The directory itself is locked as well: a file can be removed while it is held, and then the
+    next daemon would lock another one of that name.
+
     Raises:
         AlreadyRunning: another agent holds it.
         AgentStateError: the directory cannot be used.
     """
     make_private_directory(base_dir)
+    with _directory_lock(base_dir):
+        yield from _file_lock(base_dir)
+
+
+@contextlib.contextmanager
+def _directory_lock(base_dir: Path) -> Iterator[None]:
+    descriptor = os.open(base_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise _already_running(base_dir) from exc
+        except OSError as exc:  # a network's file system; the lock file must do
+            logger.debug("cannot lock %s: %s", base_dir, exc, extra={"action": "unlocked"})
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _file_lock(base_dir: Path) -> Iterator[None]:
     lock = FileLock(base_dir / LOCK_NAME, mode=0o600)
     try:
         lock.acquire(timeout=0)
@@ -50,11 +77,16 @@ def agent_lock(base_dir: Path) -> Iterator[None]:
 
 
 def holder(base_dir: Path) -> int | None:
-    """Returns the pid of the agent that holds the lock, None when it does not say."""
+    """Returns the pid of the agent that holds the lock, None when neither it nor the kernel says.
+
+    The kernel is asked last, and only of an agent whose file was removed: it may tell the number
+    that the process has in another container.
+    """
     try:
         return int((base_dir / PID_NAME).read_text(encoding="ascii"))
     except (OSError, ValueError):
-        return None
+        pids = _lock_holders(base_dir)
+        return pids[0] if pids else None
 
 
 def is_held(base_dir: Path) -> bool:
@@ -63,17 +95,26 @@ def is_held(base_dir: Path) -> bool:
     To try the lock would keep out a daemon that starts at this very moment, so the kernel's list
     of locks is read; where there is none, the pid must do.
     """
-    try:
-        inode = (base_dir / LOCK_NAME).stat().st_ino
-    except OSError:
-        return False
+    pids = _lock_holders(base_dir)
+    if pids is not None:
+        return bool(pids)
+    pid = holder(base_dir)
+    return pid is not None and process_state(pid) is not None
+
+
+def _lock_holders(base_dir: Path) -> list[int] | None:
+    """Returns the processes that hold the lock of a directory, None where nobody tells."""
+    inodes = set()
+    for path in (base_dir, base_dir / LOCK_NAME):
+        with contextlib.suppress(OSError):
+            inodes.add(str(path.stat().st_ino))
     try:
         held = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     except OSError:
-        pid = holder(base_dir)
-        return pid is not None and process_state(pid) is not None
-    places = [fields[-3] for line in held if "FLOCK" in (fields := line.split())]
-    return any(place.rpartition(":")[2] == str(inode) for place in places)
+        return None
+    # "1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF"; who only waits has "->" before FLOCK.
+    locks = [fields for line in held if "FLOCK" in (fields := line.split()) and "->" not in fields]
+    return [int(fields[-4]) for fields in locks if fields[-3].rpartition(":")[2] in inodes]
 
 
 def _living_holder(base_dir: Path) -> int | None:

@@ -16,6 +16,7 @@ from keruta_agent import __version__, errors
 from keruta_agent.daemon import watch
 from keruta_agent.daemon.answers import start_answer_poll
 from keruta_agent.daemon.awake import start_keep_awake
+from keruta_agent.daemon.belongings import Belongings
 from keruta_agent.daemon.events import EventListener
 from keruta_agent.daemon.http import http_door
 from keruta_agent.daemon.lock import agent_lock
@@ -89,7 +90,9 @@ def run_daemon(
             extra={"action": "agent_ready", "pid": os.getpid()},
         )
         try:
-            watch.until_end(agent, poll, dispatcher, requests, manager, reload_settings)
+            watch.until_end(
+                agent, poll, dispatcher, requests, manager, reload_settings, Belongings(agent)
+            )
             with contextlib.suppress(sqlite3.OperationalError):  # the disk may be full
                 park.forgive(agent)  # what is left behind on purpose is no failure of the agent
         finally:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from keruta_agent import errors
+from keruta_agent.daemon.belongings import Belongings
 from keruta_agent.daemon.signals import StopRequests
 from keruta_agent.daemon.systemd import ServiceManager
 from keruta_agent.journey.agent import Agent
@@ -37,6 +38,7 @@ def until_end(
     requests: StopRequests,
     manager: ServiceManager,
     reload_settings: Callable[[], Settings],
+    belongings: Belongings,
 ) -> None:
     """Returns when the daemon is to end, or to replace itself."""
     stopping = _Stopping(agent, dispatcher, manager)
@@ -57,6 +59,8 @@ def until_end(
             dispatcher.check_workers()
             if _token_was_renewed(agent, poll, reload_settings):
                 requests.reload()
+        if not requests.count:
+            _look_after(belongings, requests)
     if not requests.wants_replacement:
         logger.warning(
             "leaves at once; the next daemon goes on with what runs", extra={"action": "leaving"}
@@ -103,6 +107,16 @@ class _Stopping:
         logger.warning("stops job %d", active[0].id, extra={"action": "stopping_job"})
         self._agent.stops.request(active[0].id, StopKind.AGENT_STOPPED, "The agent was stopped")
         self._agent.doorbell.ring()
+
+
+def _look_after(belongings: Belongings, requests: StopRequests) -> None:
+    """Heeds that files of the agent were taken away under it."""
+    if belongings.is_homeless():
+        requests.stop()
+        requests.stop()  # what runs as well: nobody could go on with it
+    elif lost := belongings.lost():
+        belongings.put_back(lost)
+        requests.reload()
 
 
 def _reopen_log() -> None:

@@ -12,6 +12,8 @@ from typing import Final
 ACTIONS: Final[Mapping[str, str]] = {
     # The agent
     "agent_ready": "The daemon takes tasks from now on.",
+    "file_removed": "A file that the agent uses was removed under it; it starts itself anew.",
+    "base_removed": "The agent's whole directory was removed under it; it stops.",
     "agent_replaced": "It puts a new image of the program in its place (SIGHUP).",
     "agent_stopped": "It has ended; what it has not told the API waits for the next one.",
     "agent_failed": "The agent itself failed at a job; it takes it up again, three times at most.",

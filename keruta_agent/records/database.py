@@ -96,6 +96,23 @@ class Database:
                 connection.execute("ROLLBACK")
             raise
 
+    def copy_to(self, path: Path) -> None:
+        """Writes all that is stored to a file, which is there as a whole or not at all.
+
+        Raises:
+            OSError: it cannot be written.
+            sqlite3.Error: the same, or the database cannot be read.
+        """
+        temporary = path.with_name(f"{path.name}.new")
+        temporary.unlink(missing_ok=True)
+        _create_private_file(temporary)
+        with contextlib.closing(sqlite3.connect(temporary)) as copy:
+            self.connection().backup(copy)
+        # Left of a removed file, these would be taken for the new one's.
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        temporary.rename(path)
+
     def release(self) -> None:
         """Closes this thread's connection, if it has one; the next use opens another."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from pathlib import Path
@@ -107,3 +108,30 @@ def test_agent_database_that_is_put_back_runs_nothing_twice_and_contradicts_noth
     assert [api.logs(task_id) for task_id in told] == logs
     assert "Traceback" not in daemon.err
     assert "It was found in a run directory" in workplace.run("explain", running).stdout
+
+
+def test_files_that_are_removed_under_the_daemon_are_there_again_and_nothing_is_lost(
+    workplace: Workplace, api: Api, tmp_path: Path
+) -> None:
+    running = api.file_task(_traced(tmp_path, "first", _hold(tmp_path) + "; keruta progress 90"))
+    waiting = api.file_task(_traced(tmp_path, "second"))
+    daemon = workplace.daemon()
+    daemon.wait_for(f"recorded task {waiting}")
+    wait_until(lambda: api.lines(running) == ["output of first"], "the script runs")
+
+    for path in workplace.base_dir.glob("agent.*"):
+        path.unlink()
+    second = workplace.start("daemon")
+    assert second.wait() == 3
+    assert f"process {daemon.pid}." in second.err
+    daemon.wait_for("replaces itself")
+    wait_until((workplace.base_dir / "agent.sock").exists, "it is there again")
+    (tmp_path / "go").touch()
+
+    api.wait_for_all([running, waiting])
+    assert _ran(tmp_path) == ["first", "second"]
+    assert api.lines(running) == ["output of first", "over"]
+    assert api.task(running)["status"] == "COMPLETED"
+    jobs = json.loads(workplace.run("queue", "list", "--json").stdout)
+    assert {job["task"] for job in jobs} == {running, waiting}
+    assert daemon.stop() == 0

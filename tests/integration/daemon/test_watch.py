@@ -11,10 +11,13 @@ import pytest
 
 from keruta_agent import errors
 from keruta_agent.daemon import watch
+from keruta_agent.daemon.belongings import Belongings
+from keruta_agent.daemon.lock import agent_lock
 from keruta_agent.daemon.signals import StopRequests
 from keruta_agent.daemon.systemd import ServiceManager
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.records.jobs import StopKind, Work
+from keruta_agent.records.store import Records
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agents import agent_in
 
@@ -64,6 +67,7 @@ def world(agent, api, monkeypatch):
         requests = StopRequests()
         poll = SessionPoll(agent, api)
         reload = staticmethod(lambda: agent.settings)
+        belongings = Belongings(agent)
 
         def until_end(self) -> None:
             watch.until_end(
@@ -73,6 +77,7 @@ def world(agent, api, monkeypatch):
                 self.requests,
                 ServiceManager({}),
                 self.reload,
+                self.belongings,
             )
 
     return World()
@@ -234,3 +239,47 @@ def test_signals_that_come_while_the_program_is_replaced_are_kept_for_the_next_i
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     assert (old.count, new.count, new.replace) == (1, 1, True)
+
+
+@pytest.mark.parametrize("name", ["agent.db", "agent.lock", "agent.sock"])
+def test_file_that_is_removed_under_the_daemon_makes_it_start_itself_anew(
+    agent, world, name, caplog
+):
+    base_dir = agent.settings.base_dir
+    with agent_lock(base_dir):
+        agent.socket_path.touch()
+        agent.jobs.record_script("x", Work(script="true"))
+        world.belongings = Belongings(agent)
+        (base_dir / name).unlink()
+        world.until_end()
+    assert world.requests.wants_replacement
+    assert f"{base_dir / name} was removed" in caplog.text
+    found = Records.open(base_dir)
+    assert found.jobs.get(1).name == "x"
+    found.close()
+    assert (base_dir / "agent.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_database_that_somebody_puts_in_the_place_of_ours_is_left_as_it_is(agent, world):
+    path = agent.database.path
+    path.unlink()
+    path.write_bytes(b"")
+    world.until_end()
+    assert world.requests.wants_replacement
+    assert path.read_bytes() == b""
+
+
+def test_database_that_cannot_be_written_again_is_begun_anew(agent, world, caplog):
+    path = agent.database.path
+    path.unlink()
+    path.with_name("agent.db.new").mkdir()
+    world.until_end()
+    assert world.requests.wants_replacement
+    assert "begins with an empty one" in caplog.text
+
+
+def test_daemon_whose_whole_directory_is_removed_stops(agent, world):
+    agent.settings.base_dir.rename(agent.settings.base_dir.with_name("elsewhere"))
+    world.dispatcher.job_has_ended = True
+    world.until_end()
+    assert (world.requests.count, world.requests.wants_replacement) == (2, False)
