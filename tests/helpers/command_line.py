@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import io
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,3 +47,16 @@ class CommandLine:
         self._monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
         code = main.run(arguments)
         return Called(code, *self._capsys.readouterr())
+
+
+@contextlib.contextmanager
+def command_line(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[CommandLine]:
+    """Lets a test call ``keruta``; closes the databases that commands leave to a process's end."""
+    gc.freeze()  # what other tests have loaded is not looked through again and again
+    try:
+        yield CommandLine(home, monkeypatch, capsys)
+        gc.collect()
+    finally:
+        gc.unfreeze()

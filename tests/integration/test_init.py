@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import pty
@@ -19,7 +18,7 @@ import requests
 
 from keruta_agent.server.serve import Server
 from keruta_agent.settings import template
-from tests.helpers.command_line import CommandLine
+from tests.helpers.command_line import CommandLine, command_line
 from tests.helpers.embedded_server import embedded_server
 from tests.helpers.processes import KERUTA
 
@@ -30,8 +29,8 @@ TOKEN = "t0ken-of-the-server"
 def keruta(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[CommandLine]:
-    yield CommandLine(tmp_path, monkeypatch, capsys)
-    gc.collect()  # closes databases that a command left to the end of its process
+    with command_line(tmp_path, monkeypatch, capsys) as keruta:
+        yield keruta
 
 
 @pytest.fixture

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.command_line import CommandLine
+from tests.helpers.command_line import CommandLine, command_line
 
 
 @pytest.fixture
 def keruta(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[CommandLine]:
-    yield CommandLine(tmp_path, monkeypatch, capsys)
-    gc.collect()  # closes databases that a command left to the end of its process
+    with command_line(tmp_path, monkeypatch, capsys) as keruta:
+        yield keruta
