@@ -19,7 +19,7 @@ import click
 
 from keruta_agent import errors
 from keruta_agent.cli import completion, own_run
-from keruta_agent.cli.options import api_options, json_option, load, print_json, task_option
+from keruta_agent.cli.options import Group, api_options, json_option, load, print_json, task_option
 
 #: What is said of an artifact that was taken back, by the state in which it was.
 _SAID: Final = {
@@ -31,7 +31,7 @@ _SAID: Final = {
 }
 
 
-@click.group()
+@click.group(cls=Group)
 def artifact() -> None:
     """Stores files with the task, while it runs."""
 

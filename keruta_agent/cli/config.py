@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keruta_agent.cli import completion
-from keruta_agent.cli.options import PathType, config_path, json_option, load, print_json
+from keruta_agent.cli.options import Group, PathType, config_path, json_option, load, print_json
 from keruta_agent.cli.tables import print_table, printable
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from keruta_agent.settings.schema import Settings
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
     """Shows, changes and checks the agent's settings."""
 

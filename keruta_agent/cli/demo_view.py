@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import click
 
-from keruta_agent.cli.tables import display_width
+from keruta_agent.cli.tables import display_width, fit
 from keruta_agent.model import LogEntry, LogLevel, Task, TaskStatus
 
 #: Log lines of one task that are shown; the others are counted.
@@ -148,19 +148,6 @@ def log_line(task: Task, entry: LogEntry) -> str:
     """Returns a log entry as one line."""
     level = "" if entry.level is LogLevel.INFO else f"[{entry.level.value}] "
     return f"{task.name} | {level}{_printable(entry.message)}"
-
-
-def fit(text: str, columns: int) -> str:
-    """Cuts text to the columns of a terminal."""
-    if display_width(text) <= columns:
-        return text
-    kept, left = [], columns - 3
-    for character in text:
-        left -= display_width(character)
-        if left < 0:
-            break
-        kept.append(character)
-    return "".join(kept) + "..."
 
 
 def _bar(task: Task) -> str:

@@ -80,6 +80,9 @@ MOST_COLUMNS: Final = 100
 EXIT_BUG: Final = 70
 EXIT_INTERRUPTED: Final = 130
 
+#: Click's names for what it wants, and ours.
+_PLAIN: Final = {"a valid integer range": "a whole number", "a valid float range": "a number"}
+
 EPILOG: Final = """\b
 Exit codes:
   0    done
@@ -122,6 +125,11 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Says which command was probably meant; click knows only those that it has loaded."""
+        if args[0] == "help":
+            if len(args) == 1:
+                click.echo(ctx.get_help())
+                ctx.exit()
+            args = [*args[1:], "--help"]
         name = args[0]
         if name in COMMANDS or name.startswith("-") or ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
@@ -304,6 +312,10 @@ def _print_trace(exc: Exception) -> None:
 
 def _one_line(exc: click.ClickException) -> str:
     text = exc.format_message()
+    for technical, plain in _PLAIN.items():
+        text = text.replace(technical, plain)
+    if not text.endswith((".", "?", "?)")):
+        text += "."
     if isinstance(exc, click.UsageError) and exc.ctx is not None:
         return f"{text} See: {exc.ctx.command_path} --help"
     return text

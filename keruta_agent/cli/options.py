@@ -22,6 +22,20 @@ if TYPE_CHECKING:
 PRIORITY: Final = click.IntRange(-(2**31), 2**31 - 1)
 
 
+class Group(click.Group):
+    """A group whose help has the summaries of its commands in full."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the commands; click itself cuts what takes more than one line."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, command.get_short_help_str(LONGEST_SUMMARY))
+                    for name, command in sorted(self.commands.items())
+                ]
+            )
+
+
 class PathType(click.Path):
     """A path, as an object that is loaded with the first one."""
 
@@ -33,6 +47,9 @@ class PathType(click.Path):
 
         return Path(os.fsdecode(super().convert(value, param, ctx)))
 
+
+#: Characters of a summary.
+LONGEST_SUMMARY: Final = 500
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

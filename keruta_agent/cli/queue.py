@@ -11,7 +11,7 @@ import click
 from keruta_agent import errors
 from keruta_agent.cli import completion, usage
 from keruta_agent.cli.jobs import open_job
-from keruta_agent.cli.options import PRIORITY, json_option, load, print_json
+from keruta_agent.cli.options import PRIORITY, Group, json_option, load, print_json
 from keruta_agent.cli.tables import ago, duration, local_time, print_table, printable
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from keruta_agent.settings.schema import Settings
 
 
-@click.group()
+@click.group(cls=Group)
 def queue() -> None:
     """Shows and changes what the agent has to do."""
 
@@ -68,6 +68,7 @@ def list_jobs(ctx: click.Context, show_all: bool, as_json: bool) -> None:
             )
             for job in jobs
         ],
+        is_overview=True,
     )
 
 
@@ -204,7 +205,8 @@ def resume(ctx: click.Context, as_json: bool) -> None:
     click.echo("resumed")
 
 
-@queue.command()
+# An option that is not known may be a priority below 0.
+@queue.command(context_settings={"ignore_unknown_options": True})
 @click.argument("job", shell_complete=completion.jobs)
 @click.argument("priority", type=PRIORITY)
 @json_option
@@ -215,7 +217,7 @@ def move(ctx: click.Context, job: str, priority: int, as_json: bool) -> None:
     \b
     Examples:
       keruta queue move 12 5
-      keruta queue move 12 -- -5
+      keruta queue move 12 -5
     """
     from keruta_agent.journey import again
 

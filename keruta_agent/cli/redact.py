@@ -10,9 +10,10 @@ import click
 
 from keruta_agent import errors
 from keruta_agent.cli import small
+from keruta_agent.cli.options import Group
 
 
-@click.group()
+@click.group(cls=Group)
 def redact() -> None:
     """Masks secrets in what leaves this machine."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keruta_agent.cli.options import PathType, config_path, json_option, load, print_json
+from keruta_agent.cli.options import Group, PathType, config_path, json_option, load, print_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from keruta_agent.runner.reporting import Step
 
 
-@click.group()
+@click.group(cls=Group)
 def runner() -> None:
     """Solves coding tasks with a language model, and serves and checks what belongs to it."""
 

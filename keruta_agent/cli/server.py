@@ -9,7 +9,11 @@ import click
 
 from keruta_agent import errors
 from keruta_agent.cli.options import PathType, load
-from keruta_agent.cli.server_runner import runner_service_options, runner_services
+from keruta_agent.cli.server_runner import (
+    refuse_idle_options,
+    runner_service_options,
+    runner_services,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +67,7 @@ def server(
 
     if not host.strip():
         raise errors.UsageError("the host is empty", advice="Give an address, such as 127.0.0.1")
+    refuse_idle_options(ctx, services)
     data_dir = data or load(ctx).settings.base_dir / "server"
     with contextlib.ExitStack() as running, StopRequests().heard() as requests:
         lines = []

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from keruta_agent import errors
 from keruta_agent.cli.options import load
@@ -69,6 +70,23 @@ def runner_service_options(command: F) -> F:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def refuse_idle_options(ctx: click.Context, values: Mapping[str, Any]) -> None:
+    """Refuses options of services that are not served.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if values["runner_services"] or values["runner_services_only"]:
+        return
+    for name in values:
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise errors.UsageError(
+                f"--{name.replace('_', '-')} is about the Agent Runner's services, and none is"
+                " served",
+                advice="Give --runner-services as well",
+            )
 
 
 def runner_services(

@@ -29,8 +29,6 @@ from keruta_agent.settings.schema import Settings, shown
 #: Jobs that wait, and that have ended, of which more than the number is told.
 NEXT_JOBS: Final = 5
 LAST_JOBS: Final = 3
-#: Seconds for the daemon's answer; one that is stopped answers never.
-PATIENCE_S: Final = 3.0
 #: Pieces of the log in which the last line is looked for.
 RECENT_RANGES: Final = 8
 
@@ -163,7 +161,7 @@ def gather(settings: Settings, records: Records | None) -> Facts:
 
 def _daemon(base_dir: Path) -> DaemonFacts | None:
     try:
-        told = client.call(base_dir, {"op": "status"}, timeout_s=PATIENCE_S)
+        told = client.call(base_dir, {"op": "status"}, timeout_s=client.PATIENCE_S)
     except errors.KerutaError:
         if not lock.is_held(base_dir):
             return None

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from keruta_agent.cli.demo_view import fit
-from keruta_agent.cli.tables import duration, printable
+from keruta_agent.cli.tables import duration, fit, printable
 from keruta_agent.cli.usage import size
 
 if TYPE_CHECKING:
-    from keruta_agent.cli.status_facts import DaemonFacts, Facts, JobFacts, RunningFacts
+    from keruta_agent.cli.status_facts import Facts, JobFacts, RunningFacts
 
 #: Columns of the label in front of each line, and of the bar.
 LABEL: Final = 9
@@ -59,16 +58,17 @@ class Picture:
 
 
 def _daemon(facts: Facts) -> Iterator[Line]:
-    yield _daemon_line(facts.daemon, facts.base_dir)
+    yield _daemon_line(facts)
     if facts.daemon is not None and facts.daemon.http is not None:
         yield "", f"HTTP API at {facts.daemon.http}", None
     if facts.paused is not None:
         yield "", f"the queue is paused: {facts.paused}", None
 
 
-def _daemon_line(daemon: DaemonFacts | None, base_dir: str) -> Line:
+def _daemon_line(facts: Facts) -> Line:
+    daemon = facts.daemon
     if daemon is None:
-        return "daemon", f"none runs for {base_dir}", "red"
+        return "daemon", f"none runs for {facts.base_dir}", "red"
     parts = [f"process {daemon.pid}" if daemon.pid else "a process that does not say who it is"]
     if daemon.uptime_s is not None:
         parts.append(f"up for {duration(daemon.uptime_s)}")
@@ -78,7 +78,10 @@ def _daemon_line(daemon: DaemonFacts | None, base_dir: str) -> Line:
         parts.append("runs one job in the foreground")
     else:
         parts.append(f"keruta {daemon.version}")
-        parts.append(f"session {daemon.session}" if daemon.session else "session not known yet")
+        if daemon.session:
+            parts.append(f"session {daemon.session}")
+        elif facts.api_url is not None:
+            parts.append("session not known yet")
     return "daemon", ", ".join(parts), "green"
 
 

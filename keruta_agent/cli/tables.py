@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,11 +23,23 @@ _COLOURS: Final = {
 }
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints rows under a header, each column as wide as its widest cell; states in colour."""
+#: Columns that a cell keeps however narrow the terminal is.
+NARROWEST: Final = 12
+
+
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, is_overview: bool = False
+) -> None:
+    """Prints rows under a header, each column as wide as its widest cell; states in colour.
+
+    The cells of an overview are cut to what fits into the terminal, if it goes to one.
+    """
     cells = [list(header), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(display_width(row[column]) for row in cells) for column in range(len(header))]
+    if is_overview:
+        _shrink(widths, _columns())
     for number, row in enumerate(cells):
+        row = [fit(cell, width) for cell, width in zip(row, widths, strict=True)]
         padded = [
             cell + " " * (width - display_width(cell))
             for cell, width in zip(row, widths, strict=True)
@@ -39,6 +53,36 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             if colour is not None:
                 padded[column] = click.style(padded[column], fg=colour)
         click.echo("  ".join(padded).rstrip())
+
+
+def fit(text: str, columns: int) -> str:
+    """Cuts text to the columns of a terminal."""
+    if display_width(text) <= columns:
+        return text
+    kept, left = [], columns - 3
+    for character in text:
+        left -= display_width(character)
+        if left < 0:
+            break
+        kept.append(character)
+    return "".join(kept) + "..."
+
+
+def _columns() -> int | None:
+    """Returns the columns of the terminal; None when the table does not go to one."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError):
+        return None
+
+
+def _shrink(widths: list[int], columns: int | None) -> None:
+    """Makes the widest columns of a table narrower until all of it fits into the terminal."""
+    while columns and sum(widths) + 2 * (len(widths) - 1) > columns:
+        widest = widths.index(max(widths))
+        if widths[widest] <= NARROWEST:
+            return
+        widths[widest] -= 1
 
 
 def printable(text: str) -> str:

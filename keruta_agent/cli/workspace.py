@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keruta_agent.cli.options import json_option, load, print_json
+from keruta_agent.cli.options import Group, json_option, load, print_json
 from keruta_agent.cli.tables import printable
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from keruta_agent.workspace.url import RepositoryUrl
 
 
-@click.group()
+@click.group(cls=Group)
 def workspace() -> None:
     """Shows and tidies the clone of the session's repository."""
 
@@ -156,8 +156,12 @@ def _place(settings: Settings) -> tuple[Path, RepositoryUrl]:
     """
     from keruta_agent import errors
     from keruta_agent.journey.workspace import directory_for
+    from keruta_agent.local import client
     from keruta_agent.workspace import url
 
+    if settings.session_id is None:
+        served = client.served_session(settings.base_dir)
+        settings = dataclasses.replace(settings, session_id=served)
     address = _known_address(settings) or _asked_address(settings)
     if not address:
         raise errors.NotFound(

@@ -22,6 +22,7 @@ from keruta_agent.runs import memory
 from keruta_agent.runs.directory import MARKER_VARIABLE, About, RunDirectory
 from keruta_agent.runs.interpreter import interpreter
 from keruta_agent.runs.launch import LaunchPlan, Stdin
+from keruta_agent.settings.schema import Settings, shown
 from keruta_agent.workspace.checkout import Place
 
 logger = logging.getLogger(__name__)
@@ -193,6 +194,7 @@ def _environment(
     agent: Agent, job: Job, run: Run, script: Script, artifacts_dir: Path, place: Place | None
 ) -> dict[str, str]:
     environment = passed_environment(os.environ, agent.settings.pass_environment)
+    environment.update(_where_we_are(agent.settings))
     if place is not None:
         environment.update(workspace.variables(agent, place, environment))
     environment.update(job.work.environment)
@@ -217,6 +219,14 @@ def _environment(
         }
     )
     return environment
+
+
+def _where_we_are(settings: Settings) -> dict[str, str]:
+    """Returns what keruta's own commands need to find this agent and its API, and no other."""
+    found = {"KERUTA_BASE_DIR": str(settings.base_dir)}
+    if settings.api_url is not None and settings.api_url == shown(settings)["api_url"]:
+        found["KERUTA_API_URL"] = settings.api_url  # else it holds a password
+    return found
 
 
 def _checked(variables: Mapping[str, str]) -> Mapping[str, str]:

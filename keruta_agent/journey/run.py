@@ -89,10 +89,10 @@ def _live(agent: Agent, job: Job, run: Run) -> Ended:
     ending = dataclasses.replace(ending, message=message)
     finish.store(agent, job, run, ending, record, taken)
     logger.info(
-        "job %d ended: %s %s",
+        "job %d ended: %s%s",
         job.id,
         ending.outcome,
-        ending.message,
+        f": {ending.message}" if ending.message else "",
         extra={"action": "run_ended", "job": job.id, "task": job.task_id, "run": run.uid},
     )
     return Ended(job=job, run=run, ending=ending)

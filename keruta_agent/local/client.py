@@ -13,6 +13,8 @@ from keruta_agent.local.address import socket_path
 
 #: Seconds for an answer: a request is at most a few writes to the database.
 TIMEOUT_S: Final = 30.0
+#: Seconds for an answer about what the daemon does; one that is stopped answers never.
+PATIENCE_S: Final = 3.0
 
 
 def call(
@@ -25,6 +27,15 @@ def call(
         KerutaError: the daemon refused.
     """
     return call_at(socket_path(base_dir), request, timeout_s=timeout_s)
+
+
+def served_session(base_dir: Path) -> str | None:
+    """Returns the session that the running daemon serves; None when none runs or knows one."""
+    try:
+        session = call(base_dir, {"op": "status"}, timeout_s=PATIENCE_S).get("session")
+    except errors.KerutaError:
+        return None
+    return str(session) if session else None
 
 
 def call_at(

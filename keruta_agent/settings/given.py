@@ -76,7 +76,7 @@ def value_to_write(
         value: object = field.deserialize(text)
     except ValidationError as error:
         raise errors.SettingsError(
-            f"Cannot set {info.key} to {quoted(info, text)}", advice=str(error.messages[0])
+            f"Cannot set {info.key} {quoted(info, text)}", advice=str(error.messages[0])
         ) from None
     if isinstance(field, Duration | Size):
         return int(text) if text.strip().isdecimal() and text.isascii() else text.strip()

@@ -45,6 +45,8 @@ def _answer_http_exception(error: HTTPException) -> Any:
     headers = dict(error.get_headers())
     headers.pop("Content-Type", None)
     message = error.description or error.name
+    if status == 404:  # its own words are about typing an address into a browser
+        message = f"there is no {flask.request.method} {flask.request.path}"
     return _answer_problem(Problem(status, code, message, headers=headers))
 
 

@@ -91,7 +91,7 @@ def test_task_that_is_deleted_at_the_api_is_stopped_and_the_next_one_runs(
 
     assert api.wait_for(after)["status"] == "COMPLETED"
     assert not is_alive(pid)
-    daemon.wait_for("job 1 ended: refused The task was deleted at the API")
+    daemon.wait_for("job 1 ended: refused: The task was deleted at the API")
     assert [task["id"] for task in api.tasks()] == [after]
 
 

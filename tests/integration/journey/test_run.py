@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from keruta_agent import errors
-from keruta_agent.journey import run
+from keruta_agent.journey import prepare, run
 from keruta_agent.journey.poll import NOT_FOUND_LIMIT
 from keruta_agent.model import Script, TaskStatus
 from keruta_agent.records.artifacts import Owner
@@ -99,6 +101,24 @@ def test_script_sees_its_task_and_not_the_secrets_of_the_agent(
     assert seen["KERUTA_SESSION_ID"] == SESSION
     assert (seen["COLOUR"], seen["N"], seen["LANG"]) == ("赤", "5", "ja_JP.UTF-8")
     assert "secret" not in api.log_text(task.id)
+
+
+def test_commands_in_a_script_find_this_very_agent(api, agent, file_task, run_all, monkeypatch):
+    monkeypatch.setenv("KERUTA_BASE_DIR", "/somewhere/else")
+    task = file_task("keruta config show --json; keruta queue show $KERUTA_JOB_ID")
+    run_all()
+    base_dir = agent.settings.base_dir
+    assert f'"value": "{base_dir}"' in api.log_text(task.id)
+    assert f"task      {task.id}" in api.log_text(task.id)
+
+
+@pytest.mark.parametrize(
+    ("api_url", "seen"),
+    [(None, None), ("http://h:1/x", "http://h:1/x"), ("http://u:geheim@h", None)],
+)
+def test_script_is_told_where_the_api_is_unless_that_holds_a_password(agent, api_url, seen):
+    settings = dataclasses.replace(agent.settings, api_url=api_url)
+    assert prepare._where_we_are(settings).get("KERUTA_API_URL") == seen
 
 
 def test_impossible_variable_is_refused_with_its_name(api, file_task, run_all):

@@ -104,7 +104,9 @@ def test_odd_query_is_answered(api: ApiCaller) -> None:
 
 @pytest.mark.parametrize("path", ["/nothing", "/tasks/x/nothing", "/api/v2/tasks", "/health/x"])
 def test_unknown_route_is_told_in_json(api: ApiCaller, path: str) -> None:
-    assert api.error("GET", path, None, 404)["code"] == "ROUTE_NOT_FOUND"
+    error = api.error("GET", path, None, 404)
+    assert error["code"] == "ROUTE_NOT_FOUND"
+    assert error["message"].startswith("there is no GET /")
 
 
 def test_wrong_method_is_told_in_json(api: ApiCaller) -> None:

@@ -58,7 +58,7 @@ def test_set_writes_a_relative_path_from_where_it_was_typed(
         ("kiro_url", "x", "a setting of the old runner. Set llm.model, llm.endpoint"),
         ("zzz", "x", "See all of them: keruta config show"),
         ("KERUTA_TASK_ID", "x", "has no place in the config file"),
-        ("api.timeout", "soon", "Cannot set api.timeout to ('soon'). It must be a duration"),
+        ("api.timeout", "soon", "Cannot set api.timeout ('soon'). It must be a duration"),
         ("daemon.max_concurrent_tasks", "2", "start more sessions"),
         ("api.url", "", "It must not be empty"),
         ("session.id", "a\nb", "without control characters"),

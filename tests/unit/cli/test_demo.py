@@ -9,8 +9,8 @@ import pytest
 
 from keruta_agent.cli import demo_outcome
 from keruta_agent.cli.demo_outcome import TaskOutcome, Wanted
-from keruta_agent.cli.demo_view import MOST_LINES, Bars, PlainLines, fit, log_line
-from keruta_agent.cli.tables import display_width
+from keruta_agent.cli.demo_view import MOST_LINES, Bars, PlainLines, log_line
+from keruta_agent.cli.tables import display_width, fit
 from keruta_agent.model import LogEntry, LogLevel, Task, TaskStatus
 
 WANTED = {

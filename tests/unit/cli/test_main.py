@@ -75,6 +75,46 @@ def test_mistyped_command_gets_the_nearest_name(
 
 
 @pytest.mark.parametrize(
+    ("asked", "meant"),
+    [(["help"], ["--help"]), (["help", "queue", "move"], ["queue", "move", "--help"])],
+)
+def test_help_is_understood_as_a_word(
+    keruta: CommandLine, asked: list[str], meant: list[str]
+) -> None:
+    assert keruta(*asked) == keruta(*meant)
+    assert keruta("help", "nosuch").err == "keruta: No such command 'nosuch'. See: keruta --help\n"
+
+
+def test_help_of_a_group_tells_what_its_commands_do_in_full(keruta: CommandLine) -> None:
+    told = keruta("queue", "--help").out.partition("Commands:")[2]
+    assert "another priority: higher runs first, the older first among equals. pause " in (
+        " ".join(told.split())
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        (("queue", "move", "1", "x"), "'x' is not a whole number. See: keruta queue move --help"),
+        (("status", "--watch", "x"), "'x' is not a number. See: keruta status --help"),
+        (("version", "x"), "Got unexpected extra argument (x). See: keruta version --help"),
+        (("server", "--pool-size", "3"), "none is served. Give --runner-services as well"),
+    ],
+)
+def test_wrong_argument_is_named_in_plain_words(
+    keruta: CommandLine, command: tuple[str, ...], complaint: str
+) -> None:
+    called = keruta(*command)
+    assert called.code == 2
+    assert called.err.endswith(f"{complaint}\n") and called.err.count("\n") == 1
+
+
+def test_priority_below_zero_needs_no_dashes(keruta: CommandLine) -> None:
+    keruta("execute", "--detach", "true")
+    assert keruta("queue", "move", "1", "-5").out == "job 1 has priority -5 now, place 1 of 1\n"
+
+
+@pytest.mark.parametrize(
     ("variables", "coloured"),
     [
         ({}, False),
@@ -109,3 +149,19 @@ def test_table_keeps_its_columns_under_wide_and_odd_characters(
     tables.print_table(("A", "STATE", "B"), [("日本", "failed", ""), ("a\x1bb", "odd", "x")])
 
     assert capsys.readouterr().out == "A     STATE   B\n日本  failed\na\ufffdb   odd     x\n"
+
+
+def test_overview_is_cut_to_the_columns_of_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tables, "_columns", lambda: 40)
+    rows = [("1", "日本語" * 10, "m" * 50), ("12", "short", "")]
+
+    tables.print_table(("JOB", "NAME", "MESSAGE"), rows, is_overview=True)
+    *_, last = cut = capsys.readouterr().out.splitlines()
+    tables.print_table(("JOB", "NAME", "MESSAGE"), rows)
+    whole = capsys.readouterr().out
+
+    assert max(map(tables.display_width, cut)) == 40
+    assert last == "12   short"
+    assert "m" * 50 in whole

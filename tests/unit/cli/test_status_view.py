@@ -74,6 +74,12 @@ def test_idle_agent_is_three_lines() -> None:
     ]
 
 
+def test_session_is_waited_for_only_where_there_is_an_api() -> None:
+    daemon = dataclasses.replace(DAEMON, session=None)
+    assert shown(facts(daemon=daemon))[0].endswith(", session not known yet")
+    assert "session" not in shown(facts(daemon=daemon, api_url=None))[0]
+
+
 def test_running_job_shows_bar_age_usage_and_last_line() -> None:
     assert shown(facts(current=RUNNING))[1:5] == [
         "running  job 3, build, 1m01s",
