@@ -118,7 +118,7 @@ resource "coder_script" "keruta" {
   agent_id     = coder_agent.main.id
   display_name = "keruta"
   run_on_start = true
-  script       = templatefile("${path.module}/startup.sh", {
+  script = templatefile("${path.module}/startup.sh", {
     source     = var.keruta_source
     keep_awake = file("${path.module}/keep-awake.sh")
   })

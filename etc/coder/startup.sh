@@ -7,8 +7,11 @@
 set -eu
 
 venv="$HOME/.keruta/venv"
-[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check '${source}'
+# An image with another Python leaves a venv that does not work any more.
+"$venv/bin/python" -m pip --version > /dev/null 2>&1 || python3 -m venv --clear "$venv"
+# Where nothing can be fetched now, the keruta of the last start does.
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check '${source}' ||
+    [ -x "$venv/bin/keruta" ]
 
 cat > "$HOME/.keruta/keep-awake.sh" << 'END_OF_HOOK'
 ${keep_awake}

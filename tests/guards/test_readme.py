@@ -15,6 +15,7 @@ import pytest
 from keruta_agent import errors
 from keruta_agent.cli import main
 from tests.helpers.processes import KERUTA
+from tests.helpers.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -223,6 +224,44 @@ def test_setup_without_venv_says_what_to_install(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == "  sudo apt-get install python3.11-venv"
     assert not (tmp_path / "checkout" / ".venv").exists()
+
+
+def start_workspace(home: Path, python: str) -> list[str]:
+    """Runs the Coder template's startup script where ``python`` stands for that of the venv."""
+    programs = home / ".keruta" / "venv" / "bin"
+    programs.mkdir(parents=True)
+    (home / "tools").mkdir()
+    calls = home / "calls"
+    make_venv = f"mkdir -p {programs}; printf '#!/bin/sh\\n' > {programs}/python"
+    stubs = {
+        programs / "python": python,
+        programs / "keruta": "true",
+        home / "tools" / "python3": f"{make_venv}; chmod +x {programs}/python",
+        home / "tools" / "nohup": "true",
+    }
+    for stub, text in stubs.items():
+        stub.write_text(f'#!/bin/sh\necho "$(basename "$0") $*" >> {calls}\n{text}\n')
+        stub.chmod(0o755)
+    template = (ROOT / "etc" / "coder" / "startup.sh").read_text(encoding="utf-8")
+    script = template.replace("${source}", "keruta-agent").replace("${keep_awake}", "")
+    environment = {"HOME": str(home), "PATH": f"{home}/tools:{os.environ['PATH']}"}
+    subprocess.run(["sh", "-c", script], env=environment, check=True)
+    wait_until(lambda: "nohup" in calls.read_text(), "the daemon is started")
+    return [line.split()[0] for line in calls.read_text().splitlines()]
+
+
+def test_workspace_starts_its_daemon_also_where_nothing_can_be_fetched(tmp_path: Path) -> None:
+    offline = 'case "$*" in *install*) exit 1 ;; esac'
+    assert start_workspace(tmp_path, offline) == ["python", "python", "nohup"]
+
+
+def test_workspace_whose_image_got_another_python_gets_a_new_venv(tmp_path: Path) -> None:
+    assert start_workspace(tmp_path, "exit 1") == ["python", "python3", "nohup"]
+
+
+def test_unit_leaves_a_script_that_runs_out_of_memory_to_the_daemon() -> None:
+    unit = (ROOT / "etc" / "keruta-agent.service").read_text(encoding="utf-8")
+    assert {"KillMode=process", "OOMPolicy=continue"} <= set(unit.splitlines())
 
 
 def test_changelog_has_an_unreleased_part() -> None:
