@@ -47,6 +47,18 @@ def test_task_is_filed_and_seen_running_to_its_end(
     expect(page.locator("[data-list=ended] [data-f=took]")).to_have_text(re.compile(r"\d s$"))
 
 
+def test_list_of_sessions_keeps_up_while_somebody_types(api: Api, page: Page) -> None:
+    page.goto(api.url)
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    page.get_by_text("New session").click()
+    page.get_by_label("Name", exact=True).fill("half a na")
+    api.file_task("true")
+    expect(page.locator(".card", has_text="acceptance")).to_contain_text("waiting 1")
+    Api(api.url)
+    expect(page.get_by_role("link", name="acceptance")).to_have_count(2)
+    expect(page.get_by_label("Name", exact=True)).to_have_value("half a na")
+
+
 def test_running_task_is_cancelled(api: Api, workplace: Workplace, page: Page) -> None:
     task = api.file_task(NEVER_ENDS, name="endless")
     workplace.daemon()

@@ -120,8 +120,13 @@ def test_what_changes_is_shown_without_loading_the_page_anew(api: Api, page: Pag
     task = api.file_task("true", name="changes")
     page.goto(f"{api.url}/tasks/{task}")
     expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    cancel = page.get_by_role("button", name="Cancel")
+    cancel.focus()
     api.write_status(task, "PROCESSING")
     expect(page.locator("[data-part=head] .badge")).to_have_text("running")
+    # Who hears the page, or works it by keys, loses nothing either.
+    expect(page.locator("#said")).to_have_text("running")
+    expect(cancel).to_be_focused()
     _post(api, task, "input-request", {"prompt": "Password: ", "secret": True})
     answer = page.get_by_label("Password:")
     expect(answer).to_have_attribute("type", "password")
@@ -134,6 +139,9 @@ def test_what_changes_is_shown_without_loading_the_page_anew(api: Api, page: Pag
     ).raise_for_status()
     expect(page.locator(".message")).to_have_text("on its way")
     expect(page.locator("#task progress")).to_have_js_property("value", 40)
+    address = f"{api.url}/api/v1/tasks/{task}/artifacts"
+    requests.post(address, files={"file": ("plan.txt", "x")}, timeout=30).raise_for_status()
+    expect(page.locator("[data-part=artifacts]")).to_contain_text("plan.txt")
     expect(page.locator("[data-part=steps]")).to_contain_text("on its way")
     expect(answer).to_have_value("half an ans")
     page.keyboard.press("Enter")

@@ -30,14 +30,6 @@ def show_sessions() -> flask.Response:
     return _page({}, "")
 
 
-@pages.get("/sessions.json")
-def count_sessions() -> flask.Response:
-    """Tells the page of sessions what has changed."""
-    response = flask.jsonify(_sessions())
-    response.headers.update(look.HEADERS)
-    return response
-
-
 @pages.post("/sessions")
 def create_session() -> flask.Response:
     """Creates a session and shows it."""

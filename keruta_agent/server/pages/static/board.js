@@ -1,5 +1,6 @@
 // Keeps a session's board right: fills cards, moves them, and shows the end of what runs.
 
+import { announce } from "/static/announce.js";
 import { plain } from "/static/ansi.js";
 import { Live } from "/static/live.js";
 import { seen } from "/static/seen.js";
@@ -51,6 +52,7 @@ function put(task) {
   card.dataset.group = group;
   const isMoved = before !== group || group === "waiting";
   if (isMoved) place(card, lists.get(group));
+  if (before && before !== group) announce(`${seen(task.name)}: ${text(`status.${task.status}`)}`);
   if (group === "running" && before !== "running") refreshTail(task.taskId);
   if (group === "ended" && before !== "ended") endedCount += 1;
   if (before === "ended" && group !== "ended") endedCount -= 1;
@@ -95,8 +97,15 @@ function comesBefore(one, other, group) {
   return one.dataset.created < other.dataset.created;
 }
 
+// All cards of a long list may be looked at, one after the other.
+function isInOrder(card, group) {
+  const { previousElementSibling: previous, nextElementSibling: next } = card;
+  return !(previous && comesBefore(card, previous, group)) && !(next && comesBefore(next, card, group));
+}
+
 function place(card, list) {
   const group = list.dataset.list;
+  if (card.parentElement === list && isInOrder(card, group)) return;
   const hadFocus = card.contains(document.activeElement) ? document.activeElement : null;
   card.remove();
   const next = [...list.children].find((other) => comesBefore(card, other, group));

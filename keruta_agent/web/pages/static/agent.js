@@ -80,7 +80,9 @@ new Live({
 // The log shown is that of what runs: another job's needs another page.
 function followRunning() {
   const current = document.querySelector('[data-part="current"] h3 a')?.search.split("=")[1];
-  if (current && current !== job && !document.activeElement?.matches("input")) location.reload();
+  const isFollowing = document.querySelector("[data-log=follow]").checked;
+  const isTyping = document.activeElement?.matches("input:not([type=checkbox])");
+  if (current && current !== job && isFollowing && !isTyping) location.reload();
 }
 
 // The outbox and the health change without an event.

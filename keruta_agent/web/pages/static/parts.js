@@ -3,6 +3,7 @@
 import { showTimes } from "./times.js";
 
 const PAUSE_MS = 1000; // between two looks, however much happens
+const FOCUSABLE = "a[href], button, input, textarea, summary, [tabindex]";
 const RARELY_MS = 15000; // between two looks that nobody waits for: many pages may be open
 
 export class Parts {
@@ -67,13 +68,24 @@ export class Parts {
     const name = part.dataset.part;
     const old = document.querySelector(`[data-part="${name}"]`);
     if (!old || this.shown.get(name) === part.innerHTML) return;
-    const isTypedIn = old.contains(document.activeElement) && part.querySelector("input, textarea");
+    const isTypedIn = document.activeElement?.matches("input, textarea")
+      && old.contains(document.activeElement);
     if (isTypedIn && old.dataset.about === part.dataset.about) return;
     this.shown.set(name, part.innerHTML);
     const opened = [...old.querySelectorAll("details")].map((each) => each.open);
+    const scrolled = [...old.querySelectorAll("[tabindex]")].map((each) => each.scrollTop);
+    const focused = old.contains(document.activeElement) ? signOf(document.activeElement) : null;
     old.replaceChildren(...part.childNodes);
     old.dataset.about = part.dataset.about ?? "";
     old.querySelectorAll("details").forEach((each, index) => (each.open = opened[index] ?? false));
+    old.querySelectorAll("[tabindex]").forEach((each, index) => (each.scrollTop = scrolled[index] ?? 0));
+    const again = [...old.querySelectorAll(FOCUSABLE)].find((each) => signOf(each) === focused);
+    if (focused !== null) (again ?? document.getElementById("main")).focus({ preventScroll: true });
     showTimes(old);
   }
+}
+
+// What tells a button from the others of a list, also when it stands in another place now.
+function signOf(element) {
+  return [element.form?.action, element.href, element.name, element.textContent].join(" ");
 }

@@ -1,8 +1,10 @@
 // A task's page: its log, and its other parts as they change.
 
+import { announce } from "./announce.js";
 import { Live } from "./live.js";
 import { LogView } from "./logview.js";
 import { Parts } from "./parts.js";
+import { text } from "./texts.js";
 
 const task = document.getElementById("task");
 const logs = `/api/v1/tasks/${encodeURIComponent(task.dataset.task)}/logs`;
@@ -23,7 +25,7 @@ const parts = new Parts();
 
 // Progress comes often: it is shown at once, and its steps are read later.
 function isOnlyProgress(data) {
-  const isSame = document.querySelector("#task .badge")?.dataset.status === data.status;
+  const isSame = (data.previousStatus ?? data.status) === data.status;
   return isSame && !["artifactId", "prompt", "inputAvailable"].some((name) => name in data);
 }
 
@@ -48,6 +50,9 @@ new Live({
     } else if (isOurs && name === "task_update" && isOnlyProgress(event.data)) {
       showProgress(event.data);
       parts.wantRarely();
+    } else if (isOurs && name === "task_update") {
+      if (event.data.previousStatus) announce(text(`status.${event.data.status}`));
+      parts.want();
     } else if (isOurs || event.data.parentTaskId || document.querySelector(".family")) parts.want();
   },
   onReturn: () => {
