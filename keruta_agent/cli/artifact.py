@@ -178,9 +178,8 @@ def _artifacts_of(ctx: click.Context, job: str | None, task_id: str | None) -> l
 
 def _owner(ctx: click.Context, job: str | None, task_id: str | None) -> tuple[Any, Any]:
     """Returns the agent's records, and whose artifacts in them are meant."""
-    from keruta_agent.cli.jobs import open_job
+    from keruta_agent.cli.jobs import open_existing, open_job
     from keruta_agent.records.artifacts import Owner
-    from keruta_agent.records.store import Records
 
     settings = load(ctx, task_id=task_id).settings
     if job is not None:
@@ -191,7 +190,7 @@ def _owner(ctx: click.Context, job: str | None, task_id: str | None) -> tuple[An
             "it is not known whose artifacts are meant",
             advice="Give a job's number, or --task-id ID",
         )
-    there = Records.open_existing(settings.base_dir)
+    there = open_existing(settings)
     if there is None:
         raise errors.NotFound(
             f"no agent has run in {settings.base_dir} yet",

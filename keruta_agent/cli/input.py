@@ -10,7 +10,7 @@ import click
 
 from keruta_agent import errors
 from keruta_agent.cli import completion
-from keruta_agent.cli.jobs import open_job
+from keruta_agent.cli.jobs import open_existing, open_job
 from keruta_agent.cli.options import json_option, load, print_json
 from keruta_agent.cli.tables import ago, print_table, printable
 
@@ -60,9 +60,7 @@ def answer_input(ctx: click.Context, job: str | None, text: str | None, as_json:
 
 
 def _show_open(settings: Settings, *, as_json: bool) -> None:
-    from keruta_agent.records.store import Records
-
-    records = Records.open_existing(settings.base_dir)
+    records = open_existing(settings)
     asked = [] if records is None else records.questions.open_ones()
     if as_json:
         from keruta_agent.local.told import question_to_json

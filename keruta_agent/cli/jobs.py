@@ -1,8 +1,10 @@
-"""How commands find the job that a person means."""
+"""How commands find the agent's records, and in them the job that a person means."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import click
 
 from keruta_agent import errors
 
@@ -12,6 +14,33 @@ if TYPE_CHECKING:
     from keruta_agent.settings.schema import Settings
 
 
+def open_records(settings: Settings) -> Records:
+    """Opens the agent's records until the command ends, and makes them if need be.
+
+    Raises:
+        AgentStateError: they cannot be used.
+    """
+    from keruta_agent.records.store import Records
+
+    records = Records.open(settings.base_dir)
+    click.get_current_context().call_on_close(records.close)
+    return records
+
+
+def open_existing(settings: Settings) -> Records | None:
+    """Opens the agent's records until the command ends; None when no agent has run here yet.
+
+    Raises:
+        AgentStateError: they cannot be used.
+    """
+    from keruta_agent.records.store import Records
+
+    records = Records.open_existing(settings.base_dir)
+    if records is not None:
+        click.get_current_context().call_on_close(records.close)
+    return records
+
+
 def open_job(settings: Settings, text: str) -> tuple[Records, Job]:
     """Returns the agent's records and, in them, a job by its number or its task's id.
 
@@ -19,9 +48,7 @@ def open_job(settings: Settings, text: str) -> tuple[Records, Job]:
         NotFound: there is no such job, or no agent has run here yet.
         AgentStateError: the records cannot be read.
     """
-    from keruta_agent.records.store import Records
-
-    records = Records.open_existing(settings.base_dir)
+    records = open_existing(settings)
     if records is None:
         raise errors.NotFound(
             f"there is no job or task {text}: no agent has run in {settings.base_dir} yet",

@@ -10,7 +10,7 @@ import click
 
 from keruta_agent import errors
 from keruta_agent.cli import completion, usage
-from keruta_agent.cli.jobs import open_job
+from keruta_agent.cli.jobs import open_existing, open_job, open_records
 from keruta_agent.cli.options import PRIORITY, Group, json_option, load, print_json
 from keruta_agent.cli.tables import ago, duration, local_time, print_table, printable
 
@@ -40,9 +40,7 @@ def list_jobs(ctx: click.Context, show_all: bool, as_json: bool) -> None:
       keruta queue list
       keruta queue list --all --json
     """
-    from keruta_agent.records.store import Records
-
-    records = Records.open_existing(load(ctx).settings.base_dir)
+    records = open_existing(load(ctx).settings)
     jobs = [] if records is None else _listed(records.jobs, show_all)
     asked = {} if records is None else _asked(records)
     if as_json:
@@ -171,9 +169,8 @@ def pause(ctx: click.Context, reason: str, as_json: bool) -> None:
       keruta queue pause --reason "the disk is being replaced"
     """
     from keruta_agent.records.jobs import JobState
-    from keruta_agent.records.store import Records
 
-    records = Records.open(load(ctx).settings.base_dir)
+    records = open_records(load(ctx).settings)
     records.jobs.pause(reason)
     running = records.jobs.counts()[JobState.RUNNING]
     if as_json:
@@ -193,10 +190,9 @@ def resume(ctx: click.Context, as_json: bool) -> None:
       keruta queue resume
     """
     from keruta_agent.records.jobs import JobState
-    from keruta_agent.records.store import Records
 
     settings = load(ctx).settings
-    records = Records.open(settings.base_dir)
+    records = open_records(settings)
     records.jobs.resume()
     _look_now(settings)
     if as_json:

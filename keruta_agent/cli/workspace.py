@@ -116,9 +116,9 @@ def clean(ctx: click.Context, ignored: bool, remove: bool, force: bool, as_json:
 def _refuse_while_running(settings: Settings) -> None:
     """Raises when a job runs, which may work in the clone."""
     from keruta_agent import errors
-    from keruta_agent.records.store import Records
+    from keruta_agent.cli.jobs import open_existing
 
-    records = Records.open_existing(settings.base_dir)
+    records = open_existing(settings)
     active = None if records is None else records.runs.active()
     if active is not None:
         raise errors.AgentStateError(
@@ -174,9 +174,9 @@ def _place(settings: Settings) -> tuple[Path, RepositoryUrl]:
 
 def _known_address(settings: Settings) -> str:
     """Returns the address that the daemon learnt; empty when it is not known which one is meant."""
-    from keruta_agent.records.store import Records
+    from keruta_agent.cli.jobs import open_existing
 
-    records = Records.open_existing(settings.base_dir)
+    records = open_existing(settings)
     found = {} if records is None else records.repositories.all()
     if settings.session_id is not None:
         return next((pair[0] for name, pair in found.items() if name == settings.session_id), "")

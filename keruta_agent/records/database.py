@@ -40,8 +40,11 @@ class Database:
         if create:
             make_private_directory(base_dir)
         try:
-            _create_private_file(self.path)
-            self._migrate()
+            with contextlib.ExitStack() as undo:
+                undo.callback(self.close)
+                _create_private_file(self.path)
+                self._migrate()
+                undo.pop_all()
         except (OSError, sqlite3.Error) as exc:
             raise errors.AgentStateError(
                 f"cannot use the agent's database {self.path}: {exc}",
@@ -59,13 +62,13 @@ class Database:
                 isolation_level=None,
                 check_same_thread=False,  # close() is called by one thread for all
             )
+            with self._guard:
+                self._connections.append(connection)
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA foreign_keys = ON")
             self._local.durable = None
             self._local.connection = connection
-            with self._guard:
-                self._connections.append(connection)
         return connection
 
     @contextlib.contextmanager

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from cheroot import connections, wsgi
+from cheroot import connections, server, wsgi
 
 from keruta_agent import errors
 from keruta_agent.web import drain
@@ -155,9 +155,24 @@ class _Connections(connections.ConnectionManager):
             self.put(connection)
 
 
+class _Connection(server.HTTPConnection):
+    """Forgets what a client that has left did not take.
+
+    Else the buffer would be written to the closed socket once more when it is freed, and Python
+    3.13 prints a traceback for that.
+    """
+
+    wfile: Any
+
+    def close(self) -> None:
+        super().close()
+        self.wfile.raw.close()
+
+
 class _HttpServer(wsgi.Server):
     """Writes to the log instead of to stderr, and leaks no socket when its port is in use."""
 
+    ConnectionClass = _Connection
     most_connections: int
     _connections: Any
 

@@ -159,6 +159,32 @@ def test_completion_offers_every_command() -> None:
 
 
 @pytest.mark.parametrize(
+    ("shell", "asked"),
+    [
+        (
+            "bash",
+            "COMP_WORDS=(keruta queue m) COMP_CWORD=2; _keruta_completion keruta; "
+            'printf "%s\\n" "${COMPREPLY[@]}"',
+        ),
+        ("fish", 'complete -C "keruta queue m" | string split -f 1 (printf "\\t")'),
+    ],
+)
+def test_shell_itself_completes_a_command(shell: str, asked: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not on this machine")
+    path = f"{Path(KERUTA).parent}:{os.environ['PATH']}"
+    offered = subprocess.run(
+        [shell, "-c", f"source {ROOT}/etc/completion/keruta.{shell}; {asked}"],
+        env={**os.environ, "PATH": path, "HOME": str(tmp_path)},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    ).stdout
+
+    assert offered == "move\n"
+
+
+@pytest.mark.parametrize(
     ("shell", "script"),
     [
         ("sh", "etc/setup.sh"),

@@ -207,7 +207,6 @@ def _unknown(*_: object, **__: object) -> NoReturn:
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     yield Machine(tmp_path_factory.mktemp("machine"))
-    gc.collect()  # closes databases that a command left to the end of its process
 
 
 @pytest.mark.timeout(600)

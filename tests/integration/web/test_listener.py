@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
+import sys
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 import requests
 
 from keruta_agent import errors
-from keruta_agent.web.listener import Listener
+from keruta_agent.web.listener import Application, Listener
 
 PATIENCE_S = 20
 THREADS = 2
@@ -22,9 +24,15 @@ def _hello(environ: object, start_response: Callable[..., object]) -> Iterable[b
     return [b"hello"]
 
 
-def _listener(port: int = 0) -> Listener:
+def _endless(environ: object, start_response: Callable[..., object]) -> Iterable[bytes]:
+    start_response("200 OK", [])
+    while True:
+        yield b"x" * 65536
+
+
+def _listener(port: int = 0, application: Application = _hello) -> Listener:
     return Listener(
-        _hello,
+        application,
         host="127.0.0.1",
         port=port,
         threads=THREADS,
@@ -76,3 +84,20 @@ def test_port_is_free_again_although_nobody_was_ever_answered() -> None:
 
     with socket.create_server(("127.0.0.1", listener.port)):
         pass
+
+
+def test_client_that_leaves_in_the_middle_of_an_answer_costs_no_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    complaints: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    monkeypatch.setattr("_pyio._IOBASE_EMITS_UNRAISABLE", True, raising=False)
+    listener = _listener(application=_endless)
+    listener.start()
+    with _connect(listener) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.recv(12).startswith(b"HTTP/1")
+    listener.stop()
+
+    gc.collect()
+    assert complaints == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,3 +166,38 @@ def test_overview_is_cut_to_the_columns_of_a_terminal(
     assert max(map(tables.display_width, cut)) == 40
     assert last == "12   short"
     assert "m" * 50 in whole
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("queue", "list"),
+        ("queue", "show", "1"),
+        ("queue", "pause"),
+        ("queue", "resume"),
+        ("input",),
+        ("explain", "1"),
+        ("explain", "9"),
+        ("workspace", "status"),
+        ("artifact", "list", "1"),
+    ],
+)
+def test_command_closes_the_databases_that_it_opened(
+    keruta: CommandLine, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    keruta("execute", "--detach", "true")
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def remembering(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        opened.append(connect(*arguments, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", remembering)
+
+    keruta(*command)
+
+    assert opened
+    for connection in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
