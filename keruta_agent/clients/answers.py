@@ -34,10 +34,22 @@ def is_html(response: requests.Response) -> bool:
     return start.startswith((b"<!doctype", b"<html"))
 
 
+def parsed(response: requests.Response) -> object:
+    """Returns the JSON of an answer.
+
+    Raises:
+        ValueError: it holds none, or none that could be read.
+    """
+    try:
+        return response.json()
+    except RecursionError as exc:
+        raise ValueError("it is nested too deeply") from exc
+
+
 def body_of(response: requests.Response) -> object:
     """Returns the JSON of an answer, or None when it holds none."""
     try:
-        return response.json()
+        return parsed(response)
     except ValueError:
         return None
 
@@ -49,7 +61,7 @@ def json_of(response: requests.Response, action: str) -> Any:
         ApiFailed: the answer is empty, a web page or not JSON.
     """
     try:
-        body = response.json()
+        body = parsed(response)
     except ValueError as exc:
         if is_html(response):
             reason = HTML_HINT

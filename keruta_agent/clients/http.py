@@ -23,7 +23,7 @@ import urllib3.exceptions
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from keruta_agent import errors
-from keruta_agent.clients import answers, base_url
+from keruta_agent.clients import answers, base_url, bodies
 from keruta_agent.clients.calls import CallCounter
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,9 @@ READ_TRIES = 3
 READ_RETRY_TIME_S = 6.0
 #: A server that asks to wait longer than this is left alone until the caller comes again.
 LONGEST_WAIT_S = 5.0
+
+#: A whole answer may take this many times as long as the silence between two of its bytes.
+ANSWER_TIMES = 3.0
 
 _FIRST_WAIT_S = 0.2
 
@@ -224,6 +227,7 @@ class HttpClient:
         connect_timeout_s: float | None = None,
         read_timeout_s: float | None = None,
         allow_redirects: bool = False,
+        stream: bool = False,
         **arguments: Any,
     ) -> requests.Response:
         read_timeout_s = self._timeout_s if read_timeout_s is None else read_timeout_s
@@ -236,8 +240,11 @@ class HttpClient:
                     f"{self._base.url}{path}",
                     timeout=(connect_timeout_s, read_timeout_s),
                     allow_redirects=allow_redirects,
+                    stream=True,
                     **arguments,
                 )
+                if not stream:
+                    bodies.read(response, ANSWER_TIMES * read_timeout_s)
         except urllib3.exceptions.LocationParseError as exc:
             raise errors.SettingsError(
                 f"{action} failed: the API's address makes no sense", advice="Check KERUTA_API_URL"
@@ -324,7 +331,7 @@ def _stored(response: requests.Response, action: str) -> requests.Response:
 
 def _is_json(response: requests.Response) -> bool:
     try:
-        response.json()
+        answers.parsed(response)
     except ValueError:
         return False
     return True
@@ -392,6 +399,8 @@ def _nothing_was_sent(exc: requests.RequestException) -> bool:
 def _reason(exc: requests.RequestException) -> str:
     if isinstance(exc, requests.Timeout):
         return " (no answer in time)"
+    if isinstance(exc, bodies.TooLargeError):
+        return f" (its answer is larger than {bodies.LARGEST} bytes)"
     for cause in _causes(exc):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f" (its certificate is not trusted: {cause.verify_message})"

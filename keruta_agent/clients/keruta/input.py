@@ -83,7 +83,7 @@ class InputRoutes:
 def _id_in(response: requests.Response) -> str | None:
     """Returns the id that a server gave to a question; the body is optional."""
     try:
-        body = response.json()
+        body = answers.parsed(response)
     except ValueError:
         return None
     found = body.get("id") if isinstance(body, Mapping) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ import requests_mock
 
 import keruta_agent
 from keruta_agent import errors
+from keruta_agent.clients import bodies
 from keruta_agent.clients.http import HttpClient, segment
 from keruta_agent.clients.keruta import KerutaClient
-from keruta_agent.model import StatusReport, TaskStatus
+from keruta_agent.model import LogEntry, LogLevel, StatusReport, TaskStatus
 from tests.helpers.keruta_wire import API, Sent, TaskBody
 
 REPORT = StatusReport(status=TaskStatus.COMPLETED, progress=100)
@@ -196,3 +198,40 @@ def test_segment_encodes_what_would_change_the_path(value: str, expected: str) -
 def test_segment_refuses_what_is_no_id(value: str) -> None:
     with pytest.raises(errors.ApiNotFound):
         segment(value)
+
+
+def test_answer_that_is_nested_too_deeply_is_one_that_makes_no_sense(
+    client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    nested = {"text": "[" * 200_000, "headers": {"Content-Type": "application/json"}}
+    wire.get(f"{API}/tasks/t1", **nested)
+    wire.post(f"{API}/tasks/t1/logs", **nested)
+
+    with pytest.raises(errors.ApiFailed, match="not JSON"):
+        client.task("t1")
+    with pytest.raises(errors.ApiAmbiguous, match="not JSON"):
+        client.send_logs("t1", [LogEntry(level=LogLevel.INFO, message="x")], key="k")
+
+
+def test_answer_without_an_end_is_not_read_for_ever(
+    client: KerutaClient, wire: requests_mock.Mocker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire.get(f"{API}/tasks/t1", text=" " * 100)
+    wire.put(f"{API}/tasks/t1/status", text=" " * 100)
+    monkeypatch.setattr(bodies, "LARGEST", 99)
+
+    with pytest.raises(errors.ApiUnreachable, match="larger than 99 bytes"):
+        client.task("t1")
+    with pytest.raises(errors.ApiAmbiguous, match="larger than 99 bytes"):
+        client.write_status("t1", REPORT, key="k")
+
+
+def test_answer_that_comes_in_drops_is_not_waited_for(
+    client: KerutaClient, wire: requests_mock.Mocker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire.get(f"{API}/tasks/t1", text=" " * 100)
+    now = itertools.count(0.0, 1000.0)
+    monkeypatch.setattr(bodies.time, "monotonic", lambda: next(now))
+
+    with pytest.raises(errors.ApiUnreachable, match="no answer in time"):
+        client.task("t1")
