@@ -15,7 +15,7 @@ import typing
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from marshmallow import Schema, ValidationError, fields
 
@@ -56,10 +56,15 @@ class Record:
         return cls(**values)
 
 
+#: The library's words, and plainer ones.
+_WORDS: Final = {"Missing data for required field.": "it is missing"}
+
+
 def _listed(messages: Any, path: str = "") -> str:
     if isinstance(messages, Mapping):
         return "; ".join(_listed(inner, f"{path}.{key}") for key, inner in messages.items())
-    return f"{path.lstrip('.') or 'value'}: {' '.join(map(str, messages))}"
+    told = " ".join(map(str, messages))
+    return f"{path.lstrip('.') or 'value'}: {_WORDS.get(told, told)}"
 
 
 class RunnerState(enum.StrEnum):

@@ -74,7 +74,8 @@ def status(ctx: click.Context, as_json: bool) -> None:
     lines += [("set aside", f"git stash apply {ref}") for ref in found.kept]
     lines += [("stale lock", name) for name in found.stale_locks]
     number = len(found.pushed)
-    lines.append(("pushed", f"{number} branches of tasks" if number != 1 else "1 branch of a task"))
+    branches = f"{number} branches" if number != 1 else "1 branch"
+    lines.append(("tasks", f"{branches}, whose commits the server has"))
     for name, value in lines:
         click.echo(f"{name:<13}{printable(value)}")
 
@@ -86,7 +87,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def clean(ctx: click.Context, ignored: bool, remove: bool, force: bool, as_json: bool) -> None:
-    """Sets aside what is uncommitted, and removes the branches that the server has.
+    """Sets aside what is uncommitted, and removes the branches whose commits the server has.
 
     \b
     Examples:

@@ -30,7 +30,7 @@ class Survey:
     kept: list[str]
     #: Branches of tasks with commits that the server does not have.
     unpushed: list[str]
-    #: Branches of tasks that the server has in full.
+    #: Branches of tasks whose commits the server has, on whatever branch: also those without any.
     pushed: list[str]
     stale_locks: list[str]
 
@@ -79,7 +79,7 @@ def _has_arrived(git: Git, name: str) -> bool:
 
 
 def tidy(clone: Clone, say: Say, *, ignored: bool = False) -> None:
-    """Sets aside what is uncommitted, and removes the branches that the server has in full.
+    """Sets aside what is uncommitted, and removes the branches whose commits the server has.
 
     With ``ignored`` also the files that git ignores, such as builds.
 
@@ -98,7 +98,7 @@ def tidy(clone: Clone, say: Say, *, ignored: bool = False) -> None:
         git.run("checkout", "--quiet", "--detach", action="leave the branch")
     for name in found.pushed:
         git.run("branch", "--quiet", "-D", name, action=f"remove {name}")
-        say(f"removed the branch {name}, which the server has")
+        say(f"removed the branch {name}: the server has all its commits")
     if ignored:
         git.run("clean", "--quiet", "-d", "--force", "-X", action="remove ignored files")
         say("removed the files that git ignores")

@@ -34,7 +34,7 @@ def test_person_finds_looks_at_and_tidies_the_clone(workplace: Workplace, tmp_pa
     shown = workplace.run("workspace", "status").stdout
     assert "uncommitted  1\n" in shown
     assert "set aside    git stash apply refs/keruta/failed/" in shown
-    assert "pushed       2 branches of tasks" in shown
+    assert "tasks        2 branches, whose commits the server has\n" in shown
     refused = workplace.run("workspace", "clean", "--remove")
     assert refused.returncode == 1
     assert "1 uncommitted, 1 set aside" in refused.stderr

@@ -61,4 +61,4 @@ def test_tidying_keeps_what_is_not_pushed_and_removes_ignored_files_if_asked(
     assert (
         git(worker.directory, "for-each-ref", "--format=%(refname:short)", "refs/heads") == BRANCH
     )
-    assert f"removed the branch {other}, which the server has" in worker.said
+    assert f"removed the branch {other}: the server has all its commits" in worker.said

@@ -94,6 +94,12 @@ def test_strange_value_is_refused_by_the_name_of_its_field(change, words):
     assert words in str(refused.value)
 
 
+def test_values_that_are_missing_are_named():
+    with pytest.raises(errors.TaskContextValidationError) as refused:
+        TaskContext.from_dict({"task_id": "1", "title": "t", "description": "d"})
+    assert str(refused.value) == "cannot read a TaskContext: spec_name: it is missing"
+
+
 def test_strange_value_inside_of_a_list_is_named_by_its_place():
     data = RESULT.to_dict()
     data["artifacts"][0]["type"] = "poem"
