@@ -12,6 +12,9 @@ from keruta_agent.ports import KerutaApi
 from keruta_agent.settings.schema import Settings
 from keruta_agent.settings.sources import load_settings
 
+#: The session that agents of tests serve.
+SESSION = "11111111-2222-3333-4444-555555555555"
+
 
 class RecordingQueue:
     """A dispatcher that dispatches nothing and remembers what it was told."""

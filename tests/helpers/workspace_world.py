@@ -11,10 +11,9 @@ from keruta_agent.journey.mend import mend_failures
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.model import Task
 from keruta_agent.testing import InMemoryKerutaApi
-from tests.helpers.agents import agent_in
+from tests.helpers.agents import SESSION, agent_in
 from tests.helpers.repositories import Repository
 
-SESSION = "11111111-2222-3333-4444-555555555555"
 TASK = "6f0c1c1e-2d1b-4a5e-9c53-0b8d5f1f7a10"
 OTHER_TASK = "7f0c1c1e-2d1b-4a5e-9c53-0b8d5f1f7a10"
 BRANCH = "keruta-task-11111111-6f0c1c1e"

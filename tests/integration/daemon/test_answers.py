@@ -15,17 +15,8 @@ from keruta_agent.model import Task
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Run
 from keruta_agent.testing import InMemoryKerutaApi
-from tests.helpers.agents import agent_in
+from tests.helpers.agents import SESSION, agent_in
 from tests.helpers.waiting import wait_until
-
-SESSION = "11111111-2222-3333-4444-555555555555"
-
-
-@pytest.fixture
-def api() -> InMemoryKerutaApi:
-    api = InMemoryKerutaApi()
-    api.add_session(SESSION)
-    return api
 
 
 @pytest.fixture

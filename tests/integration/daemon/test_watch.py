@@ -18,10 +18,7 @@ from keruta_agent.daemon.systemd import ServiceManager
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.records.jobs import StopKind, Work
 from keruta_agent.records.store import Records
-from keruta_agent.testing import InMemoryKerutaApi
-from tests.helpers.agents import agent_in
-
-SESSION = "11111111-2222-3333-4444-555555555555"
+from tests.helpers.agents import SESSION, agent_in
 
 
 class Dispatcher:
@@ -41,13 +38,6 @@ class Dispatcher:
 
     def check_workers(self) -> None:
         return
-
-
-@pytest.fixture
-def api():
-    api = InMemoryKerutaApi()
-    api.add_session(SESSION)
-    return api
 
 
 @pytest.fixture

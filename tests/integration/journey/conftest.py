@@ -12,18 +12,9 @@ from keruta_agent.journey.mend import mend_failures
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.model import Task
 from keruta_agent.testing import InMemoryKerutaApi
-from tests.helpers.agents import agent_in
+from tests.helpers.agents import SESSION, agent_in
 from tests.helpers.repositories import Repository, make_repository
 from tests.helpers.workspace_world import World
-
-SESSION = "11111111-2222-3333-4444-555555555555"
-
-
-@pytest.fixture
-def api() -> InMemoryKerutaApi:
-    api = InMemoryKerutaApi()
-    api.add_session(SESSION)
-    return api
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from keruta_agent.model import TaskStatus
 from keruta_agent.records.questions import AskedOf, QuestionState
 from keruta_agent.records.run import Outcome
 from keruta_agent.testing import InMemoryKerutaApi
-from tests.helpers.agents import agent_in
+from tests.helpers.agents import SESSION, agent_in
 from tests.helpers.waiting import wait_until
-from tests.integration.journey.conftest import SESSION, deliver
+from tests.integration.journey.conftest import deliver
 
 pytestmark = pytest.mark.skipif(
     os.uname().machine not in ("x86_64", "aarch64"), reason="waits are seen there only"

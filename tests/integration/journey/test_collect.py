@@ -18,8 +18,8 @@ from keruta_agent.model import LogLevel, TaskStatus
 from keruta_agent.records.artifacts import Owner
 from keruta_agent.records.jobs import Work
 from keruta_agent.runs import copies
-from tests.helpers.agents import agent_in
-from tests.integration.journey.conftest import SESSION, deliver
+from tests.helpers.agents import SESSION, agent_in
+from tests.integration.journey.conftest import deliver
 
 KEEP = 'mkdir -p "$KERUTA_ARTIFACTS_DIR"; cd "$KERUTA_ARTIFACTS_DIR"; '
 

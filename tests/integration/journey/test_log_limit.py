@@ -7,8 +7,8 @@ import re
 import pytest
 
 from keruta_agent.journey import follow, run
-from tests.helpers.agents import agent_in
-from tests.integration.journey.conftest import SESSION, deliver
+from tests.helpers.agents import SESSION, agent_in
+from tests.integration.journey.conftest import deliver
 
 LIMIT = 16 * 1024
 

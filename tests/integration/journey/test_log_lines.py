@@ -9,8 +9,8 @@ import pytest
 from keruta_agent.journey import run
 from keruta_agent.runs.output import LONGEST_LINE
 from keruta_agent.testing import InMemoryKerutaApi
-from tests.helpers.agents import agent_in
-from tests.integration.journey.conftest import SESSION, deliver
+from tests.helpers.agents import SESSION, agent_in
+from tests.integration.journey.conftest import deliver
 
 
 def printing(data: bytes, stream: int = 1) -> str:

@@ -13,8 +13,8 @@ from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import JobState, StopKind, Work
 from keruta_agent.records.run import Outcome
 from keruta_agent.testing import InMemoryKerutaApi
-from tests.helpers.agents import agent_in
-from tests.integration.journey.conftest import SESSION, deliver
+from tests.helpers.agents import SESSION, agent_in
+from tests.integration.journey.conftest import deliver
 
 AGAIN = {"count": 2, "delay": 0}
 

@@ -12,16 +12,7 @@ from keruta_agent.journey import pausing
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.testing import InMemoryKerutaApi
-from tests.helpers.agents import agent_in
-
-SESSION = "s-1"
-
-
-@pytest.fixture
-def api() -> InMemoryKerutaApi:
-    api = InMemoryKerutaApi()
-    api.add_session(SESSION)
-    return api
+from tests.helpers.agents import SESSION, agent_in
 
 
 @pytest.fixture

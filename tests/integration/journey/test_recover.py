@@ -14,9 +14,9 @@ from keruta_agent.records.jobs import JobState
 from keruta_agent.records.run import Outcome
 from keruta_agent.runs.directory import process_state
 from keruta_agent.runs.launch import Launcher
-from tests.helpers.agents import agent_in
+from tests.helpers.agents import SESSION, agent_in
 from tests.helpers.waiting import wait_until
-from tests.integration.journey.conftest import SESSION, deliver
+from tests.integration.journey.conftest import deliver
 
 
 class Killed(BaseException):

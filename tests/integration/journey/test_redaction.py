@@ -15,8 +15,8 @@ from keruta_agent.local.socket_server import AgentSocket
 from keruta_agent.model import TaskStatus
 from keruta_agent.observe import logs
 from keruta_agent.observe.redact import Redactor
-from tests.helpers.agents import agent_in
-from tests.integration.journey.conftest import SESSION, deliver
+from tests.helpers.agents import SESSION, agent_in
+from tests.integration.journey.conftest import deliver
 
 SECRET = "s3cr3t/Pass wörd+9f2c"
 FORMS = [

@@ -13,7 +13,8 @@ from keruta_agent.model import Script, TaskStatus
 from keruta_agent.records.artifacts import Owner
 from keruta_agent.records.jobs import JobState, Work
 from keruta_agent.records.run import Outcome
-from tests.integration.journey.conftest import SESSION, deliver
+from tests.helpers.agents import SESSION
+from tests.integration.journey.conftest import deliver
 
 
 def test_task_goes_from_pending_to_completed_with_its_log(api, file_task, run_all):

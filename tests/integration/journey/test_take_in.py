@@ -14,9 +14,9 @@ from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import JobState, Work
 from keruta_agent.runs.processes import marked_processes
-from tests.helpers.agents import agent_in
+from tests.helpers.agents import SESSION, agent_in
 from tests.helpers.waiting import wait_until
-from tests.integration.journey.conftest import SESSION, deliver
+from tests.integration.journey.conftest import deliver
 
 
 class Killed(BaseException):

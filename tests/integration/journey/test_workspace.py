@@ -12,8 +12,9 @@ from keruta_agent.journey import workspace
 from keruta_agent.model import TaskStatus
 from keruta_agent.settings.sources import load_settings
 from keruta_agent.workspace import url
+from tests.helpers.agents import SESSION
 from tests.helpers.repositories import Repository, git
-from tests.helpers.workspace_world import BRANCH, OTHER_TASK, SESSION, TASK, World
+from tests.helpers.workspace_world import BRANCH, OTHER_TASK, TASK, World
 
 
 def test_task_runs_in_the_repository_on_a_branch_of_its_own(world: World) -> None:

@@ -17,11 +17,11 @@ from keruta_agent.records.jobs import Job, StopKind
 from keruta_agent.records.run import Run
 from keruta_agent.runs import processes
 from keruta_agent.runs.directory import About
-from tests.helpers.agents import agent_in
+from tests.helpers.agents import SESSION, agent_in
 from tests.helpers.git_http import PASSWORD, USER, git_http_server
 from tests.helpers.repositories import git
 from tests.helpers.waiting import wait_until
-from tests.helpers.workspace_world import BRANCH, OTHER_TASK, SESSION, TASK, World, take_and_run
+from tests.helpers.workspace_world import BRANCH, OTHER_TASK, TASK, World, take_and_run
 from tests.integration.journey.conftest import deliver
 
 

@@ -11,15 +11,6 @@ from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agent_http import AgentCaller, agent_application
 from tests.helpers.agents import agent_in
 
-SESSION = "11111111-2222-3333-4444-555555555555"
-
-
-@pytest.fixture
-def api() -> InMemoryKerutaApi:
-    api = InMemoryKerutaApi()
-    api.add_session(SESSION)
-    return api
-
 
 @pytest.fixture
 def agent(tmp_path: Path, api: InMemoryKerutaApi) -> Iterator[Agent]:

@@ -13,8 +13,7 @@ from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import Jobs, JobState, StopKind, Work
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agent_http import AgentCaller
-
-SESSION = "11111111-2222-3333-4444-555555555555"
+from tests.helpers.agents import SESSION
 
 
 def _record_task(agent: Agent, api: InMemoryKerutaApi, script: str = "true") -> str:

@@ -21,10 +21,8 @@ from keruta_agent.model import ArtifactFile, TaskStatus
 from keruta_agent.queueing.dispatcher import Dispatcher
 from keruta_agent.records.jobs import JobState, Work
 from keruta_agent.testing import InMemoryKerutaApi
-from tests.helpers.agents import settings_in
+from tests.helpers.agents import SESSION, settings_in
 from tests.helpers.waiting import wait_until
-
-SESSION = "s-1"
 
 
 class Running:
@@ -43,13 +41,6 @@ class Running:
 
     def is_done(self) -> bool:
         return not self.agent.jobs.has_open()
-
-
-@pytest.fixture
-def api() -> InMemoryKerutaApi:
-    api = InMemoryKerutaApi()
-    api.add_session(SESSION)
-    return api
 
 
 @pytest.fixture

@@ -22,11 +22,9 @@ from keruta_agent.records.outbox import Lane, Outbox
 from keruta_agent.records.runs import Runs
 from keruta_agent.runs import processes
 from keruta_agent.runs.directory import process_state
-from keruta_agent.testing import InMemoryKerutaApi
-from tests.helpers.agents import settings_in
+from tests.helpers.agents import SESSION, settings_in
 from tests.helpers.waiting import wait_until
 
-SESSION = "s-1"
 FULL = (
     sqlite3.OperationalError("database or disk is full"),
     OSError(errno.ENOSPC, "No space left on device"),
@@ -57,13 +55,6 @@ class Disk:
 def disk(monkeypatch):
     monkeypatch.setattr(dispatcher_module, "AGENT_FAILURE_WAIT_S", 0.02)
     return Disk(monkeypatch)
-
-
-@pytest.fixture
-def api():
-    api = InMemoryKerutaApi()
-    api.add_session(SESSION)
-    return api
 
 
 @pytest.fixture
