@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _BEGIN, _ROUND, _END = 25, 15, 70
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class Checks:
     """The checks of one run, and what they said last."""
 

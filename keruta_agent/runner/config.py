@@ -139,6 +139,15 @@ class RunnerConfig:
                 f"max_memory_mb is {self.max_memory_mb}", advice="It must be positive"
             )
 
+    @property
+    def key_variables(self) -> tuple[str, ...]:
+        """Variables that hold keys, which no command of a run may see."""
+        return (
+            self.llm_api_key_env_var,
+            self.git_token_env_var,
+            self.artifact_store_api_key_env_var,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the values, ready for JSON; the key is masked."""
         values: dict[str, Any] = {}

@@ -86,8 +86,12 @@ class RunnerOrchestrator:
         evidence = Evidence(task_context)
         redactor = self._redactor(task_context)
         reporter = Reporter(
-            *(self.task_registry_client, task_context, self.runner_id, redactor),
-            *(self._on_step, self._on_line),
+            self.task_registry_client,
+            task_context,
+            self.runner_id,
+            redactor,
+            on_step=self._on_step,
+            on_line=self._on_line,
         )
         self.execution_logs = reporter.lines
         error: Exception | None = None
@@ -203,8 +207,7 @@ class RunnerOrchestrator:
             self.artifact_store_client, self.task_registry_client, redactor=redactor
         )
         evidence.artifacts = uploader.upload_artifacts(
-            *(evidence.context, evidence.implementation, evidence.tests),
-            logs="\n".join(reporter.lines) + "\n",
+            evidence.context, evidence.implementation, evidence.tests, reporter.log
         )
         evidence.is_stored = self.artifact_store_client is not None and not uploader.failures
         return uploader.failures
@@ -234,8 +237,7 @@ class RunnerOrchestrator:
         reporter.say(f"the evidence is kept in {directory}")
         try:
             return ArtifactUploader(None, redactor=redactor).keep_here(
-                *(directory, evidence.context, evidence.implementation, evidence.tests),
-                "\n".join(reporter.lines) + "\n",
+                directory, evidence.context, evidence.implementation, evidence.tests, reporter.log
             )
         except errors.ArtifactUploadError as exc:
             reporter.say(str(exc))

@@ -36,11 +36,7 @@ def put_keys_away(config: RunnerConfig) -> None:
     """
     if keys.take_back():
         return
-    named = (
-        *(config.llm_api_key_env_var, config.git_token_env_var),
-        *(config.artifact_store_api_key_env_var, VARIABLE),
-    )
-    keys.hide(keys.secret_names(os.environ, named))
+    keys.hide(keys.secret_names(os.environ, (*config.key_variables, VARIABLE)))
 
 
 def run(

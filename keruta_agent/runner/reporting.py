@@ -48,6 +48,7 @@ class Reporter:
         context: TaskContext,
         runner_id: str,
         redactor: Redactor,
+        *,
         on_step: OnStep = unheard,
         on_line: OnLine = unheard,
     ) -> None:
@@ -61,6 +62,11 @@ class Reporter:
         self._is_away = False
         self._percent = 0
         self.lines: list[str] = []
+
+    @property
+    def log(self) -> str:
+        """All that was said, as a text."""
+        return "\n".join(self.lines) + "\n"
 
     def say(self, text: str) -> None:
         """Adds a line to the run's log."""

@@ -78,10 +78,7 @@ class Work:
         directory: Path,
     ) -> None:
         """Takes all that the run works with; ``directory`` is a private one for its helpers."""
-        hidden = (
-            *(config.llm_api_key_env_var, config.git_token_env_var),
-            config.artifact_store_api_key_env_var,
-        )
+        hidden = config.key_variables
         self._make_executor = make_executor
         self._evidence = evidence
         self._clock = clock
@@ -127,8 +124,15 @@ class Work:
             {"branch_name": workspace.branch_name, "base_branch": workspace.base_branch},
         )
         checks = Checks(
-            *(context, workspace, self._workspaces, TestRunner(self._commands), self._playbooks),
-            *(playbook, Guard.of(self._workspaces.git(workspace.path)), self._clock, reporter),
+            context=context,
+            workspace=workspace,
+            workspaces=self._workspaces,
+            tests=TestRunner(self._commands),
+            playbooks=self._playbooks,
+            playbook=playbook,
+            guard=Guard.of(self._workspaces.git(workspace.path)),
+            clock=self._clock,
+            reporter=reporter,
         )
         try:
             self._implement(checks)
