@@ -126,8 +126,10 @@ def look(settings: Settings) -> Facts:
 
 def gather(settings: Settings, records: Records | None) -> Facts:
     """Returns how the agent is; without records, no agent has run here yet."""
-    daemon = _daemon(settings.base_dir)
-    api_url = shown(settings)["api_url"]
+    told = _told(settings.base_dir)
+    daemon = _daemon(settings.base_dir, told)
+    # The daemon may have been given another address than we were.
+    api_url = (told or {}).get("api", shown(settings)["api_url"])
     common = {"base_dir": str(settings.base_dir), "daemon": daemon, "api_url": api_url}
     if records is None:
         nothing = OutboxFacts(pending=0, oldest_s=None, parked=0, error=None)
@@ -159,10 +161,16 @@ def gather(settings: Settings, records: Records | None) -> Facts:
     )
 
 
-def _daemon(base_dir: Path) -> DaemonFacts | None:
+def _told(base_dir: Path) -> dict[str, Any] | None:
+    """Returns what the daemon says of itself, None when none answers."""
     try:
-        told = client.call(base_dir, {"op": "status"}, timeout_s=client.PATIENCE_S)
+        return client.call(base_dir, {"op": "status"}, timeout_s=client.PATIENCE_S)
     except errors.KerutaError:
+        return None
+
+
+def _daemon(base_dir: Path, told: dict[str, Any] | None) -> DaemonFacts | None:
+    if told is None:
         if not lock.is_held(base_dir):
             return None
         pid = lock.holder(base_dir)

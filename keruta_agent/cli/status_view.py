@@ -135,12 +135,9 @@ def _ended(job: JobFacts) -> str:
 
 
 def _outbox(facts: Facts) -> Iterator[Line]:
-    if facts.api_url is None:
-        yield "api", "none is configured", None
-        return
     is_away = facts.daemon is not None and facts.daemon.api_away
     state = f"{facts.api_url} cannot be told anything now" if is_away else facts.api_url
-    yield "api", state, "red" if is_away else None
+    yield "api", state or "none is configured", "red" if is_away else None
     outbox = facts.outbox
     if outbox.pending:
         for_long = (
@@ -150,7 +147,7 @@ def _outbox(facts: Facts) -> Iterator[Line]:
         yield "outbox", f"{outbox.pending} unsent{for_long}{reason}", "yellow"
     if outbox.parked:
         yield "refused", f"{outbox.parked} that the API did not take", "yellow"
-    if not outbox.pending and not outbox.parked:
+    if facts.api_url is not None and not outbox.pending and not outbox.parked:
         yield "outbox", "empty: the API knows all", None
 
 

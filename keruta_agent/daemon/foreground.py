@@ -20,7 +20,7 @@ from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.report import Courier
 from keruta_agent.local.socket_server import AgentSocket
 from keruta_agent.records.jobs import JobState
-from keruta_agent.settings.schema import Settings
+from keruta_agent.settings.schema import Settings, shown
 
 logger = logging.getLogger(__name__)
 
@@ -140,4 +140,8 @@ def _bring_to_its_end(agent: Agent, job_id: int) -> None:
 
 def _describe(agent: Agent) -> Mapping[str, Any]:
     active = agent.runs.active()
-    return {"pid": os.getpid(), "running": None if active is None else active[0].id}
+    return {
+        "pid": os.getpid(),
+        "running": None if active is None else active[0].id,
+        "api": shown(agent.settings)["api_url"],
+    }

@@ -13,6 +13,7 @@ from keruta_agent.journey.agent import Agent
 from keruta_agent.local.told import date, question_to_json
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Run
+from keruta_agent.settings.schema import shown
 
 
 def describe(agent: Agent, *, session_id: str | None, started_at: float) -> Mapping[str, Any]:
@@ -26,6 +27,7 @@ def describe(agent: Agent, *, session_id: str | None, started_at: float) -> Mapp
         "python": platform.python_version(),
         "started_at": date(started_at),
         "session": session_id,
+        "api": shown(agent.settings)["api_url"],
         "running": None if active is None else active[0].id,
         "current": None if active is None else _current(*active),
         "questions": [question_to_json(asked) for asked in agent.questions.open_ones()],

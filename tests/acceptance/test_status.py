@@ -59,6 +59,8 @@ def test_status_shows_what_runs_waits_and_ended(workplace: Workplace, api: Api) 
     assert [(job["task"], job["outcome"]) for job in found["ended"]] == [(first, "succeeded")]
     assert found["api_url"] == api.url
     assert found["advice"] == []
+    elsewhere = workplace.run("status", KERUTA_API_URL="")
+    assert f"api      {api.url}\n" in elsewhere.stdout, "the daemon knows it"
     text = workplace.run("status").stdout
     assert "[########............] 40 % zwei von fünf" in text
 

@@ -45,6 +45,9 @@ class StatusAnswer(Schema):
     python = fields.String(required=True)
     started_at = wire.AnyDate(required=True)
     session = fields.String(required=True, allow_none=True)
+    api = fields.String(
+        required=True, allow_none=True, metadata={"description": "Address of the keruta API."}
+    )
     running = fields.Integer(required=True, allow_none=True)
     current = fields.Nested(CurrentAnswer, required=True, allow_none=True)
     questions = fields.List(fields.Nested(QuestionAnswer), required=True)

@@ -80,6 +80,15 @@ def test_session_is_waited_for_only_where_there_is_an_api() -> None:
     assert "session" not in shown(facts(daemon=daemon, api_url=None))[0]
 
 
+def test_what_is_unsent_is_shown_also_where_the_api_is_not_known() -> None:
+    outbox = OutboxFacts(pending=2, oldest_s=None, parked=0, error=None)
+    assert shown(facts(api_url=None))[-1] == "api      none is configured"
+    assert shown(facts(api_url=None, outbox=outbox))[-2:] == [
+        "api      none is configured",
+        "outbox   2 unsent",
+    ]
+
+
 def test_running_job_shows_bar_age_usage_and_last_line() -> None:
     assert shown(facts(current=RUNNING))[1:5] == [
         "running  job 3, build, 1m01s",
