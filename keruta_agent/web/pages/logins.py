@@ -30,6 +30,8 @@ HEADER: Final = "X-CSRF-Token"
 #: Wrong tokens in a minute, of all visitors, after which no other is looked at.
 MOST_WRONG: Final = 10
 _MINUTE_S: Final = 60.0
+#: Bytes of a form of who has not logged in: it is read into memory.
+_SMALL_FORM: Final = 64 * 1024
 
 _KNOWN: Final = "known"
 _ANYBODY: Final = "anybody"
@@ -146,7 +148,10 @@ class Visitor:
 
         Raises:
             Problem: it is from elsewhere, or its page is older than the login (403).
+            RequestEntityTooLarge: it is larger than a login (413).
         """
+        if not self.welcome:
+            request.max_content_length = _SMALL_FORM
         given = request.headers.get(HEADER) or request.form.get(FIELD, "")
         if not hmac.compare_digest(given.encode("utf-8", "replace"), self.form_token.encode()):
             raise Problem(403, "FORM_EXPIRED", "this form is too old; load the page again")

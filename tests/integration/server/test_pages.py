@@ -330,6 +330,14 @@ def test_tokens_cannot_be_guessed_by_the_thousand(store: Store) -> None:
     assert browser.get("/", headers={"Authorization": f"Bearer {TOKEN}"}).status_code != 429
 
 
+def test_who_has_not_logged_in_sends_small_forms_only(guarded: flask.Flask) -> None:
+    browser = _browser(guarded)
+    form = {"csrf": _form_token(browser.get("/login").text), "token": "x" * 100_000}
+    assert browser.post("/login", data=form).status_code == 413
+    _send(browser, "/login", token=TOKEN)
+    assert _send(browser, "/sessions", name="x", description="x" * 100_000).status_code == 303
+
+
 def test_login_alone_writes_nothing_to_the_api(guarded: flask.Flask) -> None:
     browser = _browser(guarded)
     _send(browser, "/login", token=TOKEN)
