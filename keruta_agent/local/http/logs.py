@@ -14,6 +14,7 @@ from typing import Any, Final
 import flask
 from marshmallow import ValidationError, fields, validate
 
+from keruta_agent.journey.loglines import LogReader
 from keruta_agent.local.http.routes import Resource
 from keruta_agent.local.http.services import Services
 from keruta_agent.model import LogEntry
@@ -56,6 +57,9 @@ class LogsQuery(Request):
     stream = fields.String(validate=validate.OneOf(STREAMS))
     run = fields.Integer(
         validate=validate.Range(min=1, max=2**31), metadata={"description": "Of this run only."}
+    )
+    colours = fields.Boolean(
+        load_default=False, metadata={"description": "Whether colour sequences stay in the lines."}
     )
 
 
@@ -132,23 +136,26 @@ def entry_to_json(entry: LogEntry) -> dict[str, Any]:
 
 def _lines(services: Services, job_id: int, query: dict[str, Any]) -> Iterator[Line]:
     after: Place = query.get("after", (0, 0, 0))
+    reader = services.coloured_logs if query["colours"] else services.logs
     for run in services.agent.runs.of_job(job_id):
         if run.number < after[0] or query.get("run", run.number) != run.number:
             continue
         first = after[1] if run.number == after[0] else 0
-        for line in _lines_of_run(services, run, first, query.get("stream")):
+        for line in _lines_of_run(services, reader, run, first, query.get("stream")):
             if line.place > after:
                 yield line
 
 
-def _lines_of_run(services: Services, run: Run, first: int, stream: str | None) -> Iterator[Line]:
+def _lines_of_run(
+    services: Services, reader: LogReader, run: Run, first: int, stream: str | None
+) -> Iterator[Line]:
     while pieces := services.agent.runs.ranges(run.id, first=first, limit=_RANGES_A_READ):
         first = pieces[-1].sequence + 1
         for piece in pieces:
             if stream is not None and piece.stream != stream:
                 continue
             try:
-                entries = services.logs.read(run.id, [piece])
+                entries = reader.read(run.id, [piece])
             except FileNotFoundError:  # removed just now to make room, and so is its list
                 return
             for number, entry in enumerate(entries, 1):

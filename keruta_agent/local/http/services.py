@@ -22,6 +22,8 @@ class Services:
     agent: Agent
     orders: Orders
     logs: LogReader
+    #: The same logs with their colours, for who can show them.
+    coloured_logs: LogReader
     changes: Changes
     #: What the daemon does at the moment.
     status: Callable[[], Mapping[str, Any]]
@@ -38,10 +40,12 @@ class Services:
         hindrances: Callable[[], Mapping[str, str]],
     ) -> Services:
         """Returns the services of an agent."""
+        read_from = (agent.runs, agent.directory_of, agent.redaction)
         return cls(
             agent=agent,
             orders=Orders(agent),
-            logs=LogReader(agent.runs, agent.directory_of, agent.redaction),
+            logs=LogReader(*read_from),
+            coloured_logs=LogReader(*read_from, colours=True),
             changes=Changes(agent.database),
             status=status,
             hindrances=hindrances,

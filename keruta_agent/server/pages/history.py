@@ -55,8 +55,10 @@ def steps_of(tables: Tables, row: Mapping[str, Any]) -> list[Step]:
     return steps
 
 
-def progress_chart(steps: Sequence[Step]) -> Chart | None:
+def progress_chart(steps: Sequence[Step], until: datetime) -> Chart | None:
     """Returns how far the task was over time, from when it was first worked on."""
     begun = [step for step in steps if step.status != "PENDING"]
-    points = [((step.at - begun[0].at).total_seconds(), float(step.progress)) for step in begun]
+    told = [(step.at, step.progress) for step in begun]
+    told += [(until, step.progress) for step in begun[-1:] if step.at < until]
+    points = [((at - begun[0].at).total_seconds(), float(progress)) for at, progress in told]
     return chart("progress", "%", points, top=100.0)

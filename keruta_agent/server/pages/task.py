@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import flask
@@ -57,7 +58,7 @@ def show_task(task_id: str) -> flask.Response:
             "newest": newest,
             "question": question if is_open and not ended else None,
             "steps": steps[-history.MOST_STEPS :],
-            "progress": history.progress_chart(steps),
+            "progress": history.progress_chart(steps, _end_of(row)),
             "runs": _usage(store.tables, row["number"]),
             "artifacts": _artifacts(store.tables, row["number"]),
             "family": family.tree_of(store.tables, row),
@@ -82,6 +83,11 @@ def answer(task_id: str) -> flask.Response:
         text = repair_text(form.get("answer", ""))
         input_routes.answer_input(change, {"input": text}, task_id)
     return look.go_to(flask.url_for("pages.show_task", task_id=task_id, done="answered"))
+
+
+def _end_of(row: dict[str, Any]) -> datetime:
+    """Returns when a task ended, or what time it is while it has not."""
+    return t.from_microseconds(row["ended_at"] or t.now())
 
 
 def _artifacts(tables: Tables, task_number: int) -> list[dict[str, Any]]:

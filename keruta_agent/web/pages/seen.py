@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-#: Controls but tab and line end, and what sets the direction of text or takes no room.
+#: Controls but tab and line ends, and what sets the direction of text or takes no room.
 _HIDDEN: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+    r"\r(?!\n)|"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
 )
 _UNITS: Final = ("B", "kB", "MB", "GB")
 

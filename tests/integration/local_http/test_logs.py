@@ -69,11 +69,22 @@ def test_who_accepts_only_text_gets_text_and_the_position(agent: Agent, http: Ag
     assert [page.get_data(as_text=True), rest.get_data(as_text=True)] == ["一\n", "two\n"]
 
 
-def test_secrets_leave_no_log(agent: Agent, http: AgentCaller) -> None:
-    script = "echo pass $DB_PASSWORD; echo $DB_PASSWORD | base64; keruta log INFO $DB_PASSWORD"
+def test_lines_keep_their_colours_for_who_asks_for_them(agent: Agent, http: AgentCaller) -> None:
+    job = _ran(agent, r"printf '\033[32mok\033[0m\n'")
+    assert [line["message"] for line in _lines(http, f"/jobs/{job}/logs")] == ["ok"]
+    coloured = _lines(http, f"/jobs/{job}/logs?colours=true")
+    assert [line["message"] for line in coloured] == ["\x1b[32mok\x1b[0m"]
+
+
+@pytest.mark.parametrize("query", ["", "?colours=true"])
+def test_secrets_leave_no_log(agent: Agent, http: AgentCaller, query: str) -> None:
+    script = (
+        "echo pass $DB_PASSWORD; echo $DB_PASSWORD | base64; keruta log INFO $DB_PASSWORD;"
+        r" printf '%s\033[31m%s\033[0m\n' ${DB_PASSWORD:0:6} ${DB_PASSWORD:6}"
+    )
     job = _ran(agent, script, DB_PASSWORD="geheim-wie-nie-zuvor")
-    text = http.call("GET", f"/jobs/{job}/logs").get_data(as_text=True)
-    assert text.count("***") >= 3
+    text = http.call("GET", f"/jobs/{job}/logs{query}").get_data(as_text=True)
+    assert text.count("***") >= 4
     assert "geheim" not in text and "Z2VoZWltLXdpZ" not in text
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from keruta_agent.server.pages import charts, difference, previews
+from keruta_agent.server.pages import charts, difference, history, previews
 
 
 def test_chart_reaches_from_corner_to_corner() -> None:
@@ -79,3 +80,12 @@ def test_long_text_is_cut(tmp_path: Path) -> None:
     shown = previews.read_text(file)
     assert shown.is_cut
     assert len(shown.text) == previews.MOST_TEXT
+
+
+def test_progress_goes_on_to_the_end_of_the_task() -> None:
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    step = history.Step(at=begin, status="PROCESSING", progress=40, message="")
+    drawn = history.progress_chart([step], begin + timedelta(hours=1))
+    assert drawn is not None
+    assert drawn.points == [(0.0, 40.0), (3600.0, 40.0)]
+    assert history.progress_chart([], begin) is None

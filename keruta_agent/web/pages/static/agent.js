@@ -20,7 +20,7 @@ class JobLog {
 
   async lines(after, limit) {
     const wanted = after ? `&after=${after}` : "";
-    const answer = await fetch(`/api/v1/jobs/${job}/logs?limit=${limit}${wanted}`);
+    const answer = await fetch(`/api/v1/jobs/${job}/logs?colours=true&limit=${limit}${wanted}`);
     if (!answer.ok) throw new Error(String(answer.status));
     const text = await answer.text();
     return text.split("\n").filter(Boolean).map((line) => {
