@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 
 #: Threads for requests that end soon; each event stream has one of its own on top.
 REQUEST_THREADS = 16
-#: Open connections above which new ones are turned away; agents keep a few each.
-_MOST_CONNECTIONS = 1000
+#: Open connections; agents keep a few each. Half of the files that a process commonly may open.
+_MOST_CONNECTIONS = 500
 #: Seconds that a connection may stand still in the middle of a request, or idle between two.
 _CONNECTION_TIMEOUT_S = 60
 #: Seconds between looks for idle connections; a stop waits for the next look.
@@ -70,6 +70,7 @@ class Server:
             timeout_s=_CONNECTION_TIMEOUT_S,
             look_interval_s=_LOOK_INTERVAL_S,
             most_connections=_MOST_CONNECTIONS,
+            slow_clients=REQUEST_THREADS // 2,
         )
 
     @property

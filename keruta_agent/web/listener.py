@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import logging
 import os
 import socket
@@ -11,10 +12,10 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from cheroot import connections, server, wsgi
+from cheroot import wsgi
 
 from keruta_agent import errors
-from keruta_agent.web import drain
+from keruta_agent.web import arrivals, chunks, drain
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,6 @@ logger = logging.getLogger(__name__)
 LISTEN_QUEUE: Final = 128
 #: Seconds for requests in flight when the server stops.
 STOP_TIMEOUT_S: Final = 1.5
-MAX_HEADER_BYTES: Final = 64 * 1024
 
 Application = Callable[..., Iterable[bytes]]
 
@@ -40,6 +40,7 @@ class Listener:
         timeout_s: int,
         look_interval_s: float,
         most_connections: int,
+        slow_clients: int,
     ) -> None:
         """Binds the address; nobody is answered before ``start``.
 
@@ -51,8 +52,10 @@ class Listener:
             timeout_s: how long a connection may stand still in the middle of a request, or idle
                 between two.
             look_interval_s: time between looks for idle connections; a stop waits for the next.
-            most_connections: idle ones above which new ones are turned away: each costs the
-                process a file.
+            most_connections: above which the one that has stood still the longest is closed:
+                each costs the process a file.
+            slow_clients: how many of the threads may read bodies at once that are too large to
+                wait for, and how many may stand before clients that do not read.
 
         Raises:
             AgentStateError: the address cannot be used.
@@ -69,8 +72,11 @@ class Listener:
         self._http.gateway = _Gateway
         self._http.shutdown_timeout = STOP_TIMEOUT_S
         self._http.expiration_interval = look_interval_s
-        self._http.max_request_header_size = MAX_HEADER_BYTES
+        self._http.max_request_header_size = arrivals.MAX_HEADER_BYTES
         self._http.most_connections = most_connections
+        self._http.open_connections = set()
+        self._http.slow_clients = slow_clients
+        self._http.large = arrivals.LargeBodies(slow_clients, self._http.requests.put)
         self._http.requests._force_close = _cut_off
         try:
             self._http.prepare()
@@ -124,9 +130,11 @@ def _cut_off(connection: Any) -> None:
 
 
 class _Gateway(wsgi.Gateway_10):
-    """Lets the application end a connection whose client still sends."""
+    """Lets the application end a connection whose client still sends, and reads chunks its way."""
 
     def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
+        if self.req.chunked_read:
+            self.req.rfile = io.BufferedReader(chunks.Chunks(self.req.conn.rfile))
         environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]
         environ[drain.CLOSE_KEY] = self._close_connection
         return environ
@@ -135,51 +143,35 @@ class _Gateway(wsgi.Gateway_10):
         self.req.close_connection = True
 
 
-class _Connections(connections.ConnectionManager):
-    """Gives a connection to a thread only when something came in on it.
-
-    Else as many silent connections as there are threads would keep everybody out.
-    """
-
-    server: Any
-
-    def _from_server_socket(self, server_socket: socket.socket) -> None:
-        accept: Callable[[socket.socket], Any] = super()._from_server_socket  # type: ignore[misc]
-        connection = accept(server_socket)
-        if connection is None:
-            return
-        waiting: int = self._num_connections  # type: ignore[attr-defined]
-        if waiting >= self.server.most_connections:
-            connection.close()
-        else:
-            self.put(connection)
-
-
-class _Connection(server.HTTPConnection):
-    """Forgets what a client that has left did not take.
-
-    Else the buffer would be written to the closed socket once more when it is freed, and Python
-    3.13 prints a traceback for that.
-    """
-
-    wfile: Any
-
-    def close(self) -> None:
-        super().close()
-        self.wfile.raw.close()
-
-
 class _HttpServer(wsgi.Server):
     """Writes to the log instead of to stderr, and leaks no socket when its port is in use."""
 
-    ConnectionClass = _Connection
+    ConnectionClass = arrivals.Connection
+
     most_connections: int
+    slow_clients: int
+    open_connections: set[arrivals.Connection]
+    large: arrivals.LargeBodies
     _connections: Any
 
     def prepare(self) -> None:
         super().prepare()
         self._connections.close()
-        self._connections = _Connections(self)
+        self._connections = arrivals.Connections(self)
+
+    def process_conn(self, conn: arrivals.Connection) -> None:
+        if conn.is_given_up:
+            conn.close()
+            return
+        size = conn.look()
+        if size > 0:
+            self._connections.wait_for(conn, size)
+            return
+        conn.begin()
+        if size == arrivals.LARGE:
+            self.large.enter(conn)
+        else:
+            self.requests.put(conn)
 
     @staticmethod
     def bind_socket(socket_: socket.socket, bind_addr: Any) -> socket.socket:

@@ -49,6 +49,7 @@ class HttpDoor:
             timeout_s=CONNECTION_TIMEOUT_S,
             look_interval_s=LOOK_INTERVAL_S,
             most_connections=MOST_CONNECTIONS,
+            slow_clients=REQUEST_THREADS // 2,
         )
 
     @property

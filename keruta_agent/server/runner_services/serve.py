@@ -109,6 +109,7 @@ class RunnerServices:
             timeout_s=_CONNECTION_TIMEOUT_S,
             look_interval_s=_LOOK_INTERVAL_S,
             most_connections=_MOST_CONNECTIONS,
+            slow_clients=_THREADS // 2,
         )
         self.urls[name] = listener.url
         return listener
