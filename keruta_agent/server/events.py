@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flask
@@ -11,7 +11,7 @@ import flask
 from keruta_agent.server import tables as t
 from keruta_agent.server.routes import Resource, current_store
 from keruta_agent.server.store import Store
-from keruta_agent.web.streams import HEARTBEAT, Streams, frame
+from keruta_agent.web.streams import HEARTBEAT, NOTICE_S, Streams, frame
 
 resource = Resource("events", "What changes, as it changes")
 
@@ -61,7 +61,7 @@ def stream_events() -> flask.Response:
     streams: Streams = flask.current_app.extensions[STREAMS_KEY]
     streams.enter()
     start = _first_number(asked, newest)
-    return streams.respond(_events(store, session_id, start))
+    return streams.respond(_events(store, session_id, start, streams.is_left()))
 
 
 def _first_number(asked: str | None, newest: int) -> int:
@@ -71,7 +71,9 @@ def _first_number(asked: str | None, newest: int) -> int:
     return min(int(asked), newest)
 
 
-def _events(store: Store, session_id: str | None, last: int) -> Iterator[bytes]:
+def _events(
+    store: Store, session_id: str | None, last: int, is_left: Callable[[], bool]
+) -> Iterator[bytes]:
     changes = store.changes
     connected = {
         "message": "connected",
@@ -81,7 +83,7 @@ def _events(store: Store, session_id: str | None, last: int) -> Iterator[bytes]:
     yield frame(str(last), "connected", connected)
     look_s = _SHARED_DATABASE_LOOK_S if store.database.postgresql else HEARTBEAT_S
     heartbeat_due = time.monotonic() + HEARTBEAT_S
-    while not changes.closed:
+    while not changes.closed and not is_left():
         generation = changes.generation
         with store.database.connected():
             rows = changes.after(last, session_id, _BATCH)
@@ -94,7 +96,11 @@ def _events(store: Store, session_id: str | None, last: int) -> Iterator[bytes]:
         if time.monotonic() >= heartbeat_due:
             yield HEARTBEAT
             heartbeat_due = time.monotonic() + HEARTBEAT_S
-        changes.wait(generation, min(look_s, heartbeat_due - time.monotonic()))
+        look_due = min(time.monotonic() + look_s, heartbeat_due)
+        while (wait_s := look_due - time.monotonic()) > 0:
+            changes.wait(generation, min(wait_s, NOTICE_S))
+            if changes.closed or changes.generation != generation or is_left():
+                break
 
 
 def _payload(row: dict[str, Any]) -> dict[str, Any]:

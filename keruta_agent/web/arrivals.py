@@ -96,8 +96,24 @@ class _Writer(makefile.StreamWriter):
         self.bytes_written = 0
 
 
+class _Request(server.HTTPRequest):
+    """Takes no length but a number: a negative one would have all that comes read into memory."""
+
+    inheaders: dict[bytes, bytes]
+
+    def read_request_headers(self) -> bool:
+        if not super().read_request_headers():  # type: ignore[no-untyped-call]
+            return False
+        if self.inheaders.get(b"Content-Length", b"0").isdigit():
+            return True
+        self.simple_response("400 Bad Request", "Malformed Content-Length Header.")
+        return False
+
+
 class Connection(server.HTTPConnection):
     """A connection that knows whether its next request is whole."""
+
+    RequestHandlerClass = _Request
 
     server: Any
     rfile: Any
@@ -129,15 +145,29 @@ class Connection(server.HTTPConnection):
         return missing(arrived) if arrived else 0
 
     def _peek(self) -> bytes:
-        buffered = self.rfile.peek() if self.rfile.has_data() else b""
+        buffered: bytes = self.rfile.peek() if self.rfile.has_data() else b""
+        try:
+            return buffered + self._peek_unread(MOST_WAITED)
+        except OSError:  # nothing more has come, or the connection is broken
+            return buffered
+
+    def _peek_unread(self, size: int) -> bytes:
         timeout_s = self.socket.gettimeout()
         self.socket.setblocking(False)
         try:
-            return bytes(buffered + self.socket.recv(MOST_WAITED, socket.MSG_PEEK))
-        except OSError:  # nothing more has come, or the connection is broken
-            return bytes(buffered)
+            found: bytes = self.socket.recv(size, socket.MSG_PEEK)
+            return found
         finally:
             self.socket.settimeout(timeout_s)
+
+    def is_left(self) -> bool:
+        """Tells whether the client has gone; for the thread that answers it."""
+        try:
+            return not self.rfile.has_data() and not self._peek_unread(1)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def wake_at(self, size: int) -> None:
         """Has the selector keep silent until this much has come."""

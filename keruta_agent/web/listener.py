@@ -15,7 +15,7 @@ from typing import Any, Final
 from cheroot import wsgi
 
 from keruta_agent import errors
-from keruta_agent.web import arrivals, chunks, drain
+from keruta_agent.web import arrivals, chunks, drain, streams
 
 logger = logging.getLogger(__name__)
 
@@ -130,13 +130,14 @@ def _cut_off(connection: Any) -> None:
 
 
 class _Gateway(wsgi.Gateway_10):
-    """Lets the application end a connection whose client still sends, and reads chunks its way."""
+    """Lets the application end a connection, and see its end; reads chunks its own way."""
 
     def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
         if self.req.chunked_read:
             self.req.rfile = io.BufferedReader(chunks.Chunks(self.req.conn.rfile))
         environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]
         environ[drain.CLOSE_KEY] = self._close_connection
+        environ[streams.LEFT_KEY] = self.req.conn.is_left
         return environ
 
     def _close_connection(self) -> None:

@@ -6,7 +6,7 @@ Every stream holds a thread of the server for as long as it lives.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import flask
@@ -14,8 +14,12 @@ import flask
 from keruta_agent.web.bodies import to_json
 from keruta_agent.web.problems import Problem
 
-#: A client that went away is noticed when this cannot be sent.
+#: Keeps proxies from taking a silent stream for a dead one.
 HEARTBEAT = b": heartbeat\n\n"
+#: Set in the WSGI environment by ``listener.py``: tells whether the client has left.
+LEFT_KEY = "keruta.client_has_left"
+#: Seconds in which a stream notices that its client has left, and gives its place back.
+NOTICE_S = 1.0
 
 
 class Streams:
@@ -42,6 +46,12 @@ class Streams:
     def leave(self) -> None:
         """Gives the place back."""
         self._free.release()
+
+    @staticmethod
+    def is_left() -> Callable[[], bool]:
+        """Returns what tells whether the client of this request has left."""
+        found: Callable[[], bool] = flask.request.environ.get(LEFT_KEY, lambda: False)
+        return found
 
     def respond(self, events: Iterator[bytes]) -> flask.Response:
         """Returns the answer that carries the events; a place must have been taken for it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import flask
@@ -25,7 +25,7 @@ from keruta_agent.records.jobs import JobState
 from keruta_agent.records.journal import Event
 from keruta_agent.records.run import Run
 from keruta_agent.web.problems import invalid
-from keruta_agent.web.streams import HEARTBEAT, Streams, frame
+from keruta_agent.web.streams import HEARTBEAT, NOTICE_S, Streams, frame
 
 resource = Resource("events", "What happens, as it happens")
 
@@ -114,7 +114,7 @@ def _asked(newest: Position) -> Position | None:
 def _respond(stream: _Stream) -> flask.Response:
     streams: Streams = flask.current_app.extensions[STREAMS_KEY]
     streams.enter()
-    response = streams.respond(iter(stream))
+    response = streams.respond(stream.told(streams.is_left()))
     # The stream opens its thread's connection anew, after the request proper has released it.
     response.call_on_close(stream.services.agent.database.release)
     return response
@@ -130,10 +130,11 @@ class _Stream:
     position: Position
     _progress: tuple[int, int, str] | None = None
 
-    def __iter__(self) -> Iterator[bytes]:
+    def told(self, is_left: Callable[[], bool]) -> Iterator[bytes]:
+        """Yields what there is to tell, until the end or until the listener has left."""
         yield self._frame("connected", self._whole())
         heartbeat_due = time.monotonic() + HEARTBEAT_S
-        while not self.services.stopping.is_set():
+        while not self.services.stopping.is_set() and not is_left():
             version = self.services.changes.version()
             is_over = self._is_over()  # asked first: the end is stored after all the rest
             began = time.monotonic()
@@ -153,7 +154,7 @@ class _Stream:
             if time.monotonic() >= heartbeat_due:
                 yield HEARTBEAT
                 heartbeat_due = time.monotonic() + HEARTBEAT_S
-            self._wait(version, heartbeat_due)
+            self._wait(version, min(heartbeat_due, time.monotonic() + NOTICE_S))
 
     def _wait(self, version: int, deadline: float) -> None:
         """Waits until something changed, the deadline has come, or the API ends."""

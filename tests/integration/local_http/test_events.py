@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from keruta_agent.local.http import events
 from keruta_agent.local.http.services import Services
 from keruta_agent.records import changes
 from keruta_agent.records.jobs import StopKind, Work
+from keruta_agent.web.streams import LEFT_KEY
 from tests.helpers.agent_http import AgentCaller, agent_application, services_of
 
 Event = dict[str, Any]
@@ -166,6 +168,20 @@ def test_streams_are_limited_and_their_places_free_again(http: AgentCaller) -> N
         assert refused.headers["Retry-After"]
     with _stream(http, "/events") as stream:
         assert next(stream)["event"] == "connected"
+
+
+def test_stream_whose_client_left_ends_soon(http: AgentCaller) -> None:
+    """Long before the next heartbeat fails: whoever comes and goes would keep all others out."""
+    left = threading.Event()
+    environ = {LEFT_KEY: left.is_set}
+    response = http.call("GET", "/events", environ_overrides=environ, buffered=False)
+    stream = response.iter_encoded()
+    assert b"connected" in next(stream)
+    began = time.monotonic()
+    left.set()
+    assert list(stream) == []
+    assert time.monotonic() - began < events.HEARTBEAT_S / 2
+    response.close()
 
 
 def test_secrets_leave_no_stream(agent: Agent, http: AgentCaller) -> None:

@@ -174,6 +174,18 @@ def test_streams_leave_room_for_requests_and_are_limited(
             assert next(stream)["data"]["sessionId"] == "told-to-all"
 
 
+def test_stream_whose_client_left_ends_soon(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long before the next heartbeat fails: whoever comes and goes would keep all others out."""
+    left = threading.Event()
+    monkeypatch.setattr(Streams, "leave", lambda streams: left.set())
+    with _stream(server) as stream:
+        next(stream)
+        assert not left.is_set()
+    assert left.wait(events.HEARTBEAT_S / 2)
+
+
 def test_place_of_a_stream_whose_client_left_is_free_again() -> None:
     streams = Streams(limit=1)
     streams.enter()

@@ -148,7 +148,12 @@ def test_requests_that_come_together_are_answered_one_by_one(listener: Listener)
 
 @pytest.mark.parametrize(
     ("sent", "status"),
-    [(b"GET / HTTP/1.1\nHost: x", 400), (b"GET / HTTP/1.1\r\nX: " + b"y" * 100_000, 413)],
+    [
+        (b"GET / HTTP/1.1\nHost: x", 400),
+        (b"GET / HTTP/1.1\r\nX: " + b"y" * 100_000, 413),
+        (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\nendless", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: +5\r\n\r\n", 400),
+    ],
 )
 def test_head_that_makes_no_sense_is_refused_at_once(
     listener: Listener, sent: bytes, status: int
