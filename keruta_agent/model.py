@@ -112,7 +112,7 @@ class SessionStatus(enum.StrEnum):
     DELETED = "DELETED"
 
 
-#: Sessions in these states get no new tasks (contract 4.2).
+#: Sessions in these states get no new tasks.
 ENDED_SESSION_STATES = frozenset(
     {"COMPLETED", "ARCHIVED", "TERMINATED", "FAILED", "CANCELLED", "DELETED"}
 )
@@ -128,7 +128,7 @@ class LogLevel(enum.StrEnum):
     FATAL = "FATAL"
 
 
-#: Other names of the levels (contract 3.6).
+#: Other names of the levels.
 LOG_LEVEL_ALIASES: Mapping[str, LogLevel] = {
     "WARNING": LogLevel.WARN,
     "CRITICAL": LogLevel.FATAL,
@@ -192,9 +192,9 @@ class Task:
     updated_at: datetime | None = None
 
 
-#: What the title of an auto-fix task begins with: "[auto-fix] " (contract 10).
+#: What the title of an auto-fix task begins with: "[auto-fix] ".
 AUTO_FIX_TITLE_PREFIX = "[自動修正] "
-#: Auto-fix tasks in a chain, and in all for one first task (contract 10).
+#: Auto-fix tasks in a chain, and in all for one first task.
 MOST_AUTO_FIXES = 3
 #: Parameter of an auto-fix task: what the failure looked like that it is to mend.
 FAILURE_PARAMETER = "failure"
@@ -231,7 +231,7 @@ def failure_fingerprint(error_code: str, message: str) -> str:
 
 
 def in_execution_order(tasks_newest_first: Sequence[Task]) -> list[Task]:
-    """Sorts tasks by priority, then age: the order in which they run (contract 3.2).
+    """Sorts tasks by priority, then age: the order in which they run.
 
     The oldest dateless task is the last one received, because servers list the newest first.
     """

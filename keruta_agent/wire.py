@@ -1,7 +1,7 @@
 """JSON to model and back: the wire as both the client and the embedded server speak it.
 
-Reading is tolerant, because servers differ (contract 1.5, 3): unknown fields are dropped, dates
-come as arrays, ISO text or epoch numbers. Writing is strict: ISO dates with a zone.
+Reading is tolerant, because servers differ: unknown fields are dropped, dates come as arrays, ISO
+text or epoch numbers. Writing is strict: ISO dates with a zone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, pre
 
 from keruta_agent import model
 
-#: Epoch numbers above this are milliseconds (contract 1.5): as seconds it would be the year 5138.
+#: Epoch numbers above this are milliseconds: as seconds it would be the year 5138.
 EPOCH_MILLISECONDS_ABOVE = 1e11
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -151,7 +151,7 @@ class _TolerantSchema(Schema):
 
 
 class TaskSchema(_TolerantSchema):
-    """A task, as every dialect writes it (contract 3)."""
+    """A task, as every dialect writes it."""
 
     entity = model.Task
 
@@ -213,7 +213,7 @@ class SessionSchema(_TolerantSchema):
 
 
 class LogEntrySchema(_TolerantSchema):
-    """One log entry (contract 3.6)."""
+    """One log entry."""
 
     entity = model.LogEntry
 
@@ -225,7 +225,7 @@ class LogEntrySchema(_TolerantSchema):
 
 
 class ScriptSchema(_TolerantSchema):
-    """The inner object of the script route's answer (contract 3.5)."""
+    """The inner object of the script route's answer."""
 
     entity = model.Script
 

@@ -1,7 +1,7 @@
 """What an HTTP answer means: errors with one readable line, and the JSON inside.
 
-Servers and the proxies before them answer in at least seven shapes (contract 1.4); whatever comes,
-a person gets one short line and the caller gets one error of the ``ApiError`` family.
+Servers and the proxies before them answer in at least seven shapes; whatever comes, a person gets
+one short line and the caller gets one error of the ``ApiError`` family.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def json_of(response: requests.Response, action: str) -> Any:
 
 
 def _unwrapped(body: Any) -> Any:
-    """Takes the content out of ``{"data": ..., "meta": ...}`` (contract 1.4)."""
+    """Takes the content out of ``{"data": ..., "meta": ...}``."""
     if isinstance(body, Mapping) and "data" in body and set(body) <= {"data", "meta"}:
         return body["data"]
     return body

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from keruta_agent import errors
 
-#: Suffixes that people copy into the setting (contract 1.1); the routes bring them along.
+#: Suffixes that people copy into the setting; the routes bring them along.
 _API_SUFFIXES = ("/api/v1", "/api")
 
 

@@ -1,8 +1,8 @@
 """Tells the API that a script waits for a person, what it asks, and that it goes on.
 
-The way back needs care: on servers with an execution lock a second PROCESSING makes the task fail
-(contract 4.3). Those servers have no route for questions, so it is written only where the
-question was taken; elsewhere the task stays WAITING_FOR_INPUT until its end.
+The way back needs care: on servers with an execution lock a second PROCESSING makes the task fail.
+Those servers have no route for questions, so it is written only where the question was taken;
+elsewhere the task stays WAITING_FOR_INPUT until its end.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reports to the API what the outbox holds, task by task, in order, files beside the rest.
 
 An API that is away delays and never loses: everything stays in the outbox until the server has
-confirmed it. What may have arrived already is never just sent again (contract 4.3).
+confirmed it. What may have arrived already is never just sent again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Resolves which session this workspace serves (contract 7).
+"""Resolves which session this workspace serves.
 
 What was configured comes first. Else the workspace's name tells a session's id or a part of it,
 and only then the workspace's id. An id that fits several sessions is refused: to run another

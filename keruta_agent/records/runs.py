@@ -96,7 +96,7 @@ class Runs:
         """Queues what tells the API of a run: its state at the first, a log line at a retry.
 
         Some servers lock a task at the first PROCESSING and fail it at a second one, and between
-        the runs it stays PROCESSING there anyway (contract 4.3).
+        the runs it stays PROCESSING there anyway.
         """
         key = f"{run.uid}-started"
         if run.number == 1:

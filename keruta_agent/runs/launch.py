@@ -1,8 +1,8 @@
 """Starts a run's shim with sh, detached from the daemon.
 
-What is handed to sh here is chosen by measurement (libraries.md of the design, and sh's source):
-``_in`` always (without it sh keeps a thread that polls stdin and delays every start by 100 ms),
-never ``_timeout`` (another 100 ms) and never callbacks (they lose output).
+What is handed to sh here is chosen by measurement, and by sh's source: ``_in`` always (without it
+sh keeps a thread that polls stdin and delays every start by 100 ms), never ``_timeout`` (another
+100 ms) and never callbacks (they lose output).
 """
 
 from __future__ import annotations

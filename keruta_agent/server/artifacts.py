@@ -1,4 +1,4 @@
-"""Routes of artifacts: files that a task leaves behind (contract 3.7)."""
+"""Routes of artifacts: files that a task leaves behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The route that turns a failed task into a task that repairs it (contract 10)."""
+"""The route that turns a failed task into a task that repairs it."""
 
 from __future__ import annotations
 

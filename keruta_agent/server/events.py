@@ -1,4 +1,4 @@
-"""Server-sent events: what changes, as it changes, with replay (contract 3.18)."""
+"""Server-sent events: what changes, as it changes, with replay."""
 
 from __future__ import annotations
 

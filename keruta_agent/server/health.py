@@ -1,4 +1,4 @@
-"""The two health routes, which need no token (contract 3.12)."""
+"""The two health routes, which need no token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes by which a script asks a person and the person answers (contract 3.9, 11)."""
+"""Routes by which a script asks a person and the person answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from keruta_agent.web.routes import Answer
 
 resource = Resource("input", "Questions of running scripts, and people's answers")
 
-#: Nothing yet. Clients of other servers take 404 for a missing route (contract 5).
+#: Nothing yet. Clients of other servers take 404 for a missing route.
 _NOTHING_YET = Answer(body=None, status=204)
 
 _REQUEST_ID = {

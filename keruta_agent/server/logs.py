@@ -1,4 +1,4 @@
-"""Routes of a task's log: one entry or a list in, pages out (contract 3.6).
+"""Routes of a task's log: one entry or a list in, pages out.
 
 Lists come by the thousand from scripts that print a lot, so they are checked by hand, without a
 schema for each line, and stored by one statement.

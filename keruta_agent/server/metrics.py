@@ -1,4 +1,4 @@
-"""Routes for the measurements of a task's runs (contract 3.11)."""
+"""Routes for the measurements of a task's runs."""
 
 from __future__ import annotations
 

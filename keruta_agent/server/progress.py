@@ -1,4 +1,4 @@
-"""The route for a running task's progress (contract 3.10)."""
+"""The route for a running task's progress."""
 
 from __future__ import annotations
 

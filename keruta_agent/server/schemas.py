@@ -24,10 +24,10 @@ class Identifier(fields.String):
 
 
 class TaskAnswer(wire.TaskSchema):
-    """A task; ``title`` is another name of ``name`` (contract 3)."""
+    """A task; ``title`` is another name of ``name``."""
 
     title = wire.Text(attribute="name", dump_only=True)
 
 
 class SessionAnswer(wire.SessionSchema):
-    """A session (contract 3.1)."""
+    """A session."""

@@ -1,4 +1,4 @@
-"""The route that tells what a task wants executed (contract 3.5)."""
+"""The route that tells what a task wants executed."""
 
 from __future__ import annotations
 

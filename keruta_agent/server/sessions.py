@@ -1,4 +1,4 @@
-"""Routes of sessions: create, read, list, look up, set the state, delete (contract 3.1, 3.14)."""
+"""Routes of sessions: create, read, list, look up, set the state, delete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from keruta_agent.web.bodies import to_json
 from keruta_agent.web.fields import FreeObject, FreeText, Name, Request
 from keruta_agent.web.problems import conflict, invalid, missing
 
-#: Shorter beginnings of ids are refused: they would fit too many (contract 3.14).
+#: Shorter beginnings of ids are refused: they would fit too many.
 MIN_PARTIAL_ID = 4
 
 resource = Resource("sessions", "What one workspace serves: a list of tasks")

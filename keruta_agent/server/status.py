@@ -1,4 +1,4 @@
-"""The route that moves a task from state to state (contract 3.4)."""
+"""The route that moves a task from state to state."""
 
 from __future__ import annotations
 

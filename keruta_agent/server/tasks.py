@@ -1,4 +1,4 @@
-"""Routes of tasks: create, read, list, change, delete, and their subtasks (contract 3.2, 3.16)."""
+"""Routes of tasks: create, read, list, change, delete, and their subtasks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TaskChange(Request):
 
     @pre_load
     def _accept_title(self, data: Any, **kwargs: Any) -> Any:
-        # "title" is the older name of "name", "session" of "sessionId" (contract 3.16).
+        # "title" is the older name of "name", "session" of "sessionId".
         if not isinstance(data, Mapping):
             return data
         renamed = dict(data)

@@ -1,4 +1,4 @@
-"""The route for agents that know their workspace and no session (contract 3.15)."""
+"""The route for agents that know their workspace and no session."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from keruta_agent.settings.config_file import (
 )
 from keruta_agent.settings.fields import MASK
 
-#: State directory of an agent without a home, as the spec has it.
+#: State directory of an agent without a home.
 HOMELESS_BASE_DIR = "/tmp/keruta"  # noqa: S108 - whoever uses it checks the owner
 
 KNOWN_KEYS = frozenset(info.key for info in schema.SETTINGS if info.key is not None)

@@ -1,7 +1,7 @@
 """Durations and sizes as people write them: ``1m30s``, ``500ms``, ``100MB``.
 
-Go's agent wants a unit on every duration, the spec writes bare seconds; both forms are read here
-(contract R13 to R15). What is formatted here parses back to the very same number.
+A number without a unit is one of seconds, or of bytes. What is formatted here parses back to the
+very same number.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def read_json(request: Request) -> Any:
     if not raw:
         return None
     if not request.is_json:
-        # 415 would be taken for a missing route by clients of other servers (contract 5).
+        # 415 would be taken for a missing route by clients of other servers.
         raise Problem(400, "INVALID_INPUT", "the body must be sent as application/json")
     try:
         return json.loads(raw, parse_constant=_refuse_constant)

@@ -1,4 +1,4 @@
-"""Names of the branches on which tasks work (contract 8)."""
+"""Names of the branches on which tasks work."""
 
 from __future__ import annotations
 

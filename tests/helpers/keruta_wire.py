@@ -12,7 +12,7 @@ TaskBody = Callable[..., dict[str, Any]]
 #: Returns the requests that were sent, as method and path with query.
 Sent = Callable[[], list[tuple[str, str]]]
 
-#: What the Spring server answers for a route that it lacks (contract 5).
+#: What the Spring server answers for a route that it lacks.
 SPRING_500 = {
     "status_code": 500,
     "json": {

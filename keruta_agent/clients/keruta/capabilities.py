@@ -1,8 +1,8 @@
 """What a server lacks, learned once.
 
-On some servers a missing route answers 500, exactly like a broken one (contract 5). Asking again
-for every log line would cost a request each time, and never asking again would miss an upgrade of
-the server: so an absence is remembered for a while.
+On some servers a missing route answers 500, exactly like a broken one. Asking again for every log
+line would cost a request each time, and never asking again would miss an upgrade of the server: so
+an absence is remembered for a while.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
-#: After this time a feature that was missing is tried again (contract 5).
+#: After this time a feature that was missing is tried again.
 REPROBE_AFTER_S = 600.0
 
 

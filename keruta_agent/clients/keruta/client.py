@@ -69,8 +69,8 @@ class KerutaClient:
         """Prepares a client; no request leaves before the first call.
 
         ``status_timeout_s`` is longer than ``timeout_s`` because servers hold a status write for
-        30 s and more (contract 3.4). ``progress_via_status`` sends progress as a status write
-        where there is no route for it, which fails the task on servers with an execution lock.
+        30 s and more. ``progress_via_status`` sends progress as a status write where there is no
+        route for it, which fails the task on servers with an execution lock.
 
         Raises:
             SettingsError: the address, the token or the processing status is unusable.
@@ -163,7 +163,7 @@ class KerutaClient:
         return self._logs.send(task_id, entries, key=key)
 
     def send_progress(self, task_id: str, percent: int, message: str, *, key: str) -> None:
-        """Stores progress: PATCH ``/tasks/{id}/progress``, else a log line (contract R4)."""
+        """Stores progress: PATCH ``/tasks/{id}/progress``, else a log line."""
         body: dict[str, Any] = {"progress": percent}
         if message:
             # Left out, the last one stays.

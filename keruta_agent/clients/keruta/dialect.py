@@ -1,7 +1,6 @@
 """Words that differ between servers and are settled by the first answer.
 
-The seed calls a running task PROCESSING; the known servers call it IN_PROGRESS and refuse the
-other word (contract 4.1).
+We call a running task PROCESSING; the known servers call it IN_PROGRESS and refuse the other word.
 """
 
 from __future__ import annotations

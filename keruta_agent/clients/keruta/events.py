@@ -1,7 +1,7 @@
 """Server-sent events of a session: a wake-up for the poll, never the truth.
 
-The parser is the one of the HTML standard; servers differ in the space after the colon (contract
-3.18). Ids are not kept: nothing needs to be heard twice.
+The parser is the one of the HTML standard; servers differ in the space after the colon. Ids are
+not kept: nothing needs to be heard twice.
 """
 
 from __future__ import annotations

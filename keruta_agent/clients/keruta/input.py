@@ -1,4 +1,4 @@
-"""Asking a person through the server, and fetching the answer (contract 3.9, 11)."""
+"""Asking a person through the server, and fetching the answer."""
 
 from __future__ import annotations
 

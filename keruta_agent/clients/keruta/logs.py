@@ -28,7 +28,7 @@ LOG_SOURCES = "source field in log entries"
 LISTED_AT_ONCE = 5000
 #: With more entries than this waiting, neighbours are joined.
 JOIN_ABOVE = 50  # entries
-#: Longest message that the documentation of a server mentions (contract 3.6).
+#: Longest message that the documentation of a server mentions.
 JOINED_LIMIT = 8192  # characters
 
 #: Answers to a list that mean "one entry at a time, please".

@@ -1,7 +1,7 @@
 """Finds out which dialect a server speaks without changing anything there.
 
 Each question names a task that does not exist. A server that has the route misses the task; one
-that lacks the route answers as it does for a route that nobody has (contract 5).
+that lacks the route answers as it does for a route that nobody has.
 """
 
 from __future__ import annotations

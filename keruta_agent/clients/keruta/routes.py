@@ -8,7 +8,7 @@ from typing import TypeVar
 from keruta_agent import errors
 from keruta_agent.clients.keruta.capabilities import Capabilities
 
-#: What servers answer for a route that they lack, besides 404 (contract 5).
+#: What servers answer for a route that they lack, besides 404.
 MISSING_ROUTE_STATUSES = frozenset({405, 415, 500, 501})
 
 _Answer = TypeVar("_Answer")

@@ -1,4 +1,4 @@
-"""The answer of the script route, in both of its shapes, as one script (contract 3.5)."""
+"""The answer of the script route, in both of its shapes, as one script."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class SessionReader:
 
 
 def _task_list_routes(session_id: str) -> list[tuple[str, str, dict[str, Any]]]:
-    """The routes for a session's tasks, newest server first (contract 3.2)."""
+    """The routes for a session's tasks, newest server first."""
     session = segment(session_id)
     pending = {"status": TaskStatus.PENDING.value}
     return [

@@ -1,7 +1,7 @@
 """Writing a task's state: the one write that must neither be lost nor sent twice.
 
-On a server with the execution lock a second running write makes the task fail (contract 4.3), so
-whatever is unclear is looked up with a read, never resent.
+On a server with the execution lock a second running write makes the task fail, so whatever is
+unclear is looked up with a read, never resent.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def test_unreadable_script_route_falls_back_to_what_was_filed(api, file_task, po
 
 
 def test_task_that_another_agent_holds_is_not_run(api, agent, poll, file_task, tmp_path):
-    """Servers with a lock answer 200 and a task that they made FAILED (contract 4.3)."""
+    """Servers with a lock answer 200 and a task that they made FAILED."""
     task = file_task(f"touch {tmp_path}/ran")
     poll.poll()
     api.set_status(task.id, TaskStatus.FAILED)

@@ -1,4 +1,4 @@
-"""Which session a workspace serves (contract 7, with its table of names)."""
+"""Which session a workspace serves, by its table of names."""
 
 from __future__ import annotations
 
