@@ -196,7 +196,8 @@ class Task:
 AUTO_FIX_TITLE_PREFIX = "[自動修正] "
 #: Auto-fix tasks in a chain, and in all for one first task.
 MOST_AUTO_FIXES = 3
-#: Parameter of an auto-fix task: what the failure looked like that it is to mend.
+#: Parameter of an auto-fix task: what the failures of its chain looked like, oldest first. A text,
+#: because some servers keep no other values.
 FAILURE_PARAMETER = "failure"
 
 
@@ -215,19 +216,28 @@ def auto_fix_parameters(
         "fixCount": fix_count,
         "originalTaskId": root,
         "errorCode": error_code,
-        FAILURE_PARAMETER: failure_fingerprint(error_code, error_message),
+        FAILURE_PARAMETER: " ".join(
+            [*_failures(failed.parameters), failure_fingerprint(error_code, error_message)]
+        ),
     }
 
 
 def has_failed_so_before(parameters: Mapping[str, Any], error_code: str, message: str) -> bool:
-    """Tells whether a fix failed just as what it was to fix: then one more would not help."""
-    return parameters.get(FAILURE_PARAMETER) == failure_fingerprint(error_code, message)
+    """Tells whether a fix failed as a task before it in its chain: one more would not help."""
+    return failure_fingerprint(error_code, message) in _failures(parameters)
+
+
+def _failures(parameters: Mapping[str, Any]) -> list[str]:
+    return str(parameters.get(FAILURE_PARAMETER) or "").split()
 
 
 def failure_fingerprint(error_code: str, message: str) -> str:
-    """Returns what a failure looks like, without what differs each time: numbers, ids, paths."""
-    words = re.sub(r"[0-9a-fA-F]{6,}|\d+|(?:/[\w.@+-]+)+", "#", f"{error_code} {message}")
-    return hashlib.sha256(" ".join(words.split()).encode()).hexdigest()[:16]
+    """Returns what a failure looks like, without what differs each time: numbers, ids, paths.
+
+    The code is taken as it is: an exit with 1 is another failure than one with 2.
+    """
+    words = re.sub(r"[0-9a-fA-F]{6,}|\d+|(?:/[\w.@+-]+)+", "#", message)
+    return hashlib.sha256(" ".join([error_code, *words.split()]).encode()).hexdigest()[:16]
 
 
 def in_execution_order(tasks_newest_first: Sequence[Task]) -> list[Task]:

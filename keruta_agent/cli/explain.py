@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -33,14 +34,21 @@ SENTENCES: Final[Mapping[str, Callable[[_Detail], str]]] = {
     "recorded": lambda d: f"The agent took note of it, with priority {d['priority']}.",
     "moved": lambda d: f"Somebody gave it priority {d['priority']}.",
     "claimed": lambda d: "Its turn came.",
-    "started": lambda d: f"The script was started, looked after by process {d['pid']}.",
+    "started": lambda d: f"Process {d['pid']} began to start the script and look after it.",
     "taken_up": lambda d: "An agent went on with it after the one before had ended.",
     "agent_failed": lambda d: f"The agent itself failed at it: {d['reason']}.",
-    "stop_asked": lambda d: f"It is to stop ({d['kind']}): {d['reason']}.",
+    "stop_asked": lambda d: f"It is to stop ({_words(d['kind'])}): {d['reason']}.",
     "stopping": lambda d: f"The agent asked process {d['pid']} to stop the script.",
+    "unheeded": lambda d: (
+        f"Process {d['pid']} did not stop the script in time: the agent killed them all."
+    ),
+    "swept": lambda d: (
+        "Who looked after the script was gone; the agent ended what was left: "
+        f"{_processes(d['pids'])}."
+    ),
     "workspace": lambda d: f"It works in {d['directory']} on the branch {d['branch']}.",
-    "ended": lambda d: f"The run ended: {d['outcome']}. {d['message']}".rstrip(),
-    "retry": lambda d: f"It is tried again after {d['wait_s']} s; {d['left']} retries are left.",
+    "ended": lambda d: f"The run ended: {_words(d['outcome'])}. {d['message']}".rstrip(),
+    "retry": lambda d: f"It is tried again after {d['wait_s']} s; {_retries(d['left'])} left.",
     "retry_rule_wrong": lambda d: f"Its retry rule makes no sense: {d['reason']}.",
     "input_requested": lambda d: f"It began to wait for an answer to {d['prompt']!r}.",
     "input_answered": lambda d: (
@@ -80,12 +88,41 @@ def explain(ctx: click.Context, job: str, as_json: bool) -> None:
         print_json([event_to_json(found, event) for event in events])
         return
     click.echo(f"{printable(f'Job {found.id}, {found.name}')}\n")
+    signals = _signals(settings, records, found)
     for event in events:
+        # By its place and not by its time: the clock may have been set in between.
+        if event.action == "ended":
+            _tell(*signals.pop(event.run_number, []))
         run = f"run {event.run_number}  " if event.run_number is not None else ""
-        click.echo(printable(f"{local_time(event.at)}  {run}{_sentence(event)}"))
-    for line in _signals(settings, records, found):
-        click.echo(printable(line))
+        _tell(f"{local_time(event.at)}  {run}{_sentence(event)}")
+    for lines in signals.values():
+        _tell(*lines)
     click.echo(f"\n{_now(records, found)}")
+
+
+def _tell(*lines: str) -> None:
+    for line in lines:
+        click.echo(printable(line))
+
+
+def _words(kind: object) -> str:
+    """Returns the name of an end as people write it."""
+    return str(kind).replace("_", " ")
+
+
+def _retries(left: int) -> str:
+    return "1 retry is" if left == 1 else f"{left} retries are"
+
+
+def _processes(pids: Sequence[int]) -> str:
+    return f"process{'es' if len(pids) > 1 else ''} {', '.join(map(str, pids))}"
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"Signal {number}"
 
 
 def _span(seconds: object) -> str:
@@ -97,18 +134,21 @@ def _sentence(event: Event) -> str:
     return event.action if tell is None else tell(event.detail)
 
 
-def _signals(settings: Settings, records: Records, job: Job) -> list[str]:
-    """Returns which signals went to which processes; the shims note it in the run directories."""
+def _signals(settings: Settings, records: Records, job: Job) -> dict[int | None, list[str]]:
+    """Returns which signals went to which processes, by the numbers of the runs.
+
+    The shims note it in the run directories.
+    """
     from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
 
-    lines = []
+    lines: dict[int | None, list[str]] = {}
     for run in records.runs.of_job(job.id):
         directory = RunDirectory(settings.base_dir / RUNS_DIRECTORY / run.directory)
-        for at, number, pids in directory.read_signals():
-            lines.append(
-                f"{local_time(at)}  run {run.number}  Signal {number} was sent to process"
-                f"{'es' if ',' in pids else ''} {pids}."
-            )
+        lines[run.number] = [
+            f"{local_time(at)}  run {run.number}  {_signal(number)} was sent to process"
+            f"{'es' if ',' in pids else ''} {pids.replace(',', ', ')}."
+            for at, number, pids in directory.read_signals()
+        ]
     return lines
 
 
@@ -119,7 +159,7 @@ def _now(records: Records, job: Job) -> str:
     if job.state is JobState.FINISHED:
         unsent = records.outbox.unsent(job.task_id) if job.task_id else 0
         told = f" {unsent} messages of it have yet to reach the API." if unsent else ""
-        return f"It has ended: {job.outcome}.{told}"
+        return f"It has ended: {_words(job.outcome)}.{told}"
     if job.state is JobState.RUNNING:
         question = records.questions.open_of_job(job.id)
         if question is not None:

@@ -25,7 +25,7 @@ from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Run
 from keruta_agent.runs import media
 from keruta_agent.runs.directory import ADDED, RunDirectory
-from keruta_agent.runs.files import from_json, open_regular
+from keruta_agent.runs.files import from_json, open_regular, write_private
 from keruta_agent.runs.messages import ArtifactTold
 from keruta_agent.runs.tree import Entry, entries_below
 
@@ -60,7 +60,7 @@ def remember_before(directory: RunDirectory, artifacts_dir: Path) -> None:
         if isinstance(entry, Entry)
     }
     note = {"directory": str(artifacts_dir), "files": before}
-    (directory.path / BEFORE).write_text(json.dumps(note), encoding="utf-8")
+    write_private(directory.path / BEFORE, json.dumps(note))
 
 
 def _note(directory: RunDirectory) -> str:

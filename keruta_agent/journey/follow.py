@@ -69,7 +69,7 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
         follower.note_start(shim)
         record = directory.read_exit()
         if record is None:
-            processes.sweep(run.uid, agent.settings.stop_grace_s)
+            sweep(agent, job, run)
         follower.look(final=True)
     was_never_started = directory.path.exists() and directory.read_identity() is None
     if record is None and was_never_started and not follower.has_started:
@@ -91,6 +91,14 @@ def _waiting_for_room(agent: Agent) -> Iterator[None]:
             raise
     else:
         agent.room.was_found()
+
+
+def sweep(agent: Agent, job: Job, run: Run) -> None:
+    """Ends what is left of a run that nobody looks after any more."""
+    pids = processes.sweep(run.uid, agent.settings.stop_grace_s)
+    if pids:
+        with _waiting_for_room(agent):
+            agent.journal.add("swept", job.id, run.number, pids=pids)
 
 
 def catch_up(agent: Agent, job: Job, run: Run, *, final: bool = False) -> None:
@@ -151,6 +159,10 @@ class _Stopper:
         patience = self._agent.settings.stop_grace_s + SHIM_PATIENCE_S
         if asked_s > patience and descendants(self._shim.pid):
             processes.kill_tree(self._shim, self._run.uid)
+            with _waiting_for_room(self._agent):
+                self._agent.journal.add(
+                    "unheeded", self._job.id, self._run.number, pid=self._shim.pid
+                )
         elif asked_s > patience and self._shim.is_alive():
             # To kill it, too, would lose how the script ended. A daemon that stops leaves it be.
             raise OSError(errno.ENOSPC, "the end of the script waits to be recorded")

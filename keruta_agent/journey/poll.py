@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from typing import Final
 
 from keruta_agent import errors
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 #: Answers 404 in a row after which a session counts as deleted; one may be a server's hiccup.
 NOT_FOUND_LIMIT: Final = 3
+#: Seconds for which they must go on: events make several looks in a moment.
+NOT_FOUND_S: Final = 10.0
 
 
 class SessionPoll:
@@ -27,7 +30,8 @@ class SessionPoll:
         self._agent = agent
         self._api = api
         self._session_id: str | None = None
-        self._not_found = 0
+        #: Monotonic times of the looks in a row at which there was no such session.
+        self._not_found: list[float] = []
         self._failing = False
         self._unauthorized = False
         #: Set once the session takes no more tasks.
@@ -88,11 +92,12 @@ class SessionPoll:
         try:
             session = self._api.session(session_id)
         except errors.ApiNotFound:
-            self._not_found += 1
-            if self._not_found >= NOT_FOUND_LIMIT:
+            self._not_found.append(time.monotonic())
+            lasts_s = self._not_found[-1] - self._not_found[0]
+            if len(self._not_found) >= NOT_FOUND_LIMIT and lasts_s >= NOT_FOUND_S:
                 self._end(session_id, "was deleted")
             return
-        self._not_found = 0
+        self._not_found.clear()
         workspace.remember(self._agent, session)
         self._look_at_running()
         if session.has_ended:

@@ -70,6 +70,7 @@ def plan(agent: Agent, job: Job, run: Run, script: Script) -> LaunchPlan:
     directory = agent.directory_of(run)
     directory.create()
     directory.write_about(_about(job, run))
+    agent.redaction.keep(agent.jobs.get(job.id) or job, directory)
     is_coding = coding.is_wanted(agent.settings, script)
     command = [] if is_coding else _command(directory, job, script)
     place = workspace.prepare(agent, job, run, Section(agent, job, run))

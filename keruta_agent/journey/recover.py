@@ -8,6 +8,7 @@ import shutil
 import time
 from datetime import UTC, datetime
 
+from keruta_agent import errors
 from keruta_agent.journey import announce, mend, run
 from keruta_agent.journey.agent import Agent
 from keruta_agent.model import Task
@@ -77,16 +78,29 @@ def _job_of(agent: Agent, about: About) -> Job | None:
     if about.task_id is None:
         job = agent.jobs.get(about.job_id)
         return job if job is not None and job.filed_at == about.filed_at else None
-    agent.jobs.record_task(
-        Task(
-            id=about.task_id,
-            session_id=about.session_id,
-            name=about.name,
-            priority=about.priority,
-            created_at=datetime.fromtimestamp(about.filed_at, tz=UTC),
-        )
-    )
+    agent.jobs.record_task(_task_of(agent, about, about.task_id))
     return agent.jobs.by_task(about.task_id)
+
+
+def _task_of(agent: Agent, about: About, task_id: str) -> Task:
+    """Returns the task of a run that was found on disk: as the API knows it, if it can be asked."""
+    if agent.api is not None:
+        try:
+            return agent.api.task(task_id)
+        except errors.ApiError as exc:
+            logger.info(
+                "task %s cannot be read at the API, its retry rule is not known: %s",
+                task_id,
+                exc,
+                extra={"action": "unasked", "task": task_id},
+            )
+    return Task(
+        id=task_id,
+        session_id=about.session_id,
+        name=about.name,
+        priority=about.priority,
+        created_at=datetime.fromtimestamp(about.filed_at, tz=UTC),
+    )
 
 
 def remove_old_runs(agent: Agent) -> int:

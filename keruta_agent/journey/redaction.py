@@ -4,11 +4,14 @@ script named itself (``keruta redact add``).
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from keruta_agent import errors
 from keruta_agent.observe.redact import Redactor
+from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Run
 from keruta_agent.records.store import Records
 from keruta_agent.runs.directory import RunDirectory
@@ -41,13 +44,25 @@ class Redaction:
         secrets = [line for line in answer.splitlines() if line.strip()]
         self._answers[run_id] = (*self._answers.get(run_id, ()), *secrets)
 
+    def keep(self, job: Job, directory: RunDirectory) -> None:
+        """Notes a task's secrets beside its run, for an agent whose records do not know them.
+
+        Raises:
+            OSError: they cannot be stored.
+        """
+        for secret in _secrets_of(job):
+            with contextlib.suppress(errors.UsageError):  # too large to be one
+                directory.add_secret(secret)
+
     def _build_redactor(self, job_id: int, named: tuple[str, ...]) -> Redactor:
         job = self._records.jobs.get(job_id)
-        variables = {} if job is None else dict(_texts(job.work.parameters))
-        if job is not None:
-            variables.update(job.work.environment)
-        task_secrets = Redactor.secrets_in(variables)
+        task_secrets = () if job is None else _secrets_of(job)
         return self.own.with_secrets([*task_secrets, *named])
+
+
+def _secrets_of(job: Job) -> Iterable[str]:
+    variables = dict(_texts(job.work.parameters))
+    return Redactor.secrets_in({**variables, **job.work.environment})
 
 
 def _texts(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -81,7 +81,7 @@ def _live(agent: Agent, job: Job, run: Run) -> Ended:
     except park.HopelessError as exc:
         ending = Ending(outcome=Outcome.PARKED, message=str(exc))
     except execute.VanishedError:
-        processes.sweep(run.uid, agent.settings.stop_grace_s)
+        follow.sweep(agent, job, run)
         ending = finish.judge(agent, job, run, None)
     except errors.RunError as exc:
         ending = finish.not_started(agent, job, str(exc))

@@ -20,7 +20,7 @@ from keruta_agent.records.jobs import Job, StopKind
 from keruta_agent.records.run import Run
 from keruta_agent.runs import processes
 from keruta_agent.runs.directory import MARKER_VARIABLE
-from keruta_agent.runs.files import read_small
+from keruta_agent.runs.files import read_small, write_private
 from keruta_agent.settings.schema import Settings
 from keruta_agent.workspace import checkout, clone, location, tree, url
 from keruta_agent.workspace.checkout import Place
@@ -104,8 +104,7 @@ def prepare(agent: Agent, job: Job, run: Run, section: Section) -> Place | None:
         raise not_wanted(agent, job) if exc.problem is Problem.STOPPED else exc from None
     finally:
         section.look(final=True)
-    note = agent.directory_of(run).path / NOTE
-    note.write_text(place.to_json(), encoding="utf-8")
+    write_private(agent.directory_of(run).path / NOTE, place.to_json())
     agent.journal.add(
         "workspace", job.id, run.number, directory=str(directory), branch=place.branch
     )

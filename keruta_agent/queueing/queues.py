@@ -43,7 +43,7 @@ class JsonSerializer(Serializer):  # type: ignore[misc]
             message_id, name, arguments = json.loads(bytes(data))
             if not isinstance(name, str) or not all(isinstance(item, int) for item in arguments):
                 raise ValueError("a message carries ids only")
-        except (ValueError, TypeError) as exc:
+        except (ValueError, TypeError, RecursionError) as exc:
             raise HueyException(f"not a message of ours: {exc}") from exc
         return Message(message_id, name, None, 0, 0, None, tuple(arguments), {})
 

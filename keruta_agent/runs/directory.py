@@ -31,7 +31,7 @@ from typing import Final
 from keruta_agent import errors
 from keruta_agent.records.clock import boot_id
 from keruta_agent.runs import stdin
-from keruta_agent.runs.files import SMALL_BYTES, from_json, open_regular, read_small
+from keruta_agent.runs.files import SMALL_BYTES, from_json, open_regular, read_small, write_private
 
 RUNS_DIRECTORY: Final = "runs"
 #: In a run directory: the copies of what the script added as artifacts while it ran.
@@ -153,7 +153,7 @@ class RunDirectory:
             RunError: it cannot be stored.
         """
         try:
-            self.about.write_text(json.dumps(dataclasses.asdict(about)), encoding="utf-8")
+            write_private(self.about, json.dumps(dataclasses.asdict(about)))
         except OSError as exc:
             raise errors.RunError(f"cannot write {self.about}: {exc.strerror}") from exc
 
@@ -172,7 +172,7 @@ class RunDirectory:
         """
         try:
             size = (self.path / "stdout").stat().st_size
-            (self.path / "script-begins").write_text(str(size), encoding="ascii")
+            write_private(self.path / "script-begins", str(size))
         except OSError as exc:
             raise errors.RunError(f"cannot write in {self.path}: {exc.strerror}") from exc
 

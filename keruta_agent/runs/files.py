@@ -50,6 +50,17 @@ def read_small(path: Path) -> str | None:
     return data.decode("utf-8", errors="replace")
 
 
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only this user can read, whatever the umask.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
 def from_json(text: str | bytes) -> Any:
     """Returns what a text says that somebody else wrote.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.runs.directory import ExitRecord, RunDirectory
-from keruta_agent.runs.files import read_small
+from keruta_agent.runs.files import read_small, write_private
 
 #: Holds the kernel's count as it was before the script started.
 BEFORE: Final = "oom-before"
@@ -23,7 +23,7 @@ KILLED_BELOW_SHELL: Final = 128 + signal.SIGKILL
 
 def remember_before(directory: RunDirectory) -> None:
     """Notes the kernel's count before the script starts."""
-    (directory.path / BEFORE).write_text(f"{kills()}\n", encoding="ascii")
+    write_private(directory.path / BEFORE, f"{kills()}\n")
 
 
 def ran_out(directory: RunDirectory, record: ExitRecord) -> bool:

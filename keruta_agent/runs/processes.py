@@ -79,8 +79,8 @@ def _freeze(shim: ProcessId) -> None:
         time.sleep(LOOK_INTERVAL_S)
 
 
-def sweep(run_uid: str, grace_s: float, *, variable: str = MARKER_VARIABLE) -> int:
-    """Ends every process that bears the marker of a run and returns how many there were.
+def sweep(run_uid: str, grace_s: float, *, variable: str = MARKER_VARIABLE) -> list[int]:
+    """Ends every process that bears the marker of a run and returns which there were.
 
     Returns when all are gone.
     """
@@ -98,7 +98,7 @@ def sweep(run_uid: str, grace_s: float, *, variable: str = MARKER_VARIABLE) -> i
             number = signal.SIGKILL
         left = marked_processes(run_uid, variable=variable)
         found += [pid for pid in left if pid not in found]
-    return len(found)
+    return found
 
 
 def marked_processes(run_uid: str, *, variable: str = MARKER_VARIABLE) -> list[int]:

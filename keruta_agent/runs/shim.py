@@ -119,7 +119,7 @@ def load_terminal() -> type[Terminal]:
 def claim_the_start() -> bool:
     """Creates the file ``identity``, or finds that the script must not start any more."""
     temporary = f"identity.{os.getpid()}"
-    with open(temporary, "w", encoding="ascii") as file:
+    with open(temporary, "w", encoding="ascii", opener=private) as file:
         file.write(process_line(os.getpid()))
         file.flush()
         os.fsync(file.fileno())
@@ -130,6 +130,10 @@ def claim_the_start() -> bool:
     finally:
         os.unlink(temporary)
     return True
+
+
+def private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def process_line(pid: int) -> str:
@@ -314,7 +318,7 @@ def note_process(pid: int) -> None:
 def note_signal(number: int, pids: list[int]) -> None:
     """Notes who was sent which signal, for whoever asks why a process ended."""
     try:
-        with open("signals", "a", encoding="ascii") as file:
+        with open("signals", "a", encoding="ascii", opener=private) as file:
             file.write(f"{time.time()!r} {int(number)} {','.join(map(str, pids))}\n")
     except OSError:  # a full disk must not keep anything from being stopped
         return
@@ -374,7 +378,7 @@ def record(
 
 def write_atomically(name: str, text: str) -> None:
     temporary = f"{name}.{os.getpid()}"
-    with open(temporary, "w", encoding="ascii") as file:
+    with open(temporary, "w", encoding="ascii", opener=private) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

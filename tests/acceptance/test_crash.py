@@ -147,6 +147,8 @@ def test_task_whose_shim_is_killed_is_lost_and_leaves_no_process(
     assert task["message"].endswith("killed from outside, without an exit record: before")
     assert api.lines(task_id) == ["before"]
     assert not is_alive(child)
+    story = workplace.run("explain", task_id).stdout
+    assert "the agent ended what was left: processes " in story and str(child) in story
     assert workplace.run_processes() == []
 
 

@@ -61,9 +61,9 @@ def test_failed_tasks_are_tried_again_in_their_order_and_explained(
     assert _in_order(
         story,
         "run 1  Its turn came.",
-        "run 1  The script was started, looked after by process",
+        "began to start the script and look after it.",
         "run 1  The run ended: failed. The script exited with code 1: try 1",
-        "run 1  It is tried again after 0.0 s; 1 retries are left.",
+        "run 1  It is tried again after 0.0 s; 1 retry is left.",
         "run 2  It is tried again after 0.0 s; 0 retries are left.",
         "run 3  The run ended: succeeded.",
         "It has ended: succeeded.",

@@ -158,3 +158,16 @@ def test_script_environment_makes_text_of_the_values() -> None:
 @pytest.mark.parametrize("env", [None, [], "A=1", 3])
 def test_script_environment_is_empty_when_it_is_no_object(env: object) -> None:
     assert Script(content="true", parameters={"env": env}).environment == {}
+
+
+def test_same_failure_anywhere_in_a_chain_is_found_again() -> None:
+    task = Task(id="t")
+    for count, message in enumerate(("no file /tmp/a1 in line 7", "something else"), 1):
+        assert not model.has_failed_so_before(task.parameters, "EXIT_1", message)
+        parameters = model.auto_fix_parameters(
+            task, root="t", fix_count=count, error_code="EXIT_1", error_message=message
+        )
+        task = Task(id="t", parameters=parameters)
+    assert model.has_failed_so_before(task.parameters, "EXIT_1", "no file /tmp/b2 in line 9")
+    assert model.has_failed_so_before(task.parameters, "EXIT_1", "something else")
+    assert not model.has_failed_so_before(task.parameters, "EXIT_2", "something else")

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from keruta_agent import errors
+from keruta_agent.journey import poll as poll_module
 from keruta_agent.journey import prepare, run
 from keruta_agent.journey.poll import NOT_FOUND_LIMIT
 from keruta_agent.model import Script, TaskStatus
@@ -259,7 +260,19 @@ def test_session_that_ended_takes_its_waiting_tasks_with_it(api, agent, poll, fi
     assert api.statuses(task.id) == []
 
 
-def test_deleted_session_counts_as_ended_after_a_few_looks(api, poll):
+def test_session_that_is_not_found_for_a_moment_is_not_ended(api, poll):
+    poll.poll()
+    session = api.sessions.pop(SESSION)
+    for _ in range(NOT_FOUND_LIMIT + 1):
+        poll.poll()
+    assert not poll.ended.is_set()
+    api.sessions[SESSION] = session
+    poll.poll()
+    assert not poll.ended.is_set()
+
+
+def test_deleted_session_counts_as_ended_after_a_few_looks(api, poll, monkeypatch):
+    monkeypatch.setattr(poll_module, "NOT_FOUND_S", 0.0)
     poll.poll()
     del api.sessions[SESSION]
     for number in range(NOT_FOUND_LIMIT):

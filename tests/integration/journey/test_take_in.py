@@ -183,6 +183,37 @@ def test_script_that_still_runs_is_adopted_from_its_directory_alone(
     assert marked_processes(uid) == []
 
 
+@pytest.mark.parametrize("api_is_away", [False, True])
+def test_run_that_is_found_on_disk_keeps_its_secrets_and_its_retry_rule(
+    machine, api, file_task, tmp_path, monkeypatch, api_is_away
+):
+    def dies(*_):
+        raise Killed
+
+    with machine.agent() as agent:
+        machine.work(agent)
+        machine.copy()
+        hold = f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; echo pass $DB_PASSWORD; exit 4"
+        rule = {"env": {"DB_PASSWORD": "correct-horse-battery"}, "retry": {"count": 1, "delay": 0}}
+        task = file_task(traced(tmp_path, "long", hold), parameters=rule)
+        SessionPoll(agent, api).poll()
+        with monkeypatch.context() as patched:
+            patched.setattr(run.follow, "until_end", dies)
+            with pytest.raises(Killed):
+                run.run_next(agent)
+    wait_until(lambda: (tmp_path / "ran").exists(), "the script runs")
+    machine.put_back()
+    if api_is_away:
+        api.fail_next("task", errors.ApiUnreachable("away"))
+    with machine.agent() as agent:
+        recover.reconcile(agent)
+        (tmp_path / "go").touch()
+        machine.work(agent)
+    tries = 1 if api_is_away else 2
+    assert ran(tmp_path) == ["long"] * tries
+    assert api.log_text(task.id, "stdout") == "output of long\npass ***\n" * tries
+
+
 def test_retries_after_the_copy_are_all_found(machine, api, file_task, tmp_path):
     with machine.agent() as agent:
         machine.work(agent)

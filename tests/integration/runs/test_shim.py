@@ -30,6 +30,16 @@ def test_exit_code_is_recorded(start, code):
     assert (record.exit_code, record.signal, record.error) == (code, None, None)
 
 
+def test_files_of_a_run_are_for_its_user_alone(start):
+    started = start("umask; sleep 300 & exit 0")
+    started.exit_record()
+    modes = {path.name: path.stat().st_mode & 0o077 for path in started.directory.path.iterdir()}
+    assert {"identity", "process", "exit", "signals", "stdout"} <= set(modes)
+    assert set(modes.values()) == {0}
+    usual = subprocess.run(["sh", "-c", "umask"], capture_output=True, check=True).stdout
+    assert started.text("stdout").encode() == usual  # that of the script is left alone
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
 def test_death_by_signal_is_told_from_an_exit_code(start, number):
     record = start(f"kill -{number.value} $$; sleep 60").exit_record()
