@@ -38,6 +38,7 @@ _RETRIES: Final = {
 }
 _BUS: Final = frozenset({"message_bus_url", "message_bus_config", "registry_storage"})
 _OLD_MODEL: Final = frozenset({"kiro_url", "kiro_api_url"})
+_NOT_KNOWN: Final = "It is not known: left out; look for it with `keruta config show`"
 _NOTHING: Final[tuple[object, ...]] = (None, "")
 
 
@@ -120,10 +121,19 @@ class _Rewriting:
             del self._document[name]
             advice = "Keys do not belong into files: set OPENAI_API_KEY, and replace this key"
             yield Finding(place, name, advice, needs_person=True)
-        elif name not in self._known and name not in sections:
+        elif name in sections and isinstance(value, CommentedMap):
+            yield from self._section(name, value)
+        elif name not in self._known:
             del self._document[name]
-            advice = "It is not known: left out; look for it with `keruta config list`"
-            yield Finding(place, name, advice, needs_person=True)
+            yield Finding(place, name, _NOT_KNOWN, needs_person=True)
+
+    def _section(self, name: str, section: CommentedMap) -> Iterator[Finding]:
+        for inner in list(section):
+            key = f"{name}.{inner}"
+            if key not in self._known:
+                place = f"{self._path}:{section.lc.key(inner)[0] + 1}"
+                del section[inner]
+                yield Finding(place, key, _NOT_KNOWN, needs_person=True)
 
     def _retries(self, name: str, value: Any, place: str) -> Finding:
         del self._document[name]

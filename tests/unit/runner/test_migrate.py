@@ -51,6 +51,25 @@ def test_no_old_key_is_left(tmp_path: Path, key: str) -> None:
         RunnerConfig.from_file(new, {"HOME": str(tmp_path)})
 
 
+def test_key_that_is_not_known_is_left_out_and_named_also_in_a_section(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    old.write_text(
+        "surprise: 1\nllm:\n  model: mine\n  api_key: sk-1\n"
+        "runner: {execution_mode: docker, max_rounds: 2}\nlogging: text\n"
+    )
+
+    found = migration.migrate(old)
+
+    assert [(item.place, item.old, item.needs_person) for item in found.findings] == [
+        (f"{old}:1", "surprise", True),
+        (f"{old}:4", "llm.api_key", True),
+        (f"{old}:5", "runner.execution_mode", True),
+        (f"{old}:6", "logging", True),
+    ]
+    new.write_text(found.text)
+    assert RunnerConfig.from_file(new, {"HOME": str(tmp_path)}).llm_model == "mine"
+
+
 def test_values_are_kept_where_a_key_only_moved(tmp_path: Path) -> None:
     old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
     old.write_text(
