@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import JobState, Work
-from tests.helpers.agent_http import TOKEN, agent_application
+from tests.helpers.agent_http import TOKEN, agent_application, services_of
 
 
 @pytest.fixture
@@ -98,6 +100,29 @@ def test_refusal_is_a_page_that_leads_back(browser: FlaskClient) -> None:
     assert answer.status_code == 404
     assert answer.content_type.startswith("text/html")
     assert "There is no such job" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [
+        ({"status": {"api_away": True}}, "The keruta API does not answer."),
+        ({"hindrances": {"workers": "one has died"}}, "No job starts:"),
+        ({"hindrances": {"session": "unknown"}}, "No task comes:"),
+        ({"status": {"paused": "the disk is <full>"}}, "the disk is &lt;full&gt;"),
+    ],
+)
+def test_agent_in_trouble_is_not_said_to_work(
+    agent: Agent, trouble: dict[str, Any], told: str
+) -> None:
+    services = services_of(agent, trouble.get("hindrances"))
+    status = {**services.status(), **trouble.get("status", {})}
+    browser = agent_application(
+        agent, dataclasses.replace(services, status=lambda: status)
+    ).test_client()
+    _log_in(browser)
+    page = browser.get("/").text
+    assert told in page
+    assert "The agent works." not in page
 
 
 def test_page_speaks_japanese(agent: Agent, browser: FlaskClient) -> None:

@@ -57,7 +57,7 @@ class JobLog {
 }
 
 const log = new LogView(agent, new JobLog());
-const parts = new Parts();
+const parts = new Parts(followRunning);
 const readLog = () => log.refresh().catch(() => undefined);
 
 new Live({
@@ -65,10 +65,9 @@ new Live({
   after: agent.dataset.after,
   names: ["job", "progress", "log"],
   probe: "/api/v1/health/live",
-  onEvent: (name, event) => {
+  onEvent: (name) => {
     if (name === "log") readLog();
     else parts.want();
-    if (name === "job" && !new URL(location.href).searchParams.has("job")) followRunning(event);
   },
   onReturn: () => {
     parts.want();
@@ -79,6 +78,7 @@ new Live({
 
 // The log shown is that of what runs: another job's needs another page.
 function followRunning() {
+  if (new URL(location.href).searchParams.has("job")) return;
   const current = document.querySelector('[data-part="current"] h3 a')?.search.split("=")[1];
   const isFollowing = document.querySelector("[data-log=follow]").checked;
   const isTyping = document.activeElement?.matches("input:not([type=checkbox])");

@@ -7,7 +7,9 @@ const FOCUSABLE = "a[href], button, input, textarea, summary, [tabindex]";
 const RARELY_MS = 15000; // between two looks that nobody waits for: many pages may be open
 
 export class Parts {
-  constructor() {
+  // onRenewed() is called after each look.
+  constructor(onRenewed = () => undefined) {
+    this.onRenewed = onRenewed;
     this.shown = new Map();
     this.lookedAt = 0;
     this.remember(document);
@@ -62,6 +64,7 @@ export class Parts {
     if (!answer.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of fresh.querySelectorAll("[data-part]")) this.exchange(part);
+    this.onRenewed();
   }
 
   exchange(part) {
