@@ -49,7 +49,8 @@ def segment(value: str) -> str:
     Raises:
         ApiNotFound: no id looks like that; in a path it would name another resource.
     """
-    if value.strip() in ("", ".", ".."):
+    has_halves = value != value.encode("utf-8", "replace").decode()
+    if has_halves or value.strip() in ("", ".", ".."):
         raise errors.ApiNotFound(f"Nothing has the id {value!r}", advice="Give the complete id")
     return quote(value, safe="")
 

@@ -21,7 +21,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from keruta_agent import errors
-from keruta_agent.clients import base_url, llm_reply
+from keruta_agent.clients import base_url, llm_limit, llm_reply
 from keruta_agent.clients.llm_answer import SCHEMA, SHAPE, Answer, AnswerError, parse
 from keruta_agent.clients.llm_reply import Refusal, Reply
 from keruta_agent.observe.redact import Redactor
@@ -146,6 +146,7 @@ class LLMClient:
         options: dict[str, Any] = {
             "trust_env": not base_url.is_loopback(_host_of(endpoint)),
             "follow_redirects": False,
+            "event_hooks": {"response": [llm_limit.limit]},
         }
         if endpoint is not None and endpoint.startswith("http:"):
             # Reading all certificates takes a tenth of a second, and none is needed.
@@ -287,6 +288,8 @@ class LLMClient:
             return Refusal(status=0, message=f"no answer in {self.config.timeout_seconds} s")
         except openai.APIConnectionError as exc:
             return llm_reply.unreachable(exc)
+        except llm_limit.TooLongError as exc:
+            return Refusal(status=200, message=str(exc))
         return text
 
     def _within(self, call: Callable[[], Any]) -> Any:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
+from typing import Final
+
 from keruta_agent import errors
 from keruta_agent.runner_model import TaskContext
+
+#: Characters of an id, as the Task Registry takes them.
+_LONGEST_ID: Final = 1000
+#: Seconds of 30 days: who waits longer has made a mistake.
+_LONGEST_S: Final = 30 * 24 * 3600
 
 
 def check(context: TaskContext, *, has_pool: bool) -> None:
@@ -17,8 +26,15 @@ def check(context: TaskContext, *, has_pool: bool) -> None:
         for name in ("task_id", "spec_name", "title", "description")
         if not str(getattr(context, name) or "").strip()
     ]
+    wrong += _about_texts(context)
     if context.timeout_seconds <= 0:
         wrong.append("timeout_seconds must be positive")
+    elif context.timeout_seconds > _LONGEST_S:
+        wrong.append(f"timeout_seconds must be at most {_LONGEST_S}")
+    if context.max_tokens is not None and context.max_tokens <= 0:
+        wrong.append("max_tokens must be positive")
+    if not all(command.strip() for command in context.test_commands or ()):
+        wrong.append("test_commands must not hold an empty command, which tests nothing")
     if not takes_slot(context, has_pool=has_pool):
         wrong += _about_place(context)
     if context.playbook_path is not None and not context.playbook_path.is_file():
@@ -31,6 +47,26 @@ def check(context: TaskContext, *, has_pool: bool) -> None:
 def takes_slot(context: TaskContext, *, has_pool: bool) -> bool:
     """Tells whether the Repo Pool Manager supplies the workspace."""
     return has_pool and bool(context.metadata.get("repo_url"))
+
+
+def _about_texts(context: TaskContext) -> Iterator[str]:
+    """Yields what no file, branch, process or request can be given."""
+    for name in ("task_id", "spec_name"):
+        value = getattr(context, name)
+        if value.strip() in (".", "..") or len(value) > _LONGEST_ID or len(value.splitlines()) > 1:
+            yield f"{name} must be one line of at most {_LONGEST_ID} characters, and more than dots"
+    for name in ("repo_url", "base_branch"):
+        if not isinstance(context.metadata.get(name) or "", str):
+            yield f"metadata.{name} must be text"
+    for field in dataclasses.fields(context):
+        value = getattr(context, field.name)
+        texts = value if isinstance(value, list) else [value]
+        if not all(_is_sound(text) for text in texts if isinstance(text, str)):
+            yield f"{field.name} must be text without NUL and halves of characters"
+
+
+def _is_sound(text: str) -> bool:
+    return "\0" not in text and text == text.encode("utf-8", "replace").decode()
 
 
 def _about_place(context: TaskContext) -> list[str]:

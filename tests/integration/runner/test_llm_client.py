@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent import errors
+from keruta_agent.clients import llm_limit
 from keruta_agent.clients.llm import LLMClient
 from keruta_agent.runner_model import CodeChange, LLMConfig, LLMResponse
 from keruta_agent.testing.language_model import ScriptedModel, Turn, changes, refusing
@@ -210,6 +211,18 @@ def test_time_limit_holds_for_a_server_that_keeps_the_connection_alive() -> None
         config = LLMConfig(api_key=KEY, endpoint=model.endpoint, timeout_seconds=1)
         with pytest.raises(errors.ConnectionError, match="no answer in 1 s"):
             LLMClient(config, retry_count=0).generate_code("x", ROOT)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_answer_without_an_end_is_not_read_to_its_end(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llm_limit, "LARGEST", 1000)
+    turn = Turn(raw=b" " * 2000, status=status)
+    with ScriptedModel([turn, GOOD]).serving() as model:
+        with pytest.raises(errors.ImplementationError, match="longer than 1000 bytes"):
+            client_of(model).generate_code("x", ROOT)
+        assert len(model.requests) == 1
 
 
 def test_call_is_interrupted_while_the_model_thinks() -> None:

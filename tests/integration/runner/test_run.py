@@ -180,6 +180,15 @@ def test_task_is_done_again_and_by_the_same_runner(
     [
         ({"title": "", "description": " "}, "title is required"),
         ({"timeout_seconds": 0}, "timeout_seconds must be positive"),
+        ({"timeout_seconds": 10**400}, "timeout_seconds must be at most"),
+        ({"max_tokens": -1}, "max_tokens must be positive"),
+        ({"test_commands": ["true", " "]}, "empty command"),
+        ({"test_commands": ["true \0"]}, "test_commands must be text without NUL"),
+        ({"task_id": "\ud800"}, "task_id must be text without NUL and halves"),
+        ({"title": "\ud800"}, "title must be text without NUL and halves"),
+        ({"task_id": "a\nb", "branch_name": ""}, "task_id must be one line"),
+        ({"task_id": ".."}, "task_id must be one line"),
+        ({"metadata": {"base_branch": ["x"]}}, "metadata.base_branch must be text"),
         ({"slot_path": "/nowhere/at/all"}, "slot_path does not exist"),
         ({"slot_path": None}, "slot_path is required"),
         ({"playbook_path": "/none.yaml"}, "playbook_path does not exist"),
@@ -194,6 +203,16 @@ def test_task_that_makes_no_sense_is_a_failed_result(
     assert (result.success, result.error_type) == (False, "TaskContextValidationError")
     assert message in str(result.error)
     assert model.requests == []
+
+
+def test_task_whose_id_nobody_can_be_told_is_a_failed_result_too(
+    tmp_path: Path, around: Around
+) -> None:
+    with _runner(tmp_path, [], around) as (runner, _):
+        result = runner.run(task(task_id="\ud800", slot_path=str(tmp_path)))
+
+    assert (result.success, result.error_type) == (False, "TaskContextValidationError")
+    assert (_kept(tmp_path) / "run.log").exists()
 
 
 def test_branch_that_must_not_be_pushed_costs_nothing(
