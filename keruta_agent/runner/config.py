@@ -138,6 +138,11 @@ class RunnerConfig:
             raise errors.SettingsError(
                 f"max_memory_mb is {self.max_memory_mb}", advice="It must be positive"
             )
+        if self.max_cost and not (self.llm_input_price or self.llm_output_price):
+            raise errors.SettingsError(
+                "runner.max_cost is set, and no price: nothing would be counted",
+                advice="Set llm.input_price and llm.output_price",
+            )
 
     @property
     def key_variables(self) -> tuple[str, ...]:

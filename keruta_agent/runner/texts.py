@@ -33,8 +33,10 @@ class FileText:
         """Returns the bytes of another text that is written the same way.
 
         Raises:
-            NotTextError: the encoding lacks one of its characters.
+            NotTextError: the encoding lacks one of its characters, or it holds a NUL.
         """
+        if "\0" in text:  # nobody could read the file as text again
+            raise NotTextError("it holds a NUL, which no text does")
         try:
             return self.mark + text.encode(self.encoding)
         except UnicodeEncodeError as error:

@@ -98,6 +98,7 @@ def test_unknown_argument_is_refused():
         ({"default_timeout_seconds": 0}, "positive"),
         ({"max_memory_mb": -1}, "positive"),
         ({"max_rounds": 0}, "positive"),
+        ({"max_cost": 5}, "no price"),
     ],
 )
 def test_value_that_cannot_be_meant_is_refused(arguments, words):

@@ -29,9 +29,10 @@ def test_character_that_the_encoding_lacks_is_named() -> None:
         decode("漢字テスト".encode("cp932")).changed("😀")
 
 
-def test_surrogate_of_a_model_is_refused() -> None:
+@pytest.mark.parametrize("text", ["\ud800", "a\0b"])
+def test_what_no_text_holds_is_refused_from_a_model(text: str) -> None:
     with pytest.raises(NotTextError):
-        FileText(text="").changed("\ud800")
+        FileText(text="").changed(text)
 
 
 def test_whole_text_gets_the_line_ends_of_its_file() -> None:
