@@ -85,6 +85,9 @@ def run_here(
     ctx: click.Context, flags: Mapping[str, object | None], *, serves_http: bool = False
 ) -> None:
     """Makes this process the daemon; the HTTP API is on with ``serves_http`` or by the settings."""
+    from keruta_agent.runner import keys
+
+    keys.put_away()  # scripts run as the same user, and may look into this process
     loaded = load(ctx, **flags)
     settings = loaded.settings
     from keruta_agent.daemon.supervisor import run_daemon

@@ -63,7 +63,10 @@ def server(
       KERUTA_SERVER_TOKEN=... keruta server --port 9000 --data /var/lib/keruta
     """
     from keruta_agent.daemon.signals import StopRequests
+    from keruta_agent.runner import keys
     from keruta_agent.server.serve import Server
+
+    keys.put_away()  # tests of a coding task may run as the same user, and look into this process
 
     if not host.strip():
         raise errors.UsageError("the host is empty", advice="Give an address, such as 127.0.0.1")

@@ -31,6 +31,7 @@ from keruta_agent.local.socket_server import AgentSocket
 from keruta_agent.local.status import describe
 from keruta_agent.queueing.dispatcher import Dispatcher
 from keruta_agent.records.outbox import Lane
+from keruta_agent.runner import keys
 from keruta_agent.runs import processes
 from keruta_agent.settings.schema import Settings
 
@@ -122,6 +123,7 @@ def replace_process(requests: StopRequests) -> None:
     logger.info("replaces itself", extra={"action": "agent_replaced", "pid": os.getpid()})
     logging.shutdown()
     requests.hand_over()
+    keys.hide(keys.secret_names(os.environ))
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell is wanted
 
 

@@ -18,7 +18,17 @@ from keruta_agent.observe.redact import Redactor
 DESCRIPTOR: Final = "KERUTA_RUNNER_KEYS_FD"
 
 
-def secret_names(environment: Mapping[str, str], more: Iterable[str]) -> list[str]:
+def put_away(more: Iterable[str] = ()) -> None:
+    """Sees to it that no process that is started can read the keys; call it before anything else.
+
+    ``more`` are variables whose names do not tell that they hold one. The first time this starts
+    the program anew, as the same process, and does not return.
+    """
+    if not take_back():
+        hide(secret_names(os.environ, more))
+
+
+def secret_names(environment: Mapping[str, str], more: Iterable[str] = ()) -> list[str]:
     """Returns the variables that hold secrets, by their names or their values."""
     named = set(more)
     return sorted(

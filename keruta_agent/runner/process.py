@@ -34,9 +34,7 @@ def put_keys_away(config: RunnerConfig) -> None:
 
     The first time it starts the program anew and does not return.
     """
-    if keys.take_back():
-        return
-    keys.hide(keys.secret_names(os.environ, (*config.key_variables, VARIABLE)))
+    keys.put_away((*config.key_variables, VARIABLE))
 
 
 def run(

@@ -15,6 +15,8 @@ from tests.helpers.gate import Passage, gate_before
 from tests.helpers.processes import KERUTA, Process, Workplace, is_alive
 from tests.helpers.waiting import wait_until
 
+SECRET = "glpat-of-the-daemon-0123456789"
+
 
 def _hold(place: Path) -> str:
     return (
@@ -104,13 +106,16 @@ def test_hangup_replaces_the_daemon_in_place_and_the_script_is_adopted(
     config.parent.mkdir()
     config.write_text("logging:\n  format: text\n", encoding="ascii")
     task_id = api.file_task(_hold(tmp_path))
-    daemon = workplace.daemon()
+    daemon = workplace.daemon(GIT_TOKEN=SECRET, OPENAI_API_KEY=SECRET)
+    environment = Path(f"/proc/{daemon.pid}/environ")
     wait_until(lambda: api.lines(task_id) == ["begun"], "the script runs")
+    assert SECRET.encode() not in environment.read_bytes()  # the script could read it
 
     for number in (2, 3):
         config.write_text("logging:\n  format: json\n", encoding="ascii")
         daemon.signal(signal.SIGHUP)
         wait_until(lambda wanted=number: _times(daemon, "is ready") == wanted, "it is ready again")
+        assert SECRET.encode() not in environment.read_bytes()
     assert (workplace.base_dir / "agent.pid").read_text(encoding="ascii") == f"{daemon.pid}\n"
     (tmp_path / "go").touch()
 
