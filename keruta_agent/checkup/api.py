@@ -5,14 +5,12 @@ Nothing is written: the questions about optional routes name a task that does no
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 
 from keruta_agent import errors
 from keruta_agent.checkup.finding import Finding, Level, ok, problem, warning
 from keruta_agent.clients.keruta.probe import Probe
 from keruta_agent.journey import resolve
-from keruta_agent.local import client
 from keruta_agent.ports import KerutaApi
 from keruta_agent.settings.schema import Settings
 
@@ -57,9 +55,6 @@ def check_answer(settings: Settings, api: KerutaApi | None) -> Finding:
 def _session(
     settings: Settings, api: KerutaApi, environment: Mapping[str, str]
 ) -> Iterator[Finding]:
-    if settings.session_id is None:
-        served = client.served_session(settings.base_dir)
-        settings = dataclasses.replace(settings, session_id=served)
     try:
         session = resolve.find_session(api, settings, environment)
     except errors.ApiUnauthorized as exc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
 from keruta_agent import errors
@@ -10,6 +11,7 @@ from keruta_agent.checkup.finding import Finding, ok, problem
 from keruta_agent.checkup.machine import check_machine
 from keruta_agent.checkup.state import check_state
 from keruta_agent.daemon.wiring import configured_api
+from keruta_agent.local import client
 from keruta_agent.settings.sources import LoadedSettings
 
 
@@ -26,7 +28,11 @@ def check_everything(
         return
     yield ok("settings", _where_from(loaded))
     yield from check_state(loaded.settings)
-    yield from check_api(loaded.settings, api, environment)
+    settings = loaded.settings
+    if settings.session_id is None:  # it may have been told to the daemon alone
+        served = client.served_session(settings.base_dir)
+        settings = dataclasses.replace(settings, session_id=served)
+    yield from check_api(settings, api, environment)
 
 
 def _where_from(loaded: LoadedSettings) -> str:

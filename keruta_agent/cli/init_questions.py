@@ -137,6 +137,6 @@ def _try_api(values: dict[str, object], *, may_ask: bool) -> None:
     if may_ask and click.confirm("Write the file all the same?", err=True):
         return
     raise errors.ApiError(
-        f"nothing was written: {wrong[0].text}",
+        "nothing was written",
         advice=f"{wrong[0].advice}. --no-check writes the file without trying".lstrip(". "),
     )
