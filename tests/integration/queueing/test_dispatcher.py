@@ -18,8 +18,10 @@ from keruta_agent.journey import recover, run
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.model import ArtifactFile, TaskStatus
+from keruta_agent.queueing import dispatcher
 from keruta_agent.queueing.dispatcher import Dispatcher
 from keruta_agent.records.jobs import JobState, Work
+from keruta_agent.records.outbox import Kind, Lane
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agents import SESSION, settings_in
 from tests.helpers.waiting import wait_until
@@ -174,6 +176,27 @@ def test_upload_that_fails_again_and_again_does_not_silence_the_rest(api, make):
     assert not running.agent.courier.api_is_away
     wait_until(lambda: api.task(task.id).status is TaskStatus.COMPLETED, "the task is done")
     assert [stored.relative_path for stored in api.artifacts] == ["x"]
+
+
+def test_outbox_is_flushed_again_after_the_disk_was_full(api, make, monkeypatch):
+    """Although nothing new comes that would have it flushed."""
+    monkeypatch.setattr(dispatcher, "SAFETY_POLL_S", 0.1)
+    task = api.add_task(SESSION, "true")
+    running = make()
+    line = {"level": "INFO", "message": "said", "source": "agent"}
+    running.agent.outbox.add(Kind.LOG_LINE, task.id, line, run_id=None, key="line")
+    failures = [sqlite3.OperationalError("database or disk is full")]
+    deliver = running.agent.courier.deliver
+
+    def fail_once(budget_s: float, lane: Lane) -> float | None:
+        if failures:
+            raise failures.pop()
+        return deliver(budget_s, lane)
+
+    monkeypatch.setattr(running.agent.courier, "deliver", fail_once)
+    monkeypatch.setattr(running.poll, "poll", lambda: None)
+    running.start()
+    wait_until(lambda: api.log_text(task.id), "the line is told", timeout_s=10)
 
 
 def test_stop_does_not_begin_an_upload_of_its_own(slow_api, make, monkeypatch):
