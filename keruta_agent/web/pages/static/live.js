@@ -62,7 +62,7 @@ export class Live {
   connected(event) {
     this.heardAt = Date.now();
     this.delay = FIRST_DELAY_MS;
-    this.last ||= event.lastEventId;
+    this.last = event.lastEventId || this.last; // a server with other data begins anew
     this.lostAt = null;
     this.show("live");
     if (this.isBehind) {
@@ -73,19 +73,19 @@ export class Live {
 
   // Only the answer to a request of our own says why there is no stream.
   async refused(source) {
+    const asked = { method: "HEAD", signal: AbortSignal.timeout(PATIENCE_MS) };
     const isAnswered = source.readyState === EventSource.CLOSED;
-    this.fail();
-    if (!isAnswered) return;
-    const answer = await fetch(this.address, { method: "HEAD" }).catch(() => null);
+    const answer = isAnswered ? await fetch(this.address, asked).catch(() => null) : null;
+    if (source !== this.source) return;
     if (answer?.status === 401) location.reload(); // it leads to the login, and back here
-    if (answer?.status === 503) this.show("full");
+    this.fail(answer?.status === 503 ? "full" : "lost");
   }
 
-  fail() {
+  fail(state = "lost") {
     this.close();
     this.lostAt ??= new Date();
     this.isBehind = true;
-    this.show("lost");
+    this.show(state);
     this.timer = setTimeout(() => this.open(), this.delay);
     this.delay = Math.min(this.delay * 2, LONGEST_DELAY_MS);
   }

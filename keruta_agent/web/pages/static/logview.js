@@ -262,7 +262,9 @@ export class LogView {
     const source = make("span", "log-source", seen(found.source));
     source.title = momentOf(found.timestamp);
     node.append(source);
-    if (isWarning) node.append(make("span", "log-level", found.level));
+    // All that goes to stderr is a warning, and is called stderr already.
+    const isKnown = found.source === "stderr" && found.level === "WARN";
+    if (isWarning && !isKnown) node.append(make("span", "log-level", found.level));
     if (header) {
       node.append(this.groupButton(entry, header[1].trim(), isFolded));
       return node;
