@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from keruta_agent import errors
-from keruta_agent.journey import announce, hooks, prepare, workspace
+from keruta_agent.journey import announce, prepare, workspace
 from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.hooks import Hooks
 from keruta_agent.journey.section import Section
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Ending, Outcome, Run
@@ -37,153 +38,177 @@ def conclude(agent: Agent, job: Job, run: Run, ending: Ending) -> Ending:
     current = agent.jobs.get(job.id) or job
     heeded = current.stop_kind if ending.outcome is not Outcome.SUCCEEDED else None
     section = Section(agent, job, run, heeded)
-    succeeded = ending.outcome is Outcome.SUCCEEDED
+    conclusion = _Conclusion(
+        agent=agent, job=job, run=run, ending=ending, place=place, section=section
+    )
     try:
-        _run_hook(agent, job, run, place, ending, section)
-        if succeeded:
-            return _told(ending, _deliver(agent, job, run, ending, place, section))
-        return _told(ending, _keep_evidence(agent, job, run, ending, place, section))
-    except announce.NotWantedError as exc:
-        return _failed(agent, ending, f"stopped before its changes were taken: {exc}", section)
-    except errors.WorkspaceError as exc:
-        return _failed(agent, ending, str(exc), section)
+        return conclusion.conclude()
     finally:
         section.look(final=True)
 
 
-def _told(ending: Ending, what: str) -> Ending:
-    if not what:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Conclusion:
+    """The end of one run that worked in a repository."""
+
+    agent: Agent
+    job: Job
+    run: Run
+    ending: Ending
+    place: Place
+    section: Section
+
+    def conclude(self) -> Ending:
+        try:
+            self._run_hook()
+            if self.ending.outcome is Outcome.SUCCEEDED:
+                return self._told(self._deliver())
+            return self._told(self._keep_evidence())
+        except announce.NotWantedError as exc:
+            return self._failed(f"stopped before its changes were taken: {exc}")
+        except errors.WorkspaceError as exc:
+            return self._failed(str(exc))
+
+    def _told(self, what: str) -> Ending:
+        ending = self.ending
+        if not what:
+            return ending
+        message = f"{ending.message} ({what})" if ending.message else what[:1].upper() + what[1:]
+        return dataclasses.replace(ending, message=message)
+
+    def _failed(self, why: str) -> Ending:
+        """Reports that changes could not be taken home; by setting the task fails of it."""
+        self.section.say(why, "ERROR")
+        ending = self._told(f"its changes were not pushed: {why}")
+        if ending.outcome is Outcome.SUCCEEDED and self.agent.settings.git_require_push:
+            return dataclasses.replace(ending, outcome=Outcome.NOT_PUSHED)
         return ending
-    message = f"{ending.message} ({what})" if ending.message else what[:1].upper() + what[1:]
-    return dataclasses.replace(ending, message=message)
 
+    def _run_hook(self) -> None:
+        ending = self.ending
+        if self.agent.settings.post_task_hook is None or ending.outcome in _STOPPED:
+            return
+        outcome = {
+            "KERUTA_OUTCOME": ending.outcome.value,
+            "KERUTA_EXIT_CODE": "" if ending.exit_code is None else str(ending.exit_code),
+        }
+        seen = prepare.hook_variables(self.agent, self.job, self.run, self.place)
+        hooks = Hooks(
+            agent=self.agent,
+            job=self.job,
+            run=self.run,
+            place=self.place,
+            environment={**seen, **outcome},
+            section=self.section,
+        )
+        try:
+            hooks.after()
+        except errors.WorkspaceError as exc:
+            self.section.say(str(exc), "WARN")
 
-def _failed(agent: Agent, ending: Ending, why: str, section: Section) -> Ending:
-    """Reports that changes could not be taken home; by setting the task fails of it."""
-    section.say(why, "ERROR")
-    ending = _told(ending, f"its changes were not pushed: {why}")
-    if ending.outcome is Outcome.SUCCEEDED and agent.settings.git_require_push:
-        return dataclasses.replace(ending, outcome=Outcome.NOT_PUSHED)
-    return ending
-
-
-def _run_hook(
-    agent: Agent, job: Job, run: Run, place: Place, ending: Ending, section: Section
-) -> None:
-    if agent.settings.post_task_hook is None or ending.outcome in _STOPPED:
-        return
-    outcome = {
-        "KERUTA_OUTCOME": ending.outcome.value,
-        "KERUTA_EXIT_CODE": "" if ending.exit_code is None else str(ending.exit_code),
-    }
-    environment = {**prepare.hook_variables(agent, job, run, place), **outcome}
-    try:
-        hooks.after(agent, job, run, place, environment, section)
-    except errors.WorkspaceError as exc:
-        section.say(str(exc), "WARN")
-
-
-def _deliver(
-    agent: Agent, job: Job, run: Run, ending: Ending, place: Place, section: Section
-) -> str:
-    """Commits and pushes what a successful run changed; returns what was done, in words."""
-    with clone.locked(place.directory, agent.settings.git_timeout_s):
-        found = _open(agent, job, run, place, section)
-        pushed = push.by_runner(found)
-        if pushed is not None:
-            return _note(section, *pushed, commit.diff_stat(found, place), "pushed {} to {}")
-        message = _message(agent, job, run, ending)
-        commit.commit_all(found, place, message, _limits(agent, run), section.say)
-        tip = found.git.find("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-        if tip is None or tip in (place.base, place.pushed):
-            section.say("nothing was changed")
-            return ""
-        stat = commit.diff_stat(found, place)
-        if agent.settings.git_disable_auto_push:
-            return _note(section, place.branch, tip, stat, "committed {} on {}, not pushed")
-        tip = push.push(found, _target(agent, place), _limits(agent, run), section.say)
-        if found.is_ours:
-            repair.keep_house(found.git)
-        return _note(section, place.branch, tip, stat, "pushed {} to {}")
-
-
-def _keep_evidence(
-    agent: Agent, job: Job, run: Run, ending: Ending, place: Place, section: Section
-) -> str:
-    """Does with a failed run's changes what the settings say; returns that in words."""
-    wish = agent.settings.git_on_failure
-    if wish == "keep":
-        return ""
-    with clone.locked(place.directory, agent.settings.git_timeout_s):
-        found = _open(agent, job, run, place, section)
-        branch = branches.failed_name(place.branch)
-        if wish == "push" and ending.outcome not in _STOPPED:
-            failed = dataclasses.replace(place, branch=branch)
-            found.git.run(
-                *("checkout", "--quiet", "--no-track", "-B", branch), action=f"begin {branch}"
-            )
-            message = _message(agent, job, run, ending)
-            commit.commit_all(found, failed, message, _limits(agent, run), section.say)
-            tip = found.git.text("rev-parse", "HEAD", action="find the commit")
-            if tip in (place.base, place.start):
+    def _deliver(self) -> str:
+        """Commits and pushes what a successful run changed; returns what was done, in words."""
+        with clone.locked(self.place.directory, self.agent.settings.git_timeout_s):
+            found = self._open()
+            pushed = push.by_runner(found)
+            if pushed is not None:
+                return self._note(*pushed, commit.diff_stat(found, self.place), "pushed {} to {}")
+            message = self._message()
+            commit.commit_all(found, self.place, message, self._limits(), self.section.say)
+            tip = found.git.find("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+            if tip is None or tip in (self.place.base, self.place.pushed):
+                self.section.say("nothing was changed")
                 return ""
-            stat = commit.diff_stat(found, failed)
-            target = dataclasses.replace(_target(agent, place), branch=branch, force=True)
-            tip = push.push(found, target, _limits(agent, run), section.say)
-            return _note(section, branch, tip, stat, "pushed what it left {} to {}")
+            stat = commit.diff_stat(found, self.place)
+            if self.agent.settings.git_disable_auto_push:
+                return self._note(self.place.branch, tip, stat, "committed {} on {}, not pushed")
+            tip = push.push(found, self._target(), self._limits(), self.section.say)
+            if found.is_ours:
+                repair.keep_house(found.git)
+            return self._note(self.place.branch, tip, stat, "pushed {} to {}")
+
+    def _keep_evidence(self) -> str:
+        """Does with a failed run's changes what the settings say; returns that in words."""
+        wish = self.agent.settings.git_on_failure
+        if wish == "keep":
+            return ""
+        with clone.locked(self.place.directory, self.agent.settings.git_timeout_s):
+            if wish == "push" and self.ending.outcome not in _STOPPED:
+                return self._push_aside(self._open())
+            return self._set_aside(self._open())
+
+    def _push_aside(self, found: Clone) -> str:
+        """Pushes what a failed run left to a branch of its own."""
+        branch = branches.failed_name(self.place.branch)
+        failed = dataclasses.replace(self.place, branch=branch)
+        found.git.run(
+            *("checkout", "--quiet", "--no-track", "-B", branch), action=f"begin {branch}"
+        )
+        commit.commit_all(found, failed, self._message(), self._limits(), self.section.say)
+        tip = found.git.text("rev-parse", "HEAD", action="find the commit")
+        if tip in (self.place.base, self.place.start):
+            return ""
+        stat = commit.diff_stat(found, failed)
+        target = dataclasses.replace(self._target(), branch=branch, force=True)
+        tip = push.push(found, target, self._limits(), self.section.say)
+        return self._note(branch, tip, stat, "pushed what it left {} to {}")
+
+    def _set_aside(self, found: Clone) -> str:
+        """Keeps what a failed run left under a name of its own in the clone."""
         ref = tree.set_aside(
-            found, f"failed/{place.branch}/{run.uid}", f"left by a failed run of task {job.task_id}"
+            found,
+            f"failed/{self.place.branch}/{self.run.uid}",
+            f"left by a failed run of task {self.job.task_id}",
         )
         if ref is None:
             return ""
-        section.say(f"set aside what the run left: git stash apply {ref}", fields={"ref": ref})
+        self.section.say(f"set aside what the run left: git stash apply {ref}", fields={"ref": ref})
         return f"what it left is in {ref}"
 
+    def _open(self) -> Clone:
+        """Opens the clone that the script worked in.
 
-def _open(agent: Agent, job: Job, run: Run, place: Place, section: Section) -> Clone:
-    """Opens the clone that the script worked in.
+        Raises:
+            WorkspaceError: it is gone.
+        """
+        git_dir = self.place.directory / ".git"
+        if not git_dir.is_dir():
+            raise errors.WorkspaceError(f"the repository in {self.place.directory} is gone")
+        repository = workspace.url_with_login(self.agent, self.job, self.place)
+        git = workspace.git_for(
+            self.agent, self.run, repository, self.place.directory, self.section
+        )
+        found = clone.open_existing(git, repository)
+        if found.is_ours:
+            repair.remove_locks(git_dir)
+        return found
 
-    Raises:
-        WorkspaceError: it is gone.
-    """
-    git_dir = place.directory / ".git"
-    if not git_dir.is_dir():
-        raise errors.WorkspaceError(f"the repository in {place.directory} is gone")
-    repository = workspace.url_with_login(agent, job, place)
-    git = workspace.git_for(agent, run, repository, place.directory, section)
-    found = clone.open_existing(git, repository)
-    if found.is_ours:
-        repair.remove_locks(git_dir)
-    return found
+    def _target(self) -> Target:
+        protected = {self.place.default_branch or "", self.place.ref, "main", "master"}
+        return Target(
+            branch=self.place.branch,
+            protected=frozenset(protected),
+            force=self.agent.settings.git_force_push,
+        )
 
+    def _limits(self) -> Limits:
+        return Limits(
+            largest_file=self.agent.settings.git_max_file_size,
+            holds_secret=self.agent.redaction.of_run(self.run.id).knows_secret_in,
+        )
 
-def _target(agent: Agent, place: Place) -> Target:
-    protected = {place.default_branch or "", place.ref, "main", "master"}
-    return Target(
-        branch=place.branch, protected=frozenset(protected), force=agent.settings.git_force_push
-    )
+    def _message(self) -> Message:
+        redact = self.agent.redaction.of_run(self.run.id).redact
+        return Message(
+            name=redact(self.job.name),
+            task_id=self.job.task_id or "",
+            session_id=self.job.session_id,
+            run_uid=self.run.uid,
+            body=redact(self.ending.message),
+        )
 
-
-def _limits(agent: Agent, run: Run) -> Limits:
-    return Limits(
-        largest_file=agent.settings.git_max_file_size,
-        holds_secret=agent.redaction.of_run(run.id).knows_secret_in,
-    )
-
-
-def _message(agent: Agent, job: Job, run: Run, ending: Ending) -> Message:
-    redact = agent.redaction.of_run(run.id).redact
-    return Message(
-        name=redact(job.name),
-        task_id=job.task_id or "",
-        session_id=job.session_id,
-        run_uid=run.uid,
-        body=redact(ending.message),
-    )
-
-
-def _note(section: Section, branch: str, tip: str, stat: commit.DiffStat, words: str) -> str:
-    told = f"{words.format(tip[:12], branch)}: {stat}"
-    fields: Mapping[str, Any] = {"branch": branch, "commit": tip, **dataclasses.asdict(stat)}
-    section.say(told, fields=fields)
-    return told
+    def _note(self, branch: str, tip: str, stat: commit.DiffStat, words: str) -> str:
+        told = f"{words.format(tip[:12], branch)}: {stat}"
+        fields: Mapping[str, Any] = {"branch": branch, "commit": tip, **dataclasses.asdict(stat)}
+        self.section.say(told, fields=fields)
+        return told

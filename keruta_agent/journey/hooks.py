@@ -5,6 +5,7 @@ What they write is part of the task's log. All of their processes end with them.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,79 +29,74 @@ from keruta_agent.workspace.state import Notes
 _DONE: Final = "post-task-hook"
 
 
-def before(agent: Agent, job: Job, run: Run, place: Place, environment: Mapping[str, str]) -> None:
-    """Runs the repository's set-up, if it is new, and the hook before the task.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """What belongs around the script of one run."""
 
-    Raises:
-        WorkspaceError: one of them failed.
-        NotWantedError: somebody stopped the job meanwhile.
-    """
-    section = Section(agent, job, run)
-    install, notes = place.directory / hook.INSTALL, Notes(git_dir=place.directory / ".git")
-    if install.is_file() and not notes.has_installed(install):
-        _run(agent, job, run, place, environment, str(hook.INSTALL), install, section)
-        notes.note_installed(install)
-    program = agent.settings.pre_task_hook
-    if program is not None:
-        _run(agent, job, run, place, environment, "the pre-task hook", program, section)
-    agent.directory_of(run).note_script_begins()
+    agent: Agent
+    job: Job
+    run: Run
+    place: Place
+    environment: Mapping[str, str]
+    section: Section
 
+    def before(self) -> None:
+        """Runs the repository's set-up, if it is new, and the hook before the task.
 
-def after(
-    agent: Agent,
-    job: Job,
-    run: Run,
-    place: Place,
-    environment: Mapping[str, str],
-    section: Section,
-) -> None:
-    """Runs the hook after the task, once.
+        Raises:
+            WorkspaceError: one of them failed.
+            NotWantedError: somebody stopped the job meanwhile.
+        """
+        install = self.place.directory / hook.INSTALL
+        notes = Notes(git_dir=self.place.directory / ".git")
+        if install.is_file() and not notes.has_installed(install):
+            self._run(str(hook.INSTALL), install)
+            notes.note_installed(install)
+        program = self.agent.settings.pre_task_hook
+        if program is not None:
+            self._run("the pre-task hook", program)
+        self.agent.directory_of(self.run).note_script_begins()
 
-    Raises:
-        WorkspaceError: it failed.
-        NotWantedError: somebody stopped the job meanwhile.
-    """
-    program, note = agent.settings.post_task_hook, agent.directory_of(run).path / _DONE
-    if program is None or note.exists():
-        return
-    try:
-        _run(agent, job, run, place, environment, "the post-task hook", program, section)
-    finally:
-        note.touch()
+    def after(self) -> None:
+        """Runs the hook after the task, once.
 
+        Raises:
+            WorkspaceError: it failed.
+            NotWantedError: somebody stopped the job meanwhile.
+        """
+        program = self.agent.settings.post_task_hook
+        note = self.agent.directory_of(self.run).path / _DONE
+        if program is None or note.exists():
+            return
+        try:
+            self._run("the post-task hook", program)
+        finally:
+            note.touch()
 
-def _run(
-    agent: Agent,
-    job: Job,
-    run: Run,
-    place: Place,
-    environment: Mapping[str, str],
-    name: str,
-    program: Path,
-    section: Section,
-) -> None:
-    try:
-        command = command_for(program)
-    except OSError as exc:
-        raise errors.WorkspaceError(f"cannot read {name}, {program}: {exc.strerror}") from exc
-    section.say(f"runs {name}")
-    began = time.monotonic()
-    try:
-        with section.group(name) as output:
-            found = hook.Hook(
-                name=name,
-                command=command,
-                directory=place.directory,
-                environment=environment,
-                output=output,
-                timeout_s=agent.settings.hook_timeout_s,
-            )
-            hook.run(found, section.stop_reason)
-        section.look(final=True)
-        section.say(f"{name} has ended after {format_duration(round(time.monotonic() - began, 1))}")
-    except StoppedError:
-        raise workspace.not_wanted(agent, job) from None
-    finally:
-        if processes.marked_processes(run.uid):
-            processes.sweep(run.uid, agent.settings.stop_grace_s)
-        section.look(final=True)
+    def _run(self, name: str, program: Path) -> None:
+        try:
+            command = command_for(program)
+        except OSError as exc:
+            raise errors.WorkspaceError(f"cannot read {name}, {program}: {exc.strerror}") from exc
+        self.section.say(f"runs {name}")
+        began = time.monotonic()
+        try:
+            with self.section.group(name) as output:
+                found = hook.Hook(
+                    name=name,
+                    command=command,
+                    directory=self.place.directory,
+                    environment=self.environment,
+                    output=output,
+                    timeout_s=self.agent.settings.hook_timeout_s,
+                )
+                hook.run(found, self.section.stop_reason)
+            self.section.look(final=True)
+            took = format_duration(round(time.monotonic() - began, 1))
+            self.section.say(f"{name} has ended after {took}")
+        except StoppedError:
+            raise workspace.not_wanted(self.agent, self.job) from None
+        finally:
+            if processes.marked_processes(self.run.uid):
+                processes.sweep(self.run.uid, self.agent.settings.stop_grace_s)
+            self.section.look(final=True)

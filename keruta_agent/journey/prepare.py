@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.journey import coding, collect, hooks, limits, workspace
+from keruta_agent.journey import coding, collect, limits, workspace
 from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.hooks import Hooks
 from keruta_agent.journey.section import Section
 from keruta_agent.model import Script
 from keruta_agent.records.jobs import Job
@@ -73,12 +74,20 @@ def plan(agent: Agent, job: Job, run: Run, script: Script) -> LaunchPlan:
     agent.redaction.keep(agent.jobs.get(job.id) or job, directory)
     is_coding = coding.is_wanted(agent.settings, script)
     command = [] if is_coding else _command(directory, job, script)
-    place = workspace.prepare(agent, job, run, Section(agent, job, run))
+    section = Section(agent, job, run)
+    place = workspace.prepare(agent, job, run, section)
     working_directory = _working_directory(agent, job) if place is None else place.directory
     artifacts_dir = collect.prepare_directory(agent, working_directory)
     environment = _environment(agent, job, run, script, artifacts_dir, place)
     if place is not None:
-        hooks.before(agent, job, run, place, environment)
+        Hooks(
+            agent=agent,
+            job=job,
+            run=run,
+            place=place,
+            environment=environment,
+            section=section,
+        ).before()
     collect.remember_before(directory, artifacts_dir)
     memory.remember_before(directory)
     if is_coding:
