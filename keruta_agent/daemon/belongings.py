@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+from keruta_agent import errors
 from keruta_agent.daemon.lock import LOCK_NAME
 from keruta_agent.journey.agent import Agent
 
@@ -30,15 +31,19 @@ class Belongings:
         self._base = _identity(self._base_dir)
 
     def is_homeless(self) -> bool:
-        """Tells whether the whole base directory was taken away; says so."""
-        if _identity(self._base_dir) == self._base:
-            return False
-        logger.error(
-            "the base directory %s was removed while the agent works in it: stops",
-            self._base_dir,
-            extra={"action": "base_removed"},
-        )
-        return True
+        """Tells whether the whole base directory was taken away."""
+        return _identity(self._base_dir) != self._base
+
+    def complain_if_homeless(self) -> None:
+        """Ends a daemon whose directory was taken away as one that failed.
+
+        Raises:
+            AgentStateError: it was.
+        """
+        if self.is_homeless():
+            raise errors.AgentStateError(
+                f"the base directory {self._base_dir} was removed while the agent worked in it"
+            )
 
     def lost(self) -> Sequence[Path]:
         """Returns what was removed or replaced; says so."""

@@ -91,11 +91,11 @@ def run_daemon(
             extra={"action": "agent_ready", "pid": os.getpid()},
         )
         try:
-            watch.until_end(
-                agent, poll, dispatcher, requests, manager, reload_settings, Belongings(agent)
-            )
+            belongings = Belongings(agent)
+            watch.until_end(agent, poll, dispatcher, requests, manager, reload_settings, belongings)
             with contextlib.suppress(sqlite3.OperationalError):  # the disk may be full
                 park.forgive(agent)  # what is left behind on purpose is no failure of the agent
+            belongings.complain_if_homeless()
         finally:
             for part in beside:
                 if part is not None:

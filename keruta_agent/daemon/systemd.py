@@ -18,6 +18,7 @@ class ServiceManager:
         self._address = environment.get("NOTIFY_SOCKET", "")
         self._watchdog_s = _watchdog_seconds(environment)
         self._next_sign = 0.0
+        self._extended_until = 0.0
 
     def ready(self, status: str) -> None:
         """Says that the daemon takes tasks."""
@@ -39,7 +40,14 @@ class ServiceManager:
             self._tell("WATCHDOG=1")
 
     def extend_stop(self, seconds: float) -> None:
-        """Asks for more time to stop in, because a task is being finished."""
+        """Asks for more time to stop in, because a task is being finished.
+
+        It may be called at every look; half of the time that was asked for must be over.
+        """
+        now = time.monotonic()
+        if now < self._extended_until - seconds / 2:
+            return
+        self._extended_until = now + seconds
         self._tell(f"EXTEND_TIMEOUT_USEC={round(seconds * 1_000_000)}")
 
     def _tell(self, text: str) -> None:

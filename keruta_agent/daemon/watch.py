@@ -112,6 +112,7 @@ class _Stopping:
 def _look_after(belongings: Belongings, requests: StopRequests) -> None:
     """Heeds that files of the agent were taken away under it."""
     if belongings.is_homeless():
+        logger.error("the base directory was removed: stops", extra={"action": "base_removed"})
         requests.stop()
         requests.stop()  # what runs as well: nobody could go on with it
     elif lost := belongings.lost():

@@ -6,14 +6,16 @@ restarted for ever, and nothing behind it would run.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from typing import Final
 
 from keruta_agent.journey.agent import Agent
-from keruta_agent.records import room
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Run
 from keruta_agent.runs import processes
+
+logger = logging.getLogger(__name__)
 
 #: Failures of the agent at one run after which it is set aside.
 MOST_FAILURES: Final = 3
@@ -47,16 +49,17 @@ def refuse_if_hopeless(agent: Agent, job: Job, run: Run) -> None:
 
 
 def count_failure(agent: Agent, exc: Exception) -> bool:
-    """Counts a failure of the agent at the active run; tells whether there was room for that."""
+    """Counts a failure of the agent at the active run; tells whether that could be stored."""
     try:
         with agent.database.transaction():
             active = agent.runs.active()
             if active is not None:
                 agent.runs.agent_failed(*active, f"{type(exc).__name__}: {exc}")
                 agent.runs.enter(active[1].id, None)
-    except sqlite3.OperationalError as failure:
-        if not room.is_wanting(failure):
-            raise
+    except sqlite3.OperationalError as failure:  # whoever tries the run again must not end by it
+        logger.warning(
+            "cannot count a failure of the agent: %s", failure, extra={"action": "no_room"}
+        )
         return False
     return True
 

@@ -36,7 +36,7 @@ class Stops:
                 raise
             self._held.setdefault(job_id, (kind, reason))
             logger.warning(
-                "job %d is stopped (%s), which can only be stored when there is room on the disk",
+                "job %d is stopped (%s), which is stored once the disk takes something again",
                 job_id,
                 kind,
                 extra={"action": "no_room", "job": job_id, "task": job.task_id},

@@ -55,8 +55,8 @@ ACTIONS: Final[Mapping[str, str]] = {
     "retry_rule_wrong": "A failed job is not tried again: its rule makes no sense.",
     "auto_fix_declined": "A failed task gets no auto-fix task.",
     "no_spare": "No process could be started ahead of the next run, which costs it some time.",
-    "no_room": "The disk is full: what is to be stored waits.",
-    "room_found": "There is room on the disk again.",
+    "no_room": "The disk takes nothing, full or broken: what is to be stored waits.",
+    "room_found": "The disk takes something again.",
     # The session's repository
     "workspace": "Something was done to the repository for a run, as the run's log tells it.",
     "section_unwritten": "What was done to it cannot be told in the run's log.",

@@ -1,4 +1,7 @@
-"""Tells a full disk, which is nobody's fault and will pass, from other failures to store."""
+"""Tells a disk that takes nothing, which is no job's fault and may pass, from other failures.
+
+It is full, or the kernel made it read-only, or it fails.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,20 @@ logger = logging.getLogger(__name__)
 QUIET_S: Final = 10.0
 
 
+#: What SQLite says of the file system below it.
+_OF_THE_DISK: Final = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+)
+
+
 def is_wanting(exc: BaseException) -> bool:
-    """Tells whether something could not be stored for want of room on the disk."""
+    """Tells whether something could not be stored because the disk takes nothing."""
     if isinstance(exc, OSError):
-        return exc.errno in (errno.ENOSPC, errno.EDQUOT)
-    return isinstance(exc, sqlite3.OperationalError) and "full" in str(exc)
+        return exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    if not isinstance(exc, sqlite3.OperationalError):
+        return False
+    # An extended code has the plain one in its last byte.
+    return "full" in str(exc) or (getattr(exc, "sqlite_errorcode", 0) & 0xFF) in _OF_THE_DISK
 
 
 def failure_to_store(exc: OSError | sqlite3.Error) -> errors.AgentStateError:
@@ -29,8 +41,8 @@ def failure_to_store(exc: OSError | sqlite3.Error) -> errors.AgentStateError:
     if is_wanting(exc):
         return errors.AgentStateError(
             f"nothing can be stored: {exc}",
-            advice="Make room on the disk of the base directory (keruta config show), then do it "
-            "again",
+            advice="Make room on the disk of the base directory, or make it writable again "
+            "(keruta doctor), and then do this again",
         )
     if type(exc) is sqlite3.DatabaseError:  # its kinds are about something else
         return errors.AgentStateError(
@@ -42,7 +54,7 @@ def failure_to_store(exc: OSError | sqlite3.Error) -> errors.AgentStateError:
 
 
 class Room:
-    """Says once that the disk of a directory is full, and once that there is room again."""
+    """Says once that the disk of a directory takes nothing, and once that it does again."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -55,8 +67,8 @@ class Room:
             return False
         if self._failed_at is None:
             logger.warning(
-                "the disk of %s is full: nothing can be stored until there is room, and then "
-                "everything goes on: %s",
+                "nothing can be stored on the disk of %s; until that is mended everything waits, "
+                "and then goes on: %s",
                 self._directory,
                 exc,
                 extra={"action": "no_room"},
@@ -69,7 +81,7 @@ class Room:
         if self._failed_at is not None and time.monotonic() - self._failed_at > QUIET_S:
             self._failed_at = None
             logger.info(
-                "there is room again on the disk of %s",
+                "the disk of %s can be written again",
                 self._directory,
                 extra={"action": "room_found"},
             )

@@ -201,7 +201,7 @@ def test_ended_jobs_can_be_run_once_more(workplace: Workplace, api: Api, tmp_pat
 _REFUSED = (
     (("queue", "retry", "2"), "job 2 has not ended: it is waiting"),
     (("queue", "move", "1", "5"), "job 1 does not wait any more: it is succeeded"),
-    (("queue", "move", "2", "high"), "'high' is not a valid integer"),
+    (("queue", "move", "2", "high"), "'high' is not a whole number"),
     (("queue", "cancel", "77"), "there is no job or task 77"),
     (("queue", "move", "77", "1"), "there is no job or task 77"),
     (("queue", "retry", "no-such-task"), "there is no job or task no-such-task"),

@@ -273,3 +273,5 @@ def test_daemon_whose_whole_directory_is_removed_stops(agent, world):
     world.dispatcher.job_has_ended = True
     world.until_end()
     assert (world.requests.count, world.requests.wants_replacement) == (2, False)
+    with pytest.raises(errors.AgentStateError, match="was removed while"):
+        world.belongings.complain_if_homeless()

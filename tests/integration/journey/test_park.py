@@ -120,19 +120,19 @@ def test_failures_are_forgotten_once_the_script_has_started(
     assert (tmp_path / "runs").read_text() == "ran\n"
 
 
-def test_failure_that_cannot_be_counted_for_want_of_room_is_said(
-    agent, poll, file_task, monkeypatch
-):
+@pytest.mark.parametrize("why", ["database or disk is full", "database is locked"])
+def test_failure_that_cannot_be_counted_is_said(agent, poll, file_task, monkeypatch, caplog, why):
     file_task("true")
     poll.poll()
     agent.runs.claim_next()
 
     def full(*_):
-        raise sqlite3.OperationalError("database or disk is full")
+        raise sqlite3.OperationalError(why)
 
     with monkeypatch.context() as patched:
         patched.setattr(agent.runs, "agent_failed", full)
         assert not park.count_failure(agent, ValueError("bug"))
+    assert why in caplog.text
     assert agent.runs.active()[1].agent_failures == 0
     park.forgive(agent)
     assert agent.runs.active()[1].stage is None

@@ -45,9 +45,11 @@ def manager(tmp_path: Path, **environment: str) -> ServiceManager:
 
 
 def test_service_says_when_it_is_ready_and_when_it_stops(listener, tmp_path):
-    manager(tmp_path).ready("takes tasks")
-    manager(tmp_path).stopping("last words")
-    manager(tmp_path).extend_stop(30)
+    service = manager(tmp_path)
+    service.ready("takes tasks")
+    service.stopping("last words")
+    for _ in range(10):  # at every look, and said once
+        service.extend_stop(30)
     assert listener.heard() == [
         "READY=1\nSTATUS=takes tasks",
         "STOPPING=1\nSTATUS=last words",

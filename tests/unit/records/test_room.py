@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import sqlite3
 from pathlib import Path
@@ -20,12 +21,26 @@ FULL = sqlite3.OperationalError("database or disk is full")
         (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
         (sqlite3.OperationalError("database or disk is full"), True),
         (sqlite3.OperationalError("database is locked"), False),
+        (OSError(errno.EROFS, "Read-only file system"), True),
         (OSError(errno.EIO, "Input/output error"), False),
         (ValueError("the disk is full of bugs"), False),
     ],
 )
 def test_full_disk_is_told_from_other_failures(failure, for_want_of_room):
     assert room.is_wanting(failure) is for_want_of_room
+
+
+def test_database_that_the_kernel_made_read_only_is_told_from_other_failures(tmp_path):
+    sqlite3.connect(tmp_path / "x.db").close()
+    with contextlib.closing(
+        sqlite3.connect(f"file:{tmp_path}/x.db?mode=ro", uri=True)
+    ) as connection:
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            connection.execute("CREATE TABLE x (y)")
+        assert room.is_wanting(caught.value)
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            connection.execute("SELECT nothing FROM nowhere")
+        assert not room.is_wanting(caught.value)
 
 
 def test_full_disk_is_said_once_and_its_end_once(caplog, monkeypatch):
