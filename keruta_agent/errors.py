@@ -195,6 +195,8 @@ class RunnerError(KerutaError):
 class TaskContextValidationError(RunnerError):
     """The description of a task lacks something, or says something impossible."""
 
+    exit_code = 2
+
 
 class SlotAllocationError(RunnerError):
     """The Repo Pool Manager lends no slot."""

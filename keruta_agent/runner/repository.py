@@ -17,7 +17,7 @@ from keruta_agent.workspace.problems import TRANSIENT, GitError
 from keruta_agent.workspace.url import RepositoryUrl, parse
 
 REMOTE: Final = "origin"
-#: Seconds that one command of git may take, unless the run has less.
+#: Seconds that one command of git may take; the run's clock ends it as well.
 MOST_S: Final = 600.0
 #: Nothing of a repository is executed by git: no hook, no monitor, no signing program.
 _SETTINGS: Final = (
@@ -65,7 +65,7 @@ def open_git(path: Path, *, clock: Clock, access: Access) -> Git:
         variables[f"GIT_CONFIG_VALUE_{number}"] = value
     plain = Git(
         path,
-        timeout_s=min(MOST_S, clock.left_s or 1.0),
+        timeout_s=MOST_S,
         stop_reason=clock.stop_reason,
         variables=variables,
     )
@@ -74,7 +74,7 @@ def open_git(path: Path, *, clock: Clock, access: Access) -> Git:
         return plain
     return Git(
         path,
-        timeout_s=min(MOST_S, clock.left_s or 1.0),
+        timeout_s=MOST_S,
         credentials=access.credentials(url),
         stop_reason=clock.stop_reason,
         variables=variables,

@@ -27,10 +27,11 @@ from keruta_agent.runner.repository import (
     retried,
 )
 from keruta_agent.runner_model import PushResult, Workspace
-from keruta_agent.workspace import repair
+from keruta_agent.workspace import push, repair
 from keruta_agent.workspace import tree as trees
 from keruta_agent.workspace.clone import Clone
 from keruta_agent.workspace.git import Git, records
+from keruta_agent.workspace.problems import GitError, Problem, error_from
 from keruta_agent.workspace.url import parse
 
 #: Where commits of a branch are kept that a new run does not go on from.
@@ -80,7 +81,7 @@ class WorkspaceManager:
             WorkspacePreparationError: git cannot do it.
         """
         branches.checked(branch_name)
-        with _told_as(errors.WorkspacePreparationError):
+        with self._told_as(errors.WorkspacePreparationError):
             return self._prepare(Path(slot_path).resolve(), branch_name, base_branch)
 
     def _prepare(self, path: Path, branch: str, wanted_base: str | None) -> Workspace:
@@ -179,14 +180,14 @@ class WorkspaceManager:
 
         With ``only_known`` new files are left out as well.
         """
-        with _told_as(errors.WorkspacePreparationError):
+        with self._told_as(errors.WorkspacePreparationError):
             git = self._staging(workspace.path)
             git.run("add", "--update" if only_known else "--all", "--", ":/", action="stage")
             return git.text("write-tree", action="stage the changes")
 
     def restore(self, workspace: Workspace, tree: str) -> None:
         """Brings the work tree back to a staged tree; what is ignored stays."""
-        with _told_as(errors.WorkspacePreparationError):
+        with self._told_as(errors.WorkspacePreparationError):
             git = self._staging(workspace.path)
             git.run("read-tree", "--reset", "-u", tree, action="clean the work tree")
             git.run("checkout-index", "--all", "--force", action="clean the work tree")
@@ -222,7 +223,7 @@ class WorkspaceManager:
             WorkspacePreparationError: git cannot do it.
         """
         tree = tree or self.stage(workspace)
-        with _told_as(errors.WorkspacePreparationError):
+        with self._told_as(errors.WorkspacePreparationError):
             git = self.git(workspace.path)
             start, forked = self._start(git, workspace)
             if git.text("rev-parse", f"{start}^{{tree}}", action="compare") == tree:
@@ -245,7 +246,7 @@ class WorkspaceManager:
     def get_diff(self, workspace: Workspace, *, tree: str | None = None) -> str:
         """Returns the difference to the base branch, new files included."""
         tree = tree or self.stage(workspace)
-        with _told_as(errors.WorkspacePreparationError):
+        with self._told_as(errors.WorkspacePreparationError):
             git = self.git(workspace.path)
             _, forked = self._start(git, workspace)
             arguments = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary")
@@ -264,16 +265,12 @@ class WorkspaceManager:
         branches.checked(branch_name)
         if branch_name == workspace.base_branch:
             raise errors.SecurityError(f"Pushing to {branch_name!r} is not allowed: it is the base")
-        with _told_as(errors.PushError):
+        with self._told_as(errors.PushError):
             git = self.git(workspace.path)
             commit = commit or self._commit(git, f"refs/heads/{branch_name}")
             spec = f"{commit}:refs/heads/{branch_name}"
             _, retries = retried(
-                lambda: git.run(
-                    "push", "--quiet", "--porcelain", REMOTE, spec, action=f"push {branch_name}"
-                ),
-                self.retry_config,
-                self.clock,
+                lambda: _push(git, spec, branch_name), self.retry_config, self.clock
             )
             # Git notes it only where the clone follows all branches.
             seen = f"refs/remotes/{REMOTE}/{branch_name}"
@@ -284,7 +281,7 @@ class WorkspaceManager:
 
     def message_of_earlier_run(self, workspace: Workspace) -> str:
         """Returns what the branch's newest commit says, empty when a run has yet to begin it."""
-        with _told_as(errors.WorkspacePreparationError):
+        with self._told_as(errors.WorkspacePreparationError):
             git = self.git(workspace.path)
             start, forked = self._start(git, workspace)
             return (
@@ -295,7 +292,7 @@ class WorkspaceManager:
 
     def files_changed(self, workspace: Workspace) -> list[str]:
         """Returns the files in which the branch differs from its base branch."""
-        with _told_as(errors.WorkspacePreparationError):
+        with self._told_as(errors.WorkspacePreparationError):
             git = self.git(workspace.path)
             start, forked = self._start(git, workspace)
             result = git.run(
@@ -306,12 +303,22 @@ class WorkspaceManager:
 
     def rollback(self, workspace: Workspace) -> None:
         """Brings the work tree back to where the run began; what lay in it is kept by git."""
-        with _told_as(errors.WorkspacePreparationError):
+        with self._told_as(errors.WorkspacePreparationError):
             git = self.git(workspace.path)
             clone = Clone(git=git, url=parse(str(workspace.path)), is_ours=True)
             trees.set_aside(clone, f"runner-rollback-{time.time_ns():x}", "rolled back")
             start, _ = self._start(git, workspace)
             git.run("reset", "--quiet", "--hard", start, action="roll back")
+
+    @contextlib.contextmanager
+    def _told_as(self, kind: type[errors.RunnerError]) -> Iterator[None]:
+        """Lets git's errors be errors of the runner."""
+        try:
+            yield
+        except errors.WorkspaceError as exc:
+            if isinstance(exc, GitError) and exc.problem is Problem.STOPPED:
+                self.clock.check()  # says why the run is over, which is no fault of git's
+            raise kind(exc.message, advice=exc.advice) from exc
 
     def _start(self, git: Git, workspace: Workspace) -> tuple[str, str]:
         """Returns where the run began, and where its branch leaves the base branch."""
@@ -322,6 +329,26 @@ class WorkspaceManager:
         return head, git.find("merge-base", head, workspace.base_branch) or head
 
 
+def _push(git: Git, spec: str, branch: str) -> None:
+    """Pushes once.
+
+    Raises:
+        GitError: the server cannot be reached.
+        WorkspaceError: it does not take the branch.
+    """
+    action = f"push {branch}"
+    result = git.run("push", "--quiet", "--porcelain", REMOTE, spec, action=action, ok=False)
+    if result.code == 0:
+        return
+    refusal = push.words(result)
+    if not refusal:
+        raise error_from(action, git.redact(f"{result.complaints}\n{result.text}"))
+    raise errors.WorkspaceError(
+        f"the server refuses the branch {branch}: {git.redact(refusal)}",
+        advice="If somebody else has pushed there, run the task again: it goes on from that",
+    )
+
+
 def _remove_locks(path: Path) -> None:
     """Removes the locks that a killed git has left: no command of the run is there any more."""
     if (path / ".git").is_dir():
@@ -330,12 +357,3 @@ def _remove_locks(path: Path) -> None:
 
 def _has(git: Git, branch: str) -> bool:
     return git.holds("rev-parse", "--verify", "--quiet", f"{branch}^{{commit}}")
-
-
-@contextlib.contextmanager
-def _told_as(kind: type[errors.RunnerError]) -> Iterator[None]:
-    """Lets git's errors be errors of the runner."""
-    try:
-        yield
-    except errors.WorkspaceError as exc:
-        raise kind(exc.message, advice=exc.advice) from exc

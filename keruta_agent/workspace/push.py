@@ -64,7 +64,7 @@ def push(clone: Clone, target: Target, limits: Limits, say: Say) -> str:
         reason = _refusal(result)
         if reason is None or attempt == ATTEMPTS - 1:
             raise PushRefusedError(
-                f"{clone.url} refuses the branch {target.branch}: {reason or _words(result)}",
+                f"{clone.url} refuses the branch {target.branch}: {reason or words(result)}",
                 advice="The commits are in the workspace's branch of this name",
             )
         say(f"somebody else pushed to {target.branch}: takes that in and tries again")
@@ -109,7 +109,7 @@ def _try(clone: Clone, target: Target, commit: str) -> Result:
         action=action,
         ok=False,
     )
-    if result.code != 0 and not _words(result):
+    if result.code != 0 and not words(result):
         raise error_from(action, f"{result.complaints}\n{result.text}")
     if result.code == 0:
         refs = (f"refs/remotes/{REMOTE}/{target.branch}", pushed_ref(target.branch))
@@ -121,7 +121,7 @@ def _try(clone: Clone, target: Target, commit: str) -> Result:
     return result
 
 
-def _words(result: Result) -> str:
+def words(result: Result) -> str:
     """Returns the server's words for a refused branch; empty when it did not come to that."""
     for line in result.text.splitlines():
         if line.startswith("!"):
@@ -137,8 +137,8 @@ def _words(result: Result) -> str:
 
 def _refusal(result: Result) -> str | None:
     """Returns why the server's branch is ahead of ours, None when it refuses for another reason."""
-    words = _words(result)
-    return words if any(sign in words for sign in (*_MOVED_ON, *_RACE)) else None
+    said = words(result)
+    return said if any(sign in said for sign in (*_MOVED_ON, *_RACE)) else None
 
 
 def _take_in(clone: Clone, target: Target) -> None:

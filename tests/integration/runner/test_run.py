@@ -278,6 +278,21 @@ def test_time_limit_interrupts_the_tests(tmp_path: Path, repository: Repository)
     assert result.duration_seconds < 500
 
 
+def test_time_limit_interrupts_the_push(tmp_path: Path, repository: Repository) -> None:
+    hook = repository.path / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexec sleep 1000\n")
+    hook.chmod(0o755)
+    slot = _slot(tmp_path, repository)
+    with _runner(tmp_path, says(RIGHT)) as (runner, _):
+        result = runner.run(task(slot_path=str(slot), timeout_seconds=4))
+
+    assert (result.success, result.error_type) == (False, "TimeoutError")
+    assert "longer than 4 s" in str(result.error)
+    assert result.impl_result is not None
+    assert result.impl_result.diff
+
+
 def test_time_limit_interrupts_the_model(tmp_path: Path, repository: Repository) -> None:
     slot = _slot(tmp_path, repository)
     with _runner(tmp_path, [Turn(content="x", delay_s=600)]) as (runner, _):

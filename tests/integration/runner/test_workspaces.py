@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent import errors
-from keruta_agent.runner.clock import Clock
+from keruta_agent.runner.clock import Clock, StoppedError
 from keruta_agent.runner.config import RetryConfig
 from keruta_agent.runner.guard import Guard
 from keruta_agent.runner.workspaces import KEPT, WorkspaceManager
@@ -156,7 +156,7 @@ def test_push_of_what_somebody_else_moved_on_is_an_error(slot: Path, server: Rep
     manager.commit_changes(workspace, "mine")
     theirs = server.commit(BRANCH, {"b.py": "theirs"})
 
-    with pytest.raises(errors.PushError):
+    with pytest.raises(errors.PushError, match=r"refuses the branch .*fetch first.*run the task"):
         manager.push_branch(workspace, BRANCH)
     assert server.branches[BRANCH] == theirs
 
@@ -180,7 +180,7 @@ def test_end_of_the_run_ends_git(slot: Path) -> None:
     clock.stop("the slot is lost")
     git(slot, "config", "remote.origin.uploadpack", "sleep 1000 #")
 
-    with pytest.raises(errors.WorkspacePreparationError, match="the slot is lost"):
+    with pytest.raises(StoppedError, match="the slot is lost"):
         WorkspaceManager(clock=clock).prepare_workspace(slot, BRANCH)
 
 
