@@ -34,7 +34,6 @@ logger = logging.getLogger(__name__)
 ATTEMPTS_AT_BROKEN: Final = 12
 #: What servers answer when a file is larger than they take.
 TOO_LARGE: Final = 413
-LOCK_FAILED: Final = "LOCK_ACQUISITION_FAILED"
 
 
 class Courier:

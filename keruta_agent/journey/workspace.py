@@ -173,9 +173,11 @@ def git_for(
 def credentials_for(agent: Agent, repository: RepositoryUrl) -> Credentials | None:
     """Returns what the agent knows of the access to a repository."""
     settings = agent.settings
-    helper = agent.command_dir / HELPER_NAME
     return Credentials.of(
-        *(repository, settings.git_token, settings.git_username, helper),
+        repository,
+        settings.git_token,
+        settings.git_username,
+        agent.command_dir / HELPER_NAME,
         hosts=settings.git_token_hosts,
     )
 

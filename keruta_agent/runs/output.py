@@ -74,13 +74,6 @@ class OutputFiles:
             return _cut(descriptor, start)
         return size if final else None
 
-    def backlog(self) -> bool:
-        """Tells whether any file has bytes that were not seen."""
-        return any(
-            os.fstat(descriptor).st_size > self._offsets[stream]
-            for stream, descriptor in self._descriptors.items()
-        )
-
 
 def _end_of_lines(descriptor: int, start: int, stop: int) -> int:
     """Returns the offset after the last line end before which no line is too long."""

@@ -7,12 +7,14 @@ of a path.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import filelock
 
 from keruta_agent import errors
+from keruta_agent.server.database import Database
 
 
 class DataDirectory:
@@ -62,12 +64,14 @@ class DataDirectory:
             with contextlib.suppress(OSError):
                 self.artifact(artifact_id).unlink()
 
-    def sweep(self, known_ids: Collection[str]) -> None:
-        """Removes what a killed server left: broken uploads, and artifacts that nobody knows."""
+    def sweep(self, database: Database, artifacts: Any) -> None:
+        """Removes what a killed server left: broken uploads, and artifacts without a row."""
         for leftover in self.incoming.iterdir():
             leftover.unlink()
+        with database.connected():
+            known = {row["id"] for row in artifacts.select(artifacts.id).dicts()}
         for file in self.artifacts.iterdir():
-            if file.name not in known_ids:
+            if file.name not in known:
                 file.unlink()
 
 

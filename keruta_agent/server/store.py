@@ -66,7 +66,7 @@ class Store:
             database = open_database(data_dir, database_url)
             opened.enter_context(contextlib.closing(database))
             store = cls(directory, database)
-            store._sweep_files()
+            directory.sweep(database, store.tables.artifacts)
             store.changes.start()
             opened.pop_all()
         return store
@@ -86,9 +86,3 @@ class Store:
                 yield change
                 self.changes.store(change.announcements)
             change.finish()
-
-    def _sweep_files(self) -> None:
-        artifacts = self.tables.artifacts
-        with self.database.connected():
-            known = {row["id"] for row in artifacts.select(artifacts.id).dicts()}
-        self.directory.sweep(known)

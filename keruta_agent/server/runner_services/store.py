@@ -110,7 +110,7 @@ class Store:
             database = open_database(data_dir, None, file_name=FILE_NAME, steps=MIGRATIONS)
             opened.enter_context(contextlib.closing(database))
             store = cls(directory, database, retention_days)
-            store._sweep_files()
+            directory.sweep(database, store.tables.artifacts)
             store._tidying.start()
             opened.pop_all()
         return store
@@ -156,9 +156,3 @@ class Store:
                 )
             if self._closing.wait(_TIDY_INTERVAL_S):
                 return
-
-    def _sweep_files(self) -> None:
-        artifacts = self.tables.artifacts
-        with self.database.connected():
-            known = {row["id"] for row in artifacts.select(artifacts.id).dicts()}
-        self.directory.sweep(known)
