@@ -230,6 +230,13 @@ def test_task_over_http_is_a_job(
     assert (refused.status_code, "title" in refused.text) == (400, True)
     secret = {**values, "metadata": {"repo_url": "https://u:pw@host/x.git"}}
     assert call("POST", "/coding-tasks", {"task": secret}).status_code == 400
+    for wrong, said in (
+        ({"timeout_seconds": 10**30}, "timeout_seconds must be at most"),
+        ({"title": "\0"}, "title must be text"),
+        ({"branch_name": "main"}, "is not allowed"),
+    ):
+        refused = call("POST", "/coding-tasks", {"task": {**values, **wrong}})
+        assert (refused.status_code, said in refused.text) == (400, True), refused.text
 
 
 def test_auto_fix_is_solved_by_the_runner_when_the_settings_say_so(

@@ -12,7 +12,7 @@ from keruta_agent.local.http.job_schemas import NewJobAnswer
 from keruta_agent.local.http.routes import Resource
 from keruta_agent.local.http.services import Services
 from keruta_agent.records.jobs import Work
-from keruta_agent.runner import context_file
+from keruta_agent.runner import branches, context_file, validation
 from keruta_agent.web.fields import FreeObject, Priority, StrictRequest
 from keruta_agent.web.problems import invalid
 
@@ -40,11 +40,13 @@ class CodingAnswer(NewJobAnswer):
 @resource.route("POST", "/api/v1/coding-tasks", body=CodingDraft, answer=CodingAnswer, status=201)
 def queue_coding_task(services: Services, draft: dict[str, Any]) -> Any:
     """Queues a coding task; follow it as a job."""
+    settings = services.agent.settings
     try:
-        context = context_file.from_values(
-            draft["task"], timeout_s=int(services.agent.settings.default_timeout_s)
-        )
-    except errors.TaskContextValidationError as exc:
+        context = context_file.from_values(draft["task"], timeout_s=int(settings.default_timeout_s))
+        # What can never run is refused here, where whoever files it hears of it.
+        validation.check(context, has_pool=settings.repo_pool_url is not None)
+        branches.branch_of(context)
+    except (errors.TaskContextValidationError, errors.SecurityError) as exc:
         raise invalid("task", str(exc)) from exc
     if _has_password(str(context.metadata.get("repo_url") or "")):
         raise invalid("task", "repo_url must hold no password: set GIT_TOKEN where the runner is")
