@@ -19,6 +19,7 @@ class Clock:
         """Takes the seconds that the run may take, and what is set when it is to stop."""
         self.limit_s = limit_s
         self._hindrance: str | None = None
+        self._lease_end: float | None = None
         self._began = time.monotonic()
         self._stopping = stopping or threading.Event()
 
@@ -36,8 +37,15 @@ class Clock:
         """Ends the run: it must not go on, for this reason."""
         self._hindrance = reason
 
+    def lasts_until(self, end: float | None) -> None:
+        """Says until when the workspace is the run's, by the monotonic clock; None: for good."""
+        self._lease_end = end
+
     def stop_reason(self) -> str | None:
         """Returns why the run has to end, None when it may go on."""
+        end = self._lease_end
+        if self._hindrance is None and end is not None and time.monotonic() > end:
+            self.stop("The slot's lease ran out: this run, or the pool, stood still for too long")
         if self._hindrance is not None:
             return self._hindrance
         if self._stopping.is_set():

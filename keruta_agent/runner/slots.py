@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,18 +47,24 @@ def lent(
     beats = threading.Thread(
         target=_keep, args=(pool, slot, ended, clock), name="slot-heartbeat", daemon=True
     )
-    beats.start()
+    # A pool that says nothing of leases lends until the slot is given back.
+    if slot.lease_token is not None:
+        clock.lasts_until(time.monotonic() + LEASE_S)
+        beats.start()
     try:
         say(f"works in slot {slot.slot_id}")
         yield dataclasses.replace(context, slot_id=slot.slot_id, slot_path=slot.slot_path)
     finally:
         ended.set()
-        beats.join(HEARTBEAT_S)
+        if beats.ident is not None:
+            beats.join(HEARTBEAT_S)
+        clock.lasts_until(None)
         _give_back(pool, slot, say)
 
 
 def _keep(pool: RepoPoolClient, slot: SlotAllocation, ended: threading.Event, clock: Clock) -> None:
     while not ended.wait(HEARTBEAT_S):
+        began = time.monotonic()
         try:
             pool.heartbeat(slot.slot_id)
         except errors.RunnerError as exc:
@@ -70,6 +77,10 @@ def _keep(pool: RepoPoolClient, slot: SlotAllocation, ended: threading.Event, cl
             if isinstance(exc, errors.ServiceError) and exc.status in (404, 409, 410, 423):
                 clock.stop(f"The slot {slot.slot_id} is somebody else's by now")
                 return
+        if not ended.is_set():
+            # Also without an answer: a pool that is away lends nothing, and begins all leases anew
+            # when it is back. Only a run that was frozen itself comes too late.
+            clock.lasts_until(began + LEASE_S)
 
 
 def _give_back(pool: RepoPoolClient, slot: SlotAllocation, say: Callable[[str], None]) -> None:
