@@ -12,7 +12,6 @@ import contextlib
 import json
 import logging
 import random
-import ssl
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -23,7 +22,7 @@ import urllib3.exceptions
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from keruta_agent import errors
-from keruta_agent.clients import answers, base_url, bodies
+from keruta_agent.clients import answers, base_url, bodies, lost
 from keruta_agent.clients.calls import CallCounter
 
 logger = logging.getLogger(__name__)
@@ -302,10 +301,10 @@ class HttpClient:
 
         The text of the library's exceptions is not used: it is long, and speaks of itself.
         """
-        reason = _reason(exc)
+        reason = lost.reason(exc)
         if isinstance(exc, requests.TooManyRedirects):
             return errors.ApiFailed(f"{action} failed: {self.url} redirects without an end")
-        if read_only or _nothing_was_sent(exc):
+        if read_only or lost.nothing_was_sent(exc):
             return errors.ApiUnreachable(f"{action} failed: {self.url} cannot be reached{reason}")
         return errors.ApiAmbiguous(
             f"{action} failed: the answer of {self.url} was lost{reason}",
@@ -370,41 +369,3 @@ def _waits() -> Generator[float, errors.ApiError, None]:
 
 def _asks_for_too_long(error: errors.ApiError) -> bool:
     return error.retry_after_s is not None and error.retry_after_s > LONGEST_WAIT_S
-
-
-def _causes(exc: BaseException) -> Iterator[BaseException]:
-    """Yields an exception and those that led to it, also where a library hides them in ``args``."""
-    waiting: list[object] = [exc]
-    seen: set[int] = set()
-    while waiting:
-        current = waiting.pop(0)
-        if not isinstance(current, BaseException) or id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        waiting += [current.__cause__, current.__context__, getattr(current, "reason", None)]
-        waiting += current.args
-
-
-def _nothing_was_sent(exc: requests.RequestException) -> bool:
-    if isinstance(exc, requests.ConnectTimeout | requests.exceptions.ProxyError):
-        return True
-    before_sending = (
-        urllib3.exceptions.NewConnectionError,
-        urllib3.exceptions.ConnectTimeoutError,
-        ssl.SSLCertVerificationError,
-    )
-    return any(isinstance(cause, before_sending) for cause in _causes(exc))
-
-
-def _reason(exc: requests.RequestException) -> str:
-    if isinstance(exc, requests.Timeout):
-        return " (no answer in time)"
-    if isinstance(exc, bodies.TooLargeError):
-        return f" (its answer is larger than {bodies.LARGEST} bytes)"
-    for cause in _causes(exc):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f" (its certificate is not trusted: {cause.verify_message})"
-        if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ssl.SSLError):
-            return f" ({cause.strerror})"
-    return " (the connection broke off)" if isinstance(exc, requests.ConnectionError) else ""

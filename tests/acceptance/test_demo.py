@@ -17,6 +17,9 @@ from keruta_agent.cli import demo_showing
 from tests.helpers.processes import KERUTA, Workplace, is_alive
 from tests.helpers.waiting import wait_until
 
+#: The bar of a task that is done.
+DONE = "[####################]"
+
 
 @pytest.fixture
 def temporary(workplace: Workplace) -> Path:
@@ -75,14 +78,11 @@ def test_demo_prints_json_for_programs(workplace: Workplace, temporary: Path) ->
     assert_nothing_is_left(workplace, temporary)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_interrupted_demo_leaves_nothing(
-    workplace: Workplace, temporary: Path, number: signal.Signals
-) -> None:
+def test_demo_that_loses_its_terminal_leaves_nothing(workplace: Workplace, temporary: Path) -> None:
     started = workplace.start("demo")
     started.wait_for("hello: PROCESSING")
 
-    started.signal(number)
+    started.signal(signal.SIGHUP)
 
     assert started.wait() == 130
     assert_nothing_is_left(workplace, temporary)
@@ -159,18 +159,20 @@ def test_demo_without_its_task_scripts_names_them() -> None:
         demo_showing.task_script("no-such-task")
 
 
-def test_demo_uses_a_terminal_for_bars(workplace: Workplace, temporary: Path) -> None:
+def test_demo_uses_a_terminal_for_bars_and_ctrl_c_leaves_nothing(
+    workplace: Workplace, temporary: Path
+) -> None:
     shown = TerminalDemo(workplace)
 
-    assert shown.exit_code == 0, shown.screen
     assert "\x1b[J" in shown.screen
     assert "hello" in shown.screen
-    assert "[####################]" in shown.screen
+    assert DONE in shown.screen
+    assert shown.exit_code == 130, shown.screen
     assert_nothing_is_left(workplace, temporary)
 
 
 class TerminalDemo:
-    """The demo on a pseudo-terminal without colours."""
+    """The demo on a pseudo-terminal without colours, until Ctrl-C after its first task."""
 
     def __init__(self, workplace: Workplace) -> None:
         ours, theirs = pty.openpty()
@@ -191,9 +193,13 @@ class TerminalDemo:
         )
         os.close(theirs)
         seen = b""
+        is_interrupted = False
         try:
             while chunk := os.read(ours, 65536):
                 seen += chunk
+                if DONE.encode() in seen and not is_interrupted:
+                    process.send_signal(signal.SIGINT)
+                    is_interrupted = True
         except OSError:  # how Linux says that the other side is closed
             pass
         finally:
