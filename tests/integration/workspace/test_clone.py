@@ -215,20 +215,6 @@ def test_large_files_are_mere_pointers_without_git_lfs_and_it_says_so(
     assert any("Git LFS, which is not installed" in line for line in worker.said)
 
 
-def test_large_files_are_brought_where_git_lfs_is_installed(
-    worker: Worker, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    repository.commit("main", {".gitattributes": "*.bin filter=lfs\n"})
-    programs, log = tmp_path / "programs", tmp_path / "lfs.log"
-    programs.mkdir()
-    double = programs / "git-lfs"
-    double.write_text(f'#!/bin/sh\necho "$*" >> {log}\n')
-    double.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    worker.prepare()
-    assert log.read_text().splitlines() == ["install --local --skip-repo", "pull"]
-
-
 def test_mirror_is_shared_and_the_clone_does_not_need_it_afterwards(
     worker: Worker, tmp_path: Path, repository: Repository
 ) -> None:
