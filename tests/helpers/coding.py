@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from keruta_agent.runner import RetryConfig, RunnerConfig, TaskContext
+from keruta_agent.runner import RetryConfig, RunnerConfig, RunnerOrchestrator, TaskContext
 from keruta_agent.testing.language_model import ScriptedModel, Turn, changes
-from tests.helpers.repositories import Repository, make_repository
+from tests.helpers.repositories import Repository, git, make_repository
 from tests.helpers.runner_services import Around
 
 KEY = "sk-test-do-not-leak-0123456789abcdef"
@@ -97,3 +98,20 @@ def task(repository: Repository | None = None, **fields: Any) -> TaskContext:
         "metadata": metadata,
     }
     return TaskContext.from_dict(values | fields)
+
+
+@contextlib.contextmanager
+def runner_with(
+    directory: Path, turns: Any, around: Around | None = None, **more: Any
+) -> Iterator[tuple[RunnerOrchestrator, ScriptedModel]]:
+    """Yields a runner, and the model with these answers that it asks."""
+    followers = {name: more.pop(name) for name in ("on_step", "stopping") if name in more}
+    with ScriptedModel(turns).serving() as model:
+        told = config(model, around, directory, **more)
+        yield RunnerOrchestrator(told, **followers), model
+
+
+def slot_in(tmp_path: Path, repository: Repository) -> Path:
+    """Returns a clone as a pool would lend it."""
+    git(tmp_path, "clone", "--quiet", str(repository.path), "own")
+    return tmp_path / "own"

@@ -1,49 +1,30 @@
+"""Whole runs: what comes of a task, what is told of it, and what is left."""
+
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from keruta_agent import errors
-from keruta_agent.runner import RunnerOrchestrator, RunnerResult, RunnerState
-from keruta_agent.server.runner_services.clones import GitAccess
-from keruta_agent.testing.language_model import ScriptedModel, Turn
+from keruta_agent.runner import RunnerState
 from tests.helpers import coding
-from tests.helpers.coding import BRANCH, KEY, RIGHT, TESTS, TOKEN, WRONG, says, task
-from tests.helpers.git_http import PASSWORD, USER, GitHttpServer, git_http_server
-from tests.helpers.repositories import Repository, git
-from tests.helpers.runner_services import Around, runner_services
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    return coding.project(tmp_path / "project.git")
-
-
-@pytest.fixture
-def around(tmp_path: Path) -> Iterator[Around]:
-    with runner_services(tmp_path / "services", pool_size=2) as services:
-        yield services
-
-
-@contextlib.contextmanager
-def _runner(
-    directory: Path, turns: Any, around: Around | None = None, **more: Any
-) -> Iterator[tuple[RunnerOrchestrator, ScriptedModel]]:
-    followers = {name: more.pop(name) for name in ("on_step", "stopping") if name in more}
-    with ScriptedModel(turns).serving() as model:
-        config = coding.config(model, around, directory, **more)
-        yield RunnerOrchestrator(config, **followers), model
-
-
-def _slot(tmp_path: Path, repository: Repository) -> Path:
-    git(tmp_path, "clone", "--quiet", str(repository.path), "own")
-    return tmp_path / "own"
+from tests.helpers.coding import (
+    BRANCH,
+    KEY,
+    RIGHT,
+    TESTS,
+    TOKEN,
+    WRONG,
+    runner_with,
+    says,
+    slot_in,
+    task,
+)
+from tests.helpers.repositories import Repository
+from tests.helpers.runner_services import Around
 
 
 def _lent(around: Around) -> int:
@@ -61,7 +42,7 @@ def test_failing_test_is_mended_in_the_second_round(
     monkeypatch.setenv("GIT_TOKEN", TOKEN)
     main = repository.branches["main"]
     percents: list[int] = []
-    with _runner(
+    with runner_with(
         tmp_path, coding.mending, around, on_step=lambda step: percents.append(step.percent)
     ) as (runner, model):
         result = runner.run(task(repository))
@@ -104,7 +85,7 @@ def test_keys_are_nowhere(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     printing = f"echo {KEY} {TOKEN} && env && {TESTS}"
     hidden = task(repository, test_commands=[printing], description=f"Do not tell {KEY}")
-    with _runner(tmp_path, coding.mending, around) as (runner, model):
+    with runner_with(tmp_path, coding.mending, around) as (runner, model):
         result = runner.run(hidden)
 
     assert result.success, result.error
@@ -122,7 +103,7 @@ def test_keys_are_nowhere(
 def test_evidence_of_a_failure_is_stored(
     tmp_path: Path, repository: Repository, around: Around
 ) -> None:
-    with _runner(tmp_path, says(WRONG, f"{WRONG}# sure\n"), around) as (runner, _):
+    with runner_with(tmp_path, says(WRONG, f"{WRONG}# sure\n"), around) as (runner, _):
         result = runner.run(task(repository))
 
     assert (result.success, result.error_type) == (False, "TestExecutionError")
@@ -147,8 +128,8 @@ def test_evidence_of_a_failure_is_stored(
 
 
 def test_evidence_stays_here_when_there_is_no_store(tmp_path: Path, repository: Repository) -> None:
-    slot = _slot(tmp_path, repository)
-    with _runner(tmp_path, says(WRONG, f"{WRONG}# sure\n")) as (runner, _):
+    slot = slot_in(tmp_path, repository)
+    with runner_with(tmp_path, says(WRONG, f"{WRONG}# sure\n")) as (runner, _):
         result = runner.run(task(slot_path=str(slot)))
 
     assert not result.success
@@ -161,7 +142,7 @@ def test_evidence_stays_here_when_there_is_no_store(tmp_path: Path, repository: 
 def test_task_is_done_again_and_by_the_same_runner(
     tmp_path: Path, repository: Repository, around: Around
 ) -> None:
-    with _runner(tmp_path, coding.mending, around) as (runner, model):
+    with runner_with(tmp_path, coding.mending, around) as (runner, model):
         first = runner.run(task(repository))
         commit = repository.branches[BRANCH]
         second = runner.run(task(repository))
@@ -197,7 +178,7 @@ def test_task_is_done_again_and_by_the_same_runner(
 def test_task_that_makes_no_sense_is_a_failed_result(
     tmp_path: Path, fields: dict[str, Any], message: str
 ) -> None:
-    with _runner(tmp_path, []) as (runner, model):
+    with runner_with(tmp_path, []) as (runner, model):
         result = runner.run(task(**{"slot_path": str(tmp_path), **fields}))
 
     assert (result.success, result.error_type) == (False, "TaskContextValidationError")
@@ -208,7 +189,7 @@ def test_task_that_makes_no_sense_is_a_failed_result(
 def test_task_whose_id_nobody_can_be_told_is_a_failed_result_too(
     tmp_path: Path, around: Around
 ) -> None:
-    with _runner(tmp_path, [], around) as (runner, _):
+    with runner_with(tmp_path, [], around) as (runner, _):
         result = runner.run(task(task_id="\ud800", slot_path=str(tmp_path)))
 
     assert (result.success, result.error_type) == (False, "TaskContextValidationError")
@@ -218,7 +199,7 @@ def test_task_whose_id_nobody_can_be_told_is_a_failed_result_too(
 def test_branch_that_must_not_be_pushed_costs_nothing(
     tmp_path: Path, repository: Repository, around: Around
 ) -> None:
-    with _runner(tmp_path, [], around) as (runner, model):
+    with runner_with(tmp_path, [], around) as (runner, model):
         result = runner.run(task(repository, branch_name="main"))
 
     assert (result.success, result.error_type) == (False, "SecurityError")
@@ -230,7 +211,7 @@ def test_pool_without_slots_fails_the_task_and_releases_nobodys(
     tmp_path: Path, repository: Repository, around: Around
 ) -> None:
     others = [around.pool.allocate_slot(str(repository.path), f"other-{n}") for n in range(2)]
-    with _runner(tmp_path, [], around) as (runner, _):
+    with runner_with(tmp_path, [], around) as (runner, _):
         result = runner.run(task(repository, timeout_seconds=1))
 
     assert (result.success, result.error_type) in (
@@ -243,7 +224,7 @@ def test_pool_without_slots_fails_the_task_and_releases_nobodys(
 def test_registry_that_is_away_fails_the_task_before_it_begins(
     tmp_path: Path, repository: Repository, around: Around
 ) -> None:
-    with _runner(
+    with runner_with(
         tmp_path, [], around, task_registry_url="http://127.0.0.1:9"
     ) as (runner, model):  # fmt: skip
         result = runner.run(task(repository))
@@ -256,7 +237,7 @@ def test_registry_that_is_away_fails_the_task_before_it_begins(
 def test_store_that_is_away_fails_the_task_and_the_evidence_stays_here(
     tmp_path: Path, repository: Repository, around: Around
 ) -> None:
-    with _runner(
+    with runner_with(
         tmp_path, coding.mending, around, artifact_store_url="http://127.0.0.1:9"
     ) as (runner, _):  # fmt: skip
         result = runner.run(task(repository))
@@ -268,61 +249,11 @@ def test_store_that_is_away_fails_the_task_and_the_evidence_stays_here(
     assert _lent(around) == 0
 
 
-def test_time_limit_interrupts_the_tests(tmp_path: Path, repository: Repository) -> None:
-    slot = _slot(tmp_path, repository)
-    slow = task(slot_path=str(slot), test_commands=["sleep 1000"], timeout_seconds=2)
-    with _runner(tmp_path, says(RIGHT)) as (runner, _):
-        result = runner.run(slow)
-
-    assert (result.success, result.error_type) == (False, "TimeoutError")
-    assert result.duration_seconds < 500
-
-
-def test_time_limit_interrupts_the_push(tmp_path: Path, repository: Repository) -> None:
-    hook = repository.path / "hooks" / "pre-receive"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text("#!/bin/sh\nexec sleep 1000\n")
-    hook.chmod(0o755)
-    slot = _slot(tmp_path, repository)
-    with _runner(tmp_path, says(RIGHT)) as (runner, _):
-        result = runner.run(task(slot_path=str(slot), timeout_seconds=4))
-
-    assert (result.success, result.error_type) == (False, "TimeoutError")
-    assert "longer than 4 s" in str(result.error)
-    assert result.impl_result is not None
-    assert result.impl_result.diff
-
-
-def test_time_limit_interrupts_the_model(tmp_path: Path, repository: Repository) -> None:
-    slot = _slot(tmp_path, repository)
-    with _runner(tmp_path, [Turn(content="x", delay_s=600)]) as (runner, _):
-        result = runner.run(task(slot_path=str(slot), test_commands=[], timeout_seconds=2))
-
-    assert (result.success, result.error_type) == (False, "TimeoutError")
-
-
-def test_run_that_is_stopped_is_cancelled_and_gives_its_slot_back(
-    tmp_path: Path, repository: Repository, around: Around
-) -> None:
-    stopping = threading.Event()
-
-    def stop(request: Any) -> Turn:
-        stopping.set()
-        return Turn(content="x", delay_s=600)
-
-    with _runner(tmp_path, stop, around, stopping=stopping) as (runner, _):
-        result: RunnerResult = runner.run(task(repository))
-
-    assert (result.success, result.error_type) == (False, "StoppedError")
-    assert around.registry.get_task("1.1", spec_name="数学")["status"] == "cancelled"
-    assert _lent(around) == 0
-
-
 def test_tests_that_change_git_are_refused(
     tmp_path: Path, repository: Repository, around: Around
 ) -> None:
     poison = f"git config core.fsmonitor 'touch {tmp_path}/pwned'; true"
-    with _runner(tmp_path, says(RIGHT), around) as (runner, _):
+    with runner_with(tmp_path, says(RIGHT), around) as (runner, _):
         result = runner.run(task(repository, test_commands=[poison]))
 
     assert (result.success, result.error_type) == (False, "SecurityError")
@@ -336,7 +267,7 @@ def test_tests_that_change_git_are_refused(
 def test_tests_that_remove_the_repository_are_refused_and_what_they_said_is_kept(
     tmp_path: Path, repository: Repository, around: Around, deed: str
 ) -> None:
-    with _runner(tmp_path, says(RIGHT), around) as (runner, _):
+    with runner_with(tmp_path, says(RIGHT), around) as (runner, _):
         result = runner.run(task(repository, test_commands=[f"echo 証拠; {deed}"]))
 
     assert (result.success, result.error_type) == (False, "SecurityError")
@@ -348,7 +279,7 @@ def test_tests_that_remove_the_repository_are_refused_and_what_they_said_is_kept
 def test_playbook_is_executed_and_its_failure_goes_to_the_model(
     tmp_path: Path, repository: Repository
 ) -> None:
-    slot = _slot(tmp_path, repository)
+    slot = slot_in(tmp_path, repository)
     playbook = tmp_path / "playbook.yaml"
     playbook.write_text(
         "name: p\nsteps:\n"
@@ -357,7 +288,7 @@ def test_playbook_is_executed_and_its_failure_goes_to_the_model(
         "- {name: skipped, command: exit 9, condition: build_enabled == true and not lint}\n"
     )
     context = task(slot_path=str(slot), playbook_path=str(playbook))
-    with _runner(tmp_path, says(WRONG, RIGHT)) as (runner, model):
+    with runner_with(tmp_path, says(WRONG, RIGHT)) as (runner, model):
         result = runner.run(context)
 
     assert result.success, result.error
@@ -376,8 +307,8 @@ def test_missing_key_is_told_by_the_name_of_its_variable(
     tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    slot = _slot(tmp_path, repository)
-    with _runner(tmp_path, [], llm_api_key=None) as (runner, _):
+    slot = slot_in(tmp_path, repository)
+    with runner_with(tmp_path, [], llm_api_key=None) as (runner, _):
         result = runner.run(task(slot_path=str(slot)))
 
     assert (result.success, result.error_type) == (False, "AuthenticationError")
@@ -385,8 +316,8 @@ def test_missing_key_is_told_by_the_name_of_its_variable(
 
 
 def test_executor_may_be_replaced(tmp_path: Path, repository: Repository) -> None:
-    slot = _slot(tmp_path, repository)
-    with _runner(tmp_path, []) as (runner, _):
+    slot = slot_in(tmp_path, repository)
+    with runner_with(tmp_path, []) as (runner, _):
         runner.task_executor = _Writer()
         result = runner.run(task(slot_path=str(slot)))
 
@@ -405,7 +336,7 @@ class _Writer:
 def test_registry_that_goes_away_fails_the_task_and_keeps_what_is_stored(
     tmp_path: Path, repository: Repository, around: Around, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with _runner(tmp_path, coding.mending, around) as (runner, _):
+    with runner_with(tmp_path, coding.mending, around) as (runner, _):
         registry = runner.task_registry_client
         assert registry is not None
         tell = registry.update_task_status
@@ -424,79 +355,3 @@ def test_registry_that_goes_away_fails_the_task_and_keeps_what_is_stored(
     assert told["status"] == "failed"
     assert sorted(entry["type"] for entry in told["artifacts"]) == ["diff", "log", "test"]
     assert len(result.artifacts) == 3
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[GitHttpServer, Repository]]:
-    """A git server that wants a password."""
-    root = tmp_path / "served"
-    root.mkdir()
-    repository = coding.project(root / "project.git")
-    git(repository.path, "config", "http.receivepack", "true")
-    with git_http_server(root) as server:
-        yield server, repository
-
-
-def test_password_in_the_address_of_a_task_is_used_and_kept_nowhere(
-    tmp_path: Path, around: Around, served: tuple[GitHttpServer, Repository]
-) -> None:
-    server, repository = served
-    address = server.url(repository).replace("http://", f"http://{USER}:{PASSWORD}@")
-    with _runner(tmp_path, coding.mending, around) as (runner, model):
-        result = runner.run(task(metadata={"repo_url": address}))
-
-    assert result.success, result.error
-    assert repository.file(BRANCH, "half.py") == RIGHT.rstrip("\n")
-    told = json.dumps(around.registry.get_task("1.1", spec_name="数学"))
-    assert PASSWORD not in f"{result}{told}{model.requests}"
-    for path in tmp_path.rglob("*"):
-        assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
-
-
-def test_token_is_not_told_to_a_host_that_a_task_names(
-    tmp_path: Path,
-    served: tuple[GitHttpServer, Repository],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    server, repository = served
-    slot = _slot(tmp_path, repository)
-    git(slot, "remote", "set-url", "origin", server.url(repository))
-    monkeypatch.setenv("GIT_TOKEN", PASSWORD)
-    with _runner(tmp_path, says(RIGHT), git_username=USER) as (runner, model):
-        result = runner.run(task(slot_path=str(slot)))
-
-    assert (result.success, result.error_type) == (False, "WorkspacePreparationError")
-    assert "KERUTA_GIT_TOKEN_HOSTS" in str(result.error)
-    assert not any("git-upload-pack " in request for request in server.requests)
-    assert model.requests == []
-
-
-def test_git_server_that_wants_a_password_gets_it_and_nobody_else(
-    tmp_path: Path,
-    served: tuple[GitHttpServer, Repository],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    server, repository = served
-    monkeypatch.setenv("GIT_TOKEN", PASSWORD)
-    asking = 'printf "protocol=http\\nhost=%s\\n\\n" "$(git remote get-url origin | cut -d/ -f3)"'
-    tests = f"{asking} | git credential fill; {TESTS}"
-    with (
-        runner_services(
-            tmp_path / "services",
-            git=GitAccess(token=PASSWORD, username=USER, token_hosts=(f"http://{server.host}",)),
-        ) as around,
-        _runner(
-            *(tmp_path, coding.mending, around),
-            git_username=USER,
-            git_token_hosts=(f"http://{server.host}",),
-        ) as (runner, _),
-    ):
-        context = task(test_commands=[tests], metadata={"repo_url": server.url(repository)})
-        result = runner.run(context)
-
-    assert result.success, result.error
-    assert repository.file(BRANCH, "half.py") == RIGHT.rstrip("\n")
-    assert any("git-receive-pack" in request for request in server.requests)
-    assert PASSWORD not in str(result)
-    for path in tmp_path.rglob("*"):
-        assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
