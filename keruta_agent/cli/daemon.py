@@ -85,7 +85,7 @@ def run_here(
     ctx: click.Context, flags: Mapping[str, object | None], *, serves_http: bool = False
 ) -> None:
     """Makes this process the daemon; the HTTP API is on with ``serves_http`` or by the settings."""
-    from keruta_agent.runner import keys
+    from keruta_agent.observe import keys
 
     keys.put_away()  # scripts run as the same user, and may look into this process
     loaded = load(ctx, **flags)

@@ -32,6 +32,10 @@ def _run() -> int:
         code = small.run(sys.argv[1], sys.argv[2:])
         if code is not None:
             return code
+    if "KERUTA_KEYS_FD" in os.environ:  # the second start of a program that has hidden its keys
+        from keruta_agent.observe import keys
+
+        keys.take_back()
     from keruta_agent.cli.main import run
 
     gc.freeze()

@@ -63,7 +63,7 @@ def server(
       KERUTA_SERVER_TOKEN=... keruta server --port 9000 --data /var/lib/keruta
     """
     from keruta_agent.daemon.signals import StopRequests
-    from keruta_agent.runner import keys
+    from keruta_agent.observe import keys
     from keruta_agent.server.serve import Server
 
     keys.put_away()  # tests of a coding task may run as the same user, and look into this process

@@ -29,9 +29,9 @@ from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.local.socket_server import AgentSocket
 from keruta_agent.local.status import describe
+from keruta_agent.observe import keys
 from keruta_agent.queueing.dispatcher import Dispatcher
 from keruta_agent.records.outbox import Lane
-from keruta_agent.runner import keys
 from keruta_agent.runs import processes
 from keruta_agent.settings.schema import Settings
 

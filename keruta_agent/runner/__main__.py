@@ -12,12 +12,14 @@ import sys
 from pathlib import Path
 
 from keruta_agent import errors
+from keruta_agent.observe import keys
 from keruta_agent.runner import context_file, process
 from keruta_agent.runner.config import RunnerConfig
 
 
 def main() -> int:
     """Runs the task and prints its result as one line of JSON at the end."""
+    keys.take_back()
     try:
         config = RunnerConfig.from_file()
         process.put_keys_away(config)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from keruta_agent.runner import keys
+from keruta_agent.observe import keys
 from keruta_agent.runner.config import RunnerConfig
 from keruta_agent.runner.context_file import VARIABLE
 from keruta_agent.runner.orchestrator import RunnerOrchestrator

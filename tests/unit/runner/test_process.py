@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from keruta_agent.runner.keys import secret_names
+from keruta_agent.observe.keys import secret_names
 from keruta_agent.runner.process import Follower
 from keruta_agent.runner.reporting import Step
 
@@ -65,9 +65,9 @@ def test_variables_with_secrets_are_found() -> None:
 
 _PROGRAM = """
 import os, sys
-from keruta_agent.runner import keys
-if not keys.take_back():
-    keys.hide(["SECRET_ONE"])
+from keruta_agent.observe import keys
+keys.take_back()
+keys.put_away()
 own = open(f"/proc/{os.getpid()}/environ", "rb").read()
 print(os.environ["SECRET_ONE"], b"geheim-123" in own, keys.DESCRIPTOR in os.environ, sys.argv[1:])
 """

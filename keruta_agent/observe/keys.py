@@ -11,11 +11,12 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
 from keruta_agent.observe.redact import Redactor
 
-DESCRIPTOR: Final = "KERUTA_RUNNER_KEYS_FD"
+DESCRIPTOR: Final = "KERUTA_KEYS_FD"
 
 
 def put_away(more: Iterable[str] = ()) -> None:
@@ -24,8 +25,17 @@ def put_away(more: Iterable[str] = ()) -> None:
     ``more`` are variables whose names do not tell that they hold one. The first time this starts
     the program anew, as the same process, and does not return.
     """
-    if not take_back():
-        hide(secret_names(os.environ, more))
+    hide(secret_names(_started_with(), more))
+
+
+def _started_with() -> dict[str, str]:
+    """Returns the variables that others can read."""
+    try:
+        variables = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:  # then nobody else can read them either
+        return {}
+    pairs = (os.fsdecode(variable).partition("=") for variable in variables)
+    return {name: value for name, _, value in pairs}
 
 
 def secret_names(environment: Mapping[str, str], more: Iterable[str] = ()) -> list[str]:
@@ -57,15 +67,14 @@ def hide(names: Iterable[str]) -> None:
     )
 
 
-def take_back() -> bool:
-    """Brings back what ``hide`` took away; tells whether it did.
+def take_back() -> None:
+    """Brings back what ``hide`` took away; to be called before anything reads the environment.
 
     What is set now is not what the process was started with, so nobody else can read it.
     """
     number = os.environ.pop(DESCRIPTOR, "")
     if not number.isdigit():
-        return False
+        return
     with os.fdopen(int(number), "rb") as file:
         file.seek(0)
         os.environ.update(json.loads(file.read().decode("utf-8", "surrogatepass")))
-    return True
