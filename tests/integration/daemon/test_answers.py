@@ -39,11 +39,12 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str, int]]:
     def give(agent: Agent, job_id: int, text: str, source: str, *, number: int) -> None:
         assert source == "api"
         found.append((job_id, text, number))
-        active = agent.runs.active()
-        question = None if active is None else agent.questions.current(active[1].id)
-        if active is None or question is None or question.number != number:
-            raise errors.NothingAsked("nobody waits")
-        agent.questions.answered(*active, question, source)
+        with agent.desk.lock:
+            active = agent.runs.active()
+            question = None if active is None else agent.questions.current(active[1].id)
+            if active is None or question is None or question.number != number:
+                raise errors.NothingAsked("nobody waits")
+            agent.questions.answered(*active, question, source)
 
     monkeypatch.setattr(answer, "give", give)
     return found
@@ -56,10 +57,11 @@ def ask(agent: Agent, task: Task) -> Callable[[], tuple[Job, Run]]:
     job, run = agent.runs.claim_next()
 
     def once() -> tuple[Job, Run]:
-        before = agent.questions.current(run.id)
-        if before is not None:
-            agent.questions.close(job, run, before, "the script went on without it")
-        agent.questions.ask(job, run, prompt="again?", secret=False, pid=1, sleeps=1)
+        with agent.desk.lock:
+            before = agent.questions.current(run.id)
+            if before is not None:
+                agent.questions.close(job, run, before, "the script went on without it")
+            agent.questions.ask(job, run, prompt="again?", secret=False, pid=1, sleeps=1)
         agent.courier.deliver(30)
         agent.desk.news.set()
         return job, run
