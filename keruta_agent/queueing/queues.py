@@ -85,7 +85,7 @@ def open_queue(base_dir: Path, name: str) -> SqliteHuey:
         logger.warning(
             "the queue %s is damaged (%s); it is kept as %s and made anew, no job is lost",
             path,
-            exc,
+            str(exc),  # itself, it would keep the damaged file open as long as the log's record
             aside.name,
             extra={"action": "queue_damaged"},
         )
