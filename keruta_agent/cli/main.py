@@ -253,6 +253,9 @@ def _run(arguments: Sequence[str]) -> int:
     except OSError as exc:
         import errno
 
+        if exc.errno in (errno.EMFILE, errno.ENFILE):
+            _complain(f"cannot open one more file: {exc.strerror}. Raise the limit (ulimit -n)")
+            return 1
         if exc.errno in (errno.ENOSPC, errno.EDQUOT) and exc.filename is not None:
             _complain(f"cannot write {exc.filename}: {exc.strerror}. Make room on that disk")
             return 1
@@ -267,7 +270,7 @@ def _run(arguments: Sequence[str]) -> int:
         _complain("an argument is not UTF-8 text. Give it in UTF-8")
         return 2
     except Exception as exc:
-        told = _about_the_records(exc)
+        told = _about_the_records(exc) or _about_threads(exc)
         if told is None:
             return _bug(exc, verbose=verbose)
         if verbose:
@@ -287,6 +290,17 @@ def _about_the_records(exc: Exception) -> errors.KerutaError | None:
 
     told = room.failure_to_store(exc)
     return told if room.is_wanting(exc) or type(exc) is sqlite3.DatabaseError else None
+
+
+def _about_threads(exc: Exception) -> errors.KerutaError | None:
+    """Returns what to say when this user or container may have no more threads, else None."""
+    # Python gives this failure no type and no number of its own.
+    if not isinstance(exc, RuntimeError) or str(exc) != "can't start new thread":
+        return None
+    return errors.AgentStateError(
+        "cannot start one more thread: the limit of processes is reached",
+        advice="Raise it (ulimit -u, or the pids limit of the container), or end other processes",
+    )
 
 
 def _is_no_text(argument: str) -> bool:

@@ -49,9 +49,11 @@ def test_message_holds_nothing_that_acts_on_a_terminal(keruta: CommandLine) -> N
         (sqlite3.OperationalError("database or disk is full"), "Make room on the disk"),
         (sqlite3.DatabaseError("database disk image is malformed"), "database is damaged"),
         (OSError(errno.ENOSPC, "No space left on device", "/base/x"), "cannot write /base/x"),
+        (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
+        (RuntimeError("can't start new thread"), "ulimit -u"),
     ],
 )
-def test_trouble_with_the_disk_is_no_bug_of_ours(
+def test_trouble_with_disk_or_limits_is_no_bug_of_ours(
     keruta: CommandLine, monkeypatch: pytest.MonkeyPatch, failure: Exception, text: str
 ) -> None:
     def fails(*args: object) -> None:
