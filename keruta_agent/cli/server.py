@@ -72,17 +72,19 @@ def server(
         raise errors.UsageError("the host is empty", advice="Give an address, such as 127.0.0.1")
     refuse_idle_options(ctx, services)
     data_dir = data or load(ctx).settings.base_dir / "server"
-    with contextlib.ExitStack() as running, StopRequests().heard() as requests:
-        lines = []
+    lines = []
+    with contextlib.ExitStack() as running:
+        # Before signals are heard: it may wait for a database, and Ctrl-C has to end that.
         if not services["runner_services_only"]:
             api = Server(data_dir, host=host, port=port, token=token, database_url=database_url)
             api.start()
             running.callback(api.stop)
             lines.append(f"listening on {api.url}")
-        if services["runner_services"] or services["runner_services_only"]:
-            around = runner_services(ctx, data_dir, host, token, services)
-            around.start()
-            running.callback(around.stop)
-            lines += [f"{name} on {url}" for name, url in around.urls.items()]
-        click.echo("\n".join(lines))
-        requests.arrived.wait()
+        with StopRequests().heard() as requests:
+            if services["runner_services"] or services["runner_services_only"]:
+                around = runner_services(ctx, data_dir, host, token, services)
+                around.start()
+                running.callback(around.stop)
+                lines += [f"{name} on {url}" for name, url in around.urls.items()]
+            click.echo("\n".join(lines))
+            requests.arrived.wait()

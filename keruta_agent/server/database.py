@@ -13,11 +13,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import peewee
-from playhouse import db_url
-from playhouse.pool import PooledPostgresqlDatabase, PooledSqliteDatabase
+from playhouse.pool import PooledSqliteDatabase
 
 from keruta_agent import errors
-from keruta_agent.server import migrations
+from keruta_agent.server import migrations, postgresql
 
 #: Seconds that a write waits for another one on SQLite.
 BUSY_TIMEOUT_S = 10
@@ -66,15 +65,24 @@ def open_database(
 ) -> Database:
     """Opens and migrates the database: the file in ``data_dir``, or the one at ``url``.
 
+    One at a URL may be starting up itself, and is waited for.
+
     Raises:
         AgentStateError: it cannot be opened, or is none.
     """
     where = _without_password(url) if url else str(data_dir / file_name)
     try:
         database = _at_url(url) if url else _in_directory(data_dir / file_name)
-        try:
+
+        def migrate() -> None:
             with database.connected():
                 migrations.migrate(database.peewee, steps, postgresql=database.postgresql)
+
+        try:
+            if database.postgresql:
+                postgresql.when_up(database.peewee, where, migrate)
+            else:
+                migrate()
         except BaseException:
             database.close()
             raise
@@ -118,29 +126,7 @@ def _in_directory(path: Path) -> Database:
 
 
 def _at_url(url: str) -> Database:
-    scheme = urlsplit(url).scheme.removesuffix("+pool")
-    if scheme not in {"postgres", "postgresql"}:
-        raise errors.SettingsError(
-            f"the database URL begins with {scheme or 'no scheme'!r}",
-            advice="Use postgresql://user:password@host/name, or none for a SQLite file",
-        )
-    try:
-        parameters = db_url.parse(url, unquote_user=True, unquote_password=True)
-    except ValueError:
-        raise errors.SettingsError(
-            "the database URL cannot be read",
-            advice="Use postgresql://user:password@host/name",
-        ) from None
-    return Database(
-        PooledPostgresqlDatabase(
-            parameters.pop("database"),
-            max_connections=MAX_CONNECTIONS,
-            prefer_psycopg3=True,
-            autoconnect=False,
-            **parameters,
-        ),
-        postgresql=True,
-    )
+    return Database(postgresql.at_url(url, MAX_CONNECTIONS), postgresql=True)
 
 
 def _without_password(url: str) -> str:

@@ -52,7 +52,10 @@ def _answer_http_exception(error: HTTPException) -> Any:
 
 def _answer_storage_failure(error: Exception) -> flask.Response:
     # A busy database or a full disk passes: 503 has the client come back, 500 would not.
-    logger.error("storage failed", exc_info=error, extra={"action": "server_storage_failed"})
+    # One line: while a database is away, each request of each client comes here.
+    reason = " ".join(str(error).split()) or type(error).__name__
+    logger.error("storage failed: %s", reason, extra={"action": "server_storage_failed"})
+    logger.debug("where storage failed", exc_info=error)
     return _answer_problem(
         Problem(
             503,

@@ -1,6 +1,7 @@
 """One application for all tests of its routes; each test works in sessions of its own.
 
-``KERUTA_TEST_DATABASE_URL`` runs them on an empty PostgreSQL database instead of SQLite.
+``KERUTA_TEST_DATABASE_URL`` runs them on an empty PostgreSQL database instead of SQLite;
+with ``-n 0``, as parallel workers would share that one.
 """
 
 from __future__ import annotations

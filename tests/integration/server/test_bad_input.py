@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 
 import pytest
@@ -117,8 +118,11 @@ def test_wrong_method_is_told_in_json(api: ApiCaller) -> None:
 
 
 @pytest.mark.parametrize("failure", [OSError(28, "full"), sqlite3.OperationalError("full")])
-def test_full_disk_has_the_client_come_back(
-    api: ApiCaller, monkeypatch: pytest.MonkeyPatch, failure: Exception
+def test_full_disk_has_the_client_come_back_and_takes_one_line_of_the_log(
+    api: ApiCaller,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    failure: Exception,
 ) -> None:
     task = api.task()["id"]
 
@@ -129,6 +133,8 @@ def test_full_disk_has_the_client_come_back(
     response = api.call("PUT", f"/tasks/{task}/status", json={"status": "PROCESSING"})
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
     assert response.json["error"]["code"] == "STORAGE_ERROR"
+    told = [record for record in caplog.records if record.levelno >= logging.INFO]
+    assert [(one.message, one.exc_info) for one in told] == [(f"storage failed: {failure}", None)]
     monkeypatch.undo()
     assert api.get(f"/tasks/{task}")["status"] == "PENDING"
 
