@@ -6,11 +6,10 @@ A server that is started while the database restarts would otherwise end for goo
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
-from typing import Any
 from urllib.parse import urlsplit
 
-import backoff
 import peewee
 from playhouse import db_url
 from playhouse.pool import PooledPostgresqlDatabase
@@ -19,8 +18,9 @@ from keruta_agent import errors
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a starting server waits for the database, and the longest pause between two looks.
+#: Seconds that a starting server waits for the database, and its pauses, which grow.
 WAIT_S = 60
+_FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 5
 #: Seconds until one attempt to connect is given up, where the URL says nothing else.
 _CONNECT_TIMEOUT_S = 10
@@ -60,43 +60,31 @@ def when_up(database: PooledPostgresqlDatabase, where: str, work: Callable[[], N
     Raises:
         AgentStateError: it is still away after the wait, or it refuses this user.
     """
+    deadline = time.monotonic() + WAIT_S
+    pause_s = _FIRST_PAUSE_S
     seen_up = 0
-
-    def is_final(failure: Exception) -> bool:
-        nonlocal seen_up
-        seen_up += not _is_away(database)
+    while True:
+        try:
+            return work()
+        except peewee.OperationalError as exc:
+            away, reason = _is_away(database), _reason(exc, database)
         # It may have come up between the attempt and the look: another attempt tells.
-        return seen_up > 1
-
-    def tell(details: Any) -> None:
-        if details["tries"] == 1:
+        seen_up += not away
+        if seen_up > 1 or time.monotonic() + pause_s > deadline:
+            raise errors.AgentStateError(
+                f"cannot {'reach' if away else 'open'} the server's database {where}: {reason}",
+                advice="Check that PostgreSQL runs there, and host, user and password of the URL",
+            )
+        if away and pause_s == _FIRST_PAUSE_S:
             logger.warning(
                 "the server's database %s cannot be reached yet (%s); trying for %d seconds",
                 where,
-                _reason(details["exception"], database),
+                reason,
                 WAIT_S,
                 extra={"action": "server_database_awaited"},
             )
-
-    retrying = backoff.on_exception(
-        backoff.expo,
-        peewee.OperationalError,
-        max_time=WAIT_S,
-        factor=0.25,
-        max_value=_LONGEST_PAUSE_S,
-        jitter=None,
-        giveup=is_final,
-        on_backoff=tell,
-        logger=None,
-    )
-    try:
-        retrying(work)()
-    except peewee.OperationalError as exc:
-        verb = "reach" if _is_away(database) else "open"
-        raise errors.AgentStateError(
-            f"cannot {verb} the server's database {where}: {_reason(exc, database)}",
-            advice="Check that PostgreSQL runs there, and host, user and password of the URL",
-        ) from None
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
 
 def _is_away(database: PooledPostgresqlDatabase) -> bool:
