@@ -26,9 +26,13 @@ PID_NAME: Final = "agent.pid"
 PID_PATIENCE_S: Final = 2.0
 
 
+#: The locked directory's descriptor, for the image that replaces this one.
+HANDED_OVER: Final = "KERUTA_LOCK_FD"
+
+
 @contextlib.contextmanager
-def agent_lock(base_dir: Path) -> Iterator[None]:
-    """Holds the lock of a base directory.
+def agent_lock(base_dir: Path) -> Iterator[int]:
+    """Holds the lock of a base directory; gives what ``hand_over`` takes.
 
     The directory itself is locked as well: a file can be removed while it is held, and then the
     next daemon would lock another one of that name.
@@ -38,13 +42,36 @@ def agent_lock(base_dir: Path) -> Iterator[None]:
         AgentStateError: the directory cannot be used.
     """
     make_private_directory(base_dir)
-    with _directory_lock(base_dir):
-        yield from _file_lock(base_dir)
+    with _directory_lock(base_dir) as descriptor, _file_lock(base_dir):
+        yield descriptor
+
+
+def hand_over(descriptor: int) -> None:
+    """Keeps the lock while this process replaces itself: no other daemon gets in between."""
+    os.set_inheritable(descriptor, True)
+    os.environ[HANDED_OVER] = str(descriptor)
+
+
+def _handed_over(base_dir: Path) -> int | None:
+    number = os.environ.pop(HANDED_OVER, "")
+    if not number.isdigit():
+        return None
+    descriptor = int(number)
+    try:
+        os.set_inheritable(descriptor, False)
+        if os.path.samestat(os.fstat(descriptor), base_dir.stat()):
+            return descriptor
+        os.close(descriptor)
+    except OSError as exc:
+        logger.debug("no lock was handed over: %s", exc, extra={"action": "unlocked"})
+    return None
 
 
 @contextlib.contextmanager
-def _directory_lock(base_dir: Path) -> Iterator[None]:
-    descriptor = os.open(base_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _directory_lock(base_dir: Path) -> Iterator[int]:
+    descriptor = _handed_over(base_dir)
+    if descriptor is None:
+        descriptor = os.open(base_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,11 +79,12 @@ def _directory_lock(base_dir: Path) -> Iterator[None]:
             raise _already_running(base_dir) from exc
         except OSError as exc:  # a network's file system; the lock file must do
             logger.debug("cannot lock %s: %s", base_dir, exc, extra={"action": "unlocked"})
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
 def _file_lock(base_dir: Path) -> Iterator[None]:
     lock = FileLock(base_dir / LOCK_NAME, mode=0o600)
     try:

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from keruta_agent import __version__, errors
-from keruta_agent.daemon import watch
+from keruta_agent.daemon import lock, watch
 from keruta_agent.daemon.answers import start_answer_poll
 from keruta_agent.daemon.awake import start_keep_awake
 from keruta_agent.daemon.belongings import Belongings
 from keruta_agent.daemon.events import EventListener
 from keruta_agent.daemon.http import http_door
-from keruta_agent.daemon.lock import agent_lock
 from keruta_agent.daemon.signals import StopRequests
 from keruta_agent.daemon.systemd import ServiceManager
 from keruta_agent.daemon.watch import LEAVE_AT_ONCE
@@ -61,7 +60,7 @@ def run_daemon(
     requests = StopRequests()
     manager = ServiceManager(os.environ)
     with (
-        agent_lock(settings.base_dir),
+        lock.agent_lock(settings.base_dir) as locked,
         requests.heard(),  # before the file tells others where to send signals
         _pid_file(settings.pid_file),
         http_door(settings, is_on=serves_http) as http,
@@ -104,7 +103,7 @@ def run_daemon(
                 door.stop()
                 agent.launcher.close()
                 manager.reloading()
-                replace_process(requests)
+                replace_process(requests, locked)
             manager.stopping("tells the API what it still has")
             if requests.count < LEAVE_AT_ONCE:
                 _last_words(agent)
@@ -115,7 +114,7 @@ def run_daemon(
             logger.info("keruta has stopped", extra={"action": "agent_stopped"})
 
 
-def replace_process(requests: StopRequests) -> None:
+def replace_process(requests: StopRequests, locked: int) -> None:
     """Puts a new image of the program in the place of this one; a running script is adopted.
 
     The records need no closing: what is cut off here is what kill -9 would cut off.
@@ -123,6 +122,7 @@ def replace_process(requests: StopRequests) -> None:
     logger.info("replaces itself", extra={"action": "agent_replaced", "pid": os.getpid()})
     logging.shutdown()
     requests.hand_over()
+    lock.hand_over(locked)
     keys.hide(keys.secret_names(os.environ))
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell is wanted
 
