@@ -11,6 +11,7 @@ twenty each second, and reports its progress.
 
 from __future__ import annotations
 
+import abc
 import argparse
 import json
 import threading
@@ -37,7 +38,7 @@ done
 """
 
 
-class _Page(threading.Thread):
+class _Page(threading.Thread, abc.ABC):
     """A page that is open in somebody's browser."""
 
     def __init__(self, server: str, session: str) -> None:
@@ -62,9 +63,9 @@ class _Page(threading.Thread):
                     self.events += 1
                     self.hear(json.loads(line[6:]).get("data", {}))
 
+    @abc.abstractmethod
     def hear(self, data: dict[str, Any]) -> None:
         """Does what the page does when it hears an event."""
-        raise NotImplementedError
 
     def get(self, path: str) -> requests.Response:
         """Reads something of the server."""

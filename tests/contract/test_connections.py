@@ -166,9 +166,10 @@ def test_artifact_survives_a_way_that_stands_still_in_the_middle(
 ) -> None:
     """Longer than making a connection may take: the upload would begin anew, again and again."""
     monkeypatch.setattr(http, "CONNECT_TIMEOUT_S", 0.1)
+    heads = []
 
     def hesitate(connection: socket.socket) -> None:
-        read_head(connection)
+        heads.append(read_head(connection))
         time.sleep(5 * http.CONNECT_TIMEOUT_S)
         connection.settimeout(http.CONNECT_TIMEOUT_S)
         with contextlib.suppress(TimeoutError):
@@ -179,6 +180,8 @@ def test_artifact_survives_a_way_that_stands_still_in_the_middle(
     size = 32 * 1024 * 1024  # more than what the kernel takes for the server
     with raw_server(hesitate) as url, KerutaClient(url) as client:
         client.upload_artifact("t1", _large_artifact(tmp_path, size), key="k")
+
+    assert len(heads) == 1  # it was begun once
 
 
 def test_artifact_refused_before_it_is_complete_does_not_hang(tmp_path: Path) -> None:

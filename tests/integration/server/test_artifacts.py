@@ -167,7 +167,8 @@ def test_deleted_owner_takes_the_artifact_files_along(
 def test_artifact_of_another_task_is_missing(api: ApiCaller) -> None:
     stored = _upload(api, api.task()["id"]).json
     other = api.task()["id"]
-    api.error("GET", f"/tasks/{other}/artifacts/{stored['id']}", None, 404)
+    answer = api.call("GET", f"/tasks/{other}/artifacts/{stored['id']}")
+    assert answer.status_code == 404
 
 
 def test_artifact_for_unknown_task_is_refused(api: ApiCaller) -> None:

@@ -143,6 +143,7 @@ def test_requests_that_come_together_are_answered_one_by_one(listener: Listener)
         for count in (2, 3):
             while received.count(b"\r\n\r\n3") < count:
                 received += connection.recv(1000)
+            assert received.count(b"\r\n\r\n3") == count
             connection.sendall(one[-1:])
 
 
