@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import click
 
-from keruta_agent import errors
+from keruta_agent import errors, file_trees
 from keruta_agent.cli.demo_processes import NOBODYS_GIT, Interruption, make_repository, stop
 from keruta_agent.cli.tables import print_table
 from keruta_agent.proof.sandbox import Sandbox, tail
@@ -216,7 +216,8 @@ class Showing:
         key = self._key.encode()
         found = [
             str(path.relative_to(self._sandbox.directory))
-            for path in self._sandbox.directory.rglob("*")
+            for folder, _, names in file_trees.walk(self._sandbox.directory)
+            for path in (Path(folder) / name for name in names)
             if path.is_file() and not path.is_symlink() and key in path.read_bytes()
         ]
         return Fact(

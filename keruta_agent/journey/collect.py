@@ -11,11 +11,11 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from keruta_agent import file_trees
 from keruta_agent.journey import artifacts, exclude
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.artifacts import Taken
@@ -81,7 +81,8 @@ def copy_artifacts(
     directory = agent.directory_of(run)
     kept = directory.path / COPIES
     # What an agent left that was killed before it stored them.
-    shutil.rmtree(kept, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        file_trees.remove(kept)
     try:
         note = from_json(_note(directory))
         listed, before = Path(note["directory"]), dict(note["files"])

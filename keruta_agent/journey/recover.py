@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import secrets
-import shutil
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
-from keruta_agent import errors
+from keruta_agent import errors, file_trees
 from keruta_agent.journey import announce, mend, run
 from keruta_agent.journey.agent import Agent
 from keruta_agent.model import Task
@@ -115,13 +115,28 @@ def remove_old_runs(agent: Agent) -> int:
         directory = agent.directory_of(ended).path
         if not directory.exists():
             continue
-        kept_size += sum(path.lstat().st_size for path in directory.rglob("*") if path.is_file())
+        kept_size += file_trees.disk_usage(directory)
         too_old = now - (ended.ended_at or now) > agent.settings.runs_keep_age_s
         too_much = kept_size > agent.settings.runs_keep_size
         if (too_old or too_much) and not agent.outbox.pending_for(ended.id):
-            shutil.rmtree(directory, ignore_errors=True)
+            if not _remove(directory):
+                continue
             agent.runs.forget_log(ended.id)
             removed += 1
     if removed:
         logger.info("removed %d old run directories", removed, extra={"action": "runs_removed"})
     return removed
+
+
+def _remove(directory: Path) -> bool:
+    try:
+        file_trees.remove(directory)
+    except OSError as exc:
+        logger.warning(
+            "cannot remove the old run directory %s, remove it by hand: %s",
+            exc.filename,
+            exc.strerror,
+            extra={"action": "run_left_behind"},
+        )
+        return False
+    return True

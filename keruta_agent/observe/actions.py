@@ -50,6 +50,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "run_found_on_disk": "A run directory is there that the records do not know.",
     "run_adopted": "A script that an earlier daemon started is followed.",
     "runs_removed": "Directories of old runs were removed to make room.",
+    "run_left_behind": "The directory of an old run cannot be removed, and why.",
     "message_unreadable": "A script told the agent something that makes no sense.",
     "retry_scheduled": "A failed job is tried again, and when.",
     "retry_rule_wrong": "A failed job is not tried again: its rule makes no sense.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import errors
+from keruta_agent import errors, file_trees
 from keruta_agent.local.address import socket_path
 
 #: Lines of a log that are shown when something went wrong.
@@ -61,7 +62,8 @@ class Sandbox:
         Raises:
             RunError: some cannot be removed.
         """
-        shutil.rmtree(self.directory, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            file_trees.remove(self.directory)
         socket_dir = socket_path(self.base_dir).parent
         if socket_dir != self.base_dir:
             shutil.rmtree(socket_dir, ignore_errors=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from keruta_agent import errors
+from keruta_agent import errors, file_trees
 from keruta_agent.runner import texts
 from keruta_agent.runner.permission import PermissionValidator
 from keruta_agent.runner.tree import Tree
@@ -63,10 +62,8 @@ def ignored(root: Path, paths: Collection[str]) -> list[str]:
 
 
 def _walked(root: Path) -> Iterator[str]:
-    for folder, directories, names in os.walk(root):
-        directories[:] = [
-            name for name in directories if not name.startswith(".") and name not in _MADE
-        ]
+    for folder, inner, names in file_trees.walk(root):
+        inner[:] = [name for name in inner if not name.startswith(".") and name not in _MADE]
         for name in names:
             yield (Path(folder) / name).relative_to(root).as_posix()
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import errors
+from keruta_agent import errors, file_trees
 from keruta_agent.workspace.git import Git
 
 _FILES: Final = (
@@ -97,7 +97,7 @@ def _contents(directories: tuple[Path, ...]) -> Iterator[tuple[Path, bytes]]:
         for name in (*_FILES, *_MORE):
             yield from _content(directory / name)
         for name in _DIRECTORIES:
-            for folder, _, names in os.walk(directory / name):
+            for folder, _, names in file_trees.walk(directory / name):
                 for inner in names:
                     yield from _content(Path(folder) / inner)
 

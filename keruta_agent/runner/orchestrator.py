@@ -7,7 +7,6 @@ import dataclasses
 import logging
 import os
 import re
-import tempfile
 import threading
 import time
 import uuid
@@ -15,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from keruta_agent import errors
+from keruta_agent import errors, file_trees
 from keruta_agent.observe.redact import Redactor
 from keruta_agent.observe.secrets.values import url_passwords
 from keruta_agent.runner import branches, services, slots, validation
@@ -148,7 +147,7 @@ class RunnerOrchestrator:
                 )
                 evidence.context = context
                 reporter.event("slot_allocated", {"slot_id": context.slot_id})
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="keruta-runner-"))
+            directory = stack.enter_context(file_trees.temporary_directory(prefix="keruta-runner-"))
             work = Work(
                 config=self.config,
                 make_executor=lambda checks: (
@@ -159,7 +158,7 @@ class RunnerOrchestrator:
                 reporter=reporter,
                 redactor=redactor,
                 secrets=self.credentials.secrets,
-                directory=Path(directory),
+                directory=directory,
             )
             work.do(playbook)
         self._store(evidence, reporter, redactor)

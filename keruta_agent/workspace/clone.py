@@ -10,13 +10,12 @@ import contextlib
 import dataclasses
 import fcntl
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import errors
+from keruta_agent import errors, file_trees
 from keruta_agent.workspace import location, repair
 from keruta_agent.workspace.git import Git
 from keruta_agent.workspace.location import Found
@@ -78,7 +77,7 @@ def open_or_make(git: Git, url: RepositoryUrl, options: CloneOptions, say: Say) 
         raise location.refuse(git.directory)
     if found is Found.HALF_CLONE:
         say("removes a clone that was never finished")
-        shutil.rmtree(git.directory / ".git")
+        file_trees.remove(git.directory / ".git")
     if found in (Found.HALF_CLONE, Found.NOTHING):
         return _make(git, url, options, say)
     return open_existing(git, url)
@@ -141,7 +140,7 @@ def _fetch_from_mirror(git: Git, url: RepositoryUrl, mirrors: Path, say: Say) ->
         repair.remove_locks(mirror)
         if not (mirror / NOTE_OF_MIRROR).exists():
             for left in mirror.iterdir():
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+                file_trees.remove(left)
             at_mirror = git.at(mirror)
             at_mirror.run("init", "--quiet", "--bare", action=f"make the mirror {mirror}")
             at_mirror.run("remote", "add", REMOTE, url.address, action="note the address")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from keruta_agent import file_trees
 from keruta_agent.workspace.git import Git
 from keruta_agent.workspace.problems import GitError
 
@@ -53,9 +53,9 @@ def keep_house(git: Git) -> None:
 
 
 def _locks(git_dir: Path) -> Iterator[Path]:
-    for folder, directories, names in os.walk(git_dir):
+    for folder, inner, names in file_trees.walk(git_dir):
         if Path(folder) == git_dir:
-            directories[:] = [name for name in directories if name not in _WITHOUT_LOCKS]
+            inner[:] = [name for name in inner if name not in _WITHOUT_LOCKS]
         for name in names:
             if name.endswith(".lock"):
                 yield Path(folder) / name

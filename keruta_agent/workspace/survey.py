@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import time
 from typing import Final
 
-from keruta_agent import errors
+from keruta_agent import errors, file_trees
 from keruta_agent.workspace import branch as branches
 from keruta_agent.workspace import repair, tree
 from keruta_agent.workspace.clone import REMOTE, Clone, Say
@@ -120,7 +119,7 @@ def remove(clone: Clone, *, force: bool = False) -> None:
             f"{clone.directory} holds what is nowhere else: {', '.join(_losses(found))}",
             advice="See keruta workspace status; --force removes it all the same",
         )
-    shutil.rmtree(clone.directory)
+    file_trees.remove(clone.directory)
 
 
 def _losses(found: Survey) -> list[str]:

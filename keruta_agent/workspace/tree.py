@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import errors
+from keruta_agent import errors, file_trees
 from keruta_agent.workspace.clone import Clone
 from keruta_agent.workspace.git import Git, records
 
@@ -72,9 +71,9 @@ def _changes(git: Git, nested: list[str]) -> list[Change]:
 
 def _repositories(root: Path, path: str) -> Iterator[str]:
     """Yields the repositories in an untracked directory, itself among them."""
-    for folder, directories, names in os.walk(root / path):
-        if ".git" in directories or ".git" in names:
-            directories.clear()
+    for folder, inner, names in file_trees.walk(root / path):
+        if ".git" in inner or ".git" in names:
+            inner.clear()
             yield Path(folder).relative_to(root).as_posix()
 
 

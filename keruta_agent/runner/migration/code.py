@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import runner
+from keruta_agent import file_trees, runner
 from keruta_agent.runner.migration.finding import Finding
 from keruta_agent.settings import retired
 
@@ -59,9 +58,9 @@ _SKIPPED: Final = frozenset({"node_modules", "__pycache__", "venv"})
 
 def find(directory: Path) -> Iterator[Finding]:
     """Yields the old imports, names and calls in the Python files below a directory."""
-    for folder, directories, names in os.walk(directory):
-        directories[:] = sorted(
-            name for name in directories if name not in _SKIPPED and not name.startswith(".")
+    for folder, inner, names in file_trees.walk(directory):
+        inner[:] = sorted(
+            name for name in inner if name not in _SKIPPED and not name.startswith(".")
         )
         for name in sorted(names):
             if name.endswith(".py"):

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import errors
+from keruta_agent import errors, file_trees
 from keruta_agent.workspace import clone
 from keruta_agent.workspace.credentials import TOKEN_USERNAME, Credentials, install_helper
 from keruta_agent.workspace.git import Git
@@ -209,13 +209,13 @@ class Clones:
         git_dir = directory / ".git"
         for place in list(directory.iterdir()):
             if place != git_dir:
-                _remove(place)
+                file_trees.remove(place)
         for place in list(git_dir.iterdir()):
             if place.name not in _KEPT:
-                _remove(place)
+                file_trees.remove(place)
         # It may name other places where objects are.
-        _remove(git_dir / "objects" / "info")
-        for folder, _, names in os.walk(git_dir / "refs"):
+        file_trees.remove(git_dir / "objects" / "info")
+        for folder, _, names in file_trees.walk(git_dir / "refs"):
             for name in names:
                 if name.endswith(".lock"):
                     (Path(folder) / name).unlink()
@@ -245,24 +245,8 @@ def _is_plain(path: Path) -> bool:
 def _remove_or_tell(path: Path) -> None:
     """Removes what nobody uses; what cannot be removed now is tried again at the next start."""
     try:
-        _remove(path)
+        file_trees.remove(path)
     except OSError as exc:
         logger.warning(
             "cannot remove %s: %s", path, exc.strerror, extra={"action": "slot_left_behind"}
         )
-
-
-def _remove(path: Path) -> None:
-    """Removes a file or a tree, also one that was made unwritable."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
-    try:
-        shutil.rmtree(path)
-    except PermissionError:
-        for folder, directories, _ in os.walk(path):
-            for name in directories:
-                inner = Path(folder) / name
-                if not inner.is_symlink():
-                    inner.chmod(stat.S_IRWXU)
-        shutil.rmtree(path)

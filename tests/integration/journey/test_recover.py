@@ -140,6 +140,23 @@ def test_old_run_directories_are_removed_by_age(api, agent, file_task, run_all, 
         assert list((tmp_path / "base" / "runs").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "leave",
+    [
+        "for i in range(1500): os.mkdir('d'); os.chdir('d')",
+        "os.mkdir('closed'); open('closed/file', 'w').close(); os.chmod('closed', 0)",
+    ],
+)
+def test_old_run_directory_goes_whatever_its_script_left_there(
+    api, agent, file_task, run_all, tmp_path, leave
+):
+    file_task(f"#!/usr/bin/env python3\nimport os; os.chdir(os.environ['KERUTA_RUN_DIR']); {leave}")
+    run_all()
+    with agent_in(tmp_path, api, runs_keep_age_s="0s") as later:
+        assert recover.remove_old_runs(later) == 1
+        assert list((tmp_path / "base" / "runs").iterdir()) == []
+
+
 def test_run_directories_are_removed_by_total_size_the_oldest_first(
     api, agent, file_task, run_all, tmp_path
 ):
