@@ -188,6 +188,8 @@ class Task:
     priority: int = 0
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     parent_task_id: str | None = None
+    #: Id of the agent that has claimed it; None without one, and on servers without claims.
+    claimed_by: str | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
 
@@ -302,6 +304,34 @@ class ArtifactFile:
     sha256: str
     content_type: str = "application/octet-stream"
     description: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AgentIdentity:
+    """One agent, as servers know it."""
+
+    id: str
+    #: Fingerprint of where it runs: two live copies of one base directory differ in it.
+    instance: str
+    host: str = ""
+
+
+class AgentRole(enum.StrEnum):
+    """What an agent is to its session."""
+
+    #: Takes the session's tasks.
+    ACTIVE = "ACTIVE"
+    #: Waits until the active one has been silent for its lease.
+    STANDBY = "STANDBY"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Registration:
+    """A server's answer to an agent's heartbeat."""
+
+    role: AgentRole
+    #: The agent that is active instead, in words; empty when this one is.
+    active: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -167,6 +167,7 @@ class TaskSchema(_TolerantSchema):
     error_code = Text(data_key="errorCode")
     parameters = fields.Dict(keys=fields.String())
     priority = fields.Integer()
+    claimed_by = Text(data_key="claimedBy", allow_none=True)
     created_at = AnyDate(data_key="createdAt", allow_none=True)
     updated_at = AnyDate(data_key="updatedAt", allow_none=True)
 

@@ -8,8 +8,10 @@ import flask
 
 from keruta_agent import wire
 from keruta_agent.server import (
+    agents,
     artifacts,
     autofix,
+    claims,
     events,
     health,
     input,
@@ -35,6 +37,8 @@ _RESOURCES = (
     sessions,
     tasks,
     status,
+    agents,
+    claims,
     progress,
     script,
     logs,

@@ -125,6 +125,27 @@ _TASK_TIMES = (
     "ALTER TABLE tasks ADD COLUMN ended_at BIGINT",
 )
 
+#: Which agents serve which session, and which of them has claimed which task.
+_AGENTS = (
+    """CREATE TABLE agents (
+        number {counting_key},
+        id TEXT NOT NULL UNIQUE,
+        instance TEXT NOT NULL,
+        session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+        role TEXT NOT NULL,
+        host TEXT NOT NULL,
+        version TEXT NOT NULL,
+        lease BIGINT NOT NULL,
+        registered_at BIGINT NOT NULL,
+        seen_at BIGINT NOT NULL
+    )""",
+    "CREATE INDEX agents_session ON agents (session_id)",
+    "CREATE INDEX agents_age ON agents (seen_at)",
+    "ALTER TABLE tasks ADD COLUMN claimed_by TEXT",
+    "ALTER TABLE tasks ADD COLUMN claimed_run TEXT",
+    "ALTER TABLE tasks ADD COLUMN claimed_at BIGINT",
+)
+
 #: Names and statements.
 Steps = Sequence[tuple[str, Sequence[str]]]
 
@@ -132,6 +153,7 @@ MIGRATIONS: Steps = (
     ("0001_first", _FIRST),
     ("0002_secret_input", _SECRET_INPUT),
     ("0003_task_times", _TASK_TIMES),
+    ("0004_agents", _AGENTS),
 )
 
 

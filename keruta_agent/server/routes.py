@@ -81,25 +81,34 @@ class Resource(routes.Resource):
         status: int = 200,
         also: tuple[int, Any] | None = None,
         doc: dict[str, Any] | None = None,
+        keyed: bool = True,
     ) -> Callable[[View], View]:
         """Declares a writing route.
+
+        ``keyed`` is False where a repeated write must act again, such as a heartbeat: its answer
+        is not remembered.
 
         The body is read by ``body``, or by ``receive`` (store, path values) where it is too large
         for a schema; both happen before the transaction begins, which holds up every other write.
         """
 
+        is_keyed = keyed and method in _KEYED_METHODS
+
         def decorate(view: View) -> View:
             @functools.wraps(view)
             def respond(*args: Any, **path_values: Any) -> flask.Response:
                 store = current_store()
+                key = flask.request.headers.get("Idempotency-Key") if is_keyed else None
                 if receive is None:
-                    return _write(store, lambda change: view(change, *args, **path_values), status)
+                    return _write(
+                        store, lambda change: view(change, *args, **path_values), status, key
+                    )
                 with receive(store, **path_values) as received:
                     return _write(
-                        store, lambda change: view(change, received, **path_values), status
+                        store, lambda change: view(change, received, **path_values), status, key
                     )
 
-            keyed = {"parameters": [KEY_PARAMETER]} if method in _KEYED_METHODS else {}
+            documented = {"parameters": [KEY_PARAMETER]} if is_keyed else {}
             self.declare(
                 method,
                 path,
@@ -108,27 +117,27 @@ class Resource(routes.Resource):
                 body=body,
                 status=status,
                 also=also,
-                doc=keyed | (doc or {}),
+                doc=documented | (doc or {}),
             )
             return view
 
         return decorate
 
 
-def _write(store: Keeper, act: Callable[[Any], Any], status: int) -> flask.Response:
+def _write(
+    store: Keeper, act: Callable[[Any], Any], status: int, key: str | None
+) -> flask.Response:
     def answer(change: Any) -> tuple[str, int]:
         result = act(change)
         if isinstance(result, Answer):
             return to_json(result.body), result.status
         return to_json(result), status
 
-    request = flask.request
-    key = request.headers.get("Idempotency-Key")
-    if key is None or request.method not in _KEYED_METHODS:
+    if key is None:
         with store.writing() as change:
             text, code = answer(change)
         return json_response(text, code)
-    scope = f"{request.method} {request.path}"
+    scope = f"{flask.request.method} {flask.request.path}"
     text, code, repeated = idempotency.once(store, scope, key, answer)
     response = json_response(text, code)
     if repeated:

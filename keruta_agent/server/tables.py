@@ -54,6 +54,9 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
         "updated_at",
         "started_at",
         "ended_at",
+        "claimed_by",
+        "claimed_run",
+        "claimed_at",
     ),
     "log_entries": ("number", "task", "level", "source", "message", "metadata", "logged_at"),
     "artifacts": (
@@ -78,6 +81,18 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
         "delivered_at",
         "secret",
     ),
+    "agents": (
+        "number",
+        "id",
+        "instance",
+        "session_id",
+        "role",
+        "host",
+        "version",
+        "lease",
+        "registered_at",
+        "seen_at",
+    ),
     "metrics": ("number", "task", "data", "created_at"),
     "events": ("number", "session_id", "name", "data", "created_at"),
     "answers": ("scope", "key", "status", "body", "created_at"),
@@ -93,6 +108,7 @@ class Tables:
         self.log_entries = table(database, "log_entries", _COLUMNS["log_entries"])
         self.artifacts = table(database, "artifacts", _COLUMNS["artifacts"])
         self.input_requests = table(database, "input_requests", _COLUMNS["input_requests"])
+        self.agents = table(database, "agents", _COLUMNS["agents"])
         self.metrics = table(database, "metrics", _COLUMNS["metrics"])
         self.events = table(database, "events", _COLUMNS["events"])
         self.answers = table(database, "answers", _COLUMNS["answers"])

@@ -117,6 +117,7 @@ def to_task(row: dict[str, Any]) -> model.Task:
         priority=row["priority"],
         parameters=t.from_json(row["parameters"]),
         parent_task_id=row["parent_task_id"],
+        claimed_by=row["claimed_by"],
         created_at=t.from_microseconds(row["created_at"]),
         updated_at=t.from_microseconds(row["updated_at"]),
     )
