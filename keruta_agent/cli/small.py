@@ -16,6 +16,12 @@ LEVELS = ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "FATAL")
 TIMEOUT_S = 10.0
 #: Bytes at the end of a run's messages in which one that was just stored must be.
 RECENT_BYTES = 256 * 1024
+#: What the kernel takes as a socket's address.
+LONGEST_SOCKET_PATH = 107
+
+TYPE_CHECKING = False  # typing's own takes time to import
+if TYPE_CHECKING:
+    import _socket
 
 
 def run(command: str, arguments: list[str]) -> int | None:
@@ -182,8 +188,11 @@ def _ask(path: str, request: bytes) -> str:
 
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
+        # For the connecting: with Python's own timeout a full queue refuses at once.
+        limit = int(TIMEOUT_S).to_bytes(8, sys.byteorder) + bytes(8)
+        connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, limit)
+        _connect(connection, path)
         connection.settimeout(TIMEOUT_S)
-        connection.connect(path)
         connection.sendall(request)
         answer = b""
         while not answer.endswith(b"\n"):
@@ -194,6 +203,19 @@ def _ask(path: str, request: bytes) -> str:
         return answer.decode("utf-8", "replace")
     finally:
         connection.close()
+
+
+def _connect(connection: _socket.socket, path: str) -> None:
+    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+        connection.connect(path)
+        return
+    # As local/address.py does it, which is too much to import for every message.
+    directory, name = os.path.split(path)
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        connection.connect(f"/proc/self/fd/{descriptor}/{name}")
+    finally:
+        os.close(descriptor)
 
 
 def _leave_behind(message: str, mark: str) -> int | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import stat
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from keruta_agent import errors
 from keruta_agent.local import protocol
-from keruta_agent.local.address import socket_path
+from keruta_agent.local.address import address_of, socket_path
+from keruta_agent.local.connections import peer_of
 
 #: Seconds for an answer: a request is at most a few writes to the database.
 TIMEOUT_S: Final = 30.0
@@ -48,9 +52,12 @@ def call_at(
         KerutaError: the daemon refused.
     """
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(timeout_s)
-            connection.connect(str(path))
+        with (
+            address_of(path) as address,
+            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection,
+        ):
+            _connect(connection, address, timeout_s)
+            _refuse_stranger(connection, path)
             connection.sendall(protocol.encode_request(request))
             with connection.makefile("rb") as answers:
                 return protocol.decode_answer(answers.readline())
@@ -58,3 +65,26 @@ def call_at(
         raise errors.AgentUnreachable(
             f"no keruta daemon answers at {path}: {exc.strerror or exc}"
         ) from exc
+
+
+def _connect(connection: socket.socket, address: str, timeout_s: float) -> None:
+    """Connect, and wait for a place in the queue: with Python's own timeout a full one refuses."""
+    limit = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    connection.connect(address)
+    connection.settimeout(timeout_s)
+
+
+def _refuse_stranger(connection: socket.socket, path: Path) -> None:
+    """Refuse to tell another user what we have to say: it may hold scripts and secrets.
+
+    Root may speak to the agent of a user, but not at a place where anybody could wait for it.
+    """
+    uid = peer_of(connection).uid
+    if uid in (0, os.geteuid()):
+        return
+    is_shared_place = bool(path.parent.parent.stat().st_mode & stat.S_IWOTH)
+    if os.geteuid() != 0 or is_shared_place:
+        raise errors.AgentUnreachable(
+            f"what answers at {path} belongs to another user (uid {uid}), it is told nothing"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -11,8 +12,8 @@ import secrets
 import socket
 import socketserver
 import sqlite3
-import struct
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from keruta_agent import errors
 from keruta_agent.journey import answer
 from keruta_agent.journey.agent import Agent
 from keruta_agent.local import protocol, run_artifacts
+from keruta_agent.local.address import address_of
+from keruta_agent.local.connections import REQUEST_TIMEOUT_S, Connections, peer_of
 from keruta_agent.local.orders import Orders
 from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import Work
@@ -32,12 +35,11 @@ from keruta_agent.runs.files import from_json
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a client may be silent before its connection is closed.
-CLIENT_TIMEOUT_S: Final = 10.0
 #: Seconds between looks whether the server is to stop.
 STOP_LOOK_S: Final = 1.0
-
-_PEER = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED
+#: Seconds until the next try to take a connection when there is no descriptor for it.
+NO_DESCRIPTOR_S: Final = 0.1
+_NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class _WorkSchema(Schema):
@@ -74,7 +76,8 @@ class AgentSocket:
         """
         operations = Operations(agent, status, takes_jobs=takes_jobs)
         try:
-            self._server = _Server(str(agent.socket_path), operations)
+            with address_of(agent.socket_path) as address:
+                self._server = _Server(address, operations)
             agent.socket_path.chmod(0o600)
         except OSError as exc:
             raise errors.AgentStateError(
@@ -91,16 +94,19 @@ class AgentSocket:
 
     def stop(self) -> None:
         """Stops to answer and removes the socket."""
+        self._server.connections.close()
         stopping = threading.Thread(target=self._server.shutdown)
         stopping.start()
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as knock:
-            knock.connect(str(self._path))  # the server looks only when somebody comes
+        with (
+            contextlib.suppress(OSError),
+            address_of(self._path) as address,
+            socket.socket(socket.AF_UNIX) as knock,
+        ):
+            knock.setblocking(False)
+            knock.connect(address)  # the server looks only when somebody comes
         stopping.join()
         self._server.server_close()
         self._path.unlink(missing_ok=True)
-        # A directory just for the socket; the base directory is never empty and stays.
-        with contextlib.suppress(OSError):
-            self._path.parent.rmdir()
 
 
 class Operations:
@@ -232,17 +238,18 @@ class Operations:
         return {"job": job_id, "was": self._orders.cancel(job_id).value}
 
 
-class _Handler(socketserver.StreamRequestHandler):
-    timeout = CLIENT_TIMEOUT_S
+class _Handler(socketserver.BaseRequestHandler):
     server: _Server
+    request: socket.socket
 
     def handle(self) -> None:
         if not _is_ours(self.request):
             return
         with contextlib.suppress(OSError):  # the client has gone: nobody waits for an answer
-            line = self.rfile.readline(protocol.LONGEST_REQUEST)
+            line = self.server.connections.receive(self.request)
             if line:
-                self.wfile.write(self.server.operations.answer(line))
+                self.request.settimeout(REQUEST_TIMEOUT_S)
+                self.request.sendall(self.server.operations.answer(line))
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
@@ -252,13 +259,43 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 
     def __init__(self, path: str, operations: Operations) -> None:
         self.operations = operations
+        self.connections = Connections()
+        self._was_without = False
         super().__init__(path, _Handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            connection, address = super().get_request()
+        except OSError as exc:
+            if exc.errno in _NO_DESCRIPTOR:
+                self._wait_for_descriptor(exc)
+            raise
+        self._was_without = False
+        return connection, address
+
+    def _wait_for_descriptor(self, exc: OSError) -> None:
+        """Leave the client waiting for a moment: trying again at once would take the processor."""
+        if not self._was_without:
+            logger.warning(
+                "cannot take a connection on the socket now: %s; it waits",
+                exc.strerror,
+                extra={"action": "socket_failed"},
+            )
+        self._was_without = True
+        time.sleep(NO_DESCRIPTOR_S)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.admit(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        self.connections.leave(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         logger.exception("a connection on the socket failed", extra={"action": "socket_failed"})
 
 
 def _is_ours(connection: socket.socket) -> bool:
-    """Tells whether the peer runs as our user, or as root."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-    return _PEER.unpack(credentials)[1] in (0, os.geteuid())
+    """Return whether the peer runs as our user, or as root."""
+    return peer_of(connection).uid in (0, os.geteuid())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors, file_trees
-from keruta_agent.local.address import socket_path
 
 #: Lines of a log that are shown when something went wrong.
 TAIL_LINES: Final = 15
@@ -64,9 +62,6 @@ class Sandbox:
         """
         with contextlib.suppress(OSError):
             file_trees.remove(self.directory)
-        socket_dir = socket_path(self.base_dir).parent
-        if socket_dir != self.base_dir:
-            shutil.rmtree(socket_dir, ignore_errors=True)
         if self.directory.exists():
             raise errors.RunError(f"cannot remove {self.directory}", advice="Remove it by hand")
 

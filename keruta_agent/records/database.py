@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,13 +166,20 @@ def make_private_directory(directory: Path) -> None:
     advice = "Choose another directory with KERUTA_BASE_DIR"
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = directory.stat()
-        if status.st_uid != os.geteuid():
-            raise errors.AgentStateError(
-                f"the directory {directory} belongs to another user", advice=advice
-            )
-        if status.st_mode & 0o077:
-            directory.chmod(0o700)
+        # Where everybody may make names, somebody else can have been first with a link.
+        found = directory.lstat()
+        is_foreign = stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid())
+        handle = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            status = os.fstat(handle)
+            if is_foreign or status.st_uid != os.geteuid():
+                raise errors.AgentStateError(
+                    f"the directory {directory} belongs to another user", advice=advice
+                )
+            if status.st_mode & 0o077:
+                Path(f"/proc/self/fd/{handle}").chmod(0o700)
+        finally:
+            os.close(handle)
     except OSError as exc:
         raise errors.AgentStateError(
             f"cannot create or use the directory {directory}: {exc.strerror}", advice=advice

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import socket
 import sqlite3
 import stat
+import threading
+import time
 from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 
 import pytest
 
 from keruta_agent import errors
 from keruta_agent.journey.agent import Agent
-from keruta_agent.local.address import LONGEST_PATH, socket_path
+from keruta_agent.local import client, connections
 from keruta_agent.local.client import call
 from keruta_agent.local.socket_server import AgentSocket
 from keruta_agent.model import Task
 from keruta_agent.records.jobs import Jobs, JobState, Work
 from tests.helpers.agents import agent_in
+from tests.helpers.waiting import wait_until
 
 
 @pytest.fixture
@@ -167,9 +173,102 @@ def test_socket_is_private(agent):
     assert stat.S_IMODE(agent.socket_path.stat().st_mode) == 0o600
 
 
-def test_base_directory_with_a_long_path_gets_its_socket_elsewhere(tmp_path):
-    base = tmp_path / ("とても長い" * 12)
-    path = socket_path(base)
-    assert len(os.fsencode(path)) <= LONGEST_PATH
-    assert path != socket_path(base / "other")
-    assert socket_path(Path("/short")) == Path("/short/agent.sock")
+def test_socket_whose_path_is_too_long_for_the_kernel_stands_in_the_base_directory(tmp_path):
+    with agent_in(tmp_path / ("とても長い" * 12)) as agent:
+        door = AgentSocket(agent, lambda: {"pid": os.getpid()})
+        door.start()
+        assert call(agent.settings.base_dir, {"op": "status"}) == {"pid": os.getpid()}
+        assert agent.socket_path.parent == agent.settings.base_dir
+        door.stop()
+        assert not agent.socket_path.exists()
+
+
+@contextlib.contextmanager
+def held_connections(agent, number):
+    """Connects from one client again and again, says half a request, and keeps all of it."""
+    held = []
+    is_over = threading.Event()
+
+    def connect():
+        while not is_over.is_set():
+            connection = socket.socket(socket.AF_UNIX)
+            connection.settimeout(0.2)
+            held.append(connection)
+            with contextlib.suppress(OSError):
+                connection.connect(str(agent.socket_path))
+                connection.send(b"{")
+            if len(held) > number:
+                held.pop(0).close()
+
+    flood = threading.Thread(target=connect)
+    flood.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        flood.join()
+        for connection in held:
+            connection.close()
+
+
+def test_flood_of_connections_keeps_its_bound_and_lets_others_through(agent, base):
+    with held_connections(agent, 300):
+        for _ in range(5):
+            assert call(base, {"op": "status"}) == {"pid": os.getpid()}
+            handlers = [each for each in threading.enumerate() if "process_request" in each.name]
+            assert len(handlers) <= connections.MOST + 1
+    assert call(base, {"op": "status"}) == {"pid": os.getpid()}
+
+
+def test_client_that_drips_its_request_is_cut_off(agent, base, monkeypatch):
+    monkeypatch.setattr(connections, "REQUEST_TIMEOUT_S", 0.3)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(agent.socket_path))
+        with pytest.raises(OSError, match="pipe"):
+            while True:
+                connection.send(b" ")
+                time.sleep(0.02)
+
+
+def test_large_requests_wait_for_each_other_and_all_are_answered(agent, base):
+    script = "# " + "x" * 2_000_000
+    request = {"op": "submit", "name": "large", "work": {"script": script}}
+    with futures.ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda _: call(base, request), range(12)))
+    assert sorted(each["job"] for each in answers) == list(range(1, 13))
+
+
+def test_without_descriptors_the_socket_waits_and_goes_on(agent, base, caplog):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        # The next number is beyond the limit: what is open stays open.
+        highest = max(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
+        fill = [os.dup(0)]
+        while fill[-1] < highest:
+            fill.append(os.dup(0))
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (fill[-1] + 1, hard))
+            connection.connect(str(agent.socket_path))
+            connection.sendall(b'{"op": "status"}\n')
+            wait_until(lambda: "it waits" in caplog.text, "the want of descriptors was noted")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for descriptor in fill:
+                os.close(descriptor)
+        assert connection.recv(100).startswith(b"ok")
+    assert call(base, {"op": "status"}) == {"pid": os.getpid()}
+
+
+def test_another_users_socket_is_told_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(client, "peer_of", lambda _: connections.Peer(pid=1, uid=os.geteuid() + 1))
+    tmp_path.chmod(0o777)
+    (tmp_path / "base").mkdir()
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.bind(str(tmp_path / "base" / "agent.sock"))
+        stranger.listen()
+        with pytest.raises(errors.AgentUnreachable, match="another user"):
+            call(tmp_path / "base", {"op": "submit", "name": "x", "work": {"script": "secret"}})
+        heard, _ = stranger.accept()
+        with heard:
+            assert heard.recv(10) == b""

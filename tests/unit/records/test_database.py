@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent import errors
-from keruta_agent.records.database import Database
+from keruta_agent.records.database import Database, make_private_directory
 from keruta_agent.records.migrations import MIGRATIONS
 
 
@@ -126,3 +127,26 @@ def test_every_migration_applies_to_an_empty_database_one_after_the_other(tmp_pa
     }
     database.close()
     assert {"jobs", "runs", "log_ranges", "outbox"} <= tables
+
+
+def test_a_link_that_somebody_else_put_in_the_place_of_a_directory_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    target = tmp_path / "ours"
+    target.mkdir(mode=0o755)
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    make_private_directory(link)  # our own link
+    assert stat.S_IMODE(target.stat().st_mode) == 0o700
+    target.chmod(0o755)
+    lstat = Path.lstat
+
+    def foreign(path: Path) -> os.stat_result:
+        values = list(lstat(path))
+        values[stat.ST_UID] = os.geteuid() + 1
+        return os.stat_result(values)
+
+    monkeypatch.setattr(Path, "lstat", foreign)
+    with pytest.raises(errors.AgentStateError, match="another user"):
+        make_private_directory(link)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o755
