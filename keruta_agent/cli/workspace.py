@@ -146,7 +146,7 @@ def _clone(settings: Settings) -> Clone:
     # A mere look must not take the lock that the script's own git needs.
     looking = {"GIT_OPTIONAL_LOCKS": "0"}
     git = Git(directory, timeout_s=settings.git_timeout_s, variables=looking)
-    return clone.open_existing(git, url)
+    return clone.open_existing(git, url, is_mere_look=True)
 
 
 def _place(settings: Settings) -> tuple[Path, RepositoryUrl]:

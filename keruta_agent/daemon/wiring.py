@@ -28,6 +28,7 @@ from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
 from keruta_agent.runs.follower import Doorbell
 from keruta_agent.runs.launch import Launcher
 from keruta_agent.settings.schema import Settings
+from keruta_agent.workspace import user_config
 from keruta_agent.workspace.credentials import install_helper
 
 #: Longest first line of a script that every kernel reads.
@@ -120,6 +121,8 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
     Raises:
         AgentStateError: the base directory cannot be used.
     """
+    # Now, before any task runs: it could write what git is set up with.
+    user_config.current()
     records = Records.open(settings.base_dir)
     make_private_directory(settings.base_dir / RUNS_DIRECTORY)
     # One for both: what it learns of secrets while scripts run must be masked everywhere.

@@ -22,7 +22,7 @@ from keruta_agent.runs import processes
 from keruta_agent.runs.directory import MARKER_VARIABLE
 from keruta_agent.runs.files import read_small, write_private
 from keruta_agent.settings.schema import Settings
-from keruta_agent.workspace import checkout, clone, location, tree, url
+from keruta_agent.workspace import checkout, clone, location, tree, url, user_config
 from keruta_agent.workspace.checkout import Place
 from keruta_agent.workspace.clone import CloneOptions
 from keruta_agent.workspace.credentials import HELPER_NAME, Credentials
@@ -97,6 +97,8 @@ def prepare(agent: Agent, job: Job, run: Run, section: Section) -> Place | None:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise errors.WorkspaceError(f"cannot make {directory}: {exc.strerror}") from exc
+    for path in user_config.tell_changes():
+        section.say(f"ignores what was changed in {path} since the agent started", "WARN")
     git = git_for(agent, run, repository.url, directory, section)
     try:
         place = _with_patience(agent, job, run, repository, git, section)
@@ -163,6 +165,7 @@ def git_for(
     return Git(
         directory,
         timeout_s=agent.settings.git_timeout_s,
+        url=repository,
         credentials=credentials_for(agent, repository),
         redactor=agent.redaction.of_run(run.id),
         variables={MARKER_VARIABLE: run.uid},

@@ -75,6 +75,9 @@ ACTIONS: Final[Mapping[str, str]] = {
     "artifact_was_written_to": "An artifact grew while it was taken.",
     "artifact_unreadable": "A file cannot be taken as an artifact.",
     "artifact_stays_here": "The API has no place for an artifact; it stays listed here.",
+    "git_settings_changed": "The user's git settings were changed since the start: ignored.",
+    "git_settings_unreadable": "A file of the user's git settings cannot be read: left out.",
+    "git_setting_removed": "A setting that a task may have made was taken out of a clone.",
     "exclude_failed": "The artifacts directory cannot be kept out of git's commits.",
     # Telling the API
     "api_away": "The API cannot be told anything now; everything is kept and sent later.",

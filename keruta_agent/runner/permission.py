@@ -70,9 +70,9 @@ class PermissionValidator:
     @classmethod
     def of_repository(cls, root: Path, commands: Iterable[str] = ()) -> PermissionValidator:
         """Returns one that also knows where the repository's own hooks are."""
-        hooks = Git(root, timeout_s=10).find("config", "--get", "core.hooksPath")
-        inside = _inside(root.resolve(), hooks)
-        return cls(root, commands, protected=[] if inside is None else [inside])
+        named = Git(root, timeout_s=10).find("config", "--get-all", "core.hooksPath") or ""
+        inside = [_inside(root.resolve(), hooks) for hooks in named.splitlines()]
+        return cls(root, commands, protected=[place for place in inside if place])
 
     def validate_path_access(self, path: str | Path, operation: str = "read") -> None:
         """Checks that a path may be read or written; it may be absolute.

@@ -1,4 +1,4 @@
-"""Git in the workspace of a run: without hooks, without the model's key, with the run's clock."""
+"""Git in the workspace of a run: without the model's key, with the run's clock."""
 
 from __future__ import annotations
 
@@ -19,14 +19,6 @@ from keruta_agent.workspace.url import RepositoryUrl, parse
 REMOTE: Final = "origin"
 #: Seconds that one command of git may take; the run's clock ends it as well.
 MOST_S: Final = 600.0
-#: Nothing of a repository is executed by git: no hook, no monitor, no signing program.
-_SETTINGS: Final = (
-    ("core.hooksPath", "/dev/null"),
-    ("core.fsmonitor", "false"),
-    ("commit.gpgSign", "false"),
-    ("tag.gpgSign", "false"),
-    ("protocol.ext.allow", "never"),
-)
 _Given = TypeVar("_Given")
 
 
@@ -57,12 +49,6 @@ class Access:
 def open_git(path: Path, *, clock: Clock, access: Access) -> Git:
     """Returns git in a directory, with access to where its remote is."""
     variables = dict.fromkeys(access.hidden, "")
-    # What tests put in the place of a commit or a file is not what is shown and pushed.
-    variables["GIT_NO_REPLACE_OBJECTS"] = "1"
-    variables["GIT_CONFIG_COUNT"] = str(len(_SETTINGS))
-    for number, (key, value) in enumerate(_SETTINGS):
-        variables[f"GIT_CONFIG_KEY_{number}"] = key
-        variables[f"GIT_CONFIG_VALUE_{number}"] = value
     plain = Git(
         path,
         timeout_s=MOST_S,
@@ -75,6 +61,7 @@ def open_git(path: Path, *, clock: Clock, access: Access) -> Git:
     return Git(
         path,
         timeout_s=MOST_S,
+        url=url,
         credentials=access.credentials(url),
         stop_reason=clock.stop_reason,
         variables=variables,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors, file_trees
-from keruta_agent.workspace import location, repair
+from keruta_agent.workspace import location, repair, repository_config
 from keruta_agent.workspace.git import Git
 from keruta_agent.workspace.location import Found
 from keruta_agent.workspace.state import Notes
@@ -30,7 +30,6 @@ Say = Callable[[str], None]
 
 #: For clones that the agent makes: what keeps the look at 50,000 files cheap.
 _CONFIG: Final = (
-    ("core.untrackedCache", "true"),
     ("index.version", "4"),
     (f"remote.{REMOTE}.fetch", f"+refs/heads/*:refs/remotes/{REMOTE}/*"),
 )
@@ -83,13 +82,17 @@ def open_or_make(git: Git, url: RepositoryUrl, options: CloneOptions, say: Say) 
     return open_existing(git, url)
 
 
-def open_existing(git: Git, url: RepositoryUrl) -> Clone:
-    """Returns the clone in git's directory.
+def open_existing(git: Git, url: RepositoryUrl, *, is_mere_look: bool = False) -> Clone:
+    """Returns the clone in git's directory, without settings that a task may have put there.
+
+    A mere look changes nothing.
 
     Raises:
         WorkspaceError: it is another repository's.
     """
     notes = Notes(git_dir=git.directory / ".git")
+    if not is_mere_look:
+        repository_config.settle(notes.git_dir, is_ours=notes.is_ours, url=url)
     address = git.find("config", "--get", f"remote.{REMOTE}.url") or ""
     try:
         identity = notes.identity if notes.is_ours else parse(address).identity
@@ -102,6 +105,8 @@ def open_existing(git: Git, url: RepositoryUrl) -> Clone:
         )
     if notes.is_ours and address != url.address:
         git.run(*("remote", "set-url", REMOTE, url.address), action="note the address")
+    if git.holds("config", "--get-regexp", r"^remote\..*\.promisor$"):
+        git = git.fetching_lazily()
     return Clone(git=git, url=url, is_ours=notes.is_ours)
 
 
@@ -119,6 +124,7 @@ def _make(git: Git, url: RepositoryUrl, options: CloneOptions, say: Say) -> Clon
     for key, value in _CONFIG:
         git.run("config", key, value, action=f"set {key}")
     partial = ["--filter=blob:none"] if options.is_partial else []
+    git = git.fetching_lazily() if options.is_partial else git
     if options.mirrors is not None:
         _fetch_from_mirror(git, url, options.mirrors, say)
     git.run(
@@ -141,11 +147,11 @@ def _fetch_from_mirror(git: Git, url: RepositoryUrl, mirrors: Path, say: Say) ->
         if not (mirror / NOTE_OF_MIRROR).exists():
             for left in mirror.iterdir():
                 file_trees.remove(left)
-            at_mirror = git.at(mirror)
+            at_mirror = git.at_bare(mirror)
             at_mirror.run("init", "--quiet", "--bare", action=f"make the mirror {mirror}")
             at_mirror.run("remote", "add", REMOTE, url.address, action="note the address")
         say(f"brings the mirror {mirror} up to date")
-        git.at(mirror).run(
+        git.at_bare(mirror).run(
             *("fetch", "--quiet", "--prune", REMOTE, "+refs/heads/*:refs/heads/*"),
             "+refs/tags/*:refs/tags/*",
             action=f"fetch {url} into the mirror {mirror}",

@@ -1,8 +1,9 @@
 """Hands git a user name and a password so that nobody else sees them.
 
-They are not put into an argument, an address, a file or a variable: git asks our helper for them
-(``GIT_ASKPASS``), and the helper reads them from a file in memory whose descriptor it inherits.
-The helper answers for one host only, so that a submodule elsewhere gets nothing.
+They are not put into an argument, an address, a file or a variable: git asks a credential helper
+for them, which reads them from a file in memory whose descriptor it inherits. The helper is a
+setting, not a program on the disk that a task could replace, and git asks it for one host only, so
+that a submodule elsewhere gets nothing.
 """
 
 from __future__ import annotations
@@ -20,14 +21,11 @@ from keruta_agent.workspace.url import RepositoryUrl
 HELPER_NAME: Final = "git-askpass"
 #: GitHub and GitLab take any name, or this one, beside a token.
 TOKEN_USERNAME: Final = "x-access-token"  # noqa: S105 - a user name
-#: Scripts that may see GIT_TOKEN (KERUTA_PASS_ENVIRONMENT) use the helper too.
+#: For scripts that may see GIT_TOKEN (KERUTA_PASS_ENVIRONMENT).
 _HELPER: Final = """\
 #!/bin/sh
 # git asks this for the user name and the password of the session's repository (GIT_ASKPASS).
 user=${KERUTA_ASKPASS_USER:-} password=${GIT_TOKEN:-}
-if [ -n "${KERUTA_ASKPASS_FD:-}" ]; then
-    { IFS= read -r user; IFS= read -r password; } < "/proc/self/fd/$KERUTA_ASKPASS_FD"
-fi
 case "$1" in
     "Username for "*"//$KERUTA_ASKPASS_HOST'"*) [ -n "$user" ] && printf '%s\\n' "$user" ;;
     "Password for "*"@$KERUTA_ASKPASS_HOST'"* | "Password for "*"//$KERUTA_ASKPASS_HOST'"*)
@@ -41,7 +39,8 @@ esac
 class Credentials:
     """What the agent itself knows of a repository's access; all else is the environment's."""
 
-    #: Host with its port, as git names it.
+    #: What they are for: scheme, and host with its port as git names it.
+    scheme: str
     host: str
     username: str = dataclasses.field(repr=False)
     password: str = dataclasses.field(repr=False)
@@ -64,14 +63,15 @@ class Credentials:
         if url.scheme not in ("http", "https"):
             return None
         if token and is_meant(url, token, hosts):
-            return cls(host=url.host, username=username, password=token, helper=helper)
-        if not url.username and not url.password:
+            name, secret = username, token
+        elif url.password:
+            name, secret = url.username, url.password
+        elif url.username:
+            # A single word in front of the host is a token as often as a name.
+            name, secret = TOKEN_USERNAME, url.username
+        else:
             return None
-        # A single word in front of the host is a token as often as a name.
-        name, secret = (
-            (url.username, url.password) if url.password else (TOKEN_USERNAME, url.username)
-        )
-        return cls(host=url.host, username=name, password=secret, helper=helper)
+        return cls(scheme=url.scheme, host=url.host, username=name, password=secret, helper=helper)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -79,17 +79,21 @@ class Credentials:
         return (self.password,)
 
     @contextlib.contextmanager
-    def handed_over(self) -> Iterator[tuple[dict[str, str], int]]:
-        """Yields the variables and the descriptor that a git command has to inherit."""
-        descriptor = os.memfd_create("keruta-askpass")
+    def handed_over(self) -> Iterator[tuple[tuple[tuple[str, str], ...], int]]:
+        """Yield the settings of a git command that has to inherit the descriptor."""
+        descriptor = os.memfd_create("keruta-credentials")
         try:
-            os.write(descriptor, f"{self.username}\n{self.password}\n".encode())
+            answer = f"username={self.username}\npassword={self.password}\n"
+            os.write(descriptor, answer.encode())
+            helper = f'!f() {{ test "$1" = get && cat /proc/self/fd/{descriptor}; }}; f'
             yield (
-                {
-                    "GIT_ASKPASS": str(self.helper),
-                    "KERUTA_ASKPASS_HOST": self.host,
-                    "KERUTA_ASKPASS_FD": str(descriptor),
-                },
+                tuple(
+                    (f"credential.{scheme}://{self.host}.helper", value)
+                    # Over https also when http was meant, never the other way round.
+                    for scheme in dict.fromkeys((self.scheme, "https"))
+                    # The empty one keeps the user's own helpers from storing what they are told.
+                    for value in ("", helper)
+                ),
                 descriptor,
             )
         finally:

@@ -11,48 +11,31 @@ import dataclasses
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
 from keruta_agent import errors
 from keruta_agent.observe.redact import Redactor
 from keruta_agent.settings.units import format_duration
-from keruta_agent.workspace import command
+from keruta_agent.workspace import command, user_config
 from keruta_agent.workspace.credentials import Credentials
+from keruta_agent.workspace.git_environment import (
+    base_environment,
+    local_environment,
+    with_settings,
+)
 from keruta_agent.workspace.problems import GitError, Problem, error_from
+from keruta_agent.workspace.url import RepositoryUrl
 
-#: Seconds that a question about git's configuration may take.
-CONFIG_S: Final = 5.0
 #: Bytes of what a command wrote that are kept in memory.
 MOST_OUTPUT: Final = 64 * 1024 * 1024
 MOST_COMPLAINTS: Final = 256 * 1024
 
-#: Variables that would lead git to another repository, or make it print what it sends.
-_DROPPED: Final = frozenset(
-    {
-        *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"),
-        *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_TOKEN"),
-        *("GIT_CURL_VERBOSE", "GIT_SSL_NO_VERIFY", "GIT_REDIRECT_STDERR", "SSH_ASKPASS"),
-    }
-)
-_DROPPED_BEGINNINGS: Final = ("KERUTA_", "GIT_TRACE", "GIT_TEST")
-#: For every command. The agent does house-keeping itself, and starts nothing in the background.
-_CONFIG: Final = (
-    ("gc.auto", "0"),
-    ("maintenance.auto", "false"),
-    ("protocol.version", "2"),
-    # A server that sends less than this for a minute hangs.
-    ("http.lowSpeedLimit", "1"),
-    ("http.lowSpeedTime", "60"),
-    ("core.quotePath", "false"),
-    ("submodule.recurse", "false"),
-    ("fetch.recurseSubmodules", "false"),
-    ("push.recurseSubmodules", "no"),
-    ("rebase.autoStash", "false"),
-    ("advice.detachedHead", "false"),
-    ("color.ui", "false"),
-)
+#: Commands that speak to a server: only they are given the credentials.
+NETWORK: Final = frozenset({"clone", "fetch", "lfs", "ls-remote", "push", "submodule"})
+#: Commands that would show a file by a program that an attribute names.
+_SHOWING: Final = frozenset({"diff", "log", "show"})
 _SSH: Final = "ssh -oBatchMode=yes -oConnectTimeout=30 -oServerAliveInterval=15"
 
 
@@ -71,28 +54,42 @@ class Result:
 
 
 class Git:
-    """Git in one directory. Commands are for one thread at a time."""
+    """Git in one directory. Commands are for one thread at a time.
+
+    It runs no program that a task can have put there: git's settings are those that the user had
+    when this process began (``user_config``) and ours (``git_environment``); what a repository's
+    own files may say is decided before it is opened (``repository_config``).
+    """
 
     def __init__(
         self,
         directory: Path,
         *,
         timeout_s: float,
+        url: RepositoryUrl | None = None,
         credentials: Credentials | None = None,
         stop_reason: Callable[[], str | None] = command.no_stop,
         redactor: Redactor | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> None:
-        """Takes the limit in seconds, who may stop a command, and what every command sees."""
+        """Take the limit in seconds, who may stop a command, and what every command sees.
+
+        The agent's own environment, which the user's credential helpers may need, is seen by
+        commands that speak to the server of ``url``, and by no others.
+        """
         self.directory = directory
         self.timeout_s = timeout_s
         self._credentials = credentials
         self._stop_reason = stop_reason
         known = () if credentials is None else credentials.secrets
         self._redactor = (redactor or Redactor()).with_secrets(known)
-        self._environment = base_environment(os.environ, variables or {})
-        if _may_set_ssh(self._environment, directory):
-            self._environment["GIT_SSH_COMMAND"] = _SSH
+        self._user = user_config.current()
+        self._environment = {**base_environment(os.environ), **self._user.variables}
+        # A repository on this machine is a directory that a task may write to, hooks and all.
+        self._has_server = url is not None and url.scheme != "file"
+        self._variables = dict(variables or {})
+        self._settings: tuple[tuple[str, str], ...] = ()
+        self._fetches_lazily = False
 
     def at(self, directory: Path) -> Git:
         """Returns the same git in another directory."""
@@ -100,15 +97,36 @@ class Git:
         other.__dict__.update(self.__dict__, directory=directory)
         return other
 
+    def at_bare(self, directory: Path) -> Git:
+        """Return the same git in a bare repository; git takes none for one that it is not told."""
+        return self.at(directory).with_variables({"GIT_DIR": str(directory)})
+
     def with_variables(self, variables: Mapping[str, str]) -> Git:
         """Returns the same git with more variables."""
         other = self.at(self.directory)
-        other._environment = {**self._environment, **variables}
+        other._variables = {**self._variables, **variables}
         return other
 
-    def has_variable(self, name: str) -> bool:
-        """Tells whether every command sees a variable."""
-        return name in self._environment
+    def with_settings(self, *settings: tuple[str, str]) -> Git:
+        """Return the same git with more settings, which overrule all others."""
+        other = self.at(self.directory)
+        other._settings = (*self._settings, *settings)
+        return other
+
+    def fetching_lazily(self) -> Git:
+        """Return git for a partial clone: every command may have to ask the server for a file."""
+        other = self.at(self.directory)
+        other._fetches_lazily = True
+        return other
+
+    def variable(self, name: str) -> str | None:
+        """Return what every command sees as a variable, None when there is none."""
+        return self._variables.get(name, self._environment.get(name))
+
+    @property
+    def program(self) -> str:
+        """The program that is run."""
+        return self._user.program
 
     def redact(self, text: str) -> str:
         """Returns a text without the secrets that git was given."""
@@ -130,12 +148,7 @@ class Git:
             GitError: it failed, took too long, or was stopped.
         """
         with contextlib.ExitStack() as stack:
-            environment = self._environment
-            descriptors: tuple[int, ...] = ()
-            if self._credentials is not None:
-                more, descriptor = stack.enter_context(self._credentials.handed_over())
-                environment = _with_config({**environment, **more}, (("credential.helper", ""),))
-                descriptors = (descriptor,)
+            environment, descriptors = self._prepare(name_of(arguments), stack)
             output, complaints, given = (
                 stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)
             )
@@ -168,6 +181,38 @@ class Git:
         """Tells whether a command that is a question says yes."""
         return self.run(*arguments, action=f"run git {arguments[0]}", ok=False).code == 0
 
+    def _prepare(
+        self, name: str, stack: contextlib.ExitStack
+    ) -> tuple[dict[str, str], tuple[int, ...]]:
+        """Return the environment of a command, and the descriptors that it inherits."""
+        environment, settings = self._environment, self._settings
+        descriptors: tuple[int, ...] = ()
+        speaks = name in NETWORK or self._fetches_lazily
+        if not (speaks and self._has_server):
+            environment = local_environment(environment)
+        environment = {
+            **environment,
+            **self._variables,
+            # No other repository is meant, should there be none here.
+            "GIT_CEILING_DIRECTORIES": str(self.directory.parent),
+        }
+        if speaks:
+            if self._credentials is not None:
+                given, descriptor = stack.enter_context(self._credentials.handed_over())
+                settings, descriptors = (*settings, *given), (descriptor,)
+            environment |= self._ssh(environment)
+        return with_settings(environment, settings), descriptors
+
+    def _ssh(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return the variable by which ssh asks nobody, unless the user has said how it starts."""
+        if "GIT_SSH_COMMAND" in environment or "GIT_SSH" in environment:
+            return {}
+        asking = self.at(self.directory)
+        asking._fetches_lazily = False
+        if asking.find("config", "--get", "core.sshCommand"):
+            return {}
+        return {"GIT_SSH_COMMAND": _SSH}
+
     def _start(
         self,
         arguments: tuple[str, ...],
@@ -178,7 +223,7 @@ class Git:
         given, output, complaints = streams
         try:
             return subprocess.Popen(
-                ["git", *arguments],
+                [self.program, *_without_programs(arguments)],
                 cwd=self.directory,
                 env=environment,
                 stdin=given,
@@ -213,59 +258,23 @@ class Git:
             raise GitError(f"stopped while it was to {action}: {exc}", Problem.STOPPED) from None
 
 
-def base_environment(
-    environment: Mapping[str, str], variables: Mapping[str, str]
-) -> dict[str, str]:
-    """Returns the environment of git commands: the agent's own, without what misleads git."""
-    kept = {
-        name: value
-        for name, value in environment.items()
-        if name not in _DROPPED and not name.startswith(_DROPPED_BEGINNINGS)
-    }
-    kept |= {
-        # English complaints, and hooks that can write Japanese.
-        "LC_ALL": "C.UTF-8",
-        "LANGUAGE": "",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GCM_INTERACTIVE": "never",
-        "SSH_ASKPASS_REQUIRE": "never",
-        "GIT_EDITOR": "true",
-        "GIT_PAGER": "cat",
-        "GIT_MERGE_AUTOEDIT": "no",
-        **variables,
-    }
-    return _with_config(kept, _CONFIG)
+def name_of(arguments: Sequence[str]) -> str:
+    """Return the name of the command, behind settings that stand before it."""
+    return arguments[_place_of(arguments)]
 
 
-def _may_set_ssh(environment: Mapping[str, str], directory: Path) -> bool:
-    """Tells whether nobody has said how git is to start ssh."""
-    if "GIT_SSH_COMMAND" in environment or "GIT_SSH" in environment:
-        return False
-    place = directory if directory.is_dir() else Path("/")
-    try:
-        found = subprocess.run(
-            ["git", "config", "--get", "core.sshCommand"],
-            cwd=place,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=CONFIG_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):  # told by the first command that is needed
-        return True
-    return not found.stdout.strip()
+def _place_of(arguments: Sequence[str]) -> int:
+    place = 0
+    while arguments[place] == "-c":
+        place += 2
+    return place
 
 
-def _with_config(
-    environment: dict[str, str], settings: tuple[tuple[str, str], ...]
-) -> dict[str, str]:
-    count = int(environment.get("GIT_CONFIG_COUNT") or 0)
-    for number, (key, value) in enumerate(settings, start=count):
-        environment[f"GIT_CONFIG_KEY_{number}"] = key
-        environment[f"GIT_CONFIG_VALUE_{number}"] = value
-    environment["GIT_CONFIG_COUNT"] = str(count + len(settings))
-    return environment
+def _without_programs(arguments: Sequence[str]) -> list[str]:
+    """Return a command that shows files as they are, not as a program of an attribute does."""
+    place = _place_of(arguments) + 1
+    more = ["--no-ext-diff", "--no-textconv"] if arguments[place - 1] in _SHOWING else []
+    return [*arguments[:place], *more, *arguments[place:]]
 
 
 def _read(file: IO[Any], most: int) -> bytes:

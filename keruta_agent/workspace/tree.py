@@ -26,6 +26,8 @@ _UNFINISHED: Final = {
 }
 
 
+#: What git takes off the ends of a name (``crud`` in its ident.c): nothing may be left of it.
+_NO_NAME: Final = "".join(map(chr, range(33))) + ".,:;<>\"\\'"
 _FALLBACK: Final = {"name": "keruta-agent", "email": "keruta-agent@localhost"}
 
 
@@ -165,13 +167,20 @@ def _excluded(nested: list[str]) -> list[str]:
 
 
 def fallback_identity(git: Git) -> dict[str, str]:
-    """Returns variables for an author and a committer, where nothing else names them."""
-    found = git.find("config", "--get-regexp", r"^user\.(name|email)$") or ""
-    known = {line.partition(" ")[0] for line in found.splitlines()}
-    variables = {
-        f"GIT_{role}_{what.upper()}": value
-        for role in ("AUTHOR", "COMMITTER")
-        for what, value in _FALLBACK.items()
-        if f"user.{what}" not in known
+    """Return variables for an author and a committer, where nothing else names them.
+
+    Git refuses a commit when a name is empty, or nothing but punctuation.
+    """
+    found = git.find("config", "-z", "--get-regexp", r"^(user|author|committer)\.(name|email)$")
+    known = dict(entry.split("\n", 1) for entry in (found or "").split("\0") if "\n" in entry)
+    return {
+        variable: fallback
+        for role in ("author", "committer")
+        for what, fallback in _FALLBACK.items()
+        if not _is_name(git.variable(variable := f"GIT_{role}_{what}".upper()))
+        and not _is_name(known.get(f"{role}.{what}", known.get(f"user.{what}")))
     }
-    return {name: value for name, value in variables.items() if not git.has_variable(name)}
+
+
+def _is_name(text: str | None) -> bool:
+    return bool(text and text.strip(_NO_NAME))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors, file_trees
-from keruta_agent.workspace import clone
+from keruta_agent.workspace import clone, user_config
 from keruta_agent.workspace.credentials import TOKEN_USERNAME, Credentials, install_helper
 from keruta_agent.workspace.git import Git
 from keruta_agent.workspace.url import RepositoryUrl
@@ -55,6 +55,7 @@ class Clones:
         self._mirrors = root / "mirrors"
         for directory in (self._slots, self._configs, self._trash, self._mirrors):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        user_config.current()  # now, before anybody has a slot and runs tests in it
         self._access = access
         self._helper = install_helper(root)
         self._stop_reason = stop_reason
@@ -135,6 +136,7 @@ class Clones:
         return Git(
             self.path(slot_id),
             timeout_s=self._access.timeout_s,
+            url=url,
             credentials=None if url is None else self._credentials(url),
             stop_reason=self._stop_reason,
             variables={"GIT_ALLOW_PROTOCOL": "http:https:ssh:git:file"},

@@ -51,11 +51,17 @@ class Worker:
         self.options = CloneOptions()
 
     def git(self) -> Git:
-        return Git(self.directory, timeout_s=self.timeout_s, credentials=self.credentials)
+        return Git(
+            self.directory,
+            timeout_s=self.timeout_s,
+            url=self.url,
+            credentials=self.credentials,
+        )
 
     def open(self) -> Clone:
         return clone.open_or_make(self.git(), self.url, self.options, self.said.append)
 
     def prepare(self, *, task: str = TASK, ref: str = "", goes_on: bool = True) -> Place:
         wish = Wish(session_id=SESSION, task_id=task, run_uid="0123abcd", ref=ref, goes_on=goes_on)
-        return checkout.prepare(self.open(), wish, self.said.append)
+        self.place = checkout.prepare(self.open(), wish, self.said.append)
+        return self.place

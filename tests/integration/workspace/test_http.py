@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import traceback
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent.workspace import commit, push
+from keruta_agent.workspace.git_environment import with_settings
 from keruta_agent.workspace.problems import GitError, Problem
 from keruta_agent.workspace.push import Target
 from tests.helpers.git_http import PASSWORD, USER, GitHttpServer, git_http_server
@@ -128,20 +130,22 @@ def test_token_is_told_to_the_repositorys_host_only(
     tmp_path: Path, worker: Worker, repository: Repository, server: GitHttpServer
 ) -> None:
     assert worker.credentials is not None
-    with worker.credentials.handed_over() as (variables, descriptor):
+    with worker.credentials.handed_over() as (settings, descriptor):
+        variables = with_settings({**os.environ, "GIT_TERMINAL_PROMPT": "0"}, settings)
 
-        def ask(prompt: str) -> str:
+        def ask(scheme: str, host: str) -> str:
             return subprocess.run(
-                [variables["GIT_ASKPASS"], prompt],
+                ["git", "credential", "fill"],
                 env=variables,
+                input=f"protocol={scheme}\nhost={host}\n\n",
                 pass_fds=(descriptor,),
                 capture_output=True,
                 text=True,
                 check=False,
-            ).stdout.strip()
+            ).stdout
 
-        assert ask(f"Username for 'http://{server.host}': ") == USER
-        assert ask(f"Password for 'http://{USER}@{server.host}': ") == PASSWORD
-        for other in ("evil.example", f"{server.host}.evil.example", f"x{server.host}"):
-            assert ask(f"Password for 'http://{USER}@{other}': ") == ""
-            assert ask(f"Username for 'http://{other}': ") == ""
+        for scheme in ("http", "https"):
+            assert f"username={USER}\npassword={PASSWORD}\n" in ask(scheme, server.host)
+            for other in ("evil.example", f"{server.host}.evil.example", f"x{server.host}"):
+                assert PASSWORD not in ask(scheme, other)
+        assert PASSWORD not in " ".join(value for _, value in settings)

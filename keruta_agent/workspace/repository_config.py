@@ -1,0 +1,235 @@
+"""Decides which of a repository's own settings may act on the agent's git.
+
+``.git/config`` is a file that every task can write: a filter, an address that replaces another
+one, a proxy or an included file in it would act with the credentials of the next push. Before the
+agent opens a repository, all settings are taken out that are not known to be harmless. Those of a
+clone that a person made stay, as far as they were there when this process began.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import re
+import secrets
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from keruta_agent import errors
+from keruta_agent.workspace import config_file, user_config
+from keruta_agent.workspace.config_file import Entry
+from keruta_agent.workspace.url import RepositoryUrl, parse
+from keruta_agent.workspace.user_config import UserConfig
+
+logger = logging.getLogger(__name__)
+
+#: What a person's file was before something was taken out of it, beside it.
+BEFORE: Final = "config.before-keruta"
+_FILES: Final = ("config", "config.worktree")
+_ORIGIN: Final = "remote.origin.url"
+#: Settings that start no program, lead to no other place, and stop no command.
+_HARMLESS: Final = re.compile(
+    r"core\.(repositoryformatversion|filemode|bare|logallrefupdates|symlinks|ignorecase"
+    r"|precomposeunicode|autocrlf|eol|safecrlf|sparsecheckout|sparsecheckoutcone|abbrev|whitespace"
+    r"|compression|longpaths|preloadindex|trustctime|checkstat|quotepath|hidedotfiles"
+    r"|protecthfs|protectntfs|commitgraph|multipackindex|untrackedcache)"
+    r"|extensions\.(objectformat|partialclone|noop|noop-v1|preciousobjects|worktreeconfig"
+    r"|compatobjectformat|refstorage)"
+    r"|(user|author|committer)\.(name|email)"
+    r"|remote\..*\.(url|fetch|tagopt|prune|promisor|partialclonefilter|skipfetchall"
+    r"|skipdefaultupdate)"
+    r"|branch\..*\.(remote|merge|rebase|description)"
+    r"|submodule\.active|submodule\..*\.(url|active|branch|ignore|shallow|fetchrecursesubmodules)"
+    r"|(index|pack|pull|advice|color|column|gc|maintenance|init|status|rerere)\.[^.]*"
+    r"|lfs\.(repositoryformatversion|fetchinclude|fetchexclude|locksverify)"
+    r"|lfs\..*\.(access|locksverify)",
+    re.DOTALL,
+)
+#: The only programs that a repository may name: those that Git LFS sets itself up with.
+_LFS: Final = frozenset(
+    {
+        ("filter.lfs.clean", "git-lfs clean -- %f"),
+        ("filter.lfs.smudge", "git-lfs smudge -- %f"),
+        ("filter.lfs.smudge", "git-lfs smudge --skip -- %f"),
+        ("filter.lfs.process", "git-lfs filter-process"),
+        ("filter.lfs.process", "git-lfs filter-process --skip"),
+        ("filter.lfs.required", "true"),
+    }
+)
+_UPDATES: Final = frozenset({"checkout", "merge", "rebase", "none"})
+#: As deep as submodules in submodules are followed.
+_DEEPEST: Final = 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Removed:
+    """A setting that was taken out of a repository's file."""
+
+    file: Path
+    key: str
+
+
+def settle(git_dir: Path, *, is_ours: bool, url: RepositoryUrl) -> list[Removed]:
+    """Take out of a repository, and of its submodules, the settings that must not act.
+
+    The remote ``origin`` of a clone of ours is at ``url`` afterwards, and nowhere else.
+
+    Raises:
+        UnreadableError: a file of settings is not in git's format; nothing was changed in it.
+        WorkspaceError: it cannot be written.
+    """
+    user = user_config.current()
+    removed: list[Removed] = []
+    for directory in _repositories(git_dir, _DEEPEST):
+        # It would have git read the settings of another directory.
+        common = directory / "commondir"
+        if os.path.lexists(common):
+            _unlink(common)
+            removed.append(Removed(file=common, key="commondir"))
+        for name in _FILES:
+            wanted = url if directory == git_dir and name == "config" else None
+            removed += _settle(directory / name, user, is_ours=is_ours, url=wanted)
+    for one in removed:
+        logger.warning(
+            "took %s out of %s: a task may have set it; what git is to heed belongs to the "
+            "user's own settings",
+            one.key,
+            one.file,
+            extra={"action": "git_setting_removed"},
+        )
+    return removed
+
+
+def _settle(
+    path: Path, user: UserConfig, *, is_ours: bool, url: RepositoryUrl | None
+) -> list[Removed]:
+    try:
+        entries = config_file.read(path, user.program)
+        trusted = frozenset() if is_ours else _trust.of(path, entries, user)
+    except FileNotFoundError:
+        return []
+    kept = [entry for entry in entries if entry in trusted or is_harmless(entry)]
+    if url is not None:
+        kept = _with_origin(kept, trusted, url, is_ours=is_ours)
+    if kept == entries:
+        return []
+    _replace(path, config_file.render(kept), keep=None if is_ours else path.with_name(BEFORE))
+    return [
+        Removed(file=path, key=key)
+        for key in dict.fromkeys(entry.key for entry in entries if entry not in kept)
+    ]
+
+
+def _with_origin(
+    entries: list[Entry], trusted: frozenset[Entry], url: RepositoryUrl, *, is_ours: bool
+) -> list[Entry]:
+    """Return the settings without other places that a push would go to as well."""
+    if not is_ours:
+        return [
+            entry
+            for entry in entries
+            if entry.key != _ORIGIN or entry in trusted or _is_at(entry.value, url)
+        ]
+    wanted = [Entry(key=_ORIGIN, value=url.address)]
+    if [entry for entry in entries if entry.key == _ORIGIN] == wanted:
+        return entries
+    return [entry for entry in entries if entry.key != _ORIGIN] + wanted
+
+
+def _is_at(address: str | None, url: RepositoryUrl) -> bool:
+    try:
+        return parse(address or "").identity == url.identity
+    except errors.WorkspaceError:
+        return False
+
+
+def is_harmless(entry: Entry) -> bool:
+    """Tell whether a setting may act whoever wrote it."""
+    if (entry.key, entry.value) in _LFS:
+        return True
+    if entry.key.startswith("submodule.") and entry.key.endswith(".update"):
+        return entry.value in _UPDATES
+    return _HARMLESS.fullmatch(entry.key) is not None
+
+
+class _Trust:
+    """What stood in the files of people's repositories when this process began."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[Path, frozenset[Entry]] = {}
+
+    def of(self, path: Path, entries: Iterable[Entry], user: UserConfig) -> frozenset[Entry]:
+        """Return the settings of a file that somebody has set up before."""
+        with self._lock:
+            if path not in self._known:
+                is_old = user.is_older(path)
+                self._known[path] = frozenset(entries if is_old else ())
+            known = self._known[path]
+        return frozenset(
+            entry for entry in known if not entry.is_include or _is_old(entry, path, user)
+        )
+
+
+_trust: Final = _Trust()
+
+
+def _is_old(include: Entry, path: Path, user: UserConfig, depth: int = _DEEPEST) -> bool:
+    """Tell whether an included file, and those that it includes, are as they were."""
+    target = user_config.included_path(include, path, os.environ.get("HOME", ""))
+    try:
+        return (
+            depth > 0
+            and user.is_older(target)
+            and all(
+                _is_old(entry, target, user, depth - 1)
+                for entry in config_file.read(target, user.program)
+                if entry.is_include
+            )
+        )
+    except FileNotFoundError:
+        return True  # git finds nothing there either
+    except (OSError, config_file.UnreadableError):
+        return False
+
+
+def _repositories(git_dir: Path, depth: int) -> Iterator[Path]:
+    """Yield a repository's directory and those of its submodules."""
+    yield git_dir
+    if depth > 0:
+        for directory in _modules(git_dir / "modules", depth):
+            yield from _repositories(directory, depth - 1)
+
+
+def _modules(directory: Path, depth: int) -> Iterator[Path]:
+    """Yield the repositories below a directory; the name of a submodule may hold slashes."""
+    if depth <= 0 or not directory.is_dir():
+        return
+    for entry in sorted(directory.iterdir()):
+        if (entry / "config").exists() or (entry / "HEAD").exists():
+            yield entry
+        elif entry.is_dir() and not entry.is_symlink():
+            yield from _modules(entry, depth - 1)
+
+
+def _replace(path: Path, content: bytes, *, keep: Path | None) -> None:
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    try:
+        if keep is not None:
+            temporary.write_bytes(path.read_bytes())
+            temporary.replace(keep)
+        temporary.write_bytes(content)
+        temporary.chmod(path.stat().st_mode & 0o777)
+        temporary.replace(path)
+    except OSError as exc:
+        raise errors.WorkspaceError(f"cannot write {path}: {exc.strerror}") from exc
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as exc:
+        raise errors.WorkspaceError(f"cannot remove {path}: {exc.strerror}") from exc
