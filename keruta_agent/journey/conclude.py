@@ -18,7 +18,7 @@ from keruta_agent.journey.section import Section
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Ending, Outcome, Run
 from keruta_agent.workspace import branch as branches
-from keruta_agent.workspace import clone, commit, push, repair, tree
+from keruta_agent.workspace import clone, commit, push, repair, submodules
 from keruta_agent.workspace.checkout import Place
 from keruta_agent.workspace.clone import Clone
 from keruta_agent.workspace.commit import Message
@@ -155,10 +155,11 @@ class _Conclusion:
 
     def _set_aside(self, found: Clone) -> str:
         """Keeps what a failed run left under a name of its own in the clone."""
-        ref = tree.set_aside(
+        ref = submodules.set_aside(
             found,
             f"failed/{self.place.branch}/{self.run.uid}",
             f"left by a failed run of task {self.job.task_id}",
+            self.section.say,
         )
         if ref is None:
             return ""

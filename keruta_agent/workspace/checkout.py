@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any, Final, Self
 
 from keruta_agent.workspace import branch as branches
-from keruta_agent.workspace import exclude, refs, repair, tree
+from keruta_agent.workspace import exclude, refs, repair, submodules, tree
 from keruta_agent.workspace.clone import REMOTE, Clone, Say
 
 #: Trailer of a commit that says for which task it was made.
@@ -91,6 +91,7 @@ def prepare(clone: Clone, wish: Wish, say: Say) -> Place:
         refs.fetch_branch(clone, name, pushed)
     _set_aside(clone, wish, say)
     start = _start(clone, wish, name, base, pushed, say)
+    submodules.make_way(clone, start, say)
     _switch(clone, name, start)
     _extras(clone, say)
     say(f"on branch {name}, from {ref or remote.default_branch or 'HEAD'} at {(base or '-')[:12]}")
@@ -135,24 +136,15 @@ def _is_others(clone: Clone, tip: str, task_id: str) -> bool:
 def _set_aside(clone: Clone, wish: Wish, say: Say) -> None:
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     reason = f"found uncommitted before task {wish.task_id}"
-    ref = tree.set_aside(clone, f"stash/{stamp}-{wish.run_uid}", reason)
+    ref = submodules.set_aside(clone, f"stash/{stamp}-{wish.run_uid}", reason, say)
     if ref is not None:
         say(
             f"set aside what was uncommitted in {clone.directory}: "
             f"bring it back with: git stash apply {ref}"
         )
-    # Commits that no branch has: a script's, on a detached HEAD.
-    head = clone.git.find("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-    if head is not None and clone.git.find("symbolic-ref", "--quiet", "HEAD") is None:
-        _keep(clone, head, f"detached/{head[:12]}", say)
-
-
-def _keep(clone: Clone, commit: str, name: str, say: Say) -> None:
-    """Names a commit that nothing else would name any more."""
-    if not clone.git.find("for-each-ref", "--count=1", f"--contains={commit}"):
-        ref = f"{tree.KEPT}/{name}"
-        clone.git.run("update-ref", ref, commit, action=f"keep {commit[:12]}")
-        say(f"kept commits that no branch had as {ref}")
+    kept = tree.keep_head(clone)  # a script's
+    if kept is not None:
+        say(f"kept commits that no branch had as {kept}")
 
 
 def _start(
@@ -192,12 +184,7 @@ def _switch(clone: Clone, name: str, start: str | None) -> None:
 def _extras(clone: Clone, say: Say) -> None:
     """Brings submodules and large files, where the repository has any."""
     git = clone.git
-    if (clone.directory / ".gitmodules").is_file():
-        git.run("submodule", "--quiet", "sync", "--recursive", action="read the submodules")
-        git.run(
-            *("submodule", "--quiet", "update", "--init", "--recursive"),
-            action="bring the submodules",
-        )
+    submodules.bring(clone, say)
     attributes = clone.directory / ".gitattributes"
     if not attributes.is_file() or b"filter=lfs" not in attributes.read_bytes():
         return

@@ -23,6 +23,8 @@ from keruta_agent.workspace.state import Notes
 from keruta_agent.workspace.url import RepositoryUrl, parse
 
 REMOTE: Final = "origin"
+#: Bytes of a ``.git`` file that are read: a path and what stands before it.
+_LONGEST_LINK: Final = 8192
 #: Seconds between looks whether another agent has let go of a directory.
 LOCK_LOOK_S: Final = 0.1
 #: Tells who follows the work what is done.
@@ -60,9 +62,20 @@ class Clone:
         return self.git.directory
 
     @property
+    def git_dir(self) -> Path:
+        """Where git keeps the repository; a submodule's is inside of its superproject's."""
+        place = self.directory / ".git"
+        if not place.is_file():
+            return place
+        text = os.fsdecode(place.read_bytes()[:_LONGEST_LINK])
+        if not text.startswith("gitdir: "):
+            return place
+        return Path(os.path.normpath(place.parent / text.removeprefix("gitdir: ").rstrip("\n")))
+
+    @property
     def notes(self) -> Notes:
         """What the agent noted about it."""
-        return Notes(git_dir=self.directory / ".git")
+        return Notes(git_dir=self.git_dir)
 
 
 def open_or_make(git: Git, url: RepositoryUrl, options: CloneOptions, say: Say) -> Clone:

@@ -8,7 +8,7 @@ from typing import Final
 
 from keruta_agent import errors, file_trees
 from keruta_agent.workspace import branch as branches
-from keruta_agent.workspace import repair, tree
+from keruta_agent.workspace import repair, submodules, tree
 from keruta_agent.workspace.clone import REMOTE, Clone, Say
 from keruta_agent.workspace.git import Git
 
@@ -89,7 +89,9 @@ def tidy(clone: Clone, say: Say, *, ignored: bool = False) -> None:
     for lock in repair.remove_locks(clone.directory / ".git") if clone.is_ours else ():
         say(f"removed the lock {lock}, which nobody held any more")
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    ref = tree.set_aside(clone, f"stash/{stamp}-tidied", "found uncommitted when it was tidied")
+    ref = submodules.set_aside(
+        clone, f"stash/{stamp}-tidied", "found uncommitted when it was tidied", say
+    )
     if ref is not None:
         say(f"set aside what was uncommitted: git stash apply {ref}")
     found = survey(clone)

@@ -93,7 +93,7 @@ def set_aside(clone: Clone, name: str, reason: str) -> str | None:
     Raises:
         WorkspaceError: it cannot be stored, or somebody's merge must not be disturbed.
     """
-    git, git_dir = clone.git, clone.directory / ".git"
+    git, git_dir = clone.git, clone.git_dir
     begun = unfinished(git_dir)
     if begun is not None and not clone.is_ours:
         raise errors.WorkspaceError(
@@ -110,6 +110,19 @@ def set_aside(clone: Clone, name: str, reason: str) -> str | None:
         git.run("am", "--quit", action="end an unfinished rebase", ok=False)
     elif begun is not None and ref is None:
         git.run("reset", "--quiet", "--merge", action=f"end an unfinished {begun}", ok=False)
+    return ref
+
+
+def keep_head(clone: Clone) -> str | None:
+    """Names the commits of a detached HEAD that no ref has; returns the ref, None for none."""
+    git = clone.git
+    head = git.find("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    if head is None or git.find("symbolic-ref", "--quiet", "HEAD") is not None:
+        return None
+    if git.find("for-each-ref", "--count=1", f"--contains={head}"):
+        return None
+    ref = f"{KEPT}/detached/{head[:12]}"
+    git.run("update-ref", ref, head, action=f"keep {head[:12]}")
     return ref
 
 
@@ -143,7 +156,7 @@ def snapshot(clone: Clone, name: str, reason: str, nested: list[str]) -> str:
 
 def _tree(clone: Clone, nested: list[str]) -> str:
     """Writes the work tree, with an index of its own that starts as a copy of the real one."""
-    git_dir = clone.directory / ".git"
+    git_dir = clone.git_dir
     temporary = git_dir / "keruta-index"
     temporary.unlink(missing_ok=True)
     (git_dir / "keruta-index.lock").unlink(missing_ok=True)

@@ -1,0 +1,334 @@
+"""Submodules are part of the workspace: brought, cleaned, set aside and removed like the rest.
+
+Git itself leaves them behind: a checkout keeps the work tree of a submodule that the new commit
+does not have, ``reset`` and ``clean`` stop at them, and what a task left in one meets the next.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from keruta_agent import errors
+from keruta_agent.workspace import tree, url
+from keruta_agent.workspace.clone import Clone, Say
+from keruta_agent.workspace.git import Git, records
+from keruta_agent.workspace.problems import GitError, Problem
+
+#: Mode of a submodule in a tree.
+GITLINK: Final = "160000"
+#: Submodules in submodules that are followed; a repository may name itself as its submodule.
+DEEPEST: Final = 8
+#: Where in a clone's git directory is kept what stood in the way.
+ASIDE: Final = Path("keruta") / "aside"
+_KEY: Final = re.compile(r"submodule\.(?P<name>.+)\.(?P<key>path|url|update)", re.DOTALL)
+#: How git says that a server lacks the commit that a submodule is to have.
+_LACKING: Final = re.compile(r"not our ref|did not contain|unable to find current .*revision", re.I)
+#: Problems that a second clone would meet as well.
+_NOT_THE_CLONE: Final = frozenset(Problem) - {Problem.OTHER, Problem.LOCKED}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Submodule:
+    """One submodule, as a commit of its superproject declares it."""
+
+    name: str
+    path: str
+    #: As ``.gitmodules`` has it; it may be relative to the superproject's.
+    url: str
+    update: str = ""
+
+
+def declared(git: Git, commit: str) -> dict[str, Submodule]:
+    """Return the submodules that the ``.gitmodules`` of a commit declares, by their paths."""
+    result = git.run(
+        *("config", "--blob", f"{commit}:.gitmodules", "-z", "--get-regexp", r"^submodule\."),
+        action="read .gitmodules",
+        ok=False,
+    )
+    values: dict[str, dict[str, str]] = {}
+    for entry in records(result.output if result.code == 0 else b""):
+        key, _, value = entry.partition("\n")
+        if found := _KEY.fullmatch(key):
+            values.setdefault(found["name"], {})[found["key"]] = value
+    return {
+        fields["path"]: Submodule(
+            name=name, path=fields["path"], url=fields["url"], update=fields.get("update", "")
+        )
+        for name, fields in values.items()
+        if "path" in fields and "url" in fields
+    }
+
+
+def pinned(git: Git, commit: str, paths: list[str]) -> dict[str, str]:
+    """Return the submodules among these paths in a commit, with the commits they are pinned to."""
+    if not paths:
+        return {}
+    result = git.run("ls-tree", "-z", commit, "--", *paths, action="read the submodules", ok=False)
+    found = {}
+    for entry in records(result.output if result.code == 0 else b""):
+        facts, _, path = entry.partition("\t")
+        mode, _, object_name = facts.split(" ")
+        if mode == GITLINK:
+            found[path] = object_name
+    return found
+
+
+def present(clone: Clone) -> list[Clone]:
+    """Return the submodules whose files are in the work tree, also of those no commit has now."""
+    if not _may_have_any(clone):
+        return []
+    root = clone.directory
+    places = {root / path for path in _in_index(clone.git)}
+    places |= {place for place in map(_work_tree, modules(clone)) if place is not None}
+    return [
+        Clone(git=clone.git.at(place), url=clone.url, is_ours=clone.is_ours)
+        for place in sorted(places)
+        if _belongs(clone, place)
+    ]
+
+
+def modules(clone: Clone) -> Iterator[Path]:
+    """Yield the repositories that git keeps for submodules, whether in use or not."""
+    for folder, directories, names in os.walk(clone.git_dir / "modules"):
+        if "HEAD" in names and "objects" in directories:
+            directories.clear()
+            yield Path(folder)
+
+
+def set_aside(clone: Clone, name: str, reason: str, say: Say) -> str | None:
+    """Do what ``tree.set_aside`` does, in the submodules first.
+
+    What is set aside in a submodule has a ref of the same name there.
+
+    Raises:
+        WorkspaceError: see there.
+    """
+    _each(clone, lambda inner: _set_aside(clone, inner, name, reason, say), say)
+    return tree.set_aside(clone, name, reason)
+
+
+def uncommitted(clone: Clone) -> list[str]:
+    """Return the paths of submodules that hold changes nobody has committed."""
+    found: list[str] = []
+    _each(
+        clone,
+        lambda inner: found.append(_shown(clone, inner)) if tree.look(inner.git).changes else None,
+        lambda _: None,
+    )
+    return found
+
+
+def make_way(clone: Clone, commit: str | None, say: Say) -> None:
+    """Remove the work trees of submodules that a commit to be checked out does not have.
+
+    What they hold has been set aside before, and their repositories are kept as long as they hold
+    commits that no server has.
+
+    Raises:
+        WorkspaceError: one cannot be removed.
+    """
+    if not clone.is_ours or not _may_have_any(clone):
+        return
+    inner = present(clone)
+    paths = [_shown(clone, submodule) for submodule in inner]
+    wanted = {} if commit is None else pinned(clone.git, commit, paths)
+    names = set() if commit is None else {one.name for one in declared(clone.git, commit).values()}
+    for submodule, path in zip(inner, paths, strict=True):
+        if path not in wanted:
+            _remove_work_tree(clone, submodule, say)
+    for module in list(modules(clone)):
+        if module.relative_to(clone.git_dir / "modules").as_posix() not in names:
+            _retire(clone, module, say)
+
+
+def bring(clone: Clone, say: Say, depth: int = 0) -> None:
+    """Check out the submodules that HEAD has, at the commits that it pins.
+
+    Raises:
+        WorkspaceError: one cannot be brought.
+    """
+    if not (clone.directory / ".gitmodules").is_file():
+        return
+    if depth == DEEPEST:
+        say(f"leaves out submodules that are more than {DEEPEST} levels deep")
+        return
+    all_declared = declared(clone.git, "HEAD")
+    commits = pinned(clone.git, "HEAD", list(all_declared))
+    wanted = [one for one in all_declared.values() if one.path in commits and one.update != "none"]
+    if not wanted:
+        return
+    paths = [one.path for one in wanted]
+    clone.git.run("submodule", "--quiet", "sync", "--", *paths, action="read the submodules")
+    if clone.is_ours:
+        for one in wanted:
+            _clear_place(clone, one, say)
+    try:
+        _update(clone, paths)
+    except GitError as exc:
+        if exc.problem in _NOT_THE_CLONE:
+            raise
+        for one in wanted:
+            _bring_one(clone, one, commits[one.path], say)
+    for one in wanted:
+        inner = Clone(
+            git=clone.git.at(clone.directory / one.path), url=clone.url, is_ours=clone.is_ours
+        )
+        bring(inner, say, depth + 1)
+
+
+def _bring_one(clone: Clone, one: Submodule, commit: str, say: Say) -> None:
+    """Bring one submodule, from a new clone where git cannot use the one that is there."""
+    try:
+        _update(clone, [one.path])
+        return
+    except GitError as exc:
+        if _LACKING.search(exc.message):
+            raise _lacks(one, commit) from None
+        module = clone.git_dir / "modules" / one.name
+        if not clone.is_ours or exc.problem in _NOT_THE_CLONE or not module.is_dir():
+            raise
+        say(f"the clone of the submodule {one.path} cannot be used ({exc.message}): clones it anew")
+        _move_aside(clone, clone.directory / one.path, say)
+        _move_aside(clone, module, say)
+    try:
+        _update(clone, [one.path])
+    except GitError as exc:
+        raise (_lacks(one, commit) if _LACKING.search(exc.message) else exc) from None
+
+
+def _update(clone: Clone, paths: list[str]) -> None:
+    # --checkout: the repository's settings, which tasks can write, may name a program instead.
+    clone.git.run(
+        *("submodule", "--quiet", "update", "--init", "--checkout", "--force", "--", *paths),
+        action=f"bring the submodule {paths[0]}" if len(paths) == 1 else "bring the submodules",
+    )
+
+
+def _lacks(one: Submodule, commit: str) -> errors.WorkspaceError:
+    return errors.WorkspaceError(
+        f"cannot bring the submodule {one.path}: {url.without_secrets(one.url)} does not have "
+        f"its commit {commit}",
+        advice="Push that commit there, or pin the submodule to one that is there",
+    )
+
+
+def _each(clone: Clone, act: Callable[[Clone], None], say: Say, depth: int = 0) -> None:
+    """Act on each submodule, the innermost first."""
+    if depth == DEEPEST:
+        return
+    for inner in present(clone):
+        _each(inner, act, say, depth + 1)
+        act(inner)
+
+
+def _set_aside(clone: Clone, inner: Clone, name: str, reason: str, say: Say) -> None:
+    path = _shown(clone, inner)
+    try:
+        ref = tree.set_aside(inner, name, reason)
+        kept = tree.keep_head(inner)
+    except GitError as exc:
+        if not clone.is_ours or exc.problem is Problem.STOPPED:
+            raise
+        say(f"the clone of the submodule {path} cannot be used: {exc.message}")
+        git_dir = inner.git_dir
+        _move_aside(clone, inner.directory, say)
+        if git_dir != inner.directory / ".git":
+            _move_aside(clone, git_dir, say)
+        return
+    if ref is not None:
+        say(f"set aside what was uncommitted in {path}: git -C {path} stash apply {ref}")
+    if kept is not None:
+        say(f"kept commits of {path} that no branch had as {kept}")
+
+
+def _clear_place(clone: Clone, one: Submodule, say: Say) -> None:
+    """Move away what keeps git from cloning a submodule into its place."""
+    place = clone.directory / one.path
+    if _belongs(clone, place) or not place.is_dir() or not any(place.iterdir()):
+        return
+    _move_aside(clone, place, say)
+
+
+def _remove_work_tree(clone: Clone, submodule: Clone, say: Say) -> None:
+    place = submodule.directory
+    if submodule.git_dir == place / ".git":  # with all its commits
+        _move_aside(clone, place, say)
+        return
+    try:
+        shutil.rmtree(place)
+    except OSError as exc:
+        raise errors.WorkspaceError(
+            f"cannot remove the submodule {_shown(clone, submodule)}: {exc}"
+        ) from exc
+
+
+def _retire(clone: Clone, module: Path, say: Say) -> None:
+    """Take away the repository of a submodule that is gone: its name may come back as another's."""
+    plain = clone.git.at(module).with_variables(
+        {"GIT_DIR": str(module), "GIT_WORK_TREE": str(module)}
+    )
+    left = plain.run(
+        *("rev-list", "--max-count=1", "--all", "--not", "--remotes"),
+        action="look for commits that no server has",
+        ok=False,
+    )
+    if left.code == 0 and not left.output:
+        shutil.rmtree(module, ignore_errors=True)
+    if module.exists():
+        _move_aside(clone, module, say)
+
+
+def _move_aside(clone: Clone, place: Path, say: Say) -> None:
+    if not os.path.lexists(place):
+        return
+    aside = clone.git_dir / ASIDE / f"{time.time_ns():x}-{place.name}"
+    try:
+        aside.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.rename(aside)
+    except OSError as exc:
+        raise errors.WorkspaceError(f"cannot move {place} out of the way: {exc.strerror}") from exc
+    say(f"moved {place} aside, to {aside}")
+
+
+def _may_have_any(clone: Clone) -> bool:
+    return (clone.directory / ".gitmodules").exists() or (clone.git_dir / "modules").is_dir()
+
+
+def _in_index(git: Git) -> Iterator[str]:
+    result = git.run("ls-files", "-z", "--stage", action="list the submodules", ok=False)
+    for entry in records(result.output):
+        if entry.startswith(GITLINK):
+            yield entry.partition("\t")[2]
+
+
+def _work_tree(module: Path) -> Path | None:
+    """Return where a submodule's repository says that its files are."""
+    try:
+        text = (module / "config").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return None
+    found = re.search(r'^\s*worktree\s*=\s*"?(.*?)"?\s*$', text, re.MULTILINE)
+    return None if found is None else Path(os.path.normpath(module / found[1]))
+
+
+def _belongs(clone: Clone, place: Path) -> bool:
+    """Tell whether a directory is the work tree of a submodule of this clone, and no other's."""
+    root = clone.directory
+    if not place.is_relative_to(root) or place == root or not os.path.lexists(place / ".git"):
+        return False
+    if place.resolve() != root.resolve() / place.relative_to(root):  # a link leads elsewhere
+        return False
+    git_dir = Clone(git=clone.git.at(place), url=clone.url, is_ours=False).git_dir
+    own = git_dir == place / ".git" or git_dir.is_relative_to(clone.git_dir / "modules")
+    return own and (git_dir / "HEAD").is_file()
+
+
+def _shown(clone: Clone, submodule: Clone) -> str:
+    return submodule.directory.relative_to(clone.directory).as_posix()
