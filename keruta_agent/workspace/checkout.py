@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import time
 from pathlib import Path, PurePath
 from typing import Any, Final, Self
 
 from keruta_agent.workspace import branch as branches
-from keruta_agent.workspace import exclude, refs, repair, submodules, tree
+from keruta_agent.workspace import exclude, lfs, refs, repair, submodules, tree
 from keruta_agent.workspace.clone import REMOTE, Clone, Say
 
 #: Trailer of a commit that says for which task it was made.
@@ -183,13 +182,5 @@ def _switch(clone: Clone, name: str, start: str | None) -> None:
 
 def _extras(clone: Clone, say: Say) -> None:
     """Brings submodules and large files, where the repository has any."""
-    git = clone.git
     submodules.bring(clone, say)
-    attributes = clone.directory / ".gitattributes"
-    if not attributes.is_file() or b"filter=lfs" not in attributes.read_bytes():
-        return
-    if shutil.which("git-lfs") is None:
-        say("the repository uses Git LFS, which is not installed: large files are mere pointers")
-        return
-    git.run("lfs", "install", "--local", "--skip-repo", action="set Git LFS up")
-    git.run("lfs", "pull", action="bring the large files")
+    lfs.bring(clone.git, say)

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from typing import Final
 
-from keruta_agent.workspace import scan, tree
+from keruta_agent.workspace import lfs, scan, submodules, tree
 from keruta_agent.workspace.checkout import TASK_TRAILER, Place
 from keruta_agent.workspace.clone import Clone, Say
 from keruta_agent.workspace.scan import Limits
@@ -59,16 +59,19 @@ def commit_all(clone: Clone, place: Place, message: Message, limits: Limits, say
     """
     git = clone.git
     _return_to_branch(clone, place, say)
+    for path in submodules.uncommitted(clone):
+        say(f"does not commit what lies uncommitted in the submodule {path}: commit it there")
     found = tree.look(git)
     for path in found.nested:
         say(f"does not commit {path}: it is a repository itself")
     if not found.changes:
         return False
-    begun = tree.unfinished(clone.directory / ".git")
+    begun = tree.unfinished(clone.git_dir)
     if begun is not None:
         raise scan.RefusedError(
             f"the script left a {begun} unfinished", advice="Finish or abort it in the script"
         )
+    lfs.be_ready_to_add(git)
     git.run(*tree.add_all(found.nested), action="stage the changes")
     try:
         scan.check_staged(git, limits)

@@ -9,12 +9,13 @@ from typing import Final
 
 from keruta_agent import errors
 from keruta_agent.workspace import branch as branches
-from keruta_agent.workspace import scan, tree
+from keruta_agent.workspace import lfs, scan, submodule_push, tree
 from keruta_agent.workspace.checkout import RUNNER_TRAILER
 from keruta_agent.workspace.clone import REMOTE, Clone, Say
 from keruta_agent.workspace.git import Result
 from keruta_agent.workspace.problems import TRANSIENT, GitError, Problem, error_from
 from keruta_agent.workspace.scan import Limits
+from keruta_agent.workspace.submodule_push import Delivery
 
 #: How often a push is tried that somebody else was faster with, or whose connection broke off.
 ATTEMPTS: Final = 6
@@ -23,6 +24,8 @@ FIRST_WAIT_S: Final = 0.2
 #: Ways in which git says that the server's branch has moved on.
 _MOVED_ON: Final = ("non-fast-forward", "fetch first", "stale info", "failed to update ref")
 _RACE: Final = ("cannot lock ref", "reference already exists", "incorrect old value")
+#: Commits that came from the server, as options of ``rev-list``.
+_KNOWN: Final = (f"--remotes={REMOTE}", f"--glob={tree.KEPT}/tags")
 
 
 class PushRefusedError(errors.WorkspaceError):
@@ -48,10 +51,13 @@ def push(clone: Clone, target: Target, limits: Limits, say: Say) -> str:
     """
     if target.branch in target.protected or not branches.is_ours(target.branch):
         raise PushRefusedError(f"{target.branch} is no branch of a task: it is not pushed to")
+    delivery = Delivery(branch=target.branch, limits=limits, say=say)
     for attempt in range(ATTEMPTS):
         commit = clone.git.text("rev-parse", "HEAD", action="find the commit")
-        _check(clone, limits, commit)
         try:
+            _check(clone, limits, commit)
+            submodule_push.push_pinned(clone, commit, _KNOWN, delivery)
+            lfs.push(clone.git, REMOTE, commit)
             result = _try(clone, target, commit)
         except GitError as exc:
             if exc.problem not in TRANSIENT or attempt == ATTEMPTS - 1:
@@ -94,7 +100,7 @@ def by_runner(clone: Clone) -> tuple[str, str] | None:
 
 
 def _check(clone: Clone, limits: Limits, commit: str) -> None:
-    scan.check_commits(clone.git, limits, commit, f"--remotes={REMOTE}", f"--glob={tree.KEPT}/tags")
+    scan.check_commits(clone.git, limits, commit, *_KNOWN)
 
 
 def _try(clone: Clone, target: Target, commit: str) -> Result:

@@ -1,4 +1,4 @@
-"""Refuses what must not be committed: files that are too large, and known secrets."""
+"""Refuses what must not be committed: too large files, known secrets, large files without LFS."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 
 from keruta_agent import errors
 from keruta_agent.settings.units import format_size
+from keruta_agent.workspace import lfs
 from keruta_agent.workspace.git import Git, Result, records
 
 _RAW: Final = (
@@ -15,6 +16,7 @@ _RAW: Final = (
     "--ignore-submodules=all",
 )
 _SUBMODULE: Final = "160000"
+_SYMBOLIC_LINK: Final = "120000"
 #: Bytes of changed files that are read at once.
 _BATCH_BYTES: Final = 16 * 1024 * 1024
 
@@ -36,6 +38,7 @@ class Limits:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Blob:
     path: str
+    mode: str
     new: str
     old: str
 
@@ -70,14 +73,15 @@ def _empty_tree(git: Git) -> str:
 
 
 def _blobs(result: Result) -> list[_Blob]:
-    """Reads the output of a comparison; each new content is there once."""
-    found: dict[str, _Blob] = {}
+    """Reads the output of a comparison; each new content of a path is there once."""
+    found: dict[tuple[str, str], _Blob] = {}
     fields = records(result.output)
     for status in fields:
         _, mode, old, new, _ = status.strip().split(" ")
         path = next(fields)
         if mode != _SUBMODULE:
-            found.setdefault(new, _Blob(path=path, new=new, old=old))
+            blob = _Blob(path=path, mode=mode, new=new, old=old)
+            found.setdefault((path, new), blob)
     return list(found.values())
 
 
@@ -85,7 +89,11 @@ def _check(git: Git, limits: Limits, blobs: list[_Blob]) -> None:
     if not blobs:
         return
     sizes = _sizes(git, blobs)
+    files = {blob.path for blob in blobs if blob.mode != _SYMBOLIC_LINK}
+    large = lfs.meant(git, files)
     for blob in blobs:
+        if blob.path in large and sizes[blob.new] > lfs.LARGEST_POINTER:
+            raise _plain(blob)
         if sizes[blob.new] > limits.largest_file:
             raise RefusedError(
                 f"{blob.path} has {format_size(sizes[blob.new])}, a file may have "
@@ -95,11 +103,18 @@ def _check(git: Git, limits: Limits, blobs: list[_Blob]) -> None:
     for batch in _batches(blobs, sizes):
         contents = _contents(git, batch, sizes)
         for blob in batch:
+            if blob.path in large and not lfs.is_pointer(contents[blob.new]):
+                raise _plain(blob)
             if limits.holds_secret(contents[blob.new]) and not _held_before(git, limits, blob):
                 raise RefusedError(
                     f"{blob.path} holds a secret that the agent knows",
                     advice="Take it out; keep secrets in variables or in files that git ignores",
                 )
+
+
+def _plain(blob: _Blob) -> RefusedError:
+    message, advice = lfs.plain_file(blob.path)
+    return RefusedError(message, advice=advice)
 
 
 def _held_before(git: Git, limits: Limits, blob: _Blob) -> bool:

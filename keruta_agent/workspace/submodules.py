@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.workspace import tree, url
+from keruta_agent.workspace import lfs, tree, url
 from keruta_agent.workspace.clone import Clone, Say
 from keruta_agent.workspace.git import Git, records
 from keruta_agent.workspace.problems import GitError, Problem
@@ -180,6 +180,7 @@ def bring(clone: Clone, say: Say, depth: int = 0) -> None:
         inner = Clone(
             git=clone.git.at(clone.directory / one.path), url=clone.url, is_ours=clone.is_ours
         )
+        lfs.bring(inner.git, say)
         bring(inner, say, depth + 1)
 
 
