@@ -71,8 +71,8 @@ def commit_all(clone: Clone, place: Place, message: Message, limits: Limits, say
         raise scan.RefusedError(
             f"the script left a {begun} unfinished", advice="Finish or abort it in the script"
         )
-    lfs.be_ready_to_add(git)
     git.run(*tree.add_all(found.nested), action="stage the changes")
+    lfs.hand_over_staged(git)
     try:
         scan.check_staged(git, limits)
     except scan.RefusedError:

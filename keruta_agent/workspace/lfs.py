@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection
+from pathlib import Path
 from typing import Final
 
 from keruta_agent.workspace.clone import Say
@@ -20,13 +21,14 @@ LARGEST_POINTER: Final = 1024
 _MEANT: Final = ":(top,attr:filter=lfs)"
 
 
-def is_meant(git: Git, *, untracked: bool = False) -> bool:
-    """Tell whether any file in the work tree is one for Git LFS."""
-    new = ("--others", "--exclude-standard") if untracked else ()
-    found = git.run(
-        *("ls-files", "-z", "--cached", *new, "--", _MEANT), action="look for large files", ok=False
-    )
-    return bool(found.output)
+def is_meant(git: Git) -> bool:
+    """Tell whether any file that git knows is one for Git LFS."""
+    return bool(_known(git))
+
+
+def _known(git: Git) -> bytes:
+    """Return the files that git knows and that are for Git LFS, each followed by a NUL."""
+    return git.run("ls-files", "-z", "--", _MEANT, action="look for large files", ok=False).output
 
 
 def is_installed() -> bool:
@@ -58,12 +60,23 @@ def bring(git: Git, say: Say) -> None:
     git.run("lfs", "pull", action="bring the large files")
 
 
-def be_ready_to_add(git: Git) -> None:
-    """Set Git LFS up where a task has brought files that are meant for it."""
-    if not is_installed() or git.find("config", "--get", "filter.lfs.clean"):
+def hand_over_staged(git: Git) -> None:
+    """Have Git LFS take files that were staged before it was set up here.
+
+    Raises:
+        WorkspaceError: it cannot take them.
+    """
+    if git.find("config", "--get", "filter.lfs.clean") or not is_installed():
         return
-    if is_meant(git, untracked=True):
-        set_up(git)
+    paths = _known(git)
+    if not paths:
+        return
+    set_up(git)
+    git.with_variables({"GIT_LITERAL_PATHSPECS": "1"}).run(
+        *("add", "--renormalize", "--pathspec-from-file=-", "--pathspec-file-nul"),
+        stdin=paths,
+        action="hand large files to Git LFS",
+    )
 
 
 def push(git: Git, remote: str, commit: str) -> None:
@@ -73,6 +86,8 @@ def push(git: Git, remote: str, commit: str) -> None:
         WorkspaceError: the server does not take them, or one is missing.
     """
     if is_installed() and is_meant(git):
+        # A path alone is no address to Git LFS.
+        remote = Path(remote).as_uri() if remote.startswith("/") else remote
         git.run("lfs", "push", remote, commit, action="upload the large files")
 
 

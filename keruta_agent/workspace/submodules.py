@@ -165,10 +165,9 @@ def bring(clone: Clone, say: Say, depth: int = 0) -> None:
     if not wanted:
         return
     paths = [one.path for one in wanted]
+    for one in wanted if clone.is_ours else ():
+        _clear_place(clone, one, say)
     clone.git.run("submodule", "--quiet", "sync", "--", *paths, action="read the submodules")
-    if clone.is_ours:
-        for one in wanted:
-            _clear_place(clone, one, say)
     try:
         _update(clone, paths)
     except GitError as exc:
@@ -197,7 +196,7 @@ def _bring_one(clone: Clone, one: Submodule, commit: str, say: Say) -> None:
             raise
         say(f"the clone of the submodule {one.path} cannot be used ({exc.message}): clones it anew")
         _move_aside(clone, clone.directory / one.path, say)
-        _move_aside(clone, module, say)
+        _move_module_aside(clone, module, say)
     try:
         _update(clone, [one.path])
     except GitError as exc:
@@ -241,7 +240,7 @@ def _set_aside(clone: Clone, inner: Clone, name: str, reason: str, say: Say) -> 
         git_dir = inner.git_dir
         _move_aside(clone, inner.directory, say)
         if git_dir != inner.directory / ".git":
-            _move_aside(clone, git_dir, say)
+            _move_module_aside(clone, git_dir, say)
         return
     if ref is not None:
         say(f"set aside what was uncommitted in {path}: git -C {path} stash apply {ref}")
@@ -283,12 +282,23 @@ def _retire(clone: Clone, module: Path, say: Say) -> None:
     if left.code == 0 and not left.output:
         shutil.rmtree(module, ignore_errors=True)
     if module.exists():
-        _move_aside(clone, module, say)
+        _move_module_aside(clone, module, say)
 
 
-def _move_aside(clone: Clone, place: Path, say: Say) -> None:
+def _move_module_aside(clone: Clone, module: Path, say: Say) -> None:
+    aside = _move_aside(clone, module, say)
+    if aside is not None:
+        # Its files are not where it says; with that, no git command would work in it.
+        clone.git.run(
+            *("config", "-f", str(aside / "config"), "--unset-all", "core.worktree"),
+            action="make the repository usable where it is",
+            ok=False,
+        )
+
+
+def _move_aside(clone: Clone, place: Path, say: Say) -> Path | None:
     if not os.path.lexists(place):
-        return
+        return None
     aside = clone.git_dir / ASIDE / f"{time.time_ns():x}-{place.name}"
     try:
         aside.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -296,6 +306,7 @@ def _move_aside(clone: Clone, place: Path, say: Say) -> None:
     except OSError as exc:
         raise errors.WorkspaceError(f"cannot move {place} out of the way: {exc.strerror}") from exc
     say(f"moved {place} aside, to {aside}")
+    return aside
 
 
 def _may_have_any(clone: Clone) -> bool:

@@ -12,6 +12,7 @@ from keruta_agent.workspace.credentials import Credentials, install_helper
 from keruta_agent.workspace.git import Git
 from keruta_agent.workspace.scan import Limits
 from tests.helpers.repositories import Repository, make_repository
+from tests.helpers.superprojects import Superproject
 
 SESSION = "29229ea1-8c41-4ca2-b064-7a7a7672dd1a"
 TASK = "12345678-1234-4ca2-b064-7a7a7672dd1a"
@@ -33,6 +34,20 @@ def nobodys_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
     return make_repository(tmp_path / "project.git")
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Repository:
+    return make_repository(tmp_path / "library.git", {"lib.txt": "lib\n", ".gitignore": "*.o\n"})
+
+
+@pytest.fixture
+def superproject(
+    repository: Repository, library: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Superproject:
+    """The repository, with the library as its submodule."""
+    monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "file")
+    return Superproject(repository, library, tmp_path / "person")
 
 
 class Worker:
