@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -16,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.daemon.signals import StopRequests
 from keruta_agent.proof.sandbox import Sandbox, tail
 from keruta_agent.records.store import Records
 from keruta_agent.runs.processes import sweep
+from keruta_agent.signals import StopRequests
 from keruta_agent.workspace.git import Git
 from keruta_agent.workspace.tree import fallback_identity
 
@@ -40,7 +39,7 @@ class Interruption:
     """
 
     def __init__(self) -> None:
-        self._requests = StopRequests()
+        self._requests = StopRequests(hang_up_stops=True)
 
     def pause(self, seconds: float) -> None:
         """Waits.
@@ -48,20 +47,15 @@ class Interruption:
         Raises:
             KeyboardInterrupt: the demo is to end.
         """
-        if self._requests.arrived.wait(seconds):
+        self._requests.wait(seconds)
+        if self._requests.count:
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[Interruption]:
         """Listens inside the block."""
-        hang_up = signal.getsignal(signal.SIGHUP)
         with self._requests.heard():
-            if hang_up is not signal.SIG_IGN:  # as it is under nohup
-                signal.signal(signal.SIGHUP, self._requests.stop)
-            try:
-                yield self
-            finally:
-                signal.signal(signal.SIGHUP, hang_up)
+            yield self
 
 
 #: Nobody's configuration of git has a say in the demo.

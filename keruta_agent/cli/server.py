@@ -62,9 +62,9 @@ def server(
       keruta server --runner-services --pool-size 10
       KERUTA_SERVER_TOKEN=... keruta server --port 9000 --data /var/lib/keruta
     """
-    from keruta_agent.daemon.signals import StopRequests
     from keruta_agent.observe import keys
     from keruta_agent.server.serve import Server
+    from keruta_agent.signals import StopRequests
 
     keys.put_away()  # tests of a coding task may run as the same user, and look into this process
 
@@ -87,4 +87,4 @@ def server(
                 running.callback(around.stop)
                 lines += [f"{name} on {url}" for name, url in around.urls.items()]
             click.echo("\n".join(lines))
-            requests.arrived.wait()
+            requests.wait()

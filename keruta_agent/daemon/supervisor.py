@@ -19,7 +19,6 @@ from keruta_agent.daemon.awake import start_keep_awake
 from keruta_agent.daemon.belongings import Belongings
 from keruta_agent.daemon.events import EventListener
 from keruta_agent.daemon.http import http_door
-from keruta_agent.daemon.signals import StopRequests
 from keruta_agent.daemon.systemd import ServiceManager
 from keruta_agent.daemon.watch import LEAVE_AT_ONCE
 from keruta_agent.daemon.wiring import build_agent, configured_api
@@ -33,6 +32,7 @@ from keruta_agent.queueing.dispatcher import Dispatcher
 from keruta_agent.records.outbox import Lane
 from keruta_agent.runs import processes
 from keruta_agent.settings.schema import Settings
+from keruta_agent.signals import StopRequests
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ from typing import Final
 
 from keruta_agent import errors
 from keruta_agent.daemon.belongings import Belongings
-from keruta_agent.daemon.signals import StopRequests
 from keruta_agent.daemon.systemd import ServiceManager
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
@@ -17,6 +16,7 @@ from keruta_agent.observe import logs
 from keruta_agent.queueing.dispatcher import Dispatcher
 from keruta_agent.records.jobs import StopKind
 from keruta_agent.settings.schema import Settings
+from keruta_agent.signals import StopRequests
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,7 @@ def until_end(
     stopping = _Stopping(agent, dispatcher, manager)
     next_check = time.monotonic() + CHECK_S
     while requests.count < LEAVE_AT_ONCE and not requests.wants_replacement:
-        requests.arrived.wait(STOP_LOOK_S if requests.count else LOOK_S)
-        requests.arrived.clear()
+        requests.wait(STOP_LOOK_S if requests.count else LOOK_S)
         if requests.reopen_log:
             requests.reopen_log = False
             _reopen_log()

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.daemon.signals import StopRequests
 from keruta_agent.proof.person import Person
 from keruta_agent.proof.proxy import Mood
 from keruta_agent.proof.sandbox import tail
 from keruta_agent.proof.verdict import Promise, Verdict, judge
 from keruta_agent.proof.world import World
 from keruta_agent.records.database import DATABASE_NAME
+from keruta_agent.signals import StopRequests
 
 #: Seconds that a daemon lives. Some are killed while they start, which takes half a second; the
 #: others so long after they are ready, however busy the machine is.
@@ -82,7 +82,7 @@ def soak(kills: int, seed: int, say: Callable[[str], None]) -> Outcome:
             f"the scripts of a soak need programs that are not here: {', '.join(missing)}",
             advice="Install util-linux and coreutils",
         )
-    with StopRequests().heard() as requests, _world(seed) as world:
+    with StopRequests(hang_up_stops=True).heard() as requests, _world(seed) as world:
         return _Soak(world, kills, seed, requests, say).run()
 
 
@@ -190,7 +190,8 @@ class _Soak:
             if now >= self._next_line:
                 self._tell(person)
             person.check()
-            if self._requests.arrived.wait(min(until - now, LOOK_S)):
+            self._requests.wait(min(until - now, LOOK_S))
+            if self._requests.count:
                 raise KeyboardInterrupt
 
     def _change_mood(self, now: float) -> None:

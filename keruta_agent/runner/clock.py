@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from typing import Protocol
 
 from keruta_agent import errors
 
@@ -12,16 +12,23 @@ class StoppedError(errors.RunnerError):
     """Somebody wanted the run stopped."""
 
 
+class Stopping(Protocol):
+    """What is set when the run is to stop; signal handlers set it, so it may have no lock."""
+
+    def is_set(self) -> bool:
+        """Return whether the run is to stop."""
+
+
 class Clock:
     """Says when a run has to end. Everything that takes long asks it, and ends at once."""
 
-    def __init__(self, limit_s: float, stopping: threading.Event | None = None) -> None:
+    def __init__(self, limit_s: float, stopping: Stopping | None = None) -> None:
         """Takes the seconds that the run may take, and what is set when it is to stop."""
         self.limit_s = limit_s
         self._hindrance: str | None = None
         self._lease_end: float | None = None
         self._began = time.monotonic()
-        self._stopping = stopping or threading.Event()
+        self._stopping = stopping
 
     @property
     def elapsed_s(self) -> float:
@@ -48,11 +55,15 @@ class Clock:
             self.stop("The slot's lease ran out: this run, or the pool, stood still for too long")
         if self._hindrance is not None:
             return self._hindrance
-        if self._stopping.is_set():
+        if self._is_stopped:
             return "The run was stopped"
         if self.left_s <= 0:
             return f"Task execution timeout: it took longer than {self.limit_s:g} s"
         return None
+
+    @property
+    def _is_stopped(self) -> bool:
+        return self._stopping is not None and self._stopping.is_set()
 
     def check(self) -> None:
         """Returns when the run may go on.
@@ -64,7 +75,7 @@ class Clock:
         reason = self.stop_reason()
         if reason is None:
             return
-        if self._hindrance is not None or self._stopping.is_set():
+        if self._hindrance is not None or self._is_stopped:
             raise StoppedError(reason)
         raise errors.TimeoutError(
             reason, advice="Give the task a larger timeout_seconds, or make it smaller"

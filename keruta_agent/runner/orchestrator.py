@@ -7,7 +7,6 @@ import dataclasses
 import logging
 import os
 import re
-import threading
 import time
 import uuid
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from keruta_agent.observe.secrets.values import url_passwords
 from keruta_agent.runner import branches, services, slots, validation
 from keruta_agent.runner.artifacts import ArtifactUploader
 from keruta_agent.runner.checks import Checks
-from keruta_agent.runner.clock import Clock, StoppedError
+from keruta_agent.runner.clock import Clock, StoppedError, Stopping
 from keruta_agent.runner.config import RunnerConfig, refuse_retired_variables
 from keruta_agent.runner.credentials import CredentialManager
 from keruta_agent.runner.executor import TaskExecutor
@@ -48,7 +47,7 @@ class RunnerOrchestrator:
         *,
         on_step: OnStep = unheard,
         on_line: OnLine = unheard,
-        stopping: threading.Event | None = None,
+        stopping: Stopping | None = None,
     ) -> None:
         """Takes what to work with, who follows the run, and what is set when it is to stop.
 

@@ -18,6 +18,7 @@ from keruta_agent.runner.context_file import VARIABLE
 from keruta_agent.runner.orchestrator import RunnerOrchestrator
 from keruta_agent.runner.reporting import Step
 from keruta_agent.runner_model import RunnerResult, TaskContext
+from keruta_agent.signals import StopFlag
 
 PR_SET_PDEATHSIG: Final = 1
 #: Says that an agent's run has started this process.
@@ -157,13 +158,13 @@ def print_line(line: str) -> None:
 
 
 @contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    stopping = threading.Event()
+def _stopped_by_signals() -> Iterator[StopFlag]:
+    stopping = StopFlag()
     if threading.current_thread() is not threading.main_thread():
         yield stopping
         return
     numbers = signal.SIGTERM, signal.SIGINT
-    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in numbers}
+    before = {number: signal.signal(number, stopping.set) for number in numbers}
     try:
         yield stopping
     finally:

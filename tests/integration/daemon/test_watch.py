@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import signal
 
 import pytest
 
@@ -13,11 +12,11 @@ from keruta_agent import errors
 from keruta_agent.daemon import watch
 from keruta_agent.daemon.belongings import Belongings
 from keruta_agent.daemon.lock import agent_lock
-from keruta_agent.daemon.signals import StopRequests
 from keruta_agent.daemon.systemd import ServiceManager
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.records.jobs import StopKind, Work
 from keruta_agent.records.store import Records
+from keruta_agent.signals import StopRequests
 from tests.helpers.agents import SESSION, agent_in
 
 
@@ -189,46 +188,6 @@ def test_request_to_stop_goes_before_one_to_reload(world, order):
     world.dispatcher.job_has_ended = True
     world.until_end()
     assert not world.requests.wants_replacement
-
-
-def test_signals_are_counted_inside_the_block_only():
-    requests = StopRequests()
-    before = signal.getsignal(signal.SIGTERM)
-    with requests.heard():
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            os.kill(os.getpid(), number)
-    assert (requests.count, requests.replace) == (2, True)
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_hangup_that_somebody_ignores_for_us_stays_ignored():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        requests = StopRequests()
-        with requests.heard():
-            os.kill(os.getpid(), signal.SIGHUP)
-        assert not requests.replace
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
-def test_signals_that_come_while_the_program_is_replaced_are_kept_for_the_next_image():
-    old, new = StopRequests(), StopRequests()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    try:
-        with old.heard():
-            old.reload()
-            old.stop()  # came too late to be heeded
-            old.hand_over()
-            # To this thread: the others of the test run would take it, those of a daemon are gone.
-            signal.raise_signal(signal.SIGHUP)
-            assert signal.sigpending() >= {signal.SIGTERM, signal.SIGHUP}
-            # The new image begins with the mask and what is pending.
-            with new.heard():
-                pass
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    assert (old.count, new.count, new.replace) == (1, 1, True)
 
 
 @pytest.mark.parametrize("name", ["agent.db", "agent.lock", "agent.sock"])
