@@ -1,8 +1,8 @@
 """Opens agent.db: connections, transactions, migrations.
 
-Every thread has its own connection. A transaction takes the write lock at its beginning
-(``BEGIN IMMEDIATE``), because SQLite refuses at once, without waiting, when a transaction that
-began by reading wants to write while another one does.
+Every thread has its own connection, which is closed when the thread ends. A transaction takes the
+write lock at its beginning (``BEGIN IMMEDIATE``), because SQLite refuses at once, without waiting,
+when a transaction that began by reading wants to write while another one does.
 """
 
 from __future__ import annotations
@@ -24,6 +24,25 @@ BUSY_TIMEOUT_S: Final = 15.0
 DATABASE_NAME: Final = "agent.db"
 
 
+class _ThreadConnection:
+    """The connection of one thread, held by the thread's locals alone: they go when it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.sqlite = sqlite3.connect(
+            path,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,  # what a thread held may be let go of by another one
+        )
+        #: What the connection was told about power cuts; None: nothing yet.
+        self.durable: bool | None = None
+
+    def __del__(self) -> None:
+        # No lock may be taken here: this runs at any instant, in any thread.
+        if hasattr(self, "sqlite"):
+            self.sqlite.close()
+
+
 class Database:
     """agent.db in a base directory. Safe to share between threads."""
 
@@ -36,8 +55,6 @@ class Database:
         """
         self.path = base_dir / DATABASE_NAME
         self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
-        self._guard = threading.Lock()
         if create:
             make_private_directory(base_dir)
         try:
@@ -55,22 +72,17 @@ class Database:
 
     def connection(self) -> sqlite3.Connection:
         """Returns this thread's connection."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = sqlite3.connect(
-                self.path,
-                timeout=BUSY_TIMEOUT_S,
-                isolation_level=None,
-                check_same_thread=False,  # close() is called by one thread for all
-            )
-            with self._guard:
-                self._connections.append(connection)
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            self._local.durable = None
-            self._local.connection = connection
-        return connection
+        return self._of_thread().sqlite
+
+    def _of_thread(self) -> _ThreadConnection:
+        found: _ThreadConnection | None = getattr(self._local, "connection", None)
+        if found is None:
+            found = _ThreadConnection(self.path)
+            found.sqlite.row_factory = sqlite3.Row
+            found.sqlite.execute("PRAGMA journal_mode = WAL")
+            found.sqlite.execute("PRAGMA foreign_keys = ON")
+            self._local.connection = found
+        return found
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
@@ -81,14 +93,15 @@ class Database:
         followed it. Use that for what is found again in the run's files: the wait for the disk
         would otherwise slow down a script that writes much.
         """
-        connection = self.connection()
+        of_thread = self._of_thread()
+        connection = of_thread.sqlite
         if connection.in_transaction:
             yield connection
             return
-        if self._local.durable is not durable:
+        if of_thread.durable is not durable:
             level = "FULL" if durable else "NORMAL"
             connection.execute(f"PRAGMA synchronous = {level}")
-            self._local.durable = durable
+            of_thread.durable = durable
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
@@ -117,24 +130,16 @@ class Database:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         temporary.rename(path)
 
-    def release(self) -> None:
-        """Closes this thread's connection, if it has one; the next use opens another."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            return
-        with self._guard:
-            if connection in self._connections:
-                self._connections.remove(connection)
-        self._local.connection = None
-        connection.close()
-
     def close(self) -> None:
-        """Closes the connections of all threads."""
-        with self._guard:
-            for connection in self._connections:
-                connection.close()
-            self._connections.clear()
-        self._local = threading.local()
+        """Closes this thread's connection, if it has one; the next use opens another.
+
+        Another thread's is closed when that thread ends: to close it under its hands would crash
+        the process.
+        """
+        found: _ThreadConnection | None = getattr(self._local, "connection", None)
+        if found is not None:
+            self._local.connection = None
+            found.sqlite.close()
 
     def _migrate(self) -> None:
         connection = self.connection()

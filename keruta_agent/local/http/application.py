@@ -71,7 +71,7 @@ def create_application(services: Services, access: Access) -> flask.Flask:
     @app.teardown_request
     def _release(error: BaseException | None) -> None:
         # Each thread of the server would keep a connection, and its cache, for good.
-        services.agent.database.release()
+        services.agent.database.close()
 
     answer_failures(app, (sqlite3.OperationalError, OSError))
     return app

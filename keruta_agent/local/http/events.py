@@ -116,7 +116,7 @@ def _respond(stream: _Stream) -> flask.Response:
     streams.enter()
     response = streams.respond(stream.told(streams.is_left()))
     # The stream opens its thread's connection anew, after the request proper has released it.
-    response.call_on_close(stream.services.agent.database.release)
+    response.call_on_close(stream.services.agent.database.close)
     return response
 
 

@@ -72,7 +72,7 @@ class Probe:
 def at_every_instruction(
     play: Callable[[Probe], None], act: Callable[[], None], check: Callable[[], None]
 ) -> int:
-    """Play once without the act, and once for each instruction that was met; return their number."""
+    """Play once without the act, then once for each instruction that was met; count them."""
     first = Probe(None, act)
     play(first)
     for at in first.met:

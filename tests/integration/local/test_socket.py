@@ -154,6 +154,22 @@ def test_client_that_leaves_in_the_middle_harms_nobody(agent, base):
     assert call(base, {"op": "status"}) == {"pid": os.getpid()}
 
 
+def test_connections_leave_neither_descriptors_nor_threads_behind(agent, base, claimed):
+    def belongings() -> tuple[int, int]:
+        return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+
+    tell(base, claimed[1], {"kind": "progress", "percent": 1})
+    descriptors, threads = belongings()
+    for number in range(100):
+        tell(base, claimed[1], {"kind": "progress", "percent": number})
+        call(base, {"op": "submit", "name": "x", "work": {"script": "true"}})
+        with pytest.raises(errors.KerutaError):
+            call(base, {"op": "fly"})
+    # The last ones may be on their way out, and SQLite keeps a few descriptors for the next ones.
+    wait_until(lambda: belongings()[1] <= threads, "the threads have ended")
+    assert belongings()[0] < descriptors + 30
+
+
 def test_agent_with_one_job_in_the_foreground_takes_no_others(tmp_path):
     with agent_in(tmp_path) as agent:
         door = AgentSocket(agent, dict, takes_jobs=False)

@@ -132,7 +132,7 @@ def test_position_of_a_lost_database_counts_as_now(agent: Agent, http: AgentCall
         assert next(stream)["id"] == str(changes.Changes(agent.database).newest())
         job = agent.jobs.record_script("after", Work(script="true"))
         # A change by this very connection is none to itself.
-        agent.database.release()
+        agent.database.close()
         agent.jobs.request_stop(job, StopKind.CANCELLED, "x")
         actions = [next(stream)["data"]["action"] for _ in range(2)]
     assert actions == ["recorded", "stop_asked"]

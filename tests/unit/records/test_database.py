@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,10 @@ import pytest
 from keruta_agent import errors
 from keruta_agent.records.database import Database, make_private_directory
 from keruta_agent.records.migrations import MIGRATIONS
+from tests.helpers.waiting import wait_until
+
+#: More descriptors than a handful of connections has, far fewer than one for each thread.
+MANY = 30
 
 
 def test_database_and_its_directory_are_private(tmp_path: Path):
@@ -150,3 +156,64 @@ def test_a_link_that_somebody_else_put_in_the_place_of_a_directory_is_not_follow
     with pytest.raises(errors.AgentStateError, match="another user"):
         make_private_directory(link)
     assert stat.S_IMODE(target.stat().st_mode) == 0o755
+
+
+def _descriptors(path: Path) -> int:
+    """Return how many descriptors of this process belong to a database."""
+    found = 0
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found += str(link.readlink()).startswith(str(path))
+    return found
+
+
+def test_connection_ends_with_its_thread(tmp_path: Path):
+    database = Database(tmp_path)
+    for number in range(100):
+        thread = threading.Thread(target=_write_a_flag, args=(database, number % 2 == 0))
+        thread.start()
+        thread.join()
+    # SQLite keeps a few for the next connection while another one holds a lock.
+    assert _descriptors(database.path) < MANY
+    database.close()
+    wait_until(lambda: _descriptors(database.path) == 0, "the connections are closed")
+
+
+def test_thread_that_breaks_in_a_transaction_leaves_no_lock_behind(tmp_path: Path):
+    database = Database(tmp_path)
+    abandoned = []
+
+    def begin_and_leave() -> None:
+        block = database.transaction()
+        block.__enter__().execute("INSERT INTO flags (name, value) VALUES ('half', '')")
+        abandoned.append(block)
+
+    thread = threading.Thread(target=begin_and_leave)
+    thread.start()
+    thread.join()
+    abandoned.clear()
+    with database.transaction() as connection:
+        assert connection.execute("SELECT count(*) FROM flags").fetchone()[0] == 0
+    database.close()
+
+
+def test_database_is_closed_while_threads_come_and_go(tmp_path: Path):
+    for _ in range(20):
+        database = Database(tmp_path)
+        threads = [threading.Thread(target=_look, args=(database,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        database.close()
+        for thread in threads:
+            thread.join()
+    wait_until(lambda: _descriptors(tmp_path) == 0, "the connections are closed")
+
+
+def _write_a_flag(database: Database, durable: bool) -> None:
+    with database.transaction(durable=durable) as connection:
+        connection.execute("INSERT OR REPLACE INTO flags (name, value) VALUES ('x', '')")
+
+
+def _look(database: Database) -> None:
+    for _ in range(20):
+        database.connection().execute("SELECT count(*) FROM flags").fetchone()
