@@ -20,6 +20,7 @@ The tree::
     │   ├── ApiAmbiguous                     the request was sent and its answer is unknown
     │   ├── ApiOverloaded                    429, 502, 503, 504: try again later
     │   ├── ApiFailed                        500 and answers that make no sense
+    │   │   └── ApiBlocked                   something before the API keeps writes from it
     │   ├── ApiUnauthorized                  401, 403: the token is missing, wrong or expired
     │   └── ApiRefused                       any other 4xx: it will not become right by itself
     │       ├── ApiNotFound                  404
@@ -164,6 +165,10 @@ class ApiOverloaded(ApiError):
 
 class ApiFailed(ApiError):
     """The server broke (500) or answered something that makes no sense."""
+
+
+class ApiBlocked(ApiFailed):
+    """Something before the API answers writes in its place: a proxy, a redirect, a login page."""
 
 
 class ApiUnauthorized(ApiError):

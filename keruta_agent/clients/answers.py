@@ -12,10 +12,12 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
 from keruta_agent import errors
+from keruta_agent.clients import redirects
 
 #: Longer explanations of a server are cut: a message is one line on a terminal.
 DETAIL_LIMIT = 200  # characters
@@ -89,6 +91,24 @@ def detail_of(response: requests.Response) -> str:
     return short(_explanation(body_of(response)))
 
 
+def is_apis_own(response: requests.Response) -> bool:
+    """Return whether a refusal has a form that the API itself gives it.
+
+    A page is a proxy's, and JSON without ``error`` a gateway's. What is empty may be anybody's.
+    """
+    if is_html(response):
+        return False
+    body = body_of(response)
+    return body == [] or (isinstance(body, Mapping) and isinstance(body.get("error"), str | dict))
+
+
+def code_of(response: requests.Response) -> str:
+    """Return the code that an error of the API carries, or an empty text."""
+    body = body_of(response)
+    error = body.get("error") if isinstance(body, Mapping) else None
+    return str(error.get("code") or "") if isinstance(error, Mapping) else ""
+
+
 def short(words: object) -> str:
     """Returns a server's words as one line that fits a terminal."""
     text = _WHITE_OR_CONTROL.sub(" ", str(words)).strip()
@@ -147,12 +167,19 @@ def _error_kind(response: requests.Response) -> type[errors.ApiError]:
 
 
 def _redirected(response: requests.Response, action: str) -> errors.ApiError:
-    """An unfollowed redirect: it would turn a PUT into a GET, or carry a write elsewhere."""
-    return errors.ApiFailed(
-        f"{action} failed: the server redirects ({response.status_code}) instead of storing it",
-        advice="Set KERUTA_API_URL to the address that it redirects to",
-        status=response.status_code,
-    )
+    """Return the error for a redirect that was not followed: it leads a write somewhere else."""
+    led_to, status = redirects.target(response), response.status_code
+    asked = urlsplit(response.url).path
+    base = redirects.moved_base(response, asked[asked.find("/api/") :])
+    where = "nowhere" if led_to is None else f"to {redirects.shown(led_to)}"
+    message = f"{action} failed: the server redirects ({status}) {where} instead of storing it"
+    if led_to is not None and redirects.gives_up_tls(response.url, led_to):
+        advice = "That would give up TLS: correct the redirect of the server, or of its proxy"
+    elif base is not None:
+        advice = f"Set KERUTA_API_URL to {base}"
+    else:
+        advice = "Is it a login page? Set KERUTA_API_URL to where the API itself answers"
+    return errors.ApiFailed(message, advice=advice, status=status)
 
 
 def retry_after_s(response: requests.Response) -> float | None:

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import json
 import logging
 import random
 from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import backoff
 import requests
 import urllib3.exceptions
-from requests.auth import AuthBase, HTTPBasicAuth
 
 from keruta_agent import errors
-from keruta_agent.clients import answers, base_url, bodies, lost
+from keruta_agent.clients import answers, auth, base_url, bodies, lost, redirects, trust
 from keruta_agent.clients.calls import CallCounter
+from keruta_agent.clients.multipart import MultipartBody
 
 logger = logging.getLogger(__name__)
 
@@ -54,48 +56,32 @@ def segment(value: str) -> str:
     return quote(value, safe="")
 
 
-class _BearerAuth(AuthBase):
-    """Sends the token, or nothing.
-
-    Set on the session even without a token: requests looks into ``~/.netrc`` only when a session
-    has no auth, and what it finds there would replace our header.
-    """
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
-class _Session(requests.Session):
-    """A session whose credentials stay with the server that they are meant for."""
-
-    def rebuild_auth(
-        self, prepared_request: requests.PreparedRequest, response: requests.Response
-    ) -> None:
-        """Drops the credentials when a redirect leaves the origin; never adds any."""
-        if _origin(prepared_request.url) != _origin(response.request.url):
-            prepared_request.headers.pop("Authorization", None)
-
-
-def _origin(url: str | bytes | None) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(str(url))
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    return parts.scheme, parts.hostname, port
-
-
 class HttpClient:
     """One service over HTTP; safe to be used by several threads at once."""
 
     def __init__(
-        self, address: str, *, token: str | None, timeout_s: float, user_agent: str
+        self,
+        address: str,
+        *,
+        token: str | None,
+        timeout_s: float,
+        user_agent: str,
+        ca_file: Path | None = None,
     ) -> None:
+        """Take the service's address, and the authorities that its certificate is checked with.
+
+        Raises:
+            SettingsError: the address, the token or the authorities cannot be used.
+        """
         self._base = base_url.parse(address)
-        self._token = _checked_token(token)
-        self._auth = _auth(self._base, self._token)
+        #: Where requests go: the address, or the one that it was moved to for good.
+        self._root = self._base.url
+        self._token = auth.checked_token(token)
+        self._auth = auth.auth_of(self._base, self._token)
+        self._ca_file = ca_file
+        self._trusted = functools.cache(functools.partial(trust.context, ca_file))
+        if self._base.url.startswith("https:"):
+            self._trusted()  # a wrong setting is told now, not at the first request
         self._timeout_s = timeout_s
         self._user_agent = user_agent
         # requests does not promise that one session serves several threads: each call takes one
@@ -142,15 +128,18 @@ class HttpClient:
         return response
 
     def get_once(
-        self, action: str, path: str, *, follow: bool = True, **options: Any
+        self, action: str, path: str, *, anywhere: bool = True, **options: Any
     ) -> requests.Response:
-        """Reads once; ``options`` are those of ``get``."""
-        response = self._send(action, "GET", path, allow_redirects=follow, **options)
+        """Reads once; ``options`` are those of ``get``.
+
+        A redirect leads ``anywhere``, without the token, or no further than on its host.
+        """
+        response = self._send(action, "GET", path, anywhere=anywhere, **options)
         return self._checked(response, action)
 
     def fetch(self, action: str, path: str, **options: Any) -> requests.Response:
         """Reads once and returns whatever the server answered; ``options`` are those of ``get``."""
-        return self._send(action, "GET", path, allow_redirects=True, **options)
+        return self._send(action, "GET", path, anywhere=True, **options)
 
     def write(
         self,
@@ -163,14 +152,27 @@ class HttpClient:
         timeout_s: float | None = None,
     ) -> requests.Response:
         """Sends JSON once; a repeated write carries the same ``key``."""
+        response = self.ask(action, method, path, body, key=key, timeout_s=timeout_s)
+        return _stored(self._checked(response, action), action)
+
+    def ask(
+        self,
+        action: str,
+        method: str,
+        path: str,
+        body: object,
+        *,
+        key: str,
+        timeout_s: float | None = None,
+    ) -> requests.Response:
+        """Sends JSON once and returns whatever was answered, a refusal too."""
         # Text with lone surrogates (bytes of a script that are no UTF-8) has no UTF-8 form and
         # would make the server fail.
         data = json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
-        response = self._send(
+        return self._send(
             action, method, path, data=data, headers=headers, read_timeout_s=timeout_s
         )
-        return _stored(self._checked(response, action), action)
 
     def upload(
         self, action: str, path: str, body: Any, *, content_type: str, key: str, timeout_s: float
@@ -202,7 +204,7 @@ class HttpClient:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         silence_s: float,
-        follow: bool = True,
+        anywhere: bool = True,
     ) -> Iterator[requests.Response]:
         """Opens an answer that goes on; reading it fails after ``silence_s`` without a byte."""
         response = self._send(
@@ -212,7 +214,7 @@ class HttpClient:
             params=params,
             headers=headers,
             read_timeout_s=silence_s,
-            allow_redirects=follow,
+            anywhere=anywhere,
             stream=True,
         )
         with response:
@@ -226,36 +228,87 @@ class HttpClient:
         *,
         connect_timeout_s: float | None = None,
         read_timeout_s: float | None = None,
-        allow_redirects: bool = False,
+        anywhere: bool = False,
         stream: bool = False,
         **arguments: Any,
     ) -> requests.Response:
         read_timeout_s = self._timeout_s if read_timeout_s is None else read_timeout_s
         if connect_timeout_s is None:
             connect_timeout_s = min(CONNECT_TIMEOUT_S, self._timeout_s)
+        arguments["timeout"] = (connect_timeout_s, read_timeout_s)
         try:
             with self._session() as session:
-                response = session.request(
-                    method,
-                    f"{self._base.url}{path}",
-                    timeout=(connect_timeout_s, read_timeout_s),
-                    allow_redirects=allow_redirects,
-                    stream=True,
-                    **arguments,
-                )
+                response = self._follow(session, method, path, anywhere, arguments)
                 if not stream:
                     bodies.read(response, ANSWER_TIMES * read_timeout_s)
         except urllib3.exceptions.LocationParseError as exc:
             raise errors.SettingsError(
                 f"{action} failed: the API's address makes no sense", advice="Check KERUTA_API_URL"
             ) from exc
+        except errors.SettingsError as exc:  # a redirect led to TLS, and whom to trust is not known
+            raise errors.ApiFailed(f"{action} failed: {exc.message}", advice=exc.advice) from exc
         except requests.RequestException as exc:
-            error = self._lost(exc, action, read_only=method == "GET")
+            error = lost.error_of(
+                exc,
+                action,
+                self.url,
+                read_only=method == "GET",
+                trusted=trust.described(self._ca_file),
+            )
             surely_not = isinstance(error, errors.ApiUnreachable)
             self.calls.unanswered("unreachable" if surely_not else "lost")
             raise error from exc
         self.calls.answered(response.status_code)
         return response
+
+    def _follow(
+        self,
+        session: requests.Session,
+        method: str,
+        path: str,
+        anywhere: bool,
+        arguments: dict[str, Any],
+    ) -> requests.Response:
+        """Send a request to where it is led, and return the first answer that leads nowhere.
+
+        The method and the body stay as they are. An answer that leads where this request may not
+        go is returned as it is.
+        """
+        url, signature = f"{self._root}{path}", self._auth
+        for _ in range(redirects.MOST + 1):
+            response = session.request(
+                method, url, auth=signature, allow_redirects=False, stream=True, **arguments
+            )
+            led_to = redirects.target(response)
+            if led_to is None or redirects.gives_up_tls(url, led_to):
+                return response
+            if not redirects.stays(url, led_to):
+                if not anywhere:
+                    return response
+                signature = auth.ANONYMOUS  # and stays so: nobody else leads the token back
+            elif method != "GET" and response.status_code == redirects.SEE_OTHER:
+                return response
+            elif signature is self._auth:
+                self._note_redirect(response, path)
+            response.close()
+            url = led_to
+            arguments.pop("params", None)  # the new address brings its own
+            if isinstance(body := arguments.get("data"), MultipartBody):
+                body.rewind()
+        raise requests.TooManyRedirects(request=response.request)
+
+    def _note_redirect(self, response: requests.Response, path: str) -> None:
+        """Remember an address that was moved for good, and say so once."""
+        base = redirects.moved_base(response, path)
+        if base is None or base == self._root or not redirects.is_permanent(response):
+            return
+        logger.warning(
+            "%s redirects to %s: set KERUTA_API_URL to that address",
+            self._root,
+            base,
+            extra={"action": "api_moved"},
+        )
+        self._root = base
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[requests.Session]:
@@ -272,16 +325,21 @@ class HttpClient:
                 self._idle.append(session)
 
     def _new_session(self) -> requests.Session:
-        session = _Session()
-        # HTTP_PROXY would catch the loopback addresses as well.
+        session = requests.Session()
+        # HTTP_PROXY would catch the loopback addresses as well. Whom TLS trusts is not affected.
         session.trust_env = not self._base.is_loopback
         session.auth = self._auth
+        session.mount("https://", trust.TrustingAdapter(self._trusted))
         session.headers["Accept"] = "application/json"
         session.headers["User-Agent"] = self._user_agent
         return session
 
+    def error_of(self, response: requests.Response, action: str) -> errors.ApiError | None:
+        """Returns the error that an answer stands for, None when it is a success."""
+        return answers.error_of(response, action, secret=self._token or self._base.password)
+
     def _checked(self, response: requests.Response, action: str) -> requests.Response:
-        error = answers.error_of(response, action, secret=self._token or self._base.password)
+        error = self.error_of(response, action)
         if error is None:
             return response
         if isinstance(error, errors.ApiUnauthorized) and self._left_the_origin(response):
@@ -292,24 +350,7 @@ class HttpClient:
         raise error
 
     def _left_the_origin(self, response: requests.Response) -> bool:
-        return bool(response.history) and _origin(response.url) != _origin(self._base.url)
-
-    def _lost(
-        self, exc: requests.RequestException, action: str, *, read_only: bool
-    ) -> errors.ApiError:
-        """Returns the error for a request without an answer.
-
-        The text of the library's exceptions is not used: it is long, and speaks of itself.
-        """
-        reason = lost.reason(exc)
-        if isinstance(exc, requests.TooManyRedirects):
-            return errors.ApiFailed(f"{action} failed: {self.url} redirects without an end")
-        if read_only or lost.nothing_was_sent(exc):
-            return errors.ApiUnreachable(f"{action} failed: {self.url} cannot be reached{reason}")
-        return errors.ApiAmbiguous(
-            f"{action} failed: the answer of {self.url} was lost{reason}",
-            advice="It may have been stored: look before sending it again",
-        )
+        return not redirects.stays(self._base.url, response.url)
 
 
 def _stored(response: requests.Response, action: str) -> requests.Response:
@@ -335,23 +376,6 @@ def _is_json(response: requests.Response) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _checked_token(token: str | None) -> str:
-    token = (token or "").strip()
-    # Checked here because http.client would repeat the whole header in its complaint.
-    if not token.isascii() or not token.isprintable():
-        raise errors.SettingsError(
-            "The API token holds characters that cannot stand in an HTTP header",
-            advice="Check KERUTA_API_TOKEN",
-        )
-    return token
-
-
-def _auth(base: base_url.BaseUrl, token: str) -> AuthBase:
-    if not token and base.username:
-        return HTTPBasicAuth(base.username, base.password)
-    return _BearerAuth(token)
 
 
 def _waits() -> Generator[float, errors.ApiError, None]:

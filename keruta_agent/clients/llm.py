@@ -21,7 +21,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from keruta_agent import errors
-from keruta_agent.clients import base_url, llm_limit, llm_reply
+from keruta_agent.clients import base_url, llm_limit, llm_reply, trust
 from keruta_agent.clients.llm_answer import SCHEMA, SHAPE, Answer, AnswerError, parse
 from keruta_agent.clients.llm_reply import Refusal, Reply
 from keruta_agent.observe.redact import Redactor
@@ -138,6 +138,7 @@ class LLMClient:
 
         Raises:
             ImplementationError: it is not installed.
+            ConnectionError: whose certificates are trusted cannot be told.
         """
         openai = _library()
         endpoint = self._endpoint
@@ -151,6 +152,8 @@ class LLMClient:
         if endpoint is not None and endpoint.startswith("http:"):
             # Reading all certificates takes a tenth of a second, and none is needed.
             options["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        else:
+            options["verify"] = _trusted()
         return openai.OpenAI(
             api_key=self.config.api_key,
             base_url=endpoint,
@@ -348,6 +351,15 @@ class LLMClient:
 
     def _shown(self, text: str) -> str:
         return " ".join(self._redactor.redact(text).split())[:300]
+
+
+def _trusted() -> ssl.SSLContext:
+    try:
+        return trust.context()
+    except errors.SettingsError as exc:
+        raise errors.ConnectionError(
+            f"Failed to connect to the language model: {exc.message}", advice=exc.advice
+        ) from exc
 
 
 @dataclasses.dataclass

@@ -4,11 +4,73 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from typing import Final
 
 import requests
 import urllib3.exceptions
 
-from keruta_agent.clients import bodies
+from keruta_agent import errors
+from keruta_agent.clients import bodies, redirects
+
+#: OpenSSL's codes (X509_V_ERR_...) of what another authority would not change, and what to do.
+_CERTIFICATE_ADVICE: Final = {
+    9: "Set the clock of this machine",  # not yet valid
+    10: "Renew the server's certificate, or set the clock of this machine",  # has expired
+    62: "Use a name of the server that its certificate holds",  # wrong host name
+    64: "Use a name of the server that its certificate holds",  # wrong IP address
+}
+_AUTHORITY_ADVICE: Final = (
+    "Name the authority that signed it: api.ca_file (KERUTA_API_CA_FILE) for the API alone, "
+    "SSL_CERT_FILE for everything"
+)
+
+#: What OpenSSL calls an answer in plain HTTP.
+_NO_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
+
+
+def error_of(
+    exc: requests.RequestException, action: str, url: str, *, read_only: bool, trusted: str
+) -> errors.ApiError:
+    """Return the error for a request to a service that got no answer.
+
+    The text of the library's exceptions is not used: it is long, and speaks of itself.
+
+    Args:
+        exc: what the library raised.
+        action: what was being done.
+        url: the service's address.
+        read_only: whether the request may have changed nothing.
+        trusted: whose certificates are trusted, in words.
+    """
+    if isinstance(exc, requests.TooManyRedirects):
+        return errors.ApiFailed(f"{action} failed: {url} redirects without an end")
+    whom = _whom(exc, url)
+    refusal = _certificate_refusal(exc)
+    if refusal is not None:
+        return errors.ApiUnreachable(
+            f"{action} failed: the certificate of {whom} is not trusted "
+            f"({refusal.verify_message}; trusted are {trusted})",
+            advice=_CERTIFICATE_ADVICE.get(refusal.verify_code, _AUTHORITY_ADVICE),
+        )
+    if read_only or nothing_was_sent(exc):
+        return errors.ApiUnreachable(f"{action} failed: {whom} cannot be reached{reason(exc)}")
+    return errors.ApiAmbiguous(
+        f"{action} failed: the answer of {whom} was lost{reason(exc)}",
+        advice="It may have been stored: look before sending it again",
+    )
+
+
+def _whom(exc: requests.RequestException, url: str) -> str:
+    """Return who did not answer: the service, or where it led us."""
+    asked = getattr(exc.request, "url", None)
+    if not asked or asked.startswith(f"{url}/"):
+        return url
+    return f"{redirects.shown(asked)}, where {url} leads,"
+
+
+def _certificate_refusal(exc: requests.RequestException) -> ssl.SSLCertVerificationError | None:
+    found = (cause for cause in _causes(exc) if isinstance(cause, ssl.SSLCertVerificationError))
+    return next(found, None)
 
 
 def nothing_was_sent(exc: requests.RequestException) -> bool:
@@ -30,8 +92,8 @@ def reason(exc: requests.RequestException) -> str:
     if isinstance(exc, bodies.TooLargeError):
         return f" (its answer is larger than {bodies.LARGEST} bytes)"
     for cause in _causes(exc):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f" (its certificate is not trusted: {cause.verify_message})"
+        if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
+            return " (it does not answer with TLS: is its address http and not https?)"
         if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ssl.SSLError):
             return f" ({cause.strerror})"
     return " (the connection broke off)" if isinstance(exc, requests.ConnectionError) else ""

@@ -32,12 +32,17 @@ class MultipartBody:
         self.content_type = f"multipart/form-data; boundary={boundary}"
         head = "".join(_text_part(boundary, name, value) for name, value in fields.items())
         head += _file_head(boundary, filename, file_type)
-        self._head = head.encode("utf-8", "replace")
-        self._tail = f"\r\n--{boundary}--\r\n".encode()
+        self._ends = (head.encode("utf-8", "replace"), f"\r\n--{boundary}--\r\n".encode())
         self._file = file
-        self._file_left = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        self._length = len(self._head) + self._file_left + len(self._tail)
+        self._file_size = file.seek(0, os.SEEK_END)
+        self._length = sum(map(len, self._ends)) + self._file_size
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Begin anew: the first bytes are read next."""
+        self._head, self._tail = self._ends
+        self._file_left = self._file_size
+        self._file.seek(0)
 
     def __len__(self) -> int:
         return self._length

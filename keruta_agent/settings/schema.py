@@ -51,6 +51,13 @@ class Settings(RunnerSettings, LoggingSettings, GitSettings):
         secret=True,
         help="Token that the keruta API asks for; a file that holds it wants chmod 600.",
     )
+    api_ca_file: Path | None = setting(
+        Location(),
+        key="api.ca_file",
+        environment=("KERUTA_API_CA_FILE",),
+        help="Certificate authorities (PEM) that the API's certificate is checked with, in place "
+        "of those of the system and of SSL_CERT_FILE.",
+    )
     api_timeout_s: float = setting(
         Duration(minimum_s=0.1, maximum_s=DAY_S),
         key="api.timeout",

@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 from keruta_agent import errors
 from keruta_agent.observe.redact import Redactor
 from keruta_agent.settings.units import format_duration
-from keruta_agent.workspace import command, user_config
+from keruta_agent.workspace import command, trust, user_config
 from keruta_agent.workspace.credentials import Credentials
 from keruta_agent.workspace.git_environment import (
     base_environment,
@@ -201,17 +201,24 @@ class Git:
                 given, descriptor = stack.enter_context(self._credentials.handed_over())
                 settings, descriptors = (*settings, *given), (descriptor,)
             environment |= self._ssh(environment)
+            environment |= trust.variables(environment, self._has_authorities)
         return with_settings(environment, settings), descriptors
 
     def _ssh(self, environment: Mapping[str, str]) -> dict[str, str]:
         """Return the variable by which ssh asks nobody, unless the user has said how it starts."""
         if "GIT_SSH_COMMAND" in environment or "GIT_SSH" in environment:
             return {}
+        return {} if self._setting("--get", "core.sshCommand") else {"GIT_SSH_COMMAND": _SSH}
+
+    def _has_authorities(self) -> bool:
+        """Tell whether the user has said to git whom it is to trust."""
+        return bool(self._setting("--get-regexp", trust.OWN_SETTINGS))
+
+    def _setting(self, *question: str) -> str | None:
+        """Return what git's settings answer, None when they have nothing."""
         asking = self.at(self.directory)
         asking._fetches_lazily = False
-        if asking.find("config", "--get", "core.sshCommand"):
-            return {}
-        return {"GIT_SSH_COMMAND": _SSH}
+        return asking.find("config", *question)
 
     def _start(
         self,

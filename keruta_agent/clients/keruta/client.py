@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -17,7 +18,7 @@ import requests
 import keruta_agent
 from keruta_agent import errors
 from keruta_agent.clients.http import HttpClient, segment
-from keruta_agent.clients.keruta import artifacts, events, health, parsing
+from keruta_agent.clients.keruta import artifacts, events, health, parsing, writes
 from keruta_agent.clients.keruta.capabilities import Capabilities
 from keruta_agent.clients.keruta.dialect import RunningName
 from keruta_agent.clients.keruta.input import InputRoutes
@@ -65,6 +66,7 @@ class KerutaClient:
         processing_status: str = "PROCESSING",
         progress_via_status: bool = False,
         capabilities: Capabilities | None = None,
+        ca_file: Path | None = None,
     ) -> None:
         """Prepares a client; no request leaves before the first call.
 
@@ -73,13 +75,15 @@ class KerutaClient:
         route for it, which fails the task on servers with an execution lock.
 
         Raises:
-            SettingsError: the address, the token or the processing status is unusable.
+            SettingsError: the address, the token, the processing status or the certificate
+                authorities are unusable.
         """
         self._http = HttpClient(
             base_url,
             token=token,
             timeout_s=timeout_s,
             user_agent=f"keruta-agent/{keruta_agent.__version__}",
+            ca_file=ca_file,
         )
         self._slow_timeout_s = max(timeout_s, status_timeout_s)
         self._progress_via_status = progress_via_status
@@ -249,6 +253,10 @@ class KerutaClient:
     def health(self) -> ApiHealth:
         """Asks how the server is: GET ``/api/v1/health``, else ``/health``."""
         return health.ask(self._http)
+
+    def check_writes(self) -> None:
+        """Tests a write: PUT ``/tasks/{id}/status`` of a task that nobody has."""
+        writes.check(self._http)
 
     def call_counts(self) -> ApiCalls:
         """Returns what became of the requests since this client was made."""

@@ -10,13 +10,13 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, Self
 
 import keruta_agent
 from keruta_agent import errors
 from keruta_agent.clients.http import HttpClient
 from keruta_agent.clients.keruta import events
-from keruta_agent.clients.keruta.dialect import RUNNING_NAMES
 from keruta_agent.clients.keruta.routes import MISSING_ROUTE_STATUSES
 
 #: Optional routes that take JSON: name, method, last part of the path, a body that makes sense.
@@ -36,12 +36,15 @@ _ACTION: Final = "Asking the server what it has"
 class Probe:
     """Asks one server what it has."""
 
-    def __init__(self, base_url: str, token: str | None, timeout_s: float) -> None:
+    def __init__(
+        self, base_url: str, token: str | None, timeout_s: float, ca_file: Path | None = None
+    ) -> None:
         self._http = HttpClient(
             base_url,
             token=token,
             timeout_s=timeout_s,
             user_agent=f"keruta-agent/{keruta_agent.__version__}",
+            ca_file=ca_file,
         )
         self._timeout_s = timeout_s
         #: Random, so that no task can have it.
@@ -72,20 +75,19 @@ class Probe:
             for name, answer in answers.items()
         }
 
-    def running_names(self) -> list[str]:
-        """Returns the words for a running task that the server takes.
+    def running_name(self) -> str:
+        """Returns the word for a running task that the server takes.
+
+        IN_PROGRESS is never asked about: servers that know it may lock a task at it, also one
+        that they do not have.
 
         Raises:
             ApiError: the server cannot be asked now.
         """
-        taken = []
-        for name in RUNNING_NAMES:
-            body = {"status": name, "message": "", "progress": 0, "errorCode": ""}
-            status, _ = self._answer(partial(self._write, "PUT", "status", body))
-            # An unknown word is refused before the task is looked for.
-            if status == 404:
-                taken.append(name)
-        return taken
+        body = {"status": "PROCESSING", "message": "", "progress": 0, "errorCode": ""}
+        status, _ = self._answer(partial(self._write, "PUT", "status", body))
+        # An unknown word is refused before the task is looked for.
+        return "PROCESSING" if status == 404 else "IN_PROGRESS"
 
     def _answer(self, ask: Callable[[], object]) -> tuple[int, str]:
         """Returns an answer's status and the code in its words, which name no id."""

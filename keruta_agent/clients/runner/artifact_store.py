@@ -128,7 +128,7 @@ class ArtifactStoreClient(ServiceClient):
         received = hashlib.sha256()
         path = self._own_path(uri)
         with self._http.stream(
-            self.service, path, silence_s=self.timeout, follow=False
+            self.service, path, silence_s=self.timeout, anywhere=False
         ) as response:
             try:
                 for piece in response.iter_content(_PIECE):

@@ -134,7 +134,7 @@ class ServiceClient:
         """Returns the JSON object that tells of something."""
 
         def once() -> Any:
-            response = self._http.get_once(self.service, path, params=params, follow=False)
+            response = self._http.get_once(self.service, path, params=params, anywhere=False)
             return answers.json_of(response, self.service)
 
         found = self._tried(doing, once)

@@ -83,7 +83,7 @@ def test_redirect_within_the_origin_keeps_the_token(
 
 
 @pytest.mark.parametrize(
-    "target", ["http://other.test/x", "http://keruta.test:81/x", "https://keruta.test/x"]
+    "target", ["http://other.test/x", "http://keruta.test:81/x", "https://other.test/x"]
 )
 def test_redirect_to_another_origin_does_not_carry_the_token(
     target: str,
