@@ -129,6 +129,15 @@ class KerutaApi(Protocol):
         """Asks the server how it is; an answer of its own is never an error."""
         ...
 
+    def check_writes(self) -> None:
+        """Returns when writes reach the API; changes nothing there.
+
+        Raises:
+            ApiBlocked: something before the API keeps them from it.
+            ApiUnauthorized: the API takes none with our token.
+        """
+        ...
+
     def call_counts(self) -> ApiCalls:
         """Returns what became of the requests so far."""
         ...

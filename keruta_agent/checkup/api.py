@@ -5,6 +5,7 @@ Nothing is written: the questions about optional routes name a task that does no
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 
 from keruta_agent import errors
@@ -29,14 +30,32 @@ def check_api(
     settings: Settings, api: KerutaApi | None, environment: Mapping[str, str]
 ) -> Iterator[Finding]:
     """Yields what is found at the configured API."""
-    answer = check_answer(settings, api)
+    answer = _answer(settings, api)
     yield answer
     if api is not None and answer.level is Level.OK:
         yield from _session(settings, api, environment)
 
 
 def check_answer(settings: Settings, api: KerutaApi | None) -> Finding:
-    """Returns whether the API answers that it is well."""
+    """Returns whether the API answers that it is well, and takes reports."""
+    answer = _answer(settings, api)
+    if api is None or answer.level is not Level.OK:
+        return answer
+    writes = _writes(api)
+    return answer if writes.level is Level.OK else dataclasses.replace(writes, subject="api")
+
+
+def _writes(api: KerutaApi) -> Finding:
+    try:
+        api.check_writes()
+    except (errors.ApiBlocked, errors.ApiUnauthorized, errors.ApiUnreachable) as exc:
+        return problem("writes", exc.message, exc.advice)
+    except errors.ApiError as exc:
+        return warning("writes", exc.message, exc.advice or "Look at the log of the API")
+    return ok("writes", "reports reach the API")
+
+
+def _answer(settings: Settings, api: KerutaApi | None) -> Finding:
     if settings.api_url is None or api is None:
         return warning(
             "api",
@@ -69,24 +88,26 @@ def _session(
     else:
         yield ok("token", "accepted" if settings.api_token else "none is set, none is asked for")
         yield ok("session", f"{session.id} ({session.name}), {session.status}")
+    yield _writes(api)
     yield from _dialect(settings)
 
 
 def _dialect(settings: Settings) -> Iterator[Finding]:
     if settings.api_url is None:
         return
-    with Probe(settings.api_url, settings.api_token, settings.api_timeout_s) as probe:
+    with Probe(
+        settings.api_url, settings.api_token, settings.api_timeout_s, settings.api_ca_file
+    ) as probe:
         try:
             routes = probe.routes()
-            names = probe.running_names()
+            running = probe.running_name()
         except errors.ApiError as exc:
             yield warning("dialect", exc.message, exc.advice or "Try again")
             return
     present = [name for name, there in routes.items() if there]
     missing = [name for name, there in routes.items() if not there]
     has = ", ".join(present) or "no optional route"
-    takes = " and ".join(names) or "no state that we know"
-    yield ok("dialect", f"a running task is {takes}; has {has}")
+    yield ok("dialect", f"a running task is {running}; has {has}")
     if missing:
         consequences = "; ".join(INSTEAD[name] for name in missing)
         yield warning(

@@ -43,6 +43,10 @@ class DaemonFacts:
     version: str | None
     session: str | None
     api_away: bool
+    #: Why the API cannot be asked or told anything.
+    api_problem: str | None = None
+    #: Why it is not known which session to serve.
+    session_problem: str | None = None
     #: Address of its HTTP API, None when that is off.
     http: str | None = None
 
@@ -190,6 +194,8 @@ def _daemon(base_dir: Path, told: dict[str, Any] | None) -> DaemonFacts | None:
         version=told.get("version"),
         session=told.get("session"),
         api_away=bool(told.get("api_away")),
+        api_problem=told.get("api_problem"),
+        session_problem=told.get("session_problem"),
         http=told.get("http"),
     )
 

@@ -138,6 +138,10 @@ def _outbox(facts: Facts) -> Iterator[Line]:
     is_away = facts.daemon is not None and facts.daemon.api_away
     state = f"{facts.api_url} cannot be told anything now" if is_away else facts.api_url
     yield "api", state or "none is configured", "red" if is_away else None
+    if facts.daemon is not None and facts.daemon.api_problem is not None:
+        yield "", facts.daemon.api_problem, "red"
+    if facts.daemon is not None and facts.daemon.session_problem is not None:
+        yield "session", facts.daemon.session_problem, "red"
     outbox = facts.outbox
     if outbox.pending:
         for_long = (

@@ -72,7 +72,13 @@ def run_daemon(
 
         def status() -> Mapping[str, Any]:
             session_id = None if poll is None else poll.session_id
-            told = describe(agent, session_id=session_id, started_at=started_at)
+            told = describe(
+                agent,
+                session_id=session_id,
+                started_at=started_at,
+                api_problem=None if poll is None else poll.api_problem,
+                session_problem=None if poll is None else poll.session_problem,
+            )
             return {**told, "http": None if http is None else http.url}
 
         door = AgentSocket(agent, status)
@@ -133,7 +139,8 @@ def hindrances(dispatcher: Dispatcher, poll: SessionPoll | None) -> Mapping[str,
     if (workers := dispatcher.hindrance()) is not None:
         found["workers"] = workers
     if poll is not None and poll.session_id is None:
-        found["session"] = "the API has not told yet which session to serve"
+        unknown = "the API has not told yet which session to serve"
+        found["session"] = poll.session_problem or unknown
     return found
 
 
@@ -147,6 +154,7 @@ def _session_poll(agent: Agent) -> SessionPoll | None:
     poll = SessionPoll(agent, agent.api)
     try:
         poll.resolve()
+        agent.writes.test(agent.api)  # before the workers start what an earlier daemon recorded
     except errors.ApiError as exc:
         logger.warning(
             "cannot ask the API which session to serve, goes on trying: %s",

@@ -16,6 +16,7 @@ from keruta_agent.journey.loglines import LogReader
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.journey.report import Courier
 from keruta_agent.journey.stops import Stops
+from keruta_agent.journey.writes import WriteCheck
 from keruta_agent.local.address import prepare_socket_path
 from keruta_agent.local.http.token import token_of
 from keruta_agent.observe.redact import Redactor
@@ -70,6 +71,7 @@ def make_client(settings: Settings) -> KerutaApi:
         status_timeout_s=settings.api_status_timeout_s,
         processing_status=settings.api_processing_status,
         progress_via_status=settings.api_progress_via_status,
+        ca_file=settings.api_ca_file,
     )
 
 
@@ -148,6 +150,7 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
         desk=Desk(),
         doorbell=Doorbell(),
         launcher=Launcher(),
+        writes=WriteCheck(),
         socket_path=prepare_socket_path(settings.base_dir),
         command_dir=_install_command(settings.base_dir),
     )

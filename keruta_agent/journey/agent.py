@@ -9,6 +9,7 @@ from keruta_agent.journey.desk import Desk
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.journey.report import Courier
 from keruta_agent.journey.stops import Stops
+from keruta_agent.journey.writes import WriteCheck
 from keruta_agent.ports import KerutaApi, WorkQueue
 from keruta_agent.records.artifacts import Artifacts
 from keruta_agent.records.counters import Counters
@@ -60,6 +61,8 @@ class Agent:
     doorbell: Doorbell
     #: Starts scripts.
     launcher: Launcher
+    #: Whether the API takes what it is told.
+    writes: WriteCheck
     #: Path of the unix socket that scripts speak to.
     socket_path: Path
     #: Directory with the ``keruta`` that scripts find first on their PATH.

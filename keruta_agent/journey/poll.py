@@ -32,8 +32,7 @@ class SessionPoll:
         self._session_id: str | None = None
         #: Monotonic times of the looks in a row at which there was no such session.
         self._not_found: list[float] = []
-        self._failing = False
-        self._unauthorized = False
+        self._problem: errors.ApiError | errors.SettingsError | None = None
         #: Set once the session takes no more tasks.
         self.ended = threading.Event()
 
@@ -45,7 +44,20 @@ class SessionPoll:
     @property
     def is_unauthorized(self) -> bool:
         """Whether the API does not accept our token."""
-        return self._unauthorized
+        return isinstance(self._problem, errors.ApiUnauthorized)
+
+    @property
+    def api_problem(self) -> str | None:
+        """Why the API cannot be asked, or takes no reports; None when all is well."""
+        if isinstance(self._problem, errors.ApiError):
+            return self._problem.message
+        writes = self._agent.writes.problem
+        return None if writes is None else writes.message
+
+    @property
+    def session_problem(self) -> str | None:
+        """Why it is not known which session to serve."""
+        return self._problem.message if isinstance(self._problem, errors.SettingsError) else None
 
     def resolve(self) -> Session:
         """Finds out which session to serve.
@@ -54,7 +66,11 @@ class SessionPoll:
             SettingsError: it cannot be told which.
             ApiError: the API cannot be asked now.
         """
-        session = resolve.find_session(self._api, self._agent.settings, os.environ)
+        try:
+            session = resolve.find_session(self._api, self._agent.settings, os.environ)
+        except (errors.ApiError, errors.SettingsError) as exc:
+            self._problem = exc
+            raise
         self._session_id = session.id
         logger.info(
             "serves the session %s (%s)",
@@ -71,21 +87,22 @@ class SessionPoll:
         try:
             self._poll()
         except (errors.ApiError, errors.SettingsError) as exc:
-            unauthorized = isinstance(exc, errors.ApiUnauthorized)
-            if not self._failing or unauthorized != self._unauthorized:
+            was_unauthorized, was_failing = self.is_unauthorized, self._problem is not None
+            self._problem = exc
+            if not was_failing or was_unauthorized != self.is_unauthorized:
                 logger.log(
-                    logging.ERROR if unauthorized else logging.WARNING,
+                    logging.ERROR if self.is_unauthorized else logging.WARNING,
                     "cannot ask the API for tasks, goes on trying: %s",
                     exc,
                     extra={"action": "poll_failed", "session": self._session_id},
                 )
-            self._failing = True
-            self._unauthorized = unauthorized
             return
-        self._unauthorized = False
-        if self._failing:
+        if self._problem is not None:
             logger.info("the API answers again", extra={"action": "poll_recovered"})
-            self._failing = False
+            self._problem = None
+            if self._agent.courier is not None:
+                self._agent.courier.api_answers_again()
+                self._agent.queue.outbox_filled()
 
     def _poll(self) -> None:
         session_id = self._session_id or self.resolve().id
@@ -103,6 +120,8 @@ class SessionPoll:
         if session.has_ended:
             self._end(session_id, f"is {session.status}")
             return
+        if not self._may_report():
+            return
         pausing.follow(self._agent, session)
         pending = self._api.pending_tasks(session_id)
         self._agent.jobs.follow_priorities(pending)
@@ -117,6 +136,16 @@ class SessionPoll:
                     extra={"action": "task_recorded", "task": task.id, "job": job_id},
                 )
                 self._agent.queue.job_runnable(job_id)
+
+    def _may_report(self) -> bool:
+        """Tests whether reports arrive; what waited for that may start when they do again."""
+        writes = self._agent.writes
+        was_refused = writes.problem is not None
+        writes.test(self._api)
+        if was_refused and writes.problem is None:
+            for job_id in self._agent.jobs.waiting_ids():
+                self._agent.queue.job_runnable(job_id)
+        return writes.problem is None
 
     def _look_at_running(self) -> None:
         """Stops the running task if the API does not want it any more."""

@@ -37,7 +37,8 @@ PASSED_VARIABLES: Final = (
     *("GIT_COMMITTER_*", "CODER_WORKSPACE_*", "CODER_URL", "CODER_AGENT_URL"),
     *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    "NODE_EXTRA_CA_CERTS",
     *("VIRTUAL_ENV", "CONDA_PREFIX", "PYENV_ROOT", "NVM_DIR", "JAVA_HOME", "GOPATH", "GOROOT"),
     *("CARGO_HOME", "RUSTUP_HOME", "PNPM_HOME", "LD_LIBRARY_PATH", "PKG_CONFIG_PATH"),
 )
@@ -236,6 +237,8 @@ def _where_we_are(settings: Settings) -> dict[str, str]:
     found = {"KERUTA_BASE_DIR": str(settings.base_dir)}
     if settings.api_url is not None and settings.api_url == shown(settings)["api_url"]:
         found["KERUTA_API_URL"] = settings.api_url  # else it holds a password
+        if settings.api_ca_file is not None:
+            found["KERUTA_API_CA_FILE"] = str(settings.api_ca_file)
     return found
 
 

@@ -33,6 +33,8 @@ class Reach:
         self._not_before = 0.0
         #: Whether the API does not accept our token.
         self.is_unauthorized = False
+        #: Why the last attempt failed, None when it did not.
+        self.problem: errors.ApiError | None = None
 
     @property
     def wait_s(self) -> float:
@@ -47,6 +49,7 @@ class Reach:
     def lost(self, exc: errors.ApiError) -> None:
         """Says that an attempt failed, and not for what it carried."""
         self._failures += 1
+        self.problem = exc
         self.is_unauthorized = isinstance(exc, errors.ApiUnauthorized)
         wait = min(FIRST_WAIT_S * 2 ** min(self._failures - 1, 10), LONGEST_WAIT_S)
         asked = min(exc.retry_after_s or 0.0, MOST_PATIENCE_S)
@@ -62,9 +65,15 @@ class Reach:
                 extra={"action": "api_away"},
             )
 
+    def answers_again(self) -> None:
+        """End a wait that the server has not asked for: it was seen answering."""
+        if self.problem is not None and self.problem.retry_after_s is None:
+            self._not_before = 0.0
+
     def found(self) -> None:
         """Says that an attempt got through."""
         self._failures = 0
+        self.problem = None
         self.is_unauthorized = False
         self._not_before = 0.0
         if self._away_since is not None:

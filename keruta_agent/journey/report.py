@@ -105,6 +105,16 @@ class Courier:
         """Whether the last attempts failed and the next one has to wait."""
         return self._words.wait_s > 0
 
+    @property
+    def api_problem(self) -> str | None:
+        """Why the API cannot be told anything, None when it can."""
+        return None if self._words.problem is None else self._words.problem.message
+
+    def api_answers_again(self) -> None:
+        """Try again what failed: somebody else got an answer."""
+        self._words.answers_again()
+        self._files.answers_again()
+
     def _reach(self, lane: Lane | None) -> Reach:
         return self._files if lane is Lane.FILES else self._words
 

@@ -43,7 +43,7 @@ def run_next(agent: Agent) -> Ended | None:
         # Woken here too, so that a job that is due again goes before what is younger.
         for job_id in agent.jobs.wake_due():
             agent.queue.job_runnable(job_id)
-    claimed = agent.runs.claim_next()
+    claimed = agent.runs.claim_next(only_local=agent.writes.problem is not None)
     return None if claimed is None else live(agent, *claimed)
 
 

@@ -16,11 +16,28 @@ from keruta_agent.records.run import Run
 from keruta_agent.settings.schema import shown
 
 
-def describe(agent: Agent, *, session_id: str | None, started_at: float) -> Mapping[str, Any]:
-    """Returns what the daemon does, ready for JSON; ``started_at`` is a Unix time."""
+def describe(
+    agent: Agent,
+    *,
+    session_id: str | None,
+    started_at: float,
+    api_problem: str | None = None,
+    session_problem: str | None = None,
+) -> Mapping[str, Any]:
+    """Return what the daemon does, ready for JSON.
+
+    Args:
+        agent: whose daemon it is.
+        session_id: the session that it serves.
+        started_at: Unix time of its start.
+        api_problem: why the API cannot be asked for tasks.
+        session_problem: why it is not known which session to serve.
+    """
     active = agent.runs.active()
     outbox = agent.outbox.counts()
-    api_away = agent.courier is not None and agent.courier.api_is_away
+    if agent.courier is not None:
+        api_problem = api_problem or agent.courier.api_problem
+    api_away = api_problem is not None
     return {
         "pid": os.getpid(),
         "version": __version__,
@@ -38,7 +55,9 @@ def describe(agent: Agent, *, session_id: str | None, started_at: float) -> Mapp
             "parked": outbox.parked,
             "oldest_s": None if outbox.oldest is None else _seconds_since(outbox.oldest),
         },
+        "session_problem": session_problem,
         "api_away": api_away,
+        "api_problem": api_problem,
         "api_reachable": None if agent.api is None else not api_away,
     }
 

@@ -172,11 +172,12 @@ class Jobs:
         """Returns the job of an API task."""
         return self._one("SELECT * FROM jobs WHERE task_id = ?", (task_id,))
 
-    def next_waiting(self) -> Job | None:
-        """Returns the job that is to run next."""
+    def next_waiting(self, *, only_local: bool = False) -> Job | None:
+        """Returns the job that is to run next; ``only_local`` leaves those of the API out."""
         return self._one(
-            "SELECT * FROM jobs WHERE state = 'waiting' "
-            "ORDER BY priority DESC, filed_at, id LIMIT 1"
+            "SELECT * FROM jobs WHERE state = 'waiting' AND (task_id IS NULL OR NOT ?) "
+            "ORDER BY priority DESC, filed_at, id LIMIT 1",
+            (only_local,),
         )
 
     def waiting_ids(self) -> list[int]:

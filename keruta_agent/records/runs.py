@@ -34,14 +34,15 @@ class Runs:
             return None
         return self._job_of(run), run
 
-    def claim_next(self) -> tuple[Job, Run] | None:
+    def claim_next(self, *, only_local: bool = False) -> tuple[Job, Run] | None:
         """Claims the first waiting job: it becomes the one active run, or nothing changes.
 
         The write that tells the API of it is stored in the same transaction. None means that
-        nothing waits, something runs, or the queue is paused.
+        nothing waits, something runs, or the queue is paused. ``only_local`` leaves the API's
+        tasks where they are.
         """
         with self._database.transaction():
-            job = self._jobs.next_waiting()
+            job = self._jobs.next_waiting(only_local=only_local)
             if job is None or self.active() or self._jobs.pause_reason() is not None:
                 return None
             return self._claim(job)

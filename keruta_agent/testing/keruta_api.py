@@ -309,6 +309,10 @@ class InMemoryKerutaApi(ServerState):
         """Returns ``health_answer``."""
         return self.health_answer
 
+    @_call
+    def check_writes(self) -> None:
+        """Returns: writes arrive, unless a test has this fail."""
+
     def call_counts(self) -> ApiCalls:
         """Returns how many calls there were; without a network, all of them are answered."""
         return ApiCalls(results={"2xx": len(self.calls)}, retries=0)

@@ -30,7 +30,7 @@ def test_installation_that_works_has_no_problem(workplace: Workplace, api: Api) 
     assert str(daemon.pid) in found["lock"]["text"]
     assert api.session_id in found["socket"]["text"]
     assert api.session_id in found["session"]["text"]
-    assert f"PROCESSING and IN_PROGRESS; has {EVERYTHING}" in found["dialect"]["text"]
+    assert f"PROCESSING; has {EVERYTHING}" in found["dialect"]["text"]
     assert "missing routes" not in found
     for subject in ("settings", "agent.db", "queue.db", "sub-reaper", "clock", "python", "outbox"):
         assert found[subject]["level"] == "ok", found[subject]

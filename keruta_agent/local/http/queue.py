@@ -54,7 +54,17 @@ class StatusAnswer(Schema):
     paused = fields.String(required=True, allow_none=True)
     jobs = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
     outbox = fields.Nested(OutboxAnswer, required=True)
+    session_problem = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Why it is not known which session to serve."},
+    )
     api_away = fields.Boolean(required=True)
+    api_problem = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Why the API cannot be asked or told anything."},
+    )
     api_reachable = fields.Boolean(required=True, allow_none=True)
     http = fields.String(required=True, allow_none=True)
 
