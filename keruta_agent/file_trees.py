@@ -1,4 +1,4 @@
-"""Walks and removes directory trees of any depth that somebody else made.
+"""Walks, opens up and removes directory trees of any depth that somebody else made.
 
 ``shutil.rmtree``, ``Path.rglob`` and, before Python 3.12, ``os.walk`` recurse: some thousand
 directories inside each other raise RecursionError, which nobody expects. Paths of such trees are
@@ -88,6 +88,36 @@ def remove(path: Path) -> None:
     if descent.error is not None:
         error = descent.error
         raise OSError(error.errno, error.strerror, f"{path}: {error.filename}") from error
+
+
+def is_directory(path: Path) -> bool:
+    """Return whether a path is a directory itself, and no link to one."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def make_usable(directory: Path) -> None:
+    """Give a directory that we own the permissions that its owner needs; leave all else alone."""
+    with (
+        contextlib.suppress(OSError),  # said by whoever uses it
+        _opened(directory.parent, _PASS) as parent,
+    ):
+        _give_permissions(parent, directory.name)
+
+
+def open_up(top: Path) -> None:
+    """Make what we own in a tree readable, and its directories writable; follow no link.
+
+    A file with a second name is left as it is, because that name may lie outside of the tree.
+    What cannot be changed is left as it is: whoever needs it says so.
+    """
+    with contextlib.suppress(OSError), _opened(top.parent, _PASS) as parent:
+        for visit in _Descent(parent, only=top.name, unlock=True):
+            for name in visit.names:
+                with contextlib.suppress(OSError):
+                    _make_readable(visit.descriptor, name)
 
 
 @contextlib.contextmanager
@@ -227,8 +257,23 @@ def _give_permissions(parent: int, name: str) -> None:
     """Let the owner list a directory and change what is in it, if it is ours and lacks that."""
     handle = os.open(name, _PASS | os.O_NOFOLLOW, dir_fd=parent)
     try:
-        found = os.fstat(handle)
-        if found.st_uid == os.geteuid() and found.st_mode & stat.S_IRWXU != stat.S_IRWXU:
-            Path(f"/proc/self/fd/{handle}").chmod(stat.S_IRWXU)
+        _add_mode(handle, os.fstat(handle), stat.S_IRWXU)
     finally:
         os.close(handle)
+
+
+def _make_readable(parent: int, name: str) -> None:
+    """Let the owner read a file, if it is ours, lacks that, and has no other name."""
+    handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        found = os.fstat(handle)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+            _add_mode(handle, found, stat.S_IRUSR)
+    finally:
+        os.close(handle)
+
+
+def _add_mode(handle: int, found: os.stat_result, wanted: int) -> None:
+    mode = stat.S_IMODE(found.st_mode)
+    if found.st_uid == os.geteuid() and mode & wanted != wanted:
+        Path(f"/proc/self/fd/{handle}").chmod(mode | wanted)
