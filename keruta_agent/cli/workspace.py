@@ -12,10 +12,12 @@ from keruta_agent.cli.options import Group, json_option, load, print_json
 from keruta_agent.cli.tables import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from keruta_agent.settings.schema import Settings
     from keruta_agent.workspace.clone import Clone
+    from keruta_agent.workspace.moved import Moved
     from keruta_agent.workspace.url import RepositoryUrl
 
 
@@ -45,19 +47,28 @@ def show_path(ctx: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> None:
-    """Shows the branch of the clone, what is uncommitted, and what was set aside.
+    """Shows the branch of the clone, what is uncommitted, and what was set or moved aside.
 
     \b
     Examples:
       keruta workspace status
     """
+    from keruta_agent import errors
+    from keruta_agent.workspace import moved
     from keruta_agent.workspace.survey import survey
 
-    clone = _clone(load(ctx).settings)
-    found = survey(clone)
+    settings = load(ctx).settings
+    aside = moved.all_beside(_place(settings)[0])
+    try:
+        clone = _clone(settings)
+        found = survey(clone)
+    except errors.KerutaError:  # broken: what was moved before is worth knowing all the more
+        _print_moved(aside, err=True)
+        raise
     if as_json:
         about = {"path": str(clone.directory), "repository": str(clone.url), "ours": clone.is_ours}
-        print_json({**about, **dataclasses.asdict(found)})
+        told = {"moved": [each.to_json() for each in aside]}
+        print_json({**about, **dataclasses.asdict(found), **told})
         return
     made = "by the agent" if clone.is_ours else "by somebody else: the agent removes nothing in it"
     lines = [
@@ -77,7 +88,19 @@ def status(ctx: click.Context, as_json: bool) -> None:
     branches = f"{number} branches" if number != 1 else "1 branch"
     lines.append(("tasks", f"{branches}, whose commits the server has"))
     for name, value in lines:
-        click.echo(f"{name:<13}{printable(value)}")
+        _print_line(name, value)
+    _print_moved(aside)
+
+
+def _print_moved(aside: Sequence[Moved], *, err: bool = False) -> None:
+    for each in aside:
+        held = f"; only it has {', '.join(each.held)}" if each.held else ""
+        unknown = "" if each.is_compared else "; not compared with another clone yet"
+        _print_line("moved aside", f"{each.directory}: {each.reason}{held}{unknown}", err=err)
+
+
+def _print_line(name: str, value: str, *, err: bool = False) -> None:
+    click.echo(f"{name:<13}{printable(value)}", err=err)
 
 
 @workspace.command()

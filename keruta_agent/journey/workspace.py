@@ -22,11 +22,12 @@ from keruta_agent.runs import processes
 from keruta_agent.runs.directory import MARKER_VARIABLE
 from keruta_agent.runs.files import read_small, write_private
 from keruta_agent.settings.schema import Settings
-from keruta_agent.workspace import checkout, clone, location, tree, url, user_config
+from keruta_agent.workspace import checkout, location, recovery, tree, url, user_config
 from keruta_agent.workspace.checkout import Place
 from keruta_agent.workspace.clone import CloneOptions
 from keruta_agent.workspace.credentials import HELPER_NAME, Credentials
 from keruta_agent.workspace.git import Git
+from keruta_agent.workspace.made import MadeClones
 from keruta_agent.workspace.problems import TRANSIENT, GitError, Problem
 from keruta_agent.workspace.url import RepositoryUrl
 
@@ -78,7 +79,12 @@ def directory_for(settings: Settings, repository: RepositoryUrl) -> Path:
         return settings.working_dir
     own = Path("~/.keruta").expanduser()
     parent = Path("~/keruta").expanduser() if settings.base_dir == own else settings.base_dir
-    return location.choose(parent, repository)
+    return location.choose(parent, repository, made_clones(settings))
+
+
+def made_clones(settings: Settings) -> MadeClones:
+    """Returns the memory of which clones the agent made."""
+    return MadeClones(notes=settings.base_dir / "clones")
 
 
 def prepare(agent: Agent, job: Job, run: Run, section: Section) -> Place | None:
@@ -93,10 +99,6 @@ def prepare(agent: Agent, job: Job, run: Run, section: Section) -> Place | None:
         return None
     end_left_over(run)
     directory = directory_for(agent.settings, repository.url)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise errors.WorkspaceError(f"cannot make {directory}: {exc.strerror}") from exc
     for path in user_config.tell_changes():
         section.say(f"ignores what was changed in {path} since the agent started", "WARN")
     git = git_for(agent, run, repository.url, directory, section)
@@ -136,7 +138,11 @@ def _bring(
     agent: Agent, job: Job, run: Run, repository: Repository, git: Git, section: Section
 ) -> Place:
     settings = agent.settings
-    options = CloneOptions(is_partial=settings.git_partial_clone, mirrors=settings.git_mirrors)
+    options = CloneOptions(
+        is_partial=settings.git_partial_clone,
+        mirrors=settings.git_mirrors,
+        made=made_clones(settings),
+    )
     wish = checkout.Wish(
         session_id=job.session_id,
         task_id=job.task_id or "",
@@ -145,9 +151,7 @@ def _bring(
         goes_on=settings.git_rerun == "continue",
         excluded=_artifacts_in(settings, git.directory),
     )
-    with clone.locked(git.directory, settings.git_timeout_s):
-        found = clone.open_or_make(git, repository.url, options, section.say)
-        return checkout.prepare(found, wish, section.say)
+    return recovery.bring(git, repository.url, options, wish, section.say)
 
 
 def _artifacts_in(settings: Settings, directory: Path) -> tuple[str, ...]:

@@ -8,9 +8,11 @@ import time
 from pathlib import Path, PurePath
 from typing import Any, Final, Self
 
+from keruta_agent import file_trees
 from keruta_agent.workspace import branch as branches
-from keruta_agent.workspace import exclude, lfs, refs, repair, submodules, tree
+from keruta_agent.workspace import exclude, lfs, obstacles, refs, repair, submodules, tree
 from keruta_agent.workspace.clone import REMOTE, Clone, Say
+from keruta_agent.workspace.problems import NOT_LOCAL, GitError, error_from
 
 #: Trailer of a commit that says for which task it was made.
 TASK_TRAILER: Final = "Keruta-Task"
@@ -91,7 +93,7 @@ def prepare(clone: Clone, wish: Wish, say: Say) -> Place:
     _set_aside(clone, wish, say)
     start = _start(clone, wish, name, base, pushed, say)
     submodules.make_way(clone, start, say)
-    _switch(clone, name, start)
+    _switch(clone, name, start, say)
     _extras(clone, say)
     say(f"on branch {name}, from {ref or remote.default_branch or 'HEAD'} at {(base or '-')[:12]}")
     return Place(
@@ -170,14 +172,31 @@ def _is_ancestor(clone: Clone, older: str, newer: str) -> bool:
     return clone.git.holds("merge-base", "--is-ancestor", older, newer)
 
 
-def _switch(clone: Clone, name: str, start: str | None) -> None:
+def _switch(clone: Clone, name: str, start: str | None, say: Say) -> None:
     if start is None:
         clone.git.run("symbolic-ref", "HEAD", f"refs/heads/{name}", action=f"begin {name}")
         return
-    clone.git.run(
-        *("checkout", "--quiet", "--no-track", "-B", name, start, "--"),
-        action=f"check {name} out",
+    try:
+        _check_out(clone, name, start)
+    except GitError as exc:
+        if not clone.is_ours or exc.problem in NOT_LOCAL:
+            raise
+        file_trees.open_up(clone.directory)
+        obstacles.clear(clone, name, start, say)
+        _check_out(clone, name, start, "--force")
+
+
+def _check_out(clone: Clone, name: str, start: str, *force: str) -> None:
+    action = f"check {name} out"
+    # A work tree that a script added beside may be on the branch: it is the task's all the same.
+    options = ("--ignore-other-worktrees",) if clone.is_ours else ()
+    result = clone.git.run(
+        *("checkout", "--quiet", "--no-track", *options, *force, "-B", name, start, "--"),
+        action=action,
     )
+    # Git only warns of files that it could not remove.
+    if clone.is_ours and "unable to unlink" in result.complaints:
+        raise error_from(action, result.complaints)
 
 
 def _extras(clone: Clone, say: Say) -> None:

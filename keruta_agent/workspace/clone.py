@@ -19,6 +19,8 @@ from keruta_agent import errors, file_trees
 from keruta_agent.workspace import location, repair, repository_config
 from keruta_agent.workspace.git import Git
 from keruta_agent.workspace.location import Found
+from keruta_agent.workspace.made import MadeClones
+from keruta_agent.workspace.problems import NOT_LOCAL, GitError
 from keruta_agent.workspace.state import Notes
 from keruta_agent.workspace.url import RepositoryUrl, parse
 
@@ -45,6 +47,8 @@ class CloneOptions:
     is_partial: bool = False
     #: Directory of copies of repositories that clones are made from; None for none.
     mirrors: Path | None = None
+    #: Remembers the clones that the agent made; None where all of a place is the agent's.
+    made: MadeClones | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,9 +137,7 @@ def _make(git: Git, url: RepositoryUrl, options: CloneOptions, say: Say) -> Clon
         raise errors.WorkspaceError(f"cannot make {directory}: {exc.strerror}") from exc
     say(f"clones {url} into {directory}")
     git.run("init", "--quiet", action=f"make a repository in {directory}")
-    git.run("remote", "add", REMOTE, url.address, action="note the address")
-    for key, value in _CONFIG:
-        git.run("config", key, value, action=f"set {key}")
+    configure(git, url)
     partial = ["--filter=blob:none"] if options.is_partial else []
     git = git.fetching_lazily() if options.is_partial else git
     if options.mirrors is not None:
@@ -148,33 +150,59 @@ def _make(git: Git, url: RepositoryUrl, options: CloneOptions, say: Say) -> Clon
     return Clone(git=git, url=url, is_ours=True)
 
 
+def configure(git: Git, url: RepositoryUrl) -> None:
+    """Write what a clone of the agent's has in its configuration.
+
+    Raises:
+        GitError: it cannot be written.
+    """
+    git.run("config", f"remote.{REMOTE}.url", url.address, action="note the address")
+    for key, value in _CONFIG:
+        git.run("config", key, value, action=f"set {key}")
+
+
 def _fetch_from_mirror(git: Git, url: RepositoryUrl, mirrors: Path, say: Say) -> None:
     """Brings a mirror up to date and takes its objects: other clones fetched them already.
 
-    They are copied. A clone that only refers to them would break with the mirror.
+    They are copied. A clone that only refers to them would break with the mirror. A mirror that is
+    broken is made anew: all that it holds is the server's.
     """
     mirror = mirrors / f"{url.name}-{url.digest}.git"
+    file_trees.make_usable(mirror)
+    if not file_trees.is_directory(mirror):
+        file_trees.remove(mirror)
     mirror.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(mirror, git.timeout_s):
-        repair.remove_locks(mirror)
-        if not (mirror / NOTE_OF_MIRROR).exists():
-            for left in mirror.iterdir():
-                file_trees.remove(left)
-            at_mirror = git.at_bare(mirror)
-            at_mirror.run("init", "--quiet", "--bare", action=f"make the mirror {mirror}")
-            at_mirror.run("remote", "add", REMOTE, url.address, action="note the address")
-        say(f"brings the mirror {mirror} up to date")
-        git.at_bare(mirror).run(
-            *("fetch", "--quiet", "--prune", REMOTE, "+refs/heads/*:refs/heads/*"),
-            "+refs/tags/*:refs/tags/*",
-            action=f"fetch {url} into the mirror {mirror}",
-        )
-        (mirror / NOTE_OF_MIRROR).touch()
-        git.run(
-            *("fetch", "--quiet", "--no-tags", str(mirror)),
-            f"+refs/heads/*:refs/remotes/{REMOTE}/*",
-            action=f"take what the mirror {mirror} holds",
-        )
+        try:
+            _take_from_mirror(git, url, mirror, say)
+        except (GitError, OSError) as exc:
+            if isinstance(exc, GitError) and exc.problem in NOT_LOCAL:
+                raise
+            say(f"makes the mirror {mirror} anew: {exc}")
+            file_trees.remove(mirror / NOTE_OF_MIRROR)
+            _take_from_mirror(git, url, mirror, say)
+
+
+def _take_from_mirror(git: Git, url: RepositoryUrl, mirror: Path, say: Say) -> None:
+    repair.remove_locks(mirror)
+    at_mirror = git.at_bare(mirror)
+    if not (mirror / NOTE_OF_MIRROR).exists():
+        for left in mirror.iterdir():
+            file_trees.remove(left)
+        at_mirror.run("init", "--quiet", "--bare", action=f"make the mirror {mirror}")
+        at_mirror.run("remote", "add", REMOTE, url.address, action="note the address")
+    say(f"brings the mirror {mirror} up to date")
+    at_mirror.run(
+        *("fetch", "--quiet", "--prune", REMOTE, "+refs/heads/*:refs/heads/*"),
+        "+refs/tags/*:refs/tags/*",
+        action=f"fetch {url} into the mirror {mirror}",
+    )
+    (mirror / NOTE_OF_MIRROR).touch()
+    git.run(
+        *("fetch", "--quiet", "--no-tags", str(mirror)),
+        f"+refs/heads/*:refs/remotes/{REMOTE}/*",
+        action=f"take what the mirror {mirror} holds",
+    )
 
 
 #: In a mirror that was fetched to its end once.
@@ -190,23 +218,32 @@ def locked(path: Path, patience_s: float) -> Iterator[None]:
     Raises:
         WorkspaceError: another one did not let go of it in time, or there is no such directory.
     """
+    deadline = time.monotonic() + patience_s
+    while (descriptor := _lock(path)) is None:
+        if time.monotonic() > deadline:
+            raise errors.WorkspaceError(
+                f"another agent works in {path}",
+                advice="Give each agent a KERUTA_BASE_DIR or KERUTA_WORKING_DIR of its own",
+            )
+        time.sleep(LOCK_LOOK_S)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(path: Path) -> int | None:
+    """Return a descriptor that locks a directory, None while another one has it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as exc:
         raise errors.WorkspaceError(f"cannot use {path}: {exc.strerror}") from exc
-    deadline = time.monotonic() + patience_s
     try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise errors.WorkspaceError(
-                        f"another agent works in {path}",
-                        advice="Give each agent a KERUTA_BASE_DIR or KERUTA_WORKING_DIR of its own",
-                    ) from None
-            time.sleep(LOCK_LOOK_S)
-        yield
-    finally:
-        os.close(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever had it may have moved it aside, and made another one.
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(descriptor)
+    return None

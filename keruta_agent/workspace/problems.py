@@ -22,6 +22,7 @@ class Problem(enum.StrEnum):
     TIMED_OUT = "timed_out"
     LOCKED = "locked"
     OWNERSHIP = "ownership"
+    PERMISSION = "permission"
     DISK_FULL = "disk_full"
     IDENTITY = "identity"
     MISSING_PROGRAM = "missing_program"
@@ -31,6 +32,18 @@ class Problem(enum.StrEnum):
 
 #: What may be gone when it is tried again in a moment.
 TRANSIENT: Final = frozenset({Problem.UNREACHABLE, Problem.BROKEN_OFF})
+#: What lies between here and the server, or at it. The configuration of a clone can cause it too.
+OF_THE_SERVER: Final = frozenset(
+    {
+        *(Problem.HOST_KEY, Problem.AUTHENTICATION, Problem.CERTIFICATE, Problem.NOT_FOUND),
+        *(Problem.UNREACHABLE, Problem.BROKEN_OFF, Problem.TIMED_OUT),
+    }
+)
+#: What another clone would not change.
+NOT_LOCAL: Final = OF_THE_SERVER | {
+    *(Problem.DISK_FULL, Problem.MISSING_PROGRAM, Problem.STOPPED, Problem.OWNERSHIP),
+    *(Problem.IDENTITY,),
+}
 
 
 class GitError(errors.WorkspaceError):
@@ -92,6 +105,11 @@ _MEANINGS: Final = (
         "Another git works there: let it end, or remove the lock that it left behind",
     ),
     _means(
+        Problem.PERMISSION,
+        r"^(?!remote:|ssh:|\S+@).*(: permission denied|operation not permitted)",
+        "Look at who owns it; what tasks leave of other users, containers mostly, is theirs",
+    ),
+    _means(
         Problem.UNREACHABLE,
         r"could not resolve|connection refused|connection timed out|failed to connect|timed out"
         r"|network is unreachable|no route to host|couldn't connect|name or service not known"
@@ -132,17 +150,20 @@ _LONGEST_CAUSE: Final = 300
 
 def error_from(action: str, complaints: str) -> GitError:
     """Returns the error for a command that failed: what was done, git's own words, and advice."""
-    lines = [line.strip() for line in complaints.splitlines()]
-    lines = [line for line in lines if line and not _NOISE.search(line)]
+    said = [line.strip() for line in complaints.splitlines()]
+    lines = [line for line in said if line and not _NOISE.search(line)]
+    # Some commands fail with nothing but warnings, such as git clean.
+    warnings = [line for line in said if line.startswith("warning:")]
+    heard = lines or warnings
     for meaning in _MEANINGS:
-        found = next((line for line in lines if meaning.pattern.search(line)), None)
+        found = next((line for line in heard if meaning.pattern.search(line)), None)
         if found is not None:
             return _error(action, found, meaning.problem, meaning.advice)
-    spoken = [line for line in lines if _SPOKEN_FIRST.search(line)] or lines[-1:]
+    spoken = [line for line in heard if _SPOKEN_FIRST.search(line)] or heard[-1:]
     cause = spoken[0] if spoken else "git gave no reason"
     return _error(action, cause, Problem.OTHER, "")
 
 
 def _error(action: str, cause: str, problem: Problem, advice: str) -> GitError:
-    cause = re.sub(r"^(fatal|error): ", "", cause).rstrip(".")[:_LONGEST_CAUSE]
+    cause = re.sub(r"^(fatal|error|warning): ", "", cause).rstrip(".")[:_LONGEST_CAUSE]
     return GitError(f"cannot {action}: {cause}", problem, advice=advice)

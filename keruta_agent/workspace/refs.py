@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from keruta_agent import errors
 from keruta_agent.workspace.clone import REMOTE, Clone, Say
-from keruta_agent.workspace.problems import GitError
+from keruta_agent.workspace.git import Git
+from keruta_agent.workspace.problems import GitError, Problem
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}", re.IGNORECASE)
 #: What no ref's name holds (git check-ref-format), and what would be read as something else.
 _NO_REF: Final = re.compile(r"^-|\.\.|[\x00-\x20\x7f~^:?*\[\\]|@\{|/$|^/|\.lock$|//")
+
+
+#: The tags of sessions. What ``refs/tags`` holds may be a script's own.
+_TAGS: Final = "refs/keruta/tags/"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,12 +100,55 @@ def bring(clone: Clone, remote: Remote, ref: str, say: Say) -> str | None:
     )
 
 
+def fetch(git: Git, specs: Sequence[str], *, action: str) -> None:
+    """Fetch from the server; refs of it that no longer are there do not stand in the way.
+
+    Of a branch ``feature`` and one ``feature/x`` git can hold one only: after the server has
+    changed from one to the other, what was fetched before goes.
+
+    Raises:
+        GitError: they cannot be fetched.
+    """
+    arguments = ("fetch", "--quiet", "--no-tags", REMOTE, *specs)
+    try:
+        git.run(*arguments, action=action)
+    except GitError as exc:
+        targets = [spec.partition(":")[2] for spec in specs]
+        if exc.problem is not Problem.LOCKED or not _drop_fetched(git, targets):
+            raise
+        git.run(*arguments, action=action)
+
+
+def in_the_way(git: Git, target: str) -> list[str]:
+    """Return the refs that cannot be beside a ref: those that its name goes on from, or into."""
+    parts = target.split("/")
+    above = ["/".join(parts[:count]) for count in range(3, len(parts))]
+    names = git.text(
+        "for-each-ref", "--format=%(refname)", f"{target}/", *above, action="look for refs"
+    )
+    return [name for name in names.split("\n") if name.startswith(f"{target}/") or name in above]
+
+
+def _drop_fetched(git: Git, targets: Sequence[str]) -> bool:
+    """Remove the fetched refs that are in the way of others; tell whether there were any."""
+    names = [
+        name
+        for target in targets
+        if target.startswith((f"refs/remotes/{REMOTE}/", _TAGS))
+        for name in in_the_way(git, target)
+    ]
+    for name in dict.fromkeys(names):
+        git.run("update-ref", "--no-deref", "-d", name, action=f"remove {name}")
+    return bool(names)
+
+
 def fetch_branch(clone: Clone, name: str, commit: str) -> str:
     """Makes sure that a branch of the server is here, and returns its commit."""
     tracking = f"refs/remotes/{REMOTE}/{name}"
     if clone.git.find("rev-parse", "--verify", "--quiet", tracking) != commit:
-        clone.git.run(
-            *("fetch", "--quiet", "--no-tags", REMOTE, f"+refs/heads/{name}:{tracking}"),
+        fetch(
+            clone.git,
+            [f"+refs/heads/{name}:{tracking}"],
             action=f"fetch {name} from {clone.url}",
         )
     return clone.git.text("rev-parse", "--verify", tracking, action=f"find {name}")
@@ -118,10 +166,11 @@ def _bring_head(clone: Clone, remote: Remote) -> str | None:
 
 
 def _bring_tag(clone: Clone, remote: Remote, name: str) -> str:
-    local = f"refs/keruta/tags/{name}"
+    local = f"{_TAGS}{name}"
     if clone.git.find("rev-parse", "--verify", "--quiet", local) != remote.tag(name):
-        clone.git.run(
-            *("fetch", "--quiet", "--no-tags", REMOTE, f"+refs/tags/{name}:{local}"),
+        fetch(
+            clone.git,
+            [f"+refs/tags/{name}:{local}"],
             action=f"fetch the tag {name} from {clone.url}",
         )
     return clone.git.text(
@@ -131,7 +180,9 @@ def _bring_tag(clone: Clone, remote: Remote, name: str) -> str:
 
 def _bring_commit(clone: Clone, ref: str) -> str | None:
     """Looks for a commit here, then asks the server for it, then for all that it has."""
-    attempts = [[], ["--no-tags", REMOTE, ref], ["--tags", REMOTE]]
+    # Tags that moved at the server, and such as stand in each other's way, must not end it.
+    everything = [f"+refs/heads/*:refs/remotes/{REMOTE}/*", f"+refs/tags/*:{_TAGS}*"]
+    attempts = [[], ["--no-tags", REMOTE, ref], ["--no-tags", "--prune", REMOTE, *everything]]
     for attempt in attempts:
         if attempt:
             try:

@@ -23,7 +23,7 @@ def stale_locks(git_dir: Path) -> list[Path]:
     Git cannot be asked who holds one. While any git runs in the repository, none counts as stale.
     """
     locks = list(_locks(git_dir))
-    if not locks or _git_runs_in(git_dir.parent):
+    if not locks or git_runs_in(git_dir.parent):
         return []
     return locks
 
@@ -61,7 +61,7 @@ def _locks(git_dir: Path) -> Iterator[Path]:
                 yield Path(folder) / name
 
 
-def _git_runs_in(directory: Path) -> bool:
+def git_runs_in(directory: Path) -> bool:
     """Tells whether any git works in a directory or below it."""
     place = str(directory.resolve())
     return any(cwd == place or cwd.startswith(f"{place}/") for cwd in _directories_of_gits())

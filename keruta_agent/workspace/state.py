@@ -10,10 +10,13 @@ import hashlib
 import json
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import Any, Final
 
 NOTES: Final = "keruta"
+_INSTALLED: Final = "install.json"
+_RECOVERY: Final = "recovery.json"
 _CLONE: Final = "clone.json"
 _CLONING: Final = "cloning"
 _CLONED: Final = "cloned"
@@ -65,19 +68,38 @@ class Notes:
         left = list(self.directory.iterdir()) if self.directory.is_dir() else []
         return all(path.name.startswith(f"{_CLONE}.") for path in left)
 
+    def note_recovery(self) -> None:
+        """Note that this clone takes the place of a broken one, and no task has used it yet."""
+        self._write(_RECOVERY, {"at": time.time()})
+
+    def forget_recovery(self) -> None:
+        """Note that a task could be prepared here."""
+        (self.directory / _RECOVERY).unlink(missing_ok=True)
+
+    def recovered_s(self) -> float | None:
+        """Return how long ago a broken clone was replaced by this one; None once it was used."""
+        at = self._read(_RECOVERY).get("at")
+        return abs(time.time() - at) if isinstance(at, int | float) else None
+
+    def forget_installed(self) -> None:
+        """Have the repository's own set-up run again."""
+        (self.directory / _INSTALLED).unlink(missing_ok=True)
+
     def has_installed(self, script: Path) -> bool:
         """Tells whether the repository's own set-up was run as it is now."""
-        return self._read("install.json").get("digest") == _digest(script)
+        return self._read(_INSTALLED).get("digest") == _digest(script)
 
     def note_installed(self, script: Path) -> None:
         """Notes that the repository's own set-up was run."""
         self.directory.mkdir(mode=0o700, exist_ok=True)
-        self._write("install.json", {"digest": _digest(script)})
+        self._write(_INSTALLED, {"digest": _digest(script)})
 
     def _clone(self) -> dict[str, Any]:
         return self._read(_CLONE)
 
     def _read(self, name: str) -> dict[str, Any]:
+        if self.git_dir.is_symlink():  # ours never are: somebody, or a task, put it there
+            return {}
         try:
             found = json.loads((self.directory / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):

@@ -12,6 +12,7 @@ from typing import Final
 from keruta_agent import errors, file_trees
 from keruta_agent.workspace.clone import Clone
 from keruta_agent.workspace.git import Git, records
+from keruta_agent.workspace.problems import GitError, Problem, error_from
 
 #: Where everything is kept that was set aside; ``git stash apply REF`` brings it back.
 KEPT: Final = "refs/keruta"
@@ -49,9 +50,13 @@ class Found:
     nested: list[str]
 
 
-def look(git: Git) -> Found:
-    """Returns what is not committed."""
-    changes = _changes(git, [])
+def look(git: Git, *, wholly: bool = False) -> Found:
+    """Returns what is not committed.
+
+    Raises:
+        GitError: git cannot tell; with ``wholly`` also when it cannot look into a directory.
+    """
+    changes = _changes(git, [], wholly=wholly)
     nested = [
         path
         for change in changes
@@ -61,13 +66,16 @@ def look(git: Git) -> Found:
     return Found(changes=_changes(git, nested) if nested else changes, nested=nested)
 
 
-def _changes(git: Git, nested: list[str]) -> list[Change]:
+def _changes(git: Git, nested: list[str], *, wholly: bool = False) -> list[Change]:
+    action = "look at the work tree"
     result = git.run(
         *("status", "--porcelain=v1", "-z", "--untracked-files=normal"),
         *("--ignore-submodules=dirty", "--no-renames"),
         *(["--", ":/", *_excluded(nested)] if nested else []),
-        action="look at the work tree",
+        action=action,
     )
+    if wholly and "could not open directory" in result.complaints:  # a mere warning of git's
+        raise error_from(action, result.complaints)
     return [Change(code=entry[:2], path=entry[3:]) for entry in records(result.output)]
 
 
@@ -93,13 +101,23 @@ def set_aside(clone: Clone, name: str, reason: str) -> str | None:
     Raises:
         WorkspaceError: it cannot be stored, or somebody's merge must not be disturbed.
     """
+    try:
+        return _set_aside(clone, name, reason)
+    except GitError as exc:
+        if not clone.is_ours or exc.problem is not Problem.PERMISSION:
+            raise
+        file_trees.open_up(clone.directory)
+        return _set_aside(clone, name, reason)
+
+
+def _set_aside(clone: Clone, name: str, reason: str) -> str | None:
     git, git_dir = clone.git, clone.git_dir
     begun = unfinished(git_dir)
     if begun is not None and not clone.is_ours:
         raise errors.WorkspaceError(
             f"a {begun} is unfinished in {clone.directory}", advice="Finish it or abort it"
         )
-    found = look(git)
+    found = look(git, wholly=clone.is_ours)
     ref = None
     if found.changes:
         ref = snapshot(clone, name, reason, found.nested)

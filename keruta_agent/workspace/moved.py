@@ -1,0 +1,203 @@
+"""Clones and repositories that were moved aside, because git could neither use nor mend them.
+
+Each stays beside where it was, under a name of its own, with a note about it: there a move is one
+rename, which a kill leaves either undone or done, and which works for directories of other users
+too. They are bounded in number and size. One with commits that nobody else has is never removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import secrets
+import shlex
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from keruta_agent import errors, file_trees
+
+#: Between a clone's name and when it was moved.
+_MARK: Final = ".moved-"
+_STAMP: Final = r"\d{8}-\d{6}-[0-9a-f]{6}"
+_NOTE: Final = ".json"
+#: Moved clones that are kept for a look at them.
+MOST_KEPT: Final = 3
+#: Bytes that all of them together may take.
+MOST_BYTES: Final = 5 * 1024**3
+#: Moved clones that must not or cannot be removed, until a person has to come.
+MOST_HELD: Final = 20
+#: Refs that are named of one clone.
+_MOST_NAMED: Final = 20
+_MOUNTS: Final = Path("/proc/self/mountinfo")
+_OCTAL: Final = re.compile(r"\\([0-7]{3})")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Moved:
+    """Something that was moved aside."""
+
+    #: Where it is now.
+    directory: Path
+    #: Where it was.
+    origin: str
+    reason: str
+    #: Whether its commits were compared with those of the clone that took its place.
+    is_compared: bool = False
+    #: Refs with commits that no other clone of ours and no server has; what may not be removed.
+    held: tuple[str, ...] = ()
+
+    @property
+    def is_removable(self) -> bool:
+        """Whether nothing is lost with it. Without a comparison nobody knows."""
+        return self.is_compared and not self.held
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a person may be told of it."""
+        return {
+            "path": str(self.directory),
+            "origin": self.origin,
+            "reason": self.reason,
+            "held": list(self.held),
+            "removable": self.is_removable,
+        }
+
+
+def move_aside(path: Path, reason: str, *, beside: Path | None = None) -> Moved:
+    """Move a clone out of the way; the new place is beside it, or beside another directory.
+
+    Raises:
+        WorkspaceError: it cannot be moved; the advice is the command that helps.
+    """
+    neighbour = beside or path
+    mounts = mounts_in(path)
+    if mounts:
+        raise errors.WorkspaceError(
+            f"cannot move {path} aside: {mounts[0]} is a mount point ({reason})",
+            advice=f"Empty it: find {shlex.quote(str(path))} -xdev -mindepth 1 -delete",
+        )
+    held = [moved for moved in all_beside(neighbour) if not moved.is_removable]
+    if len(held) >= MOST_HELD:
+        raise errors.WorkspaceError(
+            f"cannot move {path} aside: {len(held)} that were moved before hold commits that no "
+            f"server has, or cannot be removed ({reason})",
+            advice="See keruta workspace status, take what you need, and remove them: "
+            f"rm -rf {shlex.quote(str(neighbour))}{_MARK}*",
+        )
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    moved = Moved(
+        directory=neighbour.with_name(f"{neighbour.name}{_MARK}{stamp}-{secrets.token_hex(3)}"),
+        origin=str(path),
+        reason=reason,
+    )
+    try:
+        _write(moved)
+        if path.parent != moved.directory.parent:
+            # To move a directory to another one takes write permission on itself.
+            file_trees.make_usable(path)
+        path.rename(moved.directory)
+    except OSError as exc:
+        with contextlib.suppress(OSError):
+            _note_of(moved.directory).unlink(missing_ok=True)
+        raise errors.WorkspaceError(
+            f"cannot move {path} aside: {exc.strerror} ({reason})",
+            advice=f"Move it: sudo mv {shlex.quote(str(path))} "
+            f"{shlex.quote(f'{neighbour}.broken')}",
+        ) from exc
+    return moved
+
+
+def all_beside(directory: Path) -> list[Moved]:
+    """Return what was moved aside from a directory, the oldest first."""
+    return [_read(place) for place in _places(directory)]
+
+
+def note_compared(moved: Moved, held: tuple[str, ...]) -> Moved:
+    """Store which commits nobody else has.
+
+    Raises:
+        OSError: it cannot be stored.
+    """
+    compared = dataclasses.replace(moved, is_compared=True, held=held[:_MOST_NAMED])
+    _write(compared)
+    return compared
+
+
+def prune(directory: Path) -> list[str]:
+    """Remove what goes beyond the bounds and holds nothing; return what was done, in words."""
+    told: list[str] = []
+    kept = size = 0
+    for moved in reversed(all_beside(directory)):
+        size += file_trees.disk_usage(moved.directory)
+        kept += 1
+        if (kept <= MOST_KEPT and size <= MOST_BYTES) or not moved.is_removable:
+            continue
+        try:
+            if not mounts_in(moved.directory):
+                file_trees.remove(moved.directory)
+                _note_of(moved.directory).unlink(missing_ok=True)
+                told.append(f"removed {moved.directory}, which was moved aside and held nothing")
+        except OSError as exc:  # another user's files: the rest of it is gone
+            told.append(
+                f"cannot remove all of {moved.directory}: {exc.strerror}; "
+                f"sudo rm -rf {shlex.quote(str(moved.directory))}"
+            )
+    return told
+
+
+def mounts_in(directory: Path) -> list[Path]:
+    """Return the mount points at or below a directory."""
+    if directory.is_symlink():
+        return []
+    place = str(directory.resolve())
+    try:
+        lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:  # a system that tells it otherwise
+        return [directory] if directory.is_mount() else []
+    points = (_OCTAL.sub(lambda found: chr(int(found[1], 8)), line.split(" ")[4]) for line in lines)
+    return [Path(point) for point in points if f"{point}/".startswith(f"{place}/")]
+
+
+def _places(directory: Path) -> list[Path]:
+    pattern = re.compile(re.escape(f"{directory.name}{_MARK}") + _STAMP)
+    try:
+        return sorted(path for path in directory.parent.iterdir() if pattern.fullmatch(path.name))
+    except OSError:
+        return []
+
+
+def _note_of(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}{_NOTE}")
+
+
+def _read(directory: Path) -> Moved:
+    unknown = Moved(directory=directory, origin="", reason="unknown: its note is gone")
+    try:
+        found = json.loads(_note_of(directory).read_text(encoding="utf-8"))
+        return Moved(
+            directory=directory,
+            origin=str(found["origin"]),
+            reason=str(found["reason"]),
+            is_compared=found["is_compared"] is True,
+            held=tuple(map(str, found["held"])),
+        )
+    except (OSError, ValueError, TypeError, LookupError):
+        return unknown
+
+
+def _write(moved: Moved) -> None:
+    values = {**dataclasses.asdict(moved), "directory": str(moved.directory)}
+    note = _note_of(moved.directory)
+    temporary = note.with_name(f"{note.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("w", encoding="utf-8", errors="surrogateescape") as file:
+            json.dump(values, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(note)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,206 @@
+"""Brings a task to its branch, whatever an earlier task, a crash or a full disk has left.
+
+One way in, with three attempts: as it is; after a repair; in a new clone, with the broken one moved
+aside. What lies at the server or at the network is no reason to touch a clone: before anything is
+repaired, the server has to answer a git outside of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+from pathlib import Path
+from typing import Final
+
+from keruta_agent import errors, file_trees
+from keruta_agent.workspace import checkout, git_dir, location, moved, repair, rescue
+from keruta_agent.workspace import clone as clones
+from keruta_agent.workspace.checkout import Place, Wish
+from keruta_agent.workspace.clone import CloneOptions, Say
+from keruta_agent.workspace.config_file import UnreadableError
+from keruta_agent.workspace.git import Git
+from keruta_agent.workspace.location import Found
+from keruta_agent.workspace.problems import OF_THE_SERVER, GitError, Problem
+from keruta_agent.workspace.state import Notes
+from keruta_agent.workspace.url import RepositoryUrl
+
+#: What no repair changes.
+_HOPELESS: Final = frozenset({Problem.STOPPED, Problem.DISK_FULL, Problem.MISSING_PROGRAM})
+_OF_THE_MACHINE: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+)
+#: Seconds before a clone is replaced that replaced another one and in which nothing succeeded yet:
+#: a third one would hardly do better.
+_AGAIN_S: Final = 3600.0
+
+
+class RuinedError(errors.WorkspaceError):
+    """A directory in which the agent made a clone, and which is none any more."""
+
+
+#: Failures whose cause may be the clone.
+_LOCAL: Final = (GitError, UnreadableError, RuinedError, OSError)
+
+
+def bring(git: Git, url: RepositoryUrl, options: CloneOptions, wish: Wish, say: Say) -> Place:
+    """Open, mend or make the clone in git's directory, and check the branch of a task out.
+
+    Raises:
+        WorkspaceError: it cannot be done; the advice says what helps.
+    """
+    directory = git.directory
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise location.refuse(directory) from None
+    except OSError as exc:
+        raise errors.WorkspaceError(f"cannot make {directory}: {exc.strerror}") from exc
+    location.open_gate(directory)
+    attempts = _Attempts(git=git, url=url, options=options, wish=wish, say=say)
+    try:
+        return attempts.bring()
+    except OSError as exc:
+        raise errors.WorkspaceError(
+            f"cannot prepare {directory}: {exc.strerror or exc}"
+            + (f" ({exc.filename})" if exc.filename else "")
+        ) from exc
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Attempts:
+    """The attempts for one task."""
+
+    git: Git
+    url: RepositoryUrl
+    options: CloneOptions
+    wish: Wish
+    say: Say
+
+    def bring(self) -> Place:
+        with clones.locked(self._directory, self.git.timeout_s):
+            try:
+                return self._prepare()
+            except _LOCAL as exc:
+                failure: Exception = exc
+            if not isinstance(failure, RuinedError):
+                self._repair(failure)
+                try:
+                    return self._prepare()
+                except _LOCAL as exc:
+                    failure = exc
+            aside = self._move_aside(failure)
+        self.say(f"moved the broken clone to {aside.directory}, and clones anew: {aside.reason}")
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with clones.locked(self._directory, self.git.timeout_s):
+            return self._prepare(is_replacement=True)
+
+    @property
+    def _directory(self) -> Path:
+        return self.git.directory
+
+    @property
+    def _notes(self) -> Notes:
+        return Notes(git_dir=self._directory / ".git")
+
+    def _prepare(self, *, is_replacement: bool = False) -> Place:
+        found = location.look(self._directory)
+        if found in (Found.OTHER, Found.FOREIGN) and self._has_made():
+            raise RuinedError(f"{self._directory} is no clone any more: its .git was changed")
+        if found is Found.OURS and not git_dir.is_sound(self._directory / ".git"):
+            raise GitError(
+                f"cannot use {self._directory}: files of its .git were replaced", Problem.OTHER
+            )
+        clone = clones.open_or_make(self.git, self.url, self.options, self.say)
+        if not clone.is_ours:
+            return checkout.prepare(clone, self.wish, self.say)
+        if is_replacement:
+            clone.notes.note_recovery()
+        if self.options.made is not None:
+            self.options.made.remember(self._directory, self.url.identity)
+        self._rescue()
+        place = checkout.prepare(clone, self.wish, self.say)
+        clone.notes.forget_recovery()
+        for line in moved.prune(self._directory):
+            self.say(line)
+        return place
+
+    def _has_made(self) -> bool:
+        made = self.options.made
+        return made is not None and made.has_made(self._directory, self.url.identity)
+
+    def _repair(self, failure: Exception) -> None:
+        """Mend what can be mended without another clone.
+
+        Raises:
+            Exception: the failure, where a repair makes no difference.
+        """
+        if location.look(self._directory) is not Found.OURS or self._is_hopeless(failure):
+            raise failure
+        if repair.git_runs_in(self._directory) or not self._server_answers():
+            raise failure
+        self.say(f"repairs {self._directory}: {_words(failure)}")
+        file_trees.open_up(self._directory)
+        # What cannot be mended shows at the second attempt.
+        with contextlib.suppress(*_LOCAL):
+            git_dir.restore(self.git, self.url)
+            self._notes.forget_installed()
+
+    def _move_aside(self, failure: Exception) -> moved.Moved:
+        """Move the clone out of the way of a new one.
+
+        Raises:
+            Exception: the failure, where another clone makes no difference, or it cannot be moved.
+        """
+        since_s = self._notes.recovered_s()
+        if self._is_hopeless(failure) or self._is_of_the_server(failure):
+            raise failure
+        if since_s is not None and since_s < _AGAIN_S:
+            raise failure
+        if not self._server_answers():
+            raise failure
+        return moved.move_aside(self._directory, _words(failure))
+
+    def _is_hopeless(self, failure: Exception) -> bool:
+        if isinstance(failure, GitError):
+            return failure.problem in _HOPELESS
+        return isinstance(failure, OSError) and failure.errno in _OF_THE_MACHINE
+
+    def _is_of_the_server(self, failure: Exception) -> bool:
+        if not isinstance(failure, GitError) or failure.problem not in OF_THE_SERVER:
+            return False
+        # A transfer also breaks off when what is here does not fit together.
+        return failure.problem is not Problem.BROKEN_OFF or self.git.holds(
+            "fsck", "--connectivity-only", "--no-dangling", "--no-progress"
+        )
+
+    def _server_answers(self) -> bool:
+        """Ask the server from outside of the clone, whose configuration may lead astray."""
+        with file_trees.temporary_directory("keruta-") as outside:
+            return self.git.at(outside).holds("ls-remote", self.url.address, "HEAD")
+
+    def _rescue(self) -> None:
+        """Take over the commits of clones that were moved aside, once for each."""
+        for aside in moved.all_beside(self._directory):
+            if aside.is_compared or aside.origin != str(self._directory):
+                continue
+            rescued = rescue.rescue(self.git, aside.directory)
+            moved.note_compared(aside, rescued.lost)
+            if rescued.brought:
+                self.say(f"took over from {aside.directory}: {_listed(rescued.brought)}")
+            if rescued.lost:
+                self.say(f"{aside.directory} is kept; only it has {_listed(rescued.lost)}")
+
+
+def _words(failure: Exception) -> str:
+    if isinstance(failure, errors.KerutaError):
+        return failure.message
+    return " ".join(str(failure).split())
+
+
+_MOST_LISTED: Final = 10
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    more = len(names) - _MOST_LISTED
+    return ", ".join(names[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
