@@ -16,7 +16,7 @@ from typing import Any, Final
 from keruta_agent import errors
 from keruta_agent.clients.llm import LLMClient
 from keruta_agent.observe.redact import Redactor
-from keruta_agent.runner import difference, edits, failure, files, prompt
+from keruta_agent.runner import difference, edits, failure, files, prompt, protected
 from keruta_agent.runner.budget import Budget, Limits
 from keruta_agent.runner.config import RunnerConfig
 from keruta_agent.runner.permission import PermissionValidator
@@ -138,7 +138,10 @@ class TaskExecutor:
             workspace=workspace,
             tree=Tree(workspace.path.resolve()),
             permissions=PermissionValidator.of_repository(
-                workspace.path, task_context.test_commands or ()
+                workspace.path,
+                task_context.test_commands or (),
+                protected=protected.playbook(task_context, workspace.path),
+                allowed=protected.allowed_files(task_context),
             ),
         )
         error: errors.RunnerError | None = None

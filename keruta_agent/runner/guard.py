@@ -16,6 +16,7 @@ from typing import Final
 
 from keruta_agent import errors, file_trees
 from keruta_agent.workspace.git import Git
+from keruta_agent.workspace.submodules import repositories
 
 _FILES: Final = (
     *("config", "config.worktree", "commondir"),
@@ -41,7 +42,9 @@ class Guard:
             *("rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir"),
             action="find the repository",
         ).splitlines()
-        directories = tuple(dict.fromkeys(Path(line) for line in found))
+        places = [Path(line) for line in found]
+        modules = [module for place in places for module in repositories(place / "modules")]
+        directories = tuple(dict.fromkeys([*places, *modules]))
         return cls(directories=directories, contents=dict(_contents(directories)))
 
     def check(self) -> None:

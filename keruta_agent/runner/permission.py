@@ -12,11 +12,13 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from keruta_agent import errors
+from keruta_agent.runner import protected as protection
+from keruta_agent.runner.protected import INVISIBLE, folded, folded_path
 from keruta_agent.workspace.git import Git
 
 #: Bytes of one part of a path, and of all of it: half of what Linux takes, as the workspace's
@@ -24,21 +26,6 @@ from keruta_agent.workspace.git import Git
 LONGEST_NAME: Final = 255
 LONGEST_PATH: Final = 2048
 
-#: What git reads itself: whoever writes them decides what the next git command does.
-_GIT_FILES: Final = frozenset({".gitmodules", ".gitattributes", ".gitconfig"})
-#: Directories of hooks that tools make git use.
-_HOOK_DIRECTORIES: Final = frozenset({".husky", ".githooks"})
-#: What a CI server runs with its own secrets as soon as a branch is pushed.
-_PIPELINES: Final = frozenset(
-    {
-        *(".github/workflows", ".github/actions", ".gitlab-ci.yml", ".gitea/workflows"),
-        *(".forgejo/workflows", ".circleci", ".buildkite", ".woodpecker", ".woodpecker.yml"),
-        *(".travis.yml", ".drone.yml", "jenkinsfile", "azure-pipelines.yml"),
-        *("bitbucket-pipelines.yml", ".ci"),
-    }
-)
-#: Invisible in a name; macOS leaves the last group out when it compares (``.g<joiner>it``).
-_INVISIBLE: Final = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\u206a-\u206f\ufeff]")
 _GIT_NAMES: Final = frozenset({".git", "git~1"})
 _WRITING: Final = frozenset({"write", "create", "modify", "edit", "delete", "execute"})
 
@@ -60,19 +47,39 @@ class PermissionValidator:
         commands: Iterable[str] = (),
         *,
         protected: Iterable[str] = (),
+        allowed: Iterable[str] = (),
+        links: Mapping[str, str] | None = None,
     ) -> None:
-        """Takes the workspace, the commands that the task names, and more paths not to write."""
+        """Takes the workspace, the commands that the task names, and more paths not to write.
+
+        ``allowed`` are protected files that the task names as ones to write, ``links`` the
+        repository's symbolic links.
+        """
         self.root = Path(workspace_root).resolve()
         self._given = Path(workspace_root).absolute()
         self._commands = frozenset(commands)
-        self._protected = frozenset(path.strip("/").casefold() for path in protected if path)
+        self._protected = frozenset(folded_path(path) for path in protected if path)
+        self._allowed = frozenset(allowed)
+        self._links = dict(links or {})
 
     @classmethod
-    def of_repository(cls, root: Path, commands: Iterable[str] = ()) -> PermissionValidator:
-        """Returns one that also knows where the repository's own hooks are."""
-        named = Git(root, timeout_s=10).find("config", "--get-all", "core.hooksPath") or ""
-        inside = [_inside(root.resolve(), hooks) for hooks in named.splitlines()]
-        return cls(root, commands, protected=[place for place in inside if place])
+    def of_repository(
+        cls,
+        root: Path,
+        commands: Iterable[str] = (),
+        *,
+        protected: Iterable[str] = (),
+        allowed: Iterable[str] = (),
+    ) -> PermissionValidator:
+        """Returns one that also knows the repository's settings and symbolic links."""
+        git = Git(root.resolve(), timeout_s=10)
+        return cls(
+            root,
+            commands,
+            protected=[*protected, *protection.configured(git)],
+            allowed=allowed,
+            links=protection.links_of(git),
+        )
 
     def validate_path_access(self, path: str | Path, operation: str = "read") -> None:
         """Checks that a path may be read or written; it may be absolute.
@@ -97,7 +104,7 @@ class PermissionValidator:
         text = str(path)
         parts = self._named(text)
         if operation in _WRITING:
-            self._check_meaning(text, parts)
+            self._check_meaning(text)
         self._check_disk(text, parts, is_written=operation in _WRITING)
         return PurePosixPath(*parts)
 
@@ -146,25 +153,28 @@ class PermissionValidator:
             reason = _oddity(part)
             if reason is not None:
                 raise errors.SecurityError(f"{shown} is not allowed: {reason}")
-            if _git_name(part) in _GIT_NAMES:
+            if folded(part) in _GIT_NAMES:
                 raise errors.SecurityError(f"{shown} lies in a .git directory")
         return parts
 
-    def _check_meaning(self, text: str, parts: list[str]) -> None:
-        """Refuses what git or a CI server would act upon."""
-        names = [part.casefold() for part in parts]
-        if any(name in _GIT_FILES or name in _HOOK_DIRECTORIES for name in names):
-            raise errors.SecurityError(
-                f"{text!r} is not allowed: git, or a hook of it, would act upon it"
-            )
-        for depth in range(1, len(names) + 1):
-            beginning = "/".join(names[:depth])
-            if beginning in _PIPELINES:
+    def _check_meaning(self, text: str) -> None:
+        """Refuses what another program would act upon, unless the task names the file."""
+        if text in self._allowed:
+            return
+        for path in protection.aliases(text, self._links):
+            reason = protection.reason(path)
+            if reason is None and self._is_protected(path):
+                reason = "it is protected"
+            if reason is not None:
+                is_itself = path == folded_path(text)
+                shown = repr(text) if is_itself else f"{text!r}, to which {path!r} leads,"
                 raise errors.SecurityError(
-                    f"{text!r} is not allowed: a CI server would run it with its secrets"
+                    f"{shown} is not allowed: {reason}",
+                    advice=f"A task may name it in metadata.{protection.ALLOWED}",
                 )
-            if beginning in self._protected:
-                raise errors.SecurityError(f"{text!r} is not allowed: it is protected")
+
+    def _is_protected(self, name: str) -> bool:
+        return any(name == known or name.startswith(f"{known}/") for known in self._protected)
 
     def _check_disk(self, text: str, parts: list[str], *, is_written: bool) -> None:
         place = self.root
@@ -202,7 +212,7 @@ class PermissionValidator:
             ) from None
         if not target.is_relative_to(self.root):
             raise errors.SecurityError(f"{text!r} is outside workspace: a symbolic link leads out")
-        if any(_git_name(part) in _GIT_NAMES for part in target.relative_to(self.root).parts):
+        if any(folded(part) in _GIT_NAMES for part in target.relative_to(self.root).parts):
             raise errors.SecurityError(f"{text!r} leads into a .git directory")
         if is_written:
             raise errors.SecurityError(
@@ -216,7 +226,7 @@ def _oddity(part: str) -> str | None:
         return "a part of it is empty"
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in part):
         return "it holds a control character"
-    if _INVISIBLE.search(part):
+    if INVISIBLE.search(part):
         return "it holds an invisible character"
     if "\\" in part:
         return "it holds a backslash"
@@ -227,16 +237,3 @@ def _oddity(part: str) -> str | None:
     if len(part.encode()) > LONGEST_NAME:
         return "the name is too long"
     return None
-
-
-def _git_name(part: str) -> str:
-    """Returns a name as the strangest file system would compare it."""
-    plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", part)).casefold()
-    return plain.partition(":")[0].rstrip(". ")
-
-
-def _inside(root: Path, hooks: str | None) -> str | None:
-    if not hooks:
-        return None
-    place = Path(os.path.normpath(root / hooks))
-    return place.relative_to(root).as_posix() if place.is_relative_to(root) else None

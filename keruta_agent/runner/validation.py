@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from keruta_agent import errors
+from keruta_agent.runner import protected
 from keruta_agent.runner_model import TaskContext
 
 #: Characters of an id, as the Task Registry takes them.
@@ -58,6 +59,10 @@ def _about_texts(context: TaskContext) -> Iterator[str]:
     for name in ("repo_url", "base_branch"):
         if not isinstance(context.metadata.get(name) or "", str):
             yield f"metadata.{name} must be text"
+    try:
+        protected.allowed_files(context)
+    except errors.TaskContextValidationError as error:
+        yield error.message
     for field in dataclasses.fields(context):
         value = getattr(context, field.name)
         texts = value if isinstance(value, list) else [value]

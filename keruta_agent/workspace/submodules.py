@@ -96,7 +96,12 @@ def present(clone: Clone) -> list[Clone]:
 
 def modules(clone: Clone) -> Iterator[Path]:
     """Yield the repositories that git keeps for submodules, whether in use or not."""
-    for folder, directories, names in os.walk(clone.git_dir / "modules"):
+    yield from repositories(clone.git_dir / "modules")
+
+
+def repositories(root: Path) -> Iterator[Path]:
+    """Yield the repositories below a directory, without those inside of one."""
+    for folder, directories, names in os.walk(root):
         if "HEAD" in names and "objects" in directories:
             directories.clear()
             yield Path(folder)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from keruta_agent import errors
+from keruta_agent.runner import protected
 from keruta_agent.runner.permission import PermissionValidator
+from keruta_agent.runner_model import TaskContext
+from tests.helpers.repositories import git
 
 
 @pytest.fixture
@@ -116,6 +121,107 @@ def test_protected_paths_are_refused_whatever_their_case(root: Path) -> None:
     permissions = PermissionValidator(root, protected=["tools/Hooks/"])
     with pytest.raises(errors.SecurityError, match="protected"):
         permissions.validate_path_access("Tools/hooks/pre-push", "write")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(".cirrus.yml", ".cirrus.star", "appveyor.yml", ".appveyor.yml", "buildspec-release.yaml"),
+        *("cloudbuild.json", ".semaphore/semaphore.yml", ".build.yml", ".builds/arch.yml"),
+        *(".tekton/push.yaml", ".drone.jsonnet", "Jenkinsfile.release", "ci/deploy.jenkinsfile"),
+        *("azure-pipelines-nightly.yml", ".azure-pipelines/build.yml", "action.yaml", ".zuul.d/a"),
+        *(
+            "services/api/Jenkinsfile",
+            "packages/ui/.gitlab-ci-test.yml",
+            "a/b/.circleci/config.yml",
+        ),
+        *(".pre-commit-config.yaml", "lefthook-local.yml", "sub/.lfsconfig", "docs/.gitattributes"),
+        *(".keruta/install.sh", "sub/.keruta/hooks/pre", ".devcontainer/devcontainer.json"),
+        *(".github/dependabot.yml", "renovate.json5", ".vscode/tasks.json", ".envrc"),
+    ],
+)
+@pytest.mark.parametrize(
+    "spelt",
+    [str, str.upper, lambda path: path.replace(".", "\uff0e"), lambda path: f"{path}:$DATA"],
+    ids=["plain", "upper case", "full width", "stream"],
+)
+def test_what_runs_by_itself_is_protected_however_it_is_spelt(
+    root: Path, path: str, spelt: Callable[[str], str]
+) -> None:
+    with pytest.raises(errors.SecurityError, match=r"act upon it|CI server"):
+        PermissionValidator(root).validate_path_access(spelt(path), "create")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("Makefile", "package.json", "Dockerfile", "src/actions.ts", "docs/jenkins.md"),
+        *("tests/test_buildspec.py", "src/drone.py", "reaction.yml", "vscode/tasks.json"),
+        *("keruta/install.sh", "azure.py", "src/.builder/x", "github/workflows/x.yml"),
+    ],
+)
+def test_what_only_sounds_like_automation_may_be_written(root: Path, path: str) -> None:
+    PermissionValidator(root).validate_path_access(path, "create")
+
+
+def test_a_protected_file_that_the_task_names_may_be_written_and_no_other(root: Path) -> None:
+    permissions = PermissionValidator(root, allowed=[".github/workflows/test.yml", ".git/config"])
+    permissions.validate_path_access(".github/workflows/test.yml", "create")
+    for path in (".github/workflows/release.yml", ".GITHUB/workflows/test.yml", ".git/config"):
+        with pytest.raises(errors.SecurityError):
+            permissions.validate_path_access(path, "write")
+
+
+def test_the_tasks_playbook_is_protected_where_it_lies_in_the_work_tree(root: Path) -> None:
+    inside = root / "books" / "検査.yaml"
+    context = TaskContext(task_id="1", spec_name="s", title="t", description="d")
+    assert protected.playbook(dataclasses.replace(context, playbook_path=inside), root) == [
+        "books/検査.yaml"
+    ]
+    outside = dataclasses.replace(context, playbook_path=root.parent / "a.yaml")
+    assert protected.playbook(outside, root) == []
+
+
+@pytest.mark.parametrize("given", ["Jenkinsfile", ["a", 1], [""], {"a": 1}])
+def test_allowed_files_are_a_list_of_paths(given: object) -> None:
+    context = TaskContext(
+        task_id="1",
+        spec_name="s",
+        title="t",
+        description="d",
+        metadata={protected.ALLOWED: given},
+    )
+    with pytest.raises(errors.TaskContextValidationError, match="must be a list of paths"):
+        protected.allowed_files(context)
+
+
+def test_a_file_to_which_a_protected_name_leads_is_protected(root: Path) -> None:
+    git(root, "init", "--quiet")
+    (root / "pipelines").mkdir()
+    (root / ".gitlab-ci.yml").symlink_to("pipelines/main.yml")
+    (root / "ci").symlink_to("pipelines")
+    (root / "services").mkdir()
+    (root / "services" / ".circleci").symlink_to("../src/日本語")
+    git(root, "add", ".gitlab-ci.yml", "ci", "services")
+    permissions = PermissionValidator.of_repository(root)
+    for path in ("pipelines/main.yml", "Pipelines/MAIN.yml", "src/日本語/config.yml"):
+        with pytest.raises(errors.SecurityError, match=r"to which .* leads"):
+            permissions.validate_path_access(path, "create")
+    permissions.validate_path_access("pipelines/other.yml", "create")
+
+
+def test_files_from_which_git_takes_settings_are_protected(root: Path) -> None:
+    git(root, "init", "--quiet")
+    (root / "tools").mkdir()
+    (root / "tools" / "git.inc").write_text("[core]\n\tabbrev = 8\n")
+    git(root, "config", "include.path", "../tools/git.inc")
+    git(root, "config", "core.attributesFile", str(root / "tools" / "attributes"))
+    git(root, "config", "core.hooksPath", "tools/hooks")
+    permissions = PermissionValidator.of_repository(root)
+    for path in ("tools/git.inc", "tools/attributes", "tools/HOOKS/pre-push"):
+        with pytest.raises(errors.SecurityError, match="protected"):
+            permissions.validate_path_access(path, "write")
+    permissions.validate_path_access("tools/other.py", "write")
 
 
 @pytest.mark.parametrize(
