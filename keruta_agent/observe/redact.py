@@ -8,10 +8,10 @@ they stand, so that a window of a growing file can be masked with its neighbours
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from keruta_agent.observe.secrets import assignments, forms, names, shapes, values
+from keruta_agent.observe.secrets import arguments, assignments, forms, names, shapes, values
 from keruta_agent.observe.secrets.search import Search, Span
 
 MASK: Final = "***"
@@ -67,6 +67,7 @@ class Redactor:
         found = self._search.spans(data)
         found.extend(shapes.spans(data, lowered))
         found.extend(assignments.spans(data, lowered))
+        found.extend(arguments.spans(data))
         if not found:
             return []
         return _in_characters(_by_line(_merged(found), data), data, is_ascii=text.isascii())
@@ -89,38 +90,64 @@ class Redactor:
         return _masked(before + text, spans, len(before), len(before) + len(text))
 
     def redact_value(self, value: object) -> object:
-        """Returns a JSON-like value with the secrets in it masked; keys stay.
+        """Returns a JSON-like value with the secrets in it masked; names stay.
 
         What is nested too deeply for a sane document is masked as a whole.
         """
-        return self._redact_value(value, _DEEPEST_VALUE)
+        return _Values(self, masks_names=False).redacted(value, _DEEPEST_VALUE)
 
     def redact_object(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Returns named values with the secrets in them masked, as ``redact_value`` does."""
-        return {
-            name: self._redact_item(name, value, _DEEPEST_VALUE) for name, value in fields.items()
-        }
+        """Returns what somebody else named and gave, with the secrets masked in both."""
+        return _Values(self, masks_names=True).mapping(fields, _DEEPEST_VALUE)
 
-    def _redact_value(self, value: object, depth: int) -> object:
+    def __repr__(self) -> str:
+        return f"<Redactor of {len(self._search.needles)} strings>"
+
+
+class _Values:
+    """Masks JSON-like values."""
+
+    def __init__(self, redactor: Redactor, *, masks_names: bool) -> None:
+        self._redactor = redactor
+        self._masks_names = masks_names
+
+    def redacted(self, value: object, depth: int) -> object:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, Mapping | list | tuple):
             if not depth:
                 return MASK
             if isinstance(value, Mapping):
-                return {key: self._redact_item(key, item, depth) for key, item in value.items()}
-            return [self._redact_value(item, depth - 1) for item in value]
+                return self.mapping(value, depth)
+            return self._list(value, depth - 1)
         text = value if isinstance(value, str) else str(value)
-        redacted = self.redact(text)
+        redacted = self._redactor.redact(text)
         return value if redacted == text else redacted
 
-    def _redact_item(self, key: object, value: object, depth: int) -> object:
-        if _is_named_secret(key, value):
-            return MASK
-        return self._redact_value(value, depth - 1)
+    def mapping(self, fields: Mapping[Any, Any], depth: int) -> dict[Any, Any]:
+        return dict(self._item(name, value, depth) for name, value in fields.items())
 
-    def __repr__(self) -> str:
-        return f"<Redactor of {len(self._search.needles)} strings>"
+    def _item(self, name: object, value: object, depth: int) -> tuple[object, object]:
+        if self._masks_names and isinstance(name, str) and isinstance(value, str):
+            # As one text: who passes "$SECRET" as NAME=VALUE has it cut in two at its first "=".
+            text = f"{name}={value}"
+            spans = self._redactor.spans(text)
+            shown: object = _masked(text, spans, len(name) + 1, len(text))
+            name_shown: object = _masked(text, spans, 0, len(name))
+        else:
+            shown = self.redacted(value, depth - 1)
+            name_shown = self.redacted(name, 1) if self._masks_names else name
+        return name_shown, MASK if _is_named_secret(name, value) else shown
+
+    def _list(self, values: Sequence[object], depth: int) -> list[object]:
+        """Returns a list redacted; the argument behind ``--password`` is a secret too."""
+        before = [None, *values]
+        return [
+            MASK
+            if _is_option(option) and _is_named_secret(option, value)
+            else self.redacted(value, depth)
+            for option, value in zip(before, values, strict=False)
+        ]
 
 
 def mask_named(value: Any) -> Any:
@@ -137,11 +164,15 @@ def mask_named(value: Any) -> Any:
 
 
 def _is_named_secret(key: object, value: object) -> bool:
-    return (
-        isinstance(value, str)
-        and names.is_clearly_secret_name(str(key))
-        and assignments.is_secret_value(value)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return False
+    return names.is_clearly_secret_name(str(key)) and assignments.is_secret_value(
+        str(key), str(value)
     )
+
+
+def _is_option(value: object) -> bool:
+    return isinstance(value, str) and value.startswith("--") and "=" not in value
 
 
 def _needles(secrets: Iterable[str]) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ look like one: it is no word, path, number, version, code or placeholder.
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterator
 from typing import Final
 
@@ -14,33 +15,64 @@ from keruta_agent.observe.secrets import names, values
 
 Span = tuple[int, int]
 
-_SHORTEST: Final = 8
 _LONGEST_NAME: Final = 64
+#: Characters of a value: what is shorter is no secret. A password may be as short as its user
+#: liked, and its name is beyond doubt; of all others there is much talk in logs.
+_SHORTEST_PASSWORD: Final = 4
+_SHORTEST: Final = 6
+#: From here on a value of letters and digits counts wherever its name is followed by a colon.
+_LONG: Final = 8
+_LONGEST_QUOTED: Final = 512
 
-_VALUE: Final = (
-    rb"(?:\\{0,3}(?P<quote>[\"'`])(?P<quoted>[^\s\"'`\\]{8,}+)"
-    rb"|(?P<bare>[^\s\"'`\\,;&|()\[\]{}<>]{8,}+)(?![(\[{<]))"
-)
+
+def _value_of(shortest: int) -> bytes:
+    """Returns a pattern for a value: all that is in quotes, or up to a blank or a separator.
+
+    The next parameter of a form separates, any other & is a part of the value.
+    """
+    least = max(0, shortest - 1)
+    bare = rb"[^\s\"'`\\,;&|()\[\]{}<>]"
+    more = rb"&(?![\w.%\[\]-]{1,40}+=)" + bare + rb"++"
+    plain = rb"[^\"'`\\\r\n]{%d,%d}+" % (shortest, _LONGEST_QUOTED)
+    escaped = rb"(?:(?!(?P=quote))(?:\\[^\r\n]|[^\r\n])){%d,%d}+" % (shortest, _LONGEST_QUOTED)
+    return (
+        rb"(?:(?P<quote>\\{0,3}[\"'`])"
+        rb"(?P<quoted>" + plain + rb"(?=(?P=quote))|" + escaped + rb"(?=(?P=quote)))"
+        rb"|\\{0,3}[\"'`]?(?P<bare>(?:"
+        + (bare + rb"{%d,}+|" % shortest + bare + rb"{1,%d}+" % least + more)
+        + rb")(?:"
+        + more
+        + rb")*+)(?![(\[{<]))"
+    )
+
+
 #: From a telling word on: the rest of the name, what gives the value, the value. For text in small
 #: letters.
 _ASSIGNED: Final = tuple(
     re.compile(
-        word + rb"(?P<rest>[\w.-]{0,40}+)\\{0,3}[\"']?"
-        rb"(?P<sign>[ \t]{0,8}+(?:=>|:=|=(?!=)|:(?!:))[ \t]{0,8}+)" + _VALUE
+        word + rb"(?P<rest>[\w.-]{0,40}+)(?P<end>\\{0,3}[\"']?)"
+        rb"(?P<sign>[ \t]{0,8}+(?:=>|:=|=(?!=)|:(?!:))[ \t]{0,8}+)" + _value_of(shortest)
     )
-    for word in (
-        rb"token",
-        rb"secret",
-        rb"passw",
-        rb"passphrase",
-        rb"credential",
-        rb"auth",
-        rb"key",
+    for word, shortest in (
+        (rb"pass(?:w|phrase)", _SHORTEST_PASSWORD),
+        (rb"pwd", _SHORTEST_PASSWORD),
+        (rb"token", _SHORTEST),
+        (rb"secret", _SHORTEST),
+        (rb"credential", _SHORTEST),
+        (rb"auth", _LONG),
+        (rb"key", _SHORTEST),
     )
 )
-#: An option may have its value behind a blank.
-_OPTION: Final = re.compile(rb"--(?!-)(?P<rest>[\w.-]{2,60}+)(?P<sign> +)" + _VALUE)
-_NAME_BEFORE: Final = re.compile(rb"[\w.-]*+")
+#: An option may have its value behind a blank, or as the next of a list.
+_OPTION: Final = re.compile(
+    rb"--(?!-)(?P<rest>[\w.-]{2,60}+)(?P<end>[\"']?)(?P<sign> ++|, ?)"
+    + _value_of(_SHORTEST_PASSWORD)
+)
+#: What stands between a name and a value in a setting, and not in a sentence.
+_TIGHT: Final = frozenset({b"=", b":=", b" ", b", ", b","})
+#: What a field holds that has no password.
+_NOTHING: Final = frozenset({"none", "null", "undefined", "true", "false"})
+_IN_NAMES: Final = (string.ascii_letters + string.digits + "_.-").encode()
 
 _PLACEHOLDER: Final = re.compile(
     r"""[$%{<(\[]                          # of a shell, a template, a manual
@@ -59,13 +91,14 @@ _NOT_SECRET: Final = re.compile(
     | [a-z][a-z0-9+.\-]*://                # URLs: their passwords are found by shape
     | (?:~|\.{1,2})?/[\w.@%+~\-]+(?:/[\w.@%+~\-]*)*\Z   # paths
     | [a-z]:\\
+    | (?:bearer|basic|digest|token|apikey|bot)\ # headers are found by shape
     | [\w$]*[a-z_$][\w$]*(?:\.[a-z_$][\w$]*)+:?\Z       # code: settings.TOKEN_2
     | [\w./@+\-]+\.(?:json|ya?ml|toml|txt|ini|cfg|conf|env|pem|crt|cer|key|pub|py|js|ts|go|rs|c|h
         |cc|cpp|hpp|java|rb|sh|md|html?|css|lock|log|gz|zip|whl|jar|so|o|d|db|sqlite)[:,.]?\d*\Z
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_WORDS: Final = re.compile(r"[A-Za-z]+(?:[-_.:/][A-Za-z]+)*[.:!?]?")
+_WORDS: Final = re.compile(r"[A-Za-z]+(?:[-_.:/ ]+[A-Za-z]+)*[.:!?]?")
 
 
 def spans(data: bytes, lowered: bytes) -> Iterator[Span]:
@@ -83,34 +116,43 @@ def _value(found: re.Match[bytes], name: str, data: bytes) -> Iterator[Span]:
     kind = "bare" if found["quoted"] is None else "quoted"
     value = data[slice(*found.span(kind))].decode("utf-8", "replace")
     # "password: incorrect" is a sentence, password=incorrect a setting.
-    tight = kind == "quoted" or found["sign"] in (b"=", b":=", b" ")
-    if _is_secret(name, value, tight=tight):
+    is_setting = kind == "quoted" or bool(found["end"]) or found["sign"] in _TIGHT
+    if _is_secret(name, value, is_setting=is_setting):
         yield found.span(kind)
 
 
-def is_secret_value(value: str) -> bool:
-    """Returns whether the value of a secret name is a secret, and no placeholder or the like."""
-    return len(value) >= _SHORTEST and _is_secret("", value, tight=True)
+def is_secret_value(name: str, value: str) -> bool:
+    """Returns whether the value of a field with a secret name is a secret, and no placeholder."""
+    if names.is_password_name(name):
+        return bool(value) and value.casefold() not in _NOTHING and not _PLACEHOLDER.match(value)
+    return _is_secret(name, value, is_setting=True)
 
 
 def _name(data: bytes, start: int, end: int) -> str:
-    before = data[max(0, start - _LONGEST_NAME) : start][::-1]
-    found = _NAME_BEFORE.match(before)
-    length = found.end() if found else 0
+    before = data[max(0, start - _LONGEST_NAME) : start]
+    other = before.rstrip(_IN_NAMES)
     # A path has no value behind it, but a line number: src/token.c:12
-    is_path = before[length : length + 1] in (b"/", b"\\")
-    return "" if is_path else data[start - length : end].decode("ascii", "replace")
+    if other.endswith((b"/", b"\\")):
+        return ""
+    return data[start - len(before) + len(other) : end].decode("ascii", "replace")
 
 
-def _is_secret(name: str, value: str, *, tight: bool) -> bool:
+def _is_secret(name: str, value: str, *, is_setting: bool) -> bool:
     if value.casefold() in values.COMMON or len(set(value)) < 3 or _PLACEHOLDER.match(value):
         return False
-    is_password = "passw" in name.casefold() or not name
-    if is_password and tight and value.isdigit():
+    is_password = names.is_password_name(name)
+    if is_password and is_setting and value.isdigit():
         return True
     if _NOT_SECRET.match(value):
         return False
     if _WORDS.fullmatch(value):
-        # A password may be a word, but password=db_password is code.
-        return is_password and tight and not names.is_secret_name(value)
-    return True
+        # A password may be a word, but password=db_password is code, and "your password" a label.
+        is_word = is_password and is_setting and " " not in value and len(value) >= _LONG
+        return is_word and not names.is_secret_name(value)
+    if len(value) >= _LONG or (is_password and is_setting):
+        return True
+    return len(value) >= _SHORTEST and (is_password or is_setting) and _has_digit_and_letter(value)
+
+
+def _has_digit_and_letter(value: str) -> bool:
+    return any(map(str.isdigit, value)) and any(map(str.isalpha, value))

@@ -13,6 +13,9 @@ from urllib.parse import quote, quote_plus
 
 _PERCENT: Final = re.compile(r"%[0-9A-F]{2}")
 _UNICODE_ESCAPE: Final = re.compile(r"\\u[0-9a-f]{4}")
+#: What writers of JSON escape beyond need, so that it may stand in HTML: Go and Rails; Jinja; Gson;
+#: .NET; PHP with all of its flags.
+_HTML_SAFE: Final = tuple(map(frozenset, ("&<>", "&<>'", "&<>'=", "&<>'+`\"", "&<>'\"")))
 _NOT_SHELL_SAFE: Final = re.compile(r"[^\w@%+=:,./-]")
 _NOT_DOUBLE_QUOTE_SAFE: Final = re.compile(r'[\\"$`!]')
 
@@ -23,7 +26,8 @@ def forms(value: str) -> frozenset[bytes]:
     Line breaks are left out because the search leaves them out of the text: so a form is found
     when something has wrapped it, as base64 does every 76 characters.
     """
-    texts = {value, repr(value)[1:-1], html.escape(value), html.escape(value, quote=False)}
+    texts = {value, repr(value)[1:-1]}
+    texts.update(_html_forms(value))
     texts.update(_url_forms(value))
     texts.update(_json_forms(value))
     texts.update(_shell_forms(value))
@@ -41,14 +45,32 @@ def _url_forms(value: str) -> Iterator[str]:
         yield _PERCENT.sub(lambda found: found[0].lower(), text)
 
 
+def _html_forms(value: str) -> Iterator[str]:
+    for with_quotes in (True, False):
+        yield html.escape(value, quote=with_quotes)
+    plain = html.escape(value, quote=False)
+    for double, single in (("&#34;", "&#39;"), ("&quot;", "&#39;"), ("&quot;", "&apos;")):
+        yield plain.replace('"', double).replace("'", single)
+
+
 def _json_forms(value: str) -> Iterator[str]:
     for plain_unicode in (True, False):
-        once = json.dumps(value, ensure_ascii=not plain_unicode)[1:-1]
-        # JSON in JSON: a logger that writes JSON lines about a request whose body is JSON.
-        twice = json.dumps(once, ensure_ascii=not plain_unicode)[1:-1]
-        for text in (once, once.replace("/", "\\/"), twice):
-            yield text
-            yield _UNICODE_ESCAPE.sub(lambda found: "\\u" + found[0][2:].upper(), text)
+        plain = json.dumps(value, ensure_ascii=not plain_unicode)[1:-1]
+        for once in {plain, *(_html_safe(value, plain, escaped) for escaped in _HTML_SAFE)}:
+            # JSON in JSON: a logger that writes JSON lines about a request whose body is JSON.
+            twice = json.dumps(once, ensure_ascii=not plain_unicode)[1:-1]
+            for text in (once, once.replace("/", "\\/"), twice):
+                yield text
+                yield _UNICODE_ESCAPE.sub(lambda found: "\\u" + found[0][2:].upper(), text)
+
+
+def _html_safe(value: str, plain: str, escaped: frozenset[str]) -> str:
+    """Returns the text as JSON with more characters escaped than JSON asks for."""
+    if escaped.isdisjoint(value):
+        return plain
+    if '"' in escaped:
+        plain = plain.replace('\\"', '"')
+    return "".join(f"\\u{ord(each):04x}" if each in escaped else each for each in plain)
 
 
 def _shell_forms(value: str) -> Iterator[str]:

@@ -26,6 +26,7 @@ _SECRET_ENDINGS: Final = (
     "token", "secret", "password", "passwd", "passphrase", "credential", "apikey", "sshpass",
     "accesskey", "privatekey", "secretkey",
 )  # fmt: skip
+_PASSWORD_ENDINGS: Final = ("password", "passwd", "passphrase", "passcode", "pwd")
 #: A "key" is a secret when one of these stands before it.
 _KEY_QUALIFIERS: Final = _set_of(
     "api access private secret signing encryption ssh deploy service account storage license "
@@ -70,8 +71,20 @@ def is_clearly_secret_name(name: str) -> bool:
         return False
     last = words[-1]
     return (
-        (_tells(last) and last != "pass") or last.endswith("auth") or _is_private_key(words)
+        is_password_name(name)
+        or (_tells(last) and last != "pass")
+        or last.endswith("auth")
+        or _is_private_key(words)
     )  # "pass: 12" is the count of a test run
+
+
+@functools.lru_cache(maxsize=1024)
+def is_password_name(name: str) -> bool:
+    """Returns whether a name is beyond doubt that of a password, which may be short or a word."""
+    words = _telling_words(name.rsplit(".", 1)[-1])
+    if not words or name == "PWD":  # a shell's working directory
+        return False
+    return words[-1].endswith(_PASSWORD_ENDINGS) and words[-1] != "oldpwd"
 
 
 def _telling_words(name: str) -> list[str]:

@@ -28,18 +28,35 @@ _KEY_LINE: Final = re.compile(rb"[A-Za-z0-9+/]{24,}+")
 _CUT_BLOCK: Final = re.compile(rb"(?:\\+[nr]|[\s\"'])*+[A-Za-z0-9+/=]*+\Z")
 
 
+_RUN: Final = re.compile(rb"[A-Za-z0-9]+")
+#: Letters in a row that no word has, and those that few have.
+_LONGER_THAN_WORDS: Final = 32
+_LONGER_THAN_SHORT_WORDS: Final = 20
+
+
 def _is_mixed(token: bytes) -> bool:
     """Returns whether a token is no word: words of letters and hyphens are names."""
     has_digit = any(48 <= byte <= 57 for byte in token)
     return has_digit and token != token.lower()
 
 
+def _is_token(token: bytes) -> bool:
+    """Returns whether a token is none that is made of words, where its begin is beyond doubt."""
+    longest = max(map(len, _RUN.findall(token)), default=0)
+    has_both_cases = not (token.islower() or token.isupper())
+    return _is_random(token) or (longest >= _LONGER_THAN_SHORT_WORDS and has_both_cases)
+
+
 def _has_digit_and_letter(token: bytes) -> bool:
     return any(48 <= byte <= 57 for byte in token) and not token.isdigit()
 
 
-def _is_openai_like(token: bytes) -> bool:
-    if b"-" not in token and b"_" not in token:
+def _is_random(token: bytes) -> bool:
+    """Returns whether a token is none that is made of words, such as the name of a style."""
+    longest = max(map(len, _RUN.findall(token)), default=0)
+    if longest >= _LONGER_THAN_WORDS:
+        return True
+    if longest >= _LONGER_THAN_SHORT_WORDS or len(token) == longest:
         return _has_digit_and_letter(token)
     return _is_mixed(token)
 
@@ -66,36 +83,65 @@ _Shape = tuple[re.Pattern[bytes], Callable[[bytes], bool]]
 
 #: What is searched in the text as it is.
 _TOKENS: Final[tuple[_Shape, ...]] = (
-    # GitHub
-    (re.compile(rb"gh[pousr]_[\w-]{20,}+(?:\.[\w-]++)*+"), _is_any),
-    (re.compile(rb"github_pat_\w{20,}+"), _is_any),
-    # GitLab
+    # Slack
     (
-        re.compile(
-            rb"gl(?:pat|dt|rt|rtr|cbt|ptt|ft|soat|imt|agent|oas|ffct|wt)-"
-            rb"[\w-]{20,}+(?:\.[\w-]++)*+"
-        ),
+        re.compile(rb"xox[a-z](?:\.xox[a-z])?-[\w-]{10,}+|xapp-[\w-]{20,}+"),
         _has_digit_and_letter,
     ),
-    # Slack
-    (re.compile(rb"xox[a-z](?:\.xox[a-z])?-[\w-]{10,}+"), _has_digit_and_letter),
-    (re.compile(rb"xapp-[\w-]{20,}+"), _is_mixed),
-    # Package registries
-    (re.compile(rb"npm_[A-Za-z0-9]{30,}+"), _is_any),
-    (re.compile(rb"pypi-[\w-]{40,}+"), _is_mixed),
+    # What is behind the address of a webhook at Slack or Discord
+    (re.compile(rb"hooks(?:\.slack\.com/[a-z]{1,12}|/\d++)/([\w/-]{30,}+)"), _is_any),
     # Passwords in URLs. A digest of an image stands behind an @ too.
     (re.compile(rb"://[^\s:/@\"'<>\\]*+:([^\s/?\"'<>\\]+)@(?!sha\d)"), _is_password),
 )
 #: Shapes that are also found within words and in base64: they count at the begin of a word.
 _WORD_TOKENS: Final[tuple[_Shape, ...]] = (
-    # AWS
-    (re.compile(rb"AKIA[A-Z0-9]{16}(?![A-Z0-9])"), _is_any),
-    (re.compile(rb"ASIA[A-Z0-9]{16}(?![A-Z0-9])"), _is_any),
-    # OpenAI, Anthropic
-    (re.compile(rb"sk-[\w-]{20,}+"), _is_openai_like),
-    # Google
-    (re.compile(rb"AIza[\w-]{35}(?![\w+/-])"), _is_any),
-    (re.compile(rb"ya29\.[\w-]{20,}+(?:\.[\w-]++)*+"), _has_digit_and_letter),
+    # AWS, Google, Atlassian, Artifactory, age: together, for each is read for in all of the text.
+    (
+        re.compile(
+            rb"A(?:(?:KIA|SIA|BIA|CCA)[A-Z0-9]{16}(?![A-Z0-9])|Iza[\w-]{35}(?![\w+/-])"
+            rb"|T[AC]TT3[\w-]{50,}+(?:=\w++)?|KCp\d[A-Za-z0-9]{50,}+|GE-SECRET-KEY-1[A-Z0-9]{40,}+)"
+        ),
+        _is_any,
+    ),
+)
+
+#: With what services begin their tokens: GitHub, npm, Hugging Face, Replicate, DigitalOcean,
+#: Stripe, Shopify, SendGrid, Vault, Docker Hub, Groq, xAI, Perplexity, Notion, Linear, Grafana,
+#: Sentry, PlanetScale, RubyGems, Figma, Supabase, Pulumi, Doppler, New Relic, Google, Fly.io,
+#: Postman, Buildkite, Square, Terraform, GitLab, PyPI, Google, OpenAI and Anthropic.
+_PREFIXES: Final = (
+    *(b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_", b"npm_", b"hf_", b"r8_"),
+    *(b"dop_v1_", b"doo_v1_", b"dor_v1_", b"sk_live_", b"sk_test_", b"rk_live_", b"rk_test_"),
+    *(b"whsec_", b"shpat_", b"shpca_", b"shppa_", b"shpss_", b"SG.", b"hvs.", b"hvb.", b"hvr."),
+    *(b"dckr_pat_", b"dckr_oat_", b"gsk_", b"xai-", b"pplx-", b"ntn_", b"lin_api_", b"lin_oauth_"),
+    *(b"glsa_", b"glc_", b"sntrys_", b"sntryu_", b"pscale_tkn_", b"pscale_pw_", b"pscale_oauth_"),
+    *(b"rubygems_", b"figd_", b"sbp_", b"sb_secret_", b"pul-", b"dp.pt.", b"dp.st.", b"dp.ct."),
+    *(b"dp.sa.", b"NRAK-", b"GOCSPX-", b"fm1_", b"fm2_", b"PMAK-", b"bkua_", b"sq0csp-"),
+    *(b"atlasv1.", b"glpat-", b"gldt-", b"glrt-", b"glrtr-", b"glcbt-", b"glptt-", b"glft-"),
+    *(b"glsoat-", b"glimt-", b"glagent-", b"gloas-", b"glffct-", b"glwt-", b"pypi-", b"ya29."),
+    b"sk-",
+)
+#: Styles and classes have such names too.
+_IN_WORDS: Final = b"sk-"
+
+
+def _behind(prefixes: tuple[bytes, ...]) -> bytes:
+    """Returns a pattern that holds behind each of the prefixes; one look has one width."""
+    widths = sorted({len(prefix) for prefix in prefixes})
+    looks = (b"|".join(re.escape(each) for each in prefixes if len(each) == w) for w in widths)
+    return b"|".join(b"(?<=%b)" % look for look in looks)
+
+
+#: The last character of a prefix, and what follows: a search for each of these characters is much
+#: faster than one for each prefix, and than one for any of the three.
+_PREFIXED: Final = tuple(
+    re.compile(
+        re.escape(mark)
+        + rb"(?=[\w-]{20})(?:"
+        + _behind(tuple(each for each in _PREFIXES if each.endswith(mark)))
+        + rb")([\w-]++(?:[.=][\w-]{2,}+)*+)"
+    )
+    for mark in (b"_", b"-", b".")
 )
 #: What stands before a word, if it is a letter: an escaped character, or a colour of a terminal.
 _BEFORE_WORD: Final = re.compile(
@@ -113,6 +159,13 @@ _HEADERS: Final[tuple[_Shape, ...]] = (
         ),
         _is_password,
     ),
+    (
+        re.compile(
+            rb"cookie[\"'\\]{0,4}[ \t]{0,4}[:=][ \t]{0,4}[\"'\\]{0,4}[\w.-]{1,60}+="
+            rb"([^\s\"'\\][^\r\n\"'\\]*+)"
+        ),
+        _is_password,
+    ),
     (re.compile(rb"bearer[ \t]{1,4}([\w.~+/=-]{20,}+)"), _has_digit_and_letter),
     (re.compile(rb"basic[ \t]{1,4}([a-z0-9+/]{8,}+={0,2})"), _is_basic),
 )
@@ -125,6 +178,7 @@ def spans(data: bytes, lowered: bytes) -> Iterator[Span]:
     for start, end in _shaped(_WORD_TOKENS, data, data):
         if _begins_word(data, start):
             yield start, end
+    yield from _prefixed(data)
     yield from _jwts(data)
     yield from _key_blocks(data)
 
@@ -135,6 +189,17 @@ def _shaped(shapes: tuple[_Shape, ...], data: bytes, searched: bytes) -> Iterato
             start, end = found.span(pattern.groups)
             if is_secret(data[start:end]):
                 yield start, end
+
+
+def _prefixed(data: bytes) -> Iterator[Span]:
+    for pattern in _PREFIXED:
+        for found in pattern.finditer(data):
+            token = found.start(1)
+            prefix = next(each for each in _PREFIXES if data.endswith(each, 0, token))
+            is_secret = _is_random if prefix == _IN_WORDS else _is_token
+            start = token - len(prefix)
+            if is_secret(found[1]) and _begins_word(data, start):
+                yield start, found.end()
 
 
 def _begins_word(data: bytes, start: int) -> bool:

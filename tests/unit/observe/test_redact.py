@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,6 +121,54 @@ def test_redact_value_judges_by_the_key() -> None:
         "token_type": "confidential-1",
         "password": "${PW}",
     }
+
+
+def test_redact_object_masks_names_too(redactor: Redactor) -> None:
+    assert redactor.redact_object({SECRET: 1, "a": {f"x{OTHER}": "y"}}) == {
+        MASK: 1,
+        "a": {"x***": "y"},
+    }
+
+
+@pytest.mark.parametrize("cut", ["a9Zk=3Lm+q7", "QWxhZGRpbjpv==", "=Tr0ub4dor"])
+def test_secret_that_was_cut_into_a_name_and_a_value_is_masked_in_both(cut: str) -> None:
+    name, _, value = f"{cut}=1".partition("=")
+    redacted = Redactor([cut]).redact_object({name: value})
+    assert not [part for part in cut.split("=") if part and part in repr(redacted)]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"password": "hunter2"},
+        {"password": "correct horse battery"},
+        {"pwd": 48151623},
+        {"nested": [{"db_password": "x y"}]},
+        {"token": "abc123"},
+        {"args": ["login", "--password", "hunter2"]},
+    ],
+)
+def test_field_of_a_secret_name_is_masked_however_short(fields: dict[str, Any]) -> None:
+    redacted = repr(Redactor().redact_object(fields))
+    assert MASK in redacted
+    assert not re.search(r"hunter2|correct|48151623|x y|abc123", redacted)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"password": None, "token": "", "pwd": True},
+        {"password": "${DB_PASSWORD}", "secret": "<redacted>", "passwd": "null"},
+        {"token": "identifier", "tokens": 128000, "keyboard": "jp106", "PWD": "/srv/app"},
+        {
+            "commit": "0123456789abcdef0123456789abcdef01234567",
+            "メッセージ": "パスワードが違います",
+        },
+        {"args": ["--token-type", "bearer", "--verbose", "run-17"]},
+    ],
+)
+def test_field_that_holds_no_secret_stays(fields: dict[str, Any]) -> None:
+    assert Redactor().redact_object(fields) == fields
 
 
 def test_redact_value_masks_secrets_that_are_no_strings() -> None:

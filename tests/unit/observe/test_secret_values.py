@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 import shlex
 import textwrap
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 from keruta_agent.observe.redact import MASK, Redactor
 from keruta_agent.observe.secrets import names, values
 
-SECRET = "p/W+x'é\"y日 \\z&1~K"
+SECRET = "p/W+x'é\"y日 \\z&1~K<=>`"
 
 
 def lowered_percent(text: str) -> str:
@@ -36,6 +37,18 @@ def split_percent(text: str) -> list[str]:
     return pieces
 
 
+def escaped(text: str, characters: str, *, upper: bool = False) -> str:
+    """Returns the inside of a JSON text with more characters escaped than need be."""
+    plain = "".join(
+        f"\0{ord(character):04x}" if character in characters else character for character in text
+    )
+    return re.sub(
+        r"(?:\\u0000)([0-9a-f]{4})|\\u([0-9a-f]{4})",
+        lambda found: "\\u" + ((found[1] or found[2]).upper() if upper else (found[1] or found[2])),
+        json.dumps(plain)[1:-1],
+    )
+
+
 FORMS: dict[str, Callable[[str], str]] = {
     "plain": str,
     "url": lambda text: quote(text, safe=""),
@@ -53,6 +66,18 @@ FORMS: dict[str, Callable[[str], str]] = {
     "JSON": lambda text: json.dumps(text)[1:-1],
     "JSON in UTF-8": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
     "JSON with escaped slashes": lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
+    "JSON of Go": lambda text: escaped(text, "&<>"),
+    "JSON of Jinja": lambda text: escaped(text, "&<>'"),
+    "JSON of Gson": lambda text: escaped(text, "&<>'="),
+    "JSON of .NET": lambda text: escaped(text, "&<>'+`\"", upper=True),
+    "JSON of PHP": lambda text: escaped(text, "&<>'\"", upper=True).replace("/", "\\/"),
+    "JSON of Go in JSON": lambda text: json.dumps(escaped(text, "&<>"), ensure_ascii=False)[1:-1],
+    "XML": lambda text: (
+        html.escape(text, quote=False).replace('"', "&quot;").replace("'", "&apos;")
+    ),
+    "HTML of Go": lambda text: (
+        html.escape(text).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
+    ),
     "JSON in JSON": lambda text: json.dumps(json.dumps(text))[3:-3],
     "shlex": lambda text: shlex.quote(text)[1:-1],
     "shell": lambda text: text.replace("'", "'\\''"),
