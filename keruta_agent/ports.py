@@ -43,6 +43,10 @@ class KerutaApi(Protocol):
         """Returns the sessions whose name is exactly this."""
         ...
 
+    def all_sessions(self) -> list[Session]:
+        """Returns all sessions, for servers that cannot search; states may have other words."""
+        ...
+
     def session_by_workspace(self, workspace_id: str) -> Session:
         """Returns the session that a workspace serves."""
         ...

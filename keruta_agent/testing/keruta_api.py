@@ -80,6 +80,11 @@ class InMemoryKerutaApi(ServerState):
         return [session for session in self.sessions.values() if session.name == name]
 
     @_call
+    def all_sessions(self) -> list[Session]:
+        """Returns all sessions."""
+        return list(self.sessions.values())
+
+    @_call
     def session_by_workspace(self, workspace_id: str) -> Session:
         """Returns the newest session of a workspace, one that has not ended if there is any."""
         served = [

@@ -121,6 +121,10 @@ class KerutaClient:
         """Returns sessions by exact name: GET ``/sessions/search``."""
         return self._sessions.by_name(name)
 
+    def all_sessions(self) -> list[Session]:
+        """Returns all sessions: GET ``/sessions``."""
+        return self._sessions.all()
+
     def session_by_workspace(self, workspace_id: str) -> Session:
         """Returns the session of a workspace: GET ``/sessions/by-workspace/{id}``."""
         return self._sessions.by_workspace(workspace_id)

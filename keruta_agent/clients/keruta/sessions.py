@@ -15,6 +15,8 @@ from keruta_agent.model import Session, Task, TaskStatus
 logger = logging.getLogger(__name__)
 
 PARTIAL_SEARCH = "search of sessions by partial id"
+NAME_SEARCH = "search of sessions by name"
+SESSION_LIST = "list of sessions"
 BY_WORKSPACE = "look-up of a session by workspace"
 WORKSPACE_TASKS = "task list of a workspace"
 
@@ -49,9 +51,21 @@ class SessionReader:
     def by_name(self, name: str) -> list[Session]:
         """Returns the sessions of exactly this name; servers search for a part of it."""
         action = f"Searching the session named {name}"
-        response = self._http.get(action, "/api/v1/sessions/search", params={"name": name})
+        response = self._routes.call(
+            NAME_SEARCH,
+            lambda: self._http.get(action, "/api/v1/sessions/search", params={"name": name}),
+            owner=no_owner,  # as with the search by id
+        )
         found = parsing.sessions_of(response, action)
         return [session for session in found if session.name == name]
+
+    def all(self) -> list[Session]:
+        """Returns all sessions; some servers name their states in other words here."""
+        action = "Listing the sessions"
+        response = self._routes.call(
+            SESSION_LIST, lambda: self._http.get(action, "/api/v1/sessions"), owner=no_owner
+        )
+        return parsing.sessions_of(response, action)
 
     def by_workspace(self, workspace_id: str) -> Session:
         """Returns the session that a workspace serves."""

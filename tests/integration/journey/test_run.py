@@ -187,7 +187,7 @@ def test_api_that_goes_away_delays_everything_and_loses_nothing(api, agent, poll
         api.fail_next(method, errors.ApiUnreachable("no route"))
     run.run_next(agent)
     assert api.statuses(task.id) == []
-    assert agent.courier.api_is_away
+    assert agent.courier.api_problem == "no route"
     for _ in range(5):
         agent.courier._words._not_before = 0.0
         deliver(agent)

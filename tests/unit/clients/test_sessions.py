@@ -275,3 +275,22 @@ def test_workspace_pending_tasks_are_unsupported_on_spring(
 
     with pytest.raises(errors.ApiUnsupported):
         client.workspace_pending_tasks("w1")
+
+
+@pytest.mark.parametrize("answer", [{"status_code": 404}, SPRING_500])
+def test_name_search_that_answers_404_or_500_is_a_missing_route(
+    answer: dict[str, object], client: KerutaClient, wire: requests_mock.Mocker, sent: Sent
+) -> None:
+    wire.get(f"{API}/sessions/search?name=demo", **answer)
+
+    for _ in range(2):  # the second time it is known
+        with pytest.raises(errors.ApiUnsupported, match="no search of sessions by name"):
+            client.sessions_by_name("demo")
+
+    assert len(sent()) == 1
+
+
+def test_all_sessions_are_listed(client: KerutaClient, wire: requests_mock.Mocker) -> None:
+    wire.get(f"{API}/sessions", json=[{"id": "s1", "name": "one", "status": "RUNNING"}])
+
+    assert [session.id for session in client.all_sessions()] == ["s1"]

@@ -50,6 +50,10 @@ def resolve(api: InMemoryKerutaApi, **environment: str) -> str:
     return find_session(api, settings, environment).id
 
 
+def _refused(status: int) -> errors.ApiRefused:
+    return errors.ApiRefused("refused", status=status)
+
+
 @pytest.fixture
 def api() -> InMemoryKerutaApi:
     api = InMemoryKerutaApi()
@@ -108,3 +112,56 @@ def test_api_that_is_away_is_not_taken_for_an_unknown_session(api):
     api.fail_next("session", errors.ApiUnreachable("away"))
     with pytest.raises(errors.ApiUnreachable):
         resolve(api, KERUTA_SESSION_ID=UUID)
+
+
+@pytest.mark.parametrize("error", [errors.ApiUnsupported("no route"), _refused(400), _refused(404)])
+def test_missing_name_search_is_followed_by_the_partial_id(api, error):
+    api.fail_next("sessions_by_name", error)
+    assert resolve(api, CODER_WORKSPACE_NAME="session-29229ea1-renamed") == UUID
+
+
+@pytest.mark.parametrize("name", ["ws-29229ea1-demo-0001", "session-29229ea1-renamed"])
+def test_server_without_searches_is_asked_for_its_list(name):
+    api = InMemoryKerutaApi(without=["sessions_by_name", "sessions_by_partial_id"])
+    api.add_session("other", name="other")
+    api.add_session(UUID, name="ws-29229ea1-demo-0001")
+    assert resolve(api, CODER_WORKSPACE_NAME=name) == UUID
+    assert resolve(api, KERUTA_SESSION_ID="29229ea1") == UUID
+
+
+def test_list_names_the_session_of_a_workspace_where_no_route_does():
+    api = InMemoryKerutaApi(without=["session_by_workspace"])
+    api.add_session(UUID, workspace_id="w-1")
+    assert resolve(api, CODER_WORKSPACE_NAME="vm", CODER_WORKSPACE_ID="w-1") == UUID
+
+
+def test_list_is_not_asked_for_where_the_searches_answer(api):
+    with pytest.raises(errors.SettingsError):
+        resolve(api, CODER_WORKSPACE_NAME="session-00000000-x")
+    assert "all_sessions" not in api.calls
+
+
+def test_list_with_two_sessions_that_fit_is_refused():
+    api = InMemoryKerutaApi(without=["sessions_by_partial_id"])
+    for last in "ab":
+        api.add_session(UUID[:-1] + last)
+    with pytest.raises(errors.SettingsError, match="fits 2 sessions"):
+        resolve(api, KERUTA_SESSION_ID="29229ea1")
+
+
+def test_error_says_what_was_tried(api):
+    api.fail_next("sessions_by_name", errors.ApiUnsupported("no route"))
+    with pytest.raises(errors.SettingsError) as caught:
+        resolve(api, CODER_WORKSPACE_NAME="session-00000000-x")
+    assert caught.value.message == (
+        "it is not known which session to serve "
+        "(tried the name session-00000000-x: the API has no such search; "
+        "the partial id 00000000: fits none; the list of all sessions: fits none)"
+    )
+
+
+def test_api_that_answers_no_search_at_all_is_asked_again_later():
+    lacking = ["sessions_by_name", "sessions_by_partial_id", "all_sessions"]
+    api = InMemoryKerutaApi(without=lacking)
+    with pytest.raises(errors.ApiFailed, match="answers no search"):
+        resolve(api, CODER_WORKSPACE_NAME="session-29229ea1-renamed")
