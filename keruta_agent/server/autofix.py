@@ -12,12 +12,22 @@ from keruta_agent.server import session_rows, task_rows
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.schemas import TaskAnswer
 from keruta_agent.server.store import Change
+from keruta_agent.server.tables import from_json
+from keruta_agent.web.bodies import to_json
 from keruta_agent.web.fields import FreeText, Request
 from keruta_agent.web.problems import conflict
 from keruta_agent.web.routes import Answer
 
 resource = Resource("auto-fix", "Tasks that repair failed tasks")
 
+#: States in which a task may still fail. The first Go agent asks for the fix before it says so.
+_RUNNING = frozenset(
+    {
+        model.TaskStatus.PROCESSING,
+        model.TaskStatus.WAITING_FOR_INPUT,
+        model.TaskStatus.RETRYING,
+    }
+)
 _SEPARATOR = "\n\n---\n"
 
 
@@ -44,8 +54,13 @@ class NotCreatedAnswer(Schema):
     also=(200, NotCreatedAnswer),
 )
 def create_auto_fix(change: Change, draft: dict[str, Any], task_id: str) -> Any:
-    """Creates the auto-fix task of a failed task, within limits."""
-    failed = task_rows.to_task(task_rows.lock(change, task_id))
+    """Creates the auto-fix task of a failed task, within limits; of one that runs when it fails."""
+    row = task_rows.lock(change, task_id)
+    failed = task_rows.to_task(row)
+    if failed.status in _RUNNING:
+        tasks = change.tables.tasks
+        tasks.update(fix_request=to_json(draft)).where(tasks.id == task_id).execute()
+        return _not_created("the task still runs: its fix is made when it fails")
     if failed.status is not model.TaskStatus.FAILED:
         raise conflict(
             "NOT_FAILED",
@@ -53,17 +68,44 @@ def create_auto_fix(change: Change, draft: dict[str, Any], task_id: str) -> Any:
             field="status",
             current=failed.status.value,
         )
-    root = task_rows.fix_root(failed.parameters) or task_id
+    if row["fix_made"]:
+        return _not_created("its fix was asked for while it ran, and made when it failed")
+    return _create(change, failed, draft)
+
+
+def settle_request(change: Change, row: dict[str, Any]) -> None:
+    """Make the fix that was asked for while a task ran, now that the task has ended.
+
+    The row of the task is locked. Where there is no fix, nobody is left to be told why: the
+    limits are those of every fix.
+    """
+    if row["fix_request"] is None:
+        return
+    ended = task_rows.to_task(row)
+    is_made = False
+    if ended.status is model.TaskStatus.FAILED:
+        answer = _create(change, ended, from_json(row["fix_request"]))
+        is_made = not isinstance(answer, Answer)
+    tasks = change.tables.tasks
+    values = {"fix_request": None, "fix_made": int(is_made)}
+    tasks.update(**values).where(tasks.id == ended.id).execute()
+
+
+def _not_created(reason: str) -> Answer:
+    return Answer(body={"created": False, "reason": reason}, status=200)
+
+
+def _create(change: Change, failed: model.Task, draft: Mapping[str, Any]) -> Any:
+    root = task_rows.fix_root(failed.parameters) or failed.id
     depth = fix_count(failed.parameters)
     error_code, error_message = draft["error_code"], draft["error_message"]
     if model.has_failed_so_before(failed.parameters, error_code, error_message):
-        reason = "the fix failed just as the task before it: another one would not help"
-        return Answer(body={"created": False, "reason": reason}, status=200)
+        return _not_created("the fix failed just as the task before it: another would not help")
     reason = _reason_against(change, failed, root, depth)
     if reason:
-        return Answer(body={"created": False, "reason": reason}, status=200)
+        return _not_created(reason)
     fix = {
-        "parent_task_id": task_id,
+        "parent_task_id": failed.id,
         "name": model.auto_fix_title(failed.name),
         "description": failed.description + _SEPARATOR + _failure_text(draft),
         "script": failed.script,
@@ -103,6 +145,6 @@ def _reason_against(change: Change, failed: model.Task, root: str, depth: int) -
     return ""
 
 
-def _failure_text(draft: dict[str, Any]) -> str:
+def _failure_text(draft: Mapping[str, Any]) -> str:
     code = f" ({draft['error_code']})" if draft["error_code"] else ""
     return f"Error{code}: {draft['error_message']}"

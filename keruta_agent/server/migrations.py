@@ -146,6 +146,12 @@ _AGENTS = (
     "ALTER TABLE tasks ADD COLUMN claimed_at BIGINT",
 )
 
+#: What is to be fixed should the task fail, and whether that was done.
+_FIX_REQUEST = (
+    "ALTER TABLE tasks ADD COLUMN fix_request TEXT",
+    "ALTER TABLE tasks ADD COLUMN fix_made INTEGER NOT NULL DEFAULT 0",
+)
+
 #: Names and statements.
 Steps = Sequence[tuple[str, Sequence[str]]]
 
@@ -154,6 +160,7 @@ MIGRATIONS: Steps = (
     ("0002_secret_input", _SECRET_INPUT),
     ("0003_task_times", _TASK_TIMES),
     ("0004_agents", _AGENTS),
+    ("0005_fix_request", _FIX_REQUEST),
 )
 
 

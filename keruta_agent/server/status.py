@@ -6,7 +6,7 @@ from typing import Any
 
 from keruta_agent import wire
 from keruta_agent.model import TASK_MOVES, TaskStatus
-from keruta_agent.server import questions, task_rows
+from keruta_agent.server import autofix, questions, task_rows
 from keruta_agent.server import tables as t
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.schemas import TaskAnswer
@@ -62,5 +62,7 @@ def _move(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     if current is TaskStatus.WAITING_FOR_INPUT and asked is not current:
         questions.close(change, row["number"])
     changed = task_rows.update(change, task_id, values)
+    if asked.is_terminal:
+        autofix.settle_request(change, changed)
     task_rows.announce(change, "task_update", changed, previousStatus=current.value)
     return task_rows.to_answer(changed)

@@ -57,6 +57,8 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
         "claimed_by",
         "claimed_run",
         "claimed_at",
+        "fix_request",
+        "fix_made",
     ),
     "log_entries": ("number", "task", "level", "source", "message", "metadata", "logged_at"),
     "artifacts": (

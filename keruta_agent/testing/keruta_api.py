@@ -58,6 +58,8 @@ class InMemoryKerutaApi(ServerState):
 
     def __init__(self, *, without: Sequence[str] = ()) -> None:
         super().__init__(without=without)
+        #: What is to be fixed when a task fails that still runs, by its id.
+        self._fix_requests: dict[str, tuple[str, str]] = {}
         #: First results by method, what it was about, and idempotency key.
         self._results: dict[tuple[str, str, str], object] = {}
 
@@ -138,13 +140,18 @@ class InMemoryKerutaApi(ServerState):
             if task.status is TaskStatus.WAITING_FOR_INPUT is not report.status:
                 self._answers.pop(task_id, None)
             self.status_writes.append((task_id, report))
-            return self._change(
+            changed = self._change(
                 task,
                 status=report.status,
                 message=report.message,
                 progress=report.progress,
                 error_code=report.error_code,
             )
+            if report.status.is_terminal:
+                request = self._fix_requests.pop(task_id, None)
+                if request is not None and report.status is TaskStatus.FAILED:
+                    self._auto_fix(changed, *request)
+            return changed
 
         return self._once("write_status", task_id, key, act)
 
@@ -226,6 +233,9 @@ class InMemoryKerutaApi(ServerState):
         )
 
     def _auto_fix(self, failed: Task, error_message: str, error_code: str) -> None:
+        if failed.status is not TaskStatus.PENDING and not failed.status.is_terminal:
+            self._fix_requests[failed.id] = (error_message, error_code)
+            return
         if failed.status is not TaskStatus.FAILED:
             raise errors.ApiConflict(f"Task {failed.id} is {failed.status}", status=409)
         is_fix = failed.parameters.get("autoFix") is True

@@ -314,6 +314,23 @@ def test_auto_fix_of_a_task_that_has_not_failed_is_a_conflict(world: World) -> N
         _auto_fix(world, task.id)
 
 
+@pytest.mark.parametrize(
+    ("end", "fixes"), [(TaskStatus.FAILED, 1), (TaskStatus.COMPLETED, 0), (TaskStatus.CANCELLED, 0)]
+)
+def test_auto_fix_of_a_task_that_runs_is_made_when_it_fails(
+    world: World, end: TaskStatus, fixes: int
+) -> None:
+    session = world.add_session()
+    task = world.add_task(session.id)
+    for status in (TaskStatus.PROCESSING, end):
+        world.api.write_status(task.id, StatusReport(status=status), key=_key())
+        if status is TaskStatus.PROCESSING:
+            _auto_fix(world, task.id)
+            assert world.api.subtasks(task.id) == []
+
+    assert len(world.api.subtasks(task.id)) == fixes
+
+
 def test_auto_fix_ends_after_three_in_a_chain(world: World) -> None:
     task = world.add_task(world.add_session().id)
     for number in range(3):

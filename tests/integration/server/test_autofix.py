@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from keruta_agent.model import failure_fingerprint
 from tests.helpers.api_caller import ApiCaller, Json
+from tests.helpers.embedded_server import embedded_server
 
 FAILURE = {"errorMessage": "boom 失敗", "errorCode": "E1"}
 
@@ -95,7 +98,7 @@ def test_auto_fix_limit_counts_fixes_that_clients_filed_themselves(api: ApiCalle
     assert _fix(api, root, status=200)["created"] is False
 
 
-@pytest.mark.parametrize("ways", [(), ("PROCESSING",), ("PROCESSING", "COMPLETED")])
+@pytest.mark.parametrize("ways", [(), ("PROCESSING", "COMPLETED"), ("CANCELLED",)])
 def test_auto_fix_is_for_failed_tasks_only(api: ApiCaller, ways: tuple[str, ...]) -> None:
     task = api.task()["id"]
     if ways:
@@ -123,3 +126,65 @@ def test_auto_fix_takes_a_count_that_makes_no_sense_for_none(api: ApiCaller, cou
 
 def test_auto_fix_of_unknown_task_is_missing(api: ApiCaller) -> None:
     assert api.error("POST", "/tasks/unknown/auto-fix", FAILURE, 404)["code"] == "TASK_NOT_FOUND"
+
+
+def _fixes(api: ApiCaller, task_id: str) -> list[Json]:
+    found: list[Json] = api.get(f"/tasks/{task_id}/subtasks")
+    return found
+
+
+@pytest.mark.parametrize("ways", [("PROCESSING",), ("PROCESSING", "WAITING_FOR_INPUT")])
+def test_fix_that_is_asked_for_while_the_task_runs_is_made_once_when_it_fails(
+    api: ApiCaller, ways: tuple[str, ...]
+) -> None:
+    task = api.task(name="build")["id"]
+    api.move(task, *ways)
+
+    for _ in range(2):  # the last word counts, and one fix is made
+        assert _fix(api, task, status=200)["created"] is False
+    assert _fixes(api, task) == []
+    api.move(task, "FAILED", "FAILED")
+
+    (fix,) = _fixes(api, task)
+    assert fix["name"] == "[自動修正] build"
+    assert fix["parameters"]["errorCode"] == "E1"
+    answer = _fix(api, task, status=200)
+    assert (answer["created"], len(_fixes(api, task))) == (False, 1)
+
+
+@pytest.mark.parametrize("end", ["COMPLETED", "CANCELLED"])
+def test_fix_that_is_asked_for_while_the_task_runs_is_not_made_when_it_ends_otherwise(
+    api: ApiCaller, end: str
+) -> None:
+    task = api.task()["id"]
+    api.move(task, "PROCESSING")
+    _fix(api, task, status=200)
+    api.move(task, end)
+
+    assert _fixes(api, task) == []
+
+
+def test_fix_is_made_although_the_server_was_restarted_before_the_task_failed(
+    tmp_path: Path,
+) -> None:
+    with embedded_server(tmp_path) as server:
+        task_id = _filed(server.url)
+        _send(server.url, "PUT", f"/tasks/{task_id}/status", {"status": "PROCESSING"})
+        _send(server.url, "POST", f"/tasks/{task_id}/auto-fix", FAILURE)
+    with embedded_server(tmp_path) as server:
+        _send(server.url, "PUT", f"/tasks/{task_id}/status", {"status": "FAILED"})
+        fixes = _send(server.url, "GET", f"/tasks/{task_id}/subtasks")
+
+    assert [fix["parameters"]["originalTaskId"] for fix in fixes] == [task_id]
+
+
+def _filed(url: str) -> str:
+    session = _send(url, "POST", "/sessions", {"name": "restarted"})
+    task = {"sessionId": session["id"], "name": "build", "script": "make"}
+    return str(_send(url, "POST", "/tasks", task)["id"])
+
+
+def _send(url: str, method: str, path: str, body: Json | None = None) -> Any:
+    answer = requests.request(method, f"{url}/api/v1{path}", json=body, timeout=30)
+    answer.raise_for_status()
+    return answer.json()
