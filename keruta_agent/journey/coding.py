@@ -19,6 +19,7 @@ from keruta_agent.records.jobs import Job
 from keruta_agent.runs.directory import RunDirectory
 from keruta_agent.settings.runner import RunnerSettings
 from keruta_agent.settings.schema import SETTINGS, Settings
+from keruta_agent.workspace import user_config
 
 #: Parameter of a task: true, or a mapping with fields of a TaskContext.
 PARAMETER: Final = "runner"
@@ -67,6 +68,8 @@ def variables(settings: Settings) -> dict[str, str]:
         value = getattr(settings, info.name)
         if info.name in _RUNNER_NAMES and info.environment and value is not None:
             told[info.environment[0]] = _text(value)
+    # What git was set up with when the agent began: a task may have changed it since.
+    told |= user_config.current().variables
     named = (
         *(settings.llm_api_key_env_var, settings.git_token_env_var),
         settings.artifact_store_api_key_env_var,

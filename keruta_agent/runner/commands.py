@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from keruta_agent.observe.redact import Redactor
-from keruta_agent.runner import keeper
+from keruta_agent.runner import home, keeper
 from keruta_agent.runner.clock import Clock
 from keruta_agent.runner.environment import without_secrets
 from keruta_agent.runner_model import SingleTestResult
@@ -57,16 +57,24 @@ class CommandExecutor:
         secrets: tuple[str, ...] = (),
         hidden: tuple[str, ...] = (),
         on_line: OnLine = _unheard,
+        home_directory: Path | None = None,
     ) -> None:
         """Takes the memory that each process may use, and what no command may see or print.
 
-        ``on_line`` is told every line of output as it comes, with the secrets masked.
+        ``home_directory`` is the commands', left out: the user's. ``on_line`` is told every line
+        of output as it comes, with the secrets masked.
         """
         self._max_memory_mb = max_memory_mb
         self._secrets = secrets
         self._hidden = hidden
         self._on_line = on_line
+        self._home = home_directory
         self._redactor = Redactor(secrets)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that commands get: our own, without the secrets."""
+        environment = without_secrets(os.environ, self._secrets, self._hidden)
+        return environment if self._home is None else home.settled_in(self._home, environment)
 
     def execute(
         self,
@@ -79,16 +87,12 @@ class CommandExecutor:
     ) -> SingleTestResult:
         """Runs a command and returns what came of it; a failure is a result, never an error.
 
-        ``env`` is used as it is; without it the command gets our own, without the secrets. With a
+        ``env`` is used as it is; without it the command gets ``environment()``. With a
         ``clock``, the run's end ends the command too.
         """
         began = time.monotonic()
         uid = uuid.uuid4().hex
-        base = (
-            dict(env)
-            if env is not None
-            else without_secrets(os.environ, self._secrets, self._hidden)
-        )
+        base = self.environment() if env is None else dict(env)
         try:
             process = self._start(command, cwd, {**base, MARKER: uid})
         except (OSError, ValueError) as exc:

@@ -14,6 +14,8 @@ _ACCESS: Final = frozenset(
 )
 #: The agent's own, and a task's context, whose addresses may hold passwords.
 _OURS: Final = ("KERUTA_", "TASK_CONTEXT", "RUNNER_")
+#: Settings of the git that runs around the commands.
+_GITS: Final = ("GIT_CONFIG",)
 #: Settings of the command's environment that keep a run repeatable.
 _FIXED: Final = {
     # A file that is changed twice in a second keeps its date, and Python its stale byte code.
@@ -40,7 +42,7 @@ def without_secrets(
         name: value
         for name, value in environment.items()
         if name not in names_hidden
-        and not name.startswith(_OURS)
+        and not name.startswith((*_OURS, *_GITS))
         and not names.is_secret_name(name)
         and not Redactor.secrets_in({name: value})
         and not known.knows_secret_in(value.encode("utf-8", "surrogateescape"))

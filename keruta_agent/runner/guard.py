@@ -17,6 +17,7 @@ from typing import Final
 from keruta_agent import errors, file_trees
 from keruta_agent.workspace.git import Git
 from keruta_agent.workspace.submodules import repositories
+from keruta_agent.workspace.user_config import content_of, guarded_files
 
 _FILES: Final = (
     *("config", "config.worktree", "commondir"),
@@ -34,6 +35,8 @@ class Guard:
 
     directories: tuple[Path, ...]
     contents: Mapping[Path, bytes]
+    #: The user's own files that steer git everywhere.
+    of_user: Mapping[Path, bytes | None]
 
     @classmethod
     def of(cls, git: Git) -> Guard:
@@ -45,7 +48,11 @@ class Guard:
         places = [Path(line) for line in found]
         modules = [module for place in places for module in repositories(place / "modules")]
         directories = tuple(dict.fromkeys([*places, *modules]))
-        return cls(directories=directories, contents=dict(_contents(directories)))
+        return cls(
+            directories=directories,
+            contents=dict(_contents(directories)),
+            of_user={path: content_of(path) for path in guarded_files()},
+        )
 
     def check(self) -> None:
         """Puts back what was changed, and refuses to go on.
@@ -58,6 +65,7 @@ class Guard:
             raise errors.SecurityError(
                 f"The commands of the run removed the repository, which is not allowed: {gone[0]}"
             )
+        self._check_user()
         now = dict(_contents(self.directories))
         changed = sorted(
             path for path in {*now, *self.contents} if now.get(path) != self.contents.get(path)
@@ -75,6 +83,19 @@ class Guard:
         raise errors.SecurityError(
             f"The commands of the run changed how git behaves here, which is not allowed: {names}"
         )
+
+    def _check_user(self) -> None:
+        """Refuse to go on when the user's own settings are others than before.
+
+        They are left as they are: it may have been the user who changed them meanwhile.
+        """
+        changed = [str(path) for path, held in self.of_user.items() if content_of(path) != held]
+        if changed:
+            raise errors.SecurityError(
+                "The commands of the run changed how git behaves for this user, which is not "
+                f"allowed: {', '.join(changed[:5])}",
+                advice="Look at what stands there now, and take out what you did not write",
+            )
 
     def _restore(self, path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):

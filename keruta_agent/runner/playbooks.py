@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +15,6 @@ from keruta_agent import errors
 from keruta_agent.runner import conditions
 from keruta_agent.runner.clock import Clock
 from keruta_agent.runner.commands import CommandExecutor
-from keruta_agent.runner.environment import without_secrets
 from keruta_agent.runner.substitution import substituted
 from keruta_agent.runner_model import Playbook, PlaybookStep, Record, SingleTestResult
 
@@ -67,8 +65,6 @@ class PlaybookEngine:
     ) -> None:
         """Takes who runs the commands, and what none of them may see."""
         self._executor = command_executor or CommandExecutor(secrets=secrets, hidden=hidden)
-        self._secrets = secrets
-        self._hidden = hidden
         self._on_step = on_step
 
     def get_default_playbook(self) -> Playbook:
@@ -144,7 +140,7 @@ class PlaybookEngine:
         if self._on_step is not None:
             self._on_step(step.name)
         command, variables = substituted(step.command, context)
-        environment = without_secrets(os.environ, self._secrets, self._hidden) | variables
+        environment = self._executor.environment() | variables
         attempts = 0
         while True:
             attempts += 1

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from keruta_agent import errors
 from keruta_agent.observe.redact import Redactor
+from keruta_agent.runner import home
 from keruta_agent.runner.checks import Checks
 from keruta_agent.runner.clock import Clock
 from keruta_agent.runner.commands import CommandExecutor
@@ -30,6 +31,7 @@ from keruta_agent.runner_model import (
     TestResult,
     Workspace,
 )
+from keruta_agent.workspace import user_config
 from keruta_agent.workspace.checkout import RUNNER_TRAILER
 from keruta_agent.workspace.credentials import install_helper
 from keruta_agent.workspace.url import RepositoryUrl, parse
@@ -90,6 +92,7 @@ class Work:
             secrets=secrets,
             hidden=hidden,
             on_line=reporter.say,
+            home_directory=home.make(directory / "home", user_config.current().identity),
         )
         self._playbooks = PlaybookEngine(
             self._commands, secrets=secrets, hidden=hidden, on_step=reporter.say

@@ -27,11 +27,12 @@ from keruta_agent.runner.repository import (
     retried,
 )
 from keruta_agent.runner_model import PushResult, Workspace
-from keruta_agent.workspace import push, repair
+from keruta_agent.workspace import push, repair, repository_config
 from keruta_agent.workspace import tree as trees
 from keruta_agent.workspace.clone import Clone
 from keruta_agent.workspace.git import Git, records
 from keruta_agent.workspace.problems import GitError, Problem, error_from
+from keruta_agent.workspace.state import Notes
 from keruta_agent.workspace.url import parse
 
 #: Where commits of a branch are kept that a new run does not go on from.
@@ -85,6 +86,9 @@ class WorkspaceManager:
             return self._prepare(Path(slot_path).resolve(), branch_name, base_branch)
 
     def _prepare(self, path: Path, branch: str, wanted_base: str | None) -> Workspace:
+        git_dir = path / ".git"
+        if git_dir.is_dir():
+            repository_config.settle(git_dir, is_ours=Notes(git_dir=git_dir).is_ours)
         git = self.git(path)
         top = git.find("rev-parse", "--show-toplevel")
         if top is None or Path(top).resolve() != path:
@@ -105,15 +109,10 @@ class WorkspaceManager:
             raise errors.SecurityError(f"Pushing to {base!r} is not allowed: it is the base branch")
         start = there or base_commit
         self._keep(git, branch, start)
-        git.run(
-            "checkout",
-            "--quiet",
-            "--force",
-            "--no-track",
-            "-B",
-            branch,
-            start,
-            "--",
+        # Git LFS fetches large files while they are checked out.
+        needs_server = git.find("config", "--get", "filter.lfs.smudge") is not None
+        (git.fetching_lazily() if needs_server else git).run(
+            *("checkout", "--quiet", "--force", "--no-track", "-B", branch, start, "--"),
             action=f"check out {branch}",
         )
         git.run("clean", "--quiet", "-ffd", action="clean the work tree")

@@ -202,6 +202,9 @@ class Git:
                 settings, descriptors = (*settings, *given), (descriptor,)
             environment |= self._ssh(environment)
             environment |= trust.variables(environment, self._has_authorities)
+        else:
+            # A large file that is not here needs the server: `git lfs pull` fetches it later.
+            environment["GIT_LFS_SKIP_DOWNLOAD_ERRORS"] = "1"
         return with_settings(environment, settings), descriptors
 
     def _ssh(self, environment: Mapping[str, str]) -> dict[str, str]:

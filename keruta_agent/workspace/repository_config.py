@@ -72,10 +72,10 @@ class Removed:
     key: str
 
 
-def settle(git_dir: Path, *, is_ours: bool, url: RepositoryUrl) -> list[Removed]:
+def settle(git_dir: Path, *, is_ours: bool, url: RepositoryUrl | None = None) -> list[Removed]:
     """Take out of a repository, and of its submodules, the settings that must not act.
 
-    The remote ``origin`` of a clone of ours is at ``url`` afterwards, and nowhere else.
+    With ``url`` the remote ``origin`` of a clone of ours is there afterwards, and nowhere else.
 
     Raises:
         UnreadableError: a file of settings is not in git's format; nothing was changed in it.

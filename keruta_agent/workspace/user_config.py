@@ -33,6 +33,7 @@ _DECIDING: Final = (
 #: As deep as files that name each other are followed; at more than ten git gives up altogether.
 _DEEPEST: Final = 8
 _MOST_FILES: Final = 200
+_IDENTITY: Final = ("user.name", "user.email")
 _NO: Final = frozenset({"", "0", "no", "off", "false"})
 
 
@@ -44,6 +45,8 @@ class UserConfig:
     program: str
     #: What leads git to the copies.
     variables: Mapping[str, str]
+    #: Who the user is, by the names of git's settings.
+    identity: Mapping[str, str]
     #: What each file held; None for one that was not there.
     contents: Mapping[Path, bytes | None]
     #: The files that git cannot read, and why: they are left out.
@@ -55,7 +58,7 @@ class UserConfig:
 
     def changed(self) -> list[Path]:
         """Return the files that hold something else by now."""
-        return sorted(path for path, held in self.contents.items() if _content(path) != held)
+        return sorted(path for path, held in self.contents.items() if content_of(path) != held)
 
     def is_older(self, path: Path) -> bool:
         """Tell whether a file is as it was when the settings were read.
@@ -75,7 +78,7 @@ def current() -> UserConfig:
 def tell_changes() -> list[str]:
     """Say in the log which files were changed since, once for each change; return their names."""
     config = current()
-    changed = tuple((path, _content(path)) for path in config.changed())
+    changed = tuple((path, content_of(path)) for path in config.changed())
     with _reading:
         is_news = bool(changed) and _told.get(config) != changed
         _told[config] = changed
@@ -119,6 +122,7 @@ def _read(names: tuple[tuple[str, str | None], ...], _process: int) -> UserConfi
             "GIT_CONFIG_GLOBAL": user.path,
             "GIT_CONFIG_NOSYSTEM": "0",
         },
+        identity=reader.identity,
         contents=reader.contents,
         problems=tuple(reader.problems),
         read_at_ns=read_at_ns,
@@ -159,11 +163,20 @@ def _user_files(environment: Mapping[str, str]) -> list[Path]:
     return [Path(name) for name in (*files, *([f"{home}/.gitconfig"] if home else []))]
 
 
+def guarded_files() -> list[Path]:
+    """Return the user's files that say how git behaves, whether they are there or not."""
+    usual = {name: value for name, value in os.environ.items() if name != "GIT_CONFIG_GLOBAL"}
+    files = _user_files(usual)
+    attributes = [path.with_name("attributes") for path in files if path.name == "config"]
+    return list(dict.fromkeys([*current().contents, *files, *attributes]))
+
+
 def _named(name: str) -> list[Path]:
     return [Path(name).absolute()] if name else []
 
 
-def _content(path: Path) -> bytes | None:
+def content_of(path: Path) -> bytes | None:
+    """Return what a file of settings holds, None when there is none."""
     try:
         with path.open("rb") as file:
             return file.read(config_file.LARGEST + 1) if path.is_file() else None
@@ -180,6 +193,7 @@ class _Reader:
         self.contents: dict[Path, bytes | None] = {}
         self.problems: list[str] = []
         self.copies: list[SealedFile] = []
+        self.identity: dict[str, str] = {}
         self._reads = 0
 
     def combined(self, files: list[Path]) -> SealedFile:
@@ -197,7 +211,8 @@ class _Reader:
         if depth < 0 or self._reads > _MOST_FILES:
             self.problems.append(f"{path}: too many files include each other")
             return []
-        self.contents[path] = _content(path)
+        if not path.is_relative_to("/proc"):  # a copy of another process of ours never changes
+            self.contents[path] = content_of(path)
         try:
             found = config_file.read(path, self._program)
         except FileNotFoundError:
@@ -205,6 +220,9 @@ class _Reader:
         except UnreadableError as exc:
             self.problems.append(exc.message)
             return []
+        for entry in found:
+            if entry.key in _IDENTITY and entry.value:
+                self.identity[entry.key] = entry.value
         return [
             self._included(entry, path, depth) if entry.is_include else entry for entry in found
         ]

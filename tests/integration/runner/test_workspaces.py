@@ -175,10 +175,12 @@ def test_directory_inside_of_a_repository_is_no_workspace(slot: Path) -> None:
         _manager().prepare_workspace(slot / "inner", BRANCH)
 
 
-def test_end_of_the_run_ends_git(slot: Path) -> None:
+def test_end_of_the_run_ends_git(slot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(1000)
     clock.stop("the slot is lost")
-    git(slot, "config", "remote.origin.uploadpack", "sleep 1000 #")
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "remote.origin.uploadpack")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "sleep 1000 #")
 
     with pytest.raises(StoppedError, match="the slot is lost"):
         WorkspaceManager(clock=clock).prepare_workspace(slot, BRANCH)
