@@ -16,7 +16,7 @@ from typing import Final
 
 from keruta_agent import errors, file_trees
 from keruta_agent.workspace.git import Git
-from keruta_agent.workspace.submodules import repositories
+from keruta_agent.workspace.repository_config import repositories
 from keruta_agent.workspace.user_config import content_of, guarded_files
 
 _FILES: Final = (
@@ -46,8 +46,7 @@ class Guard:
             action="find the repository",
         ).splitlines()
         places = [Path(line) for line in found]
-        modules = [module for place in places for module in repositories(place / "modules")]
-        directories = tuple(dict.fromkeys([*places, *modules]))
+        directories = tuple(dict.fromkeys(one for place in places for one in repositories(place)))
         return cls(
             directories=directories,
             contents=dict(_contents(directories)),

@@ -110,7 +110,6 @@ def _try(clone: Clone, target: Target, commit: str) -> Result:
     own = clone.git.find("rev-parse", "--verify", "--quiet", pushed_ref(target.branch))
     force = [f"--force-with-lease={destination}:{own}"] if target.force and own else []
     action = f"push {target.branch} to {clone.url}"
-    _push_large_files(clone, commit)
     result = clone.git.run(
         *("push", "--quiet", "--porcelain", *force, REMOTE, f"{commit}:{destination}"),
         action=action,
@@ -126,12 +125,6 @@ def _try(clone: Clone, target: Target, commit: str) -> Result:
             action="note what was pushed",
         )
     return result
-
-
-def _push_large_files(clone: Clone, commit: str) -> None:
-    """Upload what Git LFS keeps of a commit: its own hook, which would do it, is not run."""
-    if (clone.directory / ".git" / "lfs" / "objects").is_dir():
-        clone.git.run("lfs", "push", REMOTE, commit, action=f"push large files to {clone.url}")
 
 
 def words(result: Result) -> str:

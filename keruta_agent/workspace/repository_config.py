@@ -83,7 +83,7 @@ def settle(git_dir: Path, *, is_ours: bool, url: RepositoryUrl | None = None) ->
     """
     user = user_config.current()
     removed: list[Removed] = []
-    for directory in _repositories(git_dir, _DEEPEST):
+    for directory in repositories(git_dir):
         # It would have git read the settings of another directory.
         common = directory / "commondir"
         if os.path.lexists(common):
@@ -196,12 +196,12 @@ def _is_old(include: Entry, path: Path, user: UserConfig, depth: int = _DEEPEST)
         return False
 
 
-def _repositories(git_dir: Path, depth: int) -> Iterator[Path]:
+def repositories(git_dir: Path, depth: int = _DEEPEST) -> Iterator[Path]:
     """Yield a repository's directory and those of its submodules."""
     yield git_dir
     if depth > 0:
         for directory in _modules(git_dir / "modules", depth):
-            yield from _repositories(directory, depth - 1)
+            yield from repositories(directory, depth - 1)
 
 
 def _modules(directory: Path, depth: int) -> Iterator[Path]:
