@@ -141,8 +141,11 @@ class ApiError(KerutaError):
         advice: str | None = None,
         status: int | None = None,
         retry_after_s: float | None = None,
+        code: str = "",
     ) -> None:
         super().__init__(message, advice=advice)
+        #: The server's own word for what is wrong, if it gave one.
+        self.code = code
         #: HTTP status of the answer, if there was one.
         self.status = status
         #: Seconds that the server asked to wait, if it did.

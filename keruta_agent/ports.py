@@ -11,10 +11,12 @@ from threading import Event
 from typing import Any, Protocol
 
 from keruta_agent.model import (
+    AgentIdentity,
     ApiCalls,
     ApiHealth,
     ArtifactFile,
     LogEntry,
+    Registration,
     Script,
     ServerEvent,
     Session,
@@ -126,6 +128,26 @@ class KerutaApi(Protocol):
 
         By its id a question's answer may be asked for again and again, until the task goes on;
         without one it is handed out once.
+        """
+        ...
+
+    def register_agent(
+        self, agent: AgentIdentity, session_id: str, *, lease_s: float
+    ) -> Registration:
+        """Registers an agent with its session or renews its lease (0: it leaves).
+
+        Raises:
+            ApiConflict: another living agent uses its id.
+        """
+        ...
+
+    def claim_task(self, task_id: str, agent: AgentIdentity, *, run: str, begun: bool) -> None:
+        """Claims a task for a run of an agent; repeated for the same agent it is renewed.
+
+        ``begun`` says that the agent itself has begun the task before, perhaps without a claim.
+
+        Raises:
+            ApiConflict: another agent has it, somebody has begun it, or it has ended.
         """
         ...
 

@@ -33,6 +33,8 @@ ANSWERERS: Final[Mapping[str, str]] = {
 SENTENCES: Final[Mapping[str, Callable[[_Detail], str]]] = {
     "recorded": lambda d: f"The agent took note of it, with priority {d['priority']}.",
     "moved": lambda d: f"Somebody gave it priority {d['priority']}.",
+    "left_alone": lambda d: f"It was not run here: {d['reason']}.",
+    "revived": lambda d: "It waits at the API again, and nobody has it: it waits here too.",
     "claimed": lambda d: "Its turn came.",
     "started": lambda d: f"Process {d['pid']} began to start the script and look after it.",
     "taken_up": lambda d: "An agent went on with it after the one before had ended.",

@@ -49,6 +49,8 @@ class DaemonFacts:
     session_problem: str | None = None
     #: Address of its HTTP API, None when that is off.
     http: str | None = None
+    #: The agent that serves the session while this one stands by.
+    standby: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -197,6 +199,7 @@ def _daemon(base_dir: Path, told: dict[str, Any] | None) -> DaemonFacts | None:
         api_problem=told.get("api_problem"),
         session_problem=told.get("session_problem"),
         http=told.get("http"),
+        standby=told.get("standby"),
     )
 
 

@@ -61,6 +61,8 @@ def _daemon(facts: Facts) -> Iterator[Line]:
     yield _daemon_line(facts)
     if facts.daemon is not None and facts.daemon.http is not None:
         yield "", f"HTTP API at {facts.daemon.http}", None
+    if facts.daemon is not None and facts.daemon.standby is not None:
+        yield "standby", f"another agent serves the session: {facts.daemon.standby}", "yellow"
     if facts.paused is not None:
         yield "", f"the queue is paused: {facts.paused}", None
 

@@ -147,7 +147,13 @@ def error_of(
     kind = _error_kind(response)
     if kind is errors.ApiOverloaded:
         return kind(message, status=status, retry_after_s=retry_after_s(response))
-    return kind(message, status=status)
+    return kind(message, status=status, code=_code(body_of(response)))
+
+
+def _code(body: object) -> str:
+    error = body.get("error") if isinstance(body, Mapping) else None
+    code = error.get("code") if isinstance(error, Mapping) else None
+    return code if isinstance(code, str) else ""
 
 
 def _error_kind(response: requests.Response) -> type[errors.ApiError]:

@@ -18,6 +18,7 @@ from keruta_agent.daemon.answers import start_answer_poll
 from keruta_agent.daemon.awake import start_keep_awake
 from keruta_agent.daemon.belongings import Belongings
 from keruta_agent.daemon.events import EventListener
+from keruta_agent.daemon.heartbeat import Heartbeat
 from keruta_agent.daemon.http import http_door
 from keruta_agent.daemon.systemd import ServiceManager
 from keruta_agent.daemon.watch import LEAVE_AT_ONCE
@@ -87,6 +88,9 @@ def run_daemon(
         if http is not None:
             http.start(agent, status, lambda: hindrances(dispatcher, poll))
         listener = _listener(agent, poll, dispatcher)
+        heartbeat = None if poll is None else Heartbeat(agent, poll)
+        if heartbeat is not None:
+            heartbeat.start()
         beside = (listener, start_answer_poll(agent), start_keep_awake(agent), http)
         manager.ready("takes tasks")
         logger.info(
@@ -105,6 +109,9 @@ def run_daemon(
             for part in beside:
                 if part is not None:
                     part.stop()
+            stays = requests.wants_replacement or requests.count >= LEAVE_AT_ONCE
+            if heartbeat is not None:
+                heartbeat.stop(leaves=not stays)
             if requests.wants_replacement:
                 door.stop()
                 agent.launcher.close()

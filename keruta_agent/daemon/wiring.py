@@ -13,6 +13,7 @@ from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.desk import Desk
 from keruta_agent.journey.inquiry import Inquiries
 from keruta_agent.journey.loglines import LogReader
+from keruta_agent.journey.ownership import Ownership
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.journey.report import Courier
 from keruta_agent.journey.stops import Stops
@@ -21,7 +22,9 @@ from keruta_agent.local.address import prepare_socket_path
 from keruta_agent.local.http.token import token_of
 from keruta_agent.observe.redact import Redactor
 from keruta_agent.ports import KerutaApi, WorkQueue
+from keruta_agent.records.claims import KnownClaims
 from keruta_agent.records.database import make_private_directory
+from keruta_agent.records.identity import identity_of
 from keruta_agent.records.room import Room
 from keruta_agent.records.run import Run
 from keruta_agent.records.store import Records
@@ -141,6 +144,13 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
         counters=records.counters,
         questions=records.questions,
         repositories=records.repositories,
+        withdrawals=records.withdrawals,
+        ownership=Ownership(
+            api,
+            identity_of(settings.base_dir),
+            KnownClaims(records.database, settings.api_url or ""),
+            settings.session_lease_s,
+        ),
         api=api,
         courier=None if api is None else make_courier(settings, records, api, reader),
         redaction=reader[1],

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from keruta_agent.journey.desk import Desk
+from keruta_agent.journey.ownership import Ownership
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.journey.report import Courier
 from keruta_agent.journey.stops import Stops
@@ -23,6 +24,7 @@ from keruta_agent.records.room import Room
 from keruta_agent.records.run import Run
 from keruta_agent.records.runs import Runs
 from keruta_agent.records.usage import Usages
+from keruta_agent.records.withdrawals import Withdrawals
 from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
 from keruta_agent.runs.follower import Doorbell
 from keruta_agent.runs.launch import Launcher
@@ -44,6 +46,9 @@ class Agent:
     counters: Counters
     questions: Questions
     repositories: Repositories
+    withdrawals: Withdrawals
+    #: Whether the session's tasks are this agent's to run.
+    ownership: Ownership
     #: None when no API is configured: ad-hoc scripts need none.
     api: KerutaApi | None
     #: Carries the outbox to the API; None without one.

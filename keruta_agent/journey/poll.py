@@ -6,12 +6,13 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.journey import announce, pausing, resolve, workspace
+from keruta_agent.journey import announce, claim, pausing, resolve, workspace
 from keruta_agent.journey.agent import Agent
-from keruta_agent.model import Session
+from keruta_agent.model import Session, Task
 from keruta_agent.ports import KerutaApi
 from keruta_agent.records.jobs import JobState, StopKind
 
@@ -33,6 +34,8 @@ class SessionPoll:
         #: Monotonic times of the looks in a row at which there was no such session.
         self._not_found: list[float] = []
         self._problem: errors.ApiError | errors.SettingsError | None = None
+        #: PENDING tasks of other agents, as of the last look.
+        self._claimed_by_others: frozenset[str] = frozenset()
         #: Set once the session takes no more tasks.
         self.ended = threading.Event()
 
@@ -116,6 +119,7 @@ class SessionPoll:
             return
         self._not_found.clear()
         workspace.remember(self._agent, session)
+        self._agent.ownership.heartbeat(session_id)
         self._look_at_running()
         if session.has_ended:
             self._end(session_id, f"is {session.status}")
@@ -123,10 +127,20 @@ class SessionPoll:
         if not self._may_report():
             return
         pausing.follow(self._agent, session)
-        pending = self._api.pending_tasks(session_id)
+        claim.wake_held_back(self._agent)
+        if self._agent.ownership.standby is None:
+            self._record(self._api.pending_tasks(session_id))
+
+    def _record(self, pending: Sequence[Task]) -> None:
+        """Records the tasks that wait and that no other agent has claimed."""
         self._agent.jobs.follow_priorities(pending)
+        own_id = self._agent.ownership.identity.id
         for task in pending:
+            if task.claimed_by not in (None, own_id):
+                continue
             job_id = self._agent.jobs.record_task(task)
+            if job_id is None:
+                job_id = self._agent.withdrawals.revive(task.id)
             if job_id is not None:
                 logger.info(
                     "recorded task %s as job %d: %s",
@@ -136,6 +150,17 @@ class SessionPoll:
                     extra={"action": "task_recorded", "task": task.id, "job": job_id},
                 )
                 self._agent.queue.job_runnable(job_id)
+        self._name_claimed([task.id for task in pending if task.claimed_by not in (None, own_id)])
+
+    def _name_claimed(self, task_ids: Sequence[str]) -> None:
+        """Says once of each task that another agent has claimed it and not begun it."""
+        for task_id in sorted(set(task_ids) - self._claimed_by_others):
+            logger.info(
+                "leaves task %s alone: another agent has claimed it",
+                task_id,
+                extra={"action": "task_left_alone", "task": task_id},
+            )
+        self._claimed_by_others = frozenset(task_ids)
 
     def _may_report(self) -> bool:
         """Tests whether reports arrive; what waited for that may start when they do again."""

@@ -10,7 +10,17 @@ import dataclasses
 import logging
 
 from keruta_agent import errors
-from keruta_agent.journey import announce, collect, conclude, execute, finish, follow, park, prepare
+from keruta_agent.journey import (
+    announce,
+    claim,
+    collect,
+    conclude,
+    execute,
+    finish,
+    follow,
+    park,
+    prepare,
+)
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.artifacts import Taken
 from keruta_agent.journey.section import Section
@@ -43,17 +53,20 @@ def run_next(agent: Agent) -> Ended | None:
         # Woken here too, so that a job that is due again goes before what is younger.
         for job_id in agent.jobs.wake_due():
             agent.queue.job_runnable(job_id)
-    claimed = agent.runs.claim_next(only_local=agent.writes.problem is not None)
+    claimed = agent.runs.claim_next(
+        only_local=agent.writes.problem is not None,
+        new_tasks=agent.ownership.takes_new_tasks(),
+    )
     return None if claimed is None else live(agent, *claimed)
 
 
-def live(agent: Agent, job: Job, run: Run) -> Ended:
-    """Brings one claimed run to its end."""
+def live(agent: Agent, job: Job, run: Run) -> Ended | None:
+    """Brings one claimed run to its end; None when it was taken back before anything began."""
     with context.about(job=job.id, task=job.task_id, run=run.uid):
         return _live(agent, job, run)
 
 
-def _live(agent: Agent, job: Job, run: Run) -> Ended:
+def _live(agent: Agent, job: Job, run: Run) -> Ended | None:
     record = None
     taken: list[Taken] = []
     try:
@@ -61,7 +74,10 @@ def _live(agent: Agent, job: Job, run: Run) -> Ended:
         shim = execute.adopt(agent, run)
         adopted = shim is not None
         if shim is None:
-            run = execute.renew(agent, run)
+            owned = claim.obtain(agent, job, run)
+            if owned is None:
+                return None
+            run = execute.renew(agent, owned)
             announce.announce(agent, job, run)
             script = prepare.read_script(agent, job)
             agent.runs.enter(run.id, "prepare")

@@ -44,6 +44,7 @@ def describe(
         "python": platform.python_version(),
         "started_at": date(started_at),
         "session": session_id,
+        "standby": agent.ownership.standby,
         "api": shown(agent.settings)["api_url"],
         "running": None if active is None else active[0].id,
         "current": None if active is None else _current(*active),

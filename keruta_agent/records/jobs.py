@@ -172,12 +172,16 @@ class Jobs:
         """Returns the job of an API task."""
         return self._one("SELECT * FROM jobs WHERE task_id = ?", (task_id,))
 
-    def next_waiting(self, *, only_local: bool = False) -> Job | None:
-        """Returns the job that is to run next; ``only_local`` leaves those of the API out."""
+    def next_waiting(self, *, only_local: bool = False, new_tasks: bool = True) -> Job | None:
+        """Returns the job that is to run next.
+
+        ``only_local`` leaves those of the API out, and without ``new_tasks`` those that never ran.
+        """
         return self._one(
-            "SELECT * FROM jobs WHERE state = 'waiting' AND (task_id IS NULL OR NOT ?) "
+            "SELECT * FROM jobs WHERE state = 'waiting' AND (task_id IS NULL OR (NOT ? AND (? "
+            "OR EXISTS (SELECT 1 FROM runs WHERE runs.job_id = jobs.id)))) "
             "ORDER BY priority DESC, filed_at, id LIMIT 1",
-            (only_local,),
+            (only_local, new_tasks),
         )
 
     def waiting_ids(self) -> list[int]:

@@ -196,4 +196,9 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     -- As the API said it last; NULL of ad-hoc jobs, and until the next poll of older ones.
     ALTER TABLE jobs ADD COLUMN api_priority INTEGER;
     """,
+    # 7: runs whose task is claimed at the API
+    """
+    -- 1 of older runs: they were announced to the API when they were claimed here.
+    ALTER TABLE runs ADD COLUMN is_owned INTEGER NOT NULL DEFAULT 1;
+    """,
 )

@@ -76,6 +76,8 @@ class Run:
     stage: str | None
     #: How often the agent failed or died in a stage, in a row.
     agent_failures: int
+    #: Whether the task is this agent's to run: claimed, or found to be begun by nobody else.
+    is_owned: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,7 @@ _RUN_FIELDS = tuple(field.name for field in dataclasses.fields(Run))
 def run_of(row: sqlite3.Row) -> Run:
     """Reads a row of the table of runs."""
     values = {name: row[name] for name in _RUN_FIELDS}
+    values["is_owned"] = bool(values["is_owned"])
     if values["wants_auto_fix"] is not None:
         values["wants_auto_fix"] = bool(values["wants_auto_fix"])
     if values["reported_status"] is not None:

@@ -34,15 +34,16 @@ class Runs:
             return None
         return self._job_of(run), run
 
-    def claim_next(self, *, only_local: bool = False) -> tuple[Job, Run] | None:
+    def claim_next(
+        self, *, only_local: bool = False, new_tasks: bool = True
+    ) -> tuple[Job, Run] | None:
         """Claims the first waiting job: it becomes the one active run, or nothing changes.
 
-        The write that tells the API of it is stored in the same transaction. None means that
-        nothing waits, something runs, or the queue is paused. ``only_local`` leaves the API's
-        tasks where they are.
+        None means that nothing waits, something runs, or the queue is paused. ``only_local``
+        leaves the API's tasks where they are, and without ``new_tasks`` those that never ran.
         """
         with self._database.transaction():
-            job = self._jobs.next_waiting(only_local=only_local)
+            job = self._jobs.next_waiting(only_local=only_local, new_tasks=new_tasks)
             if job is None or self.active() or self._jobs.pause_reason() is not None:
                 return None
             return self._claim(job)
@@ -65,10 +66,16 @@ class Runs:
             directory=f"{job.id:06d}-{number}-{uid}",
             token=secrets.token_urlsafe(24),
         )
-        self._journal.add("claimed", job.id, number, run=uid)
-        if job.task_id is not None:
-            self._announce(job.task_id, run)
         return self._job_of(run), run
+
+    def own(self, job: Job, run: Run) -> Run:
+        """Stores that the task of a run is ours, with the write that tells the API of the run."""
+        with self._database.transaction():
+            self._update(run.id, is_owned=1)
+            self._journal.add("claimed", job.id, run.number, run=run.uid)
+            if job.task_id is not None:
+                self._announce(job.task_id, run)
+        return self.get(run.id)
 
     def restore(
         self, job: Job, *, uid: str, number: int, directory: str, token: str
@@ -78,18 +85,30 @@ class Runs:
         The records are an old copy then. The API is told nothing of the beginning again.
         """
         with self._database.transaction():
-            run = self._insert(job, uid=uid, number=number, directory=directory, token=token)
+            run = self._insert(
+                job, uid=uid, number=number, directory=directory, token=token, is_owned=True
+            )
             self._journal.add("found", job.id, number, run=uid)
             return self._job_of(run), run
 
-    def _insert(self, job: Job, *, uid: str, number: int, directory: str, token: str) -> Run:
+    def _insert(
+        self,
+        job: Job,
+        *,
+        uid: str,
+        number: int,
+        directory: str,
+        token: str,
+        is_owned: bool = False,
+    ) -> Run:
         """Stores an active run of a job, which runs with that."""
         connection = self._database.connection()
         connection.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (job.id,))
         row = connection.execute(
-            "INSERT INTO runs (job_id, number, uid, token, directory, state, claimed_at) "
-            "VALUES (?, ?, ?, ?, ?, 'active', ?) RETURNING *",
-            (job.id, number, uid, token, directory, time.time()),
+            "INSERT INTO runs "
+            "(job_id, number, uid, token, directory, state, claimed_at, is_owned) "
+            "VALUES (?, ?, ?, ?, ?, 'active', ?, ?) RETURNING *",
+            (job.id, number, uid, token, directory, time.time(), int(is_owned)),
         )
         return run_of(row.fetchone())
 

@@ -16,6 +16,7 @@ from keruta_agent.records.questions import Questions
 from keruta_agent.records.repositories import Repositories
 from keruta_agent.records.runs import Runs
 from keruta_agent.records.usage import Usages
+from keruta_agent.records.withdrawals import Withdrawals
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Records:
     counters: Counters
     questions: Questions
     repositories: Repositories
+    withdrawals: Withdrawals
 
     @classmethod
     def open(cls, base_dir: Path) -> Self:
@@ -73,4 +75,5 @@ class Records:
             counters=Counters(database),
             questions=Questions(database, outbox, journal),
             repositories=Repositories(database),
+            withdrawals=Withdrawals(database, jobs, journal),
         )

@@ -99,6 +99,13 @@ class Settings(RunnerSettings, LoggingSettings, GitSettings):
         environment=("KERUTA_SESSION_ID",),
         help="Session whose tasks run here; without it the workspace tells.",
     )
+    session_lease_s: float = setting(
+        Duration(minimum_s=1, maximum_s=DAY_S),
+        key="session.lease",
+        environment=("KERUTA_SESSION_LEASE",),
+        default="60s",
+        help="Silence of this agent after which another agent of the session takes over.",
+    )
     workspace_id: str | None = setting(
         Text(),
         key="workspace.id",

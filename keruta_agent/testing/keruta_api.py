@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import threading
@@ -10,11 +11,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from keruta_agent import errors, model
 from keruta_agent.model import (
+    AgentIdentity,
     ApiCalls,
     ApiHealth,
     ArtifactFile,
     LogEntry,
     LogLevel,
+    Registration,
     Script,
     ServerEvent,
     Session,
@@ -22,6 +25,7 @@ from keruta_agent.model import (
     Task,
     TaskStatus,
 )
+from keruta_agent.testing.agents import AgentRegister, check_claim
 from keruta_agent.testing.state import ServerState, StoredArtifact
 
 #: How soon a listener notices that it is to stop.
@@ -60,6 +64,9 @@ class InMemoryKerutaApi(ServerState):
         super().__init__(without=without)
         #: What is to be fixed when a task fails that still runs, by its id.
         self._fix_requests: dict[str, tuple[str, str]] = {}
+        self.agents = AgentRegister()
+        #: Claims that were made: (task, agent, run).
+        self.claims: list[tuple[str, str, str]] = []
         #: First results by method, what it was about, and idempotency key.
         self._results: dict[tuple[str, str, str], object] = {}
 
@@ -320,6 +327,25 @@ class InMemoryKerutaApi(ServerState):
         return self._answers.get(task_id) if is_newest else None
 
     @_call
+    def register_agent(
+        self, agent: AgentIdentity, session_id: str, *, lease_s: float
+    ) -> Registration:
+        """Registers an agent or renews its lease."""
+        if session_id not in self.sessions:
+            raise errors.ApiNotFound(f"There is no session {session_id}", status=404)
+        return self.agents.register(agent, session_id, lease_s)
+
+    @_call
+    def claim_task(self, task_id: str, agent: AgentIdentity, *, run: str, begun: bool) -> None:
+        """Claims a task for a run of an agent."""
+        task = self._task(task_id)
+        self.agents.refuse_copy(agent)
+        check_claim(task, agent, begun=begun)
+        if task.claimed_by is None or (task_id, agent.id, run) not in self.claims:
+            self.claims.append((task_id, agent.id, run))
+            self.tasks[task_id] = dataclasses.replace(task, claimed_by=agent.id)
+
+    @_call
     def health(self) -> ApiHealth:
         """Returns ``health_answer``."""
         return self.health_answer
@@ -355,21 +381,6 @@ class InMemoryKerutaApi(ServerState):
         if (method, owner, key) not in self._results:
             self._results[method, owner, key] = act()
         return cast("_Result", self._results[method, owner, key])
-
-    def _pending(self, session_ids: set[str]) -> list[Task]:
-        return model.in_execution_order(
-            [
-                task
-                for task in reversed(self.tasks.values())
-                if task.session_id in session_ids and task.status is TaskStatus.PENDING
-            ]
-        )
-
-    def _open_task(self, task_id: str) -> Task:
-        task = self._task(task_id)
-        if task.status.is_terminal:
-            raise errors.ApiConflict(f"Task {task_id} is {task.status}", status=409)
-        return task
 
     def _created(self, task: Task, *, session_id: str, parent_task_id: str | None) -> Task:
         session = self.sessions.get(session_id)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from keruta_agent import errors
+from keruta_agent import errors, model
 from keruta_agent.model import (
     ApiHealth,
     LogEntry,
@@ -122,6 +122,11 @@ class ServerState:
         with self.lock:
             self.tasks[task_id] = dataclasses.replace(self._task(task_id), status=status)
 
+    def release_claim(self, task_id: str) -> None:
+        """Releases a task that an agent has claimed, as another person would."""
+        with self.lock:
+            self.tasks[task_id] = dataclasses.replace(self._task(task_id), claimed_by=None)
+
     def answer_input(self, task_id: str, text: str) -> None:
         """Answers the open prompt of a task; a missing line end is added."""
         with self.lock:
@@ -177,6 +182,21 @@ class ServerState:
         if task_id not in self.tasks:
             raise errors.ApiNotFound(f"There is no task {task_id}", status=404)
         return self.tasks[task_id]
+
+    def _pending(self, session_ids: set[str]) -> list[Task]:
+        return model.in_execution_order(
+            [
+                task
+                for task in reversed(self.tasks.values())
+                if task.session_id in session_ids and task.status is TaskStatus.PENDING
+            ]
+        )
+
+    def _open_task(self, task_id: str) -> Task:
+        task = self._task(task_id)
+        if task.status.is_terminal:
+            raise errors.ApiConflict(f"Task {task_id} is {task.status}", status=409)
+        return task
 
     def _change(self, task: Task, **fields: Any) -> Task:
         changed = dataclasses.replace(task, **fields, updated_at=self._now(next(self._numbers)))

@@ -54,6 +54,7 @@ def test_tasks_go_on_and_everything_is_told_in_order_later(
     first = api.file_task(f"echo one\n{hold}\necho two; echo run >> {tmp_path}/runs")
     second = api.file_task(f"echo three; echo run >> {tmp_path}/runs; exit 4")
     with gate_before(api.url) as gate:
+        gate.trouble = _without_claims
         daemon = workplace.daemon(
             KERUTA_API_URL=gate.url, KERUTA_TIMEOUT="500ms", KERUTA_API_STATUS_TIMEOUT="500ms"
         )
@@ -70,7 +71,7 @@ def test_tasks_go_on_and_everything_is_told_in_order_later(
         )
         assert api.task(first)["status"] == "PROCESSING"
         assert api.task(second)["status"] == "PENDING"
-        gate.trouble = None
+        gate.trouble = _without_claims
 
         api.wait_for_all([first, second])
     assert api.task(first)["status"] == "COMPLETED"
@@ -81,6 +82,40 @@ def test_tasks_go_on_and_everything_is_told_in_order_later(
     assert "Traceback" not in daemon.err
     stories = workplace.run("explain", "1").stdout + workplace.run("explain", "2").stdout
     assert "The API could not be told its" in stories
+
+
+def _without_claims(passage: Passage) -> bool:
+    """Answer as a server that knows nothing of agents."""
+    if "/agents/" in passage.path or passage.path.endswith("/claim"):
+        return passage.answer(404, b'{"error": {"code": "ROUTE_NOT_FOUND"}}')
+    return False
+
+
+@pytest.mark.parametrize("trouble", [_broken, _half_open])
+def test_task_that_cannot_be_claimed_waits_until_the_api_is_back(
+    workplace: Workplace, api: Api, tmp_path: Path, trouble: object
+) -> None:
+    assert callable(trouble)
+    first = api.file_task(f"echo one\n{_HOLD.format(place=tmp_path)}")
+    second = api.file_task(f"echo run >> {tmp_path}/runs")
+    with gate_before(api.url) as gate:
+        daemon = workplace.daemon(
+            KERUTA_API_URL=gate.url, KERUTA_TIMEOUT="500ms", KERUTA_API_STATUS_TIMEOUT="500ms"
+        )
+        wait_until(lambda: api.lines(first) == ["one"], "the first line is stored")
+        daemon.wait_for(f"recorded task {second}")
+
+        gate.trouble = trouble(gate)
+        (tmp_path / "go").touch()
+        daemon.wait_for("job 1 ended: succeeded")
+        daemon.wait_for(f"cannot claim task {second} now")
+        assert workplace.run("execute", "echo ad hoc").stdout == "ad hoc\n"
+        assert not (tmp_path / "runs").exists()
+        gate.trouble = None
+
+        api.wait_for_all([first, second])
+    assert (tmp_path / "runs").read_text(encoding="ascii") == "run\n"
+    assert "Traceback" not in daemon.err
 
 
 def _configure(workplace: Workplace, **api_settings: str) -> None:

@@ -20,6 +20,7 @@ from keruta_agent import errors
 from keruta_agent.clients.http import HttpClient, segment
 from keruta_agent.clients.keruta import artifacts, events, health, parsing, writes
 from keruta_agent.clients.keruta.capabilities import Capabilities
+from keruta_agent.clients.keruta.claims import ClaimRoutes
 from keruta_agent.clients.keruta.dialect import RunningName
 from keruta_agent.clients.keruta.input import InputRoutes
 from keruta_agent.clients.keruta.logs import LogWriter
@@ -28,11 +29,13 @@ from keruta_agent.clients.keruta.script import script_of, script_of_task
 from keruta_agent.clients.keruta.sessions import SessionReader
 from keruta_agent.clients.keruta.status import StatusWriter
 from keruta_agent.model import (
+    AgentIdentity,
     ApiCalls,
     ApiHealth,
     ArtifactFile,
     LogEntry,
     LogLevel,
+    Registration,
     Script,
     ServerEvent,
     Session,
@@ -91,6 +94,7 @@ class KerutaClient:
         self._routes = OptionalRoutes(capabilities)
         self._sessions = SessionReader(self._http, self._routes)
         self._input = InputRoutes(self._http, self._routes, read_task=self.task)
+        self._claims = ClaimRoutes(self._http, self._routes)
         self._logs = LogWriter(self._http, capabilities)
         self._status = StatusWriter(
             self._http,
@@ -253,6 +257,19 @@ class KerutaClient:
     def poll_input(self, task_id: str, question_id: str | None = None) -> str | None:
         """Returns the answer if there is one: GET ``/tasks/{id}/input``."""
         return self._input.poll(task_id, question_id)
+
+    def register_agent(
+        self, agent: AgentIdentity, session_id: str, *, lease_s: float
+    ) -> Registration:
+        """Registers an agent or renews its lease: PUT ``/agents/{id}``."""
+        return self._claims.register(
+            agent, session_id, lease_s=lease_s, read_session=lambda: self.session(session_id)
+        )
+
+    def claim_task(self, task_id: str, agent: AgentIdentity, *, run: str, begun: bool) -> None:
+        """Claims a task for a run: POST ``/tasks/{id}/claim``."""
+        read_task = self._task_reader(task_id)
+        self._claims.claim(task_id, agent, run=run, begun=begun, read_task=read_task)
 
     def health(self) -> ApiHealth:
         """Asks how the server is: GET ``/api/v1/health``, else ``/health``."""

@@ -45,6 +45,11 @@ class StatusAnswer(Schema):
     python = fields.String(required=True)
     started_at = wire.AnyDate(required=True)
     session = fields.String(required=True, allow_none=True)
+    standby = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The agent that serves the session while this one stands by."},
+    )
     api = fields.String(
         required=True, allow_none=True, metadata={"description": "Address of the keruta API."}
     )

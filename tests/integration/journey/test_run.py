@@ -213,6 +213,7 @@ def test_removed_run_directory_does_not_hold_up_the_outbox(api, agent, poll, fil
     run.run_next(agent)
     run_directory = agent.directory_of(agent.runs.of_job(agent.jobs.by_task(first.id).id)[0])
     (run_directory.path / "stdout").unlink()
+    agent.courier._words._not_before = 0.0  # the wait after a failure is over
     run.run_next(agent)
     agent.courier._words._not_before = 0.0
     deliver(agent)
@@ -296,7 +297,7 @@ def test_wait_that_the_server_asks_for_is_kept_within_reason(
 ):
     file_task("true")
     poll.poll()
-    agent.runs.claim_next()
+    agent.runs.own(*agent.runs.claim_next())
     api.fail_next("write_status", errors.ApiOverloaded("busy", retry_after_s=asked_s))
     assert agent.courier.deliver(30) == pytest.approx(waits_s, abs=5)
     assert agent.courier.api_is_away

@@ -63,9 +63,11 @@ def test_jobs_are_claimed_by_priority_then_age_then_arrival(records, tasks):
     assert claimed == [f"name {number}" for number in expected]
 
 
-def test_claim_stores_the_write_that_tells_the_api(records):
+def test_run_tells_the_api_of_itself_once_its_task_is_ours(records):
     records.jobs.record_task(task(1))
     job, run = records.runs.claim_next()
+    assert records.outbox.take("task-1") is None
+    assert records.runs.own(job, run).is_owned
     parcel = records.outbox.take("task-1")
     assert job.state is JobState.RUNNING
     assert parcel.first.payload["status"] == TaskStatus.PROCESSING
@@ -194,7 +196,7 @@ def test_secret_of_a_run_is_in_no_repr(records):
 
 def test_renewed_directory_is_another_one_each_time(records):
     records.jobs.record_task(task(1))
-    _, run = records.runs.claim_next()
+    run = records.runs.own(*records.runs.claim_next())
     names = {run.directory}
     for _ in range(3):
         name = records.runs.fresh_directory(run)

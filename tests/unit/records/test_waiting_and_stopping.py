@@ -33,6 +33,7 @@ def record(records, number: int = 1, *, priority: int = 0) -> int:
 def fail(records) -> int:
     """Lets the next job fail and returns its id."""
     job, run = records.runs.claim_next()
+    run = records.runs.own(job, run)
     ending = Ending(outcome=Outcome.FAILED, message="", exit_code=1)
     records.runs.end(job, run, ending, job_state=JobState.FAILING)
     return job.id
@@ -157,7 +158,7 @@ def test_retry_says_so_in_the_log_and_does_not_claim_the_task_twice(records):
     records.outbox.delivered(records.outbox.take("task-1"))
     records.jobs.schedule(job_id, -1)
     records.jobs.wake_due()
-    records.runs.claim_next()
+    records.runs.own(*records.runs.claim_next())
     letter = records.outbox.take("task-1").first
     assert (letter.kind, letter.payload["message"]) == ("log_line", "Run 2 of the task begins")
 
