@@ -87,10 +87,10 @@ class SessionPoll:
         """Records the session's new tasks; an API that is away is asked again the next time."""
         if self.ended.is_set():
             return
+        was_unauthorized, was_failing = self.is_unauthorized, self._problem is not None
         try:
             self._poll()
         except (errors.ApiError, errors.SettingsError) as exc:
-            was_unauthorized, was_failing = self.is_unauthorized, self._problem is not None
             self._problem = exc
             if not was_failing or was_unauthorized != self.is_unauthorized:
                 logger.log(

@@ -84,7 +84,7 @@ def test_renewed_token_replaces_the_daemon_while_the_api_refuses_the_old_one(age
         assert world.poll.is_unauthorized
     else:
         agent.jobs.record_task(api.add_task(SESSION, "true"))
-        agent.runs.claim_next()
+        agent.runs.own(*agent.runs.claim_next())
         api.fail_next("write_status", refusal)
         agent.courier.deliver(30)
         assert agent.courier.is_unauthorized
