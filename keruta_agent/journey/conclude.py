@@ -22,7 +22,9 @@ from keruta_agent.workspace import clone, commit, push, repair, submodules
 from keruta_agent.workspace.checkout import Place
 from keruta_agent.workspace.clone import Clone
 from keruta_agent.workspace.commit import Message
+from keruta_agent.workspace.git import Git
 from keruta_agent.workspace.push import Target
+from keruta_agent.workspace.repository_hooks import RepositoryHooks
 from keruta_agent.workspace.scan import Limits
 
 #: Ends after which nobody waits for the network any more.
@@ -88,12 +90,19 @@ class _Conclusion:
         ending = self.ending
         if self.agent.settings.post_task_hook is None or ending.outcome in _STOPPED:
             return
+        try:
+            self._hooks().after()
+        except errors.WorkspaceError as exc:
+            self.section.say(str(exc), "WARN")
+
+    def _hooks(self) -> Hooks:
+        ending = self.ending
         outcome = {
             "KERUTA_OUTCOME": ending.outcome.value,
             "KERUTA_EXIT_CODE": "" if ending.exit_code is None else str(ending.exit_code),
         }
         seen = prepare.hook_variables(self.agent, self.job, self.run, self.place)
-        hooks = Hooks(
+        return Hooks(
             agent=self.agent,
             job=self.job,
             run=self.run,
@@ -101,10 +110,22 @@ class _Conclusion:
             environment={**seen, **outcome},
             section=self.section,
         )
-        try:
-            hooks.after()
-        except errors.WorkspaceError as exc:
-            self.section.say(str(exc), "WARN")
+
+    def _repository_hooks(self, found: Clone) -> RepositoryHooks:
+        is_wanted = self.agent.settings.git_run_hooks
+        return RepositoryHooks(
+            clone=found,
+            run_hook=self._hooks().run_of_repository if is_wanted else None,
+            say=self.section.say,
+        )
+
+    def _commit(self, found: Clone, place: Place) -> None:
+        hooks = self._repository_hooks(found)
+        commit.commit_all(found, place, self._message(), self._limits(), self.section.say, hooks)
+
+    def _push(self, found: Clone, target: Target) -> str:
+        hooks = self._repository_hooks(found)
+        return push.push(found, target, self._limits(), self.section.say, hooks)
 
     def _deliver(self) -> str:
         """Commits and pushes what a successful run changed; returns what was done, in words."""
@@ -113,8 +134,7 @@ class _Conclusion:
             pushed = push.by_runner(found)
             if pushed is not None:
                 return self._note(*pushed, commit.diff_stat(found, self.place), "pushed {} to {}")
-            message = self._message()
-            commit.commit_all(found, self.place, message, self._limits(), self.section.say)
+            self._commit(found, self.place)
             tip = found.git.find("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
             if tip is None or tip in (self.place.base, self.place.pushed):
                 self.section.say("nothing was changed")
@@ -122,7 +142,7 @@ class _Conclusion:
             stat = commit.diff_stat(found, self.place)
             if self.agent.settings.git_disable_auto_push:
                 return self._note(self.place.branch, tip, stat, "committed {} on {}, not pushed")
-            tip = push.push(found, self._target(), self._limits(), self.section.say)
+            tip = self._push(found, self._target())
             if found.is_ours:
                 repair.keep_house(found.git)
             return self._note(self.place.branch, tip, stat, "pushed {} to {}")
@@ -144,13 +164,13 @@ class _Conclusion:
         found.git.run(
             *("checkout", "--quiet", "--no-track", "-B", branch), action=f"begin {branch}"
         )
-        commit.commit_all(found, failed, self._message(), self._limits(), self.section.say)
+        self._commit(found, failed)
         tip = found.git.text("rev-parse", "HEAD", action="find the commit")
         if tip in (self.place.base, self.place.start):
             return ""
         stat = commit.diff_stat(found, failed)
         target = dataclasses.replace(self._target(), branch=branch, force=True)
-        tip = push.push(found, target, self._limits(), self.section.say)
+        tip = self._push(found, target)
         return self._note(branch, tip, stat, "pushed what it left {} to {}")
 
     def _set_aside(self, found: Clone) -> str:
@@ -182,7 +202,17 @@ class _Conclusion:
         found = clone.open_existing(git, repository)
         if found.is_ours:
             repair.remove_locks(git_dir)
-        return found
+        return dataclasses.replace(found, git=self._signing(found.git))
+
+    def _signing(self, git: Git) -> Git:
+        """Return git that signs commits, where that is wanted."""
+        if self.agent.settings.git_sign:
+            return git.with_settings(("commit.gpgSign", "true"))
+        # The last one is ours.
+        wished = (git.find("config", "--type=bool", "--get-all", "commit.gpgSign") or "").split()
+        if "true" in wished[-2:-1]:
+            self.section.say("does not sign commits, as git is set up to: git.sign is off")
+        return git
 
     def _target(self) -> Target:
         protected = {self.place.default_branch or "", self.place.ref, "main", "master"}

@@ -73,7 +73,23 @@ class Hooks:
         finally:
             note.touch()
 
-    def _run(self, name: str, program: Path) -> None:
+    def run_of_repository(
+        self, name: str, program: Path, *arguments: str, stdin: bytes = b""
+    ) -> None:
+        """Run a hook of the repository's own, such as pre-commit.
+
+        Raises:
+            WorkspaceError: it failed.
+            NotWantedError: somebody stopped the job meanwhile.
+        """
+        try:
+            self._run(name, program, *arguments, stdin=stdin)
+        except errors.WorkspaceError as exc:
+            raise errors.WorkspaceError(
+                exc.message, advice="Its output is in the task's log; git.run_hooks turns it off"
+            ) from exc
+
+    def _run(self, name: str, program: Path, *arguments: str, stdin: bytes = b"") -> None:
         try:
             command = command_for(program)
         except OSError as exc:
@@ -84,11 +100,12 @@ class Hooks:
             with self.section.group(name) as output:
                 found = hook.Hook(
                     name=name,
-                    command=command,
+                    command=[*command, *arguments],
                     directory=self.place.directory,
                     environment=self.environment,
                     output=output,
                     timeout_s=self.agent.settings.hook_timeout_s,
+                    stdin=stdin,
                 )
                 hook.run(found, self.section.stop_reason)
             self.section.look(final=True)

@@ -92,6 +92,21 @@ class GitSettings:
         default=False,
         help="Whether a task fails when what it changed cannot be committed and pushed.",
     )
+    git_sign: bool = setting(
+        YesNo(),
+        key="git.sign",
+        environment=("KERUTA_GIT_SIGN",),
+        default=False,
+        help="Whether the agent's commits are signed, with the key that git is set up with.",
+    )
+    git_run_hooks: bool = setting(
+        YesNo(),
+        key="git.run_hooks",
+        environment=("KERUTA_GIT_RUN_HOOKS",),
+        default=False,
+        help="Whether the repository's own hooks run around the agent's commits and pushes, like "
+        "scripts, without its credentials.",
+    )
     git_on_failure: str = setting(
         Choice("keep", "stash", "push"),
         key="git.on_failure",

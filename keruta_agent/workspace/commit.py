@@ -6,12 +6,16 @@ import dataclasses
 import re
 from typing import Final
 
+from keruta_agent import errors, file_trees
 from keruta_agent.workspace import lfs, scan, submodules, tree
 from keruta_agent.workspace.checkout import TASK_TRAILER, Place
 from keruta_agent.workspace.clone import Clone, Say
+from keruta_agent.workspace.repository_hooks import RepositoryHooks
 from keruta_agent.workspace.scan import Limits
 
 _LONGEST_NAME: Final = 100
+#: Bytes of a commit's message.
+_LARGEST_MESSAGE: Final = 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,14 @@ class DiffStat:
         return f"{files} changed, +{self.insertions} -{self.deletions}"
 
 
-def commit_all(clone: Clone, place: Place, message: Message, limits: Limits, say: Say) -> bool:
+def commit_all(
+    clone: Clone,
+    place: Place,
+    message: Message,
+    limits: Limits,
+    say: Say,
+    hooks: RepositoryHooks | None = None,
+) -> bool:
     """Commits everything that is not ignored onto the task's branch; tells whether it was needed.
 
     Raises:
@@ -72,6 +83,8 @@ def commit_all(clone: Clone, place: Place, message: Message, limits: Limits, say
             f"the script left a {begun} unfinished", advice="Finish or abort it in the script"
         )
     git.run(*tree.add_all(found.nested), action="stage the changes")
+    hooks = hooks or RepositoryHooks(clone=clone, run_hook=None, say=say)
+    hooks.run("pre-commit")
     lfs.hand_over_staged(git)
     try:
         scan.check_staged(git, limits)
@@ -82,10 +95,33 @@ def commit_all(clone: Clone, place: Place, message: Message, limits: Limits, say
         return False
     git.with_variables(tree.fallback_identity(git)).run(
         *("commit", "--quiet", "--cleanup=verbatim", "--file=-"),
-        stdin=str(message).encode("utf-8", "surrogateescape"),
+        stdin=_text(clone, message, hooks),
         action="commit the changes",
     )
+    hooks.run("post-commit")
     return True
+
+
+def _text(clone: Clone, message: Message, hooks: RepositoryHooks) -> bytes:
+    """Return what the commit says, as the repository's hooks have left it.
+
+    Raises:
+        WorkspaceError: they refuse it, or it cannot be read.
+    """
+    text = str(message).encode("utf-8", "surrogateescape")
+    file = clone.git_dir / "COMMIT_EDITMSG"
+    try:
+        if hooks.run_hook is not None:
+            file_trees.remove(file)
+            file.write_bytes(text)
+        was_run = hooks.run("prepare-commit-msg", str(file), "message")
+        if not hooks.run("commit-msg", str(file)) and not was_run:
+            return text
+        if not file.is_file() or file.stat().st_size > _LARGEST_MESSAGE:
+            raise errors.WorkspaceError("a hook left no message for the commit")
+        return file.read_bytes()
+    except OSError as exc:
+        raise errors.WorkspaceError(f"cannot use {file}: {exc.strerror}") from exc
 
 
 def _return_to_branch(clone: Clone, place: Place, say: Say) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,8 @@ class Hook:
     #: File to which all that it writes is added.
     output: Path
     timeout_s: float
+    #: What it may read.
+    stdin: bytes = dataclasses.field(default=b"", repr=False)
 
 
 def run(hook: Hook, stop_reason: Callable[[], str | None]) -> None:
@@ -38,25 +41,7 @@ def run(hook: Hook, stop_reason: Callable[[], str | None]) -> None:
         WorkspaceError: it failed, took too long, or could not be started.
         StoppedError: somebody wanted it stopped.
     """
-    descriptor = os.open(
-        hook.output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-    )
-    try:
-        process = subprocess.Popen(
-            list(hook.command),
-            cwd=hook.directory,
-            env=dict(hook.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
-            start_new_session=True,
-        )
-    except OSError as exc:
-        raise errors.WorkspaceError(
-            f"cannot start {hook.name} ({hook.command[0]}): {exc.strerror}"
-        ) from exc
-    finally:
-        os.close(descriptor)
+    process = _start(hook)
     try:
         code = command.wait(process, hook.timeout_s, stop_reason)
     except command.TookTooLongError:
@@ -68,3 +53,27 @@ def run(hook: Hook, stop_reason: Callable[[], str | None]) -> None:
     if code != 0:
         how = f"exited with code {code}" if code > 0 else f"was killed by signal {-code}"
         raise errors.WorkspaceError(f"{hook.name} {how}", advice="Its output is in the task's log")
+
+
+def _start(hook: Hook) -> subprocess.Popen[bytes]:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        with (
+            tempfile.TemporaryFile() as given,
+            os.fdopen(os.open(hook.output, flags, 0o600), "ab") as output,
+        ):
+            given.write(hook.stdin)
+            given.seek(0)
+            return subprocess.Popen(
+                list(hook.command),
+                cwd=hook.directory,
+                env=dict(hook.environment),
+                stdin=given,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+    except OSError as exc:
+        raise errors.WorkspaceError(
+            f"cannot start {hook.name} ({hook.command[0]}): {exc.strerror}"
+        ) from exc

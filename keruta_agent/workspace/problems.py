@@ -25,6 +25,7 @@ class Problem(enum.StrEnum):
     PERMISSION = "permission"
     DISK_FULL = "disk_full"
     IDENTITY = "identity"
+    SIGNING = "signing"
     MISSING_PROGRAM = "missing_program"
     STOPPED = "stopped"
     OTHER = "other"
@@ -42,7 +43,7 @@ OF_THE_SERVER: Final = frozenset(
 #: What another clone would not change.
 NOT_LOCAL: Final = OF_THE_SERVER | {
     *(Problem.DISK_FULL, Problem.MISSING_PROGRAM, Problem.STOPPED, Problem.OWNERSHIP),
-    *(Problem.IDENTITY,),
+    *(Problem.IDENTITY, Problem.SIGNING),
 }
 
 
@@ -133,6 +134,11 @@ _MEANINGS: Final = (
         r"|transfer closed|connection reset|connection closed|broken pipe|invalid index-pack"
         r"|returned error: 5\d\d|unexpected end|bad line length|recv failure",
         "The connection broke off; try again, and look at the server's log if it happens again",
+    ),
+    _means(
+        Problem.SIGNING,
+        r"failed to sign|gpg failed|signing ?key|no secret key",
+        "Give git a key that needs no pass phrase (user.signingKey), or turn git.sign off",
     ),
     _means(
         Problem.IDENTITY,

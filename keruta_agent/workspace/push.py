@@ -14,6 +14,7 @@ from keruta_agent.workspace.checkout import RUNNER_TRAILER
 from keruta_agent.workspace.clone import REMOTE, Clone, Say
 from keruta_agent.workspace.git import Result
 from keruta_agent.workspace.problems import TRANSIENT, GitError, Problem, error_from
+from keruta_agent.workspace.repository_hooks import RepositoryHooks
 from keruta_agent.workspace.scan import Limits
 from keruta_agent.workspace.submodule_push import Delivery
 
@@ -43,7 +44,13 @@ class Target:
     force: bool = False
 
 
-def push(clone: Clone, target: Target, limits: Limits, say: Say) -> str:
+def push(
+    clone: Clone,
+    target: Target,
+    limits: Limits,
+    say: Say,
+    hooks: RepositoryHooks | None = None,
+) -> str:
     """Pushes HEAD to the task's branch and returns the commit that is there now.
 
     Raises:
@@ -52,6 +59,9 @@ def push(clone: Clone, target: Target, limits: Limits, say: Say) -> str:
     if target.branch in target.protected or not branches.is_ours(target.branch):
         raise PushRefusedError(f"{target.branch} is no branch of a task: it is not pushed to")
     delivery = Delivery(branch=target.branch, limits=limits, say=say)
+    (hooks or RepositoryHooks(clone=clone, run_hook=None, say=say)).run(
+        *("pre-push", REMOTE, clone.url.address), stdin=_announced(clone, target)
+    )
     for attempt in range(ATTEMPTS):
         commit = clone.git.text("rev-parse", "HEAD", action="find the commit")
         try:
@@ -79,6 +89,16 @@ def push(clone: Clone, target: Target, limits: Limits, say: Say) -> str:
         target = dataclasses.replace(target, force=False)
         _wait(attempt)
     raise PushRefusedError(f"{clone.url} refuses the branch {target.branch}")
+
+
+def _announced(clone: Clone, target: Target) -> bytes:
+    """Return what a pre-push hook reads: what is pushed from where to where."""
+    destination = f"refs/heads/{target.branch}"
+    commit = clone.git.text("rev-parse", "HEAD", action="find the commit")
+    there = clone.git.find(
+        *("rev-parse", "--verify", "--quiet", f"refs/remotes/{REMOTE}/{target.branch}")
+    )
+    return f"{destination} {commit} {destination} {there or '0' * len(commit)}\n".encode()
 
 
 def by_runner(clone: Clone) -> tuple[str, str] | None:

@@ -35,7 +35,8 @@ _HARMLESS: Final = re.compile(
     r"core\.(repositoryformatversion|filemode|bare|logallrefupdates|symlinks|ignorecase"
     r"|precomposeunicode|autocrlf|eol|safecrlf|sparsecheckout|sparsecheckoutcone|abbrev|whitespace"
     r"|compression|longpaths|preloadindex|trustctime|checkstat|quotepath|hidedotfiles"
-    r"|protecthfs|protectntfs|commitgraph|multipackindex|untrackedcache)"
+    # Git runs no hook whatever this says; the agent does where they are wanted.
+    r"|hookspath|protecthfs|protectntfs|commitgraph|multipackindex|untrackedcache)"
     r"|extensions\.(objectformat|partialclone|noop|noop-v1|preciousobjects|worktreeconfig"
     r"|compatobjectformat|refstorage)"
     r"|(user|author|committer)\.(name|email)"

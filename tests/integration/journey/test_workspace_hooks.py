@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.workspace_world import BRANCH, TASK, World
+from tests.helpers.workspace_world import BRANCH, OTHER_TASK, TASK, World
 
 
 @pytest.fixture
@@ -80,3 +80,78 @@ def test_hook_that_takes_too_long_is_ended(world: World, tmp_path: Path) -> None
     task = world.run("echo ran")
     assert "the pre-task hook took longer than 300ms" in task.message
     assert world.output() == "begins\n"
+
+
+HOOK = """\
+#!/bin/sh
+cat > /dev/null
+echo "$(basename $0) $# $KERUTA_TASK_ID ${KERUTA_RUN_UID:+marked} ${OF_THE_AGENT:-clean}" >> LEDGER
+"""
+
+
+def write_hooks(world: World, tmp_path: Path, more: str = "") -> str:
+    """Returns a script that leaves hooks as husky does, and changes a file."""
+    hook = HOOK.replace("LEDGER", str(tmp_path / "ledger")) + more
+    (tmp_path / "hook").write_text(hook)
+    (tmp_path / "hook").chmod(0o755)
+    names = "pre-commit prepare-commit-msg commit-msg post-commit pre-push post-checkout"
+    return (
+        f"mkdir .husky && for name in {names}; do cp {tmp_path}/hook .husky/$name; done\n"
+        "git config core.hooksPath .husky && echo .husky > .git/info/exclude && echo 1 > n\n"
+    )
+
+
+def test_repositorys_own_hooks_are_not_run_and_the_log_says_so(
+    world: World, tmp_path: Path
+) -> None:
+    task = world.run(write_hooks(world, tmp_path))
+    assert world.repository.task_branches == [BRANCH], task.message
+    assert not (tmp_path / "ledger").exists()
+    assert "does not run the repository's pre-push hook: git.run_hooks is off" in world.log()
+
+
+def test_repositorys_own_hooks_run_like_the_script_by_setting(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OF_THE_AGENT", "secret")
+    world.flags["git_run_hooks"] = True
+    more = 'case $0 in */commit-msg) echo "Signed-off-by: x" >> "$1";; esac\n'
+    task = world.run(write_hooks(world, tmp_path, more))
+    assert world.repository.task_branches == [BRANCH], task.message
+    assert (tmp_path / "ledger").read_text().splitlines() == [
+        f"{name} {count} {TASK} marked clean"
+        for name, count in {
+            "pre-commit": 0,
+            "prepare-commit-msg": 2,
+            "commit-msg": 1,
+            "post-commit": 0,
+            "pre-push": 2,
+        }.items()
+    ]
+    assert world.repository.message(BRANCH).endswith("Signed-off-by: x")
+
+
+@pytest.mark.parametrize("name", ["pre-commit", "commit-msg", "pre-push"])
+def test_hook_that_refuses_keeps_the_change_from_the_server(
+    world: World, tmp_path: Path, name: str
+) -> None:
+    world.flags["git_run_hooks"] = True
+    more = f"case $0 in */{name}) echo 'not like this'; exit 3;; esac\n"
+    task = world.run(write_hooks(world, tmp_path, more))
+    assert world.repository.task_branches == []
+    assert f"the repository's {name} hook exited with code 3" in str(task.message)
+    assert "not like this" in world.output()
+
+
+def test_signing_is_a_setting(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".gitconfig").write_text("[commit]\n\tgpgSign = true\n[gpg]\n\tprogram = false\n")
+    world.run("echo 1 > n")
+    assert world.repository.task_branches == [BRANCH]
+    assert "does not sign commits" in world.log()
+    world.flags["git_sign"] = True
+    task = world.run("echo 2 > n", task_id=OTHER_TASK)
+    assert world.repository.task_branches == [BRANCH]
+    assert "sign" in str(task.message)

@@ -1,0 +1,74 @@
+"""Runs the hooks of a repository, where its owner wants that.
+
+Git runs none of them: it would hand them what it inherited, the credentials of a push among it.
+They are run around its commands instead, as what they are: programs that a task could write.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Final, Protocol
+
+from keruta_agent.workspace import repository_config
+from keruta_agent.workspace.clone import Clone, Say
+
+#: What Git LFS installs itself: the agent moves large files without it.
+_OF_LFS: Final = (b"git lfs ", b"git-lfs ")
+_LARGEST: Final = 64 * 1024
+
+
+class RunHook(Protocol):
+    """Runs one hook like a script."""
+
+    def __call__(self, name: str, program: Path, *arguments: str, stdin: bytes = b"") -> None:
+        """Run it to its end.
+
+        Raises:
+            WorkspaceError: it failed, or took too long.
+        """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RepositoryHooks:
+    """The hooks of one repository."""
+
+    clone: Clone
+    #: None where the setting git.run_hooks is off.
+    run_hook: RunHook | None
+    say: Say
+
+    def run(self, name: str, *arguments: str, stdin: bytes = b"") -> bool:
+        """Run the hook of this name, if there is one that is wanted; tell whether it was run.
+
+        Raises:
+            WorkspaceError: it failed: what git was to do must not be done.
+        """
+        program = self._find(name)
+        if program is None:
+            return False
+        if self.run_hook is None:
+            self.say(f"does not run the repository's {name} hook: git.run_hooks is off")
+            return False
+        self.run_hook(f"the repository's {name} hook", program, *arguments, stdin=stdin)
+        # It could write what a task can.
+        clone = self.clone
+        repository_config.settle(clone.git_dir, is_ours=clone.is_ours, url=clone.url)
+        return True
+
+    def _find(self, name: str) -> Path | None:
+        program = self._directory() / name
+        if not program.is_file() or not os.access(program, os.X_OK):
+            return None
+        with program.open("rb") as file:
+            text = file.read(_LARGEST)
+        return None if any(sign in text for sign in _OF_LFS) else program
+
+    def _directory(self) -> Path:
+        named = self.clone.git.find("config", "--type=path", "--get-all", "core.hooksPath") or ""
+        # The last one is ours, which has git find none.
+        chosen = named.splitlines()[:-1]
+        if not chosen:
+            return self.clone.git_dir / "hooks"
+        return self.clone.directory / chosen[-1]
