@@ -26,6 +26,8 @@ ACTIONS: Final[Mapping[str, str]] = {
     "notify_failed": "The service manager cannot be told how the daemon is.",
     "log_reopened": "Somebody moved the log file away (SIGUSR1): this is the new one.",
     "log_unopened": "The log file cannot be opened anew; the next line tries again.",
+    "login_unstored": "It cannot be stored that somebody has logged out of the pages.",
+    "logins_unread": "The list of logins to the pages cannot be read: all have ended.",
     "http_started": "The daemon's HTTP API listens.",
     "token_made": "A token for the HTTP API was made up; the message says where it is.",
     "socket_failed": "A connection on the unix socket broke the agent's code.",

@@ -29,7 +29,7 @@ from keruta_agent.server.foundation import guard, new_application
 from keruta_agent.server.pages.install import add_pages
 from keruta_agent.server.store import Store
 from keruta_agent.web.bodies import MAX_JSON_BODY
-from keruta_agent.web.pages.logins import Logins, stored_key
+from keruta_agent.web.pages.logins import Logins
 from keruta_agent.web.routes import DocumentedApi
 from keruta_agent.web.streams import Streams
 
@@ -73,7 +73,7 @@ def create_application(
     # Scripts come by forms too.
     app.config["MAX_FORM_MEMORY_SIZE"] = MAX_JSON_BODY
     _document(app, api)
-    add_pages(app, Logins(stored_key(store.directory.path / _KEY_FILE), token=token))
+    add_pages(app, Logins(store.directory.path / _KEY_FILE, token=token))
     guard(app, Access(token=token, loopback=loopback))
     return app
 

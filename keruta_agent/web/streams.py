@@ -12,6 +12,7 @@ from typing import Any
 import flask
 
 from keruta_agent.web.bodies import to_json
+from keruta_agent.web.pages import look
 from keruta_agent.web.problems import Problem
 
 #: Keeps proxies from taking a silent stream for a dead one.
@@ -49,9 +50,13 @@ class Streams:
 
     @staticmethod
     def is_left() -> Callable[[], bool]:
-        """Returns what tells whether the client of this request has left."""
-        found: Callable[[], bool] = flask.request.environ.get(LEFT_KEY, lambda: False)
-        return found
+        """Returns what tells whether the client of this request has left, or has logged out."""
+        has_left: Callable[[], bool] = flask.request.environ.get(LEFT_KEY, lambda: False)
+        is_by_token = "Authorization" in flask.request.headers
+        if is_by_token or not look.is_installed() or not look.visitor().known:
+            return has_left
+        visitor = look.visitor()
+        return lambda: has_left() or not visitor.is_logged_in()
 
     def respond(self, events: Iterator[bytes]) -> flask.Response:
         """Returns the answer that carries the events; a place must have been taken for it."""

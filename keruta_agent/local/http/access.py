@@ -15,7 +15,7 @@ from flask import Request
 from keruta_agent.settings.schema import Settings
 from keruta_agent.web.access import BearerToken, host_name, is_from_foreign_page
 from keruta_agent.web.pages import look
-from keruta_agent.web.pages.logins import Logins, stored_key
+from keruta_agent.web.pages.logins import Logins
 from keruta_agent.web.problems import Problem
 
 #: In the base directory; what signs the cookies of the status page.
@@ -34,7 +34,7 @@ class Access:
 
     def __init__(self, settings: Settings, token: str) -> None:
         self._token = BearerToken(token)
-        self.logins = Logins(stored_key(settings.base_dir / COOKIE_KEY_FILE), token=token)
+        self.logins = Logins(settings.base_dir / COOKIE_KEY_FILE, token=token)
         names = (settings.daemon_host, *settings.daemon_allowed_hosts)
         self._names = _OWN_NAMES | {name.strip("[]").lower() for name in names}
         # Who listens on all addresses is asked by any of them. An address cannot be rebound.

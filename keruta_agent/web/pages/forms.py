@@ -58,7 +58,8 @@ def switch_language() -> flask.Response:
 
 
 def log_out() -> flask.Response:
-    """Makes the browser forget its login."""
+    """Ends the login, and makes the browser forget it."""
+    look.visitor().log_out()
     response = look.go_to("/login")
     look.logins().welcome(known=False).remember(flask.request, response)
     return response

@@ -1,8 +1,9 @@
 """Tells one visitor of the pages from another, and whether they have shown the token.
 
-A cookie holds a random id, when it ends, and a signature: nothing has to be stored, and a restart
-of the server logs nobody out. The key is also made from the token, so that a new token ends all
-logins. The signature of the cookie under another name is what forms carry against forgery.
+A cookie holds a random id, when it ends, and a signature; the server keeps a list of the logins
+that have not ended, so that a copy of a cookie is of no use after the logout. The key is also made
+from the token, so that a new token ends all logins. The signature of the cookie under another name
+is what forms carry against forgery.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Final
 
 from flask import Request, Response
 
+from keruta_agent.web.pages.live_logins import LiveLogins
 from keruta_agent.web.problems import Problem
 
 #: Seconds.
@@ -62,9 +64,17 @@ def stored_key(path: Path) -> bytes:
 class Logins:
     """Issues and checks the cookies of one server."""
 
-    def __init__(self, key: bytes, *, token: str | None) -> None:
+    def __init__(self, key_file: Path, *, token: str | None) -> None:
+        """Take the file of the key, which is made when it is missing; the logins are beside it.
+
+        Raises:
+            OSError: the key cannot be read or made.
+        """
         self._token = None if token is None else hashlib.sha256(token.encode()).digest()
-        self._key = hmac.digest(key, self._token or b"", "sha256")
+        self._key = hmac.digest(stored_key(key_file), self._token or b"", "sha256")
+        self._live = LiveLogins(
+            key_file.with_name(f"{key_file.stem}.logins"), realm=self.sign("realm", "")
+        )
         #: When the last wrong tokens came, by the monotonic clock.
         self._wrong: collections.deque[float] = collections.deque(maxlen=MOST_WRONG)
 
@@ -102,14 +112,38 @@ class Logins:
         return Visitor(self, cookie, known=kind == _KNOWN, is_new=False)
 
     def welcome(self, *, known: bool) -> Visitor:
-        """Returns a visitor with a new cookie."""
-        parts = (
-            _KNOWN if known else _ANYBODY,
-            str(int(time.time()) + LIFETIME_S),
-            secrets.token_urlsafe(18),
-        )
-        text = ".".join(parts)
+        """Returns a visitor with a new cookie.
+
+        Raises:
+            Problem: the login cannot be stored (503).
+        """
+        login, ends = secrets.token_urlsafe(18), int(time.time()) + LIFETIME_S
+        if known:
+            try:
+                self._live.begin(login, ends)
+            except OSError as exc:
+                message = f"the login cannot be stored: {exc.strerror}"
+                raise Problem(503, "UNAVAILABLE", message) from exc
+        text = ".".join((_KNOWN if known else _ANYBODY, str(ends), login))
         return Visitor(self, f"{text}.{self.sign('cookie', text)}", known=known, is_new=True)
+
+    def is_live(self, cookie: str) -> bool:
+        """Tells whether a cookie is that of a login that has not ended."""
+        return self._kind(cookie) == _KNOWN
+
+    def end(self, cookie: str) -> None:
+        """Ends the login of a cookie, also for those who have a copy of it.
+
+        Raises:
+            Problem: that cannot be stored (503).
+        """
+        if not self.is_live(cookie):
+            return
+        try:
+            self._live.end(_login_of(cookie))
+        except OSError as exc:
+            message = f"the logout cannot be stored: {exc.strerror}"
+            raise Problem(503, "UNAVAILABLE", message) from exc
 
     def sign(self, purpose: str, text: str) -> str:
         """Returns the signature of a text for one purpose."""
@@ -121,7 +155,13 @@ class Logins:
         if not hmac.compare_digest(signature.encode(), self.sign("cookie", text).encode()):
             return None
         kind, ends, _ = text.split(".")
-        return kind if int(ends) > time.time() else None
+        if int(ends) <= time.time():
+            return None
+        return kind if kind != _KNOWN or self._live.is_live(_login_of(cookie)) else None
+
+
+def _login_of(cookie: str) -> str:
+    return cookie.split(".")[2]
 
 
 class Visitor:
@@ -142,6 +182,14 @@ class Visitor:
     def form_token(self) -> str:
         """What forms carry, so that no other site can send them."""
         return self._logins.sign("form", self._cookie)
+
+    def is_logged_in(self) -> bool:
+        """Tells whether the login has not ended since this request began."""
+        return self._logins.is_live(self._cookie)
+
+    def log_out(self) -> None:
+        """Ends this visitor's login."""
+        self._logins.end(self._cookie)
 
     def check_form(self, request: Request) -> None:
         """Lets a request pass that one of our pages sent to this visitor.

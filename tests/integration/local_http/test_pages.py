@@ -57,6 +57,19 @@ def test_login_opens_the_page_and_reading_but_no_orders_to_the_api(
     assert agent.jobs.listing()[0].state is JobState.WAITING
 
 
+def test_copy_of_a_cookie_is_of_no_use_after_the_logout(agent: Agent, browser: FlaskClient) -> None:
+    _log_in(browser)
+    thief = browser.application.test_client()
+    for cookie in browser._cookies.values():  # type: ignore[union-attr]
+        thief.set_cookie(cookie.key, cookie.value)
+    assert thief.get("/api/v1/status").status_code == 200
+
+    browser.post("/logout", data={"csrf": _form_token(browser.get("/").text)})
+
+    assert thief.get("/api/v1/status").status_code == 401
+    assert thief.get("/").status_code == 303
+
+
 def test_cookie_is_kept_from_scripts_and_other_sites(browser: FlaskClient) -> None:
     form = {"csrf": _form_token(browser.get("/login").text), "token": TOKEN}
     cookie = browser.post("/login", data=form).headers["Set-Cookie"]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 import flask
 import pytest
+import time_machine
 from flask.testing import FlaskClient
 
 from keruta_agent.server.application import create_application
 from keruta_agent.server.store import Store
-from keruta_agent.web.pages.logins import MOST_WRONG
+from keruta_agent.web.pages.logins import LIFETIME_S, MOST_WRONG
 
 TOKEN = "geheim-日本"
 #: For port 80, which has no number in its address.
@@ -352,6 +354,42 @@ def test_who_has_logged_out_sees_nothing(guarded: flask.Flask) -> None:
     _send(browser, "/login", token=TOKEN)
     assert _send(browser, "/logout").status_code == 303
     assert browser.get("/").status_code == 303
+
+
+def test_copy_of_a_cookie_is_of_no_use_after_the_logout(store: Store, guarded: flask.Flask) -> None:
+    browser, other = _browser(guarded), _browser(guarded)
+    for each in (browser, other):
+        _send(each, "/login", token=TOKEN)
+    thief = _browser(guarded)
+    thief.set_cookie(COOKIE, _cookie(browser))
+    assert thief.get("/api/v1/sessions").status_code == 200
+
+    _send(browser, "/logout")
+
+    assert thief.get("/api/v1/sessions").status_code == 401
+    assert other.get("/").status_code == 200
+    for token in ("meanwhile another", TOKEN):  # nor after a restart, or when the token is back
+        later = _browser(create_application(store, token=token))
+        later.set_cookie(COOKIE, _cookie(thief))
+        assert later.get("/").status_code == 303
+
+
+def test_cookie_is_of_no_use_after_its_time(
+    guarded: flask.Flask,
+) -> None:
+    browser = _browser(guarded)
+    _send(browser, "/login", token=TOKEN)
+    thief = _browser(guarded)
+    thief.set_cookie(COOKIE, _cookie(browser))
+
+    with time_machine.travel(time.time() + LIFETIME_S + 1, tick=True):
+        assert thief.get("/").status_code == 303
+
+
+def _cookie(browser: FlaskClient) -> str:
+    cookie = browser.get_cookie(COOKIE)
+    assert cookie is not None
+    return cookie.value
 
 
 def test_cookie_of_another_token_or_a_changed_one_lets_nobody_in(
