@@ -24,6 +24,11 @@ QUIET_S: Final = 10.0
 _OF_THE_DISK: Final = frozenset(
     {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 )
+#: What to do about a damaged agent.db.
+DAMAGED_ADVICE: Final = (
+    "Stop the daemon, then restore agent.db from a copy or move it away: what the API and the run "
+    "directories know is found again. See: keruta doctor"
+)
 
 
 def is_wanting(exc: BaseException) -> bool:
@@ -47,8 +52,7 @@ def failure_to_store(exc: OSError | sqlite3.Error) -> errors.AgentStateError:
     if type(exc) is sqlite3.DatabaseError:  # its kinds are about something else
         return errors.AgentStateError(
             f"the agent's database is damaged: {exc}",
-            advice="Stop the daemon, then restore agent.db from a copy or move it away: what the "
-            "API and the run directories know is found again. See: keruta doctor",
+            advice=DAMAGED_ADVICE,
         )
     return errors.AgentStateError(f"the agent's files cannot be used now: {exc}")
 

@@ -8,11 +8,12 @@ nor fail in a way that nobody expects.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 from pathlib import Path
 from typing import Any, Final
+
+from keruta_agent import bounded_json
 
 #: Bytes of a small file, such as an exit record; whatever is larger is none.
 SMALL_BYTES: Final = 256 * 1024
@@ -65,12 +66,9 @@ def from_json(text: str | bytes) -> Any:
     """Returns what a text says that somebody else wrote.
 
     Raises:
-        ValueError: it is not JSON, or nested more deeply than can be read.
+        ValueError: it is not JSON, nested more deeply than can be read, or says too much.
     """
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    return bounded_json.loads(text)
 
 
 def read_kernel(path: str, *, most: int = 4096) -> bytes:

@@ -41,5 +41,9 @@ def guard(app: flask.Flask, access: Access) -> None:
 
     app.after_request(drain.read_rest)
     answer_failures(
-        app, (peewee.OperationalError, peewee.InterfaceError, sqlite3.OperationalError, OSError)
+        app,
+        (peewee.OperationalError, peewee.InterfaceError, sqlite3.OperationalError, OSError),
+        damages=(peewee.DatabaseError, sqlite3.DatabaseError),
+        when_damaged="Stop the server, then restore its database from a copy, or save what can be "
+        "read with: sqlite3 DATABASE .recover",
     )

@@ -28,6 +28,8 @@ resource = Resource("logs", "What tasks wrote")
 
 #: Entries in one request, both ways.
 MAX_ENTRIES = 10_000
+#: Values in one request: an entry has some ten.
+MAX_VALUES = 500_000
 DEFAULT_PAGE = 100
 
 _LEVELS = {level.value: level.value for level in model.LogLevel}
@@ -83,7 +85,7 @@ class LogQuery(Request):
 @contextlib.contextmanager
 def _receive(store: Store, task_id: str) -> Iterator[tuple[list[_Entry], bool]]:
     """Reads the body before the transaction: the entries, and whether they came as a list."""
-    body = bodies.read_json(flask.request)
+    body = bodies.read_json(flask.request, largest=bodies.MAX_JSON_BODY, most_values=MAX_VALUES)
     listed = isinstance(body, list)
     drafts = body if listed else [body]
     if len(drafts) > MAX_ENTRIES:

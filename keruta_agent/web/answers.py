@@ -17,11 +17,39 @@ from keruta_agent.web.routes import json_response
 logger = logging.getLogger(__name__)
 
 
-def answer_failures(app: flask.Flask, storage_failures: Iterable[type[Exception]]) -> None:
+def answer_failures(
+    app: flask.Flask,
+    storage_failures: Iterable[type[Exception]],
+    *,
+    damages: Iterable[type[Exception]],
+    when_damaged: str,
+) -> None:
     """Has an application answer refusals and failures.
 
-    ``storage_failures`` are what its storage raises when it is busy or full.
+    Args:
+        app: the application.
+        storage_failures: what its storage raises when it is busy or full.
+        damages: what it raises, as exactly this type, when it is damaged; their kinds are about
+            something else.
+        when_damaged: what to do then.
     """
+    damages = frozenset(damages)
+
+    def answer_damage(error: Exception) -> flask.Response:
+        if type(error) not in damages:
+            return _answer_crash(error)
+        logger.error(
+            "the database is damaged: %s. %s",
+            error,
+            when_damaged,
+            extra={"action": "server_storage_failed"},
+        )
+        return _answer_problem(
+            Problem(503, "STORAGE_DAMAGED", f"the database is damaged: {error}. {when_damaged}")
+        )
+
+    for damage in damages:
+        app.register_error_handler(damage, answer_damage)
     app.register_error_handler(Problem, _answer_problem)
     app.register_error_handler(HTTPException, _answer_http_exception)
     for failure in storage_failures:

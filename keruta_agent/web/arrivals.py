@@ -96,18 +96,52 @@ class _Writer(makefile.StreamWriter):
         self.bytes_written = 0
 
 
+class _HeaderReader(server.HeaderReader):
+    """Refuses a second length, of which the WSGI server would believe the last."""
+
+    def __init__(self) -> None:
+        self._has_length = False
+
+    def _allow_header(self, key_name: bytes) -> bool:
+        if key_name == b"Content-Length":
+            if self._has_length:
+                raise ValueError("Content-Length came twice.")
+            self._has_length = True
+        return True
+
+
 class _Request(server.HTTPRequest):
-    """Takes no length but a number: a negative one would have all that comes read into memory."""
+    """Refuses bodies whose end others may see elsewhere, and closes the connection.
+
+    What stands behind such a body would be taken for the next request, which nobody has sent. And
+    a negative length would have all that comes read into memory.
+    """
 
     inheaders: dict[bytes, bytes]
+    request_protocol: bytes
+    close_connection: bool
 
     def read_request_headers(self) -> bool:
+        self.header_reader = _HeaderReader()
         if not super().read_request_headers():  # type: ignore[no-untyped-call]
             return False
-        if self.inheaders.get(b"Content-Length", b"0").isdigit():
+        wrong = self._wrong_length()
+        if wrong is None:
             return True
-        self.simple_response("400 Bad Request", "Malformed Content-Length Header.")
+        self.close_connection = True
+        self.simple_response("400 Bad Request", wrong)
         return False
+
+    def _wrong_length(self) -> str | None:
+        if not self.inheaders.get(b"Content-Length", b"0").isdigit():
+            return "Malformed Content-Length Header."
+        if b"Transfer-Encoding" not in self.inheaders:
+            return None
+        if b"Content-Length" in self.inheaders:
+            return "A body has either a Content-Length or a Transfer-Encoding."
+        if self.request_protocol != b"HTTP/1.1":
+            return "This version of HTTP has no Transfer-Encoding."
+        return None
 
 
 class Connection(server.HTTPConnection):

@@ -8,30 +8,43 @@ from typing import Any, NoReturn
 
 from flask import Request
 
+from keruta_agent import bounded_json
 from keruta_agent.web.problems import Problem
 
 #: Bytes of a JSON body; artifacts are streamed and have no limit.
 MAX_JSON_BODY = 64 * 1024 * 1024
+#: Bytes of one that is read as a whole; lists of log lines alone may be larger.
+MAX_OBJECT_BODY = 16 * 1024 * 1024
+#: Values of a free JSON object, which is read and written again each time that somebody looks at
+#: it. More than a line of a log holds that is JSON: agents send those as they are.
+MAX_FREE_VALUES = 50_000
 #: How deep free JSON objects may be nested: deeper ones break writers of JSON.
 MAX_DEPTH = 50
 
 
-def read_json(request: Request) -> Any:
+def read_json(
+    request: Request,
+    *,
+    largest: int = MAX_OBJECT_BODY,
+    most_values: int = bounded_json.MOST_VALUES,
+) -> Any:
     """Returns the JSON value of the body; None when there is no body.
 
     Raises:
-        Problem: it is not JSON, or is not called JSON.
+        Problem: it is not JSON, is not called JSON, or is too large.
     """
-    raw = request.get_data(cache=False)
+    raw = b"" if (request.content_length or 0) > largest else request.get_data(cache=False)
+    if (request.content_length or 0) > largest or len(raw) > largest:
+        raise Problem(413, "BODY_TOO_LARGE", f"the body is larger than {largest} bytes")
     if not raw:
         return None
     if not request.is_json:
         # 415 would be taken for a missing route by clients of other servers.
         raise Problem(400, "INVALID_INPUT", "the body must be sent as application/json")
     try:
-        return json.loads(raw, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise Problem(400, "INVALID_INPUT", "the body is nested too deeply") from None
+        return bounded_json.loads(raw, most_values=most_values, parse_constant=_refuse_constant)
+    except bounded_json.TooManyValuesError as exc:
+        raise Problem(413, "BODY_TOO_LARGE", f"the body is too large: {exc}") from None
     except ValueError as exc:
         raise Problem(400, "INVALID_INPUT", f"the body is not JSON: {exc}") from None
 
@@ -40,22 +53,31 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-def check_free_json(value: object, depth: int = 0) -> None:
+def check_free_json(value: object) -> None:
     """Checks that a JSON value can be stored and written again.
 
     Raises:
-        ValueError: it is nested too deeply, or holds a number that JSON cannot write.
+        ValueError: it is nested too deeply, holds too many values, or a number that JSON cannot
+            write.
     """
-    if depth > MAX_DEPTH:
-        raise ValueError(f"Nested more than {MAX_DEPTH} levels deep.")
-    if isinstance(value, dict):
-        value = value.values()
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("Holds a number that is too large.")
-    elif not isinstance(value, list):
-        return
-    for item in value:
-        check_free_json(item, depth + 1)
+    count = 0
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inner: list[object] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner.extend(item.values())
+            elif isinstance(item, list):
+                inner.extend(item)
+            elif isinstance(item, float) and not math.isfinite(item):
+                raise ValueError("Holds a number that is too large.")
+        count += len(inner)
+        if count > MAX_FREE_VALUES:
+            raise ValueError(f"Holds more than {MAX_FREE_VALUES} values.")
+        if not inner:
+            return
+        level = inner
+    raise ValueError(f"Nested more than {MAX_DEPTH} levels deep.")
 
 
 def repair_text(text: str) -> str:

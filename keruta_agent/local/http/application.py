@@ -22,6 +22,7 @@ from keruta_agent.local.http import (
 )
 from keruta_agent.local.http.access import PAGES, Access
 from keruta_agent.local.http.services import Services
+from keruta_agent.records.room import DAMAGED_ADVICE
 from keruta_agent.web import drain
 from keruta_agent.web.answers import answer_failures
 from keruta_agent.web.pages import look
@@ -73,7 +74,12 @@ def create_application(services: Services, access: Access) -> flask.Flask:
         # Each thread of the server would keep a connection, and its cache, for good.
         services.agent.database.close()
 
-    answer_failures(app, (sqlite3.OperationalError, OSError))
+    answer_failures(
+        app,
+        (sqlite3.OperationalError, OSError),
+        damages=(sqlite3.DatabaseError,),
+        when_damaged=DAMAGED_ADVICE,
+    )
     return app
 
 

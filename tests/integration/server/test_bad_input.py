@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
+from pathlib import Path
 
 import pytest
 
 from keruta_agent.server import task_rows
+from keruta_agent.server.application import create_application
+from keruta_agent.server.store import Store
 from tests.helpers.api_caller import ApiCaller
 
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -150,3 +154,44 @@ def test_crash_is_told_in_json_without_its_text(
     assert response.status_code == 500
     assert response.json["error"]["code"] == "INTERNAL_SERVER_ERROR"
     assert "secret" not in response.get_data(as_text=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/tasks/{task}/logs", {"message": "m", "metadata": {"a": [{}] * 600_000}}, 413),
+        ("/tasks/{task}/logs", {"message": "m", "metadata": {"a": [{}] * 100_000}}, 400),
+        ("/tasks/{task}/metrics", {"a": [[]] * 60_000}, 400),
+        ("/sessions", {"name": "x", "templateConfig": {"a": [0] * 200_000}}, 413),
+        ("/sessions", {"name": "x" * (17 * 1024 * 1024)}, 413),
+    ],
+)
+def test_more_values_than_anybody_needs_are_refused(
+    api: ApiCaller, path: str, body: object, status: int
+) -> None:
+    response = api.call("POST", path.format(task=api.task()["id"]), json=body)
+    assert response.status_code == status
+    assert response.json["error"]["code"] == (
+        "BODY_TOO_LARGE" if status == 413 else "INVALID_INPUT"
+    )
+
+
+def test_damaged_page_of_the_database_is_told_with_what_to_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with contextlib.closing(Store.open(tmp_path)) as store:
+        api = ApiCaller(create_application(store))
+        task = api.task()["id"]
+        entries = [{"message": "x" * 2000}] * 100
+        api.send("POST", f"/tasks/{task}/logs", entries, status=201)
+    database = tmp_path / "server.db"
+    with database.open("r+b") as file:  # its last pages hold the log
+        file.seek(-40 * 4096, 2)
+        file.write(b"\xff" * 40 * 4096)
+    with contextlib.closing(Store.open(tmp_path)) as store:
+        api = ApiCaller(create_application(store))
+        response = api.call("GET", f"/tasks/{task}/logs?size=1000")
+        assert (response.status_code, response.json["error"]["code"]) == (503, "STORAGE_DAMAGED")
+        assert "restore its database" in response.json["error"]["message"]
+        assert [record.exc_info for record in caplog.records if record.exc_info] == []
+        assert api.get(f"/tasks/{task}")["id"] == task

@@ -164,6 +164,29 @@ def test_head_that_makes_no_sense_is_refused_at_once(
         assert connection.recv(100).startswith(f"HTTP/1.1 {status}".encode())
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 99\r\n",
+        b"POST / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n",
+    ],
+)
+def test_body_with_two_ends_is_refused_and_what_follows_is_no_request(
+    listener: Listener, head: bytes
+) -> None:
+    smuggled = b"0\r\n\r\nGET /a-lot HTTP/1.1\r\nHost: x\r\n\r\n"
+    with _connect(listener) as connection:
+        connection.sendall(head + b"Host: x\r\n\r\n" + smuggled)
+        received = b""
+        with contextlib.suppress(ConnectionError):  # closed with unread bytes
+            while block := connection.recv(1000):
+                received += block
+    assert received.split(b" ", 2)[1] == b"400"
+    assert received.count(b"HTTP/1.1") == 1
+
+
 @pytest.mark.parametrize("length", [100, 100_000])
 def test_request_that_drips_is_cut_off(length: int) -> None:
     listener = _listener(timeout_s=1)
