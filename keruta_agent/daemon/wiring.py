@@ -10,6 +10,7 @@ from typing import Final
 from keruta_agent import errors
 from keruta_agent.clients.keruta import KerutaClient
 from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.artifacts_directory import ArtifactsDirectories
 from keruta_agent.journey.desk import Desk
 from keruta_agent.journey.inquiry import Inquiries
 from keruta_agent.journey.loglines import LogReader
@@ -130,6 +131,7 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
     user_config.current()
     records = Records.open(settings.base_dir)
     make_private_directory(settings.base_dir / RUNS_DIRECTORY)
+    identity = identity_of(settings.base_dir)
     # One for both: what it learns of secrets while scripts run must be masked everywhere.
     reader = _sending_reader(settings, records)
     return Agent(
@@ -145,9 +147,10 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
         questions=records.questions,
         repositories=records.repositories,
         withdrawals=records.withdrawals,
+        artifacts_directories=ArtifactsDirectories(identity.id, settings.base_dir),
         ownership=Ownership(
             api,
-            identity_of(settings.base_dir),
+            identity,
             KnownClaims(records.database, settings.api_url or ""),
             settings.session_lease_s,
         ),

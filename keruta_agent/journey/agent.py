@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from keruta_agent.journey.artifacts_directory import ArtifactsDirectories
 from keruta_agent.journey.desk import Desk
 from keruta_agent.journey.ownership import Ownership
 from keruta_agent.journey.redaction import Redaction
@@ -47,6 +48,8 @@ class Agent:
     questions: Questions
     repositories: Repositories
     withdrawals: Withdrawals
+    #: Where its scripts leave artifacts.
+    artifacts_directories: ArtifactsDirectories
     #: Whether the session's tasks are this agent's to run.
     ownership: Ownership
     #: None when no API is configured: ad-hoc scripts need none.

@@ -35,21 +35,13 @@ COPIES: Final = "artifacts"
 BEFORE: Final = "artifacts-before.json"
 
 
-def prepare_directory(agent: Agent, working_directory: Path) -> Path:
-    """Returns the artifacts directory, made if need be, and kept out of git's commits.
-
-    The spec's ``/.keruta/doc`` when it can be written, else the same below the working directory.
-    """
-    configured = agent.settings.artifacts_dir
-    for candidate in (configured, working_directory / ".keruta" / "doc"):
-        try:
-            candidate.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(candidate, os.W_OK | os.X_OK):
-            exclude.keep_out_of_commits(candidate)
-            return candidate
-    return configured
+def prepare_directory(agent: Agent, run: Run, working_directory: Path) -> Path:
+    """Returns the artifacts directory, made if need be, and kept out of git's commits."""
+    chosen = agent.artifacts_directories.choose(
+        agent.settings.artifacts_dir, working_directory, agent.directory_of(run)
+    )
+    exclude.keep_out_of_commits(chosen)
+    return chosen
 
 
 def remember_before(directory: RunDirectory, artifacts_dir: Path) -> None:

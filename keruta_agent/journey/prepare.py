@@ -78,7 +78,7 @@ def plan(agent: Agent, job: Job, run: Run, script: Script) -> LaunchPlan:
     section = Section(agent, job, run)
     place = workspace.prepare(agent, job, run, section)
     working_directory = _working_directory(agent, job) if place is None else place.directory
-    artifacts_dir = collect.prepare_directory(agent, working_directory)
+    artifacts_dir = collect.prepare_directory(agent, run, working_directory)
     environment = _environment(agent, job, run, script, artifacts_dir, place)
     if place is not None:
         Hooks(
@@ -123,7 +123,7 @@ def _stdin(agent: Agent, job: Job) -> Stdin:
 def hook_variables(agent: Agent, job: Job, run: Run, place: Place) -> dict[str, str]:
     """Returns the environment of what runs after a script: what the script itself saw."""
     script = Script(content=job.work.script, parameters=job.work.parameters)
-    artifacts_dir = collect.prepare_directory(agent, place.directory)
+    artifacts_dir = collect.prepare_directory(agent, run, place.directory)
     return _environment(agent, job, run, script, artifacts_dir, place)
 
 

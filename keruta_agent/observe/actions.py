@@ -81,6 +81,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "answers_unsupported": "The API has no route for answers.",
     "answers_failed": "Answers cannot be looked for now; tried again.",
     # Artifacts
+    "artifacts_directory_shared": "Another agent uses the artifacts directory.",
     "artifact_left_out": "A file is not taken as an artifact, and why.",
     "artifact_not_copied": "There is no room for a copy of an artifact.",
     "artifact_was_written_to": "An artifact grew while it was taken.",
