@@ -2,11 +2,13 @@
 
 A task, a crash or a full disk can empty or replace any of them. None of them holds work: what they
 said is in the logs of the refs, at the server, or can be made anew. Objects are not mended: where
-they are broken, the clone is.
+one is missing, the clone is of no use. Those that a power cut has emptied are looked for, because
+git notices them only when it needs them, in the middle of a task.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from pathlib import Path
@@ -36,12 +38,43 @@ _LOCK: Final = ".lock"
 
 
 def is_sound(git_dir: Path) -> bool:
-    """Return whether git's first files are files, and its directories directories."""
-    return all(
+    """Return whether git's first files are files, its directories such, and no object is empty."""
+    return not empty_objects(git_dir) and all(
         mode is None or check(mode)
         for names, check in ((_FILES, stat.S_ISREG), (_FOLDERS, stat.S_ISDIR))
         for mode in (_mode(git_dir / name) for name in names)
     )
+
+
+def empty_objects(git_dir: Path) -> list[Path]:
+    """Return the files of objects and packs that hold nothing."""
+    found = []
+    for folder in (git_dir / "objects").glob("[0-9a-f][0-9a-f]"):
+        found += _empty_files(folder)
+    found += [
+        file
+        for file in _empty_files(git_dir / "objects" / "pack")
+        if file.suffix in (".pack", ".idx")
+    ]
+    return found
+
+
+def _empty_files(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [
+                Path(entry.path)
+                for entry in entries
+                if not entry.is_dir(follow_symlinks=False)
+                and entry.stat(follow_symlinks=False).st_size == 0
+            ]
+    except OSError:  # there is none, or git complains of it
+        return []
+
+
+def is_whole(git: Git) -> bool:
+    """Return whether all objects are there that a ref leads to. This takes a while."""
+    return git.holds("fsck", "--connectivity-only", "--no-dangling", "--no-reflogs")
 
 
 def restore(git: Git, url: RepositoryUrl) -> None:
@@ -56,8 +89,8 @@ def restore(git: Git, url: RepositoryUrl) -> None:
         if not file_trees.is_directory(git_dir / name):
             file_trees.remove(git_dir / name)
             (git_dir / name).mkdir()
-    for name in (*_ASTRAY, *_CACHES):
-        file_trees.remove(git_dir / name)
+    for place in (*(git_dir / name for name in (*_ASTRAY, *_CACHES)), *empty_objects(git_dir)):
+        file_trees.remove(place)
     for name in _FILES:
         if not _is_file(git_dir / name):
             file_trees.remove(git_dir / name)

@@ -86,6 +86,7 @@ class _Attempts:
             if not isinstance(failure, RuinedError):
                 self._repair(failure)
                 try:
+                    self._check_objects()
                     return self._prepare()
                 except _LOCAL as exc:
                     failure = exc
@@ -109,7 +110,8 @@ class _Attempts:
             raise RuinedError(f"{self._directory} is no clone any more: its .git was changed")
         if found is Found.OURS and not git_dir.is_sound(self._directory / ".git"):
             raise GitError(
-                f"cannot use {self._directory}: files of its .git were replaced", Problem.OTHER
+                f"cannot use {self._directory}: files of its .git were replaced or emptied",
+                Problem.OTHER,
             )
         clone = clones.open_or_make(self.git, self.url, self.options, self.say)
         if not clone.is_ours:
@@ -146,6 +148,13 @@ class _Attempts:
             git_dir.restore(self.git, self.url)
             self._notes.forget_installed()
 
+    def _check_objects(self) -> None:
+        """Look whether the clone is of use, before a task finds out that it is not."""
+        if not git_dir.is_whole(self.git):
+            raise GitError(
+                f"cannot use the clone in {self._directory}: objects are missing", Problem.OTHER
+            )
+
     def _move_aside(self, failure: Exception) -> moved.Moved:
         """Move the clone out of the way of a new one.
 
@@ -170,9 +179,7 @@ class _Attempts:
         if not isinstance(failure, GitError) or failure.problem not in OF_THE_SERVER:
             return False
         # A transfer also breaks off when what is here does not fit together.
-        return failure.problem is not Problem.BROKEN_OFF or self.git.holds(
-            "fsck", "--connectivity-only", "--no-dangling", "--no-progress"
-        )
+        return failure.problem is not Problem.BROKEN_OFF or git_dir.is_whole(self.git)
 
     def _server_answers(self) -> bool:
         """Ask the server from outside of the clone, whose configuration may lead astray."""

@@ -134,12 +134,13 @@ def _missing(git: Git, tips: Mapping[str, str]) -> dict[str, str]:
 
 def _bring(lending: Git, commits: Iterable[str]) -> bool:
     """Pack what is missing of commits into the clone; tell whether it could be done."""
-    wanted = "".join(f"{commit}\n" for commit in dict.fromkeys(commits))
+    known = lending.text("for-each-ref", "--format=%(objectname)", action="list what is here")
+    revisions = [*dict.fromkeys(commits), "--not", *dict.fromkeys(known.split())]
     try:
         result = lending.run(
             *("pack-objects", "--quiet", "--revs", "--delta-base-offset"),
             ".git/objects/pack/pack",
-            stdin=f"{wanted}--not\n--all\n".encode(),
+            stdin="".join(f"{revision}\n" for revision in revisions).encode(),
             action="bring commits of the broken clone",
             ok=False,
         )
