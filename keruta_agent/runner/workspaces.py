@@ -27,7 +27,7 @@ from keruta_agent.runner.repository import (
     retried,
 )
 from keruta_agent.runner_model import PushResult, Workspace
-from keruta_agent.workspace import push, repair, repository_config
+from keruta_agent.workspace import obstacles, push, refs, repair, repository_config
 from keruta_agent.workspace import tree as trees
 from keruta_agent.workspace.clone import Clone
 from keruta_agent.workspace.git import Git, records
@@ -109,6 +109,7 @@ class WorkspaceManager:
             raise errors.SecurityError(f"Pushing to {base!r} is not allowed: it is the base branch")
         start = there or base_commit
         self._keep(git, branch, start)
+        obstacles.clear_branches(git, branch, lambda _message: None)
         # Git LFS fetches large files while they are checked out.
         needs_server = git.find("config", "--get", "filter.lfs.smudge") is not None
         (git.fetching_lazily() if needs_server else git).run(
@@ -147,9 +148,7 @@ class WorkspaceManager:
         names = [base, *([branch] if branch in there else [])]
         specs = [f"+refs/heads/{name}:refs/remotes/{REMOTE}/{name}" for name in names]
         retried(
-            lambda: git.run(
-                "fetch", "--quiet", "--no-tags", REMOTE, *specs, action=f"fetch from {url}"
-            ),
+            lambda: refs.fetch(git, specs, action=f"fetch from {url}"),
             self.retry_config,
             self.clock,
         )

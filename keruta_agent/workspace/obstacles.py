@@ -19,14 +19,18 @@ def clear(clone: Clone, branch: str, start: str, say: Say) -> None:
     Raises:
         WorkspaceError: something cannot be moved.
     """
-    _clear_branches(clone.git, branch, say)
+    clear_branches(clone.git, branch, say)
     for path in tree.look(clone.git).nested:
         if _is_wanted(clone.git, start, path):
             _move_repository(clone, path, say)
 
 
-def _clear_branches(git: Git, branch: str, say: Say) -> None:
-    """Keep branches whose names go on from the task's: git cannot have both."""
+def clear_branches(git: Git, branch: str, say: Say) -> None:
+    """Keep under other names the branches that git cannot have beside a task's.
+
+    Raises:
+        GitError: one cannot be moved.
+    """
     for name in refs.in_the_way(git, f"refs/heads/{branch}"):
         commit = git.text("rev-parse", "--verify", name, action=f"find {name}")
         kept = f"{tree.KEPT}/replaced/{name.removeprefix('refs/heads/')}/{commit[:12]}"

@@ -108,6 +108,22 @@ def test_what_was_not_pushed_is_kept(slot: Path, server: Repository) -> None:
     assert git(slot, "show", f"{aside}:a.py") == "never committed"
 
 
+def test_branches_that_became_directories_are_in_nobodys_way(
+    slot: Path, server: Repository
+) -> None:
+    server.commit("base", {"b.py": "1\n"})
+    _manager().prepare_workspace(slot, BRANCH, "base")
+    git(slot, "checkout", "--quiet", "-B", "feature/other")
+    git(slot, "branch", "-D", BRANCH)
+    git(slot, "branch", "-m", "feature")
+    git(server.path, "branch", "-m", "base", "base/new")
+
+    workspace = _manager().prepare_workspace(slot, BRANCH, "base/new")
+
+    assert workspace.base_branch == "base/new"
+    assert "replaced/feature/" in git(slot, "for-each-ref", "--format=%(refname)", "refs/keruta")
+
+
 def test_no_change_is_nothing_to_commit(slot: Path) -> None:
     manager = _manager()
     workspace = manager.prepare_workspace(slot, BRANCH)
