@@ -43,3 +43,28 @@ def test_person_finds_looks_at_and_tidies_the_clone(workplace: Workplace, tmp_pa
     assert "set aside what was uncommitted" in cleaned["done"][0]
     assert not (clone / "note.txt").exists()
     assert git(clone, "for-each-ref", "refs/heads") == ""
+
+
+def test_person_is_told_of_a_clone_that_was_broken_and_moved_aside(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    repository = make_repository(tmp_path / "project.git")
+    with embedded_server(tmp_path / "server") as server:
+        api = Api(server.url, repository_url=str(repository.path))
+        workplace.environment |= {
+            "KERUTA_API_URL": server.url,
+            "KERUTA_SESSION_ID": api.session_id,
+        }
+        breaking = api.file_task("rm -rf .git/objects")
+        following = api.file_task("cat README.md")
+        daemon = workplace.daemon()
+        api.wait_for_all([breaking, following])
+        assert api.task(following)["status"] == "COMPLETED"
+        api.end_session()
+        assert daemon.wait() == 0
+
+    shown = workplace.run("workspace", "status").stdout
+    told = json.loads(workplace.run("workspace", "status", "--json").stdout)
+    (aside,) = told["moved"]
+    assert f"moved aside  {aside['path']}: " in shown
+    assert (aside["removable"], Path(aside["path"]).parent) == (True, workplace.base_dir)
