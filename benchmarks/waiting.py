@@ -64,7 +64,7 @@ class Bench:
             grace_s=1,
             stdin=stdin,
         )
-        return directory, self._launcher.start(plan)
+        return directory, self._launcher.start(plan, lambda commitment: None)
 
 
 def main() -> None:

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Final
 
+from keruta_agent.process_tree.dispositions import is_ignored
+
 logger = logging.getLogger(__name__)
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -102,7 +104,7 @@ class StopRequests:
     def _listening(self, writing: int) -> Iterator[None]:
         numbers = list(ALL_SIGNALS)
         # nohup ignores SIGHUP for us, and means it: the terminal's end is no wish to be replaced.
-        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        if is_ignored(signal.SIGHUP):
             numbers.remove(signal.SIGHUP)
         descriptor = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         before = {number: signal.signal(number, _do_nothing) for number in numbers}
@@ -135,7 +137,8 @@ class StopRequests:
         with contextlib.suppress(BlockingIOError):
             while numbers := os.read(descriptor, _READ_BYTES):
                 for number in numbers:
-                    self._note(number)
+                    if not is_ignored(number):  # its handler, too, writes to the pipe
+                        self._note(number)
 
     def _note(self, number: int) -> None:
         if number in STOP_SIGNALS or (number == signal.SIGHUP and self._hang_up_stops):

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.checkup.finding import Finding, ok, problem, warning
+from keruta_agent.process_tree.proc import process_state
 from keruta_agent.records.clock import boot_id, boot_seconds
-from keruta_agent.runs.directory import process_state
 
 OLDEST_PYTHON: Final = (3, 11)
 #: Seconds for a child to do what takes it milliseconds.

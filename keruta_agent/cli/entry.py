@@ -36,6 +36,9 @@ def _run() -> int:
         from keruta_agent.observe import keys
 
         keys.take_back()
+    from keruta_agent.process_tree.dispositions import hear_children
+
+    hear_children()
     from keruta_agent.cli.main import run
 
     gc.freeze()

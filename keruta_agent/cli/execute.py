@@ -219,7 +219,9 @@ def _run_here(settings: Settings, request: dict[str, Any]) -> int:
     """
     from keruta_agent.cli.following import follow
     from keruta_agent.daemon.foreground import agent_here, start_job
+    from keruta_agent.process_tree.program import take_charge
 
+    take_charge()
     with agent_here(settings) as agent:
         job_id = _record(settings, request)
         thread = start_job(agent, job_id)

@@ -57,7 +57,7 @@ def run(ctx: click.Context, path: Path | None, changes: tuple[str, ...], as_json
     from keruta_agent.runner import context_file, process
 
     config = _config(ctx)
-    process.put_keys_away(config)
+    process.begin(config)
     seconds = config.default_timeout_seconds
     if path is not None:
         context = context_file.from_file(path, changes, timeout_s=seconds)

@@ -63,10 +63,12 @@ def server(
       KERUTA_SERVER_TOKEN=... keruta server --port 9000 --data /var/lib/keruta
     """
     from keruta_agent.observe import keys
+    from keruta_agent.process_tree.program import take_charge
     from keruta_agent.server.serve import Server
     from keruta_agent.signals import StopRequests
 
     keys.put_away()  # tests of a coding task may run as the same user, and look into this process
+    take_charge()
 
     if not host.strip():
         raise errors.UsageError("the host is empty", advice="Give an address, such as 127.0.0.1")

@@ -14,16 +14,12 @@ from typing import Any, Final
 from keruta_agent import errors
 from keruta_agent.daemon import lock
 from keruta_agent.local import client
+from keruta_agent.process_tree.proc import process_state
 from keruta_agent.records.clock import boot_seconds
 from keruta_agent.records.jobs import Job, JobState
 from keruta_agent.records.run import Run
 from keruta_agent.records.store import Records
-from keruta_agent.runs.directory import (
-    CLOCK_TICKS_A_SECOND,
-    RUNS_DIRECTORY,
-    RunDirectory,
-    process_state,
-)
+from keruta_agent.runs.directory import CLOCK_TICKS_A_SECOND
 from keruta_agent.settings.schema import Settings, shown
 
 #: Jobs that wait, and that have ended, of which more than the number is told.
@@ -226,8 +222,6 @@ def _running(settings: Settings, records: Records) -> RunningFacts | None:
     if active is None:
         return None
     job, run = active
-    directory = RunDirectory(settings.base_dir / RUNS_DIRECTORY / run.directory)
-    script = directory.read_process()
     usage = records.usages.get(run.id)
     question = records.questions.open_of_job(job.id)
     return RunningFacts(
@@ -237,7 +231,7 @@ def _running(settings: Settings, records: Records) -> RunningFacts | None:
         run=run.number,
         progress=run.progress,
         progress_message=run.progress_message,
-        running_s=0.0 if script is None else max(0.0, boot_seconds() - script.started_at),
+        running_s=0.0 if run.launched_at is None else max(0.0, boot_seconds() - run.launched_at),
         last_line=_last_line(settings, records, run),
         question=None if question is None else question.prompt,
         memory_bytes=None if usage is None else usage.memory_bytes,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.journey.agent import Agent
+from keruta_agent.process_tree.children import OWN
 from keruta_agent.runs.interpreter import command_for
 from keruta_agent.settings.units import format_duration
 from keruta_agent.workspace import command
@@ -91,7 +92,7 @@ class KeepAwake:
         """
         limit_s = self._agent.settings.hook_timeout_s
         with tempfile.TemporaryFile() as output:
-            process = subprocess.Popen(
+            process = OWN.spawn(
                 command_for(self._program),
                 env={name: value for name, value in os.environ.items() if name not in _KEPT_BACK},
                 stdin=subprocess.DEVNULL,

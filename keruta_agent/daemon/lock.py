@@ -14,8 +14,8 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from keruta_agent import errors
+from keruta_agent.process_tree.proc import process_state
 from keruta_agent.records.database import make_private_directory
-from keruta_agent.runs.directory import process_state
 
 logger = logging.getLogger(__name__)
 

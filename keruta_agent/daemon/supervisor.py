@@ -29,11 +29,13 @@ from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.local.socket_server import AgentSocket
 from keruta_agent.local.status import describe
 from keruta_agent.observe import keys
+from keruta_agent.process_tree import dispositions
+from keruta_agent.process_tree.program import take_charge
 from keruta_agent.queueing.dispatcher import Dispatcher
 from keruta_agent.records.outbox import Lane
 from keruta_agent.runs import processes
 from keruta_agent.settings.schema import Settings
-from keruta_agent.signals import StopRequests
+from keruta_agent.signals import ALL_SIGNALS, StopRequests
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ def run_daemon(
         KerutaError: it cannot be started.
     """
     processes.reap_inherited()
+    take_charge(still_blocked=ALL_SIGNALS)
     requests = StopRequests()
     manager = ServiceManager(os.environ)
     with (
@@ -135,6 +138,7 @@ def replace_process(requests: StopRequests, locked: int) -> None:
     logger.info("replaces itself", extra={"action": "agent_replaced", "pid": os.getpid()})
     logging.shutdown()
     requests.hand_over()
+    dispositions.restore_ignored()
     lock.hand_over(locked)
     keys.hide(keys.secret_names(os.environ))
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell is wanted

@@ -11,6 +11,7 @@ import dataclasses
 import logging
 
 from keruta_agent import errors
+from keruta_agent.journey import execute
 from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import Job, JobState
 from keruta_agent.records.questions import Question, QuestionState
@@ -68,7 +69,7 @@ def feed(agent: Agent, job_id: int, data: bytes, *, ends: bool, source: str) -> 
                 agent.redaction.remember(run.id, data.decode("utf-8", "replace"))
             if not directory.feed(data):
                 return False
-        shim = directory.read_identity()
+        shim = execute.shim_of(agent, run)
         if ends and shim is not None and stdin.is_read(directory.stdin):
             processes.end_input(shim)
         if question is not None and is_open:

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
+from typing import Final
 
 from keruta_agent.journey.agent import Agent
+from keruta_agent.process_tree.children import LOOK_S, OWN
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Run
 from keruta_agent.runs.directory import ProcessId
-from keruta_agent.runs.launch import LaunchPlan
+from keruta_agent.runs.launch import Commitment, LaunchPlan
 
 logger = logging.getLogger(__name__)
+
+#: Seconds in which a shim that must not start its script has ended.
+REFUSAL_S: Final = 2.0
 
 
 class VanishedError(Exception):
@@ -30,19 +36,48 @@ def adopt(agent: Agent, run: Run) -> ProcessId | None:
         VanishedError: it was, but there is nothing left to follow.
     """
     directory = agent.directory_of(run)
-    if run.shim_pid is not None and directory.read_identity() is None:
+    shim = shim_of(agent, run)
+    if run.shim_pid is not None and (shim is None or not directory.path.is_dir()):
         raise VanishedError
-    if directory.prevent_start():
+    if run.shim_pid is None and directory.prevent_start():
         return None
-    shim = directory.read_identity()
-    if shim is None:  # an earlier daemon forbade the start and was killed before it went on
+    if shim is None or not _has_started(agent, run, shim):
         return None
+    with OWN.starting():
+        OWN.started(shim.pid)  # an earlier image of this process may have
     logger.info(
         "goes on following run %s, whose script was started before",
         run.uid,
         extra={"action": "run_adopted", "run": run.uid, "job": run.job_id, "pid": shim.pid},
     )
     return shim
+
+
+def _has_started(agent: Agent, run: Run, shim: ProcessId) -> bool:
+    """Return whether a shim came to its script, or an earlier daemon has forbidden it to."""
+    directory = agent.directory_of(run)
+    if run.shim_pid is not None or not directory.was_prevented():
+        return True
+    # The script itself may have written that. A shim that was refused does not live on, and
+    # leaves no record.
+    deadline = time.monotonic() + REFUSAL_S
+    while shim.is_alive():
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(LOOK_S)
+    record = directory.read_exit()
+    return record is not None and record.is_proved(run.exit_digest)
+
+
+def shim_of(agent: Agent, run: Run) -> ProcessId | None:
+    """Return the process that looks after a run's script, None when nothing is known of it.
+
+    The script can write in the run directory, so that is asked only where the records do not know:
+    of a run of an older agent.
+    """
+    if run.shim is not None:
+        return ProcessId.parse(run.shim)
+    return agent.directory_of(run).read_identity()
 
 
 def note_start(agent: Agent, run: Run) -> Run:
@@ -58,7 +93,7 @@ def note_start(agent: Agent, run: Run) -> Run:
 
 def is_running(agent: Agent, run: Run) -> bool:
     """Tells whether the script of a run that was left is still looked after."""
-    shim = agent.directory_of(run).read_identity()
+    shim = shim_of(agent, run)
     return shim is not None and shim.is_alive()
 
 
@@ -86,7 +121,16 @@ def start(agent: Agent, job: Job, run: Run, plan: LaunchPlan) -> ProcessId:
     Raises:
         RunError: the script's process could not be made.
     """
-    shim = agent.launcher.start(plan)
+
+    def store(commitment: Commitment) -> None:
+        agent.runs.commit(
+            run.id,
+            shim=commitment.shim.line,
+            exit_digest=commitment.digest,
+            launched_at=commitment.launched_at,
+        )
+
+    shim = agent.launcher.start(plan, store)
     logger.info(
         "job %d started: %s",
         job.id,

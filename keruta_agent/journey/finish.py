@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 
-from keruta_agent.journey import ask, collect, groups, loglimit, measure
+from keruta_agent.journey import ask, collect, execute, groups, loglimit, measure
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.artifacts import Taken
 from keruta_agent.model import StatusReport, TaskStatus
@@ -15,7 +16,8 @@ from keruta_agent.records.outbox import Kind
 from keruta_agent.records.run import Ending, Outcome, Run
 from keruta_agent.records.usage import Usage
 from keruta_agent.runs import memory, output
-from keruta_agent.runs.directory import ExitRecord, RunDirectory
+from keruta_agent.runs.directory import RunDirectory
+from keruta_agent.runs.exit_record import ExitRecord
 
 #: Last lines of the output that a failure's message carries.
 EVIDENCE_LINES = 3
@@ -52,7 +54,7 @@ def judge(agent: Agent, job: Job, run: Run, record: ExitRecord | None) -> Ending
             signal=None if record is None else record.signal,
         )
     if record is None:
-        return _lost(directory)
+        return _lost(agent, run, directory)
     if record.error is not None:
         return Ending(
             outcome=Outcome.NOT_STARTED, message=f"The script could not be started: {record.error}"
@@ -125,12 +127,23 @@ def _by_exit_code(run: Run, directory: RunDirectory, record: ExitRecord) -> Endi
     return Ending(outcome=Outcome.FAILED, message=message, exit_code=exit_code)
 
 
-def _lost(directory: RunDirectory) -> Ending:
-    shim = directory.read_identity()
-    if shim is None:
+def _lost(agent: Agent, run: Run, directory: RunDirectory) -> Ending:
+    run = agent.runs.get(run.id)
+    shim = execute.shim_of(agent, run)
+    if shim is None or not directory.path.is_dir():
         message = "The run directory was removed while the script ran: its end is not known"
     elif shim.boot_id != boot_id():
         message = "The machine was restarted while the script ran"
+    elif run.exit_digest is None:
+        message = (
+            "agent.db was put back from a copy that is older than this run, so that nothing shows "
+            "how its script ended"
+        )
+    elif os.path.lexists(directory.exit):
+        message = (
+            "What looked after the script is gone, and the record of its end is not shown to be "
+            "from there"
+        )
     else:
         message = "The script's processes were killed from outside, without an exit record"
     return Ending(outcome=Outcome.LOST, message=_with_evidence(message, directory))

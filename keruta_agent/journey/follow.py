@@ -21,13 +21,14 @@ from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.ask import Asker
 from keruta_agent.journey.loglimit import LogLimit
 from keruta_agent.journey.measure import Meter
+from keruta_agent.process_tree.proc import descendants
 from keruta_agent.records.clock import boot_seconds
 from keruta_agent.records.jobs import Job, StopKind
 from keruta_agent.records.run import Run
 from keruta_agent.runs import messages, output, processes
-from keruta_agent.runs.directory import ExitRecord, ProcessId, RunDirectory
+from keruta_agent.runs.directory import ProcessId, RunDirectory
+from keruta_agent.runs.exit_record import ExitRecord
 from keruta_agent.runs.follower import ProcessWatch
-from keruta_agent.runs.shim import descendants
 from keruta_agent.settings.units import format_duration
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
     Raises:
         RunError: the shim failed before it came to the script.
     """
+    run = agent.runs.get(run.id)  # with what was stored when it was started
     directory = agent.directory_of(run)
     follower = _Follower(agent, job, run, directory)
     stopper = _Stopper(agent, job, run, shim)
@@ -68,8 +70,9 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
             watch.wait(min(interval, next_look, stopper.look()))
         follower.note_start(shim)
         record = directory.read_exit()
-        if record is None:
-            sweep(agent, job, run)
+        if record is not None and not record.is_proved(run.exit_digest):
+            record = None
+        sweep(agent, job, run, is_clear=record is not None)
         follower.look(final=True)
     was_never_started = directory.path.exists() and directory.read_identity() is None
     if record is None and was_never_started and not follower.has_started:
@@ -93,9 +96,12 @@ def _waiting_for_room(agent: Agent) -> Iterator[None]:
         agent.room.was_found()
 
 
-def sweep(agent: Agent, job: Job, run: Run) -> None:
-    """Ends what is left of a run that nobody looks after any more."""
-    pids = processes.sweep(run.uid, agent.settings.stop_grace_s)
+def sweep(agent: Agent, job: Job, run: Run, *, is_clear: bool = False) -> None:
+    """Ends what is left of a run that nobody looks after any more.
+
+    Where its shim has shown that nothing is left, one look confirms it.
+    """
+    pids = processes.sweep(run.uid, agent.settings.stop_grace_s, is_clear=is_clear)
     if pids:
         with _waiting_for_room(agent):
             agent.journal.add("swept", job.id, run.number, pids=pids)
@@ -111,6 +117,15 @@ def catch_up(agent: Agent, job: Job, run: Run, *, final: bool = False) -> None:
         follower.look(final=final)
 
 
+def _began(agent: Agent, run: Run) -> float:
+    """Return the seconds since boot at which the time limit of a run began."""
+    if run.launched_at is not None:
+        return run.launched_at
+    # An older agent started it. What its directory says may delay nothing.
+    script = agent.directory_of(run).read_process()
+    return boot_seconds() if script is None else min(script.started_at, boot_seconds())
+
+
 class _Stopper:
     """Stops a run when somebody asks for it, or when its time is over."""
 
@@ -119,8 +134,7 @@ class _Stopper:
         self._job = job
         self._run = run
         self._shim = shim
-        self._directory = agent.directory_of(run)
-        self._followed_since = boot_seconds()
+        self._began = _began(agent, run)
         self._timeout_s = limits.timeout_s(job, agent.settings)
         self._asked_at: float | None = None
 
@@ -150,9 +164,7 @@ class _Stopper:
     def _seconds_left(self) -> float:
         if not self._timeout_s:
             return SILENT_INTERVAL_S
-        script = self._directory.read_process()
-        began = self._followed_since if script is None else script.started_at
-        return began + self._timeout_s - boot_seconds()
+        return self._began + self._timeout_s - boot_seconds()
 
     def _insist(self, asked_s: float) -> float:
         """Does the shim's work when the shim itself does not come to it."""

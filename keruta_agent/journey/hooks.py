@@ -9,7 +9,6 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from keruta_agent import errors
 from keruta_agent.journey import workspace
@@ -24,9 +23,6 @@ from keruta_agent.workspace import hook
 from keruta_agent.workspace.checkout import Place
 from keruta_agent.workspace.command import StoppedError
 from keruta_agent.workspace.state import Notes
-
-#: In a run's directory: that its post-task hook has been run.
-_DONE: Final = "post-task-hook"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,13 +61,12 @@ class Hooks:
             NotWantedError: somebody stopped the job meanwhile.
         """
         program = self.agent.settings.post_task_hook
-        note = self.agent.directory_of(self.run).path / _DONE
-        if program is None or note.exists():
+        if program is None or self.agent.runs.get(self.run.id).post_hook_done:
             return
         try:
             self._run("the post-task hook", program)
         finally:
-            note.touch()
+            self.agent.runs.post_hook_was_run(self.run.id)
 
     def run_of_repository(
         self, name: str, program: Path, *arguments: str, stdin: bytes = b""
@@ -114,6 +109,5 @@ class Hooks:
         except StoppedError:
             raise workspace.not_wanted(self.agent, self.job) from None
         finally:
-            if processes.marked_processes(self.run.uid):
-                processes.sweep(self.run.uid, self.agent.settings.stop_grace_s)
+            processes.sweep(self.run.uid, self.agent.settings.stop_grace_s, is_clear=True)
             self.section.look(final=True)

@@ -20,7 +20,8 @@ from keruta_agent.journey.agent import Agent
 from keruta_agent.records.clock import boot_seconds
 from keruta_agent.records.run import Run
 from keruta_agent.records.usage import Sample, Usage
-from keruta_agent.runs.directory import ExitRecord, ProcessId
+from keruta_agent.runs.directory import ProcessId
+from keruta_agent.runs.exit_record import ExitRecord
 from keruta_agent.runs.usage import Reading, UsageReader
 from keruta_agent.wire import format_date
 
@@ -73,12 +74,13 @@ class Meter:
         if script is None:
             self._due = now + FIRST_LOOK_S
             return
-        self._started_at = script.started_at
+        # The script can write there; it began neither before its shim nor later than now.
+        self._started_at = min(max(script.started_at, self._shim.started_at), now)
         self._usage = self._agent.usages.get(self._run.id) or Usage()
         self._last_point_s = self._usage.elapsed_s
-        counted_until = script.started_at + self._usage.elapsed_s
+        counted_until = self._started_at + self._usage.elapsed_s
         self._reader = UsageReader(self._shim.pid, counted_until=counted_until)
-        self._due = max(now, script.started_at + FIRST_LOOK_S)
+        self._due = max(now, self._started_at + FIRST_LOOK_S)
 
     def _store(self, usage: Usage) -> None:
         self._highest = max(self._highest, usage.memory_bytes)

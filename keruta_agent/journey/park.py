@@ -10,6 +10,7 @@ import logging
 import sqlite3
 from typing import Final
 
+from keruta_agent.journey import execute
 from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Run
@@ -33,9 +34,9 @@ def refuse_if_hopeless(agent: Agent, job: Job, run: Run) -> None:
     """
     if run.agent_failures < MOST_FAILURES:
         return
-    directory = agent.directory_of(run)
-    directory.prevent_start()  # a shim that was started a moment ago must not come to it later
-    shim = directory.read_identity()
+    # A shim that was started a moment ago must not come to it later.
+    agent.directory_of(run).prevent_start()
+    shim = execute.shim_of(agent, run)
     if shim is not None:
         processes.kill_tree(shim, run.uid)
     reasons = [

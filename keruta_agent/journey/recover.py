@@ -12,6 +12,7 @@ from keruta_agent import errors, file_trees
 from keruta_agent.journey import announce, mend, run
 from keruta_agent.journey.agent import Agent
 from keruta_agent.model import Task
+from keruta_agent.process_tree.children import OWN
 from keruta_agent.records.jobs import Job, JobState
 from keruta_agent.runs.directory import RUNS_DIRECTORY, About, RunDirectory
 
@@ -69,6 +70,8 @@ def take_in_unknown_runs(agent: Agent) -> None:
             token=secrets.token_urlsafe(24),
         )
         announce.still_wanted(agent, found[0])
+        with OWN.starting():
+            OWN.started(identity.pid)
         if not identity.is_alive():
             run.live(agent, *found)
 

@@ -97,6 +97,8 @@ def _live(agent: Agent, job: Job, run: Run) -> Ended | None:
     except park.HopelessError as exc:
         ending = Ending(outcome=Outcome.PARKED, message=str(exc))
     except execute.VanishedError:
+        if (left := execute.shim_of(agent, run)) is not None:
+            processes.kill_tree(left, run.uid)
         follow.sweep(agent, job, run)
         ending = finish.judge(agent, job, run, None)
     except errors.RunError as exc:

@@ -20,7 +20,8 @@ from keruta_agent.records.jobs import Job, StopKind
 from keruta_agent.records.run import Run
 from keruta_agent.runs import processes
 from keruta_agent.runs.directory import MARKER_VARIABLE
-from keruta_agent.runs.files import read_small, write_private
+from keruta_agent.runs.exit_record import UNPROVED
+from keruta_agent.runs.files import read_small
 from keruta_agent.settings.schema import Settings
 from keruta_agent.workspace import checkout, location, recovery, tree, url, user_config
 from keruta_agent.workspace.checkout import Place
@@ -31,7 +32,7 @@ from keruta_agent.workspace.made import MadeClones
 from keruta_agent.workspace.problems import TRANSIENT, GitError, Problem
 from keruta_agent.workspace.url import RepositoryUrl
 
-#: What a run's directory says about where the run works.
+#: Where the directory of a run that an older agent started says where the run works.
 NOTE: Final = "workspace.json"
 #: Seconds before a server is asked again that could not be reached.
 RETRY_WAITS_S: Final = (1.0, 3.0)
@@ -108,7 +109,7 @@ def prepare(agent: Agent, job: Job, run: Run, section: Section) -> Place | None:
         raise not_wanted(agent, job) if exc.problem is Problem.STOPPED else exc from None
     finally:
         section.look(final=True)
-    write_private(agent.directory_of(run).path / NOTE, place.to_json())
+    agent.runs.work_in(run.id, place.to_json())
     agent.journal.add(
         "workspace", job.id, run.number, directory=str(directory), branch=place.branch
     )
@@ -203,7 +204,12 @@ def not_wanted(agent: Agent, job: Job) -> announce.NotWantedError:
 
 
 def place_of(agent: Agent, run: Run) -> Place | None:
-    """Returns where a run works, as its directory says; None when it works in no repository."""
+    """Returns where a run works; None when it works in no repository."""
+    current = agent.runs.get(run.id)
+    if current.place is not None:
+        return Place.from_json(current.place)
+    if current.exit_digest != UNPROVED:
+        return None
     try:
         text = read_small(agent.directory_of(run).path / NOTE)
         return None if text is None else Place.from_json(text)

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Final
 from keruta_agent import __version__
 from keruta_agent.journey.agent import Agent
 from keruta_agent.model import ApiCalls
+from keruta_agent.process_tree.proc import process_state
 from keruta_agent.records import counters
 from keruta_agent.records.clock import boot_seconds
 from keruta_agent.records.jobs import JobState
-from keruta_agent.runs.directory import CLOCK_TICKS_A_SECOND, process_state
+from keruta_agent.runs.directory import CLOCK_TICKS_A_SECOND
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -122,12 +123,11 @@ def _current_run(agent: Agent) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "keruta_current_run_progress_percent", "What its script says.", run.progress
     )
-    script = agent.directory_of(run).read_process()
-    if script is not None:
+    if run.launched_at is not None:
         yield GaugeMetricFamily(
             "keruta_current_run_seconds",
             "For how long the script has run.",
-            max(0.0, boot_seconds() - script.started_at),
+            max(0.0, boot_seconds() - run.launched_at),
         )
     usage = agent.usages.get(run.id)
     if usage is not None:

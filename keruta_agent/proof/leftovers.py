@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from keruta_agent.runs.directory import process_state
+from keruta_agent.process_tree.proc import process_state
 
 
 def of_task(task_id: str, ledger: Path) -> list[int]:

@@ -201,4 +201,18 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     -- 1 of older runs: they were announced to the API when they were claimed here.
     ALTER TABLE runs ADD COLUMN is_owned INTEGER NOT NULL DEFAULT 1;
     """,
+    # 8: what shows how a run ended, where its script cannot write
+    """
+    -- SHA-256 of what proves the exit record (runs/exit_record.py); stored before a start.
+    ALTER TABLE runs ADD COLUMN exit_digest TEXT;
+    -- The process that looks after the script: pid, start time, boot id; and when it was told to
+    -- start it, in seconds since boot.
+    ALTER TABLE runs ADD COLUMN shim TEXT;
+    ALTER TABLE runs ADD COLUMN launched_at REAL;
+    -- Where the run works, as JSON (workspace/checkout.py), and whether its last hook was run.
+    ALTER TABLE runs ADD COLUMN place TEXT;
+    ALTER TABLE runs ADD COLUMN post_hook_done INTEGER NOT NULL DEFAULT 0;
+    -- The run that an agent without proofs has started goes on as it began.
+    UPDATE runs SET exit_digest = 'unproved' WHERE state <> 'ended';
+    """,
 )

@@ -57,6 +57,16 @@ class Run:
     directory: str
     #: Process that looks after the script; None until it is known to have started it.
     shim_pid: int | None
+    #: That process as ``ProcessId.line`` writes it, stored before it can start the script.
+    shim: str | None
+    #: Seconds since boot at which it was told to.
+    launched_at: float | None
+    #: What a proved exit record answers to (runs/exit_record.py).
+    exit_digest: str | None
+    #: Where the run works, as JSON; None where it works in no repository.
+    place: str | None
+    #: Whether the hook after the task was run.
+    post_hook_done: bool
     claimed_at: float
     ended_at: float | None
     progress: int
@@ -111,6 +121,7 @@ def run_of(row: sqlite3.Row) -> Run:
     values["is_owned"] = bool(values["is_owned"])
     if values["wants_auto_fix"] is not None:
         values["wants_auto_fix"] = bool(values["wants_auto_fix"])
+    values["post_hook_done"] = bool(values["post_hook_done"])
     if values["reported_status"] is not None:
         values["reported_status"] = TaskStatus(values["reported_status"])
     if values["outcome"] is not None:

@@ -175,6 +175,18 @@ class Runs:
             self._update(run.id, shim_pid=shim_pid, stage=None, agent_failures=0)
             self._journal.add("started", job.id, run.number, pid=shim_pid, log=run.directory)
 
+    def commit(self, run_id: int, *, shim: str, exit_digest: str, launched_at: float) -> None:
+        """Store what shows how the run ends; its script must not have been started yet."""
+        self._update(run_id, shim=shim, exit_digest=exit_digest, launched_at=launched_at)
+
+    def work_in(self, run_id: int, place: str) -> None:
+        """Store where the run works."""
+        self._update(run_id, place=place)
+
+    def post_hook_was_run(self, run_id: int) -> None:
+        """Store that the hook after the task was run."""
+        self._update(run_id, post_hook_done=1)
+
     def enter(self, run_id: int, stage: str | None) -> None:
         """Stores what the agent is about to do with a run, for the case that it dies of it."""
         self._update(run_id, stage=stage)
@@ -207,7 +219,14 @@ class Runs:
 
     def renew_directory(self, run_id: int, directory: str) -> Run:
         """Gives a run that never started a fresh directory: a late start finds no way in."""
-        self._update(run_id, directory=directory, shim_pid=None)
+        self._update(
+            run_id,
+            directory=directory,
+            shim_pid=None,
+            shim=None,
+            launched_at=None,
+            exit_digest=None,
+        )
         return self.get(run_id)
 
     def offsets(self, run_id: int) -> dict[str, int]:

@@ -22,7 +22,7 @@ def main() -> int:
     keys.take_back()
     try:
         config = RunnerConfig.from_file()
-        process.put_keys_away(config)
+        process.begin(config)
         context = context_file.from_environment(
             os.environ, timeout_s=config.default_timeout_seconds
         )

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import IO, Final
 
 from keruta_agent.observe.redact import Redactor
+from keruta_agent.process_tree import children, ending
+from keruta_agent.process_tree.children import OWN
 from keruta_agent.runner import home, keeper
 from keruta_agent.runner.clock import Clock
 from keruta_agent.runner.environment import without_secrets
 from keruta_agent.runner_model import SingleTestResult
-from keruta_agent.runs import processes
 
 #: Bytes of a stream that are kept from its beginning and from its end.
 HEAD: Final = 64 * 1024
@@ -37,6 +38,8 @@ LOOK_S: Final = 0.05
 #: Seconds to wait for the last output of a command that has ended, and for its keeper.
 _DRAIN_S: Final = 5.0
 _NOT_ENDED: Final = -1
+#: Bytes of what a keeper reports: a wait status, and a line end.
+_MOST_REPORT: Final = 16
 #: Lines of a stream that are told as they come; who prints more is not read by anybody.
 _MOST_LINES: Final = 2000
 
@@ -93,19 +96,25 @@ class CommandExecutor:
         began = time.monotonic()
         uid = uuid.uuid4().hex
         base = self.environment() if env is None else dict(env)
+        reading, writing = os.pipe()
         try:
-            process = self._start(command, cwd, {**base, MARKER: uid})
+            process = self._start(command, cwd, {**base, MARKER: uid}, writing)
         except (OSError, ValueError) as exc:
+            os.close(reading)
             return _failed(command, f"cannot be started: {exc}", began)
+        finally:
+            os.close(writing)
         streams = [_Stream(pipe, self._hear) for pipe in (process.stdout, process.stderr) if pipe]
         try:
             complaint = self._wait(process, began + timeout_seconds, timeout_seconds, clock)
         finally:
-            _end(process, uid)
+            code = _end(process, uid, reading)
             for stream in streams:
                 stream.close()
         stdout, stderr = (self._redactor.redact(stream.text()) for stream in streams)
-        code = _NOT_ENDED if complaint else process.returncode
+        if complaint or code is None:
+            complaint = complaint or "\nwhat looked after the command was killed\n"
+            code = _NOT_ENDED
         return SingleTestResult(
             command=self._redactor.redact(command),
             success=code == 0,
@@ -119,19 +128,23 @@ class CommandExecutor:
         if self._on_line is not _unheard:
             self._on_line(self._redactor.redact(line))
 
-    def _start(self, command: str, cwd: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def _start(
+        self, command: str, cwd: Path, env: Mapping[str, str], report: int
+    ) -> subprocess.Popen[bytes]:
         shell = ["/bin/sh", "-c", command]
         if self._max_memory_mb is not None:
             limit = f'ulimit -v {self._max_memory_mb * 1024} && exec /bin/sh -c "$1"'
             shell = ["/bin/sh", "-c", limit, "sh", command]
-        return subprocess.Popen(
-            [sys.executable, "-I", "-S", keeper.__file__, str(os.getpid()), str(GRACE_S), *shell],
+        own = (str(os.getpid()), str(report), str(GRACE_S))
+        return OWN.spawn(
+            [sys.executable, "-I", "-S", keeper.__file__, *own, *shell],
             cwd=cwd,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            pass_fds=(report,),
         )
 
     def _wait(
@@ -153,22 +166,25 @@ class CommandExecutor:
                 return f"\n{reason}: ended with all that it had started\n"
 
 
-def _end(process: subprocess.Popen[bytes], uid: str) -> None:
-    """Ends a command and everything that it started, wherever that went."""
-    if process.poll() == 0:
-        return  # the keeper has seen to it
-    _signal(process, signal.SIGTERM)
-    _signal(process, signal.SIGCONT)  # a frozen one would never see it
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(GRACE_S + _DRAIN_S)
-    _signal(process, signal.SIGKILL)
-    processes.sweep(uid, 0.0, variable=MARKER)
-    process.wait()
+def _end(process: subprocess.Popen[bytes], uid: str, report: int) -> int | None:
+    """End a command and everything that it started, wherever that went; return its exit code.
 
-
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        process.send_signal(number)
+    None is what nobody knows: its keeper, who would have reported it, was killed.
+    """
+    with os.fdopen(report, "rb") as file:
+        # A keeper that is asked to end stops all others first, then tells how the command ended.
+        if process.poll() is None:
+            children.signal_all([process.pid], signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_S + _DRAIN_S)
+        ending.end(process, 0.0)
+        os.set_blocking(file.fileno(), False)
+        status = file.read(_MOST_REPORT) or b""
+    if not status.endswith(b"\n"):
+        OWN.end_orphans(0.0)
+        ending.sweep(MARKER, uid, 0.0)
+        return None
+    return os.waitstatus_to_exitcode(int(status))
 
 
 def _failed(command: str, complaint: str, began: float) -> SingleTestResult:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 import signal
@@ -13,6 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from keruta_agent.observe import keys
+from keruta_agent.process_tree.prctl import end_with_parent
+from keruta_agent.process_tree.program import take_charge
 from keruta_agent.runner.config import RunnerConfig
 from keruta_agent.runner.context_file import VARIABLE
 from keruta_agent.runner.orchestrator import RunnerOrchestrator
@@ -20,7 +21,6 @@ from keruta_agent.runner.reporting import Step
 from keruta_agent.runner_model import RunnerResult, TaskContext
 from keruta_agent.signals import StopFlag
 
-PR_SET_PDEATHSIG: Final = 1
 #: Says that an agent's run has started this process.
 RUN_TOKEN: Final = "KERUTA_RUN_TOKEN"  # noqa: S105 - the name of a variable
 #: Group of a task's log that holds what was changed; the task's page shows it in colour.
@@ -30,12 +30,14 @@ MOST_DIFF_LINES: Final = 3000
 _RUNNER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-def put_keys_away(config: RunnerConfig) -> None:
-    """Sees to it that no command of the run can read the keys; call it before anything else.
+def begin(config: RunnerConfig) -> None:
+    """Prepare this process for a run; call it before anything else.
 
-    The first time it starts the program anew and does not return.
+    No command of the run can read the keys, and all that they start ends with it. The first time
+    this starts the program anew and does not return.
     """
     keys.put_away((*config.key_variables, VARIABLE))
+    take_charge()
 
 
 def run(
@@ -50,7 +52,7 @@ def run(
     with _stopped_by_signals() as stopping:
         if RUN_TOKEN in os.environ:
             # Whoever looks after the run's processes is gone then: nobody would stop this one.
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+            end_with_parent(signal.SIGTERM)
         orchestrator = RunnerOrchestrator(
             config, on_step=follower.step, on_line=follower.line, stopping=stopping
         )

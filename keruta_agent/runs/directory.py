@@ -26,19 +26,29 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from keruta_agent import errors
+from keruta_agent.process_tree.proc import process_state as process_state
 from keruta_agent.records.clock import boot_id
-from keruta_agent.runs import stdin
+from keruta_agent.runs import exit_record, stdin
+from keruta_agent.runs.exit_record import ExitRecord
 from keruta_agent.runs.files import SMALL_BYTES, from_json, open_regular, read_small, write_private
 
 RUNS_DIRECTORY: Final = "runs"
+#: Stands in ``identity`` when a script must not be started.
+PREVENTED: Final = "prevented\n"
 #: In a run directory: the copies of what the script added as artifacts while it ran.
 ADDED: Final = "added"
 #: Characters of one secret that a script names; a key file has some thousand.
 LARGEST_SECRET: Final = 16 * 1024
 CLOCK_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
+#: Beyond what a database stores as a number, and what a calendar has as a time.
+MOST_NUMBER: Final = 2**63
+MOST_SECONDS: Final = 253_402_300_800  # the year 10000
+#: Beyond what any kernel gives (PID_MAX_LIMIT), and any machine lives to see.
+MOST_PIDS: Final = 2**22 + 1
+MOST_TICKS: Final = 2**53
 #: In the environment of every process of a run: how to find them again.
 MARKER_VARIABLE: Final = "KERUTA_RUN_UID"
 
@@ -51,6 +61,23 @@ class ProcessId:
     #: Field 22 of /proc/<pid>/stat: clock ticks since boot.
     start_time: int
     boot_id: str
+
+    @classmethod
+    def parse(cls, line: str) -> Self:
+        """Read a process as ``line`` writes it.
+
+        Raises:
+            ValueError: it makes no sense.
+        """
+        pid, start_time, boot = line.split()
+        if not 0 < int(pid) < MOST_PIDS or not 0 <= int(start_time) < MOST_TICKS:
+            raise ValueError("no process can have these numbers")
+        return cls(pid=int(pid), start_time=int(start_time), boot_id=boot)
+
+    @property
+    def line(self) -> str:
+        """The process in words: ``pid start-time boot-id``."""
+        return f"{self.pid} {self.start_time} {self.boot_id}"
 
     @property
     def started_at(self) -> float:
@@ -66,32 +93,6 @@ class ProcessId:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ExitRecord:
-    """How a script ended, as the shim saw it."""
-
-    exit_code: int | None = None
-    signal: int | None = None
-    #: Why the script could not be started; None when it was.
-    error: str | None = None
-    #: Whether the shim was asked to stop the script.
-    stopped: bool = False
-    started_at: float
-    ended_at: float
-    #: Processes that the script left behind and that were ended after it.
-    swept: int = 0
-    #: A directory on a disk that had no room left when the script had ended.
-    full: str | None = None
-    #: Seconds of processor time, over all processes of the run that ended.
-    user_s: float = 0.0
-    system_s: float = 0.0
-    #: Peak memory of the largest process, KiB.
-    max_rss_kb: int = 0
-    #: Blocks of 512 bytes that all processes of the run read from disks, and wrote to them.
-    blocks_in: int = 0
-    blocks_out: int = 0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class About:
     """Which job and task a run belongs to."""
 
@@ -103,6 +104,27 @@ class About:
     session_id: str
     name: str
     priority: int
+
+    @classmethod
+    def from_json(cls, values: object) -> Self:
+        """Read what ``write_about`` wrote.
+
+        Raises:
+            ValueError: it makes no sense; the script may have written it.
+            TypeError: the same.
+        """
+        if not isinstance(values, dict):
+            raise TypeError("it is not an object")
+        about = cls(**values)
+        texts = (about.uid, about.session_id, about.name, about.task_id or "")
+        numbers = (about.number, about.job_id, about.priority)
+        if not all(isinstance(text, str) and text.isprintable() for text in texts):
+            raise ValueError("a text is none")
+        if not all(type(number) is int and abs(number) < MOST_NUMBER for number in numbers):
+            raise ValueError("a number is none")
+        if type(about.filed_at) not in (int, float) or not 0 <= about.filed_at < MOST_SECONDS:
+            raise ValueError("it was filed at no time")
+        return about
 
 
 class RunDirectory:
@@ -160,7 +182,7 @@ class RunDirectory:
     def read_about(self) -> About | None:
         """Returns which job and task this is a run of, None when nobody noted it."""
         try:
-            return About(**from_json(read_small(self.about) or ""))
+            return About.from_json(from_json(read_small(self.about) or ""))
         except (ValueError, TypeError):
             return None
 
@@ -215,9 +237,13 @@ class RunDirectory:
             return False
         except FileNotFoundError:  # the directory was never made, so nothing can start in it
             return True
-        os.write(descriptor, b"prevented\n")
+        os.write(descriptor, PREVENTED.encode("ascii"))
         os.close(descriptor)
         return True
+
+    def was_prevented(self) -> bool:
+        """Return whether the start was forbidden, as far as the directory shows."""
+        return PREVENTED.startswith(read_small(self.identity) or "")  # it may be half written
 
     def answer(self, text: str) -> None:
         """Gives the script a line to read, ended by a line end; never waits for it to be read.
@@ -284,32 +310,16 @@ class RunDirectory:
         return notes
 
     def read_exit(self) -> ExitRecord | None:
-        """Returns how the script ended, None while it has not (or nobody could write it)."""
+        """Return how the script ended by its record, None when there is none that makes sense.
+
+        Anybody can have written it: see ``ExitRecord.is_proved``.
+        """
         text = read_small(self.exit)
-        if text is None:
-            return None
-        known = {field.name for field in dataclasses.fields(ExitRecord)}
-        try:
-            values = from_json(text)
-            return ExitRecord(**{name: value for name, value in values.items() if name in known})
-        except (ValueError, TypeError, AttributeError):  # the script wrote it itself
-            return None
-
-
-def process_state(pid: int) -> tuple[str, int] | None:
-    """Returns a process's state letter and start time, None when there is no such process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The second field is the name in parentheses and may itself hold spaces and parentheses.
-    fields = stat.rpartition(b")")[2].split()
-    return fields[0].decode("ascii"), int(fields[19])
+        return None if text is None else exit_record.parse(text)
 
 
 def _read_process(path: Path) -> ProcessId | None:
     try:
-        pid, start_time, boot = (read_small(path) or "").split()
-        return ProcessId(pid=int(pid), start_time=int(start_time), boot_id=boot)
+        return ProcessId.parse(read_small(path) or "")
     except ValueError:
         return None

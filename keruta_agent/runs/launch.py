@@ -7,29 +7,28 @@ sh keeps a thread that polls stdin and delays every start by 100 ms), never ``_t
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
 import sh
 
 from keruta_agent import errors
-from keruta_agent.records.clock import boot_id
-from keruta_agent.runs import shim
-from keruta_agent.runs.directory import ProcessId, RunDirectory, process_state
+from keruta_agent.process_tree import prctl
+from keruta_agent.process_tree.children import OWN
+from keruta_agent.process_tree.proc import process_state
+from keruta_agent.records.clock import boot_id, boot_seconds
+from keruta_agent.runs import exit_record, shim
+from keruta_agent.runs.directory import ProcessId, RunDirectory
 
-PR_SET_CHILD_SUBREAPER: Final = 36
 Stdin = Literal["none", "fifo", "terminal"]
 #: Seconds that a dismissed shim may take to end, and between looks at it.
 DISMISSAL_S: Final = 2.0
 LOOK_INTERVAL_S: Final = 0.01
-#: Loaded here, not after the fork: the child must do as little as it can.
-_LIBC: Final = ctypes.CDLL(None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +44,17 @@ class LaunchPlan:
     #: What the script reads: nothing, or answers (RunDirectory.answer) from a pipe, or from a
     #: terminal, which takes all its output as well (into ``stdout``).
     stdin: Stdin = "none"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Commitment:
+    """What is to be stored before a script can start: by this its shim and its end are known."""
+
+    shim: ProcessId
+    #: SHA-256 of the secret that proves the exit record.
+    digest: str
+    #: Seconds since boot.
+    launched_at: float
 
 
 class Launcher:
@@ -63,17 +73,17 @@ class Launcher:
             self.close()
             self._spare = _spawn()
 
-    def start(self, plan: LaunchPlan) -> ProcessId:
-        """Lets a shim start the script and returns the shim.
+    def start(self, plan: LaunchPlan, store: Callable[[Commitment], None]) -> ProcessId:
+        """Let a shim start the script and return the shim; ``store`` is called before that.
 
         Raises:
             RunError: no process can be made.
         """
         shim, self._spare = self._spare, None
-        if shim is not None and shim.process.is_alive() and shim.hand_over(plan):
+        if shim is not None and shim.process.is_alive() and shim.hand_over(plan, store):
             return shim.process
         shim = _spawn()
-        if not shim.hand_over(plan):
+        if not shim.hand_over(plan, store):
             raise errors.RunError("the process that was to start the script has vanished")
         return shim.process
 
@@ -95,11 +105,14 @@ class _Shim:
         self.process = process
         self._instructions = instructions
 
-    def hand_over(self, plan: LaunchPlan) -> bool:
+    def hand_over(self, plan: LaunchPlan, store: Callable[[Commitment], None]) -> bool:
         """Says what to do; tells whether there was somebody to hear it."""
+        secret = exit_record.make_secret()
         try:
             with os.fdopen(self._instructions, "wb") as pipe:
-                pipe.write(_instructions(plan))
+                digest = exit_record.digest_of(secret)
+                store(Commitment(shim=self.process, digest=digest, launched_at=boot_seconds()))
+                pipe.write(_instructions(plan, secret))
         except BrokenPipeError:
             return False
         return True
@@ -115,6 +128,7 @@ def _spawn() -> _Shim:
         with (
             os.fdopen(reading, "rb") as instructions,
             Path(os.devnull).open("wb") as nowhere,
+            OWN.starting(),
         ):
             process = sh.Command(sys.executable)(
                 "-I",
@@ -129,9 +143,10 @@ def _spawn() -> _Shim:
                 _return_cmd=True,
                 _new_session=True,
                 _tty_out=False,
-                _preexec_fn=_become_subreaper,
+                _preexec_fn=prctl.become_subreaper,
             )
-        pid = int(process.pid)
+            pid = int(process.pid)
+            OWN.started(pid)
         found = process_state(pid)
     except (sh.ForkException, sh.CommandNotFound, OSError) as exc:
         os.close(writing)
@@ -143,9 +158,10 @@ def _spawn() -> _Shim:
     return _Shim(ProcessId(pid=pid, start_time=found[1], boot_id=boot_id()), writing)
 
 
-def _instructions(plan: LaunchPlan) -> bytes:
+def _instructions(plan: LaunchPlan, secret: str) -> bytes:
     """Writes what a shim is to do: fields with NUL between them, which none can hold."""
     fields: list[str | Path] = [
+        secret,
         plan.directory.path,
         plan.working_directory,
         str(plan.grace_s),
@@ -154,11 +170,7 @@ def _instructions(plan: LaunchPlan) -> bytes:
         *plan.command,
         *(f"{name}={value}" for name, value in plan.environment.items()),
     ]
-    return b"\0".join([*(os.fsencode(field) for field in fields), shim.END])
-
-
-def _become_subreaper() -> None:
-    _LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    return b"\0".join([shim.WITH_SECRET, *(os.fsencode(field) for field in fields), shim.END])
 
 
 def _cause(exc: Exception) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent.runs.directory import ExitRecord, RunDirectory
+from keruta_agent.runs.directory import RunDirectory
+from keruta_agent.runs.exit_record import ExitRecord
 from keruta_agent.runs.files import read_small, write_private
 
 #: Holds the kernel's count as it was before the script started.

@@ -1,7 +1,7 @@
-"""Finds and ends the processes of a run without its shim's help.
+"""Stops a run's processes, with its shim's help and without it.
 
-The shim ends everything below it. This is for the case that the shim itself was killed: what it
-looked after is found by the marker in its environment.
+The shim ends everything below it. Where it was killed itself, what it looked after is found as
+process_tree/ending.py says.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ import contextlib
 import os
 import signal
 import time
-from pathlib import Path
-from typing import Final
 
-from keruta_agent.runs.directory import MARKER_VARIABLE, ProcessId, process_state
-from keruta_agent.runs.shim import END_OF_INPUT, descendants
-
-LOOK_INTERVAL_S: Final = 0.02
-#: Looks in a row that must find nothing before a run counts as ended.
-CLEAR_LOOKS: Final = 2
+from keruta_agent.process_tree import ending
+from keruta_agent.process_tree.children import LOOK_S, OWN, PATIENCE_S, signal_all
+from keruta_agent.process_tree.proc import descendants, process_state
+from keruta_agent.runs.directory import MARKER_VARIABLE, ProcessId
+from keruta_agent.runs.shim import END_OF_INPUT
 
 
 def stop_shim(shim: ProcessId) -> None:
@@ -60,70 +57,46 @@ def reap_inherited() -> None:
 
 
 def kill_tree(shim: ProcessId, run_uid: str) -> None:
-    """Kills a run's processes without asking, its shim among them."""
+    """Kill a run's processes without asking, its shim among them."""
+    deadline = time.monotonic() + PATIENCE_S
     if shim.is_alive():
-        _freeze(shim)  # else it might start the script between the looks below and its own end
-        while below := descendants(shim.pid):
-            for pid in below:
-                _send(pid, signal.SIGKILL)
-            time.sleep(LOOK_INTERVAL_S)
+        _freeze(shim, deadline)  # else it might start the script between the looks below
+        while (below := descendants(shim.pid)) and time.monotonic() < deadline:
+            signal_all(below, signal.SIGKILL)
+            time.sleep(LOOK_S)
         _send(shim.pid, signal.SIGKILL)
     sweep(run_uid, 0.0)
 
 
-def _freeze(shim: ProcessId) -> None:
-    """Stops a shim; returns when it can start nothing more."""
+def _freeze(shim: ProcessId, deadline: float) -> None:
+    """Stop a shim; returns when it can start nothing more."""
     _send(shim.pid, signal.SIGSTOP)
     # D: it waits in the kernel, for a disk or for the program that it starts, and stops after it.
     while (found := process_state(shim.pid)) is not None and found[0] not in "TtDZX":
-        time.sleep(LOOK_INTERVAL_S)
+        if time.monotonic() > deadline:
+            return
+        time.sleep(LOOK_S)
 
 
-def sweep(run_uid: str, grace_s: float, *, variable: str = MARKER_VARIABLE) -> list[int]:
-    """Ends every process that bears the marker of a run and returns which there were.
+def sweep(run_uid: str, grace_s: float, *, is_clear: bool = False) -> list[int]:
+    """End what is left of a run that nobody looks after; return which processes there were.
 
-    Returns when all are gone.
+    That is what bears its marker, and what came to this process when the shim was killed. With
+    ``is_clear``, nothing should be left, and one look is enough.
     """
-    found = marked_processes(run_uid, variable=variable)
-    number = signal.SIGTERM
-    deadline = time.monotonic() + grace_s
-    left = found
-    clear_looks = 0
-    # Twice: a process in the middle of an exec has no environment to be found by.
-    while (clear_looks := 0 if left else clear_looks + 1) < CLEAR_LOOKS:
-        for pid in left:
-            _send(pid, number)
-        time.sleep(LOOK_INTERVAL_S)
-        if time.monotonic() >= deadline:
-            number = signal.SIGKILL
-        left = marked_processes(run_uid, variable=variable)
-        found += [pid for pid in left if pid not in found]
-    return found
+    looks = 1 if is_clear else ending.CLEAR_LOOKS
+    orphans = OWN.end_orphans(grace_s)
+    marked = ending.sweep(MARKER_VARIABLE, run_uid, grace_s, looks=looks)
+    if marked:  # what had one of those as its parent has come here meanwhile
+        orphans += OWN.end_orphans(0.0)
+    return sorted({*orphans, *marked})
 
 
-def marked_processes(run_uid: str, *, variable: str = MARKER_VARIABLE) -> list[int]:
-    """Returns the living processes that bear the marker of a run."""
-    marker = f"{variable}={run_uid}".encode()
-    return [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and _bears(entry, marker)
-    ]
-
-
-def _bears(entry: Path, marker: bytes) -> bool:
-    try:
-        environment = (entry / "environ").read_bytes()
-    except OSError:  # gone meanwhile, or another user's
-        return False
-    if marker not in environment.split(b"\0"):
-        return False
-    state = process_state(int(entry.name))
-    return state is not None and state[0] not in "ZX"
+def marked_processes(run_uid: str) -> list[int]:
+    """Return the living processes that bear the marker of a run."""
+    return ending.marked(MARKER_VARIABLE, run_uid)
 
 
 def _send(pid: int, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        return

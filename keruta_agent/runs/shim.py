@@ -11,6 +11,9 @@ becomes the shim's child, double fork and setsid or not. SIGTERM makes it stop t
 to each, the grace period, SIGKILL. The same happens to what is left when the script has ended.
 The file ``exit`` therefore means: nothing is left.
 
+Nobody can write its record in its stead: it proves the record with a secret (exit_record.py) that
+it is told on its standard input, and no other process of the same user can read its memory.
+
 It imports next to nothing, not even pathlib: each millisecond here delays every task.
 """
 
@@ -22,6 +25,10 @@ import sys
 import time
 from _json import encode_basestring_ascii as quoted
 from errno import EDQUOT, ENOSPC
+
+if __name__ == "__main__":  # -I and -S leave our package out of reach
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+from keruta_agent.process_tree.proc import descendants, process_line
 
 TYPE_CHECKING = False  # typing's own takes time to import
 if TYPE_CHECKING:
@@ -39,20 +46,29 @@ SCRIPT_OOM_SCORE = 500
 ROOM_BYTES = 4096
 #: Whoever answers the script has nothing more to say.
 END_OF_INPUT = signal.SIGUSR1
+#: Python ignores these two itself.
+PYTHONS = (signal.SIGPIPE, signal.SIGXFSZ)
 WATCHED = (signal.SIGCHLD, signal.SIGTERM, END_OF_INPUT)
 #: What the script is to have as its standard input; anything else is an empty one.
 FIFO = b"fifo"
 TERMINAL = b"terminal"
+#: First field of instructions that hold a secret. A daemon that was started before an upgrade
+#: knows of none, and begins with the directory.
+WITH_SECRET = b"with secret"
 #: Last field of complete instructions.
 END = b"end"
+#: Why a file of ours may be something else: the script has put it there.
+OURS_ONLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def main() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
+    forget_inherited_signals()
+    score_file = open_oom_score()
+    deny_inspection()
     instructions = read_instructions(sys.stdin.buffer.read())
     if instructions is None:
         return
-    directory, working_directory, grace, wanted_input, command, environment = instructions
+    directory, working_directory, grace, wanted_input, command, environment, proof = instructions
     os.chdir(directory)
     complain_here()
     terminal_class = load_terminal() if wanted_input == TERMINAL else None
@@ -63,8 +79,8 @@ def main() -> None:
     os.environb.clear()
     os.environb.update(environment)
     terminal = writing = None
-    own_score = oom_score()
-    set_oom_score(max(own_score, SCRIPT_OOM_SCORE))  # whom we start inherits it
+    own_score = oom_score(score_file)
+    set_oom_score(score_file, max(own_score, SCRIPT_OOM_SCORE))  # whom we start inherits it
     try:
         if terminal_class is not None:
             terminal = terminal_class()
@@ -74,31 +90,60 @@ def main() -> None:
             pid = start(command, working_directory, [reading, *open_outputs()])
     except OSError as exc:
         what = os.fsdecode(exc.filename if exc.filename is not None else command[0])
-        record(started_at, error=f"{what}: {exc.strerror}")
+        record(started_at, proof, error=f"{what}: {exc.strerror}")
         return
     finally:
-        set_oom_score(own_score)
+        set_oom_score(score_file, own_score)
     note_process(pid)
     watch = Watch(pid, float(grace), writing, terminal)
     watch.run()
     full = full_directory(b".", working_directory)
     if terminal is not None:
         terminal.finish()
-    record(started_at, status=watch.status, stopped=watch.stopped, swept=watch.swept, full=full)
+    record(
+        started_at,
+        proof,
+        status=watch.status,
+        stopped=watch.stopped,
+        swept=watch.swept,
+        full=full,
+    )
+
+
+def forget_inherited_signals() -> None:
+    """Undo what a parent ignored or blocked; block what is waited for here.
+
+    With SIGCHLD ignored the kernel would throw away how the script ends.
+    """
+    for number in signal.valid_signals():
+        if signal.getsignal(number) == signal.SIG_IGN and number not in PYTHONS:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, WATCHED)
+
+
+def deny_inspection() -> None:
+    """Keep processes of the same user out of this one's memory, where the secret will be."""
+    from keruta_agent.process_tree import prctl
+
+    prctl.deny_inspection()
 
 
 def read_instructions(
     data: bytes,
-) -> tuple[bytes, bytes, bytes, bytes, list[bytes], dict[bytes, bytes]] | None:
+) -> tuple[bytes, bytes, bytes, bytes, list[bytes], dict[bytes, bytes], str] | None:
     """Reads what to do (runs/launch.py writes it); None for nothing, or for a torn message."""
     fields = data.split(b"\0")
     if fields[-1] != END:
         return None
+    proof = ""
+    if fields[0] == WITH_SECRET:
+        proof = fields[1].decode("ascii")
+        fields = fields[2:]
     directory, working_directory, grace, wanted_input, number, *rest = fields[:-1]
     command, variables = rest[: int(number)], rest[int(number) :]
     pairs = (variable.partition(b"=") for variable in variables)
     environment = {name: value for name, _, value in pairs}
-    return directory, working_directory, grace, wanted_input, command, environment
+    return directory, working_directory, grace, wanted_input, command, environment, proof
 
 
 def complain_here() -> None:
@@ -109,8 +154,7 @@ def complain_here() -> None:
 
 
 def load_terminal() -> type[Terminal]:
-    """Loads what only a script with a terminal needs; -I and -S leave our package out of reach."""
-    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    """Loads what only a script with a terminal needs."""
     from keruta_agent.runs.terminal import Terminal
 
     return Terminal
@@ -136,14 +180,6 @@ def private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def process_line(pid: int) -> str:
-    """Returns ``pid start-time boot-id``: together they name one process for ever."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        start_time = file.read().rpartition(b")")[2].split()[19].decode()
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return f"{pid} {start_time} {file.read().strip()}\n"
-
-
 def open_input(wanted: bytes) -> tuple[int, int | None]:
     """Returns what the script is to read, and an end to write into it.
 
@@ -166,18 +202,23 @@ def open_outputs() -> list[int]:
     return [os.open("stdout", flags, 0o600), os.open("stderr", flags, 0o600)]
 
 
-def oom_score() -> int:
+def open_oom_score() -> int | None:
+    """Open what the kernel looks at when it must kill; later only root could."""
     try:
-        with open(OOM_SCORE_FILE, encoding="ascii") as file:
-            return int(file.read())
-    except OSError:  # a kernel without it chooses as it likes
-        return SCRIPT_OOM_SCORE
+        return os.open(OOM_SCORE_FILE, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:  # a kernel without it chooses as it likes; a container may forbid it
+        return None
 
 
-def set_oom_score(score: int) -> None:
+def oom_score(file: int | None) -> int:
+    return SCRIPT_OOM_SCORE if file is None else int(os.pread(file, 16, 0))
+
+
+def set_oom_score(file: int | None, score: int) -> None:
+    if file is None:
+        return
     try:
-        with open(OOM_SCORE_FILE, "w", encoding="ascii") as file:
-            file.write(str(score))
+        os.pwrite(file, b"%d" % score, 0)
     except OSError:  # a container may forbid it; the script runs all the same
         return
 
@@ -195,8 +236,7 @@ def start(command: list[bytes], working_directory: bytes, streams: list[int]) ->
             ],
             setsid=True,
             setsigmask=(),
-            # Python ignores these two; a script expects `yes | head` to end.
-            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+            setsigdef=PYTHONS,  # a script expects `yes | head` to end
         )
     finally:
         os.fchdir(home)
@@ -285,28 +325,6 @@ class Watch:
         note_signal(number, pids)
 
 
-def descendants(ancestor: int) -> list[int]:
-    """Returns the living processes below one, from /proc."""
-    children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        if fields[0] not in (b"Z", b"X"):
-            children.setdefault(int(fields[1]), []).append(int(name))
-    found: list[int] = []
-    unseen = [ancestor]
-    while unseen:
-        below = children.get(unseen.pop(), [])
-        found += below
-        unseen += below
-    return found
-
-
 def note_process(pid: int) -> None:
     """Notes which process the script is."""
     try:
@@ -317,10 +335,15 @@ def note_process(pid: int) -> None:
 
 def note_signal(number: int, pids: list[int]) -> None:
     """Notes who was sent which signal, for whoever asks why a process ended."""
+    text = ",".join(map(str, pids))
     try:
-        with open("signals", "a", encoding="ascii", opener=private) as file:
-            file.write(f"{time.time()!r} {int(number)} {','.join(map(str, pids))}\n")
-    except OSError:  # a full disk must not keep anything from being stopped
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | OURS_ONLY
+        descriptor = os.open("signals", flags, 0o600)
+        try:
+            os.write(descriptor, f"{time.time()!r} {int(number)} {text}\n".encode("ascii"))
+        finally:
+            os.close(descriptor)
+    except OSError:  # neither a full disk nor the script must keep anything from being stopped
         return
 
 
@@ -340,6 +363,7 @@ def full_directory(*directories: bytes) -> str | None:
 
 def record(
     started_at: float,
+    proof: str,
     *,
     status: int | None = None,
     error: str | None = None,
@@ -364,7 +388,8 @@ def record(
         f'"started_at": {started_at!r}, "ended_at": {time.time()!r}, '
         f'"user_s": {used.ru_utime!r}, "system_s": {used.ru_stime!r}, '
         f'"max_rss_kb": {used.ru_maxrss}, '
-        f'"blocks_in": {used.ru_inblock}, "blocks_out": {used.ru_oublock}}}\n'
+        f'"blocks_in": {used.ru_inblock}, "blocks_out": {used.ru_oublock}, '
+        f'"proof": "{proof}"}}\n'
     )
     while True:
         try:
@@ -377,8 +402,15 @@ def record(
 
 
 def write_atomically(name: str, text: str) -> None:
+    """Put a file of ours in the place of whatever the script may have made there.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     temporary = f"{name}.{os.getpid()}"
-    with open(temporary, "w", encoding="ascii", opener=private) as file:
+    if os.path.lexists(temporary):
+        os.unlink(temporary)  # a FIFO in its place would be waited for
+    with open(temporary, "w", encoding="ascii", opener=fresh) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -386,6 +418,10 @@ def write_atomically(name: str, text: str) -> None:
     home = os.open(".", os.O_RDONLY)
     os.fsync(home)
     os.close(home)
+
+
+def fresh(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_EXCL | OURS_ONLY, 0o600)
 
 
 if __name__ == "__main__":

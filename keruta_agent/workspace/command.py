@@ -1,14 +1,14 @@
-"""Waits for a command with a time limit, and ends all of its processes when it must not go on."""
+"""Waits for a command with a time limit, and ends all of its processes with it."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Callable
 from typing import Final
+
+from keruta_agent.process_tree import ending
 
 #: Seconds between looks whether the command is to be stopped.
 LOOK_S: Final = 0.2
@@ -34,6 +34,8 @@ def wait(
 ) -> int:
     """Returns the exit code of a command that leads a process group of its own.
 
+    Whatever it has started is ended when this returns.
+
     Raises:
         TookTooLongError: it took longer than this.
         StoppedError: ``stop_reason`` gave one.
@@ -49,16 +51,4 @@ def wait(
             if reason is not None:
                 raise StoppedError(reason)
     finally:
-        if process.returncode is None:
-            end_group(process)
-
-
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends a command and what it started in its group."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_S)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+        ending.end(process, GRACE_S)

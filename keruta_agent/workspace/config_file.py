@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
+from keruta_agent.process_tree.children import OWN
 
 #: Seconds that git may take to read one file.
 READ_S: Final = 10.0
@@ -60,14 +61,11 @@ def read(path: Path, program: str) -> list[Entry]:
     if not stat.S_ISREG(state.st_mode) or state.st_size > LARGEST:
         raise UnreadableError(f"cannot read {path}: it is no file of settings")
     try:
-        done = subprocess.run(
+        done = OWN.run(
             [program, "config", "--file", str(path), "--no-includes", "--list", "-z"],
             cwd="/",
             env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", "GIT_CONFIG_NOSYSTEM": "1"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
             timeout=READ_S,
-            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise UnreadableError(f"cannot read {path} with {program}: {exc}") from exc

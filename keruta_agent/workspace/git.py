@@ -17,6 +17,7 @@ from typing import IO, Any, Final
 
 from keruta_agent import errors
 from keruta_agent.observe.redact import Redactor
+from keruta_agent.process_tree.children import OWN
 from keruta_agent.settings.units import format_duration
 from keruta_agent.workspace import command, trust, user_config
 from keruta_agent.workspace.credentials import Credentials
@@ -232,7 +233,7 @@ class Git:
     ) -> subprocess.Popen[bytes]:
         given, output, complaints = streams
         try:
-            return subprocess.Popen(
+            return OWN.spawn(
                 [self.program, *_without_programs(arguments)],
                 cwd=self.directory,
                 env=environment,

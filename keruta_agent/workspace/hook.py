@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
+from keruta_agent.process_tree.children import OWN
 from keruta_agent.settings.units import format_duration
 from keruta_agent.workspace import command
 
@@ -49,7 +50,6 @@ def run(hook: Hook, stop_reason: Callable[[], str | None]) -> None:
             f"{hook.name} took longer than {format_duration(hook.timeout_s)}",
             advice="KERUTA_HOOK_TIMEOUT says how long it may take",
         ) from None
-    command.end_group(process)  # what it left in the background
     if code != 0:
         how = f"exited with code {code}" if code > 0 else f"was killed by signal {-code}"
         raise errors.WorkspaceError(f"{hook.name} {how}", advice="Its output is in the task's log")
@@ -64,7 +64,7 @@ def _start(hook: Hook) -> subprocess.Popen[bytes]:
         ):
             given.write(hook.stdin)
             given.seek(0)
-            return subprocess.Popen(
+            return OWN.spawn(
                 list(hook.command),
                 cwd=hook.directory,
                 env=dict(hook.environment),

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from keruta_agent import file_trees
+from keruta_agent.process_tree.children import OWN
 
 #: Seconds that a question about one directory may take.
 _STAT_S: Final = 10.0
@@ -77,13 +78,10 @@ def _identity(directory: Path) -> str | None:
     """Return what tells a directory from all others, None where the system does not tell it."""
     try:
         # Python's own stat does not know the birth.
-        found = subprocess.run(
+        found = OWN.run(
             ["stat", "--format=%d %i %W %w", "--", str(directory)],
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
             timeout=_STAT_S,
-            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from keruta_agent.process_tree.children import OWN
 from keruta_agent.workspace import config_file
 from keruta_agent.workspace.config_file import Entry, SealedFile, UnreadableError
 
@@ -137,14 +138,11 @@ def _system_files(program: str, environment: Mapping[str, str]) -> list[Path]:
         return _named(environment["GIT_CONFIG_SYSTEM"])
     # Where it is was decided when git was built.
     try:
-        done = subprocess.run(
+        done = OWN.run(
             [program, "config", "--system", "--show-origin", "--list", "-z"],
             cwd="/",
             env={"PATH": os.defpath},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
             timeout=config_file.READ_S,
-            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):  # told by the first command that is needed
         return []

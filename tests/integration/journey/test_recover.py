@@ -10,9 +10,9 @@ import pytest
 
 from keruta_agent.journey import announce, execute, finish, prepare, recover, run
 from keruta_agent.model import TaskStatus
+from keruta_agent.process_tree.proc import process_state
 from keruta_agent.records.jobs import JobState
 from keruta_agent.records.run import Outcome
-from keruta_agent.runs.directory import process_state
 from keruta_agent.runs.launch import Launcher
 from tests.helpers.agents import SESSION, agent_in
 from tests.helpers.waiting import wait_until

@@ -8,7 +8,7 @@ import pytest
 
 from keruta_agent import errors
 from keruta_agent.journey import poll as poll_module
-from keruta_agent.journey import prepare, run
+from keruta_agent.journey import prepare, reach, run
 from keruta_agent.journey.poll import NOT_FOUND_LIMIT
 from keruta_agent.model import Script, TaskStatus
 from keruta_agent.records.artifacts import Owner
@@ -180,7 +180,10 @@ def test_ambiguous_announcement_is_looked_up_before_it_is_repeated(
     assert api.statuses(task.id) == [TaskStatus.PROCESSING, TaskStatus.COMPLETED]
 
 
-def test_api_that_goes_away_delays_everything_and_loses_nothing(api, agent, poll, file_task):
+def test_api_that_goes_away_delays_everything_and_loses_nothing(
+    api, agent, poll, file_task, monkeypatch
+):
+    monkeypatch.setattr(reach, "FIRST_WAIT_S", 300.0)  # longer than the script takes
     task = file_task("echo one; keruta progress 10; echo two; keruta success --message ok")
     poll.poll()
     for method in ("write_status", "send_logs", "send_progress", "script"):

@@ -13,6 +13,7 @@ from keruta_agent.journey import collect, finish, follow, mend, prepare, recover
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.local.orders import Orders
 from keruta_agent.model import TaskStatus
+from keruta_agent.process_tree.proc import process_state
 from keruta_agent.queueing import dispatcher as dispatcher_module
 from keruta_agent.queueing import queues
 from keruta_agent.queueing.dispatcher import Dispatcher
@@ -21,7 +22,6 @@ from keruta_agent.records.journal import Journal
 from keruta_agent.records.outbox import Lane, Outbox
 from keruta_agent.records.runs import Runs
 from keruta_agent.runs import processes
-from keruta_agent.runs.directory import process_state
 from tests.helpers.agents import SESSION, settings_in
 from tests.helpers.waiting import wait_until
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.runs.directory import MARKER_VARIABLE, ExitRecord, ProcessId, RunDirectory
-from keruta_agent.runs.launch import Launcher, LaunchPlan, Stdin
+from keruta_agent.runs.directory import MARKER_VARIABLE, ProcessId, RunDirectory
+from keruta_agent.runs.exit_record import ExitRecord
+from keruta_agent.runs.launch import Commitment, Launcher, LaunchPlan, Stdin
 from keruta_agent.runs.processes import sweep
 from tests.helpers.waiting import wait_until
 
@@ -20,6 +21,7 @@ class Started:
     directory: RunDirectory
     shim_pid: int
     shim: ProcessId
+    commitment: Commitment
 
     def exit_record(self) -> ExitRecord:
         return wait_until(self.directory.read_exit, "the exit record is written")
@@ -53,8 +55,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
             grace_s=grace_s,
             stdin=stdin,
         )
-        shim = launcher.start(plan)
-        return Started(directory, shim.pid, shim)
+        commitments: list[Commitment] = []
+        shim = launcher.start(plan, commitments.append)
+        return Started(directory, shim.pid, shim, commitments[-1])
 
     yield start_script
     sweep(marker, 0)

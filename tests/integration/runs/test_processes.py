@@ -7,11 +7,11 @@ import signal
 import threading
 from pathlib import Path
 
+from keruta_agent.process_tree.proc import descendants, process_state
 from keruta_agent.records.clock import boot_id
-from keruta_agent.runs.directory import ProcessId, process_state
+from keruta_agent.runs.directory import ProcessId
 from keruta_agent.runs.follower import Doorbell, ProcessWatch
 from keruta_agent.runs.processes import kill_tree, marked_processes, sweep
-from keruta_agent.runs.shim import descendants
 from tests.helpers.waiting import wait_until
 from tests.integration.runs.conftest import UID
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent.process_tree.proc import process_state
 from keruta_agent.runs import launch, shim
-from keruta_agent.runs.directory import RunDirectory, process_state
+from keruta_agent.runs.directory import RunDirectory
 from tests.helpers.waiting import wait_until
 
 
@@ -155,7 +156,8 @@ def test_script_is_not_started_where_it_was_forbidden(start, tmp_path):
             working_directory=tmp_path,
             environment={"PATH": os.environ["PATH"]},
             grace_s=1,
-        )
+        ),
+        lambda commitment: None,
     )
     wait_until(lambda: not started.is_alive(), "the shim has ended")
     assert not proof.exists()
@@ -178,7 +180,7 @@ def test_waiting_shim_is_used_for_the_next_script_only(tmp_path):
             environment={"PATH": os.environ["PATH"]},
             grace_s=1,
         )
-        shims.append(launcher.start(plan))
+        shims.append(launcher.start(plan, lambda commitment: None))
         assert wait_until(directory.read_exit, "the script has ended").exit_code == 5
     assert shims[0] == waiting
     assert shims[1] != waiting
@@ -205,7 +207,7 @@ def test_waiting_shim_ends_with_whoever_keeps_it(tmp_path):
 
 
 def test_torn_instructions_start_nothing():
-    plan = [b"/tmp", b"/tmp", b"1", b"fifo", b"1", b"true", b"A=1"]
+    plan = [shim.WITH_SECRET, b"5ec4e7", b"/tmp", b"/tmp", b"1", b"fifo", b"1", b"true", b"A=1"]
     whole = b"\0".join([*plan, shim.END])
     assert shim.read_instructions(whole) is not None
     for length in range(len(whole)):
@@ -251,6 +253,7 @@ _LOADED = """
 import os, sys
 bare = set(sys.modules)
 sys.argv = [sys.argv[1]]
+sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(sys.argv[0]))))
 exec(compile(open(sys.argv[0]).read(), sys.argv[0], "exec"), {"__name__": "shim"})
 print(*sorted(set(sys.modules) - bare))
 """
@@ -264,7 +267,8 @@ def test_shim_loads_next_to_nothing_before_a_start():
         text=True,
         check=True,
     )
-    assert set(done.stdout.split()) <= {"__future__", "_json", "errno"}
+    ours = {"keruta_agent", "keruta_agent.process_tree", "keruta_agent.process_tree.proc"}
+    assert set(done.stdout.split()) <= {"__future__", "_json", "errno", *ours}
 
 
 #: Runs the shim with a disk that is full for its first attempts to store some file.

@@ -234,7 +234,7 @@ directory.create()
 script = directory.write_script('read -p "first: " a; read -p "second: " b; echo "$a $b"; exit 5')
 Launcher().start(LaunchPlan(directory=directory, command=["bash", str(script)],
     working_directory=pathlib.Path("/"), environment={"PATH": "/usr/bin:/bin"}, grace_s=1,
-    stdin=sys.argv[2]))
+    stdin=sys.argv[2]), lambda commitment: None)
 time.sleep(300)
 """
 

@@ -219,7 +219,8 @@ directory.create()
 code = "import ctypes; ctypes.CDLL(None).prctl(4, 0); input(sys.argv[1])"
 shim = Launcher().start(LaunchPlan(directory=directory,
     command=[sys.executable, "-c", "import sys; " + code, "Your name: "],
-    working_directory=pathlib.Path("/"), environment={}, grace_s=1, stdin="fifo"))
+    working_directory=pathlib.Path("/"), environment={}, grace_s=1, stdin="fifo"),
+    lambda commitment: None)
 detector = InputDetector(directory, shim)
 while (waiting := detector.look()) is None:
     time.sleep(detector.interval_s)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent.process_tree.proc import process_state
 from keruta_agent.runner.clock import Clock
 from keruta_agent.runner.commands import CommandExecutor
 from keruta_agent.runner.credentials import CredentialManager, SecretMasker
 from keruta_agent.runner.detection import detect
 from keruta_agent.runner.testing import TestRunner
 from keruta_agent.runner_model import TaskContext, Workspace
-from keruta_agent.runs.directory import process_state
 from tests.helpers.waiting import wait_until
 
 KEY = "sk-test-0123456789abcdefghij"

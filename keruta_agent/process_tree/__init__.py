@@ -1,0 +1,1 @@
+"""The processes that keruta starts: how they begin, what is below them, and how all of them end."""
