@@ -10,6 +10,7 @@ import subprocess
 from typing import Any
 
 from tests.helpers.api import Api
+from tests.helpers.gate import gate_before
 from tests.helpers.processes import KERUTA, PATIENCE_S, Workplace
 from tests.helpers.waiting import wait_until
 
@@ -125,3 +126,25 @@ def test_watch_on_a_terminal_redraws_in_place_until_ctrl_c(workplace: Workplace)
     assert b"\x1b[4A" in shown or b"\x1b[3A" in shown or b"\x1b[5A" in shown
     assert b"\x1b[1m" not in shown  # movements are no colours
     assert b"Traceback" not in shown
+
+
+def test_status_and_health_agree_on_an_api_that_goes_and_comes_back(
+    workplace: Workplace, api: Api
+) -> None:
+    with gate_before(api.url) as gate:
+        workplace.environment["KERUTA_API_URL"] = gate.url
+        workplace.daemon()
+
+        def both() -> tuple[bool, bool]:
+            status = json.loads(workplace.run("status", "--json").stdout)
+            health = workplace.run("health", "--check-api").returncode == 0
+            return not status["daemon"]["api_away"], health
+
+        wait_until(lambda: both() == (True, True), "the API is well for both")
+        gate.trouble = lambda passage: passage.answer(502, b"")  # with nothing to be told
+
+        wait_until(lambda: both() == (False, False), "the API is away for both")
+        assert "502" in workplace.run("status").stdout
+        # What waits for the API is sent at once when a poll was answered.
+        gate.trouble = None
+        wait_until(lambda: both() == (True, True), "the API is well for both")

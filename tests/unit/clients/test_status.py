@@ -47,11 +47,21 @@ def test_status_write_sends_the_word_of_the_specification_first(
     assert _names(wire) == ["PROCESSING"]
 
 
-@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"status_code": 400},
+        {"status_code": 422},
+        {"status_code": 400, "json": {"error": {"code": "MALFORMED_REQUEST", "status": 400}}},
+    ],
+)
 def test_status_write_uses_the_other_word_when_the_first_is_refused(
-    status: int, client: KerutaClient, wire: requests_mock.Mocker, task_body: TaskBody
+    refusal: dict[str, object],
+    client: KerutaClient,
+    wire: requests_mock.Mocker,
+    task_body: TaskBody,
 ) -> None:
-    wire.put(STATUS, [{"status_code": status}, {"json": task_body(status="IN_PROGRESS")}])
+    wire.put(STATUS, [refusal, {"json": task_body(status="IN_PROGRESS")}])
 
     task = client.write_status("t1", RUNNING, key="k")
 
