@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from keruta_agent import errors
+from keruta_agent.cli import reload_hint
 from keruta_agent.settings import checking, store
 from keruta_agent.settings.config_file import Candidate
 from keruta_agent.settings.declaration import SettingInfo
@@ -46,9 +47,11 @@ def set_value(config_path: Path | None, key: str, value: str) -> None:
         file.set(str(info.key), written)
         return file.text
 
+    base_dir = reload_hint.base_dir_in_force(config_path)
     store.change(path, edit, private=secret)
     click.echo(f"{info.key} = {MASK if secret else _shown(written)} in {path}")
     _tell_of_variables(info)
+    reload_hint.tell_of_daemon(base_dir)
 
 
 def unset(config_path: Path | None, key: str) -> None:
@@ -68,9 +71,12 @@ def unset(config_path: Path | None, key: str) -> None:
         was_there = file.unset(str(info.key))
         return file.text
 
+    base_dir = reload_hint.base_dir_in_force(config_path)
     store.change(path, edit, create=False)
     click.echo(f"{info.key} {'is no longer set' if was_there else 'was not set'} in {path}")
     _tell_of_variables(info)
+    if was_there:
+        reload_hint.tell_of_daemon(base_dir)
 
 
 def check(config_path: Path | None, file: Path | None) -> int:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import click
 
 from keruta_agent import errors
+from keruta_agent.cli import reload_hint
 from keruta_agent.settings import store, template
 from keruta_agent.settings.edited import EditedFile
 from keruta_agent.settings.given import is_secret, setting_of, value_to_write
@@ -49,8 +50,10 @@ def set_up(path: Path, given: Answers, *, ask: bool, check: bool, force: bool) -
     for key, value in values.items():
         file.set(key, value)
     private = any(is_secret(setting_of(key)[0], value) for key, value in values.items())
+    base_dir = reload_hint.base_dir_in_force(path)
     store.change(path, lambda _: file.text, private=private)
     click.echo(f"Wrote {path}. Check all of it with: keruta doctor. Start with: keruta daemon")
+    reload_hint.tell_of_daemon(base_dir)
 
 
 def _gathered(given: Answers, *, may_ask: bool) -> dict[str, object]:

@@ -1,8 +1,9 @@
 """Changes to the config file: whole or not at all, one at a time, for its owner's eyes.
 
 The new text goes to a file beside the old one, is on the disk before it takes the name, and takes
-it in one step: whoever reads, and a power cut, meet the old file or the new one. A link stays a
-link; the file that it names is changed.
+it in one step: whoever reads, and a power cut, meet the old file or the new one. That file is also
+the lock of all who change the old one; a lock of the directory would wait for a daemon, which locks
+its own. A link stays a link; the file that it names is changed.
 """
 
 from __future__ import annotations
@@ -73,11 +74,11 @@ def change(
         if not create and not target.exists():
             return
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(target.parent):
+        with _draft(target) as draft:
             old = _read(target)
             new = edit(decode(old or b"", path))
             if old is None or new.encode() != old or private:
-                _replace(target, new.encode(), private=private)
+                _replace(target, draft, new.encode(), private=private)
     except OSError as error:
         raise _cannot_write(path, error) from error
     except RuntimeError as error:  # a link to itself
@@ -95,22 +96,65 @@ def _cannot_write(path: Path, error: OSError) -> errors.SettingsError:
 
 
 @contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Keeps other commands from changing files in a directory; the lock dies with its holder."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def _draft(target: Path) -> Iterator[int]:
+    """Open the file for the new text, which keeps other commands out; it goes with its holder."""
+    path = _draft_of(target)
+    deadline = time.monotonic() + PATIENCE_S
+    while (descriptor := _open_alone(path)) is None:
+        if time.monotonic() > deadline:
+            raise errors.SettingsError(
+                f"Cannot change {target}: another command has been at it"
+                f" for {PATIENCE_S:.0f} seconds",
+                advice="Wait for it, or end it",
+            )
+        time.sleep(LOOK_S)
     try:
-        deadline = time.monotonic() + PATIENCE_S
-        while not _try_lock(descriptor):
-            if time.monotonic() > deadline:
-                raise errors.SettingsError(
-                    f"Cannot change a file in {directory}: another command has been at it"
-                    f" for {PATIENCE_S:.0f} seconds",
-                    advice="Wait for it, or end it",
-                )
-            time.sleep(LOOK_S)
-        yield
+        yield descriptor
     finally:
+        if _is_named(descriptor, path):  # it has not taken the old one's place
+            path.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def _draft_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.new")
+
+
+def _open_alone(path: Path) -> int | None:
+    """Open and lock a file that is ours alone; None while another command has it."""
+    # One that lies there was left by a command that died, and its lock died with it; or somebody
+    # else has put it there, to read what is written.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, READABLE)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO):  # a link, a pipe
+            raise
+        path.unlink(missing_ok=True)
+        return None
+    try:
+        if not _is_ours(os.fstat(descriptor)):
+            path.unlink(missing_ok=True)
+        # Whoever had the lock has given the file its place by now, or removed it.
+        elif _try_lock(descriptor) and _is_named(descriptor, path):
+            return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    is_single_file = stat.S_ISREG(status.st_mode) and status.st_nlink <= 1
+    return is_single_file and status.st_uid == os.geteuid()
+
+
+def _is_named(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -119,9 +163,9 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        # Network file systems lock no directory that is open for reading. The change is whole
-        # there too; of two at the very same time one may get lost.
-        if error.errno not in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP):
+        # Some network file systems know no locks. The change is whole there too; of two at the
+        # very same time one may get lost.
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
             raise
     return True
 
@@ -139,28 +183,22 @@ def _read(path: Path) -> bytes | None:
     return path.read_bytes()
 
 
-def _replace(path: Path, content: bytes, *, private: bool) -> None:
-    """Puts a new file in the place of the old one, with its mode and owner."""
+def _replace(path: Path, draft: int, content: bytes, *, private: bool) -> None:
+    """Puts the draft in the place of the old file, with its mode and owner."""
     try:
         old = path.stat()
     except FileNotFoundError:
         old = None
-    # Under the lock nobody else writes it: one that lies there is left from a command that died.
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    mode = PRIVATE if private or old is not None else READABLE
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            if old is not None:
-                _take_over(file.fileno(), old, private=private)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
+    os.ftruncate(draft, 0)
+    if private or old is not None:
+        os.fchmod(draft, PRIVATE)
+    with os.fdopen(draft, "wb", closefd=False) as file:
+        file.write(content)
+        file.flush()
+        if old is not None:
+            _take_over(draft, old, private=private)
+        os.fsync(draft)
+    _draft_of(path).replace(path)
     _sync_directory(path.parent)
 
 

@@ -104,13 +104,40 @@ def test_link_to_itself_is_an_error(tmp_path: Path) -> None:
 
 def test_change_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "PATIENCE_S", 0.05)
-    descriptor = os.open(tmp_path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with (tmp_path / ".config.yaml.new").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(errors.SettingsError, match="another command"):
             store.change(tmp_path / "config.yaml", lambda old: "new")
+
+
+def test_lock_of_the_directory_is_somebody_elses_business(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # as a daemon locks its base directory
+        store.change(tmp_path / "config.yaml", lambda old: "new")
     finally:
         os.close(descriptor)
+    assert (tmp_path / "config.yaml").read_text() == "new"
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "pipe"])
+def test_what_somebody_put_in_the_way_gets_nothing_to_read(tmp_path: Path, kind: str) -> None:
+    path, trap = tmp_path / "config.yaml", tmp_path / ".config.yaml.new"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("")
+    if kind == "link":
+        trap.symlink_to(elsewhere)
+    elif kind == "hard link":
+        trap.hardlink_to(elsewhere)
+    else:
+        os.mkfifo(trap)
+
+    store.change(path, lambda old: "secret", private=True)
+
+    assert path.read_text() == "secret"
+    assert mode(path) == 0o600
+    assert elsewhere.read_text() == ""
+    assert not trap.exists()
 
 
 def test_changes_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
@@ -125,7 +152,7 @@ def test_changes_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
 
         store.change(path, edit)
 
-    # Each has the directory open for itself, so that they lock each other out as processes do.
+    # Each opens the file for itself, so that they lock each other out as processes do.
     with ThreadPoolExecutor(len(keys)) as threads:
         list(threads.map(add, keys))
 

@@ -1,0 +1,37 @@
+"""Says, after a change of the settings, how a daemon that runs gets to know of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from keruta_agent import errors
+from keruta_agent.local import client
+from keruta_agent.settings.sources import load_settings
+
+
+def base_dir_in_force(config_path: Path | None) -> Path | None:
+    """Return the base directory before the change; None when the settings cannot be read."""
+    if config_path is not None and not config_path.exists():  # it is about to be made
+        config_path = None
+    try:
+        return load_settings({}, config_path=config_path).settings.base_dir
+    except errors.SettingsError:
+        return None
+
+
+def tell_of_daemon(base_dir: Path | None) -> None:
+    """Say which daemon goes on with the old settings, and what makes the new ones count."""
+    if base_dir is None:
+        return
+    try:
+        daemon = client.call(base_dir, {"op": "status"}, timeout_s=client.PATIENCE_S)
+    except errors.KerutaError:
+        return
+    if "started_at" in daemon:  # not a job in the foreground, which a hangup would end
+        click.echo(
+            f"keruta: the daemon that runs goes on with the old settings until: "
+            f"kill -HUP {daemon['pid']}",
+            err=True,
+        )
