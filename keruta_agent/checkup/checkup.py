@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from keruta_agent import errors
 from keruta_agent.checkup.api import check_api
-from keruta_agent.checkup.finding import Finding, ok, problem
+from keruta_agent.checkup.finding import Finding, attempt, ok, problem
 from keruta_agent.checkup.machine import check_machine
 from keruta_agent.checkup.state import check_state
 from keruta_agent.daemon.wiring import configured_api
@@ -19,12 +19,17 @@ def check_everything(
     load: Callable[[], LoadedSettings], environment: Mapping[str, str]
 ) -> Iterator[Finding]:
     """Yields one finding after the other; changes nothing, here or at the API."""
-    yield from check_machine()
+    yield from attempt("machine", check_machine)
     try:
         loaded = load()
         api = configured_api(loaded.settings)
     except errors.SettingsError as exc:
         yield problem("settings", exc.message, exc.advice)
+        return
+    except OSError as exc:
+        yield problem(
+            "settings", f"cannot be read: {exc}", "Give this user access, or set KERUTA_CONFIG"
+        )
         return
     yield ok("settings", _where_from(loaded))
     yield from check_state(loaded.settings)
@@ -32,7 +37,7 @@ def check_everything(
     if settings.session_id is None:  # it may have been told to the daemon alone
         served = client.served_session(settings.base_dir)
         settings = dataclasses.replace(settings, session_id=served)
-    yield from check_api(settings, api, environment)
+    yield from attempt("api", lambda: check_api(settings, api, environment))
 
 
 def _where_from(loaded: LoadedSettings) -> str:

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+
+from keruta_agent import errors
+
+logger = logging.getLogger(__name__)
 
 
 class Level(enum.StrEnum):
@@ -42,6 +49,15 @@ def warning(subject: str, text: str, advice: str) -> Finding:
 def problem(subject: str, text: str, advice: str) -> Finding:
     """Returns a finding that keeps the agent from its work."""
     return Finding(subject=subject, level=Level.PROBLEM, text=text, advice=advice)
+
+
+def attempt(subject: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Yield what a check finds; that it cannot be made is a finding too, and ends no check-up."""
+    try:
+        yield from check()
+    except (OSError, sqlite3.Error, RuntimeError, ValueError, errors.KerutaError) as exc:
+        yield problem(subject, f"cannot be checked: {exc}", "See more with --verbose")
+        logger.debug("the check of %s failed", subject, exc_info=True)
 
 
 def room(size: int) -> str:

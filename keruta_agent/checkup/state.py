@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.checkup.finding import Finding, ok, problem, room, warning
+from keruta_agent.checkup.finding import Finding, attempt, ok, problem, room, warning
 from keruta_agent.daemon import lock
 from keruta_agent.local import client
 from keruta_agent.local.address import socket_path
@@ -25,21 +25,29 @@ from keruta_agent.settings.units import format_duration
 LITTLE_ROOM: Final = 1024**3
 #: Name of Huey's file; the queueing package itself is not loaded for a look.
 QUEUE_NAME: Final = "queue.db"
+#: What is done with a directory in which files are found, and in which one is made.
+_ALL: Final = os.R_OK | os.W_OK | os.X_OK
+_MAKE: Final = os.W_OK | os.X_OK
 
 
 def check_state(settings: Settings) -> Iterator[Finding]:
     """Yields what is found in and around the base directory; changes nothing."""
-    yield _base_directory(settings.base_dir)
-    yield _artifacts_directory(settings.artifacts_dir)
-    yield check_room("disk", settings.base_dir, settings)
-    yield check_room("disk for artifacts", settings.artifacts_dir, settings)
-    if not os.access(settings.base_dir, os.R_OK | os.X_OK):
+    base_dir = settings.base_dir
+    yield from attempt("base directory", lambda: [_base_directory(base_dir)])
+    yield from attempt(
+        "artifacts directory", lambda: [_artifacts_directory(settings.artifacts_dir)]
+    )
+    yield from attempt("disk", lambda: [check_room("disk", base_dir, settings)])
+    yield from attempt(
+        "disk for artifacts",
+        lambda: [check_room("disk for artifacts", settings.artifacts_dir, settings)],
+    )
+    if not os.access(base_dir, os.R_OK | os.X_OK):
         return
-    holder = _lock_holder(settings.base_dir)
-    yield _lock(settings.base_dir, holder)
-    yield _socket(settings.base_dir, is_held=holder is not None)
-    yield from _agent_database(settings)
-    yield _queue_database(settings.base_dir / QUEUE_NAME)
+    yield from attempt("lock", lambda: [_lock(base_dir, _lock_holder(base_dir))])
+    yield from attempt("socket", lambda: [_socket(base_dir)])
+    yield from attempt("agent.db", lambda: _agent_database(settings))
+    yield from attempt("queue.db", lambda: [_queue_database(base_dir / QUEUE_NAME)])
 
 
 def _base_directory(base_dir: Path) -> Finding:
@@ -71,13 +79,13 @@ def _base_directory(base_dir: Path) -> Finding:
 def _artifacts_directory(directory: Path) -> Finding:
     subject = "artifacts directory"
     existing = _existing(directory)
-    if directory.is_dir() and os.access(directory, os.W_OK | os.X_OK):
+    if existing == directory and directory.is_dir() and os.access(directory, _ALL):
         return ok(subject, str(directory))
-    if existing != directory and existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+    if existing != directory and existing.is_dir() and os.access(existing, _MAKE):
         return ok(subject, f"{directory} is not there yet; it is made when a task starts")
     return warning(
         subject,
-        f"{directory} cannot be written",
+        f"{directory} cannot be read and written",
         "Make it writable or set KERUTA_ARTIFACTS_DIR; until then artifacts are looked for in "
         ".keruta/doc below the working directory",
     )
@@ -118,11 +126,11 @@ def _lock(base_dir: Path, holder: int | None) -> Finding:
     return ok("lock", "free: no agent runs here")
 
 
-def _socket(base_dir: Path, *, is_held: bool) -> Finding:
+def _socket(base_dir: Path) -> Finding:
     try:
         told = client.call(base_dir, {"op": "status"})
     except errors.KerutaError as exc:
-        if is_held:
+        if lock.is_held(base_dir):
             return problem(
                 "socket", str(exc.message), "Look at the daemon's log; if it hangs, start it anew"
             )
@@ -205,7 +213,8 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
 
 def _existing(path: Path) -> Path:
-    """Returns a path, or what there is of it."""
-    while not path.exists() and path != path.parent:
+    """Returns a path, or what can be seen of it."""
+    # Not Path.exists(), which fails where a directory above may not be entered.
+    while not os.access(path, os.F_OK) and path != path.parent:
         path = path.parent
     return path

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from keruta_agent.cli.options import json_option, print_json
+from keruta_agent.cli.options import PathType, json_option, print_json
+
+if TYPE_CHECKING:
+    import pathlib
 
 
 @click.command()
@@ -12,8 +17,14 @@ from keruta_agent.cli.options import json_option, print_json
 @click.option(
     "--runner", is_flag=True, help="Show a coding task of the Agent Runner instead, with a model."
 )
+@click.option(
+    "--stop",
+    "kept_in",
+    type=PathType(file_okay=False, exists=True),
+    help="End the demo that was kept in this directory, and remove it.",
+)
 @json_option
-def demo(keep: bool, runner: bool, as_json: bool) -> int:
+def demo(keep: bool, runner: bool, kept_in: pathlib.Path | None, as_json: bool) -> int:
     """Shows all of it on this machine: a server, a daemon, and the tasks of a session.
 
     Everything lives in a temporary directory and is gone afterwards; your settings are neither
@@ -25,6 +36,14 @@ def demo(keep: bool, runner: bool, as_json: bool) -> int:
       keruta demo --keep
       keruta demo --runner
     """
+    if kept_in is not None:
+        if keep or runner:
+            raise click.UsageError("--stop starts no demo")
+        from keruta_agent.cli.demo_stop import stop_kept
+
+        stop_kept(kept_in)
+        click.echo("No process and no file of it is left.")
+        return 0
     if runner:
         if keep:
             raise click.UsageError("--keep and --runner do not go together")
@@ -45,6 +64,8 @@ def demo(keep: bool, runner: bool, as_json: bool) -> int:
         try:
             outcomes, complaints = run.play()
             kept = keep
+            if kept:
+                run.note_processes()
         finally:
             if not kept:
                 run.processes.remove()

@@ -129,21 +129,22 @@ class DemoProcesses(Sandbox):
         """Ends what still runs and removes the directory."""
         # The first request lets the script finish, the second one stops it.
         stop(self.daemon, requests=2)
-        self._end_scripts()
+        end_scripts(self.base_dir)
         stop(self.server, requests=1)
         super().remove()
 
-    def _end_scripts(self) -> None:
-        """Ends a script that outlived its daemon, as scripts do when a daemon is killed."""
-        # A daemon that never got as far as its tables has started no script.
-        with contextlib.suppress(errors.AgentStateError):
-            records = Records.open_existing(self.base_dir)
-            if records is None:
-                return
-            active = records.runs.active()
-            records.close()
-            if active is not None:
-                sweep(active[1].uid, 1.0)
+
+def end_scripts(base_dir: Path) -> None:
+    """Ends a script that outlived its daemon, as scripts do when a daemon is killed."""
+    # A daemon that never got as far as its tables has started no script.
+    with contextlib.suppress(errors.AgentStateError):
+        records = Records.open_existing(base_dir)
+        if records is None:
+            return
+        active = records.runs.active()
+        records.close()
+        if active is not None:
+            sweep(active[1].uid, 1.0)
 
 
 def make_repository(path: Path, files: Mapping[str, str]) -> None:
@@ -153,7 +154,7 @@ def make_repository(path: Path, files: Mapping[str, str]) -> None:
         WorkspaceError: git does not make it.
     """
     path.mkdir()
-    git = Git(path, timeout_s=START_S, variables=NOBODYS_GIT)
+    git = Git(path, timeout_s=START_S, variables=NOBODYS_GIT).at_bare(path)
     git.run("init", "--quiet", "--bare", "--initial-branch=main", action="make a repository")
     entries = []
     for name, text in files.items():

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from keruta_agent import errors
-from keruta_agent.cli import demo_outcome
+from keruta_agent.cli import demo_outcome, demo_stop
 from keruta_agent.cli.demo_api import PAGE, DemoApi
 from keruta_agent.cli.demo_outcome import TaskOutcome, Wanted
 from keruta_agent.cli.demo_processes import DemoProcesses, Interruption, make_repository
@@ -101,6 +101,12 @@ class Showing:
             "daemon_pid": self.processes.daemon.pid,
         }
 
+    def note_processes(self) -> None:
+        """Note what `keruta demo --stop` has to end."""
+        processes = (self.processes.daemon, self.processes.server)
+        pids = [process.pid for process in processes if process is not None]
+        demo_stop.note_processes(self.processes.directory, pids)
+
     def tell_addresses(self) -> None:
         """Prints where everything is and how to look at it and to stop it."""
         found = self.addresses(kept=True)
@@ -113,7 +119,7 @@ class Showing:
             f"  processes  server {found['server_pid']}, daemon {found['daemon_pid']}\n"
             f"  directory  {found['directory']}\n"
             f"Look:  KERUTA_BASE_DIR={base_dir} keruta queue list --all\n"
-            f"Stop:  kill {found['daemon_pid']} {found['server_pid']}; rm -r {directory}"
+            f"Stop:  keruta demo --stop {directory}"
         )
 
     def _watch(self, api: DemoApi) -> list[Task]:

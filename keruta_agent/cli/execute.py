@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 RETRY_S: Final = 0.2
 #: Bytes of a file that are looked at to tell text from anything else.
 LOOK_BYTES: Final = 8192
+#: What a shell answers for a command that a signal ended.
+EXIT_BY_SIGNAL: Final = 128
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -52,7 +54,8 @@ def execute(
 
     SCRIPT is a script file, a program, or one string with a whole command line. Without it, the
     script of the task --task-id (or KERUTA_TASK_ID) is run. Without a daemon the job runs right
-    here. Ctrl-C cancels the job. What the script asks is read from our own standard input.
+    here. Ctrl-C and SIGTERM cancel the job. What the script asks is read from our own standard
+    input.
 
     \b
     Examples:
@@ -75,7 +78,13 @@ def execute(
             request["work"]["parameters"] = {"tty": True}
     if detach:
         return _detach(settings, request)
-    return _attached(settings, request)
+    from keruta_agent.cli.following import Interrupted, interrupted_by_sigterm
+
+    try:
+        with interrupted_by_sigterm():
+            return _attached(settings, request)
+    except Interrupted as interrupt:  # nothing was handed in yet, or it was the second one
+        return EXIT_BY_SIGNAL + interrupt.number
 
 
 def _task_request(settings: Settings) -> dict[str, Any]:

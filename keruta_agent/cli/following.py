@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
+from types import FrameType
 from typing import BinaryIO, Final
 
 import click
@@ -28,14 +31,27 @@ COPY_BYTES: Final = 64 * 1024
 EXIT_BY_SIGNAL: Final = 128
 #: What a shell answers for a command that could not be started.
 EXIT_NOT_STARTED: Final = 126
-#: What a program answers that Ctrl-C ended.
-EXIT_INTERRUPTED: Final = 130
+#: Who cancelled a job, by the signal that `keruta execute` got.
+CANCELLED_BY: Final = {
+    signal.SIGINT: "Cancelled by a person, with Ctrl-C",
+    signal.SIGTERM: "Cancelled with keruta execute, which got SIGTERM",
+}
+READER_LEFT: Final = "Cancelled with keruta execute, whose output nobody reads any more"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Another signal than Ctrl-C, with the same meaning."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = signal.Signals(number)
 
 
 def follow(settings: Settings, job_id: int, *, is_served: Callable[[], bool] = lambda: True) -> int:
     """Copies a job's output to ours, and our input to it, until it ends; returns its exit code.
 
-    Ctrl-C cancels the job, a second one leaves it; so does an end of whoever reads our output.
+    Ctrl-C or SIGTERM cancels the job, a second one leaves it; the end of whoever reads our output
+    cancels it, too.
     ``is_served`` tells whether somebody still brings the job to its end.
 
     Raises:
@@ -45,15 +61,17 @@ def follow(settings: Settings, job_id: int, *, is_served: Callable[[], bool] = l
     try:
         follower = _JobFollower(settings, records, job_id, is_served)
         try:
+            follower.tell_place()
             return follower.until_end()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
+            number = interrupt.number if isinstance(interrupt, Interrupted) else signal.SIGINT
             click.echo(f"keruta: cancels job {job_id}", file=sys.stderr)
-            cancel(settings, records, job_id)
+            cancel(settings, records, job_id, reason=CANCELLED_BY[number])
             follower.until_end()
-            return EXIT_INTERRUPTED
+            return EXIT_BY_SIGNAL + number
         except BrokenPipeError:  # as in `keruta execute ... | head`: a script alone would end, too
             follower.mute()
-            cancel(settings, records, job_id)
+            cancel(settings, records, job_id, reason=READER_LEFT)
             follower.until_end()
             return EXIT_BY_SIGNAL + signal.SIGPIPE
         finally:
@@ -62,16 +80,33 @@ def follow(settings: Settings, job_id: int, *, is_served: Callable[[], bool] = l
         records.close()
 
 
-def cancel(settings: Settings, records: Records, job_id: int) -> JobState:
+@contextlib.contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM interrupt the block as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)  # and nothing else: no handler may take a lock
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def cancel(
+    settings: Settings, records: Records, job_id: int, *, reason: str = CANCELLED_BY_A_PERSON
+) -> JobState:
     """Cancels a job, through the daemon if there is one; returns its state before.
 
     Raises:
         NotFound: there is no such job.
     """
+    request = {"op": "cancel", "job": job_id, "reason": reason}
     try:
-        return JobState(client.call(settings.base_dir, {"op": "cancel", "job": job_id})["was"])
+        return JobState(client.call(settings.base_dir, request)["was"])
     except errors.AgentUnreachable:
-        state = records.runs.cancel_job(job_id, CANCELLED_BY_A_PERSON)
+        state = records.runs.cancel_job(job_id, reason)
     if state is None:
         raise errors.NotFound(f"there is no job {job_id}", advice="See: keruta queue list")
     return state
@@ -97,6 +132,23 @@ class _JobFollower:
     def mute(self) -> None:
         """Shows nothing any more: nobody reads it."""
         self._is_muted = True
+
+    def tell_place(self) -> None:
+        """Say at once what the job waits for, so that silence does not look like a script's."""
+        job = self._jobs.get(self._job_id)
+        if job is None or job.state is not JobState.WAITING:
+            return
+        active = self._runs.active()
+        ahead = [] if active is None else [active[0].id]
+        ahead += takewhile(lambda job_id: job_id != job.id, self._jobs.waiting_ids())
+        parts = [f"queued as job {job.id}"]
+        if ahead:
+            others = f" and {len(ahead) - 1} more" if len(ahead) > 1 else ""
+            parts.append(f"behind job {ahead[0]}{others}")
+        if (paused := self._jobs.pause_reason()) is not None:
+            parts.append(f"and the queue is paused: {paused}. Go on with: keruta queue resume")
+        if len(parts) > 1:
+            click.echo(f"keruta: {', '.join(parts)}", file=sys.stderr)
 
     def until_end(self) -> int:
         while True:

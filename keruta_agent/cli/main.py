@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TextIO
 
 import click
 
@@ -119,6 +119,7 @@ class LazyGroup(click.Group):
 
         module, _, attribute = place.partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
+        _take_verbose(command)
         return command
 
     def resolve_command(
@@ -143,6 +144,30 @@ class LazyGroup(click.Group):
         """Lists the commands without loading them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, SUMMARIES[name]) for name in self.list_commands(ctx)])
+
+
+def _take_verbose(command: click.Command) -> None:
+    """Let ``--verbose`` stand after the command too; what a person is asked to add goes last."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _take_verbose(inner)
+    # Behind a script's name the arguments are the script's.
+    takes_all = not command.context_settings.get("allow_interspersed_args", True)
+    if not takes_all and all(parameter.name != "verbose" for parameter in command.params):
+        command.params.append(
+            click.Option(
+                ["--verbose"],
+                is_flag=True,
+                hidden=True,
+                expose_value=False,
+                callback=_be_verbose,
+            )
+        )
+
+
+def _be_verbose(ctx: click.Context, _: click.Parameter, is_given: bool) -> None:
+    if is_given:
+        ctx.obj = (ctx.find_object(Invocation) or Invocation(None, False))._replace(verbose=True)
 
 
 @click.group(
@@ -185,8 +210,7 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as exc:
         if not isinstance(exc, BrokenPipeError):
             _complain(f"cannot write the output: {exc.strerror}")
-        # What could not be written must not be tried once more when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up(sys.stdout)
         return code or 1
     return code
 
@@ -248,7 +272,7 @@ def _run(arguments: Sequence[str]) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone, as in `keruta logs 3 | head`.
-        sys.stderr.close()
+        _give_up(sys.stdout)
         return 0
     except OSError as exc:
         import errno
@@ -261,6 +285,7 @@ def _run(arguments: Sequence[str]) -> int:
             return 1
         if exc.filename is not None or exc.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
             return _bug(exc, verbose=verbose)
+        _give_up(sys.stdout)
         _complain(f"cannot write the output: {exc.strerror}")
         return 1
     except UnicodeEncodeError as exc:
@@ -278,6 +303,17 @@ def _run(arguments: Sequence[str]) -> int:
         _complain(str(told))
         return told.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _give_up(stream: TextIO) -> None:
+    """Write what is left to nowhere: the interpreter would complain of it once more at its end."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        stream.flush()
+    except (OSError, ValueError):  # it is closed, or no file at all
+        pass
 
 
 def _about_the_records(exc: Exception) -> errors.KerutaError | None:

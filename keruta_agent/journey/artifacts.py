@@ -99,7 +99,8 @@ def wanted_files(
 
     for entry in entries_below(root):
         if isinstance(entry, OSError):
-            leave_out(str(entry.filename), f"cannot be entered: {entry.strerror}")
+            if str(entry.filename) not in before:
+                leave_out(str(entry.filename), f"cannot be entered: {entry.strerror}")
         elif _counts(entry, settings.artifacts_extensions, before):
             yield from _opened(entry, settings.artifacts_max_size, leave_out)
 

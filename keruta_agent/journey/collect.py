@@ -46,11 +46,12 @@ def prepare_directory(agent: Agent, run: Run, working_directory: Path) -> Path:
 
 def remember_before(directory: RunDirectory, artifacts_dir: Path) -> None:
     """Notes what is in the artifacts directory before the script starts."""
-    before = {
-        entry.path: entry.fingerprint()
-        for entry in entries_below(artifacts_dir)
-        if isinstance(entry, Entry)
-    }
+    before: dict[str, list[int]] = {}
+    for entry in entries_below(artifacts_dir):
+        if isinstance(entry, Entry):
+            before[entry.path] = entry.fingerprint()
+        else:  # a directory that cannot be entered, left by an earlier task
+            before[str(entry.filename)] = []
     note = {"directory": str(artifacts_dir), "files": before}
     write_private(directory.path / BEFORE, json.dumps(note))
 

@@ -45,7 +45,7 @@ def judge(agent: Agent, job: Job, run: Run, record: ExitRecord | None) -> Ending
     # A shim that did not heed the request was killed by us, before it could record anything.
     if current.stop_kind is not None and (record is None or record.stopped):
         message = current.stop_reason or "The script was stopped"
-        if current.stop_kind is not StopKind.INPUT_TIMEOUT:  # that names the question already
+        if current.stop_kind is StopKind.TIMED_OUT:  # the others say who wanted it, or the question
             message = _with_evidence(message, directory)
         return Ending(
             outcome=STOPPED[current.stop_kind],

@@ -15,6 +15,7 @@ from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import Job, StopKind
 from keruta_agent.records.outbox import Kind
 from keruta_agent.records.run import Ending, Outcome, Run
+from keruta_agent.settings.units import format_duration
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ def _try_again(agent: Agent, job: Job, run: Run) -> bool:
     agent.journal.add(
         "retry", job.id, run.number, wait_s=round(wait_s, 1), left=rule.count - run.number
     )
+    if run.number == 1:
+        _tell_of_retries(agent, job, run, rule, wait_s)
     logger.info(
         "job %d is tried again in %.1f seconds, retry %d of %d",
         job.id,
@@ -72,6 +75,25 @@ def _try_again(agent: Agent, job: Job, run: Run) -> bool:
         extra={"action": "retry_scheduled", "job": job.id, "task": job.task_id},
     )
     return True
+
+
+def _tell_of_retries(
+    agent: Agent, job: Job, run: Run, rule: retry.RetryRule, wait_s: float
+) -> None:
+    """Say in the task's log that it will be repeated, and what stops that."""
+    if job.task_id is None:
+        return
+    often = "once more" if rule.count == 1 else f"up to {rule.count} times more"
+    if job.work.parameters.get("retry") is None:
+        setting = "KERUTA_RETRY_COUNT=0, or parameters.retry: 0 of a task"
+    else:
+        setting = "parameters.retry: 0 of the task"
+    message = (
+        f"The run failed; the task is tried {often}, first in {format_duration(round(wait_s))}. "
+        f"To stop that: {setting}"
+    )
+    line = {"level": "WARN", "message": message, "source": "agent"}
+    agent.outbox.add(Kind.LOG_LINE, job.task_id, line, run_id=run.id, key=f"{run.uid}-repeated")
 
 
 def _give_up(agent: Agent, job: Job, run: Run) -> None:

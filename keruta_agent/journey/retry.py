@@ -83,6 +83,10 @@ def rule_for(job: Job, settings: Settings) -> RetryRule:
     Raises:
         ValueError: the task's own rule makes no sense; the text says why.
     """
+    if job.work.parameters.get("autoFix"):
+        # It has the parameters of the task that it is to fix, its rule among them, and is itself
+        # the next try.
+        return RetryRule(count=0, delay_s=settings.retry_delay_s)
     own = job.work.parameters.get("retry")
     # What a person hands in on the command line fails before their eyes: no retry unasked.
     count = settings.retry_count if job.task_id is not None else 0

@@ -55,13 +55,13 @@ class Orders:
         known = self._agent.jobs.by_task(task.id)
         return None if known is None else known.id
 
-    def cancel(self, job_id: int) -> JobState:
+    def cancel(self, job_id: int, reason: str = CANCELLED_BY_A_PERSON) -> JobState:
         """Cancels a job and returns the state in which it was.
 
         Raises:
             NotFound: there is no such job.
         """
-        state = self._agent.stops.request(job_id, StopKind.CANCELLED, CANCELLED_BY_A_PERSON)
+        state = self._agent.stops.request(job_id, StopKind.CANCELLED, reason)
         if state is None:
             raise errors.NotFound(f"there is no job {job_id}")
         self._agent.doorbell.ring()

@@ -7,7 +7,7 @@ Requests::
     {"op": "remove_artifact", "run": UID, "token": TOKEN, "names": [...]}
     {"op": "submit", "name": ..., "priority": ..., "work": {...}}  queue an ad-hoc script
     {"op": "submit_task", "task": ID}                              queue one task of the API
-    {"op": "cancel", "job": 12}
+    {"op": "cancel", "job": 12, "reason": "Cancelled by ..."}      who cancels; may be left out
     {"op": "input", "job": 12, "text": ..., "number": 1}           answer a script's question
     {"op": "stdin", "job": 12, "data": BASE64, "ends": false}      pass on somebody's own input
     {"op": "flush"}                                                send what the outbox holds

@@ -27,7 +27,7 @@ from keruta_agent.local.address import address_of
 from keruta_agent.local.connections import REQUEST_TIMEOUT_S, Connections, peer_of
 from keruta_agent.local.orders import Orders
 from keruta_agent.model import TaskStatus
-from keruta_agent.records.jobs import Work
+from keruta_agent.records.jobs import CANCELLED_BY_A_PERSON, Work
 from keruta_agent.records.room import failure_to_store
 from keruta_agent.records.run import Run
 from keruta_agent.runs import messages
@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between looks whether the server is to stop.
 STOP_LOOK_S: Final = 1.0
+#: Characters of who cancels a job.
+LONGEST_REASON: Final = 300
 #: Seconds until the next try to take a connection when there is no descriptor for it.
 NO_DESCRIPTOR_S: Final = 0.1
 _NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -235,7 +237,8 @@ class Operations:
 
     def _cancel(self, request: Mapping[str, Any]) -> dict[str, Any]:
         job_id = int(request["job"])
-        return {"job": job_id, "was": self._orders.cancel(job_id).value}
+        reason = str(request.get("reason") or CANCELLED_BY_A_PERSON)[:LONGEST_REASON]
+        return {"job": job_id, "was": self._orders.cancel(job_id, reason).value}
 
 
 class _Handler(socketserver.BaseRequestHandler):

@@ -107,9 +107,11 @@ def test_kept_demo_shows_every_outcome_and_goes_on_until_it_is_stopped_as_it_say
 ) -> None:
     result = workplace.run("demo", "--keep")
 
-    said = re.search(r"^Stop:  kill (\d+) (\d+); ", result.stdout, re.M)
+    said = re.search(r"^Stop:  keruta (demo --stop (\S+))$", result.stdout, re.M)
     assert said is not None, result.stdout + result.stderr
-    pids = [int(said[1]), int(said[2])]
+    found = re.search(r"^  processes  server (\d+), daemon (\d+)$", result.stdout, re.M)
+    assert found is not None
+    pids = [int(found[1]), int(found[2])]
     try:
         assert result.returncode == 0
         assert result.stderr == ""
@@ -139,11 +141,33 @@ def test_kept_demo_shows_every_outcome_and_goes_on_until_it_is_stopped_as_it_say
             KERUTA_MAX_CONCURRENT_TASKS="1",
         )
         assert "hello" in jobs.stdout, jobs.stderr
+        # What a person began meanwhile does not keep it from being stopped.
+        busy = workplace.run(
+            "--config",
+            os.devnull,
+            "execute",
+            "--detach",
+            "trap '' TERM; while :; do sleep 1; done",
+            KERUTA_BASE_DIR=base_dir[1],
+            KERUTA_MAX_CONCURRENT_TASKS="1",
+        )
+        assert busy.returncode == 0, busy.stderr
     finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not any(map(is_alive, pids)), "server and daemon have ended")
-    assert processes_in(temporary) == []
+        stopped = workplace.run(*said[1].split())
+    assert (stopped.returncode, stopped.stderr) == (0, "")
+    assert not any(map(is_alive, pids))
+    assert not Path(said[2]).exists()
+    assert_nothing_is_left(workplace, temporary)
+
+
+def test_directory_that_is_no_demo_is_left_alone(workplace: Workplace, temporary: Path) -> None:
+    mine = temporary / "mine"
+    mine.mkdir()
+    refused = workplace.run("demo", "--stop", str(mine))
+    assert refused.returncode == 2
+    assert "holds no demo that was kept" in refused.stderr
+    assert mine.exists()
+    mine.rmdir()
 
 
 def daemon_in(temporary: Path) -> int:

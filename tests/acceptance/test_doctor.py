@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,6 +121,20 @@ def test_base_directory_that_is_open_to_others_is_a_warning(workplace: Workplace
 
     assert found["base directory"]["level"] == "warning"
     assert "chmod 700" in found["base directory"]["advice"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("kept", ["artifacts", "base"])
+def test_directory_that_may_not_be_entered_is_a_finding(
+    workplace: Workplace, tmp_path: Path, kept: str
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o000)
+    name = "KERUTA_ARTIFACTS_DIR" if kept == "artifacts" else "KERUTA_BASE_DIR"
+    done = workplace.run("doctor", "--verbose", **{name: str(closed / "deep" / "dir")})
+    closed.chmod(0o700)
+    assert "a bug in keruta" not in done.stderr
+    assert f"{closed}/deep/dir cannot be" in done.stdout
 
 
 def test_what_waits_for_an_api_that_is_away_is_counted(workplace: Workplace, api: Api) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from pathlib import Path
@@ -142,11 +143,26 @@ def test_execute_waits_its_turn_behind_a_task(
     workplace.daemon()
     api.wait_for(task_id, "PROCESSING")
     ad_hoc = workplace.start("execute", f"test -e {tmp_path}/over")
-    wait_until(lambda: "1 waiting" in workplace.run("config", "show").stdout, "the job waits")
+    ad_hoc.wait_for("keruta: queued as job 2, behind job 1\n")
+    third = workplace.start("execute", "echo third")
+    third.wait_for("keruta: queued as job 3, behind job 1 and 1 more\n")
 
     (tmp_path / "go").touch()
 
     assert ad_hoc.wait() == 0
+    assert third.wait() == 0
+    assert third.out == "third\n"
+
+
+def test_execute_says_that_the_queue_is_paused(workplace: Workplace) -> None:
+    workplace.daemon()
+    workplace.run("queue", "pause", "--reason", "the disk is being replaced")
+    waiting = workplace.start("execute", "true")
+
+    waiting.wait_for("the queue is paused: the disk is being replaced")
+
+    workplace.run("queue", "resume")
+    assert waiting.wait() == 0
 
 
 @pytest.mark.parametrize("with_daemon", [True, False])
@@ -165,18 +181,42 @@ def test_execute_runs_the_script_of_the_task_that_is_named(
     assert api.lines(task_id) == [f"task {task_id}"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("with_daemon", [True, False])
-def test_ctrl_c_cancels_the_job_and_its_processes(workplace: Workplace, with_daemon: bool) -> None:
+def test_ctrl_c_and_sigterm_cancel_the_job_and_its_processes(
+    workplace: Workplace, with_daemon: bool, number: signal.Signals
+) -> None:
     if with_daemon:
         workplace.daemon()
-    attached = workplace.start("execute", "echo $$; exec sleep 300")
+    attached = workplace.start("execute", "echo $$; echo 'the last line' >&2; exec sleep 300")
     wait_until(lambda: attached.out.endswith("\n"), "the script runs")
 
-    attached.signal(signal.SIGINT)
+    attached.signal(number)
 
-    assert attached.wait() not in (0, 70)
+    assert attached.wait() == 128 + number
     assert "cancels job 1" in attached.err
     assert not is_alive(int(attached.out))
+    shown = workplace.run("queue", "show", "1", "--json").stdout
+    # Who cancelled it, and not what the script happened to say last.
+    message = json.loads(shown)["message"]
+    assert ("Ctrl-C" if number == signal.SIGINT else "SIGTERM") in message
+    assert "the last line" not in message
+
+
+def test_execute_that_gets_sigterm_before_it_has_a_job_ends_without_one(
+    workplace: Workplace,
+) -> None:
+    first = workplace.start("execute", "echo begun; exec sleep 300")
+    first.wait_for("begun")
+    second = workplace.start("execute", "true")
+    second.wait_for("waits for the agent that runs here now")
+
+    second.signal(signal.SIGTERM)
+
+    assert second.wait() == 128 + signal.SIGTERM
+    assert first.running
+    first.signal(signal.SIGTERM)
+    assert first.wait() == 128 + signal.SIGTERM
 
 
 def test_job_of_an_execute_that_is_killed_is_adopted_by_a_daemon(

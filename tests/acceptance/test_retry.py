@@ -55,7 +55,13 @@ def test_failed_tasks_are_tried_again_in_their_order_and_explained(
     assert [end[0] for end in ends] == ["COMPLETED", *["FAILED"] * 4]
     assert [end[1] for end in ends[1:4]] == ["EXIT_3", "EXIT_75", "EXIT_75"]
     assert api.lines(flaky) == ["try 1", "try 2", "try 3"]
-    assert api.lines(flaky, "agent") == ["Run 2 of the task begins", "Run 3 of the task begins"]
+    assert api.lines(flaky, "agent") == [
+        "The run failed; the task is tried up to 2 times more, first in 0s. "
+        "To stop that: KERUTA_RETRY_COUNT=0, or parameters.retry: 0 of a task",
+        "Run 2 of the task begins",
+        "Run 3 of the task begins",
+    ]
+    assert api.lines(hopeless, "agent")[0].endswith("To stop that: parameters.retry: 0 of the task")
 
     story = workplace.run("explain", flaky).stdout
     assert _in_order(
@@ -73,6 +79,19 @@ def test_failed_tasks_are_tried_again_in_their_order_and_explained(
     )
     told = json.loads(workplace.run("explain", flaky, "--json").stdout)
     assert [event["action"] for event in told].count("retry") == 2
+
+
+def test_fix_of_a_failed_task_is_not_tried_again_by_its_rule(
+    workplace: Workplace, api: Api, tmp_path: Path
+) -> None:
+    inherited = {"autoFix": True, "fixCount": 1, "retry": {"count": 5, "delay": 0}}
+    fixes = [
+        api.file_task(f"echo run >> {tmp_path}/{number}; exit 1", parameters=parameters)
+        for number, parameters in enumerate([{"autoFix": True}, inherited])
+    ]
+    workplace.daemon(KERUTA_RETRY_COUNT="3", KERUTA_RETRY_DELAY="0s")
+    api.wait_for_all(fixes)
+    assert [(tmp_path / name).read_text(encoding="ascii") for name in "01"] == ["run\n", "run\n"]
 
 
 def test_retry_that_is_due_while_no_daemon_runs_is_made_by_the_next_one(

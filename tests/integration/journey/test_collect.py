@@ -50,6 +50,21 @@ def test_next_task_does_not_send_what_the_last_one_left(api, file_task, run_all)
     assert stored(api, second.id) == {"changed": b"22\n", "new": b"2\n"}
 
 
+def test_directory_that_the_last_task_left_unreadable_is_not_told_of_the_next(
+    api, file_task, run_all
+):
+    deep = "/".join(["d"] * 120)  # deeper than is entered, which holds for root too
+    first = file_task(f'mkdir -p "$KERUTA_ARTIFACTS_DIR"/{deep}')
+    run_all()
+    second = file_task("true")
+    run_all()
+    told = [
+        [line.message for line in api.tasks[task].logs if "cannot be entered" in line.message]
+        for task in (first, second)
+    ]
+    assert [len(lines) for lines in told] == [1, 0]
+
+
 def test_artifact_is_sent_as_its_own_run_left_it(api, agent, poll, file_task):
     first = file_task(KEEP + "echo first > result")
     file_task(KEEP + "echo second > result")
