@@ -59,7 +59,7 @@ def test_directory_that_the_last_task_left_unreadable_is_not_told_of_the_next(
     second = file_task("true")
     run_all()
     told = [
-        [line.message for line in api.tasks[task].logs if "cannot be entered" in line.message]
+        [line.message for line in api.logs(task.id) if "cannot be entered" in line.message]
         for task in (first, second)
     ]
     assert [len(lines) for lines in told] == [1, 0]
