@@ -57,7 +57,7 @@ def attempt(subject: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Fi
         yield from check()
     except (OSError, sqlite3.Error, RuntimeError, ValueError, errors.KerutaError) as exc:
         yield problem(subject, f"cannot be checked: {exc}", "See more with --verbose")
-        logger.debug("the check of %s failed", subject, exc_info=True)
+        logger.debug("cannot check: %s", subject, exc_info=True, extra={"action": "unchecked"})
 
 
 def room(size: int) -> str:
