@@ -44,6 +44,8 @@ def test_job_is_tried_again_until_it_succeeds_and_the_api_hears_of_one_end(
     assert api.statuses(task.id) == [TaskStatus.PROCESSING, TaskStatus.COMPLETED]
     assert api.log_text(task.id, "stdout") == "try 1\ntry 2\ntry 3\n"
     assert api.log_text(task.id, "agent").splitlines() == [
+        "The run failed; the task is tried up to 2 times more, first in 0s. "
+        "To stop that: parameters.retry: 0 of the task",
         "Run 2 of the task begins",
         "Run 3 of the task begins",
     ]
