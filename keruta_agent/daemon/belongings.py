@@ -16,6 +16,7 @@ from pathlib import Path
 from keruta_agent import errors
 from keruta_agent.daemon.lock import LOCK_NAME
 from keruta_agent.journey.agent import Agent
+from keruta_agent.records import identity
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,8 @@ class Belongings:
         return lost
 
     def put_back(self, lost: Sequence[Path]) -> None:
-        """Writes the database again where it was removed; the new image makes all else."""
+        """Writes database and id again where they were removed; the new image makes all else."""
+        self._put_back_id()
         path = self._agent.database.path
         if path not in lost or path.exists():  # what somebody put there is what they want
             return
@@ -69,6 +71,17 @@ class Belongings:
                 path,
                 exc,
                 extra={"action": "file_removed"},
+            )
+
+    def _put_back_id(self) -> None:
+        """With another id the agent would lose the tasks that it has claimed."""
+        if (self._base_dir / identity.ID_NAME).exists():
+            return
+        try:
+            identity.keep(self._base_dir, self._agent.ownership.identity.id)
+        except OSError as exc:
+            logger.error(
+                "cannot write the agent's id again: %s", exc, extra={"action": "file_removed"}
             )
 
 
