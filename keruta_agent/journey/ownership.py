@@ -40,6 +40,7 @@ class Ownership:
         self._session_id: str | None = None
         self._heartbeat_due = 0.0
         self._standby: str | None = None
+        self._has_left = False
         self._failures = 0
         self._claims_from = 0.0
         self._has_held_back = False
@@ -59,6 +60,8 @@ class Ownership:
         if self._api is None:
             return
         with self._guard:
+            if self._has_left:  # a last poll must not register the agent again
+                return
             if session_id == self._session_id and time.monotonic() < self._heartbeat_due:
                 return
             self._heartbeat(self._api, session_id)
@@ -104,7 +107,8 @@ class Ownership:
     def leave(self) -> None:
         """End the lease, so that another agent need not wait for its end."""
         with self._guard:
-            session_id, self._session_id = self._session_id, None
+            session_id = self._session_id
+            self._has_left = True
             if self._api is None or session_id is None or not self.claims.are_known:
                 return
             try:
