@@ -41,6 +41,8 @@ class DaemonFacts:
     api_away: bool
     #: Why the API cannot be asked or told anything.
     api_problem: str | None = None
+    #: What is wrong with the disk of the base directory.
+    disk_problem: str | None = None
     #: Why it is not known which session to serve.
     session_problem: str | None = None
     #: Address of its HTTP API, None when that is off.
@@ -193,6 +195,7 @@ def _daemon(base_dir: Path, told: dict[str, Any] | None) -> DaemonFacts | None:
         session=told.get("session"),
         api_away=bool(told.get("api_away")),
         api_problem=told.get("api_problem"),
+        disk_problem=told.get("disk_problem"),
         session_problem=told.get("session_problem"),
         http=told.get("http"),
         standby=told.get("standby"),

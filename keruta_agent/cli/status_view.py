@@ -63,6 +63,8 @@ def _daemon(facts: Facts) -> Iterator[Line]:
         yield "", f"HTTP API at {facts.daemon.http}", None
     if facts.daemon is not None and facts.daemon.standby is not None:
         yield "standby", f"another agent serves the session: {facts.daemon.standby}", "yellow"
+    if facts.daemon is not None and facts.daemon.disk_problem is not None:
+        yield "disk", facts.daemon.disk_problem, "red"
     if facts.paused is not None:
         yield "", f"the queue is paused: {facts.paused}", None
 

@@ -66,6 +66,7 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
                 found_some = follower.look()
                 meter.look()
                 next_look = asker.look()
+            _make_room_for_the_end(agent, shim)
             interval = BUSY_INTERVAL_S if found_some else min(interval * 1.5, SILENT_INTERVAL_S)
             watch.wait(min(interval, next_look, stopper.look()))
         follower.note_start(shim)
@@ -79,6 +80,13 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
         complaint = " ".join(output.tail(directory.path / "shim.err", 1))
         raise errors.RunError(f"the script could not be started: {complaint or 'no reason given'}")
     return record
+
+
+def _make_room_for_the_end(agent: Agent, shim: ProcessId) -> None:
+    """Give back the reserve for the record of an end, once nothing of the run can fill it up."""
+    room = agent.room
+    if room.holds_reserve and room.is_full() and not descendants(shim.pid):
+        room.give_back_reserve()
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import secrets
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from keruta_agent import errors, file_trees
 from keruta_agent.journey import announce, mend, run
@@ -17,6 +18,9 @@ from keruta_agent.records.jobs import Job, JobState
 from keruta_agent.runs.directory import RUNS_DIRECTORY, About, RunDirectory
 
 logger = logging.getLogger(__name__)
+
+#: What a run must take on the disk to be removed before its time when the disk is full.
+LARGE_RUN_BYTES: Final = 256 * 1024
 
 
 def reconcile(agent: Agent) -> list[int]:
@@ -126,8 +130,23 @@ def remove_old_runs(agent: Agent) -> int:
                 continue
             agent.runs.forget_log(ended.id)
             removed += 1
+    removed += _make_room(agent)
     if removed:
         logger.info("removed %d old run directories", removed, extra={"action": "runs_removed"})
+    return removed
+
+
+def _make_room(agent: Agent) -> int:
+    """Remove large runs that the API knows all of, the oldest first, until there is a reserve."""
+    removed = 0
+    for ended in agent.runs.ended_before(time.time()):
+        if agent.room.hold_reserve():
+            break
+        directory = agent.directory_of(ended).path
+        is_large = file_trees.disk_usage(directory) >= LARGE_RUN_BYTES
+        if is_large and not agent.outbox.pending_for(ended.id) and _remove(directory):
+            agent.runs.forget_log(ended.id)
+            removed += 1
     return removed
 
 

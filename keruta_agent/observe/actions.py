@@ -61,6 +61,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "run_found_on_disk": "A run directory is there that the records do not know.",
     "run_adopted": "A script that an earlier daemon started is followed.",
     "runs_removed": "Directories of old runs were removed to make room.",
+    "reserve_used": "The disk is full, and the agent uses the room that it held back for this.",
     "run_left_behind": "The directory of an old run cannot be removed, and why.",
     "message_unreadable": "A script told the agent something that makes no sense.",
     "retry_scheduled": "A failed job is tried again, and when.",

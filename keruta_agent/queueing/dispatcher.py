@@ -88,6 +88,7 @@ class Dispatcher:
     def start(self, agent: Agent, poll: SessionPoll | None, job_ids: Iterable[int]) -> None:
         """Starts both workers; these jobs are runnable from the beginning."""
         self._agent = agent
+        agent.room.hold_reserve()
         self._define_tasks(agent, poll)
         _prepare_next(agent)
         for job_id in job_ids:
@@ -285,7 +286,8 @@ class Dispatcher:
 
     def _request_periodic(self) -> None:
         self._request("poll")
-        if time.monotonic() >= self._housekeeping_at:
+        wants_room = self._agent is not None and self._agent.room.lacks_reserve
+        if wants_room or time.monotonic() >= self._housekeeping_at:
             self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
             self._request("housekeeping")
 

@@ -65,6 +65,11 @@ class StatusAnswer(Schema):
         metadata={"description": "Why it is not known which session to serve."},
     )
     api_away = fields.Boolean(required=True)
+    disk_problem = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "What is wrong with the disk of the base directory."},
+    )
     api_problem = fields.String(
         required=True,
         allow_none=True,

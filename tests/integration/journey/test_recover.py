@@ -169,6 +169,20 @@ def test_run_directories_are_removed_by_total_size_the_oldest_first(
         assert [path.name for path in (tmp_path / "base" / "runs").iterdir()] == [newest]
 
 
+def test_large_runs_make_room_for_the_reserve_before_their_time(
+    api, agent, file_task, run_all, monkeypatch
+):
+    for size in (300_000, 10, 300_000):
+        file_task(f"head -c {size} /dev/zero | tr '\\0' 'x'")
+    run_all()
+    answers = iter([False, True])  # the first that is removed makes enough room
+    monkeypatch.setattr(agent.room, "hold_reserve", lambda: next(answers))
+    kept = [agent.runs.of_job(number)[0].directory for number in (2, 3)]
+    assert recover.remove_old_runs(agent) == 1
+    found = sorted(path.name for path in (agent.settings.base_dir / "runs").iterdir())
+    assert found == sorted(kept)
+
+
 def test_run_that_the_api_has_not_been_told_of_is_kept(api, agent, poll, file_task, tmp_path):
     file_task("echo hi")
     poll.poll()
