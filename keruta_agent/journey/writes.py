@@ -20,6 +20,7 @@ class WriteCheck:
         #: Why no write arrives; None when some do, and as long as it is not known.
         self.problem: errors.ApiError | None = None
         self._is_proved = False
+        self._is_doubt_told = False
 
     def test(self, api: KerutaApi) -> None:
         """Test a write, unless one is known to arrive."""
@@ -29,8 +30,14 @@ class WriteCheck:
             api.check_writes()
         except (errors.ApiBlocked, errors.ApiUnauthorized) as exc:
             self._refused(exc)
-        except errors.ApiError as exc:  # away or broken just now, which the poll tells
-            logger.debug("cannot test whether the API takes writes: %s", exc)
+        except errors.ApiError as exc:  # it may be broken just now; the outbox keeps all
+            if not self._is_doubt_told:
+                self._is_doubt_told = True
+                logger.warning(
+                    "cannot tell whether the API takes reports, starts its tasks all the same: %s",
+                    exc,
+                    extra={"action": "writes_in_doubt"},
+                )
         else:
             self._is_proved = True
             if self.problem is not None:

@@ -37,6 +37,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "session_resolved": "It is known which session is served.",
     "session_unresolved": "The API cannot be asked which session is served; tried again.",
     "writes_refused": "The API can be read but takes no reports: none of its tasks start.",
+    "writes_in_doubt": "It cannot be told whether the API takes reports; tested again later.",
     "writes_arrive": "It takes reports now.",
     "api_moved": "The API has moved for good; where KERUTA_API_URL should lead now.",
     "session_paused": "The session is PAUSED: what runs goes on, nothing else is started.",
