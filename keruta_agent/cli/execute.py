@@ -158,21 +158,34 @@ def _program(script: str) -> list[str]:
 
 
 def _script_file(path: Path) -> list[str]:
-    if os.access(path, os.X_OK):
-        return [str(path)]
+    from keruta_agent.runs import script_text
+    from keruta_agent.runs.interpreter import check_line_ends, interpreter, starts_by_itself
+
     try:
         with path.open("rb") as file:
             head = file.read(LOOK_BYTES)
     except OSError as exc:
+        if os.access(path, os.X_OK):  # a program may be for execution only
+            return [str(path)]
         raise errors.UsageError(f"cannot read the script {path}: {exc.strerror}") from exc
-    if b"\0" in head:
+    text = head.decode("utf-8", errors="replace")
+    if script_text.is_utf16(text):
+        raise errors.UsageError(
+            f"{path} is in UTF-16, which no interpreter reads", advice="Store it as UTF-8"
+        )
+    if b"\0" in head and not os.access(path, os.X_OK):
         raise errors.UsageError(
             f"{path} is not a script: it holds binary data",
             advice="If it is a program, make it executable: chmod +x",
         )
-    from keruta_agent.runs.interpreter import interpreter
-
-    return [*interpreter(head.decode("utf-8", errors="replace")), str(path)]
+    if b"\0" in head:
+        return [str(path)]
+    command = interpreter(text)
+    try:
+        check_line_ends(path, head, command)
+    except errors.WorkspaceError as exc:
+        raise errors.UsageError(exc.message, advice=exc.advice) from exc
+    return [str(path)] if starts_by_itself(path, head) else [*command, str(path)]
 
 
 def _detach(settings: Settings, request: dict[str, Any]) -> int:

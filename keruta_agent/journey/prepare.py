@@ -19,7 +19,7 @@ from keruta_agent.journey.section import Section
 from keruta_agent.model import Script
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Run
-from keruta_agent.runs import memory
+from keruta_agent.runs import memory, script_text
 from keruta_agent.runs.directory import MARKER_VARIABLE, About, RunDirectory
 from keruta_agent.runs.interpreter import interpreter
 from keruta_agent.runs.launch import LaunchPlan, Stdin
@@ -74,8 +74,8 @@ def plan(agent: Agent, job: Job, run: Run, script: Script) -> LaunchPlan:
     directory.write_about(_about(job, run))
     agent.redaction.keep(agent.jobs.get(job.id) or job, directory)
     is_coding = coding.is_wanted(agent.settings, script)
-    command = [] if is_coding else _command(directory, job, script)
     section = Section(agent, job, run)
+    command = [] if is_coding else _command(directory, job, script, section)
     place = workspace.prepare(agent, job, run, section)
     working_directory = _working_directory(agent, job) if place is None else place.directory
     artifacts_dir = collect.prepare_directory(agent, run, working_directory)
@@ -163,7 +163,7 @@ def read_script(agent: Agent, job: Job) -> Script:
         return recorded
 
 
-def _command(directory: RunDirectory, job: Job, script: Script) -> list[str]:
+def _command(directory: RunDirectory, job: Job, script: Script, section: Section) -> list[str]:
     if job.work.command:
         command = list(job.work.command)
         if all(_is_text(argument) for argument in command):
@@ -174,8 +174,11 @@ def _command(directory: RunDirectory, job: Job, script: Script) -> list[str]:
         raise errors.RunError(
             "the task has no script", advice="Give it one: an empty task has nothing to succeed at"
         )
-    path = directory.write_script(script.content)
-    return [*interpreter(script.content), str(path)]
+    meant = script_text.as_meant(script.content)
+    for note in meant.notes:
+        section.say(note)
+    path = directory.write_script(meant.text)
+    return [*interpreter(meant.text), str(path)]
 
 
 def _is_text(argument: str) -> bool:

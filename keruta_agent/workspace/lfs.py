@@ -11,7 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from keruta_agent.workspace.clone import Say
+from keruta_agent.workspace.clone import Clone, Say
 from keruta_agent.workspace.git import Git, records
 
 #: How a file begins that only points at a large one; empty ones are committed as they are.
@@ -79,16 +79,17 @@ def hand_over_staged(git: Git) -> None:
     )
 
 
-def push(git: Git, remote: str, commit: str) -> None:
-    """Upload the large files that commits point at; git's push itself does not.
+def push(clone: Clone, remote: str, commit: str) -> None:
+    """Upload the large files that commits point at: its hook, which would do it, is not run.
 
     Raises:
         WorkspaceError: the server does not take them, or one is missing.
     """
-    if is_installed() and is_meant(git):
+    is_used = is_meant(clone.git) or (clone.git_dir / "lfs" / "objects").is_dir()
+    if is_used and is_installed():
         # A path alone is no address to Git LFS.
         remote = Path(remote).as_uri() if remote.startswith("/") else remote
-        git.run("lfs", "push", remote, commit, action="upload the large files")
+        clone.git.run("lfs", "push", remote, commit, action="upload the large files")
 
 
 def meant(git: Git, paths: Collection[str]) -> frozenset[str]:

@@ -67,7 +67,7 @@ def push(
         try:
             _check(clone, limits, commit)
             submodule_push.push_pinned(clone, commit, _KNOWN, delivery)
-            lfs.push(clone.git, REMOTE, commit)
+            lfs.push(clone, REMOTE, commit)
             result = _try(clone, target, commit)
         except GitError as exc:
             if exc.problem not in TRANSIENT or attempt == ATTEMPTS - 1:

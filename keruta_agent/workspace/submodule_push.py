@@ -124,7 +124,7 @@ def _deliver(inner: Clone, pin: _Pin, address: str, delivery: Delivery, depth: i
             return
         _push_pinned(inner, pin.commit, known, delivery, address, depth + 1)
         scan.check_commits(git, delivery.limits, pin.commit, *known)
-        lfs.push(git, address, pin.commit)
+        lfs.push(inner, address, pin.commit)
         _push(git, pin, address, delivery)
     finally:
         _forget(git)
