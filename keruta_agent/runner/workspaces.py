@@ -9,6 +9,7 @@ at, and what the model writes into it would be tested and not committed.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 import time
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from keruta_agent.runner.repository import (
     retried,
 )
 from keruta_agent.runner_model import PushResult, Workspace
-from keruta_agent.workspace import obstacles, push, refs, repair, repository_config
+from keruta_agent.workspace import obstacles, push, refs, repair, repository_config, submodules
 from keruta_agent.workspace import tree as trees
 from keruta_agent.workspace.clone import Clone
 from keruta_agent.workspace.git import Git, records
@@ -99,7 +100,8 @@ class WorkspaceManager:
         url = remote_url(git)
         clone = Clone(git=git, url=url or parse(str(path)), is_ours=True)
         _remove_locks(path)
-        trees.set_aside(clone, f"runner-aside-{time.time_ns():x}", "found by a run of the runner")
+        name = f"runner-aside-{time.time_ns():x}"
+        submodules.set_aside(clone, name, "found by a run of the runner", _say_nothing)
         base, base_commit, there = (
             self._at_home(git, wanted_base)
             if url is None
@@ -109,7 +111,9 @@ class WorkspaceManager:
             raise errors.SecurityError(f"Pushing to {base!r} is not allowed: it is the base branch")
         start = there or base_commit
         self._keep(git, branch, start)
-        obstacles.clear_branches(git, branch, lambda _message: None)
+        obstacles.clear_branches(git, branch, _say_nothing)
+        own = dataclasses.replace(clone, is_ours=Notes(git_dir=git_dir).is_ours)
+        submodules.make_way(own, start, _say_nothing)
         # Git LFS fetches large files while they are checked out.
         needs_server = git.find("config", "--get", "filter.lfs.smudge") is not None
         (git.fetching_lazily() if needs_server else git).run(
@@ -117,6 +121,7 @@ class WorkspaceManager:
             action=f"check out {branch}",
         )
         git.run("clean", "--quiet", "-ffd", action="clean the work tree")
+        retried(lambda: submodules.bring(own, _say_nothing), self.retry_config, self.clock)
         forked = git.find("merge-base", base_commit, start) or base_commit
         self._starts[path] = (start, forked)
         self._copy_index(git)
@@ -304,7 +309,8 @@ class WorkspaceManager:
         with self._told_as(errors.WorkspacePreparationError):
             git = self.git(workspace.path)
             clone = Clone(git=git, url=parse(str(workspace.path)), is_ours=True)
-            trees.set_aside(clone, f"runner-rollback-{time.time_ns():x}", "rolled back")
+            name = f"runner-rollback-{time.time_ns():x}"
+            submodules.set_aside(clone, name, "rolled back", _say_nothing)
             start, _ = self._start(git, workspace)
             git.run("reset", "--quiet", "--hard", start, action="roll back")
 
@@ -325,6 +331,10 @@ class WorkspaceManager:
             return known
         head = self._commit(git, "HEAD")
         return head, git.find("merge-base", head, workspace.base_branch) or head
+
+
+def _say_nothing(_message: str) -> None:
+    """Nobody follows what becomes of submodules."""
 
 
 def _push(git: Git, spec: str, branch: str) -> None:

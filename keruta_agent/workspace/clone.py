@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors, file_trees
-from keruta_agent.workspace import location, repair, repository_config
+from keruta_agent.workspace import git_link, location, repair, repository_config
 from keruta_agent.workspace.git import Git
 from keruta_agent.workspace.location import Found
 from keruta_agent.workspace.made import MadeClones
@@ -25,8 +25,6 @@ from keruta_agent.workspace.state import Notes
 from keruta_agent.workspace.url import RepositoryUrl, parse
 
 REMOTE: Final = "origin"
-#: Bytes of a ``.git`` file that are read: a path and what stands before it.
-_LONGEST_LINK: Final = 8192
 #: Seconds between looks whether another agent has let go of a directory.
 LOCK_LOOK_S: Final = 0.1
 #: Tells who follows the work what is done.
@@ -68,13 +66,7 @@ class Clone:
     @property
     def git_dir(self) -> Path:
         """Where git keeps the repository; a submodule's is inside of its superproject's."""
-        place = self.directory / ".git"
-        if not place.is_file():
-            return place
-        text = os.fsdecode(place.read_bytes()[:_LONGEST_LINK])
-        if not text.startswith("gitdir: "):
-            return place
-        return Path(os.path.normpath(place.parent / text.removeprefix("gitdir: ").rstrip("\n")))
+        return git_link.follow(self.directory)
 
     @property
     def notes(self) -> Notes:

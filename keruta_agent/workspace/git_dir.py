@@ -103,19 +103,10 @@ def restore(git: Git, url: RepositoryUrl) -> None:
         (git_dir / "config").replace(git_dir / NOTES / "config.before")
     git.run("init", "--quiet", action=f"make {git.directory} a repository again")
     clones.configure(git, url)
-    _remove_broken_settings(git)
     git.run("worktree", "prune", action="forget work trees that are gone", ok=False)
     if not git.holds("ls-files", "--stage"):
         file_trees.remove(git_dir / "index")
         git.run("reset", "--quiet", action="list the files anew", ok=False)
-
-
-def _remove_broken_settings(git: Git) -> None:
-    """Remove the settings of submodules that git cannot read: such a submodule is cloned anew."""
-    for folder, _, names in file_trees.walk(git.directory / ".git" / "modules"):
-        settings = Path(folder) / "config"
-        if "HEAD" in names and not git.holds("config", "--file", str(settings), "--list"):
-            file_trees.remove(settings)
 
 
 def _remove_lock_directories(git_dir: Path) -> None:

@@ -22,6 +22,7 @@ from keruta_agent.workspace.config_file import UnreadableError
 from keruta_agent.workspace.git import Git
 from keruta_agent.workspace.location import Found
 from keruta_agent.workspace.problems import OF_THE_SERVER, GitError, Problem
+from keruta_agent.workspace.repository_config import repositories
 from keruta_agent.workspace.state import Notes
 from keruta_agent.workspace.url import RepositoryUrl
 
@@ -120,8 +121,10 @@ class _Attempts:
             clone.notes.note_recovery()
         if self.options.made is not None:
             self.options.made.remember(self._directory, self.url.identity)
-        self._rescue()
+        rescued = self._rescue()
         place = checkout.prepare(clone, self.wish, self.say)
+        for aside, lost in rescued:
+            self._note_compared(aside, (*lost, *self._rescue_submodules(aside)))
         clone.notes.forget_recovery()
         for line in moved.prune(self._directory):
             self.say(line)
@@ -186,17 +189,37 @@ class _Attempts:
         with file_trees.temporary_directory("keruta-") as outside:
             return self.git.at(outside).holds("ls-remote", self.url.address, "HEAD")
 
-    def _rescue(self) -> None:
-        """Take over the commits of clones that were moved aside, once for each."""
+    def _rescue(self) -> list[tuple[moved.Moved, tuple[str, ...]]]:
+        """Take over the commits of clones that were moved aside; return what could not be."""
+        found = []
         for aside in moved.all_beside(self._directory):
             if aside.is_compared or aside.origin != str(self._directory):
                 continue
             rescued = rescue.rescue(self.git, aside.directory)
-            moved.note_compared(aside, rescued.lost)
             if rescued.brought:
                 self.say(f"took over from {aside.directory}: {_listed(rescued.brought)}")
-            if rescued.lost:
-                self.say(f"{aside.directory} is kept; only it has {_listed(rescued.lost)}")
+            found.append((aside, rescued.lost))
+        return found
+
+    def _rescue_submodules(self, aside: moved.Moved) -> tuple[str, ...]:
+        """Do the same with the repositories of submodules, once the new clone has them."""
+        lost: list[str] = []
+        old, new = aside.directory / ".git", self._directory / ".git"
+        for module in repositories(old):
+            name = module.relative_to(old)
+            if module == old:
+                continue
+            if (new / name / "HEAD").is_file():
+                git = self.git.at_bare(new / name)
+                lost += [f"{name}: {ref}" for ref in rescue.rescue_from(git, module).lost]
+            elif rescue.own_tips(module):
+                lost.append(str(name))
+        return tuple(lost)
+
+    def _note_compared(self, aside: moved.Moved, lost: tuple[str, ...]) -> None:
+        moved.note_compared(aside, lost)
+        if lost:
+            self.say(f"{aside.directory} is kept; only it has {_listed(lost)}")
 
 
 def _words(failure: Exception) -> str:

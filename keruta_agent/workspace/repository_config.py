@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.workspace import config_file, user_config
+from keruta_agent.workspace import config_file, git_link, user_config
 from keruta_agent.workspace.config_file import Entry
 from keruta_agent.workspace.url import RepositoryUrl, parse
 from keruta_agent.workspace.user_config import UserConfig
@@ -92,7 +92,12 @@ def settle(git_dir: Path, *, is_ours: bool, url: RepositoryUrl | None = None) ->
             removed.append(Removed(file=common, key="commondir"))
         for name in _FILES:
             wanted = url if directory == git_dir and name == "config" else None
-            removed += _settle(directory / name, user, is_ours=is_ours, url=wanted)
+            path = directory / name
+            is_submodule = directory != git_dir
+            if is_submodule and is_ours and not _is_readable(path, user):
+                # Git makes do without it, and brings a submodule's remote back.
+                path.replace(path.with_name(BEFORE))
+            removed += _settle(path, user, is_ours=is_ours, url=wanted, top=git_dir.parent)
     for one in removed:
         logger.warning(
             "took %s out of %s: a task may have set it; what git is to heed belongs to the "
@@ -104,15 +109,37 @@ def settle(git_dir: Path, *, is_ours: bool, url: RepositoryUrl | None = None) ->
     return removed
 
 
+def _is_readable(path: Path, user: UserConfig) -> bool:
+    try:
+        config_file.read(path, user.program)
+    except FileNotFoundError:
+        pass
+    except config_file.UnreadableError:
+        return False
+    return True
+
+
+def _is_own_work_tree(entry: Entry, path: Path, top: Path) -> bool:
+    """Tell whether a setting of a submodule names its own place in the superproject."""
+    if entry.key != "core.worktree" or not entry.value or path.parent == top / ".git":
+        return False
+    place = Path(os.path.normpath(path.parent / entry.value))
+    return git_link.leads_back(place, path.parent, top)
+
+
 def _settle(
-    path: Path, user: UserConfig, *, is_ours: bool, url: RepositoryUrl | None
+    path: Path, user: UserConfig, *, is_ours: bool, url: RepositoryUrl | None, top: Path
 ) -> list[Removed]:
     try:
         entries = config_file.read(path, user.program)
         trusted = frozenset() if is_ours else _trust.of(path, entries, user)
     except FileNotFoundError:
         return []
-    kept = [entry for entry in entries if entry in trusted or is_harmless(entry)]
+    kept = [
+        entry
+        for entry in entries
+        if entry in trusted or is_harmless(entry) or _is_own_work_tree(entry, path, top)
+    ]
     if url is not None:
         kept = _with_origin(kept, trusted, url, is_ours=is_ours)
     if kept == entries:
@@ -203,6 +230,11 @@ def repositories(git_dir: Path, depth: int = _DEEPEST) -> Iterator[Path]:
     if depth > 0:
         for directory in _modules(git_dir / "modules", depth):
             yield from repositories(directory, depth - 1)
+
+
+def submodules_of(git_dir: Path) -> list[Path]:
+    """Return the repositories of a repository's own submodules, in use or not."""
+    return list(_modules(git_dir / "modules", _DEEPEST))
 
 
 def _modules(directory: Path, depth: int) -> Iterator[Path]:

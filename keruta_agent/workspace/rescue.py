@@ -45,7 +45,11 @@ class Rescued:
 
 def rescue(git: Git, broken: Path) -> Rescued:
     """Bring the commits of a broken clone that the clone of ``git`` has not, and name them."""
-    git_dir = broken / ".git"
+    return rescue_from(git, broken / ".git")
+
+
+def rescue_from(git: Git, git_dir: Path) -> Rescued:
+    """Do the same with a repository whose directory is given, such as a submodule's."""
     if not (git_dir / "objects").is_dir():
         # Nothing can be brought; without any object, nothing is held either.
         return Rescued(brought=(), lost=())

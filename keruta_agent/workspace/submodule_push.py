@@ -15,7 +15,7 @@ from typing import Final
 
 from keruta_agent import errors
 from keruta_agent.workspace import lfs, scan, submodules, url
-from keruta_agent.workspace.clone import Clone, Say
+from keruta_agent.workspace.clone import REMOTE, Clone, Say
 from keruta_agent.workspace.git import Git, records
 from keruta_agent.workspace.problems import error_from
 from keruta_agent.workspace.scan import Limits, RefusedError
@@ -141,6 +141,8 @@ def _push(git: Git, pin: _Pin, address: str, delivery: Delivery) -> None:
             ok=False,
         )
         if result.code == 0:
+            seen = f"refs/remotes/{REMOTE}/{branch}"
+            git.run("update-ref", seen, pin.commit, action="note what was pushed")
             delivery.say(f"pushed {pin.commit[:12]} of the submodule {pin.path} to its {branch}")
             return
         if not any(line.startswith("!") for line in result.text.splitlines()):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.workspace import lfs, tree, url
+from keruta_agent.workspace import git_link, lfs, repository_config, tree, url
 from keruta_agent.workspace.clone import Clone, Say
 from keruta_agent.workspace.git import Git, records
 from keruta_agent.workspace.problems import GitError, Problem
@@ -94,17 +94,9 @@ def present(clone: Clone) -> list[Clone]:
     ]
 
 
-def modules(clone: Clone) -> Iterator[Path]:
-    """Yield the repositories that git keeps for submodules, whether in use or not."""
-    yield from repositories(clone.git_dir / "modules")
-
-
-def repositories(root: Path) -> Iterator[Path]:
-    """Yield the repositories below a directory, without those inside of one."""
-    for folder, directories, names in os.walk(root):
-        if "HEAD" in names and "objects" in directories:
-            directories.clear()
-            yield Path(folder)
+def modules(clone: Clone) -> list[Path]:
+    """Return the repositories that git keeps for the clone's own submodules, in use or not."""
+    return repository_config.submodules_of(clone.git_dir)
 
 
 def set_aside(clone: Clone, name: str, reason: str, say: Say) -> str | None:
@@ -128,6 +120,15 @@ def uncommitted(clone: Clone) -> list[str]:
         lambda _: None,
     )
     return found
+
+
+def only_here(clone: Clone) -> list[str]:
+    """Return the names of submodules with commits or stashes that no server has."""
+    return [
+        module.relative_to(clone.git_dir / "modules").as_posix()
+        for module in repository_config.repositories(clone.git_dir)
+        if module != clone.git_dir and _holds_what_no_server_has(clone, module)
+    ]
 
 
 def make_way(clone: Clone, commit: str | None, say: Say) -> None:
@@ -276,18 +277,22 @@ def _remove_work_tree(clone: Clone, submodule: Clone, say: Say) -> None:
 
 def _retire(clone: Clone, module: Path, say: Say) -> None:
     """Take away the repository of a submodule that is gone: its name may come back as another's."""
-    plain = clone.git.at(module).with_variables(
-        {"GIT_DIR": str(module), "GIT_WORK_TREE": str(module)}
-    )
-    left = plain.run(
-        *("rev-list", "--max-count=1", "--all", "--not", "--remotes"),
-        action="look for commits that no server has",
-        ok=False,
-    )
-    if left.code == 0 and not left.output:
+    if not _holds_what_no_server_has(clone, module):
         shutil.rmtree(module, ignore_errors=True)
     if module.exists():
         _move_module_aside(clone, module, say)
+
+
+def _holds_what_no_server_has(clone: Clone, module: Path) -> bool:
+    # Its work tree may be gone, and is not looked at.
+    git = clone.git.at_bare(module).with_variables({"GIT_WORK_TREE": str(module)})
+    head = ("HEAD",) if git.holds("rev-parse", "--verify", "--quiet", "HEAD") else ()
+    left = git.run(
+        *("rev-list", "--max-count=1", "--all", *head, "--not", "--remotes"),
+        action="look for commits that no server has",
+        ok=False,
+    )
+    return left.code != 0 or bool(left.output)
 
 
 def _move_module_aside(clone: Clone, module: Path, say: Say) -> None:
@@ -337,14 +342,12 @@ def _work_tree(module: Path) -> Path | None:
 
 def _belongs(clone: Clone, place: Path) -> bool:
     """Tell whether a directory is the work tree of a submodule of this clone, and no other's."""
-    root = clone.directory
-    if not place.is_relative_to(root) or place == root or not os.path.lexists(place / ".git"):
+    if not os.path.lexists(place / ".git"):
         return False
-    if place.resolve() != root.resolve() / place.relative_to(root):  # a link leads elsewhere
-        return False
-    git_dir = Clone(git=clone.git.at(place), url=clone.url, is_ours=False).git_dir
+    git_dir = git_link.follow(place)
     own = git_dir == place / ".git" or git_dir.is_relative_to(clone.git_dir / "modules")
-    return own and (git_dir / "HEAD").is_file()
+    is_its = git_link.leads_back(place, git_dir, clone.directory)
+    return own and is_its and (git_dir / "HEAD").is_file()
 
 
 def _shown(clone: Clone, submodule: Clone) -> str:

@@ -27,7 +27,7 @@ class Survey:
     unfinished: str | None
     #: Refs of what was set aside.
     kept: list[str]
-    #: Branches of tasks with commits that the server does not have.
+    #: Branches of tasks, and submodules, with commits that the server does not have.
     unpushed: list[str]
     #: Branches of tasks whose commits the server has, on whatever branch: also those without any.
     pushed: list[str]
@@ -51,10 +51,10 @@ def survey(clone: Clone) -> Survey:
     return Survey(
         branch=git.find("symbolic-ref", "--quiet", "--short", "HEAD"),
         commit=git.find("rev-parse", "--verify", "--quiet", "HEAD^{commit}"),
-        uncommitted=len(tree.look(git).changes),
+        uncommitted=len(tree.look(git).changes) + len(submodules.uncommitted(clone)),
         unfinished=tree.unfinished(git_dir),
         kept=kept,
-        unpushed=unpushed,
+        unpushed=[*unpushed, *(f"submodule {name}" for name in submodules.only_here(clone))],
         pushed=[name for name in own if name not in unpushed],
         stale_locks=[path.relative_to(git_dir).as_posix() for path in repair.stale_locks(git_dir)],
     )

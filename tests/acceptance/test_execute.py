@@ -94,6 +94,36 @@ def test_execute_refuses_what_is_no_script_with_one_line(
     assert "Traceback" not in done.stderr
 
 
+def test_executable_script_from_windows_is_started_by_its_interpreter(workplace: Workplace) -> None:
+    script = workplace.write_script(
+        "from-windows.py", "\ufeff#!/usr/bin/env python3\r\nprint(1)\r\n"
+    )
+
+    done = workplace.run("execute", str(script))
+
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
+def test_shell_script_with_windows_line_ends_is_refused_with_what_helps(
+    workplace: Workplace,
+) -> None:
+    script = workplace.write_script("from-windows.sh", "#!/usr/bin/env bash\r\nset -e\r\n")
+
+    done = workplace.run("execute", str(script))
+
+    assert done.returncode == 2
+    assert "CRLF" in done.stderr and f"sed -i 's/\\r$//' {script}" in done.stderr
+
+
+def test_carriage_returns_that_a_script_means_stay_as_they_are(workplace: Workplace) -> None:
+    line = "tr '\\r' R <<'E'\nGET / HTTP/1.0\r\n\r\nE\n"
+
+    done = workplace.run("execute", line)
+
+    assert done.returncode == 0
+    assert "GET / HTTP/1.0R\nR\n" in done.stdout
+
+
 def test_execute_with_detach_prints_the_id_of_a_job_that_runs_by_itself(
     workplace: Workplace,
 ) -> None:

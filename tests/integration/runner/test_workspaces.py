@@ -11,6 +11,7 @@ from keruta_agent.runner.guard import Guard
 from keruta_agent.runner.workspaces import KEPT, WorkspaceManager
 from keruta_agent.runner_model import Workspace
 from tests.helpers.repositories import Repository, git, make_repository
+from tests.helpers.superprojects import SUBMODULE, Superproject
 
 BRANCH = "feature/task-1"
 
@@ -268,3 +269,23 @@ def test_tests_that_change_how_git_behaves_are_refused_and_undone(slot: Path, na
         guard.check()
     assert (path.read_bytes() if path.exists() else None) == before
     guard.check()
+
+
+def test_submodules_are_there_and_clean_for_each_run(
+    slot: Path, server: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "file")
+    library = make_repository(tmp_path / "library.git", {"lib.txt": "lib\n"})
+    Superproject(server, library, tmp_path / "person")
+    _manager().prepare_workspace(slot, BRANCH)
+    inner = slot / SUBMODULE
+    (inner / "lib.txt").write_text("changed by tests\n")
+    (inner / "left.txt").write_text("left by tests\n")
+
+    manager = _manager()
+    workspace = manager.prepare_workspace(slot, BRANCH)
+    assert (inner / "lib.txt").read_text() == "lib\n"
+    assert not (inner / "left.txt").exists()
+    (slot / "a.py").write_text("2\n")
+    manager.commit_changes(workspace, "feat: change")
+    assert git(slot, "show", "--name-only", "--format=", BRANCH) == "a.py"

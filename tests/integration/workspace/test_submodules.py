@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent import errors
-from keruta_agent.workspace import submodules
+from keruta_agent.workspace import submodules, survey
 from keruta_agent.workspace.checkout import Place
 from tests.helpers.repositories import git, make_repository
 from tests.helpers.superprojects import SUBMODULE as PATH
@@ -177,6 +177,27 @@ def test_a_clone_that_a_task_put_in_place_of_a_submodule_is_kept(
     next_task(worker)
     assert (inner / "lib.txt").read_text() == "lib\n"
     assert git(inner, "cat-file", "-t", commit) == "commit"
+
+
+def test_a_clone_is_not_called_replaceable_while_a_submodule_has_what_no_server_has(
+    worker: Worker,
+) -> None:
+    worker.prepare()
+    assert survey.survey(worker.open()).is_replaceable
+    commit_in(worker.directory / PATH, {"lib.txt": "better\n"})
+    found = survey.survey(worker.open())
+    assert not found.is_replaceable
+    assert found.unpushed == ["submodule lib"]
+
+
+def test_a_setting_that_leads_a_submodule_to_another_place_is_taken_out(worker: Worker) -> None:
+    worker.prepare()
+    (worker.directory / "notes.txt").write_text("in the superproject\n")
+    module = worker.directory / ".git" / "modules" / "lib"
+    git(worker.directory, "config", "-f", str(module / "config"), "core.worktree", "../../..")
+    next_task(worker)
+    assert (worker.directory / "README.md").exists()
+    assert (worker.directory / PATH / "lib.txt").read_text() == "lib\n"
 
 
 def test_a_link_in_place_of_a_submodule_is_not_followed(worker: Worker, tmp_path: Path) -> None:
