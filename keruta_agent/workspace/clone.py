@@ -102,6 +102,8 @@ def open_existing(git: Git, url: RepositoryUrl, *, is_mere_look: bool = False) -
     notes = Notes(git_dir=git.directory / ".git")
     if not is_mere_look:
         repository_config.settle(notes.git_dir, is_ours=notes.is_ours, url=url)
+    elif notes.is_ours:
+        git = git.with_settings(*repository_config.without_filters(git))
     address = git.find("config", "--get", f"remote.{REMOTE}.url") or ""
     try:
         identity = notes.identity if notes.is_ours else parse(address).identity

@@ -97,6 +97,7 @@ class SealedFile:
 
     def __init__(self, name: str, content: bytes) -> None:
         descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.fchmod(descriptor, 0o400)  # ssh reads no file that others may write
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(content)
         seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL

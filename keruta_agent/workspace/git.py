@@ -19,7 +19,7 @@ from keruta_agent import errors
 from keruta_agent.observe.redact import Redactor
 from keruta_agent.process_tree.children import OWN
 from keruta_agent.settings.units import format_duration
-from keruta_agent.workspace import command, trust, user_config
+from keruta_agent.workspace import command, ssh_config, trust, user_config
 from keruta_agent.workspace.credentials import Credentials
 from keruta_agent.workspace.git_environment import (
     base_environment,
@@ -209,10 +209,15 @@ class Git:
         return with_settings(environment, settings), descriptors
 
     def _ssh(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Return the variable by which ssh asks nobody, unless the user has said how it starts."""
-        if "GIT_SSH_COMMAND" in environment or "GIT_SSH" in environment:
+        """Return the variable that says how ssh starts: as the user has said, else asking nobody.
+
+        Either way it reads the settings that the user had when this process began.
+        """
+        told = environment.get("GIT_SSH_COMMAND")
+        if told is None and "GIT_SSH" in environment:
             return {}
-        return {} if self._setting("--get", "core.sshCommand") else {"GIT_SSH_COMMAND": _SSH}
+        start = told or self._setting("--get", "core.sshCommand") or _SSH
+        return {"GIT_SSH_COMMAND": ssh_config.with_file(start, self._user.ssh.path)}
 
     def _has_authorities(self) -> bool:
         """Tell whether the user has said to git whom it is to trust."""

@@ -21,6 +21,7 @@ from typing import Final
 from keruta_agent import errors
 from keruta_agent.workspace import config_file, git_link, user_config
 from keruta_agent.workspace.config_file import Entry
+from keruta_agent.workspace.git import Git
 from keruta_agent.workspace.url import RepositoryUrl, parse
 from keruta_agent.workspace.user_config import UserConfig
 
@@ -172,6 +173,17 @@ def _is_at(address: str | None, url: RepositoryUrl) -> bool:
         return parse(address or "").identity == url.identity
     except errors.WorkspaceError:
         return False
+
+
+def without_filters(git: Git) -> list[tuple[str, str]]:
+    """Return the settings that keep a mere look from running a filter that a task has set up."""
+    found = git.find("config", "--local", "--includes", "-z", "--get-regexp", r"^filter\.") or ""
+    entries = [field.partition("\n") for field in found.split("\0") if field]
+    return [
+        (key, "false" if key.endswith(".required") else "")
+        for key, _, value in entries
+        if (key, value) not in _LFS
+    ]
 
 
 def is_harmless(entry: Entry) -> bool:

@@ -87,11 +87,15 @@ def present(clone: Clone) -> list[Clone]:
     root = clone.directory
     places = {root / path for path in _in_index(clone.git)}
     places |= {place for place in map(_work_tree, modules(clone)) if place is not None}
-    return [
+    found = [
         Clone(git=clone.git.at(place), url=clone.url, is_ours=clone.is_ours)
         for place in sorted(places)
         if _belongs(clone, place)
     ]
+    for inner in found:
+        if inner.git_dir == inner.directory / ".git":  # a repository in the work tree itself
+            repository_config.settle(inner.git_dir, is_ours=clone.is_ours)
+    return found
 
 
 def modules(clone: Clone) -> list[Path]:

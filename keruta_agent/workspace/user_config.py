@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.process_tree.children import OWN
-from keruta_agent.workspace import config_file
+from keruta_agent.workspace import config_file, ssh_config
 from keruta_agent.workspace.config_file import Entry, SealedFile, UnreadableError
+from keruta_agent.workspace.ssh_config import SshConfig
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class UserConfig:
     problems: tuple[str, ...]
     #: When they were read, in nanoseconds since the epoch.
     read_at_ns: int
+    #: How the user has set up ssh.
+    ssh: SshConfig = dataclasses.field(repr=False)
     #: Keeps the copies in memory.
     copies: tuple[SealedFile, ...] = dataclasses.field(repr=False)
 
@@ -110,6 +113,7 @@ def _read(names: tuple[tuple[str, str | None], ...], _process: int) -> UserConfi
     read_at_ns = time.time_ns()
     system = reader.combined(_system_files(program, environment))
     user = reader.combined(_user_files(environment))
+    ssh = ssh_config.of_user()
     for problem in reader.problems:
         logger.warning(
             "leaves out of git's settings what git cannot read: %s",
@@ -124,9 +128,10 @@ def _read(names: tuple[tuple[str, str | None], ...], _process: int) -> UserConfi
             "GIT_CONFIG_NOSYSTEM": "0",
         },
         identity=reader.identity,
-        contents=reader.contents,
+        contents={**reader.contents, **ssh.contents},
         problems=tuple(reader.problems),
         read_at_ns=read_at_ns,
+        ssh=ssh,
         copies=tuple(reader.copies),
     )
 

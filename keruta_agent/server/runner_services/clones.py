@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors, file_trees
-from keruta_agent.workspace import clone, user_config
+from keruta_agent.workspace import clone, repository_config, user_config
 from keruta_agent.workspace.credentials import TOKEN_USERNAME, Credentials, install_helper
 from keruta_agent.workspace.git import Git
 from keruta_agent.workspace.url import RepositoryUrl
@@ -222,6 +222,8 @@ class Clones:
                 if name.endswith(".lock"):
                     (Path(folder) / name).unlink()
         shutil.copyfile(self._configs / slot_id, git_dir / "config")
+        # Whoever had the slot may have reached the pool's copy as well.
+        repository_config.settle(git_dir, is_ours=True)
         (git_dir / "HEAD").write_text("ref: refs/heads/main\n", encoding="ascii")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.workspace import commit, push, url, user_config
+from keruta_agent.workspace import clone, commit, push, tree, url, user_config
 from keruta_agent.workspace.commit import Message
 from keruta_agent.workspace.git import Git
 from keruta_agent.workspace.push import Target
@@ -137,12 +137,27 @@ def test_what_a_task_sets_for_people_stays(worker: Worker) -> None:
     assert "alias" not in (worker.directory / ".git" / "config").read_text()
 
 
+def test_mere_look_runs_no_filter_and_changes_nothing(worker: Worker, trap: Path) -> None:
+    (worker.directory / ".git" / "info" / "attributes").write_text("* filter=t\n")
+    git(worker.directory, "config", "filter.t.clean", str(trap))
+    git(worker.directory, "config", "filter.t.required", "true")
+    before = (worker.directory / ".git" / "config").read_bytes()
+    (worker.directory / "README.md").write_text("# A PROJECT\n")
+    found = clone.open_existing(worker.git(), worker.url, is_mere_look=True)
+    assert [change.path for change in tree.look(found.git).changes] == ["README.md"]
+    assert loot_of(trap) == ""
+    assert (worker.directory / ".git" / "config").read_bytes() == before
+
+
 def test_submodules_settings_are_settled_too(worker: Worker, trap: Path) -> None:
     module = worker.directory / ".git" / "modules" / "libs" / "inner"
     git(worker.directory, "init", "--quiet", "--bare", str(module))
     git(module, "config", "filter.t.clean", str(trap))
+    git(module, "config", "core.worktree", str(worker.directory.parent))
     worker.open()
-    assert "filter" not in (module / "config").read_text()
+    text = (module / "config").read_text()
+    assert "filter" not in text
+    assert "worktree" not in text
 
 
 def test_repository_whose_settings_are_said_to_be_elsewhere(worker: Worker, trap: Path) -> None:
