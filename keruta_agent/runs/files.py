@@ -39,10 +39,10 @@ def open_regular(path: Path) -> int:
 
 
 def read_small(path: Path) -> str | None:
-    """Returns a small file as text; None when there is none, or none that makes sense."""
+    """Returns a small file as text; None when there is none, or none that we may read."""
     try:
         descriptor = open_regular(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # whose it is may take the right to read it away
         return None
     with os.fdopen(descriptor, "rb") as file:
         data = file.read(SMALL_BYTES + 1)

@@ -81,6 +81,7 @@ def parse(line: str) -> Told:
     told = from_json(line)
     if not isinstance(told, dict):
         raise ValueError("a message is a JSON object")
+    _refuse_half_characters(told)
     kind = told.get("kind")
     if kind == "log":
         fields = told.get("fields") or {}
@@ -93,7 +94,7 @@ def parse(line: str) -> Told:
         )
     if kind == "progress":
         percent = told.get("percent")
-        if not isinstance(percent, int) or not 0 <= percent <= 100:
+        if type(percent) is not int or not 0 <= percent <= 100:
             raise ValueError("percent must be a whole number from 0 to 100")
         return ProgressTold(percent=percent, message=str(told.get("message", "")))
     if kind == "artifact":
@@ -103,6 +104,18 @@ def parse(line: str) -> Told:
     raise ValueError(f"unknown kind of message: {kind}")
 
 
+def _refuse_half_characters(told: Mapping[str, Any]) -> None:
+    """Refuse what JSON can write and no text holds: half of a surrogate pair.
+
+    Raises:
+        ValueError: there is some.
+    """
+    try:
+        json.dumps(told, ensure_ascii=False).encode("utf-8")
+    except (UnicodeEncodeError, RecursionError):
+        raise ValueError("a message is text") from None
+
+
 def _artifact(told: Mapping[str, Any]) -> ArtifactTold:
     file, path, size = str(told.get("file", "")), str(told.get("path", "")), told.get("size")
     sha256 = str(told.get("sha256", ""))
@@ -110,7 +123,7 @@ def _artifact(told: Mapping[str, Any]) -> ArtifactTold:
         raise ValueError("file must be the name of a copy in the run directory")
     if not path or path.startswith("/") or ".." in path.split("/"):
         raise ValueError("the path of an artifact is relative and without '..'")
-    if not isinstance(size, int) or size < 0 or not _SHA256.fullmatch(sha256):
+    if type(size) is not int or size < 0 or not _SHA256.fullmatch(sha256):
         raise ValueError("an artifact has a size and a SHA-256")
     return ArtifactTold(
         file=file,

@@ -66,3 +66,10 @@ def test_message_too_long_to_be_written_at_once_is_refused(tmp_path):
     with pytest.raises(ValueError, match="bytes"):
         append(file, "x" * (messages.LONGEST_MESSAGE + 1))
     assert file.read_text() == ""
+
+
+@pytest.mark.parametrize("place", ["message", "error_code", "artifacts_dir"])
+def test_half_a_character_is_refused_before_a_database_would(place: str) -> None:
+    told = {"kind": "end", "status": "FAILED", place: "\ud800"}
+    with pytest.raises(ValueError, match="text"):
+        parse(json.dumps(told))

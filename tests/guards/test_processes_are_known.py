@@ -1,0 +1,43 @@
+"""What the long-running programs start is on the list of process_tree/children.py.
+
+A child that is not would be taken for one that a killed shim has left behind, and ended.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import keruta_agent
+
+PACKAGE = Path(keruta_agent.__file__).parent
+#: Parts that run in a daemon, a server, an agent in the foreground, or a runner.
+LONG_RUNNING = (
+    *("daemon", "journey", "local", "queueing", "records", "runner", "runs", "server", "web"),
+    *("workspace", "clients", "settings", "observe"),
+)
+STARTS = {"Popen", "run", "call", "check_call", "check_output", "getoutput", "getstatusoutput"}
+
+
+def starts_in(tree: ast.AST) -> list[int]:
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and (
+            (node.func.value.id == "subprocess" and node.func.attr in STARTS)
+            or (node.func.value.id == "os" and node.func.attr in {"system", "popen"})
+        )
+    ]
+
+
+def test_programs_are_started_by_the_list_of_children() -> None:
+    found = {
+        str(path.relative_to(PACKAGE)): lines
+        for part in LONG_RUNNING
+        for path in sorted((PACKAGE / part).rglob("*.py"))
+        if (lines := starts_in(ast.parse(path.read_text(encoding="utf-8"))))
+    }
+    assert found == {}, "use OWN.spawn or OWN.run of keruta_agent.process_tree.children"
