@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import random
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
@@ -180,8 +182,9 @@ def test_run_of_an_earlier_boot_is_reported_as_lost_to_the_restart(
         os.kill(pid, signal.SIGKILL)
     # What only a real restart does for us: another name of the time since the boot.
     [directory] = workplace.run_directories()
-    identity = (directory / "identity").read_text(encoding="ascii").split()
-    (directory / "identity").write_text(f"{identity[0]} {identity[1]} another-boot\n")
+    with contextlib.closing(sqlite3.connect(directory.parents[1] / "agent.db")) as records, records:
+        [[shim]] = records.execute("SELECT shim FROM runs")
+        records.execute("UPDATE runs SET shim = ?", (f"{shim.rpartition(' ')[0]} another-boot",))
 
     workplace.daemon()
 
