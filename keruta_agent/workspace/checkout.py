@@ -82,6 +82,8 @@ def prepare(clone: Clone, wish: Wish, say: Say) -> Place:
     git_dir = clone.directory / ".git"
     for lock in repair.remove_locks(git_dir) if clone.is_ours else ():
         say(f"removed the lock {lock}, which nobody held any more")
+    if clone.is_ours:
+        clone = _whole(clone, say)
     for directory in wish.excluded:
         exclude.add(git_dir, PurePath(directory))
     ref = refs.check(wish.ref)
@@ -106,6 +108,15 @@ def prepare(clone: Clone, wish: Wish, say: Say) -> Place:
         ref=ref,
         default_branch=remote.default_branch,
     )
+
+
+def _whole(clone: Clone, say: Say) -> Clone:
+    """Undo what a task did to have git see a part of the files only."""
+    file_trees.remove(clone.directory / ".git" / "info" / "sparse-checkout")
+    git = clone.git.with_settings(("core.sparseCheckout", "false"))
+    if number := repair.unhide(git):
+        say(f"looks again at {number} files that a task had hidden from git")
+    return dataclasses.replace(clone, git=git)
 
 
 def _name(clone: Clone, wish: Wish, ref: str) -> tuple[str, refs.Remote]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from keruta_agent import file_trees
-from keruta_agent.workspace.git import Git
+from keruta_agent.workspace.git import Git, records
 from keruta_agent.workspace.problems import GitError
 
 #: Loose objects that are packed together; a task leaves some five.
 _MANY_OBJECTS: Final = 3000
+#: How ``git ls-files`` marks what a sparse checkout leaves out.
+_NOT_IN_THE_TREE: Final = "S"
 #: Directories of ``.git`` in which git makes no locks, and which may be huge.
 _WITHOUT_LOCKS: Final = frozenset({"objects", "lfs", "hooks"})
 
@@ -35,6 +38,21 @@ def remove_locks(git_dir: Path) -> list[str]:
         lock.unlink(missing_ok=True)
         removed.append(lock.relative_to(git_dir).as_posix())
     return removed
+
+
+def unhide(git: Git) -> int:
+    """Have git look at all files again, where a task told it not to; return how many those were.
+
+    Such files keep their content for the next task, or are left out of its work tree.
+    """
+    listed = git.run("ls-files", "-v", "-z", action="list the files").output
+    hidden = [
+        entry[2:] for entry in records(listed) if entry[0].islower() or entry[0] == _NOT_IN_THE_TREE
+    ]
+    names = os.fsencode("".join(f"{name}\0" for name in hidden))
+    for flag in ("--no-assume-unchanged", "--no-skip-worktree") if hidden else ():
+        git.run("update-index", flag, "-z", "--stdin", stdin=names, action="look at all files")
+    return len(hidden)
 
 
 def keep_house(git: Git) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from keruta_agent import errors, file_trees
 from keruta_agent.workspace.clone import Clone
@@ -29,6 +29,7 @@ _UNFINISHED: Final = {
 
 #: What git takes off the ends of a name (``crud`` in its ident.c): nothing may be left of it.
 _NO_NAME: Final = "".join(map(chr, range(33))) + ".,:;<>\"\\'"
+_Given = TypeVar("_Given")
 _FALLBACK: Final = {"name": "keruta-agent", "email": "keruta-agent@localhost"}
 
 
@@ -101,34 +102,39 @@ def set_aside(clone: Clone, name: str, reason: str) -> str | None:
     Raises:
         WorkspaceError: it cannot be stored, or somebody's merge must not be disturbed.
     """
-    try:
-        return _set_aside(clone, name, reason)
-    except GitError as exc:
-        if not clone.is_ours or exc.problem is not Problem.PERMISSION:
-            raise
-        file_trees.open_up(clone.directory)
-        return _set_aside(clone, name, reason)
-
-
-def _set_aside(clone: Clone, name: str, reason: str) -> str | None:
     git, git_dir = clone.git, clone.git_dir
     begun = unfinished(git_dir)
     if begun is not None and not clone.is_ours:
         raise errors.WorkspaceError(
             f"a {begun} is unfinished in {clone.directory}", advice="Finish it or abort it"
         )
-    found = look(git, wholly=clone.is_ours)
+    found = _permitted(clone, lambda: look(git, wholly=clone.is_ours))
     ref = None
     if found.changes:
-        ref = snapshot(clone, name, reason, found.nested)
-        git.run("reset", "--quiet", "--hard", action="clean the work tree")
-        git.run("clean", "--quiet", "-d", "--force", action="clean the work tree")
+        ref = _permitted(clone, lambda: snapshot(clone, name, reason, found.nested))
+        _permitted(clone, lambda: _clean(git))
     if begun == "rebase":
         git.run("rebase", "--quit", action="end an unfinished rebase", ok=False)
         git.run("am", "--quit", action="end an unfinished rebase", ok=False)
     elif begun is not None and ref is None:
         git.run("reset", "--quiet", "--merge", action=f"end an unfinished {begun}", ok=False)
     return ref
+
+
+def _clean(git: Git) -> None:
+    git.run("reset", "--quiet", "--hard", action="clean the work tree")
+    git.run("clean", "--quiet", "-d", "--force", action="clean the work tree")
+
+
+def _permitted(clone: Clone, act: Callable[[], _Given]) -> _Given:
+    """Act, and once more with what we own made accessible, if permissions were the obstacle."""
+    try:
+        return act()
+    except GitError as exc:
+        if not clone.is_ours or exc.problem is not Problem.PERMISSION:
+            raise
+        file_trees.open_up(clone.directory)
+        return act()
 
 
 def keep_head(clone: Clone) -> str | None:

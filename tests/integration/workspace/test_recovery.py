@@ -413,6 +413,24 @@ def test_directory_deeper_than_any_path_is_out_of_the_way(workspace: Workspace) 
             file_trees.remove(aside.directory)
 
 
+@pytest.mark.parametrize(
+    "hide",
+    [
+        ["update-index", "--assume-unchanged", "README.md"],
+        ["update-index", "--skip-worktree", "README.md"],
+        ["sparse-checkout", "set", "--no-cone", "/nothing"],
+    ],
+)
+def test_file_that_a_task_hid_from_git_is_as_it_should_be_for_the_next(
+    workspace: Workspace, hide: list[str]
+) -> None:
+    (workspace.directory / "README.md").write_text("of the task before")
+    git(workspace.directory, *hide)
+
+    workspace.bring(task=OTHER_TASK)
+    assert (workspace.directory / "README.md").read_text() == "# A project\n"
+
+
 def test_mirror_that_is_broken_is_made_anew(tmp_path: Path, repository: Repository) -> None:
     options = CloneOptions(mirrors=tmp_path / "mirrors")
     first = Workspace(tmp_path / "w1", str(repository.path))

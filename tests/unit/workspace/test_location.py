@@ -32,3 +32,13 @@ def test_very_long_name_is_cut_to_what_a_file_system_takes(tmp_path: Path, lette
 
     (tmp_path / f"{chosen.name}-12345678").mkdir()
     assert chosen.name == letter * (200 // len(letter.encode()))
+
+
+def test_clone_finds_a_name_beside_what_tasks_put_in_its_place(tmp_path: Path) -> None:
+    address = url.parse("https://host/o/app.git")
+    (tmp_path / "app").write_text("a file")
+    hashed = location.choose(tmp_path, address)
+    assert hashed.name == f"app-{address.digest}"
+
+    hashed.symlink_to(tmp_path / "nowhere")
+    assert location.choose(tmp_path, address) == tmp_path / f"{hashed.name}-2"

@@ -66,3 +66,21 @@ def test_error_tells_the_cause_and_not_the_noise_around_it() -> None:
     error = error_from("clone x", "Cloning into 'x'...\nwarning: y\nfatal: bad object HEAD\n")
     assert str(error) == "cannot clone x: bad object HEAD"
     assert "no reason" in error_from("clone x", "").message
+
+
+@pytest.mark.parametrize(
+    ("warning", "problem"),
+    [
+        ("warning: failed to remove mod/f: Permission denied", Problem.PERMISSION),
+        ("warning: something that git has not said before", Problem.OTHER),
+    ],
+)
+def test_warning_is_the_reason_where_git_gives_no_other(warning: str, problem: Problem) -> None:
+    error = error_from("clean the work tree", f"{warning}\n")
+
+    assert (error.problem, warning.removeprefix("warning: ") in error.message) == (problem, True)
+
+
+def test_refusal_of_a_server_is_no_matter_of_permissions_here() -> None:
+    said = "remote: error: insufficient rights: permission denied\nfatal: it hung"
+    assert error_from("push", said).problem is not Problem.PERMISSION
