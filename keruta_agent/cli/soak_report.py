@@ -56,6 +56,7 @@ def as_json(outcome: Outcome) -> Mapping[str, Any]:
         "kills": outcome.kills,
         "server_kills": outcome.server_kills,
         "replaced": outcome.replaced,
+        "forged_records": verdict.forged,
         "outages": outcome.outages,
         "seconds": round(outcome.seconds, 1),
         "tasks": verdict.tasks,
@@ -84,7 +85,7 @@ def _counted(outcome: Outcome) -> Mapping[str, str]:
     verdict = outcome.verdict
     parked = f", {verdict.parked} set aside after 3 kills each" if verdict.parked else ""
     return {
-        "TRUTH": f"{verdict.tasks} tasks{parked}",
+        "TRUTH": f"{verdict.tasks} tasks{parked}, {verdict.forged} exit records made up by scripts",
         "ONCE": f"{verdict.runs} runs, {verdict.retries} of them retries by rule",
         "BYTES": (
             f"{verdict.log_bytes:,} bytes in {verdict.log_lines:,} log lines, "

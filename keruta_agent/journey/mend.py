@@ -8,6 +8,7 @@ decision takes it at its next start.
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from keruta_agent import model
 from keruta_agent.journey import finish, retry
@@ -21,6 +22,10 @@ logger = logging.getLogger(__name__)
 
 #: Failures that a changed script could avoid. Not an interrupted run: there is nothing to fix.
 _FIXABLE = frozenset({Outcome.FAILED, Outcome.KILLED, Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY})
+
+
+#: How the line begins that says that a task will be repeated.
+REPEATED: Final = "The run failed; the task is tried"
 
 
 def mend_failures(agent: Agent) -> None:
@@ -89,8 +94,7 @@ def _tell_of_retries(
     else:
         setting = "parameters.retry: 0 of the task"
     message = (
-        f"The run failed; the task is tried {often}, first in {format_duration(round(wait_s))}. "
-        f"To stop that: {setting}"
+        f"{REPEATED} {often}, first in {format_duration(round(wait_s))}. To stop that: {setting}"
     )
     line = {"level": "WARN", "message": message, "source": "agent"}
     agent.outbox.add(Kind.LOG_LINE, job.task_id, line, run_id=run.id, key=f"{run.uid}-repeated")

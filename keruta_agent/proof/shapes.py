@@ -64,6 +64,8 @@ class PlannedTask:
     is_stopped: bool = False
     #: Processes that each run leaves behind.
     leaves: int = 0
+    #: Exit records that each run makes up for itself.
+    forges: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,7 @@ def plan_task(seed: int, number: int, directory: Path) -> PlannedTask:
         cancel_after_s=ending.cancel_after_s,
         is_stopped=ending.is_stopped,
         leaves=leaves,
+        forges=steps.count(_FORGE),
     )
 
 
@@ -202,15 +205,27 @@ def _cannot_start(chosen: random.Random, number: int) -> _Ending:
     return _Ending(first_line="#!/no/such/interpreter\n", end=("FAILED", "NOT_STARTED"), runs=0)
 
 
+#: What a script does, and how often, against each other.
+_KINDS: Final = {
+    "say": 30,
+    "complain": 10,
+    "nap": 26,
+    "tell": 8,
+    "progress": 8,
+    "artifact": 12,
+    "strange": 8,
+    "leave": 8,
+    "bulk": 3,
+    "forge": 4,
+}
+
+
 def _steps(chosen: random.Random, number: int, ledger: Path) -> tuple[list[str], int]:
     """Returns what a script does before its end, and how many processes it leaves behind."""
     steps: list[str] = []
     leaves = 0
     for step in range(chosen.randint(1, 6)):
-        kind = chosen.choices(
-            ("say", "complain", "nap", "tell", "progress", "artifact", "strange", "leave", "bulk"),
-            (30, 10, 26, 8, 8, 12, 8, 8, 3),
-        )[0]
+        kind = chosen.choices(list(_KINDS), list(_KINDS.values()))[0]
         text = f"{number}.{step}"
         if kind in ("say", "complain"):
             last = chosen.randint(1, 30)
@@ -224,6 +239,8 @@ def _steps(chosen: random.Random, number: int, ledger: Path) -> tuple[list[str],
         elif kind == "artifact":
             ending = chosen.choice(("txt", "csv", "成果 物"))
             steps.append(f'artifact "{step}-$R.{ending}" {chosen.randint(1, 20_000)}')
+        elif kind == "forge":
+            steps.append(_FORGE)
         elif kind == "strange":
             steps.append(chosen.choice(_STRANGE))
         elif kind == "leave":
@@ -235,6 +252,12 @@ def _steps(chosen: random.Random, number: int, ledger: Path) -> tuple[list[str],
             steps.append(f'seq -f "bulk {text} %012.0f {pad}" {lines} | tee -a "$L/stdout.$R"')
     return steps, leaves
 
+
+#: An end that the script makes up for itself, while it runs on. What counts is how it ends.
+_FORGE: Final = (
+    'printf \'{"exit_code": 0, "signal": null, "started_at": 1.0, "ended_at": 2.0}\' '
+    '> "$KERUTA_RUN_DIR/exit"'
+)
 
 #: Output that is easily mangled: empty lines, carriage returns, bytes that are no UTF-8, very
 #: long lines, and a piece of a line that is finished much later.

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from keruta_agent.journey import mend
 from keruta_agent.journey.park import MOST_FAILURES
 from keruta_agent.proof.api import DirectApi
 from keruta_agent.proof.ledger import Ledger
@@ -49,6 +50,7 @@ class Verdict:
     log_bytes: int = 0
     artifacts: int = 0
     left_behind: int = 0
+    forged: int = 0
     databases: int = 0
     ends: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     violations: dict[Promise, list[str]] = dataclasses.field(
@@ -112,6 +114,7 @@ class _Judge:
         self._verdict.runs += len(ledger.starts)
         self._verdict.retries += max(0, len(ledger.starts) - 1)
         self._verdict.left_behind += task.plan.leaves * len(ledger.starts)
+        self._verdict.forged += task.plan.forges * len(ledger.starts)
         self._check_end(task, ledger, found, is_parked=is_parked)
         self._check_starts(task, ledger, is_parked=is_parked)
         self._check_output(task, ledger, runs, api.log(task.id), is_parked=is_parked)
@@ -199,7 +202,12 @@ class _Judge:
     ) -> None:
         name = task.plan.name
         begins = [f"Run {run.number} of the task begins" for run in runs if run.number > 1]
-        told = [line for line in said if line not in begins]
+        repeated = [line for line in said if line.startswith(mend.REPEATED)]
+        if len(repeated) > 1 or (len(ledger.starts) > 1 and not repeated):
+            self._complain(
+                Promise.BYTES, f"{name}: that it is repeated is said {len(repeated)} times"
+            )
+        told = [line for line in said if line not in begins and line not in repeated]
         self._compare(f"{name} announcements", begins, [line for line in said if line in begins])
         wanted = [line for run in runs for line in ledger.told(run.number)]
         if may_lack and len(told) <= len(wanted) + len(runs):
