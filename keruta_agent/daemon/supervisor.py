@@ -18,6 +18,7 @@ from keruta_agent.daemon.answers import start_answer_poll
 from keruta_agent.daemon.awake import start_keep_awake
 from keruta_agent.daemon.belongings import Belongings
 from keruta_agent.daemon.events import EventListener
+from keruta_agent.daemon.first_contact import FirstContact
 from keruta_agent.daemon.heartbeat import Heartbeat
 from keruta_agent.daemon.http import http_door
 from keruta_agent.daemon.systemd import ServiceManager
@@ -163,15 +164,9 @@ def _session_poll(agent: Agent) -> SessionPoll | None:
         )
         return None
     poll = SessionPoll(agent, agent.api)
-    try:
-        poll.resolve()
-        agent.writes.test(agent.api)  # before the workers start what an earlier daemon recorded
-    except errors.ApiError as exc:
-        logger.warning(
-            "cannot ask the API which session to serve, goes on trying: %s",
-            exc,
-            extra={"action": "session_unresolved"},
-        )
+    contact = FirstContact(agent, agent.api, poll)
+    contact.start()
+    contact.wait()
     return poll
 
 

@@ -36,6 +36,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "no_api": "No API is configured: only ad-hoc scripts run.",
     "session_resolved": "It is known which session is served.",
     "session_unresolved": "The API cannot be asked which session is served; tried again.",
+    "api_slow": "The API took a request at the start and has not answered; the daemon goes on.",
     "writes_refused": "The API can be read but takes no reports: none of its tasks start.",
     "writes_in_doubt": "It cannot be told whether the API takes reports; tested again later.",
     "writes_arrive": "It takes reports now.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.helpers.api import Api
+from tests.helpers.gate import gate_before
 from tests.helpers.processes import Process, Workplace
 from tests.helpers.waiting import wait_until
 
@@ -107,3 +108,22 @@ def test_daemon_that_is_stopped_while_the_api_is_down_says_what_it_keeps(
     workplace.server(api.port)
     workplace.daemon()
     wait_until(lambda: api.lines(task_id, "agent") == ["kept", "afterwards"], "it is told later")
+
+
+def test_daemon_started_while_the_api_takes_requests_and_never_answers_follows_what_runs(
+    workplace: Workplace, api: Api, tmp_path: Path
+) -> None:
+    script = f"touch {tmp_path}/begun; sleep 300"
+    limited = api.file_task(script, parameters={"timeout": "1s"})
+    with gate_before(api.url) as gate:
+        first = workplace.daemon(KERUTA_API_URL=gate.url)
+        wait_until((tmp_path / "begun").exists, "the script runs")
+        gate.trouble = gate.hang
+        first.kill()
+
+        # Each request may take longer than the test waits.
+        second = workplace.daemon(KERUTA_API_URL=gate.url, KERUTA_TIMEOUT="1h")
+        second.wait_for("job 1 ended: timed_out")
+        second.kill()
+    workplace.daemon()
+    assert api.wait_for(limited)["errorCode"] == "TIMED_OUT"

@@ -157,10 +157,11 @@ def test_stop_that_comes_while_the_daemon_replaces_itself_is_not_forgotten(
 def test_hangups_while_a_task_is_announced_do_not_count_against_it(
     workplace: Workplace, api: Api
 ) -> None:
-    def hang_at_the_announcement(passage: Passage) -> bool:
-        return passage.command == "PUT" and gate.hang(passage)
-
     task_id = api.file_task("echo hello")
+
+    def hang_at_the_announcement(passage: Passage) -> bool:
+        return passage.path.endswith(f"{task_id}/status") and gate.hang(passage)
+
     with gate_before(api.url) as gate:
         gate.trouble = hang_at_the_announcement
         daemon = workplace.daemon(KERUTA_API_URL=gate.url)
