@@ -1,15 +1,29 @@
-"""What a process asks of the kernel about itself and its children (prctl(2))."""
+"""What a process asks of the kernel about itself and its children (prctl(2)).
+
+It calls the C library through ``_ctypes`` itself: all of ctypes takes ten times as long to import,
+and every script would wait for it.
+"""
 
 from __future__ import annotations
 
-import ctypes
+import _ctypes
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 PR_GET_CHILD_SUBREAPER = 37
-#: Loaded here, not after a fork: the child must do as little as it can.
-_LIBC = ctypes.CDLL(None)
+#: Found here, not after a fork: the child must do as little as it can.
+_PRCTL = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
+
+
+class _Int(_ctypes._SimpleCData):  # type: ignore[type-arg]  # it takes none at run time
+    """An ``int`` of C."""
+
+    _type_ = "i"
+
+
+def _prctl(option: int, argument: object) -> None:
+    _ctypes.call_function(_PRCTL, (option, argument, 0, 0, 0))
 
 
 def become_subreaper() -> None:
@@ -17,13 +31,13 @@ def become_subreaper() -> None:
 
     It survives an exec, and is not inherited.
     """
-    _LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def is_subreaper() -> bool:
     """Return whether this process has become a sub-reaper."""
-    answer = ctypes.c_int(0)
-    _LIBC.prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0)
+    answer = _Int(0)
+    _prctl(PR_GET_CHILD_SUBREAPER, _ctypes.byref(answer))
     return bool(answer.value)
 
 
@@ -33,9 +47,9 @@ def deny_inspection() -> None:
     Root may all the same, and a program that this process executes is its own again. What belongs
     to this process below /proc is root's from now on: open what is needed there before.
     """
-    _LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    _prctl(PR_SET_DUMPABLE, 0)
 
 
 def end_with_parent(number: int) -> None:
     """Have the kernel send this process a signal when its parent ends."""
-    _LIBC.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+    _prctl(PR_SET_PDEATHSIG, number)

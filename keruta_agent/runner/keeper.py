@@ -19,7 +19,7 @@ def main(parent: int, report: int, grace_s: float, command: list[str]) -> int:
     # -I and -S leave our package out of reach.
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     from keruta_agent.process_tree import prctl
-    from keruta_agent.runs.shim import PYTHONS, Watch, forget_inherited_signals
+    from keruta_agent.runs.watch import PYTHONS, Watch, forget_inherited_signals
 
     class Quiet(Watch):
         """Notes nothing: the working directory is the task's."""

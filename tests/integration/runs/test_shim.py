@@ -267,8 +267,13 @@ def test_shim_loads_next_to_nothing_before_a_start():
         text=True,
         check=True,
     )
-    ours = {"keruta_agent", "keruta_agent.process_tree", "keruta_agent.process_tree.proc"}
-    assert set(done.stdout.split()) <= {"__future__", "_json", "errno", *ours}
+    tree = {
+        "keruta_agent.process_tree",
+        *(f"keruta_agent.process_tree.{m}" for m in ("proc", "prctl")),
+    }
+    runs = {"keruta_agent.runs", *(f"keruta_agent.runs.{m}" for m in ("evidence", "watch"))}
+    bare = {"__future__", "_ctypes", "_json", "errno"}
+    assert set(done.stdout.split()) <= {*bare, "keruta_agent", *tree, *runs}
 
 
 #: Runs the shim with a disk that is full for its first attempts to store some file.
