@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 LONGEST_PATH: Final = 1024
 #: What ``_wire_character`` makes, and would be taken for that in a name: 00-1F, 25, 5C, 7F, 80-FF.
 _WIRE_CODE: Final = re.compile("%([01][0-9A-F]|25|5C|7F|[89A-F][0-9A-F])")
-_NOTHING: Final[Mapping[str, Sequence[int]]] = MappingProxyType({})
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def wanted_files(
     settings: Settings,
     root: Path,
     *,
-    before: Mapping[str, Sequence[int]] = _NOTHING,
+    before: Mapping[str, str] = _NOTHING,
     left_out: Callable[[str, str], None] | None = None,
 ) -> Iterator[tuple[Entry, int]]:
     """Yields the files below a directory that count as artifacts, each open for reading.
@@ -105,7 +105,7 @@ def wanted_files(
             yield from _opened(entry, settings.artifacts_max_size, leave_out)
 
 
-def _counts(entry: Entry, extensions: tuple[str, ...], before: Mapping[str, Sequence[int]]) -> bool:
+def _counts(entry: Entry, extensions: tuple[str, ...], before: Mapping[str, str]) -> bool:
     """Tells whether a file is one of those that are artifacts, and not as it was before."""
     if entry.name.startswith("."):
         return False

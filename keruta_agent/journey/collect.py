@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import file_trees
+from keruta_agent import bounded_json, file_trees
 from keruta_agent.journey import artifacts, exclude
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.artifacts import Taken
@@ -25,7 +25,7 @@ from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Run
 from keruta_agent.runs import media
 from keruta_agent.runs.directory import ADDED, RunDirectory
-from keruta_agent.runs.files import from_json, open_regular, write_private
+from keruta_agent.runs.files import open_regular, write_private
 from keruta_agent.runs.messages import ArtifactTold
 from keruta_agent.runs.tree import Entry, entries_below
 
@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 COPIES: Final = "artifacts"
 BEFORE: Final = "artifacts-before.json"
+#: Bytes and values of the note of what was there before: a million files. The script can write it.
+MOST_NOTE_BYTES: Final = 128 * 1024 * 1024
+MOST_NOTE_VALUES: Final = 1_000_000
 
 
 def prepare_directory(agent: Agent, run: Run, working_directory: Path) -> Path:
@@ -46,22 +49,43 @@ def prepare_directory(agent: Agent, run: Run, working_directory: Path) -> Path:
 
 def remember_before(directory: RunDirectory, artifacts_dir: Path) -> None:
     """Notes what is in the artifacts directory before the script starts."""
-    before: dict[str, list[int]] = {}
+    before: dict[str, str] = {}
     for entry in entries_below(artifacts_dir):
         if isinstance(entry, Entry):
             before[entry.path] = entry.fingerprint()
         else:  # a directory that cannot be entered, left by an earlier task
-            before[str(entry.filename)] = []
+            before[str(entry.filename)] = ""
     note = {"directory": str(artifacts_dir), "files": before}
     write_private(directory.path / BEFORE, json.dumps(note))
 
 
-def _note(directory: RunDirectory) -> str:
+def _read_before(directory: RunDirectory) -> tuple[Path, dict[str, str]] | None:
+    """Return what ``remember_before`` noted, None when it came not so far.
+
+    Raises:
+        ValueError: it makes no sense, or holds too much; the script may have written it.
+        OSError: it cannot be read.
+    """
     try:
-        with os.fdopen(open_regular(directory.path / BEFORE), "rb") as file:
-            return file.read().decode("utf-8", errors="replace")
+        descriptor = open_regular(directory.path / BEFORE)
     except FileNotFoundError:
-        return ""
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read(MOST_NOTE_BYTES + 1)
+    if len(data) > MOST_NOTE_BYTES:
+        raise ValueError(f"it holds more than {MOST_NOTE_BYTES} bytes")
+    note = bounded_json.loads(data.decode("utf-8", "surrogateescape"), most_values=MOST_NOTE_VALUES)
+    try:
+        return Path(note["directory"]), {
+            path: _fingerprint(noted) for path, noted in note["files"].items()
+        }
+    except (TypeError, KeyError, AttributeError):
+        raise ValueError("it has another shape") from None
+
+
+def _fingerprint(noted: object) -> str:
+    """Return a fingerprint as it is compared; an agent before an upgrade noted three numbers."""
+    return " ".join(map(str, noted)) if isinstance(noted, list) else str(noted)
 
 
 def copy_artifacts(
@@ -77,10 +101,17 @@ def copy_artifacts(
     with contextlib.suppress(OSError):
         file_trees.remove(kept)
     try:
-        note = from_json(_note(directory))
-        listed, before = Path(note["directory"]), dict(note["files"])
-    except (ValueError, TypeError, KeyError):  # the run never came so far, or spoilt it
+        found = _read_before(directory)
+    except (ValueError, OSError) as exc:
+        why = f"no artifacts are taken: what was there before the script cannot be told: {exc}"
+        logger.warning(
+            "job %d: %s", job.id, why, extra={"action": "artifacts_not_told", "job": job.id}
+        )
+        left_out("", why)
         return []
+    if found is None:
+        return []
+    listed, before = found
     artifacts_dir = Path(agent.runs.get(run.id).artifacts_dir or listed)
     if artifacts_dir != listed:
         before = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import logging
 import sqlite3
 import time
@@ -33,6 +34,8 @@ from keruta_agent.settings.units import format_duration
 
 logger = logging.getLogger(__name__)
 
+#: Pieces of output that are stored at once: between them the script's time limit is looked at.
+MOST_PIECES: Final = 256
 #: Seconds between looks while output comes. Logs are to be at most a second behind.
 BUSY_INTERVAL_S: Final = 0.1
 #: Seconds between looks at a silent script; its end and its messages wake us at once.
@@ -223,7 +226,13 @@ class _Follower:
 
     def look(self, *, final: bool = False) -> bool:
         """Stores what is new; tells whether there was anything."""
-        pieces = list(self._output.new_pieces(final=final))
+        found = self._look_at_some(final=final)
+        while final and self._look_at_some(final=final):
+            pass
+        return found
+
+    def _look_at_some(self, *, final: bool) -> bool:
+        pieces = list(itertools.islice(self._output.new_pieces(final=final), MOST_PIECES))
         if not pieces:
             return False
         try:

@@ -88,6 +88,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "artifact_left_out": "A file is not taken as an artifact, and why.",
     "artifact_not_copied": "There is no room for a copy of an artifact.",
     "artifact_was_written_to": "An artifact grew while it was taken.",
+    "artifacts_not_told": "It cannot be told which files a script made; none becomes an artifact.",
     "artifact_unreadable": "A file cannot be taken as an artifact.",
     "artifact_stays_here": "The API has no place for an artifact; it stays listed here.",
     "git_settings_changed": "The user's git settings were changed since the start: ignored.",

@@ -8,8 +8,10 @@ without a line end is cut where it rewrites itself, and only its last state coun
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -56,12 +58,22 @@ class OutputFiles:
         """
         for stream, descriptor in self._descriptors.items():
             size = os.fstat(descriptor).st_size
-            while (start := self._offsets[stream]) < size:
+            while (start := self._past_hole(stream, descriptor, size)) < size:
                 stop = self._piece_end(descriptor, start, size, final=final)
                 if stop is None:
                     break
                 self._offsets[stream] = stop
                 yield stream, start, stop
+
+    def _past_hole(self, stream: str, descriptor: int, size: int) -> int:
+        """Return where to go on: behind a hole that the script made (``truncate -s 4T``).
+
+        Nobody wrote that, and to read it would take for ever.
+        """
+        start = self._offsets[stream]
+        if size - start > LONGEST_LINE and _is_blank(descriptor, start):
+            self._offsets[stream] = min(_next_data(descriptor, start), size)
+        return self._offsets[stream]
 
     def _piece_end(self, descriptor: int, start: int, size: int, *, final: bool) -> int | None:
         """Returns where the next piece ends: whole lines, or a part of one that is too long."""
@@ -73,6 +85,23 @@ class OutputFiles:
         if size - start > LONGEST_LINE:
             return _cut(descriptor, start)
         return size if final else None
+
+
+def _is_blank(descriptor: int, start: int) -> bool:
+    """Return whether a line that is too long begins there, and holds zeros only."""
+    return os.pread(descriptor, 1, start) == b"\0" and not os.pread(
+        descriptor, LONGEST_LINE, start
+    ).strip(b"\0")
+
+
+def _next_data(descriptor: int, start: int) -> int:
+    """Return where something was written to again; far away when that is nowhere."""
+    try:
+        return os.lseek(descriptor, start, os.SEEK_DATA)
+    except OSError as exc:
+        if exc.errno == errno.ENXIO:
+            return sys.maxsize
+        raise
 
 
 def _end_of_lines(descriptor: int, start: int, stop: int) -> int:

@@ -43,13 +43,13 @@ class Entry:
     #: Descriptor of the directory that is walked.
     root: int
 
-    def fingerprint(self) -> list[int]:
+    def fingerprint(self) -> str:
         """Returns what changes when the file is written or replaced; empty when it is gone."""
         try:
             status = os.stat(self.name, dir_fd=self.directory, follow_symlinks=False)
         except FileNotFoundError:
-            return []
-        return [status.st_size, status.st_mtime_ns, status.st_ino]
+            return ""
+        return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
 
     def open(self) -> int | None:
         """Returns a descriptor of the regular file; None for what is none, or is gone.

@@ -155,11 +155,11 @@ def test_artifact_sent_again_under_its_key_is_stored_once(world: World, tmp_path
     assert len(world.artifacts(task_id)) == 1
 
 
-def test_artifact_that_is_not_what_was_announced_is_refused(world: World, tmp_path: Path) -> None:
+def test_artifact_that_is_not_what_was_recorded_is_not_stored(world: World, tmp_path: Path) -> None:
     task_id = _new_task(world)
     artifact = dataclasses.replace(_artifact(tmp_path, b"data"), sha256="0" * 64)
 
-    with pytest.raises(errors.ApiRefused):
+    with pytest.raises(errors.AgentStateError, match="was changed since it was recorded"):
         world.api.upload_artifact(task_id, artifact, key=_key())
 
     assert world.artifacts(task_id) == []

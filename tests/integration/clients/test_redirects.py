@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -105,7 +106,7 @@ def test_file_is_sent_whole_again(
         file=file,
         relative_path="big.bin",
         size=len(content),
-        sha256="",
+        sha256=hashlib.sha256(content).hexdigest(),
         content_type="application/octet-stream",
         description="",
     )

@@ -7,12 +7,14 @@ import hashlib
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keruta_agent import errors
+from keruta_agent import bounded_json, errors
 from keruta_agent.journey import artifacts, mend, run
 from keruta_agent.model import LogLevel, TaskStatus
 from keruta_agent.records.artifacts import Owner
@@ -21,6 +23,16 @@ from keruta_agent.runs import copies
 from tests.helpers.agents import SESSION, agent_in
 from tests.integration.journey.conftest import deliver
 
+#: Puts what was noted into the form that it once had.
+NOTE_THREE_NUMBERS = """
+import json, os
+path = os.environ["KERUTA_RUN_DIR"] + "/artifacts-before.json"
+with open(path) as file:
+    note = json.load(file)
+note["files"] = {name: [int(n) for n in text.split()] for name, text in note["files"].items()}
+with open(path, "w") as file:
+    json.dump(note, file)
+"""
 KEEP = 'mkdir -p "$KERUTA_ARTIFACTS_DIR"; cd "$KERUTA_ARTIFACTS_DIR"; '
 
 
@@ -289,3 +301,37 @@ def test_artifacts_in_a_work_tree_are_not_for_commits_where_the_root_is_not_writ
     assert stored(api, task.id) == {"a": b"x\n"}
     assert (work / ".keruta" / "doc" / "a").exists()
     assert api.log_text(task.id) == ""
+
+
+def test_files_of_a_large_directory_are_told_from_those_that_were_there(api, file_task, run_all):
+    many = 3_000
+    first = file_task(KEEP + f"seq -f .old-%g {many} | xargs touch; echo 1 > old")
+    run_all()
+    second = file_task(KEEP + "echo 2 > new")
+    with pytest.MonkeyPatch.context() as patch:
+        # What one document may hold otherwise, in small: such a directory is no attack.
+        patch.setattr(bounded_json, "MOST_VALUES", many // 10)
+        run_all()
+    assert set(stored(api, first.id)) == {"old"}
+    assert set(stored(api, second.id)) == {"new"}
+
+
+def test_script_that_spoils_what_was_there_before_is_told_that_nothing_is_taken(
+    api, file_task, run_all
+):
+    spoil = "truncate -s 4T $KERUTA_RUN_DIR/artifacts-before.json"
+    task = file_task(KEEP + f"echo 1 > made; {spoil}")
+    run_all()
+    assert api.task(task.id).status is TaskStatus.COMPLETED
+    assert not stored(api, task.id)
+    assert any("no artifacts are taken" in entry.message for entry in api.logs(task.id))
+
+
+def test_note_of_an_agent_before_an_upgrade_is_understood(api, file_task, run_all):
+    first = file_task(KEEP + "echo 1 > old")
+    run_all()
+    script = KEEP + f"echo 2 > new; {sys.executable} -c '{NOTE_THREE_NUMBERS}'"
+    second = file_task(script)
+    run_all()
+    assert set(stored(api, first.id)) == {"old"}
+    assert set(stored(api, second.id)) == {"new"}

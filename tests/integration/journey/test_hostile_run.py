@@ -19,6 +19,7 @@ SPOILS = {
     "endless devices": f"for f in {FILES}; do rm -f $f; ln -s /dev/zero $f; done",
     "pipes": f"for f in {FILES} stdout stderr; do rm -f $f; mkfifo $f; done",
     "deep nesting": f"for f in {FILES}; do printf '[%.0s' $(seq 9000) > $f; echo >> $f; done",
+    "larger than the memory": f"for f in {FILES} exit stdout stderr; do truncate -s 300G $f; done",
     "frozen shim": "kill -STOP $PPID",
 }
 
