@@ -24,10 +24,15 @@ BUSY_TIMEOUT_S: Final = 15.0
 DATABASE_NAME: Final = "agent.db"
 
 
+#: Connections of the parent, in a child that was forked and has yet to become another program.
+_OF_PARENT: Final[list[sqlite3.Connection]] = []
+
+
 class _ThreadConnection:
     """The connection of one thread, held by the thread's locals alone: they go when it ends."""
 
     def __init__(self, path: Path) -> None:
+        self._pid = os.getpid()
         self.sqlite = sqlite3.connect(
             path,
             timeout=BUSY_TIMEOUT_S,
@@ -39,8 +44,15 @@ class _ThreadConnection:
 
     def __del__(self) -> None:
         # No lock may be taken here: this runs at any instant, in any thread.
-        if hasattr(self, "sqlite"):
-            self.sqlite.close()
+        if not hasattr(self, "sqlite"):
+            return
+        if os.getpid() != self._pid:
+            # A fork ends all threads but one, and their locals with them. To close a connection in
+            # the child would lock the database, and wait for a mutex that a thread of the parent
+            # holds: for ever, with the lock.
+            _OF_PARENT.append(self.sqlite)
+            return
+        self.sqlite.close()
 
 
 class Database:

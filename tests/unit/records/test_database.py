@@ -217,3 +217,41 @@ def _write_a_flag(database: Database, durable: bool) -> None:
 def _look(database: Database) -> None:
     for _ in range(20):
         database.connection().execute("SELECT count(*) FROM flags").fetchone()
+
+
+#: Forks while another thread has a connection, and says what became of its file in the child.
+_FORK = """
+import os, sys, threading
+from pathlib import Path
+from keruta_agent.records.database import Database
+
+base = Path(sys.argv[1])
+database = Database(base)
+database.close()
+ready, over = threading.Event(), threading.Event()
+
+def hold():
+    database.connection()
+    ready.set()
+    over.wait()
+
+thread = threading.Thread(target=hold)
+thread.start()
+ready.wait()
+child = os.fork()
+if child == 0:
+    fds = Path("/proc/self/fd")
+    links = [os.readlink(fds / name) for name in os.listdir(fds) if (fds / name).exists()]
+    os._exit(0 if str(base / "agent.db") in links else 1)
+_, status = os.waitpid(child, 0)
+over.set()
+thread.join()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_child_that_was_forked_closes_no_connection_of_its_parents_threads(tmp_path: Path):
+    # It would lock the database, and stand still with the lock: the parent's mutexes stay taken.
+    command = [sys.executable, "-W", "ignore", "-c", _FORK, str(tmp_path / "base")]
+
+    assert subprocess.run(command, timeout=60, check=False).returncode == 0
