@@ -12,7 +12,7 @@ from keruta_agent import file_trees
 from keruta_agent.workspace import branch as branches
 from keruta_agent.workspace import exclude, lfs, obstacles, refs, repair, submodules, tree
 from keruta_agent.workspace.clone import REMOTE, Clone, Say
-from keruta_agent.workspace.problems import NOT_LOCAL, GitError, error_from
+from keruta_agent.workspace.problems import NOT_LOCAL, GitError, Problem, error_from
 
 #: Trailer of a commit that says for which task it was made.
 TASK_TRAILER: Final = "Keruta-Task"
@@ -115,7 +115,8 @@ def _whole(clone: Clone, say: Say) -> Clone:
     file_trees.remove(clone.directory / ".git" / "info" / "sparse-checkout")
     git = clone.git.with_settings(("core.sparseCheckout", "false"))
     if number := repair.unhide(git):
-        say(f"looks again at {number} files that a task had hidden from git")
+        files = "1 file" if number == 1 else f"{number} files"
+        say(f"looks again at {files} that a task had hidden from git")
     return dataclasses.replace(clone, git=git)
 
 
@@ -212,5 +213,10 @@ def _check_out(clone: Clone, name: str, start: str, *force: str) -> None:
 
 def _extras(clone: Clone, say: Say) -> None:
     """Brings submodules and large files, where the repository has any."""
-    submodules.bring(clone, say)
-    lfs.bring(clone.git, say)
+    try:
+        submodules.bring(clone, say)
+        lfs.bring(clone.git, say)
+    except GitError as exc:
+        if exc.problem is not Problem.OTHER:
+            raise
+        raise GitError(exc.message, Problem.PART, advice=exc.advice) from exc

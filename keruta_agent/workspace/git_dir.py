@@ -24,6 +24,8 @@ from keruta_agent.workspace.url import RepositoryUrl
 #: Files that git reads before it does anything. A pipe among them would have it wait for ever.
 _FILES: Final = ("HEAD", "config", "index", "packed-refs", "shallow", "info/exclude")
 _FOLDERS: Final = ("objects", "refs", "info", "logs", NOTES)
+#: Directories of submodules and large files, which git makes when it needs them.
+_FOLDERS_AT_NEED: Final = ("modules", "lfs")
 #: Files that only work trees and worktrees beside a repository have: they lead git elsewhere.
 _ASTRAY: Final = ("commondir", "gitdir", "config.worktree", "info/grafts")
 #: What git makes anew, and trusts without a look: see its multi-pack-index and commit-graph.
@@ -89,6 +91,9 @@ def restore(git: Git, url: RepositoryUrl) -> None:
         if not file_trees.is_directory(git_dir / name):
             file_trees.remove(git_dir / name)
             (git_dir / name).mkdir()
+    for name in _FOLDERS_AT_NEED:
+        if not file_trees.is_directory(git_dir / name):
+            file_trees.remove(git_dir / name)
     for place in (*(git_dir / name for name in (*_ASTRAY, *_CACHES)), *empty_objects(git_dir)):
         file_trees.remove(place)
     for name in _FILES:

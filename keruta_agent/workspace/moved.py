@@ -28,8 +28,9 @@ _NOTE: Final = ".json"
 MOST_KEPT: Final = 3
 #: Bytes that all of them together may take.
 MOST_BYTES: Final = 5 * 1024**3
-#: Moved clones that must not or cannot be removed, until a person has to come.
+#: Moved clones that must not or cannot be removed, and their bytes, until a person has to come.
 MOST_HELD: Final = 20
+MOST_HELD_BYTES: Final = 4 * MOST_BYTES
 #: Refs that are named of one clone.
 _MOST_NAMED: Final = 20
 _MOUNTS: Final = Path("/proc/self/mountinfo")
@@ -79,14 +80,7 @@ def move_aside(path: Path, reason: str, *, beside: Path | None = None) -> Moved:
             f"cannot move {path} aside: {mounts[0]} is a mount point ({reason})",
             advice=f"Empty it: find {shlex.quote(str(path))} -xdev -mindepth 1 -delete",
         )
-    held = [moved for moved in all_beside(neighbour) if not moved.is_removable]
-    if len(held) >= MOST_HELD:
-        raise errors.WorkspaceError(
-            f"cannot move {path} aside: {len(held)} that were moved before hold commits that no "
-            f"server has, or cannot be removed ({reason})",
-            advice="See keruta workspace status, take what you need, and remove them: "
-            f"rm -rf {shlex.quote(str(neighbour))}{_MARK}*",
-        )
+    _check_room(path, reason, neighbour)
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     moved = Moved(
         directory=neighbour.with_name(f"{neighbour.name}{_MARK}{stamp}-{secrets.token_hex(3)}"),
@@ -110,6 +104,25 @@ def move_aside(path: Path, reason: str, *, beside: Path | None = None) -> Moved:
     return moved
 
 
+def _check_room(path: Path, reason: str, neighbour: Path) -> None:
+    """Make sure that what was moved before leaves room for one more.
+
+    Raises:
+        WorkspaceError: it does not; the advice is the command that helps.
+    """
+    prune(neighbour)
+    kept = all_beside(neighbour)
+    size = sum(file_trees.disk_usage(moved.directory) for moved in kept)
+    if len(kept) < MOST_HELD and size < MOST_HELD_BYTES:
+        return
+    raise errors.WorkspaceError(
+        f"cannot move {path} aside: {len(kept)} that were moved before, {size // 2**20} MiB, hold "
+        f"commits that no server has, or files of other users ({reason})",
+        advice="See keruta workspace status, take what you need, and remove them: "
+        f"sudo rm -rf {shlex.quote(f'{neighbour}{_MARK}')}*",
+    )
+
+
 def all_beside(directory: Path) -> list[Moved]:
     """Return what was moved aside from a directory, the oldest first."""
     return [_read(place) for place in _places(directory)]
@@ -129,6 +142,7 @@ def note_compared(moved: Moved, held: tuple[str, ...]) -> Moved:
 def prune(directory: Path) -> list[str]:
     """Remove what goes beyond the bounds and holds nothing; return what was done, in words."""
     told: list[str] = []
+    left: list[str] = []
     kept = size = 0
     for moved in reversed(all_beside(directory)):
         size += file_trees.disk_usage(moved.directory)
@@ -138,14 +152,26 @@ def prune(directory: Path) -> list[str]:
         try:
             if not mounts_in(moved.directory):
                 file_trees.remove(moved.directory)
-                _note_of(moved.directory).unlink(missing_ok=True)
                 told.append(f"removed {moved.directory}, which was moved aside and held nothing")
-        except OSError as exc:  # another user's files: the rest of it is gone
-            told.append(
-                f"cannot remove all of {moved.directory}: {exc.strerror}; "
-                f"sudo rm -rf {shlex.quote(str(moved.directory))}"
-            )
+        except OSError:  # another user's files: the rest of it is gone
+            left.append(shlex.quote(str(moved.directory)))
+    if left:
+        told.append(
+            f"cannot remove all of {len(left)} clones that were moved aside, as files in them are "
+            f"another user's; sudo rm -rf {' '.join(left)}"
+        )
+    _remove_lone_notes(directory)
     return told
+
+
+def _remove_lone_notes(directory: Path) -> None:
+    """Remove notes about what is gone, or was never moved because the agent was killed."""
+    note = re.compile(re.escape(f"{directory.name}{_MARK}") + f"({_STAMP})" + re.escape(_NOTE))
+    for path in _beside(directory):
+        found = note.match(path.name)
+        if found and not os.path.lexists(directory.with_name(f"{directory.name}{_MARK}{found[1]}")):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def mounts_in(directory: Path) -> list[Path]:
@@ -163,8 +189,12 @@ def mounts_in(directory: Path) -> list[Path]:
 
 def _places(directory: Path) -> list[Path]:
     pattern = re.compile(re.escape(f"{directory.name}{_MARK}") + _STAMP)
+    return [path for path in _beside(directory) if pattern.fullmatch(path.name)]
+
+
+def _beside(directory: Path) -> list[Path]:
     try:
-        return sorted(path for path in directory.parent.iterdir() if pattern.fullmatch(path.name))
+        return sorted(directory.parent.iterdir())
     except OSError:
         return []
 

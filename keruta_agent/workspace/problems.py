@@ -28,6 +28,8 @@ class Problem(enum.StrEnum):
     SIGNING = "signing"
     MISSING_PROGRAM = "missing_program"
     STOPPED = "stopped"
+    #: A submodule or large files could not be brought, and git does not say why.
+    PART = "part"
     OTHER = "other"
 
 

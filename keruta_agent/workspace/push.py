@@ -60,7 +60,7 @@ def push(
         raise PushRefusedError(f"{target.branch} is no branch of a task: it is not pushed to")
     delivery = Delivery(branch=target.branch, limits=limits, say=say)
     (hooks or RepositoryHooks(clone=clone, run_hook=None, say=say)).run(
-        *("pre-push", REMOTE, clone.url.address), stdin=_announced(clone, target)
+        *("pre-push", REMOTE, clone.url.address), stdin=lambda: _announced(clone, target)
     )
     for attempt in range(ATTEMPTS):
         commit = clone.git.text("rev-parse", "HEAD", action="find the commit")

@@ -179,7 +179,11 @@ class _Attempts:
         return isinstance(failure, OSError) and failure.errno in _OF_THE_MACHINE
 
     def _is_of_the_server(self, failure: Exception) -> bool:
-        if not isinstance(failure, GitError) or failure.problem not in OF_THE_SERVER:
+        if not isinstance(failure, GitError):
+            return False
+        if failure.problem is Problem.PART:  # a broken submodule was cloned anew before
+            return True
+        if failure.problem not in OF_THE_SERVER:
             return False
         # A transfer also breaks off when what is here does not fit together.
         return failure.problem is not Problem.BROKEN_OFF or git_dir.is_whole(self.git)

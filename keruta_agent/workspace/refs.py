@@ -145,12 +145,13 @@ def _drop_fetched(git: Git, targets: Sequence[str]) -> bool:
 def fetch_branch(clone: Clone, name: str, commit: str) -> str:
     """Makes sure that a branch of the server is here, and returns its commit."""
     tracking = f"refs/remotes/{REMOTE}/{name}"
-    if clone.git.find("rev-parse", "--verify", "--quiet", tracking) != commit:
-        fetch(
-            clone.git,
-            [f"+refs/heads/{name}:{tracking}"],
-            action=f"fetch {name} from {clone.url}",
-        )
+    if clone.git.find("rev-parse", "--verify", "--quiet", tracking) == commit:
+        return commit
+    fetch(
+        clone.git,
+        [f"+refs/heads/{name}:{tracking}"],
+        action=f"fetch {name} from {clone.url}",
+    )
     return clone.git.text("rev-parse", "--verify", tracking, action=f"find {name}")
 
 

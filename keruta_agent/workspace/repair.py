@@ -43,7 +43,8 @@ def remove_locks(git_dir: Path) -> list[str]:
 def unhide(git: Git) -> int:
     """Have git look at all files again, where a task told it not to; return how many those were.
 
-    Such files keep their content for the next task, or are left out of its work tree.
+    Such files keep their content for the next task, or are left out of its work tree. What a
+    sparse checkout left out is brought back: it is no change of anybody's.
     """
     listed = git.run("ls-files", "-v", "-z", action="list the files").output
     hidden = [
@@ -52,6 +53,14 @@ def unhide(git: Git) -> int:
     names = os.fsencode("".join(f"{name}\0" for name in hidden))
     for flag in ("--no-assume-unchanged", "--no-skip-worktree") if hidden else ():
         git.run("update-index", flag, "-z", "--stdin", stdin=names, action="look at all files")
+    left_out = [name for name in hidden if not os.path.lexists(git.directory / name)]
+    if left_out:
+        git.run(
+            *("checkout-index", "-z", "--stdin"),
+            stdin=os.fsencode("".join(f"{name}\0" for name in left_out)),
+            action="bring back what a sparse checkout left out",
+            ok=False,
+        )
     return len(hidden)
 
 

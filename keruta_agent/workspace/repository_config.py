@@ -43,9 +43,16 @@ _HARMLESS: Final = re.compile(
     r"|(user|author|committer)\.(name|email)"
     r"|remote\..*\.(url|fetch|tagopt|prune|promisor|partialclonefilter|skipfetchall"
     r"|skipdefaultupdate)"
-    r"|branch\..*\.(remote|merge|rebase|description)"
+    r"|remote\.(pushdefault|.*\.gh-resolved)"
+    # All but mergeOptions, which may name a program; editors and their like note things here.
+    r"|branch\.(autosetupmerge|autosetuprebase|sort|.*\.(?!mergeoptions)[^.]*)"
+    r"|push\.(default|autosetupremote)|fetch\.(prune|prunetags|parallel)"
+    r"|merge\.(conflictstyle|ff|stat|renames)|rebase\.(autostash|autosquash)"
+    r"|diff\.(algorithm|renames|colormoved|tool)|commit\.(verbose|template)|gitflow\..*"
     r"|submodule\.active|submodule\..*\.(url|active|branch|ignore|shallow|fetchrecursesubmodules)"
-    r"|(index|pack|pull|advice|color|column|gc|maintenance|init|status|rerere)\.[^.]*"
+    r"|(index|pack|pull|advice|color|column|maintenance|status|rerere)\.[^.]*"
+    # The hook decides in later versions of git what a clean-up keeps.
+    r"|gc\.(?!recentobjectshook)[^.]*|init\.defaultbranch"
     r"|lfs\.(repositoryformatversion|fetchinclude|fetchexclude|locksverify)"
     r"|lfs\..*\.(access|locksverify)",
     re.DOTALL,
@@ -62,6 +69,8 @@ _LFS: Final = frozenset(
     }
 )
 _UPDATES: Final = frozenset({"checkout", "merge", "rebase", "none"})
+#: Settings that are named in one line of the log.
+_MOST_NAMED: Final = 10
 #: As deep as submodules in submodules are followed.
 _DEEPEST: Final = 10
 
@@ -99,12 +108,14 @@ def settle(git_dir: Path, *, is_ours: bool, url: RepositoryUrl | None = None) ->
                 # Git makes do without it, and brings a submodule's remote back.
                 path.replace(path.with_name(BEFORE))
             removed += _settle(path, user, is_ours=is_ours, url=wanted, top=git_dir.parent)
-    for one in removed:
+    for file in dict.fromkeys(one.file for one in removed):
+        keys = [one.key for one in removed if one.file == file]
+        more = f" and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else ""
         logger.warning(
             "took %s out of %s: a task may have set it; what git is to heed belongs to the "
             "user's own settings",
-            one.key,
-            one.file,
+            ", ".join(keys[:_MOST_NAMED]) + more,
+            file,
             extra={"action": "git_setting_removed"},
         )
     return removed

@@ -7,7 +7,9 @@ They are run around its commands instead, as what they are: programs that a task
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -39,7 +41,7 @@ class RepositoryHooks:
     run_hook: RunHook | None
     say: Say
 
-    def run(self, name: str, *arguments: str, stdin: bytes = b"") -> bool:
+    def run(self, name: str, *arguments: str, stdin: Callable[[], bytes] = bytes) -> bool:
         """Run the hook of this name, if there is one that is wanted; tell whether it was run.
 
         Raises:
@@ -51,21 +53,23 @@ class RepositoryHooks:
         if self.run_hook is None:
             self.say(f"does not run the repository's {name} hook: git.run_hooks is off")
             return False
-        self.run_hook(f"the repository's {name} hook", program, *arguments, stdin=stdin)
+        self.run_hook(f"the repository's {name} hook", program, *arguments, stdin=stdin())
         # It could write what a task can.
         clone = self.clone
         repository_config.settle(clone.git_dir, is_ours=clone.is_ours, url=clone.url)
         return True
 
     def _find(self, name: str) -> Path | None:
-        program = self._directory() / name
+        program = self._directory / name
         if not program.is_file() or not os.access(program, os.X_OK):
             return None
         with program.open("rb") as file:
             text = file.read(_LARGEST)
         return None if any(sign in text for sign in _OF_LFS) else program
 
+    @functools.cached_property
     def _directory(self) -> Path:
+        """Where they are, as git had it before the first one ran."""
         named = self.clone.git.find("config", "--type=path", "--get-all", "core.hooksPath") or ""
         # The last one is ours, which has git find none.
         chosen = named.splitlines()[:-1]

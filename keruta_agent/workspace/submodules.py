@@ -6,17 +6,16 @@ does not have, ``reset`` and ``clean`` stop at them, and what a task left in one
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
-import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import errors
-from keruta_agent.workspace import git_link, lfs, repository_config, tree, url
+from keruta_agent import errors, file_trees
+from keruta_agent.workspace import aside, git_link, lfs, repository_config, tree, url
 from keruta_agent.workspace.clone import Clone, Say
 from keruta_agent.workspace.git import Git, records
 from keruta_agent.workspace.problems import GitError, Problem
@@ -25,8 +24,6 @@ from keruta_agent.workspace.problems import GitError, Problem
 GITLINK: Final = "160000"
 #: Submodules in submodules that are followed; a repository may name itself as its submodule.
 DEEPEST: Final = 8
-#: Where in a clone's git directory is kept what stood in the way.
-ASIDE: Final = Path("keruta") / "aside"
 _KEY: Final = re.compile(r"submodule\.(?P<name>.+)\.(?P<key>path|url|update)", re.DOTALL)
 #: How git says that a server lacks the commit that a submodule is to have.
 _LACKING: Final = re.compile(r"not our ref|did not contain|unable to find current .*revision", re.I)
@@ -131,7 +128,7 @@ def only_here(clone: Clone) -> list[str]:
     return [
         module.relative_to(clone.git_dir / "modules").as_posix()
         for module in repository_config.repositories(clone.git_dir)
-        if module != clone.git_dir and _holds_what_no_server_has(clone, module)
+        if module != clone.git_dir and aside.holds_commits(clone, module)
     ]
 
 
@@ -205,7 +202,7 @@ def _bring_one(clone: Clone, one: Submodule, commit: str, say: Say) -> None:
         if not clone.is_ours or exc.problem in _NOT_THE_CLONE or not module.is_dir():
             raise
         say(f"the clone of the submodule {one.path} cannot be used ({exc.message}): clones it anew")
-        _move_aside(clone, clone.directory / one.path, say)
+        aside.move(clone, clone.directory / one.path, say)
         _move_module_aside(clone, module, say)
     try:
         _update(clone, [one.path])
@@ -248,7 +245,7 @@ def _set_aside(clone: Clone, inner: Clone, name: str, reason: str, say: Say) -> 
             raise
         say(f"the clone of the submodule {path} cannot be used: {exc.message}")
         git_dir = inner.git_dir
-        _move_aside(clone, inner.directory, say)
+        aside.move(clone, inner.directory, say)
         if git_dir != inner.directory / ".git":
             _move_module_aside(clone, git_dir, say)
         return
@@ -263,64 +260,38 @@ def _clear_place(clone: Clone, one: Submodule, say: Say) -> None:
     place = clone.directory / one.path
     if _belongs(clone, place) or not place.is_dir() or not any(place.iterdir()):
         return
-    _move_aside(clone, place, say)
+    aside.move(clone, place, say)
 
 
 def _remove_work_tree(clone: Clone, submodule: Clone, say: Say) -> None:
     place = submodule.directory
     if submodule.git_dir == place / ".git":  # with all its commits
-        _move_aside(clone, place, say)
+        aside.move(clone, place, say)
         return
     try:
-        shutil.rmtree(place)
-    except OSError as exc:
-        raise errors.WorkspaceError(
-            f"cannot remove the submodule {_shown(clone, submodule)}: {exc}"
-        ) from exc
+        file_trees.remove(place)
+    except OSError:  # another user's files
+        aside.move(clone, place, say)
 
 
 def _retire(clone: Clone, module: Path, say: Say) -> None:
     """Take away the repository of a submodule that is gone: its name may come back as another's."""
-    if not _holds_what_no_server_has(clone, module):
-        shutil.rmtree(module, ignore_errors=True)
+    if not aside.holds_commits(clone, module):
+        with contextlib.suppress(OSError):
+            file_trees.remove(module)
     if module.exists():
         _move_module_aside(clone, module, say)
 
 
-def _holds_what_no_server_has(clone: Clone, module: Path) -> bool:
-    # Its work tree may be gone, and is not looked at.
-    git = clone.git.at_bare(module).with_variables({"GIT_WORK_TREE": str(module)})
-    head = ("HEAD",) if git.holds("rev-parse", "--verify", "--quiet", "HEAD") else ()
-    left = git.run(
-        *("rev-list", "--max-count=1", "--all", *head, "--not", "--remotes"),
-        action="look for commits that no server has",
-        ok=False,
-    )
-    return left.code != 0 or bool(left.output)
-
-
 def _move_module_aside(clone: Clone, module: Path, say: Say) -> None:
-    aside = _move_aside(clone, module, say)
-    if aside is not None:
+    moved = aside.move(clone, module, say)
+    if moved is not None:
         # Its files are not where it says; with that, no git command would work in it.
         clone.git.run(
-            *("config", "-f", str(aside / "config"), "--unset-all", "core.worktree"),
+            *("config", "-f", str(moved / "config"), "--unset-all", "core.worktree"),
             action="make the repository usable where it is",
             ok=False,
         )
-
-
-def _move_aside(clone: Clone, place: Path, say: Say) -> Path | None:
-    if not os.path.lexists(place):
-        return None
-    aside = clone.git_dir / ASIDE / f"{time.time_ns():x}-{place.name}"
-    try:
-        aside.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        place.rename(aside)
-    except OSError as exc:
-        raise errors.WorkspaceError(f"cannot move {place} out of the way: {exc.strerror}") from exc
-    say(f"moved {place} aside, to {aside}")
-    return aside
 
 
 def _may_have_any(clone: Clone) -> bool:

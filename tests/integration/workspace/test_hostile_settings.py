@@ -37,7 +37,7 @@ def trap(tmp_path: Path) -> Path:
     program = tmp_path / "trap"
     loot = tmp_path / "loot"
     program.write_text(
-        f"#!/bin/sh\nexec >> {loot}\necho ran\n"
+        f"#!/bin/sh\nexec >> {loot}\necho $0 ran\n"
         "for fd in /proc/self/fd/*; do readlink $fd | grep keruta-cred && cat $fd; done\n"
     )
     program.chmod(0o755)
@@ -60,34 +60,37 @@ def deliver(worker: Worker) -> str:
     return pushed
 
 
+#: Together, as far as one does not keep git from coming to another. Each trap is a program of its
+#: own: what it notes names it.
 TRAPS = {
-    "filter": [("filter.t.clean", "{}"), ("filter.t.smudge", "{}"), ("filter.t.required", "true")],
-    "process filter": [("filter.t.process", "{}")],
-    "file system monitor": [("core.fsmonitor", "{}")],
-    "hooks elsewhere": [("core.hooksPath", "hooks-of-the-task")],
-    "proxy command": [("core.gitProxy", "{}"), ("core.sshCommand", "{}")],
-    "credential helper": [("credential.helper", "!{}"), ("core.askPass", "{}")],
-    "credential helper of the host": [("credential.http://127.0.0.1.helper", "!{}")],
-    "external diff": [("diff.external", "{}"), ("diff.t.command", "{}"), ("diff.t.textconv", "{}")],
-    "merge driver": [("merge.t.driver", "{}"), ("merge.default", "t")],
-    "signing program": [
-        ("gpg.program", "{}"),
-        ("commit.gpgSign", "true"),
-        ("push.gpgSign", "true"),
-    ],
-    "another server": [("url.ext::{}.insteadOf", "http://"), ("protocol.ext.allow", "always")],
-    "pack program": [("remote.origin.receivepack", "{}"), ("remote.origin.uploadpack", "{}")],
-    "included file": [("include.path", "included-by-a-task")],
-    "log of signatures": [("log.showSignature", "true"), ("gpg.ssh.program", "{}")],
+    "at work": {
+        "filter": ["filter.t.clean={}", "filter.t.smudge={}", "filter.t.required=true"],
+        "process filter": ["filter.p.process={}"],
+        "file-system-monitor": ["core.fsmonitor={}"],
+        "hooks-elsewhere": ["core.hooksPath=hooks-of-the-task"],
+        "proxy-command": ["core.gitProxy={}", "core.sshCommand={}"],
+        "credential-helper": ["credential.helper=!{}", "core.askPass={}"],
+        "helper-of-the-host": ["credential.http://127.0.0.1.helper=!{}"],
+        "external-diff": ["diff.external={}", "diff.t.command={}", "diff.t.textconv={}"],
+        "merge-driver": ["merge.t.driver={}", "merge.default=t"],
+        "signing": ["gpg.program={}", "commit.gpgSign=true", "push.gpgSign=true"],
+        "pack-program": ["remote.origin.receivepack={}", "remote.origin.uploadpack={}"],
+        "signatures": ["log.showSignature=true", "gpg.ssh.program={}"],
+        "clean-up": ["gc.recentObjectsHook={}", "gc.auto=1"],
+    },
+    "elsewhere": {
+        "another-server": ["url.ext::{}.insteadOf=http://", "protocol.ext.allow=always"],
+        "included-file": ["include.path=included-by-a-task"],
+    },
 }
 
 
-@pytest.mark.parametrize("settings", TRAPS.values(), ids=TRAPS.keys())
+@pytest.mark.parametrize("traps", TRAPS.values(), ids=TRAPS.keys())
 @pytest.mark.parametrize("place", ["clone", "home", "xdg"])
 def test_program_that_a_task_names_is_not_run(
-    worker: Worker, trap: Path, repository: Repository, settings: list[tuple[str, str]], place: str
+    worker: Worker, trap: Path, repository: Repository, traps: dict[str, list[str]], place: str
 ) -> None:
-    attributes = "* filter=t diff=t merge=t\n"
+    attributes = "* filter=t diff=t merge=t\n*.txt filter=p\n"
     (worker.directory / ".git" / "info" / "attributes").write_text(attributes)
     (worker.directory / ".git" / "included-by-a-task").write_text(
         f'[filter "t"]\n\tclean = {trap}\n\tsmudge = {trap}\n'
@@ -102,8 +105,13 @@ def test_program_that_a_task_names_is_not_run(
         "xdg": home / ".config" / "git" / "config",
     }[place]
     file.parent.mkdir(parents=True, exist_ok=True)
-    for key, value in settings:
-        git(worker.directory, "config", "--file", str(file), key.format(trap), value.format(trap))
+    for name, settings in traps.items():
+        program = trap.with_name(f"trap-{name.replace(' ', '-')}")
+        program.write_bytes(trap.read_bytes())
+        program.chmod(0o755)
+        for setting in settings:
+            key, value = setting.format(program).split("=")
+            git(worker.directory, "config", "--file", str(file), "--add", key, value)
 
     pushed = deliver(worker)
 
@@ -127,14 +135,24 @@ def test_token_is_not_sent_to_a_place_that_a_task_puts_before_the_server(
 
 
 def test_what_a_task_sets_for_people_stays(worker: Worker) -> None:
-    harmless = {"user.name": "花子", "branch.x.merge": "refs/heads/x", "core.autocrlf": "input"}
+    harmless = {
+        "user.name": "花子",
+        "branch.x.merge": "refs/heads/x",
+        "branch.x.vscode-merge-base": "origin/main",
+        "core.autocrlf": "input",
+        "merge.conflictStyle": "diff3",
+        "push.default": "current",
+    }
     for key, value in harmless.items():
         git(worker.directory, "config", key, value)
     git(worker.directory, "config", "alias.x", "!true")
+    git(worker.directory, "config", "branch.x.mergeOptions", "-s x")
     worker.open()
     for key, value in harmless.items():
         assert git(worker.directory, "config", "--get", key) == value
-    assert "alias" not in (worker.directory / ".git" / "config").read_text()
+    left = (worker.directory / ".git" / "config").read_text()
+    assert "alias" not in left
+    assert "mergeoptions" not in left.lower()
 
 
 def test_mere_look_runs_no_filter_and_changes_nothing(worker: Worker, trap: Path) -> None:

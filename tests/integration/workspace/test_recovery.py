@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from keruta_agent import errors, file_trees
-from keruta_agent.workspace import moved, recovery
+from keruta_agent.workspace import checkout, moved, recovery
 from keruta_agent.workspace.checkout import Place, Wish
 from keruta_agent.workspace.clone import CloneOptions
 from keruta_agent.workspace.made import MadeClones
 from keruta_agent.workspace.moved import Moved
+from keruta_agent.workspace.problems import GitError, Problem
 from tests.helpers.repositories import Repository, git
 from tests.integration.workspace.conftest import BRANCH, SESSION, TASK, Worker
 
@@ -231,6 +232,61 @@ def test_no_more_clones_are_moved_when_too_many_must_be_kept(
     with pytest.raises(errors.WorkspaceError, match="that were moved before") as caught:
         workspace.bring()
     assert "rm -rf" in caught.value.advice
+
+
+@pytest.mark.parametrize(("bound", "value"), [("MOST_HELD", 1), ("MOST_HELD_BYTES", 1)])
+def test_what_cannot_be_removed_does_not_pile_up(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+) -> None:
+    remove = file_trees.remove
+
+    def foreign(path: Path) -> None:
+        if ".moved-" in path.name:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        remove(path)
+
+    monkeypatch.setattr(moved, "MOST_KEPT", 0)
+    (workspace.git_dir / "objects").rename(workspace.directory / "objects")
+    with monkeypatch.context() as patch:
+        patch.setattr(file_trees, "remove", foreign)
+        workspace.bring()
+        assert any("another user's; sudo rm -rf" in line for line in workspace.said)
+    monkeypatch.setattr(moved, "prune", lambda _directory: [])
+    monkeypatch.setattr(moved, bound, value)
+    (workspace.git_dir / "objects").rename(workspace.directory / "objects")
+    with pytest.raises(errors.WorkspaceError, match="files of other users") as caught:
+        workspace.bring(task=OTHER_TASK)
+    assert "sudo rm -rf" in caught.value.advice
+    assert len(workspace.moved) == 1
+
+
+def test_note_of_a_move_that_never_happened_goes(workspace: Workspace) -> None:
+    note = workspace.directory.with_name("w.moved-20260101-000000-abcdef.json")
+    note.write_text("{}")
+    workspace.bring()
+    assert not note.exists()
+
+
+@pytest.mark.parametrize("what", ["submodule", "large files"])
+def test_healthy_clone_stays_when_a_part_of_it_cannot_be_had(
+    workspace: Workspace, repository: Repository, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise GitError(f"cannot bring the {what}: the object is not there", Problem.OTHER)
+
+    part = checkout.submodules if what == "submodule" else checkout.lfs
+    monkeypatch.setattr(part, "bring", fail)
+    with pytest.raises(errors.WorkspaceError, match=what):
+        workspace.bring(task=OTHER_TASK)
+    assert workspace.moved == []
+
+
+def test_what_a_sparse_checkout_left_out_comes_back_as_no_change(workspace: Workspace) -> None:
+    git(workspace.directory, "sparse-checkout", "set", "--no-cone", "/nothing/")
+    assert not (workspace.directory / "README.md").exists()
+    workspace.bring(task=OTHER_TASK)
+    assert (workspace.directory / "README.md").exists()
+    assert not any("set aside" in line for line in workspace.said)
 
 
 def test_agent_that_is_killed_after_the_move_goes_on_from_there(workspace: Workspace) -> None:

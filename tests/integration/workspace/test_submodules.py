@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from keruta_agent import errors
-from keruta_agent.workspace import submodules, survey
+from keruta_agent.workspace import aside, submodules, survey
 from keruta_agent.workspace.checkout import Place
 from tests.helpers.repositories import git, make_repository
 from tests.helpers.superprojects import SUBMODULE as PATH
@@ -117,8 +118,8 @@ def test_a_submodule_that_a_task_added_is_not_in_the_way_of_its_retry(
     kept = commit_in(inner, {"more.txt": "only here\n"})
     next_task(worker)
     assert not inner.exists()
-    [aside] = (worker.directory / ".git" / submodules.ASIDE).iterdir()
-    assert git(tmp_path, f"--git-dir={aside}", "cat-file", "-t", kept) == "commit"
+    [moved] = (worker.directory / ".git" / aside.ASIDE).iterdir()
+    assert git(tmp_path, f"--git-dir={moved}", "cat-file", "-t", kept) == "commit"
 
 
 def test_a_submodule_moves_to_another_address_with_another_history(
@@ -275,3 +276,56 @@ def test_a_commit_that_the_submodules_server_lacks_is_named(
     superproject.publish()
     with pytest.raises(errors.WorkspaceError, match=f"{PATH}.* does not have its commit {commit}"):
         worker.prepare()
+
+
+def test_no_more_is_moved_aside_when_too_much_with_commits_was(
+    worker: Worker, superproject: Superproject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aside, "MOST_ASIDE", 1)
+    more = make_repository(tmp_path / "more.git", {"more.txt": "more\n"})
+    for commits in range(2):
+        worker.prepare()
+        git(worker.directory, "submodule", "--quiet", "add", str(more.path), f"more{commits}")
+        commit_in(worker.directory / f"more{commits}", {"more.txt": f"only here {commits}\n"})
+        if commits == 0:
+            next_task(worker)
+    with pytest.raises(errors.WorkspaceError, match="that were moved before") as caught:
+        next_task(worker)
+    assert "rm -rf" in caught.value.advice
+
+
+def test_the_oldest_without_commits_makes_room(
+    worker: Worker, superproject: Superproject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aside, "MOST_ASIDE", 2)
+    worker.prepare()
+    clone = worker.open()
+    for name in ("first", "second", "third"):
+        (worker.directory / name).mkdir()
+        aside.move(clone, worker.directory / name, worker.said.append)
+    kept = (worker.directory / ".git" / aside.ASIDE).iterdir()
+    assert sorted(path.name.partition("-")[2] for path in kept) == ["second", "third"]
+
+
+def test_deep_tree_in_a_submodule_that_is_gone_is_removed(
+    worker: Worker, superproject: Superproject
+) -> None:
+    worker.prepare()
+    inner = worker.directory / PATH
+    (inner / ".gitignore").write_text("d/\n")
+    git(inner, "add", ".gitignore")
+    make_deep(inner, 1500)
+    superproject.remove()
+    superproject.publish()
+    next_task(worker)
+    assert not inner.exists()
+
+
+def make_deep(top: Path, levels: int) -> None:
+    here = os.open(top, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
