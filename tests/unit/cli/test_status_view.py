@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 
 import pytest
 
@@ -166,8 +165,8 @@ def test_lines_are_cut_to_the_terminal_and_japanese_counts_twice() -> None:
 def test_picture_is_drawn_over_the_one_before(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = os.terminal_size((60, 24))
-    monkeypatch.setattr(status_view.shutil, "get_terminal_size", lambda: size)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("LINES", "24")
     picture = status_view.Picture()
 
     picture.draw(status_view.lines_of(IDLE, []))
@@ -185,8 +184,8 @@ def test_picture_is_drawn_over_the_one_before(
 def test_picture_is_no_higher_than_the_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = os.terminal_size((60, 3))
-    monkeypatch.setattr(status_view.shutil, "get_terminal_size", lambda: size)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("LINES", "3")
     status_view.Picture().draw(status_view.lines_of(IDLE, []))
     assert capsys.readouterr().out.count("\n") == 2
 
