@@ -33,7 +33,8 @@ def show(outcome: Outcome) -> None:
     ends = ", ".join(f"{number} {end}" for end, number in _grouped(verdict.ends).most_common())
     click.echo(
         f"\nkills -9 {outcome.kills}, of the server {outcome.server_kills}, "
-        f"replaced by SIGHUP {outcome.replaced}, API outages {outcome.outages}, "
+        f"replaced by SIGHUP {outcome.replaced}, second agents {outcome.rivals}, "
+        f"takeovers {outcome.takeovers}, API outages {outcome.outages}, "
         f"{outcome.seconds:.0f} s, seed {outcome.seed}"
     )
     click.echo(f"ends: {ends}")
@@ -56,7 +57,13 @@ def as_json(outcome: Outcome) -> Mapping[str, Any]:
         "kills": outcome.kills,
         "server_kills": outcome.server_kills,
         "replaced": outcome.replaced,
+        "second_agents": outcome.rivals,
+        "takeovers": outcome.takeovers,
         "forged_records": verdict.forged,
+        "clones_broken": outcome.clones_broken + verdict.broken,
+        "clones_healed": verdict.healed,
+        "leftovers": verdict.littered,
+        "commits": verdict.commits,
         "outages": outcome.outages,
         "seconds": round(outcome.seconds, 1),
         "tasks": verdict.tasks,
@@ -86,7 +93,14 @@ def _counted(outcome: Outcome) -> Mapping[str, str]:
     parked = f", {verdict.parked} set aside after 3 kills each" if verdict.parked else ""
     return {
         "TRUTH": f"{verdict.tasks} tasks{parked}, {verdict.forged} exit records made up by scripts",
-        "ONCE": f"{verdict.runs} runs, {verdict.retries} of them retries by rule",
+        "ONCE": (
+            f"{verdict.runs} runs, {verdict.retries} of them retries by rule, "
+            f"{outcome.rivals} second agents, {outcome.takeovers} takeovers"
+        ),
+        "PUSHED": (
+            f"{verdict.commits} commits; {outcome.clones_broken + verdict.broken} times a clone "
+            f"was broken, {verdict.healed} times healed, {verdict.littered} things left in the way"
+        ),
         "BYTES": (
             f"{verdict.log_bytes:,} bytes in {verdict.log_lines:,} log lines, "
             f"{verdict.artifacts} artifacts"

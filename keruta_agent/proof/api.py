@@ -31,9 +31,10 @@ class DirectApi:
         self._address = address
         self._connection: http.client.HTTPConnection | None = None
 
-    def create_session(self) -> str:
-        """Creates the soak's session and returns its id."""
-        return str(self._json("POST", "/sessions", {"name": "soak"}, key="session")["id"])
+    def create_session(self, repository_url: str) -> str:
+        """Creates the soak's session, which works in a repository, and returns its id."""
+        body = {"name": "soak", "repositoryUrl": repository_url}
+        return str(self._json("POST", "/sessions", body, key="session")["id"])
 
     def end_session(self, session_id: str) -> None:
         """Ends the session: its daemon leaves when it has nothing left to do."""

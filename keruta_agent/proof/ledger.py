@@ -17,6 +17,9 @@ class Ledger:
         self.overlaps: list[int] = []
         #: Runs in which the agent did not take what a small command said.
         self.untold: list[int] = []
+        #: How often a run broke its clone, and left something in its way.
+        self.broke = 0
+        self.left = 0
         for line in _lines(directory / "events"):
             word, _, number = line.partition(" ")
             if word == "start":
@@ -25,6 +28,8 @@ class Ledger:
                 self.overlaps.append(int(number))
             elif word == "untold":
                 self.untold.append(int(number))
+            self.broke += word == "broke"
+            self.left += word == "left"
 
     def output(self, stream: str, number: int) -> bytes:
         """Returns what a run wrote to one of its streams."""
@@ -34,6 +39,12 @@ class Ledger:
     def told(self, number: int) -> list[str]:
         """Returns what a run said with ``keruta log``."""
         return _lines(self._directory / f"agent.{number}")
+
+    @property
+    def changed(self) -> str | None:
+        """What the last run wrote to the task's file in the repository; None when nothing."""
+        path = self._directory / "changed"
+        return path.read_text(encoding="utf-8") if path.exists() else None
 
     @property
     def artifacts(self) -> list[tuple[str, str]]:

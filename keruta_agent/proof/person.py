@@ -38,6 +38,8 @@ class FiledTask:
     end: End | None = None
     #: Processes of the task that lived on after that end.
     survivors: tuple[str, ...] = ()
+    #: The agent that has claimed it, as it was seen last.
+    claimed_by: str = ""
     cancel_at: float | None = None
     was_cancelled: bool = False
 
@@ -53,7 +55,7 @@ class Person:
         self._files = True
         self._thread = threading.Thread(target=self._work, name="person", daemon=True)
         self._failure: Exception | None = None
-        self.session_id = self._api.create_session()
+        self.session_id = self._api.create_session(world.repository.url)
         self.tasks: list[FiledTask] = []
 
     def start(self) -> None:
@@ -108,6 +110,7 @@ class Person:
 
     def _look_at(self, task: FiledTask) -> None:
         found: Mapping[str, Any] = self._api.task(task.id)
+        task.claimed_by = found["claimedBy"] or ""
         if found["status"] not in ENDED:
             return
         ledger = self._world.ledger / task.plan.name
@@ -121,8 +124,14 @@ class Person:
             if task.cancel_at is None or task.was_cancelled or task.cancel_at > now:
                 continue
             # The agent may not know it yet, or not have its answer ready: then once more, later.
-            task.was_cancelled = self._world.command("queue", "cancel", task.id) == 0
+            task.was_cancelled = self._cancel_at_owner(task)
             task.cancel_at = now + CANCEL_AGAIN_S
+
+    def _cancel_at_owner(self, task: FiledTask) -> bool:
+        """Cancels a task at the agent that has it; returns whether that took it."""
+        owners = [agent for agent in self._world.agents if agent.agent_id == task.claimed_by]
+        asked = owners or self._world.agents
+        return any(self._world.command(one, "queue", "cancel", task.id) == 0 for one in asked)
 
 
 def _words(pid: int) -> str:

@@ -35,13 +35,20 @@ class Sandbox:
         self._config.write_text(f"# No settings: the {purpose} gives them as variables.\n")
 
     def spawn(
-        self, arguments: Sequence[str], variables: Mapping[str, str], log: Path
+        self,
+        arguments: Sequence[str],
+        variables: Mapping[str, str],
+        log: Path,
+        base_dir: Path | None = None,
     ) -> subprocess.Popen[bytes]:
         """Starts ``keruta`` with these arguments and settings; its output is added to a log."""
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)
         }
-        own = {"KERUTA_CONFIG": str(self._config), "KERUTA_BASE_DIR": str(self.base_dir)}
+        own = {
+            "KERUTA_CONFIG": str(self._config),
+            "KERUTA_BASE_DIR": str(base_dir or self.base_dir),
+        }
         with log.open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "keruta_agent", *arguments],

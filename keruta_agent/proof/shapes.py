@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from keruta_agent.proof import spoiling
+
 #: An end as the API shows it: state and error code.
 End = tuple[str, str]
 
@@ -23,12 +25,17 @@ FOR_EVER_S: Final = 3600
 #: Bytes of one line of bulk output, about.
 BULK_LINE: Final = 100
 LOCK_NAME: Final = "lock"
+#: How many of the tasks that succeed change a file of the repository, and how many of the runs
+#: that fail break or litter the clone they work in.
+CHANGES_SHARE: Final = 0.4
+SPOILS_SHARE: Final = 0.3
 
 _HEAD: Final = """\
 L={ledger}
 R=$KERUTA_RUN_NUMBER
 echo "start $R" >> "$L/events"
-exec 9>> {lock}
+agent="${{KERUTA_RUN_DIR%/runs/*}}"
+exec 9>> {lock}-"${{agent##*/}}"
 flock -n 9 || echo "overlap $R" >> "$L/events"
 say() {{ printf '%s\\n' "$1"; printf '%s\\n' "$1" >> "$L/stdout.$R"; }}
 complain() {{ printf '%s\\n' "$1" >&2; printf '%s\\n' "$1" >> "$L/stderr.$R"; }}
@@ -39,6 +46,9 @@ artifact() {{
     seq 1 "$2" > "$KERUTA_ARTIFACTS_DIR/{name}/$1"
     set -- "$1" $(sha256sum < "$KERUTA_ARTIFACTS_DIR/{name}/$1")
     echo "$2 {name}/$1" >> "$L/artifacts.$R"
+}}
+change() {{
+    printf '%s\n' "$1" > "$L/changed" && cp "$L/changed" "$KERUTA_WORKING_DIR/{name}.txt"
 }}
 finish() {{ echo "end $R" >> "$L/events"; exit "$1"; }}
 """
@@ -66,6 +76,8 @@ class PlannedTask:
     leaves: int = 0
     #: Exit records that each run makes up for itself.
     forges: int = 0
+    #: Whether its last run changes a file of the repository.
+    changes: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,6 +92,8 @@ class _Ending:
     message: str | None = None
     cancel_after_s: float | None = None
     is_stopped: bool = False
+    #: Which runs fail, as a condition of the shell.
+    failing: str = ""
 
 
 def plan_task(seed: int, number: int, directory: Path) -> PlannedTask:
@@ -89,6 +103,11 @@ def plan_task(seed: int, number: int, directory: Path) -> PlannedTask:
     ending = _ending(chosen, number)
     ledger = directory / name
     steps, leaves = _steps(chosen, number, ledger)
+    changes = ending.end == COMPLETED and chosen.random() < CHANGES_SHARE
+    if changes:
+        steps.append(f'change "{number} by run $R"')
+    if ending.failing and chosen.random() < SPOILS_SHARE:
+        steps.append(f"if {ending.failing}; then {spoiling.step(chosen)}; fi")
     head = ending.first_line + _HEAD.format(
         ledger=shlex.quote(str(ledger)),
         lock=shlex.quote(str(directory / LOCK_NAME)),
@@ -107,6 +126,7 @@ def plan_task(seed: int, number: int, directory: Path) -> PlannedTask:
         is_stopped=ending.is_stopped,
         leaves=leaves,
         forges=steps.count(_FORGE),
+        changes=changes,
     )
 
 
@@ -134,7 +154,7 @@ def _succeeds(chosen: random.Random, number: int) -> _Ending:
 
 def _fails(chosen: random.Random, number: int) -> _Ending:
     code = chosen.randint(1, 99)
-    return _Ending(lines=[f"finish {code}"], end=("FAILED", f"EXIT_{code}"))
+    return _Ending(lines=[f"finish {code}"], end=("FAILED", f"EXIT_{code}"), failing="true")
 
 
 def _fails_at_first(chosen: random.Random, number: int) -> _Ending:
@@ -144,6 +164,7 @@ def _fails_at_first(chosen: random.Random, number: int) -> _Ending:
         end=COMPLETED,
         parameters={"retry": {"count": fails + 1, "on": ["exit:75"]}},
         runs=fails + 1,
+        failing=f"[ $R -le {fails} ]",
     )
 
 
@@ -154,11 +175,16 @@ def _fails_always(chosen: random.Random, number: int) -> _Ending:
         end=("FAILED", "EXIT_4"),
         parameters={"retry": count},
         runs=count + 1,
+        failing="true",
     )
 
 
 def _kills_itself(chosen: random.Random, number: int) -> _Ending:
-    return _Ending(lines=['echo "end $R" >> "$L/events"', "kill -9 $$"], end=("FAILED", "SIGNAL_9"))
+    return _Ending(
+        lines=['echo "end $R" >> "$L/events"', "kill -9 $$"],
+        end=("FAILED", "SIGNAL_9"),
+        failing="true",
+    )
 
 
 def _says_success(chosen: random.Random, number: int) -> _Ending:
@@ -188,6 +214,7 @@ def _takes_too_long(chosen: random.Random, number: int) -> _Ending:
         parameters={"timeout": "3s", "retry": count},
         runs=count + 1,
         is_stopped=True,
+        failing="true",
     )
 
 
@@ -198,6 +225,7 @@ def _is_cancelled(chosen: random.Random, number: int) -> _Ending:
         end=("FAILED", "CANCELLED"),
         cancel_after_s=chosen.uniform(0.0, 4.0),
         is_stopped=True,
+        failing="true",
     )
 
 

@@ -11,7 +11,6 @@ import dataclasses
 import random
 import shutil
 import signal
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,9 +20,9 @@ from keruta_agent import errors
 from keruta_agent.proof.person import Person
 from keruta_agent.proof.proxy import Mood
 from keruta_agent.proof.sandbox import tail
+from keruta_agent.proof.vandal import Vandal
 from keruta_agent.proof.verdict import Promise, Verdict, judge
 from keruta_agent.proof.world import World
-from keruta_agent.records.database import DATABASE_NAME
 from keruta_agent.signals import StopRequests
 
 #: Seconds that a daemon lives. Some are killed while they start, which takes half a second; the
@@ -37,11 +36,17 @@ READY_LOOK_S: Final = 0.03
 #: How often, instead, the daemon has to replace itself before, or the server dies with it.
 REPLACED_SHARE: Final = 0.05
 SERVER_SHARE: Final = 0.04
+#: How often, between two kills, another agent of the session is started or killed.
+RIVAL_SHARE: Final = 0.25
+#: How often the first agent stays away until the other has taken over, and the seconds for that:
+#: its lease, and what is left of a start.
+AWAY_SHARE: Final = 0.25
+AWAY_S: Final = 5.0
 #: Seconds that a mood of the network lasts; half of the time it is well.
 MOOD_S: Final = (0.3, 1.6)
 WELL_S: Final = (0.5, 2.5)
 #: Programs that the scripts use.
-PROGRAMS: Final = ("flock", "setsid", "seq", "sha256sum", "tee")
+PROGRAMS: Final = ("git", "flock", "setsid", "seq", "sha256sum", "tee")
 #: Seconds without any change after which a soak that should come to rest is given up.
 PATIENCE_S: Final = 60.0
 #: Seconds after which it is given up, whatever moves.
@@ -60,6 +65,11 @@ class Outcome:
     #: How often the daemon was to replace itself.
     replaced: int
     server_kills: int
+    #: How often a second agent of the session was started, and one took over from the other.
+    rivals: int
+    takeovers: int
+    #: Clones that the soak broke, besides those that its scripts broke.
+    clones_broken: int
     #: How often the API was away or strange.
     outages: int
     seconds: float
@@ -80,7 +90,7 @@ def soak(kills: int, seed: int, say: Callable[[str], None]) -> Outcome:
     if missing:
         raise errors.AgentStateError(
             f"the scripts of a soak need programs that are not here: {', '.join(missing)}",
-            advice="Install util-linux and coreutils",
+            advice="Install git, util-linux and coreutils",
         )
     with StopRequests(hang_up_stops=True).heard() as requests, _world(seed) as world:
         return _Soak(world, kills, seed, requests, say).run()
@@ -116,6 +126,8 @@ class _Soak:
         self._requests = requests
         self._say = say
         self._random = random.Random(f"{seed}/kills")
+        self._rivals = random.Random(f"{seed}/rivals")
+        self._vandal = Vandal(world, seed)
         self._moods = random.Random(f"{seed}/moods")
         self._began = time.monotonic()
         self._next_mood = self._began
@@ -134,7 +146,8 @@ class _Soak:
             complaint = self._live(person)
         finally:
             person.stop()
-        self._world.kill_daemon()
+        for agent in self._world.agents:
+            agent.kill()
         self._say("compares what the scripts wrote with what the server has")
         verdict = judge(self._world, person.tasks, person.session_id)
         if complaint:
@@ -147,37 +160,59 @@ class _Soak:
             self._kill_once(person)
         person.file_no_more()
         self._set_mood(Mood.WELL)
-        self._world.start_daemon()
+        self._world.agent.start()
+        # What one of them has claimed, the other never begins.
+        if self._world.rival.starts and not self._world.rival.is_running:
+            self._world.rival.start()
         return self._settle(person) or self._end_session(person)
 
     def _kill_once(self, person: Person) -> None:
         """Lets one daemon live for a moment."""
-        self._world.start_daemon()
+        agent = self._world.agent
+        agent.start()
         early = self._random.random() < EARLY_SHARE
         life_s = self._random.uniform(*(EARLY_S if early else LATER_S))
         if not early:
             self._wait_until_ready(person)
         if self._random.random() < REPLACED_SHARE:
             self._pause(person, self._random.uniform(0.0, life_s))
-            self._world.replace_daemon()
+            agent.replace()
             self._replaced += 1
         self._pause(person, life_s)
         if self._random.random() < SERVER_SHARE:
             self._world.kill_server()
             self._server_kills += 1
-        code = self._world.kill_daemon()
+        if self._rivals.random() < RIVAL_SHARE:
+            self._start_or_kill_rival()
+        code = agent.kill()
         # SIGHUP ends a daemon that has not come to its handlers yet.
         if code not in (-signal.SIGKILL, -signal.SIGHUP):
             raise errors.RunError(
-                f"a daemon of the soak ended by itself with code {code}:\n"
-                f"{tail(self._world.daemon_log)}"
+                f"a daemon of the soak ended by itself with code {code}:\n{tail(agent.log)}"
             )
         self._done += code == -signal.SIGKILL
+        self._vandal.pass_by(person.tasks)
+        if self._world.rival.is_running and self._rivals.random() < AWAY_SHARE:
+            self._wait_for_takeover(person)
+
+    def _wait_for_takeover(self, person: Person) -> None:
+        before = self._world.rival.takeovers
+        deadline = time.monotonic() + AWAY_S
+        while self._world.rival.takeovers == before and time.monotonic() < deadline:
+            self._pause(person, LOOK_S)
+
+    def _start_or_kill_rival(self) -> None:
+        rival = self._world.rival
+        if rival.is_running:
+            rival.kill()
+        else:
+            rival.start()
 
     def _wait_until_ready(self, person: Person) -> None:
         deadline = time.monotonic() + START_S
-        while not self._world.is_daemon_ready and time.monotonic() < deadline:
-            if self._world.daemon_code() is not None:
+        agent = self._world.agent
+        while not agent.is_ready and time.monotonic() < deadline:
+            if agent.code() is not None:
                 return
             self._pause(person, READY_LOOK_S)
 
@@ -217,18 +252,20 @@ class _Soak:
 
     def _settle(self, person: Person) -> str | None:
         """Waits until all has ended and was told; returns what did not, None if all did."""
+        agents = [agent for agent in self._world.agents if agent.starts]
         before: object = None
         last = time.monotonic() + LONGEST_REST_S
         deadline = time.monotonic() + PATIENCE_S
         while True:
-            waiting = _waiting(self._world.base_dir / DATABASE_NAME)
+            waiting = sum(agent.unsent() for agent in agents)
             if not person.open and waiting == 0:
                 return None
             state = (len(person.open), waiting)
             if state != before:
                 before, deadline = state, time.monotonic() + PATIENCE_S
-            if self._world.daemon_code() is not None:
-                return f"the last daemon ended by itself:\n{tail(self._world.daemon_log)}"
+            for agent in agents:
+                if agent.code() is not None:
+                    return f"the last daemon ended by itself:\n{tail(agent.log)}"
             if time.monotonic() > min(deadline, last):
                 names = ", ".join(task.plan.name for task in person.open) or "none"
                 return (
@@ -239,15 +276,18 @@ class _Soak:
             self._pause(person, LOOK_S)
 
     def _end_session(self, person: Person) -> str | None:
-        """Ends the session and waits for the daemon to leave; returns what it did wrong."""
+        """Ends the session and waits for the daemons to leave; returns what they did wrong."""
         person.end_session()
         deadline = time.monotonic() + PATIENCE_S
-        while (code := self._world.daemon_code()) is None and time.monotonic() < deadline:
-            self._pause(person, LOOK_S)
-        if code == 0:
-            return None
-        how = "did not end" if code is None else f"ended with exit code {code}"
-        return f"the daemon {how} when the session ended:\n{tail(self._world.daemon_log)}"
+        for agent in self._world.agents:
+            if not agent.starts:
+                continue
+            while (code := agent.code()) is None and time.monotonic() < deadline:
+                self._pause(person, LOOK_S)
+            if code != 0:
+                how = "did not end" if code is None else f"ended with exit code {code}"
+                return f"the daemon {how} when the session ended:\n{tail(agent.log)}"
+        return None
 
     def _outcome(self, verdict: Verdict) -> Outcome:
         evidence = None
@@ -267,22 +307,11 @@ class _Soak:
             kills=self._done,
             replaced=self._replaced,
             server_kills=self._server_kills,
+            rivals=self._world.rival.starts,
+            takeovers=sum(agent.takeovers for agent in self._world.agents),
+            clones_broken=self._vandal.broken,
             outages=self._outages,
             seconds=time.monotonic() - self._began,
             verdict=verdict,
             evidence=evidence,
         )
-
-
-def _waiting(database: Path) -> int:
-    """Returns how many writes have yet to leave the outbox; -1 before there is one."""
-    if not database.exists():
-        return -1
-    try:
-        with contextlib.closing(
-            sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=5.0)
-        ) as connection:
-            found = connection.execute("SELECT count(*) FROM outbox WHERE state = 'pending'")
-            return int(found.fetchone()[0])
-    except sqlite3.OperationalError:  # it is being made at this moment
-        return -1

@@ -13,17 +13,20 @@ from typing import Any, Final
 
 from keruta_agent.journey import mend
 from keruta_agent.journey.park import MOST_FAILURES
+from keruta_agent.proof import commits
 from keruta_agent.proof.api import DirectApi
+from keruta_agent.proof.books import Books, RecordedRun, open_books
 from keruta_agent.proof.ledger import Ledger
 from keruta_agent.proof.person import FiledTask
 from keruta_agent.proof.world import World
-from keruta_agent.records.run import Run
-from keruta_agent.records.store import Records
 from keruta_agent.runs import screen
-from keruta_agent.runs.directory import RUNS_DIRECTORY
 
 PARKED: Final = ("FAILED", "PARKED")
 OUTPUT: Final = ("stdout", "stderr")
+#: How lines begin that tell of the agent's work on the repository.
+WORKSPACE: Final = "workspace: "
+#: Those about a clone that was broken.
+HEALED: Final = ("workspace: repairs ", "workspace: moved the broken clone ")
 #: Characters around a difference that a complaint shows.
 CONTEXT: Final = 60
 
@@ -34,6 +37,7 @@ class Promise(enum.StrEnum):
     TRUTH = "every task ends in one truthful state"
     ONCE = "no script is started twice"
     BYTES = "no byte is lost or doubled"
+    PUSHED = "no commit is lost or doubled"
     GONE = "no process outlives its task"
     WHOLE = "the databases stay whole"
 
@@ -51,6 +55,12 @@ class Verdict:
     artifacts: int = 0
     left_behind: int = 0
     forged: int = 0
+    commits: int = 0
+    #: Clones that scripts broke, and things that they left in the way.
+    broken: int = 0
+    littered: int = 0
+    #: Clones that were repaired or replaced.
+    healed: int = 0
     databases: int = 0
     ends: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     violations: dict[Promise, list[str]] = dataclasses.field(
@@ -74,24 +84,23 @@ class _Judge:
         self._tasks = tasks
         self._session_id = session_id
         self._verdict = Verdict(tasks=len(tasks))
+        self._pushed = world.repository.commits()
 
     def judge(self) -> Verdict:
-        records = Records.open_existing(self._world.base_dir)
-        with contextlib.closing(DirectApi(self._world.server_address)) as api:
+        with (
+            open_books(self._world.agents) as books,
+            contextlib.closing(DirectApi(self._world.server_address)) as api,
+        ):
             at_api = {task["id"]: task for task in api.tasks(self._session_id)}
             for task in self._tasks:
-                if records is not None:
-                    self._judge_task(api, records, task, at_api.get(task.id))
+                self._judge_task(api, books, task, at_api.get(task.id))
             if len(at_api) != len(self._tasks):
                 self._complain(
                     Promise.TRUTH,
                     f"{len(self._tasks)} tasks were filed, the API has {len(at_api)}",
                 )
-        if records is None:
-            self._complain(Promise.WHOLE, "there is no agent.db")
-        else:
-            self._look_at_outbox(records)
-            records.close()
+            for one in books:
+                self._look_at_outbox(one)
         self._check_databases()
         return self._verdict
 
@@ -99,15 +108,20 @@ class _Judge:
         self._verdict.violations[promise].append(text)
 
     def _judge_task(
-        self, api: DirectApi, records: Records, task: FiledTask, found: Mapping[str, Any] | None
+        self,
+        api: DirectApi,
+        books: Sequence[Books],
+        task: FiledTask,
+        found: Mapping[str, Any] | None,
     ) -> None:
         if found is None:
             self._complain(Promise.TRUTH, f"{task.plan.name} is not at the API any more")
             return
-        job = records.jobs.by_task(task.id)
-        runs = [] if job is None else records.runs.of_job(job.id)
-        failures = [] if job is None else records.journal.of_job(job.id)
-        killed = sum(event.action == "agent_failed" for event in failures)
+        owned = [runs for one in books if (runs := one.runs_of(task.id))]
+        if len(owned) > 1:
+            self._complain(Promise.ONCE, f"{task.plan.name} was run by two agents")
+        runs = [run for each in owned for run in each]
+        killed = sum(one.failures_at(task.id) for one in books)
         is_parked = (found["status"], found["errorCode"]) == PARKED and killed >= MOST_FAILURES
         ledger = Ledger(self._world.ledger / task.plan.name)
         self._verdict.parked += is_parked
@@ -115,6 +129,13 @@ class _Judge:
         self._verdict.retries += max(0, len(ledger.starts) - 1)
         self._verdict.left_behind += task.plan.leaves * len(ledger.starts)
         self._verdict.forged += task.plan.forges * len(ledger.starts)
+        self._verdict.broken += ledger.broke
+        self._verdict.littered += ledger.left
+        self._verdict.commits += len(self._pushed.get(task.id, ()))
+        for text in commits.complaints(
+            self._world.repository, self._pushed, task, ledger, is_parked=is_parked
+        ):
+            self._complain(Promise.PUSHED, text)
         self._check_end(task, ledger, found, is_parked=is_parked)
         self._check_starts(task, ledger, is_parked=is_parked)
         self._check_output(task, ledger, runs, api.log(task.id), is_parked=is_parked)
@@ -139,7 +160,8 @@ class _Judge:
                 Promise.TRUTH,
                 f"{plan.name} ({task.id}) is {end}, should be {plan.end}: {found['message']}",
             )
-        elif plan.message is not None and found["message"] != plan.message:
+        # What became of the changes stands behind it.
+        elif plan.message is not None and not found["message"].startswith(plan.message):
             self._complain(Promise.TRUTH, f"{plan.name} says {found['message']!r}")
         elif end[0] == "COMPLETED" and found["progress"] != 100:
             self._complain(Promise.TRUTH, f"{plan.name} is COMPLETED at {found['progress']} %")
@@ -166,17 +188,16 @@ class _Judge:
         self,
         task: FiledTask,
         ledger: Ledger,
-        runs: Sequence[Run],
+        runs: Sequence[RecordedRun],
         log: Sequence[tuple[str, str]],
         *,
         is_parked: bool,
     ) -> None:
         name = task.plan.name
         may_lack = task.plan.is_stopped or is_parked
-        directory = self._world.base_dir / RUNS_DIRECTORY
         self._verdict.log_lines += len(log)
         for stream in OUTPUT:
-            written = [_read(directory / run.directory / stream) for run in runs]
+            written = [_read(run.directory / stream) for run in runs]
             self._verdict.log_bytes += sum(map(len, written))
             wanted = [line for content in written for line in _lines(content)]
             self._compare(f"{name} {stream}", wanted, _of(log, stream))
@@ -196,11 +217,13 @@ class _Judge:
         task: FiledTask,
         ledger: Ledger,
         said: list[str],
-        runs: Sequence[Run],
+        runs: Sequence[RecordedRun],
         *,
         may_lack: bool,
     ) -> None:
         name = task.plan.name
+        self._verdict.healed += sum(line.startswith(HEALED) for line in said)
+        said = [line for line in said if not line.startswith(WORKSPACE)]
         begins = [f"Run {run.number} of the task begins" for run in runs if run.number > 1]
         repeated = [line for line in said if line.startswith(mend.REPEATED)]
         if len(repeated) > 1 or (len(ledger.starts) > 1 and not repeated):
@@ -258,11 +281,11 @@ class _Judge:
         for path, _ in (found - wanted).elements():
             self._complain(Promise.BYTES, f"{task.plan.name}: artifact {path} is doubled or wrong")
 
-    def _look_at_outbox(self, records: Records) -> None:
-        counts = records.outbox.counts()
+    def _look_at_outbox(self, books: Books) -> None:
+        counts = books.records.outbox.counts()
         if counts.pending:
             self._complain(Promise.BYTES, f"{counts.pending} writes have not left the outbox")
-        for letter in records.outbox.parked():
+        for letter in books.records.outbox.parked():
             self._complain(
                 Promise.BYTES,
                 f"a write was given up: {letter.kind} {letter.key}: {letter.last_error}",
@@ -270,7 +293,7 @@ class _Judge:
 
     def _check_databases(self) -> None:
         paths = [
-            *self._world.base_dir.glob("*.db"),
+            *(path for agent in self._world.agents for path in agent.base_dir.glob("*.db")),
             *(self._world.directory / "server").glob("*.db"),
         ]
         self._verdict.databases = len(paths)
@@ -280,6 +303,8 @@ class _Judge:
                 self._complain(Promise.WHOLE, f"{path.name}: {said}")
         if len(paths) < len(("agent.db", "queue.db", "the server's")):
             self._complain(Promise.WHOLE, f"only {len(paths)} databases are there")
+        if problems := self._world.repository.problems():
+            self._complain(Promise.WHOLE, f"the repository at the server: {problems}")
 
 
 def _integrity(path: Path) -> str:

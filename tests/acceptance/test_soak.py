@@ -93,6 +93,7 @@ def test_seven_kills_break_no_promise_and_leave_nothing(
     assert sum(found["ends"].values()) == found["tasks"] > 2  # fewer on a busy machine
     assert found["runs"] > found["retries"] > 0
     assert found["log_bytes"] > 0
+    assert found["second_agents"] > 0
     assert found["violations"] and not any(found["violations"].values())
     assert list(temporary.iterdir()) == []
     assert leftovers.of_directory(temporary) == []

@@ -55,6 +55,8 @@ def test_script_notes_in_its_ledger_exactly_what_it_writes(tmp_path: Path) -> No
             env={
                 "PATH": os.environ["PATH"],
                 "KERUTA_RUN_NUMBER": "1",
+                "KERUTA_RUN_DIR": str(tmp_path / "agent" / "runs" / "1"),
+                "KERUTA_WORKING_DIR": str(tmp_path),
                 "KERUTA_ARTIFACTS_DIR": str(tmp_path / "artifacts"),
             },
             capture_output=True,
