@@ -137,7 +137,7 @@ def _lost(agent: Agent, run: Run, directory: RunDirectory) -> Ending:
     elif run.exit_digest is None:
         message = (
             "agent.db was put back from a copy that is older than this run, so that nothing shows "
-            "how its script ended"
+            "how its script ended; it is not run again unless its retry rule names lost"
         )
     elif os.path.lexists(directory.exit):
         message = (

@@ -37,6 +37,9 @@ REASONS: Final[Mapping[str, Outcome]] = {
 }
 #: The script said itself that it failed.
 REPORTED: Final = "reported"
+#: What a rule that names ``lost`` means as well: the records of a run were lost, and nothing says
+#: that its script did not come to its end. Nobody runs it twice unasked.
+UNRECORDED: Final = "unrecorded"
 #: What is tried again unless the rule says otherwise. Not a script that cannot be started: it
 #: will not be there a second later either. Not an answer that nobody gave, for the same reason.
 #: Not a stop of the agent: somebody wanted that.
@@ -69,6 +72,8 @@ def reasons_of(run: Run) -> frozenset[str]:
     """Returns the names under which a rule may mean the end of a run."""
     if run.reported_status is TaskStatus.FAILED and run.outcome is Outcome.FAILED:
         return frozenset({REPORTED})
+    if run.outcome is Outcome.LOST and run.exit_digest is None:
+        return frozenset({UNRECORDED})
     names = {name for name, outcome in REASONS.items() if outcome is run.outcome}
     if run.outcome in (Outcome.FAILED, Outcome.DISK_FULL) and run.exit_code:
         names |= {"exit", f"exit:{run.exit_code}"}
@@ -122,7 +127,7 @@ def _reasons(value: Any) -> frozenset[str]:
         if not (coded if colon else name in REASONS or name == REPORTED):
             known = ", ".join([*REASONS, REPORTED, "exit:N", "signal:N"])
             raise ValueError(f"retry.on does not know {name!r}; it knows {known}")
-    return frozenset(value)
+    return frozenset(value) | ({UNRECORDED} if "lost" in value else set())
 
 
 def _delay(value: Any, default_s: float) -> float:

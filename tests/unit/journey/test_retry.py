@@ -43,6 +43,7 @@ def ended(records: Records, outcome: Outcome, *, runs: int = 1, **ending: Any) -
     records.jobs.record_task(Task(id="t-1", session_id="s", name="n", script="true"))
     for _ in range(runs):
         job, run = records.runs.claim_next()
+        records.runs.commit(run.id, shim="1 1 boot", exit_digest="d", launched_at=0.0)
         records.runs.end(
             job, run, Ending(outcome=outcome, message="", **ending), job_state=JobState.FAILING
         )
@@ -191,3 +192,11 @@ def test_wait_does_not_grow_for_ever(records):
 def test_delay_that_is_longer_than_usual_is_kept(records):
     run = ended(records, Outcome.FAILED, exit_code=1)
     assert RetryRule(count=1, delay_s=3600).wait_s(run) >= 0.75 * 3600
+
+
+def test_run_that_the_records_lost_is_tried_again_only_if_its_rule_names_that(records, settings):
+    job = filed(records, {})
+    asking = dataclasses.replace(job, work=Work(parameters={"retry": {"count": 1, "on": ["lost"]}}))
+    lost = dataclasses.replace(ended(records, Outcome.LOST), exit_digest=None)
+    assert not rule_for(job, settings).allows(lost)
+    assert rule_for(asking, settings).allows(lost)
