@@ -108,6 +108,8 @@ class Facts:
     waiting: int
     next: tuple[JobFacts, ...]
     scheduled: int
+    #: How many of these wait for their claim at the API, not for a retry.
+    unclaimed: int
     #: Seconds until the first job that waits for its retry is due.
     due_s: float | None
     ended: tuple[JobFacts, ...]
@@ -144,6 +146,7 @@ def gather(settings: Settings, records: Records | None) -> Facts:
             waiting=0,
             next=(),
             scheduled=0,
+            unclaimed=0,
             due_s=None,
             ended=(),
             outbox=nothing,
@@ -159,6 +162,7 @@ def gather(settings: Settings, records: Records | None) -> Facts:
         waiting=counts[JobState.WAITING],
         next=tuple(_job(job, now) for job in waiting),
         scheduled=counts[JobState.SCHEDULED],
+        unclaimed=records.withdrawals.count_put_back(),
         due_s=records.jobs.seconds_to_next(),
         ended=tuple(_job(job, now) for job in ended),
         outbox=_outbox(records, now),

@@ -125,9 +125,12 @@ def _jobs(facts: Facts) -> Iterator[Line]:
         yield ("waiting" if number == 0 else ""), f"job {job.job}, {job.name}", None
     if more > 0:
         yield "", f"and {more} more", None
-    if facts.scheduled:
+    if facts.unclaimed:
+        which = "job waits" if facts.unclaimed == 1 else "jobs wait"
+        yield "unclaimed", f"{facts.unclaimed} {which} until the API takes the claim", None
+    if facts.scheduled > facts.unclaimed:
         due = "" if facts.due_s is None else f", the first in {duration(facts.due_s)}"
-        yield "retries", f"{facts.scheduled} to come{due}", None
+        yield "retries", f"{facts.scheduled - facts.unclaimed} to come{due}", None
     for number, job in enumerate(facts.ended):
         yield ("ended" if number == 0 else ""), _ended(job), None
 

@@ -28,6 +28,14 @@ class Withdrawals:
             self._take_back(run)
             self._jobs.schedule(job.id, wait_s)
 
+    def count_put_back(self) -> int:
+        """Return how many jobs wait for their claim, and not for a retry: they have no run."""
+        row = self._database.connection().execute(
+            "SELECT count(*) AS number FROM jobs WHERE state = 'scheduled' "
+            "AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.job_id = jobs.id)"
+        )
+        return int(row.fetchone()["number"])
+
     def leave_alone(self, job: Job, run: Run, reason: str) -> None:
         """Take a run back whose task somebody else has; its job ends."""
         with self._database.transaction() as connection:

@@ -6,9 +6,9 @@ stands by until the first has been silent for its lease. Only this server's cloc
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
-import peewee
 from marshmallow import Schema, ValidationError, fields, validate
 
 from keruta_agent import wire
@@ -18,6 +18,7 @@ from keruta_agent.server import tables as t
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.schemas import Identifier
 from keruta_agent.server.store import Change, Store
+from keruta_agent.server.tables import Tables
 from keruta_agent.web.fields import FreeText, Request
 from keruta_agent.web.problems import conflict, invalid
 
@@ -151,12 +152,13 @@ def refuse_copy(known: dict[str, Any] | None, instance: str, now: int) -> None:
 
 def is_alive(row: dict[str, Any], now: int) -> bool:
     """Returns whether an agent's lease has yet to end."""
-    return bool(row["seen_at"] + row["lease"] * _SECOND > now)
+    # What was seen in the future was seen before the clock was set back.
+    return bool(abs(now - row["seen_at"]) < row["lease"] * _SECOND)
 
 
-def find(change: Change, agent_id: str) -> dict[str, Any] | None:
+def find(tables: Tables, agent_id: str) -> dict[str, Any] | None:
     """Returns an agent's row, None when it is not known (any more)."""
-    agents = change.tables.agents
+    agents = tables.agents
     row: dict[str, Any] | None = agents.select().where(agents.id == agent_id).dicts().get()
     return row
 
@@ -169,10 +171,9 @@ def _other_active(
         (agents.session_id == session_id)
         & (agents.id != agent_id)
         & (agents.role == AgentRole.ACTIVE.value)
-        & (agents.seen_at + agents.lease * peewee.Value(_SECOND) > now)
     )
-    row: dict[str, Any] | None = others.order_by(agents.number).dicts().get()
-    return row
+    rows: Iterable[dict[str, Any]] = others.order_by(agents.number).dicts()
+    return next((row for row in rows if is_alive(row, now)), None)
 
 
 def _check_id(agent_id: str) -> None:

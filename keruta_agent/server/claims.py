@@ -18,6 +18,7 @@ from keruta_agent.server import tables as t
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.schemas import Identifier
 from keruta_agent.server.store import Change, Store
+from keruta_agent.server.tables import Tables
 from keruta_agent.web.fields import Request
 from keruta_agent.web.problems import conflict, missing
 
@@ -54,14 +55,14 @@ _ANSWER = ClaimAnswer()
 def claim_task(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     """Claims a task for an agent's run; repeated by the same agent it is renewed."""
     row = task_rows.lock(change, task_id)
-    known = agents.find(change, draft["agent"])
+    known = agents.find(change.tables, draft["agent"])
     agents.refuse_copy(known, draft["instance"], t.now())
     _refuse_ended(row)
     owner = row["claimed_by"]
     if owner is not None and owner != draft["agent"]:
         raise conflict(
             "CLAIMED",
-            f"task {task_id} is claimed by {_in_words(change, row)}",
+            f"task {task_id} is claimed by {in_words(change.tables, row)}. {_way_out(row)}",
             field="agent",
             current=owner,
         )
@@ -113,8 +114,18 @@ def _refuse_ended(row: dict[str, Any]) -> None:
         )
 
 
-def _in_words(change: Change, row: dict[str, Any]) -> str:
-    owner = agents.find(change, row["claimed_by"])
+def _way_out(row: dict[str, Any]) -> str:
+    """Return what a person can do who knows that the agent is gone."""
+    if row["status"] == TaskStatus.PENDING:
+        how = f"release the task on its page or with DELETE /api/v1/tasks/{row['id']}/claim"
+    else:
+        how = "cancel the task and run it again"
+    return f"If that agent is gone for good, {how}"
+
+
+def in_words(tables: Tables, row: dict[str, Any]) -> str:
+    """Return who has claimed a task, for a person."""
+    owner = agents.find(tables, row["claimed_by"])
     where = f" on {owner['host']}" if owner is not None and owner["host"] else ""
     since = task_rows.date(row["claimed_at"])
     return f"the agent {row['claimed_by']}{where} since {since}, run {row['claimed_run']}"

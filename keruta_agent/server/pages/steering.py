@@ -1,4 +1,4 @@
-"""What a person can do with one task: cancel it, run it again, change its priority, delete it."""
+"""What a person can do with one task: cancel, release or delete it, run it again, move it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import flask
 
 from keruta_agent.model import FAILURE_PARAMETER, TaskStatus
+from keruta_agent.server import claims, task_rows
 from keruta_agent.server import status as status_resource
 from keruta_agent.server import tables as t
-from keruta_agent.server import task_rows
 from keruta_agent.server import tasks as resource
 from keruta_agent.server.pages.blueprint import ask_to_confirm, confirmed, pages
 from keruta_agent.server.routes import current_store
@@ -31,6 +31,17 @@ def cancel_task(task_id: str) -> flask.Response:
         draft = {"status": TaskStatus.CANCELLED, "message": "Cancelled on the web page"}
         status_resource.set_status(change, draft, task_id)
     return look.go_to(f"/sessions/{task['session_id']}?done=cancelled")
+
+
+@pages.post("/tasks/<task_id>/release")
+def release_task(task_id: str) -> flask.Response:
+    """Takes a task that was never begun from the agent that has claimed it, which is gone."""
+    task = _task(task_id)
+    if not confirmed():
+        return _ask("release", task)
+    with current_store().writing() as change:
+        claims.release_claim(change, task_id)
+    return look.go_to(f"/sessions/{task['session_id']}?done=released")
 
 
 @pages.post("/tasks/<task_id>/again")

@@ -11,8 +11,8 @@ from typing import Any, Final
 import flask
 
 from keruta_agent import model
+from keruta_agent.server import claims, questions, session_rows, task_rows
 from keruta_agent.server import input as input_routes
-from keruta_agent.server import questions, session_rows, task_rows
 from keruta_agent.server import tables as t
 from keruta_agent.server.pages import cards, difference, family, history
 from keruta_agent.server.pages.blueprint import pages
@@ -53,6 +53,9 @@ def show_task(task_id: str) -> flask.Response:
         values: dict[str, Any] = {
             "task": task_rows.to_task(row),
             "card": cards.card(row),
+            "claim": None
+            if ended or row["claimed_by"] is None
+            else claims.in_words(store.tables, row),
             "session": session_rows.find(store.tables, row["session_id"]),
             "parameters": json.dumps(parameters, ensure_ascii=False, indent=2),
             "newest": newest,

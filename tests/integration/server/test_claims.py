@@ -68,6 +68,15 @@ def test_standby_takes_over_when_the_active_one_was_silent_for_its_lease(
     assert _role(api, "a", session) == "STANDBY", "the first one comes back"
 
 
+def test_clock_that_is_set_back_keeps_no_silent_agent_alive(api: ApiCaller, store: Store) -> None:
+    session = api.session()["id"]
+    _beat(api, "a", session, lease=60)
+
+    _silence(store, "a", -3600)
+
+    assert _role(api, "b", session) == "ACTIVE"
+
+
 def test_agent_that_leaves_makes_room_at_once(api: ApiCaller) -> None:
     session = api.session()["id"]
     _beat(api, "a", session)
@@ -131,6 +140,10 @@ def test_claim_names_its_agent_and_the_second_one_is_refused(api: ApiCaller) -> 
 
     assert (error["code"], error["current"]) == ("CLAIMED", "a")
     assert "a on first since" in error["message"]
+    assert (
+        f"release the task on its page or with DELETE /api/v1/tasks/{task['id']}/claim"
+        in (error["message"])
+    )
     assert api.get(f"/tasks/{task['id']}")["claimedBy"] == "a"
     assert api.get(f"/tasks/{task['id']}/claim")["run"] == "r1"
 
@@ -166,6 +179,16 @@ def test_person_releases_a_claim_and_another_agent_has_the_task(api: ApiCaller) 
     assert api.get(f"/tasks/{task}")["claimedBy"] is None
     assert api.call("GET", f"/tasks/{task}/claim").status_code == 404
     api.send("POST", f"/tasks/{task}/claim", _draft("b"))
+
+
+def test_second_agent_is_told_what_helps_with_a_task_that_was_begun(api: ApiCaller) -> None:
+    task = api.task()["id"]
+    api.send("POST", f"/tasks/{task}/claim", _draft("a"))
+    api.move(task, "PROCESSING")
+
+    error = api.error("POST", f"/tasks/{task}/claim", _draft("b"), 409)
+
+    assert "cancel the task and run it again" in error["message"]
 
 
 def test_task_that_somebody_without_a_claim_has_begun_is_not_claimed(api: ApiCaller) -> None:

@@ -149,3 +149,37 @@ def test_file_is_not_shown_under_another_name_than_its_own(browser: FlaskClient,
 def test_artifact_of_another_task_is_not_found(browser: FlaskClient, task: str) -> None:
     assert browser.get(f"/tasks/{task}/artifacts/{uuid.uuid4()}").status_code == 404
     assert browser.get(f"/tasks/{task}/artifacts/{uuid.uuid4()}/content").status_code == 404
+
+
+def test_claim_of_a_waiting_task_is_shown_and_released_by_a_person(
+    browser: FlaskClient, task: str
+) -> None:
+    draft = {"agent": "a1", "instance": "here", "run": "r1"}
+    assert browser.post(f"/api/v1/tasks/{task}/claim", json=draft).status_code == 200
+    page = browser.get(f"/tasks/{task}").text
+    assert "the agent a1 since" in page
+    token = re.search(r'name="csrf" value="(\w+)"', page)
+    assert token is not None
+    form = {"csrf": token.group(1)}
+
+    asked = browser.post(f"/tasks/{task}/release", data=form)
+    assert "gone for good" in asked.text
+    assert browser.get(f"/api/v1/tasks/{task}/claim").status_code == 200
+    done = browser.post(f"/tasks/{task}/release", data={**form, "confirmed": "yes"})
+
+    assert done.status_code == 303
+    assert browser.get(f"/api/v1/tasks/{task}/claim").status_code == 404
+    assert "release" not in browser.get(f"/tasks/{task}").text
+
+
+def test_claim_of_a_task_that_was_begun_is_shown_and_not_released(
+    browser: FlaskClient, task: str
+) -> None:
+    draft = {"agent": "a1", "instance": "here", "run": "r1"}
+    browser.post(f"/api/v1/tasks/{task}/claim", json=draft)
+    _set_status(browser, task, "PROCESSING")
+
+    page = browser.get(f"/tasks/{task}").text
+
+    assert "the agent a1 since" in page
+    assert "/release" not in page

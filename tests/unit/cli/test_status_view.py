@@ -44,6 +44,7 @@ IDLE = Facts(
     waiting=0,
     next=(),
     scheduled=0,
+    unclaimed=0,
     due_s=None,
     ended=(),
     outbox=OutboxFacts(pending=0, oldest_s=None, parked=0, error=None),
@@ -196,3 +197,10 @@ def test_passing_time_alone_is_no_change() -> None:
     assert essence(facts(current=later, daemon=daemon)) == essence(facts(current=RUNNING))
     further = dataclasses.replace(RUNNING, progress=46)
     assert essence(facts(current=further)) != essence(facts(current=RUNNING))
+
+
+def test_jobs_that_wait_for_their_claim_are_no_retries():
+    text = "\n".join(shown(facts(scheduled=3, unclaimed=1, due_s=12.0)))
+    assert "1 job waits until the API takes the claim" in text
+    assert "2 to come, the first in 12" in text
+    assert "to come" not in "\n".join(shown(facts(scheduled=2, unclaimed=2, due_s=12.0)))
