@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from keruta_agent import errors
-from keruta_agent.runner import branches
+from keruta_agent.runner import branches, pushing
 from keruta_agent.runner.clock import Clock
 from keruta_agent.runner.config import RetryConfig
+from keruta_agent.runner.pushing import clone_of, say_nothing
 from keruta_agent.runner.repository import (
     MOST_S,
     REMOTE,
@@ -28,11 +29,18 @@ from keruta_agent.runner.repository import (
     retried,
 )
 from keruta_agent.runner_model import PushResult, Workspace
-from keruta_agent.workspace import obstacles, push, refs, repair, repository_config, submodules
+from keruta_agent.workspace import (
+    lfs,
+    obstacles,
+    refs,
+    repair,
+    repository_config,
+    submodules,
+)
 from keruta_agent.workspace import tree as trees
 from keruta_agent.workspace.clone import Clone
 from keruta_agent.workspace.git import Git, records
-from keruta_agent.workspace.problems import GitError, Problem, error_from
+from keruta_agent.workspace.problems import GitError, Problem
 from keruta_agent.workspace.state import Notes
 from keruta_agent.workspace.url import parse
 
@@ -101,7 +109,7 @@ class WorkspaceManager:
         clone = Clone(git=git, url=url or parse(str(path)), is_ours=True)
         _remove_locks(path)
         name = f"runner-aside-{time.time_ns():x}"
-        submodules.set_aside(clone, name, "found by a run of the runner", _say_nothing)
+        submodules.set_aside(clone, name, "found by a run of the runner", say_nothing)
         base, base_commit, there = (
             self._at_home(git, wanted_base)
             if url is None
@@ -111,9 +119,9 @@ class WorkspaceManager:
             raise errors.SecurityError(f"Pushing to {base!r} is not allowed: it is the base branch")
         start = there or base_commit
         self._keep(git, branch, start)
-        obstacles.clear_branches(git, branch, _say_nothing)
+        obstacles.clear_branches(git, branch, say_nothing)
         own = dataclasses.replace(clone, is_ours=Notes(git_dir=git_dir).is_ours)
-        submodules.make_way(own, start, _say_nothing)
+        submodules.make_way(own, start, say_nothing)
         # Git LFS fetches large files while they are checked out.
         needs_server = git.find("config", "--get", "filter.lfs.smudge") is not None
         (git.fetching_lazily() if needs_server else git).run(
@@ -121,7 +129,9 @@ class WorkspaceManager:
             action=f"check out {branch}",
         )
         git.run("clean", "--quiet", "-ffd", action="clean the work tree")
-        retried(lambda: submodules.bring(own, _say_nothing), self.retry_config, self.clock)
+        retried(lambda: submodules.bring(own, say_nothing), self.retry_config, self.clock)
+        if url is not None:
+            retried(lambda: lfs.bring(git, say_nothing), self.retry_config, self.clock)
         forked = git.find("merge-base", base_commit, start) or base_commit
         self._starts[path] = (start, forked)
         self._copy_index(git)
@@ -195,6 +205,7 @@ class WorkspaceManager:
             git.run("read-tree", "--reset", "-u", tree, action="clean the work tree")
             git.run("checkout-index", "--all", "--force", action="clean the work tree")
             git.run("clean", "--quiet", "-ffd", action="clean the work tree")
+            submodules.reset(clone_of(git))
 
     def _staging(self, path: Path) -> Git:
         """Returns git with the run's own list of files."""
@@ -271,9 +282,8 @@ class WorkspaceManager:
         with self._told_as(errors.PushError):
             git = self.git(workspace.path)
             commit = commit or self._commit(git, f"refs/heads/{branch_name}")
-            spec = f"{commit}:refs/heads/{branch_name}"
             _, retries = retried(
-                lambda: _push(git, spec, branch_name), self.retry_config, self.clock
+                lambda: pushing.push(git, commit, branch_name), self.retry_config, self.clock
             )
             # Git notes it only where the clone follows all branches.
             seen = f"refs/remotes/{REMOTE}/{branch_name}"
@@ -310,7 +320,7 @@ class WorkspaceManager:
             git = self.git(workspace.path)
             clone = Clone(git=git, url=parse(str(workspace.path)), is_ours=True)
             name = f"runner-rollback-{time.time_ns():x}"
-            submodules.set_aside(clone, name, "rolled back", _say_nothing)
+            submodules.set_aside(clone, name, "rolled back", say_nothing)
             start, _ = self._start(git, workspace)
             git.run("reset", "--quiet", "--hard", start, action="roll back")
 
@@ -331,30 +341,6 @@ class WorkspaceManager:
             return known
         head = self._commit(git, "HEAD")
         return head, git.find("merge-base", head, workspace.base_branch) or head
-
-
-def _say_nothing(_message: str) -> None:
-    """Nobody follows what becomes of submodules."""
-
-
-def _push(git: Git, spec: str, branch: str) -> None:
-    """Pushes once.
-
-    Raises:
-        GitError: the server cannot be reached.
-        WorkspaceError: it does not take the branch.
-    """
-    action = f"push {branch}"
-    result = git.run("push", "--quiet", "--porcelain", REMOTE, spec, action=action, ok=False)
-    if result.code == 0:
-        return
-    refusal = push.words(result)
-    if not refusal:
-        raise error_from(action, git.redact(f"{result.complaints}\n{result.text}"))
-    raise errors.WorkspaceError(
-        f"the server refuses the branch {branch}: {git.redact(refusal)}",
-        advice="If somebody else has pushed there, run the task again: it goes on from that",
-    )
 
 
 def _remove_locks(path: Path) -> None:

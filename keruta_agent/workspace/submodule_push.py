@@ -58,6 +58,29 @@ def push_pinned(
     _push_pinned(clone, commit, known, delivery, base or clone.url.address, 0)
 
 
+def check_pinned(clone: Clone, commit: str, known: tuple[str, ...]) -> None:
+    """Make sure that servers have the submodules' commits that a branch points at; push nothing.
+
+    Raises:
+        RefusedError: it points at a commit that nobody else can get.
+        WorkspaceError: a server cannot be asked.
+    """
+    pins = list(_new_pins(clone.git, commit, known))
+    if not pins:
+        return
+    declared = submodules.declared(clone.git, commit)
+    final = submodules.pinned(clone.git, commit, list(dict.fromkeys(pin.path for pin in pins)))
+    for pin in pins:
+        if final.get(pin.path) != pin.commit:
+            continue
+        one = declared.get(pin.path)
+        if one is None:
+            raise _undeclared(pin)
+        address = _address(clone.url.address, one)
+        if not _server_gives(clone.git, address, pin.commit):
+            raise _out_of_reach(pin, address)
+
+
 def _push_pinned(
     clone: Clone, commit: str, known: tuple[str, ...], delivery: Delivery, base: str, depth: int
 ) -> None:
@@ -76,7 +99,7 @@ def _push_pinned(
             if is_final:
                 raise _undeclared(pin)
             continue
-        address = _address(base, one, delivery)
+        address = _address(base, one)
         found = inner.get(clone.directory / pin.path)
         if found is None or not _has(found.git, pin.commit):
             # What a commit in between points at, and is gone by now, was never to be kept.
@@ -194,7 +217,7 @@ def _has(git: Git, commit: str) -> bool:
     return git.holds("cat-file", "-e", f"{commit}^{{commit}}")
 
 
-def _address(base: str, one: Submodule, delivery: Delivery) -> str:
+def _address(base: str, one: Submodule) -> str:
     """Return where a submodule is.
 
     Raises:

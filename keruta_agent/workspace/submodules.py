@@ -155,6 +155,28 @@ def make_way(clone: Clone, commit: str | None, say: Say) -> None:
             _retire(clone, module, say)
 
 
+def reset(clone: Clone) -> None:
+    """Bring the submodules in use back to the commits that git's list of files has.
+
+    What they ignore stays. No server is asked.
+
+    Raises:
+        WorkspaceError: one cannot be brought back.
+    """
+    if not _may_have_any(clone):
+        return
+    repository_config.settle(clone.git_dir, is_ours=clone.is_ours)
+    clone.git.run(
+        *("submodule", "--quiet", "update", "--checkout", "--force", "--no-fetch", "--recursive"),
+        action="clean the submodules",
+    )
+    _each(clone, _clean, lambda _: None)
+
+
+def _clean(inner: Clone) -> None:
+    inner.git.run("clean", "--quiet", "-ffd", action="clean a submodule")
+
+
 def bring(clone: Clone, say: Say, depth: int = 0) -> None:
     """Check out the submodules that HEAD has, at the commits that it pins.
 

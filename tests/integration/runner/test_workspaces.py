@@ -11,7 +11,7 @@ from keruta_agent.runner.guard import Guard
 from keruta_agent.runner.workspaces import KEPT, WorkspaceManager
 from keruta_agent.runner_model import Workspace
 from tests.helpers.repositories import Repository, git, make_repository
-from tests.helpers.superprojects import SUBMODULE, Superproject
+from tests.helpers.superprojects import SUBMODULE, Superproject, commit_in
 
 BRANCH = "feature/task-1"
 
@@ -289,3 +289,70 @@ def test_submodules_are_there_and_clean_for_each_run(
     (slot / "a.py").write_text("2\n")
     manager.commit_changes(workspace, "feat: change")
     assert git(slot, "show", "--name-only", "--format=", BRANCH) == "a.py"
+
+
+@pytest.fixture
+def superproject(
+    server: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Superproject:
+    monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "file")
+    library = make_repository(tmp_path / "library.git", {"lib.txt": "lib\n"})
+    return Superproject(server, library, tmp_path / "person")
+
+
+def test_submodules_are_cleaned_between_rounds(superproject: Superproject, slot: Path) -> None:
+    manager = _manager()
+    workspace = manager.prepare_workspace(slot, BRANCH)
+    (slot / "a.py").write_text("2\n")
+    tree = manager.stage(workspace)
+    inner = slot / SUBMODULE
+    pinned = git(inner, "rev-parse", "HEAD")
+    (inner / "left-by-tests").write_text("x")
+    commit_in(inner, {"lib.txt": "by the tests\n"})
+
+    manager.restore(workspace, tree)
+
+    assert (inner / "lib.txt").read_text() == "lib\n"
+    assert not (inner / "left-by-tests").exists()
+    assert git(inner, "rev-parse", "HEAD") == pinned
+    assert manager.stage(workspace) == tree
+
+
+def test_pointer_to_a_commit_that_nobody_can_get_is_not_pushed(
+    superproject: Superproject, server: Repository, slot: Path
+) -> None:
+    manager = _manager()
+    workspace = manager.prepare_workspace(slot, BRANCH)
+    commit_in(slot / SUBMODULE, {"lib.txt": "by the tests\n"})
+    manager.commit_changes(workspace, "change")
+
+    with pytest.raises(errors.PushError, match="does not have"):
+        manager.push_branch(workspace, BRANCH)
+    assert BRANCH not in server.branches
+
+
+def test_repository_in_the_repository_is_not_pushed_as_a_mere_pointer(
+    server: Repository, slot: Path
+) -> None:
+    manager = _manager()
+    workspace = manager.prepare_workspace(slot, BRANCH)
+    git(slot, "clone", "--quiet", str(server.path), "nested")
+    manager.commit_changes(workspace, "change")
+
+    with pytest.raises(errors.PushError, match="repository of its own"):
+        manager.push_branch(workspace, BRANCH)
+
+
+def test_large_file_is_not_pushed_as_a_plain_one(
+    server: Repository, slot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")  # Git LFS may be set up there
+    monkeypatch.setenv("HOME", str(slot.parent))
+    manager = _manager()
+    workspace = manager.prepare_workspace(slot, BRANCH)
+    (slot / ".gitattributes").write_text("*.bin filter=lfs\n")
+    (slot / "x.bin").write_text("plain\n")
+    manager.commit_changes(workspace, "change")
+
+    with pytest.raises(errors.PushError, match="plain file"):
+        manager.push_branch(workspace, BRANCH)
