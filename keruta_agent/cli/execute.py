@@ -113,7 +113,7 @@ def _script_request(
         work["script"] = script
     else:
         work["command"] = [*_program(script), *arguments]
-    name = name or shlex.join([script, *arguments] if arguments else [script]).strip("'")
+    name = name or (shlex.join([script, *arguments]) if arguments else script)
     return {
         "op": "submit",
         "name": name.encode("utf-8", "replace").decode(),  # it may hold bytes that are no text

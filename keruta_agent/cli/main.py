@@ -283,6 +283,14 @@ def _run(arguments: Sequence[str]) -> int:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT) and exc.filename is not None:
             _complain(f"cannot write {exc.filename}: {exc.strerror}. Make room on that disk")
             return 1
+        if exc.errno in (errno.EACCES, errno.EPERM) and exc.filename is not None:
+            if verbose:
+                _print_trace(exc)
+            _complain(
+                f"cannot use {exc.filename}: {exc.strerror}. Give this user access to it and to "
+                "the directories above it"
+            )
+            return 1
         if exc.filename is not None or exc.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
             return _bug(exc, verbose=verbose)
         _give_up(sys.stdout)

@@ -193,12 +193,13 @@ def resume(ctx: click.Context, as_json: bool) -> None:
 
     settings = load(ctx).settings
     records = open_records(settings)
+    was_paused = records.jobs.pause_reason() is not None
     records.jobs.resume()
     _look_now(settings)
     if as_json:
         print_json({"paused": None, "running": records.jobs.counts()[JobState.RUNNING]})
         return
-    click.echo("resumed")
+    click.echo("resumed" if was_paused else "the queue was not paused")
 
 
 # An option that is not known may be a priority below 0.

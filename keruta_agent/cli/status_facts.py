@@ -296,6 +296,8 @@ def advice(facts: Facts) -> list[str]:
         found.append(f"The script waits for an answer: keruta input {facts.current.job} TEXT")
     if facts.paused is not None:
         found.append("Let jobs start again: keruta queue resume")
+    if facts.daemon is not None and facts.daemon.standby is not None:
+        found.append("Stop this agent or the other one; this one takes over when that is silent")
     if facts.daemon is not None and facts.daemon.api_away:
         found.append("See what is wrong with the API: keruta health --check-api")
     if facts.outbox.parked:

@@ -89,8 +89,8 @@ class Ownership:
     def _follow(self, session_id: str, standby: str | None) -> None:
         if standby is not None and self._standby is None:
             logger.warning(
-                "another agent serves the session %s, this one stands by until that has been "
-                "silent for its lease: %s",
+                "another agent serves the session %s: %s. This one stands by, and takes over when "
+                "that one has left or was silent for its lease",
                 session_id,
                 standby,
                 extra={"action": "standby", "session": session_id},

@@ -20,12 +20,6 @@ def session_of(pid: int) -> int | None:
     return None if fields is None else int(fields[3])
 
 
-def parent_of(pid: int) -> int | None:
-    """Return the parent of a process, None when there is no such process."""
-    fields = _stat(pid)
-    return None if fields is None else int(fields[1])
-
-
 def process_line(pid: int) -> str:
     """Return ``pid start-time boot-id``: together they name one process for ever."""
     found = process_state(pid)

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Self
 
+from keruta_agent import errors
 from keruta_agent.records.artifacts import Artifacts
 from keruta_agent.records.counters import Counters
 from keruta_agent.records.database import DATABASE_NAME, Database
@@ -51,8 +52,16 @@ class Records:
         Raises:
             AgentStateError: the file cannot be used.
         """
-        if not (base_dir / DATABASE_NAME).exists():
+        try:
+            (base_dir / DATABASE_NAME).stat()
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as exc:
+            raise errors.AgentStateError(
+                f"cannot read the agent's records in {base_dir}: {exc.strerror}",
+                advice="Give it to this user (chown), or choose another directory with "
+                "KERUTA_BASE_DIR",
+            ) from exc
         return cls._over(Database(base_dir, create=False))
 
     def close(self) -> None:

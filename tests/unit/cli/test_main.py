@@ -50,6 +50,7 @@ def test_message_holds_nothing_that_acts_on_a_terminal(keruta: CommandLine) -> N
         (sqlite3.DatabaseError("database disk image is malformed"), "database is damaged"),
         (OSError(errno.ENOSPC, "No space left on device", "/base/x"), "cannot write /base/x"),
         (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
+        (PermissionError(errno.EACCES, "Permission denied", "/base/x"), "cannot use /base/x"),
         (RuntimeError("can't start new thread"), "ulimit -u"),
     ],
 )
