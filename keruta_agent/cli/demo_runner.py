@@ -171,7 +171,7 @@ class Showing:
         return process
 
     def _git_facts(self, repository: Path) -> Iterator[Fact]:
-        git = Git(repository, timeout_s=PATIENCE_S, variables=NOBODYS_GIT)
+        git = Git(repository, timeout_s=PATIENCE_S, variables=NOBODYS_GIT).at_bare(repository)
         text = git.find("show", f"{BRANCH}:statistic.py") or ""
         yield Fact(what=f"branch {BRANCH}", found=_shown(text), is_well=text == _RIGHT.rstrip("\n"))
         files = git.find("diff", "--name-only", "main", BRANCH) or ""

@@ -293,3 +293,14 @@ def test_base_directory_with_a_long_path_and_spaces_works(workplace: Workplace, 
     assert daemon.stop() == 0
     # This path is too long for the kernel, which gets it through its directory.
     assert not socket_path(base_dir).exists()
+
+
+def test_job_is_named_by_its_script_as_it_was_typed(workplace: Workplace) -> None:
+    workplace.run("execute", "trap 'exit 3' TERM; true")
+    workplace.run("execute", "printf", "%s", "two words")
+
+    listed = json.loads(workplace.run("queue", "list", "--all", "--json").stdout)
+    assert sorted(job["name"] for job in listed) == [
+        "printf %s 'two words'",
+        "trap 'exit 3' TERM; true",
+    ]

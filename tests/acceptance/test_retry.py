@@ -165,6 +165,7 @@ def test_paused_queue_finishes_what_runs_and_starts_nothing_until_it_goes_on(
     assert {api.task(task)["status"] for task in (low, high)} == {"PENDING"}
 
     assert workplace.run("queue", "resume").stdout == "resumed\n"
+    assert workplace.run("queue", "resume").stdout == "the queue was not paused\n"
     api.wait_for_all([low, high])
     listed = json.loads(workplace.run("queue", "list", "--all", "--json").stdout)
     assert [job["name"] for job in listed[:2]] == ["low", "high"], "the last one ended first"

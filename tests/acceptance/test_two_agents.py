@@ -22,6 +22,7 @@ def test_standby_takes_over_what_is_pending_and_never_what_is_claimed(
     pending = api.file_task(trace)
     said = workplace.run("status", KERUTA_BASE_DIR=str(tmp_path / "second")).stdout
     assert "another agent serves the session" in said
+    assert "Stop this agent or the other one; this one takes over when that is silent" in said
 
     first.kill()
     second.wait_for("takes over the session")
