@@ -33,14 +33,14 @@ def check_health(load: Callable[[], Settings], wanted: Collection[str]) -> Itera
         "memory": lambda: iter([check_memory(settings.health_memory_free_min)]),
         "git": lambda: (_needed(found, "git" in wanted) for found in [check_git()]),
         "queue": lambda: check_queue(settings),
-        "api": lambda: (_needed(found, "api" in wanted) for found in _api(settings)),
+        "api": lambda: _api(settings, "api" in wanted),
     }
     for name in CHECKS:
         if name in wanted or not wanted:
             yield from checks[name]()
 
 
-def _api(settings: Settings) -> Iterator[Finding]:
+def _api(settings: Settings, by_name: bool) -> Iterator[Finding]:
     # Here, because a probe of the disk each few seconds should not load the HTTP client.
     from keruta_agent.checkup.api import check_answer
     from keruta_agent.daemon.wiring import configured_api
@@ -52,7 +52,9 @@ def _api(settings: Settings) -> Iterator[Finding]:
     except errors.SettingsError as exc:
         yield problem("api", exc.message, exc.advice)
         return
-    yield check_answer(quick, api)
+    finding = check_answer(quick, api)
+    # One that cannot tell whether it takes reports is served all the same.
+    yield finding if api is not None else _needed(finding, by_name)
 
 
 def _needed(finding: Finding, by_name: bool) -> Finding:

@@ -112,13 +112,14 @@ def make_courier(
     records: Records,
     api: KerutaApi,
     reader: tuple[LogReader, Redaction] | None = None,
+    writes: WriteCheck | None = None,
 ) -> Courier:
     """Returns who carries the outbox to the API."""
     log_reader, redaction = reader or _sending_reader(settings, records)
     inquiries = Inquiries(
         api, records.questions, processing_may_be_repeated=settings.api_progress_via_status
     )
-    return Courier(api, records, log_reader, redaction, inquiries)
+    return Courier(api, records, log_reader, redaction, inquiries, writes or WriteCheck())
 
 
 def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> Agent:
@@ -134,6 +135,7 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
     identity = identity_of(settings.base_dir)
     # One for both: what it learns of secrets while scripts run must be masked everywhere.
     reader = _sending_reader(settings, records)
+    writes = WriteCheck()
     return Agent(
         settings=settings,
         database=records.database,
@@ -155,7 +157,7 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
             settings.session_lease_s,
         ),
         api=api,
-        courier=None if api is None else make_courier(settings, records, api, reader),
+        courier=None if api is None else make_courier(settings, records, api, reader, writes),
         redaction=reader[1],
         queue=queue,
         room=Room(settings.base_dir),
@@ -163,7 +165,7 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
         desk=Desk(),
         doorbell=Doorbell(),
         launcher=Launcher(),
-        writes=WriteCheck(),
+        writes=writes,
         socket_path=prepare_socket_path(settings.base_dir),
         command_dir=_install_command(settings.base_dir),
     )

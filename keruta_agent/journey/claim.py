@@ -13,6 +13,7 @@ from typing import Final
 from keruta_agent import errors
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.announce import NotWantedError
+from keruta_agent.journey.writes import may_be_blocked
 from keruta_agent.model import TaskStatus
 from keruta_agent.ports import KerutaApi
 from keruta_agent.records.jobs import Job, StopKind
@@ -83,6 +84,8 @@ def _claim(agent: Agent, job: Job, run: Run) -> None:
             raise NotWantedError(StopKind.REFUSED, exc.message) from exc
         raise SomebodyElsesError(exc.message) from exc
     except errors.ApiError as exc:
+        if may_be_blocked(exc):
+            _refuse_if_blocked(agent, agent.api)
         if has_claims:
             _go_on_unasked(agent, job, run, str(exc), has_claims)
         else:
@@ -94,7 +97,8 @@ def _claim(agent: Agent, job: Job, run: Run) -> None:
 
 
 def _look(agent: Agent, api: KerutaApi, job: Job, run: Run) -> None:
-    """Ask a server without claims whether the task may be run."""
+    """Ask a server without claims whether the task may be run, and its end be reported."""
+    _refuse_if_blocked(agent, api)
     try:
         task = api.task(job.task_id or "")
     except errors.ApiNotFound as exc:
@@ -109,6 +113,17 @@ def _look(agent: Agent, api: KerutaApi, job: Job, run: Run) -> None:
     if run.number == 1 and task.status is not TaskStatus.PENDING:
         reason = f"The task is {task.status} at the API: somebody else has begun it"
         raise SomebodyElsesError(reason)
+
+
+def _refuse_if_blocked(agent: Agent, api: KerutaApi) -> None:
+    """Test a write: a script whose end cannot be told must not begin.
+
+    Raises:
+        NotNowError: none reaches the API.
+    """
+    blocked = agent.writes.doubt(api)
+    if blocked is not None:
+        raise NotNowError(blocked.message) from blocked
 
 
 def _go_on_unasked(agent: Agent, job: Job, run: Run, reason: str, has_claims: bool) -> None:

@@ -103,9 +103,12 @@ class SessionPoll:
         if self._problem is not None:
             logger.info("the API answers again", extra={"action": "poll_recovered"})
             self._problem = None
-            if self._agent.courier is not None:
-                self._agent.courier.api_answers_again()
-                self._agent.queue.outbox_filled()
+            self._deliver_again()
+
+    def _deliver_again(self) -> None:
+        if self._agent.courier is not None:
+            self._agent.courier.api_answers_again()
+            self._agent.queue.outbox_filled()
 
     def _poll(self) -> None:
         session_id = self._session_id or self.resolve().id
@@ -168,6 +171,7 @@ class SessionPoll:
         was_refused = writes.problem is not None
         writes.test(self._api)
         if was_refused and writes.problem is None:
+            self._deliver_again()
             for job_id in self._agent.jobs.waiting_ids():
                 self._agent.queue.job_runnable(job_id)
         return writes.problem is None

@@ -20,6 +20,7 @@ from keruta_agent.journey import artifacts, autofix, loglines
 from keruta_agent.journey.inquiry import Inquiries
 from keruta_agent.journey.reach import FIRST_WAIT_S, LONGEST_WAIT_S, Reach
 from keruta_agent.journey.redaction import Redaction
+from keruta_agent.journey.writes import WriteCheck, may_be_blocked
 from keruta_agent.model import LogEntry, LogLevel, StatusReport, TaskStatus
 from keruta_agent.ports import KerutaApi
 from keruta_agent.records.artifacts import ArtifactState
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 ATTEMPTS_AT_BROKEN: Final = 12
 #: What servers answer when a file is larger than they take.
 TOO_LARGE: Final = 413
+FORBIDDEN: Final = 403
 
 
 class Courier:
@@ -46,8 +48,10 @@ class Courier:
         log_reader: loglines.LogReader,
         redaction: Redaction,
         inquiries: Inquiries,
+        writes: WriteCheck,
     ) -> None:
         self._api = api
+        self._writes = writes
         self._database = records.database
         self._outbox = records.outbox
         self._artifacts = records.artifacts
@@ -157,12 +161,17 @@ class Courier:
     def _deliver(self, parcel: Parcel, reach: Reach) -> bool:
         """Sends one parcel; returns whether it is off our hands."""
         try:
-            self._handlers[parcel.first.kind](parcel)
+            self._hand_over(parcel)
         except errors.ApiUnreachable as exc:
             self._outbox.release(parcel)
             self._lost(parcel, reach, exc)
             return False
-        except (errors.ApiAmbiguous, errors.ApiOverloaded, errors.ApiUnauthorized) as exc:
+        except (
+            errors.ApiAmbiguous,
+            errors.ApiOverloaded,
+            errors.ApiUnauthorized,
+            errors.ApiBlocked,
+        ) as exc:
             self._outbox.retry_later(parcel, str(exc), 0.0)
             self._lost(parcel, reach, exc)
             return False
@@ -190,6 +199,27 @@ class Courier:
             self._delivered(parcel)
         reach.found()
         return True
+
+    def _hand_over(self, parcel: Parcel) -> None:
+        """Send one parcel; a refusal by who stands before the API is not the API's.
+
+        Raises:
+            ApiError: what the API said, or why it is told nothing at all.
+        """
+        try:
+            self._handlers[parcel.first.kind](parcel)
+        except errors.ApiError as exc:
+            if not may_be_blocked(exc):
+                raise
+            blocked = self._writes.doubt(self._api)
+            if blocked is not None:  # a copy: one that is raised again and again grows
+                raise type(blocked)(
+                    blocked.message, advice=blocked.advice, status=blocked.status
+                ) from exc
+            if exc.status == FORBIDDEN and self._writes.is_proved:
+                # A firewall that takes offence at these very words: others pass.
+                raise errors.ApiFailed(exc.message, advice=exc.advice, status=exc.status) from exc
+            raise
 
     def _lost(self, parcel: Parcel, reach: Reach, exc: errors.ApiError) -> None:
         if not reach.was_lost:

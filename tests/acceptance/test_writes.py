@@ -101,3 +101,32 @@ def test_no_test_names_a_running_state(workplace: Workplace, gate: Gate) -> None
     assert workplace.run("doctor").returncode == 0
     assert bodies
     assert all(path.endswith("/status") for path in bodies)
+
+
+def test_reports_that_stop_arriving_are_noticed_and_none_is_lost(
+    workplace: Workplace, api: Api, gate: Gate, tmp_path: Path
+) -> None:
+    """A proxy was changed while the daemon ran; what it refuses is not what the API refuses."""
+    mark, second = tmp_path / "go-on", tmp_path / "second"
+    running = api.file_task(
+        f"echo begins; keruta progress 40; until [ -e {mark} ]; do sleep 0.05; done; echo last"
+    )
+    daemon = workplace.daemon()
+    api.wait_for(running, "PROCESSING")
+    gate.trouble = _lets_only_reads_pass
+    later = api.file_task(f"touch {second}")
+    mark.touch()
+    daemon.wait_for("starts none of the API's tasks")
+
+    status = workplace.run("status")
+    health = workplace.run("health", "--check-api")
+
+    assert "no report reaches it" in status.stdout
+    assert health.returncode == 1
+    assert workplace.run("execute", "--", "true").returncode == 0
+    assert not second.exists()
+    gate.trouble = None
+    assert api.wait_for(running)["status"] == "COMPLETED"
+    assert api.wait_for(later)["status"] == "COMPLETED"
+    assert second.exists()
+    assert "set aside" not in daemon.out + daemon.err

@@ -52,6 +52,11 @@ class Capabilities:
         if is_news:
             logger.info("the server has no %s", feature, extra={"action": "server_lacks"})
 
+    def forget_missing(self) -> None:
+        """Ask for everything anew that was found missing."""
+        with self._lock:
+            self._missing_until.clear()
+
     def learn_present(self, feature: str) -> None:
         """Remembers that the feature works."""
         with self._lock:

@@ -62,7 +62,7 @@ def check(http: HttpClient) -> None:
     has_route = answers.code_of(response) not in _NO_ROUTE
     if is_own and status in _OF_THE_TASK and has_route:
         return
-    if status == 404 and has_route and _looks_like(http.fetch(_ACTION, path), response):
+    if status in _OF_THE_TASK and has_route and _looks_like(http.fetch(_ACTION, path), response):
         return
     raise _blocked(f"it is refused before the API ({status})", response)
 

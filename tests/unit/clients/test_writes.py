@@ -105,6 +105,35 @@ def test_server_that_reads_and_writes_a_missing_task_alike_takes_writes(
     client.check_writes()
 
 
+@pytest.mark.parametrize("status", [400, 422])
+def test_server_whose_ids_are_numbers_takes_writes(
+    status: int, client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    answer = {"json": {"detail": [{"loc": ["path", "id"], "msg": "no integer"}]}}
+    wire.put(STATUS, status_code=status, **answer)
+    wire.get(TASK, status_code=status, **answer)
+
+    client.check_writes()
+
+
+def test_routes_that_seemed_missing_while_writes_were_blocked_are_asked_anew(
+    client: KerutaClient, wire: requests_mock.Mocker
+) -> None:
+    progress = wire.patch(re.compile(r".*/progress$"), status_code=405, **HTML)
+    wire.post(re.compile(r".*/logs$"), status_code=405, **HTML)
+    wire.put(STATUS, status_code=405, **HTML)
+    for _ in range(2):
+        with pytest.raises(errors.ApiError):
+            client.send_progress("t", 1, "", key="k")
+    assert progress.call_count == 1
+    with pytest.raises(errors.ApiBlocked):
+        client.check_writes()
+
+    with pytest.raises(errors.ApiError):
+        client.send_progress("t", 1, "", key="k")
+    assert progress.call_count == 2
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_api_that_takes_no_writes_with_the_token_says_so_itself(
     status: int, client: KerutaClient, wire: requests_mock.Mocker
