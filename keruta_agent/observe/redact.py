@@ -11,11 +11,21 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from keruta_agent.observe.secrets import arguments, assignments, forms, names, shapes, values
+from keruta_agent.observe.secrets import (
+    arguments,
+    assignments,
+    escapes,
+    forms,
+    names,
+    shapes,
+    values,
+)
 from keruta_agent.observe.secrets.search import Search, Span
 
 MASK: Final = "***"
 _DEEPEST_VALUE: Final = 64
+#: Fields of which one names what the other holds.
+_PAIR: Final = (("name", "value"), ("Name", "Value"), ("key", "value"), ("Key", "Value"))
 #: The bytes of UTF-8 that do not begin a character.
 _CONTINUATION: Final = bytes(range(0x80, 0xC0))
 _LINE: Final = re.compile(rb"[^\r\n]+")
@@ -63,14 +73,21 @@ class Redactor:
         A text keeps its lines: what is secret in several lines is one range in each.
         """
         data = text.encode("utf-8", "surrogatepass")
+        found = self._found(data)
+        if any(begin in data for begin in escapes.BEGINS):
+            plain = escapes.Plain(data)
+            found += map(plain.original, self._found(plain.data))
+        if not found:
+            return []
+        return _in_characters(_by_line(_merged(found), data), data, is_ascii=text.isascii())
+
+    def _found(self, data: bytes) -> list[Span]:
         lowered = data.lower()
         found = self._search.spans(data)
         found.extend(shapes.spans(data, lowered))
         found.extend(assignments.spans(data, lowered))
         found.extend(arguments.spans(data))
-        if not found:
-            return []
-        return _in_characters(_by_line(_merged(found), data), data, is_ascii=text.isascii())
+        return found
 
     def knows_secret_in(self, data: bytes) -> bool:
         """Tells whether bytes hold a secret that is known by its value, in any of its forms."""
@@ -125,7 +142,11 @@ class _Values:
         return value if redacted == text else redacted
 
     def mapping(self, fields: Mapping[Any, Any], depth: int) -> dict[Any, Any]:
-        return dict(self._item(name, value, depth) for name, value in fields.items())
+        shown = dict(self._item(name, value, depth) for name, value in fields.items())
+        for name, value in _PAIR:  # the variables of a container, and their like
+            if _is_named_secret(fields.get(name, ""), fields.get(value)):
+                shown[value] = MASK
+        return shown
 
     def _item(self, name: object, value: object, depth: int) -> tuple[object, object]:
         if self._masks_names and isinstance(name, str) and isinstance(value, str):

@@ -36,6 +36,8 @@ _LONGEST_COMMAND: Final = 200
 #: A value behind the word, as a .netrc has it, in one line with its machine or in one of its own.
 _PASSWORD: Final = re.compile(rb"password[ \t\r\n]++(?P<value>[^\s\"']{4,200}+)")
 _LOGIN: Final = re.compile(rb"\blogin\s+\S+\s+(?:account\s+\S+\s+)?\Z")
+#: With its machine it is a .netrc beyond doubt, and a password may be a word.
+_MACHINE: Final = re.compile(rb"(?:\bmachine\s+\S+|\bdefault)\s+login\s+\S+\s+\Z")
 _LINE_BEGIN: Final = re.compile(rb"(?:^|[\r\n])[ \t]*\Z")
 _LINE_END: Final = re.compile(rb"[ \t]*(?:[\r\n]|\Z)")
 
@@ -47,7 +49,8 @@ def spans(data: bytes) -> Iterator[Span]:
         if _takes_password(found, data) and _is_password(found[kind]):
             yield found.span(kind)
     for found in _PASSWORD.finditer(data):
-        if _is_of_netrc(found, data) and _is_password(found["value"]):
+        is_word = found["value"].isalpha() and _is_behind_machine(found, data)
+        if is_word or (_is_of_netrc(found, data) and _is_password(found["value"])):
             yield found.span("value")
 
 
@@ -67,6 +70,12 @@ def _is_of_netrc(found: re.Match[bytes], data: bytes) -> bool:
         return True
     is_line = _LINE_BEGIN.search(before) and _LINE_END.match(data, found.end())
     return is_line is not None and any(48 <= byte <= 57 for byte in found["value"])
+
+
+def _is_behind_machine(found: re.Match[bytes], data: bytes) -> bool:
+    return (
+        _MACHINE.search(data[max(0, found.start() - _LONGEST_COMMAND) : found.start()]) is not None
+    )
 
 
 def _is_password(value: bytes) -> bool:

@@ -46,12 +46,19 @@ def _value_of(shortest: int) -> bytes:
     )
 
 
+#: The lines of a block of YAML, and the text of an XML element: what gives the value is a part.
+_BLOCK: Final = (
+    rb"[|>][+-]?[ \t]{0,8}+\r?\n(?P<indent>[ \t]{1,40}+)"
+    rb"(?P<block>[^\r\n]{4,512}+(?:\r?\n(?P=indent)[^\r\n]{1,512}+){0,32}+)"
+)
+_ELEMENT: Final = rb">(?P<element>[^<>\r\n]{4,512}+)</"
 #: From a telling word on: the rest of the name, what gives the value, the value. For text in small
 #: letters.
 _ASSIGNED: Final = tuple(
     re.compile(
-        word + rb"(?P<rest>[\w.-]{0,40}+)(?P<end>\\{0,3}[\"']?)"
-        rb"(?P<sign>[ \t]{0,8}+(?:=>|:=|=(?!=)|:(?!:))[ \t]{0,8}+)" + _value_of(shortest)
+        word + rb"(?P<rest>[\w.-]{0,40}+)(?:(?P<end>\\{0,3}[\"']?)"
+        rb"(?P<sign>[ \t]{0,8}+(?:=>|:=|=(?!=)|:(?!:)|\xef\xbc[\x9a\x9d])[ \t]{0,8}+)"
+        rb"(?:" + _value_of(shortest) + rb"|" + _BLOCK + rb")|" + _ELEMENT + rb")"
     )
     for word, shortest in (
         (rb"pass(?:w|phrase)", _SHORTEST_PASSWORD),
@@ -65,13 +72,40 @@ _ASSIGNED: Final = tuple(
 )
 #: An option may have its value behind a blank, or as the next of a list.
 _OPTION: Final = re.compile(
-    rb"--(?!-)(?P<rest>[\w.-]{2,60}+)(?P<end>[\"']?)(?P<sign> ++|, ?)"
+    rb"--(?!-)(?=[\w.-]{0,60}?(?:pass|pwd|token|secret|credential|auth|key))"
+    rb"(?P<rest>[\w.-]{2,60}+)(?P<end>[\"']?)(?P<sign> ++|, ?)" + _value_of(_SHORTEST_PASSWORD)
+)
+#: A name and a value as two fields: the variables of a container, the settings of an application.
+_PAIR_VALUE: Final = re.compile(
+    rb"value(?P<end>\\{0,3}[\"']?)(?P<sign>[ \t]{0,8}+[:=][ \t]{0,8}+)"
     + _value_of(_SHORTEST_PASSWORD)
+)
+_PAIR_NAME: Final = re.compile(
+    rb"\b(?:name|key)\\{0,3}[\"']?[ \t]{0,8}[:=][ \t]{0,8}\\{0,3}[\"']?(?P<name>[\w.-]{3,64})"
+    rb"\\{0,3}[\"']?[ \t]{0,8},?(?:\s|\\n){0,40}\\{0,3}[\"']?\Z",
+    re.IGNORECASE,
+)
+_LONGEST_PAIR: Final = 160
+#: The same in Japanese; a value in that language is a sentence.
+_JAPANESE: Final = tuple(
+    (
+        name.encode(),
+        re.compile(
+            name.encode() + rb"[\"']?[ \t]{0,8}(?:[:=]|\xef\xbc[\x9a\x9d])[ \t]{0,8}[\"'`]?"
+            rb"(?P<value>[!#-&(-_a-~]{4,200}+)(?![\x80-\xff])"
+        ),
+    )
+    for name in (
+        *("パスワード", "暗証番号", "トークン", "APIキー", "アクセスキー"),
+        *("秘密鍵", "シークレット", "シークレットキー"),
+    )
 )
 #: What stands between a name and a value in a setting, and not in a sentence.
 _TIGHT: Final = frozenset({b"=", b":=", b" ", b", ", b","})
 #: What a field holds that has no password.
 _NOTHING: Final = frozenset({"none", "null", "undefined", "true", "false"})
+#: A line without its indentation.
+_TEXT: Final = re.compile(rb"[^ \t\r\n][^\r\n]*+")
 _IN_NAMES: Final = (string.ascii_letters + string.digits + "_.-").encode()
 
 _PLACEHOLDER: Final = re.compile(
@@ -106,19 +140,33 @@ def spans(data: bytes, lowered: bytes) -> Iterator[Span]:
     for pattern in _ASSIGNED:
         for found in pattern.finditer(lowered):
             yield from _value(found, _name(data, found.start(), found.end("rest")), data)
-    for found in _OPTION.finditer(data):
-        yield from _value(found, found["rest"].decode("ascii", "replace"), data)
+    for found in _OPTION.finditer(lowered):
+        yield from _value(found, data[slice(*found.span("rest"))].decode("ascii", "replace"), data)
+    for found in _PAIR_VALUE.finditer(lowered):
+        before = data[max(0, found.start() - _LONGEST_PAIR) : found.start()]
+        if (named := _PAIR_NAME.search(before)) is not None:
+            yield from _value(found, named["name"].decode("ascii", "replace"), data)
+    if not data.isascii():
+        yield from _japanese(data)
+
+
+def _japanese(data: bytes) -> Iterator[Span]:
+    for name, pattern in _JAPANESE:
+        for found in pattern.finditer(data) if name in data else ():
+            if _is_secret("password", found["value"].decode("ascii"), is_setting=True):
+                yield found.span("value")
 
 
 def _value(found: re.Match[bytes], name: str, data: bytes) -> Iterator[Span]:
     if not names.is_clearly_secret_name(name):
         return
-    kind = "bare" if found["quoted"] is None else "quoted"
+    kind = found.lastgroup or "bare"  # the value is the last group of each pattern
     value = data[slice(*found.span(kind))].decode("utf-8", "replace")
     # "password: incorrect" is a sentence, password=incorrect a setting.
-    is_setting = kind == "quoted" or bool(found["end"]) or found["sign"] in _TIGHT
+    is_setting = kind != "bare" or bool(found["end"]) or found["sign"] in _TIGHT
     if _is_secret(name, value, is_setting=is_setting):
-        yield found.span(kind)
+        for line in _TEXT.finditer(data, *found.span(kind)):
+            yield line.span()
 
 
 def is_secret_value(name: str, value: str) -> bool:

@@ -137,7 +137,7 @@ def _behind(prefixes: tuple[bytes, ...]) -> bytes:
 _PREFIXED: Final = tuple(
     re.compile(
         re.escape(mark)
-        + rb"(?=[\w-]{20})(?:"
+        + rb"(?<=\w.)(?=[\w-]{20})(?:"
         + _behind(tuple(each for each in _PREFIXES if each.endswith(mark)))
         + rb")([\w-]++(?:[.=][\w-]{2,}+)*+)"
     )

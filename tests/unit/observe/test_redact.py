@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -199,3 +201,49 @@ def test_from_environment_takes_secret_names_and_url_passwords() -> None:
 def test_from_environment_leaves_common_values_alone() -> None:
     redactor = Redactor.from_environment({"DEPLOY_TOKEN": "DEPLOY", "SOME_SECRET": "true"})
     assert redactor.redact("true DEPLOY to master") == "true DEPLOY to master"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a9Zk\x1b[31m=3Lm+q7\x1b[0m",
+        "".join(f"{each}\x1b[K" for each in "a9Zk=3Lm+q7"),
+        '[0.1, "o", "a9Zk\\u001b[1;32m=3Lm+q7\\r\\n"]',
+        "\x1b[33mpassword\x1b[0m=\x1b[32mhunter2xyz9\x1b[0m",
+        '\x1b[34;1m"token"\x1b[0m\x1b[1;39m:\x1b[0m \x1b[32m"hunter2xyz9"\x1b[0m',
+    ],
+)
+def test_colours_in_a_secret_hide_it_not(text: str) -> None:
+    shown = Redactor(["a9Zk=3Lm+q7"]).redact(text)
+
+    assert MASK in shown
+    for part in ("3Lm", "q7", "hunter2xyz9"):
+        assert part not in shown
+
+
+def test_value_beside_its_name_is_masked() -> None:
+    fields = {"env": [{"name": "DB_PASSWORD", "value": "abc"}, {"name": "LEVEL", "value": "abc"}]}
+
+    shown = Redactor().redact_value(fields)
+
+    assert shown == {
+        "env": [{"name": "DB_PASSWORD", "value": MASK}, {"name": "LEVEL", "value": "abc"}]
+    }
+
+
+def test_text_around_colours_stays() -> None:
+    text = "\x1b[32mok\x1b[0m 12 of 12 \u901a\u904e \x1b[1mpassword\x1b[0m: required\x1b["
+
+    assert Redactor(["a9Zk=3Lm+q7"]).redact(text) == text
+
+
+def test_secret_that_was_encoded_twice_is_masked() -> None:
+    secret = "S3cr&t<p>w/42+x="
+    once = base64.b64encode(f"user:{secret}".encode())
+    twice = base64.b64encode(b'{"auth": "' + once + b'"}').decode()
+    address = "https://login.test/?next=" + quote("https://a.test/?p=" + quote(secret, safe=""))
+
+    shown = Redactor([secret]).redact(f"{twice} {address}")
+
+    assert shown.count(MASK) == 2
+    assert quote(quote(secret, safe=""), safe="") not in shown

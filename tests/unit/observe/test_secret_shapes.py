@@ -248,3 +248,60 @@ def test_hostile_text_is_read_to_its_end(piece: str) -> None:
     # Quadratic time would not end within the limit that each test has.
     text = piece * (500_000 // len(piece))
     assert len(Redactor(["kW7-pq/Zr3+xY"]).redact(text + "\nkW7-pq/Zr3+xY end")) > 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "DB_PASSWORD", "value": "%s"}',
+        '{\\"Key\\":\\"API_TOKEN\\",\\"Value\\":\\"%s\\"}',
+        "    - name: DB_PASSWORD\n      value: %s\n",
+        '{\n  "name": "DB_PASSWORD",\n  "value": "%s"\n}',
+        '<add key="Password" value="%s" />',
+        "password: |\n  %s\n",
+        "db:\n  api_token: >-\n    %s\nnext: 1",
+        "<password>%s</password>",
+        "\u30d1\u30b9\u30ef\u30fc\u30c9\uff1a%s",
+        "API\u30ad\u30fc: %s\u3067\u3059".replace("\u3067\u3059", " \u3067\u3059"),
+        "password\uff1a%s",
+    ],
+)
+def test_value_is_masked_wherever_its_name_stands(text: str) -> None:
+    shown = Redactor().redact(text % "hunter2xyz9")
+
+    assert shown == text % MASK
+
+
+def test_lines_of_a_block_are_all_masked() -> None:
+    text = "secret: |\n  hunter2xyz9\n  k3j9Qw8e7\nother: hunter\n"
+
+    assert Redactor().redact(text).splitlines()[1:] == [f"  {MASK}", f"  {MASK}", "other: hunter"]
+
+
+def test_word_is_a_password_in_a_netrc_with_its_machine() -> None:
+    text = "machine git.test\nlogin bob\npassword swordfish\n"
+
+    assert Redactor().redact(text) == text.replace("swordfish", MASK)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "build_number", "value": "a1b2c3d4"}',
+        '{"name": "API_TOKEN_TYPE", "value": "bearer12"}',
+        '{"name": "x"}, {"value": "hunter2xyz9"}',
+        "- name: DB_PASSWORD\n  valueFrom:\n    secretKeyRef: db-secret-1\n",
+        "password: |\n  This text tells how to choose one\n",
+        "<label>Password</label> <b>hunter2xyz9</b>",
+        '<span class="token">function</span>',
+        "<token>identifier</token>",
+        "\u30d1\u30b9\u30ef\u30fc\u30c9\uff1a8\u6587\u5b57\u4ee5\u4e0a",
+        "\u30d1\u30b9\u30ef\u30fc\u30c9: \u9593\u9055\u3063\u3066\u3044\u307e\u3059",
+        "\u30b7\u30fc\u30af\u30ec\u30c3\u30c8: ${{ secrets.X }}",
+        "GET /items?api_key=none",
+        "the login form has a password field",
+        "--- a/src/token.c\n+++ b/src/token.c\n-------------------- value = 12",
+    ],
+)
+def test_talk_about_names_and_values_stays(text: str) -> None:
+    assert Redactor().redact(text) == text
