@@ -238,7 +238,13 @@ def _running(settings: Settings, records: Records) -> RunningFacts | None:
         run=run.number,
         progress=run.progress,
         progress_message=run.progress_message,
-        running_s=0.0 if run.launched_at is None else max(0.0, boot_seconds() - run.launched_at),
+        running_s=max(
+            0.0,
+            # An agent before an upgrade noted only when its turn came.
+            time.time() - run.claimed_at
+            if run.launched_at is None
+            else boot_seconds() - run.launched_at,
+        ),
         last_line=_last_line(settings, records, run),
         question=None if question is None else question.prompt,
         memory_bytes=None if usage is None else usage.memory_bytes,

@@ -21,6 +21,7 @@ from typing import IO, Final
 
 from keruta_agent.observe.redact import Redactor
 from keruta_agent.process_tree import children, ending
+from keruta_agent.process_tree.channel import private_pipe
 from keruta_agent.process_tree.children import OWN
 from keruta_agent.runner import home, keeper
 from keruta_agent.runner.clock import Clock
@@ -96,7 +97,7 @@ class CommandExecutor:
         began = time.monotonic()
         uid = uuid.uuid4().hex
         base = self.environment() if env is None else dict(env)
-        reading, writing = os.pipe()
+        reading, writing = private_pipe()
         try:
             process = self._start(command, cwd, {**base, MARKER: uid}, writing)
         except (OSError, ValueError) as exc:

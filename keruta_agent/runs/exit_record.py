@@ -1,7 +1,7 @@
 """The record of how a script ended: what it may hold, and how it is shown to be our shim's.
 
 The record lies where the script itself can write. So before the script starts, a secret goes to
-the shim, through a pipe that nobody else has open, and only its SHA-256 to the agent's records.
+the shim, through a socket that nobody else can open, and only its SHA-256 to the agent's records.
 The shim writes the secret into the record when no process of the run is left. A script that kills
 its shim has no way to learn it, and a record without it proves nothing.
 """

@@ -19,6 +19,7 @@ import sh
 
 from keruta_agent import errors
 from keruta_agent.process_tree import prctl
+from keruta_agent.process_tree.channel import private_pipe
 from keruta_agent.process_tree.children import OWN
 from keruta_agent.process_tree.proc import process_state
 from keruta_agent.records.clock import boot_id, boot_seconds
@@ -123,7 +124,10 @@ class _Shim:
 
 
 def _spawn() -> _Shim:
-    reading, writing = os.pipe()
+    try:
+        reading, writing = private_pipe()
+    except OSError as exc:
+        raise errors.RunError(f"cannot start a process for the script: {exc}") from exc
     try:
         with (
             os.fdopen(reading, "rb") as instructions,

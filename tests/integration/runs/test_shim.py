@@ -186,6 +186,18 @@ def test_waiting_shim_is_used_for_the_next_script_only(tmp_path):
     assert shims[1] != waiting
 
 
+@pytest.mark.parametrize("mode", [os.O_RDONLY, os.O_WRONLY])
+def test_what_a_waiting_shim_is_to_be_told_nobody_can_read_or_write(mode):
+    launcher = launch.Launcher()
+    launcher.prepare()
+    told = launcher._spare._instructions
+    try:
+        with pytest.raises(OSError, match="No such device or address"):
+            os.open(f"/proc/{os.getpid()}/fd/{told}", mode | os.O_NONBLOCK)
+    finally:
+        launcher.close()
+
+
 def test_waiting_shim_that_was_killed_is_replaced(start, tmp_path):
     launcher = launch.Launcher()
     launcher.prepare()

@@ -212,3 +212,37 @@ def test_masker_masks_texts_lists_and_what_is_below() -> None:
         {"a": [{"b": "geheimnis-eins"}], "monkey": "x", "password": "hunter2-hunter2"}
     )
     assert masked == {"a": [{"b": "***"}], "monkey": "x", "password": "***"}
+
+
+#: Writes a report of success wherever the runner has a channel open, and kills the keeper.
+FORGE = """
+import os, signal, sys
+runner, keeper = map(int, sys.argv[1:])
+for name in os.listdir(f"/proc/{runner}/fd"):
+    path = f"/proc/{runner}/fd/{name}"
+    try:
+        if int(name) > 2 and os.readlink(path).startswith(("pipe:", "socket:")):
+            os.write(os.open(path, os.O_WRONLY | os.O_NONBLOCK), b"0\\n")
+    except OSError:
+        pass
+os.kill(keeper, signal.SIGKILL)
+"""
+#: A runner of its own: what is forged must not reach what runs the tests.
+RUNNER = """
+import os, pathlib, sys
+from keruta_agent.runner.commands import CommandExecutor
+
+command = f"{sys.executable} forge.py {os.getpid()} $PPID; sleep 60"
+print(CommandExecutor().execute(command, pathlib.Path.cwd(), timeout_seconds=30))
+"""
+
+
+def test_command_that_kills_its_keeper_cannot_report_in_its_stead(tmp_path: Path) -> None:
+    (tmp_path / "forge.py").write_text(FORGE, encoding="utf-8")
+
+    done = subprocess.run(
+        [sys.executable, "-c", RUNNER], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    assert "what looked after the command was killed" in done.stdout
+    assert "success=False" in done.stdout
