@@ -94,9 +94,17 @@ _REASONS: Final = (
 )
 
 
+#: Documents and programs that are about a pipeline; their directories count all the same.
+_ABOUT: Final = re.compile(
+    r"(?:jenkinsfile|azure-pipeline)[^/.]*\.(?:md|rst|adoc|txt|py|js|ts|java|go|rs|html|png|svg)$"
+)
+
+
 def reason(path: str) -> str | None:
     """Return why a file is protected by its name, None when it is not."""
     name = folded_path(path)
+    if _ABOUT.search(name):
+        name = name.rpartition("/")[0]
     return next((why for pattern, why in _REASONS if pattern.search(name)), None)
 
 

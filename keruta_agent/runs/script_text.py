@@ -17,6 +17,8 @@ _MARKS: Final = ("\ufeff", "ï»¿")
 #: Line ends of which each has a CR, also those that were converted twice.
 _WINDOWS_END: Final = re.compile(r"\r+(\n|\Z)")
 _BARE_END: Final = re.compile(r"(?<!\r)\n")
+#: How batch files begin, and scripts of no shell.
+_BATCH: Final = re.compile(r"\s*@echo\s+(?:off|on)\b", re.IGNORECASE)
 #: Characters that are looked at for the zero bytes of UTF-16.
 _HEAD: Final = 200
 #: Programs to which a CR is part of a command.
@@ -38,7 +40,7 @@ def as_meant(text: str) -> ScriptText:
     a here-document.
 
     Raises:
-        RunError: it is in UTF-16, which no interpreter reads.
+        RunError: it is in UTF-16, which no interpreter reads, or a batch file.
     """
     notes = []
     plain = text
@@ -49,6 +51,12 @@ def as_meant(text: str) -> ScriptText:
     if is_utf16(plain):
         raise errors.RunError(
             "the script is in UTF-16, which no interpreter reads", advice="Store it as UTF-8"
+        )
+    if _BATCH.match(plain):
+        # A shell would stumble over this line, run on, and may well end with 0.
+        raise errors.RunError(
+            "the script is a batch file of Windows, which nothing here runs",
+            advice="File it as a shell script",
         )
     if "\r" not in plain:
         return ScriptText(text=plain, notes=tuple(notes))

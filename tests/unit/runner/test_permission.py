@@ -138,6 +138,7 @@ def test_protected_paths_are_refused_whatever_their_case(root: Path) -> None:
         *(".pre-commit-config.yaml", "lefthook-local.yml", "sub/.lfsconfig", "docs/.gitattributes"),
         *(".keruta/install.sh", "sub/.keruta/hooks/pre", ".devcontainer/devcontainer.json"),
         *(".github/dependabot.yml", "renovate.json5", ".vscode/tasks.json", ".envrc"),
+        *("Jenkinsfile.groovy", "azure-pipelines/jenkinsfile.md"),
     ],
 )
 @pytest.mark.parametrize(
@@ -158,6 +159,7 @@ def test_what_runs_by_itself_is_protected_however_it_is_spelt(
         *("Makefile", "package.json", "Dockerfile", "src/actions.ts", "docs/jenkins.md"),
         *("tests/test_buildspec.py", "src/drone.py", "reaction.yml", "vscode/tasks.json"),
         *("keruta/install.sh", "azure.py", "src/.builder/x", "github/workflows/x.yml"),
+        *("docs/jenkinsfile.md", "src/jenkinsfile_parser.py", "docs/azure-pipelines-guide.md"),
     ],
 )
 def test_what_only_sounds_like_automation_may_be_written(root: Path, path: str) -> None:

@@ -88,3 +88,14 @@ def test_other_files_are_started(tmp_path: Path, content: bytes) -> None:
     command = command_for(file)
     check_line_ends(file, content, command[:-1])
     assert command[-1] == str(file)
+
+
+@pytest.mark.parametrize("text", ["@echo off\r\necho done\r\n", "\ufeff@ECHO OFF\nexit /b 0\n"])
+def test_a_batch_file_is_refused_and_not_half_run_by_a_shell(text: str) -> None:
+    with pytest.raises(errors.RunError, match="batch file"):
+        as_meant(text)
+
+
+def test_a_script_that_speaks_of_batch_files_is_run() -> None:
+    text = "printf '@echo off\\r\\n' > run.bat\n"
+    assert as_meant(text).text == text
