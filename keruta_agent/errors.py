@@ -65,7 +65,14 @@ class KerutaError(Exception):
         self.advice = self.default_advice if advice is None else advice
 
     def __str__(self) -> str:
-        return f"{self.message}. {self.advice}" if self.advice else self.message
+        return with_advice(self.message, self.advice)
+
+
+def with_advice(message: str, advice: str) -> str:
+    """Return a message and what to do about it as sentences of one line."""
+    if not advice:
+        return message
+    return f"{message} {advice}" if message.endswith((".", "?", "!")) else f"{message}. {advice}"
 
 
 class UsageError(KerutaError):

@@ -76,7 +76,7 @@ def _show(finding: Finding) -> None:
 
     colours = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
     level = click.style(f"{finding.level:<8}", fg=colours[finding.level])
-    text = f"{finding.text}. {finding.advice}" if finding.advice else finding.text
+    text = errors.with_advice(finding.text, finding.advice)
     click.echo(f"{level} {finding.subject:<20} {text}")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from keruta_agent import errors
 from keruta_agent.cli.options import json_option, load, print_json
 
 if TYPE_CHECKING:
@@ -58,5 +59,5 @@ def _show(finding: Finding) -> None:
         Level.WARNING: ("warn", "yellow"),
         Level.PROBLEM: ("FAIL", "red"),
     }[finding.level]
-    text = f"{finding.text}. {finding.advice}" if finding.advice else finding.text
+    text = errors.with_advice(finding.text, finding.advice)
     click.echo(f"{click.style(f'{word:<4}', fg=colour)} {finding.subject:<8} {text}")

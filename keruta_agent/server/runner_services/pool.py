@@ -104,7 +104,7 @@ def _allocate(body: dict[str, Any]) -> flask.Response:
     try:
         url = urls.parse(body["repo_url"])
     except errors.WorkspaceError as exc:
-        raise invalid("repo_url", f"{exc.message}. {exc.advice}") from exc
+        raise invalid("repo_url", str(exc)) from exc
     wish = Wish(
         url=url,
         holder=body["required_by"],
