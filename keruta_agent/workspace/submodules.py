@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -155,26 +155,44 @@ def make_way(clone: Clone, commit: str | None, say: Say) -> None:
             _retire(clone, module, say)
 
 
-def reset(clone: Clone) -> None:
+def reset(clone: Clone, depth: int = 0) -> None:
     """Bring the submodules in use back to the commits that git's list of files has.
 
-    What they ignore stays. No server is asked.
+    What they ignore stays.
 
     Raises:
         WorkspaceError: one cannot be brought back.
     """
-    if not _may_have_any(clone):
+    if not _may_have_any(clone) or depth == DEEPEST:
         return
-    repository_config.settle(clone.git_dir, is_ours=clone.is_ours)
+    if depth == 0:
+        repository_config.settle(clone.git_dir, is_ours=clone.is_ours)
+    inner = present(clone)
+    if not inner:
+        return
+    _refuse_strangers(clone, _in_index(clone.git))
     clone.git.run(
-        *("submodule", "--quiet", "update", "--checkout", "--force", "--no-fetch", "--recursive"),
+        *("submodule", "--quiet", "update", "--checkout", "--force", "--no-fetch"),
         action="clean the submodules",
     )
-    _each(clone, _clean, lambda _: None)
+    for one in inner:
+        one.git.run("clean", "--quiet", "-ffd", action=f"clean {_shown(clone, one)}")
+        reset(one, depth + 1)
 
 
-def _clean(inner: Clone) -> None:
-    inner.git.run("clean", "--quiet", "-ffd", action="clean a submodule")
+def _refuse_strangers(clone: Clone, paths: Iterable[str]) -> None:
+    """Keep git from working in a repository elsewhere, whose settings are a task's.
+
+    Raises:
+        WorkspaceError: a submodule's ``.git`` leads there.
+    """
+    for path in paths:
+        place = clone.directory / path
+        if os.path.lexists(place / ".git") and not _belongs(clone, place):
+            raise errors.WorkspaceError(
+                f"the submodule {path} is said to be the work tree of another repository",
+                advice=f"Look at {place / '.git'}; without it, git submodule update makes it anew",
+            )
 
 
 def bring(clone: Clone, say: Say, depth: int = 0) -> None:
@@ -196,6 +214,7 @@ def bring(clone: Clone, say: Say, depth: int = 0) -> None:
     paths = [one.path for one in wanted]
     for one in wanted if clone.is_ours else ():
         _clear_place(clone, one, say)
+    _refuse_strangers(clone, paths)
     clone.git.run("submodule", "--quiet", "sync", "--", *paths, action="read the submodules")
     try:
         _update(clone, paths)

@@ -329,3 +329,25 @@ def make_deep(top: Path, levels: int) -> None:
         os.close(here)
         here = inner
     os.close(here)
+
+
+def test_submodule_that_a_task_leads_to_its_own_repository_is_refused_in_a_persons_clone(
+    superproject: Superproject, tmp_path: Path
+) -> None:
+    person = tmp_path / "persons-own"
+    source = str(superproject.repository.path)
+    git(tmp_path, "clone", "--quiet", "--recurse-submodules", source, str(person))
+    worker = Worker(person, source)
+    worker.prepare()
+    elsewhere = tmp_path / "elsewhere"
+    Path(git(person / PATH, "rev-parse", "--absolute-git-dir")).rename(elsewhere)
+    trap = tmp_path / "trap"
+    config = ("config", "--file", str(elsewhere / "config"))
+    git(tmp_path, *config, "core.worktree", str(person / PATH))
+    git(tmp_path, *config, "filter.t.smudge", f"touch {trap}; cat")
+    (elsewhere / "info" / "attributes").write_text("* filter=t\n")
+    (person / PATH / ".git").write_text(f"gitdir: {elsewhere}\n")
+    (person / PATH / "lib.txt").unlink()
+    with pytest.raises(errors.WorkspaceError, match="another repository"):
+        next_task(worker)
+    assert not trap.exists()
