@@ -30,9 +30,10 @@ def doctor(
     """Checks this installation, one line each; exits with 1 when there is a problem.
 
     With --soak, proves instead that nothing gets lost here: an agent of its own, in a temporary
-    directory, works off tasks while it is killed with kill -9 at random instants and its API is
-    down, slow or broken. Then what each script wrote is compared with what the server has. Takes
-    about a second a kill. When a promise was broken, exits with 1 and keeps the evidence.
+    directory, works off tasks while it is killed with kill -9 at random instants, its API is down,
+    slow or broken, its clones are broken, and a second agent comes and goes. Then what each script
+    wrote is compared with what the server has. Takes one to three seconds a kill. When a promise
+    was broken, exits with 1 and keeps the evidence.
 
     \b
     Examples:

@@ -28,11 +28,15 @@ class Books:
     records: Records
 
     def runs_of(self, task_id: str) -> list[RecordedRun]:
-        """Return the runs of a task, oldest first."""
+        """Return the runs of a task that were its agent's to begin, oldest first."""
         job = self.records.jobs.by_task(task_id)
         runs = [] if job is None else self.records.runs.of_job(job.id)
         top = self.base_dir / RUNS_DIRECTORY
-        return [RecordedRun(number=run.number, directory=top / run.directory) for run in runs]
+        return [
+            RecordedRun(number=run.number, directory=top / run.directory)
+            for run in runs
+            if run.is_owned
+        ]
 
     def failures_at(self, task_id: str) -> int:
         """Return how often the agent itself failed at a task."""

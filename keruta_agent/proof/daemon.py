@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from keruta_agent.daemon.lock import PID_NAME
 from keruta_agent.records.database import DATABASE_NAME
 from keruta_agent.records.identity import ID_NAME
 
@@ -42,6 +43,17 @@ class Daemon:
     def is_running(self) -> bool:
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has its base directory: what follows waits for no program to be read."""
+        if self._process is None:
+            return False
+        try:
+            text = (self.base_dir / PID_NAME).read_text(encoding="ascii")
+        except FileNotFoundError:
+            return False
+        return text == f"{self._process.pid}\n"
 
     @property
     def is_ready(self) -> bool:

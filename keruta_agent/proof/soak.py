@@ -30,8 +30,10 @@ from keruta_agent.signals import StopRequests
 EARLY_S: Final = (0.0, 0.5)
 LATER_S: Final = (0.0, 1.1)
 EARLY_SHARE: Final = 0.15
-#: Seconds after which one is killed too that is not ready, because the API is silent.
+#: Seconds after its beginning at which one is killed too that is not ready, because the API is
+#: silent. To come to that beginning takes long on a busy machine.
 START_S: Final = 2.0
+BEGIN_S: Final = 30.0
 READY_LOOK_S: Final = 0.03
 #: How often, instead, the daemon has to replace itself before, or the server dies with it.
 REPLACED_SHARE: Final = 0.05
@@ -209,10 +211,15 @@ class _Soak:
             rival.start()
 
     def _wait_until_ready(self, person: Person) -> None:
-        deadline = time.monotonic() + START_S
         agent = self._world.agent
-        while not agent.is_ready and time.monotonic() < deadline:
-            if agent.code() is not None:
+        self._wait_for(person, lambda: agent.has_begun, BEGIN_S)
+        self._wait_for(person, lambda: agent.is_ready, START_S)
+
+    def _wait_for(self, person: Person, is_there: Callable[[], bool], seconds: float) -> None:
+        """Waits until the agent has come so far, has ended, or takes too long."""
+        deadline = time.monotonic() + seconds
+        while not is_there() and time.monotonic() < deadline:
+            if self._world.agent.code() is not None:
                 return
             self._pause(person, READY_LOOK_S)
 

@@ -52,6 +52,10 @@ class Saboteur:
         retry.RetryRule.allows = lambda rule, run: run.outcome == "failed" and run.number <= 4
         read = loglines.LogReader.entries
         loglines.LogReader.entries = lambda *arguments: read(*arguments)[1:]
+        from keruta_agent.process_tree.children import OWN
+        from keruta_agent.runs import processes
+        processes.sweep = lambda *arguments, **options: []
+        type(OWN).end_orphans = lambda *arguments, **options: []
         from keruta_agent.runs import shim
         careless = pathlib.Path(__file__).with_name("careless_shim.py")
         home = pathlib.Path(shim.__file__).parents[2]
@@ -110,7 +114,7 @@ def test_agent_that_breaks_promises_is_found_out_and_the_evidence_is_kept(
         workplace,
         temporary,
         1,
-        *("--kills", "2", "--seed", "1"),
+        *("--kills", "2", "--seed", "1407"),
         PYTHONPATH=str(tmp_path / "sabotage"),
     )
 
