@@ -211,8 +211,8 @@ class InMemoryKerutaApi(ServerState):
             except FileNotFoundError as exc:
                 raise errors.NotFound(f"The artifact {artifact.file} is gone") from exc
             if hashlib.sha256(content).hexdigest() != artifact.sha256:
-                raise errors.ApiRefused(
-                    f"The artifact {artifact.relative_path} is not what was announced", status=400
+                raise errors.AgentStateError(
+                    f"The artifact {artifact.file} was changed since it was recorded"
                 )
             self.artifacts.append(
                 StoredArtifact(

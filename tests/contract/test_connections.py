@@ -124,11 +124,13 @@ def _large_artifact(tmp_path: Path, size: int) -> ArtifactFile:
     file = tmp_path / "large.bin"
     with file.open("wb") as sparse:
         sparse.truncate(size)
+    with file.open("rb") as sparse:
+        digest = hashlib.file_digest(sparse, "sha256")
     return ArtifactFile(
         file=file,
         relative_path="large.bin",
         size=size,
-        sha256=hashlib.sha256().hexdigest(),
+        sha256=digest.hexdigest(),
     )
 
 
