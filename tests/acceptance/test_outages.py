@@ -45,7 +45,7 @@ def _pending(workplace: Workplace) -> int:
     return int(said.rpartition("for the API: ")[2].split()[0])
 
 
-@pytest.mark.parametrize("trouble", [_busy, _web_page, _lost_proxy, _nonsense, _broken, _half_open])
+@pytest.mark.parametrize("trouble", [_busy, _lost_proxy, _broken, _half_open])
 def test_tasks_go_on_and_everything_is_told_in_order_later(
     workplace: Workplace, api: Api, tmp_path: Path, trouble: object
 ) -> None:
@@ -82,6 +82,30 @@ def test_tasks_go_on_and_everything_is_told_in_order_later(
     assert "Traceback" not in daemon.err
     stories = workplace.run("explain", "1").stdout + workplace.run("explain", "2").stdout
     assert "The API could not be told its" in stories
+
+
+@pytest.mark.parametrize("trouble", [_web_page, _nonsense])
+def test_task_waits_while_something_else_answers_in_the_place_of_the_api(
+    workplace: Workplace, api: Api, tmp_path: Path, trouble: object
+) -> None:
+    assert callable(trouble)
+    first = api.file_task(f"echo one\n{_HOLD.format(place=tmp_path)}")
+    second = api.file_task("echo two")
+    with gate_before(api.url) as gate:
+        gate.trouble = _without_claims
+        daemon = workplace.daemon(KERUTA_API_URL=gate.url)
+        daemon.wait_for(f"recorded task {second}")
+        wait_until(lambda: api.lines(first) == ["one"], "the first line is stored")
+
+        gate.trouble = trouble(gate)
+        (tmp_path / "go").touch()
+        daemon.wait_for("job 1 ended: succeeded")
+        daemon.wait_for("cannot ask the API for tasks")
+        assert "job 2 started" not in daemon.err
+        gate.trouble = _without_claims
+
+        api.wait_for_all([first, second])
+    assert api.lines(second) == ["two"]
 
 
 def _without_claims(passage: Passage) -> bool:

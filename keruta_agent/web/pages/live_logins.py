@@ -90,14 +90,23 @@ class LiveLogins:
     def _alone(self) -> Iterator[None]:
         """Keep other threads and processes from changing the logins meanwhile."""
         with self._guard:
-            directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            # A file of its own: the daemon holds a lock of the directory as long as it lives.
+            name = self._path.with_name(f"{self._path.name}.lock")
+            lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
-                fcntl.flock(directory, fcntl.LOCK_EX)
+                fcntl.flock(lock, fcntl.LOCK_EX)
                 self._refresh()
                 yield
-                os.fsync(directory)
+                self._sync_directory()
             finally:
-                os.close(directory)
+                os.close(lock)
+
+    def _sync_directory(self) -> None:
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
     def _refresh(self) -> None:
         """Read the file again when another process has changed it."""
