@@ -31,8 +31,8 @@ _HOPELESS: Final = frozenset({Problem.STOPPED, Problem.DISK_FULL, Problem.MISSIN
 _OF_THE_MACHINE: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 )
-#: Seconds before a clone is replaced that replaced another one and in which nothing succeeded yet:
-#: a third one would hardly do better.
+#: Seconds before a whole clone is replaced that replaced another one and in which nothing succeeded
+#: yet: a third one would hardly do better. A clone that was broken anew is replaced at once.
 _AGAIN_S: Final = 3600.0
 
 
@@ -167,11 +167,16 @@ class _Attempts:
         since_s = self._notes.recovered_s()
         if self._is_hopeless(failure) or self._is_of_the_server(failure):
             raise failure
-        if since_s is not None and since_s < _AGAIN_S:
+        if since_s is not None and since_s < _AGAIN_S and not self._is_broken(failure):
             raise failure
         if not self._server_answers():
             raise failure
         return moved.move_aside(self._directory, _words(failure))
+
+    def _is_broken(self, failure: Exception) -> bool:
+        if isinstance(failure, RuinedError) or not git_dir.is_sound(self._directory / ".git"):
+            return True
+        return not git_dir.is_whole(self.git)
 
     def _is_hopeless(self, failure: Exception) -> bool:
         if isinstance(failure, GitError):
