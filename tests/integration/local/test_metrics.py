@@ -153,7 +153,7 @@ def test_api_that_is_away_and_refusals_are_shown(agent: Agent, api: InMemoryKeru
     assert value(found, "keruta_outbox_parked") == 1
     assert value(found, "keruta_outbox_length") == 1
     assert value(found, "keruta_api_up") == 0
-    # The two reports, and the write that tells whether reports arrive at all.
+    # Two reports, and the test of a write that follows the refused one.
     assert value(found, "keruta_api_requests_total", result="2xx") == 3
 
 
