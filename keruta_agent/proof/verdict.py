@@ -136,7 +136,7 @@ class _Judge:
             self._world.repository, self._pushed, task, ledger, is_parked=is_parked
         ):
             self._complain(Promise.PUSHED, text)
-        self._check_end(task, ledger, found, is_parked=is_parked)
+        self._check_end(task, ledger, runs, found, is_parked=is_parked)
         self._check_starts(task, ledger, is_parked=is_parked)
         self._check_output(task, ledger, runs, api.log(task.id), is_parked=is_parked)
         self._check_artifacts(task, ledger, api.artifacts(task.id), is_parked=is_parked)
@@ -144,7 +144,13 @@ class _Judge:
             self._complain(Promise.GONE, f"{task.plan.name}: process {process}")
 
     def _check_end(
-        self, task: FiledTask, ledger: Ledger, found: Mapping[str, Any], *, is_parked: bool
+        self,
+        task: FiledTask,
+        ledger: Ledger,
+        runs: Sequence[RecordedRun],
+        found: Mapping[str, Any],
+        *,
+        is_parked: bool,
     ) -> None:
         plan = task.plan
         end = (found["status"], found["errorCode"])
@@ -152,7 +158,8 @@ class _Judge:
         if task.end is not None and end != task.end:
             self._complain(Promise.TRUTH, f"{plan.name} was {task.end} and is {end} now")
         if is_parked:
-            if ledger.starts and "prepare" in found["message"]:
+            # Earlier runs of a task that is retried may well have been started.
+            if runs and runs[-1].number in ledger.starts and "prepare" in found["message"]:
                 self._complain(Promise.TRUTH, f"{plan.name} is set aside although it was started")
             return
         if end != plan.end:
