@@ -10,7 +10,7 @@ from keruta_agent.checkup.finding import Finding, ok, problem, warning
 from keruta_agent.checkup.state import check_outbox, open_for_reading
 from keruta_agent.records.database import DATABASE_NAME
 from keruta_agent.settings.schema import Settings
-from keruta_agent.settings.units import format_duration
+from keruta_agent.units import format_duration
 
 
 def check_queue(settings: Settings) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from keruta_agent.local.address import socket_path
 from keruta_agent.records.database import DATABASE_NAME
 from keruta_agent.records.migrations import MIGRATIONS
 from keruta_agent.settings.schema import Settings
-from keruta_agent.settings.units import format_duration
+from keruta_agent.units import format_duration
 
 #: Free bytes below which a script with much output, or an artifact, may find no room.
 LITTLE_ROOM: Final = 1024**3

@@ -109,7 +109,7 @@ def list_artifacts(ctx: click.Context, job: str | None, task_id: str | None, as_
         click.echo("No artifacts.")
         return
     from keruta_agent.cli.tables import print_table
-    from keruta_agent.settings.units import format_size
+    from keruta_agent.units import format_size
 
     print_table(
         ("STATE", "SIZE", "TYPE", "PATH", "WHY AND WHERE"),
@@ -272,7 +272,7 @@ def _opened(file: str, limit: int) -> Iterator[int]:
                 advice="Copy it with cat first, and add the copy",
             )
         if status.st_size > limit:
-            from keruta_agent.settings.units import format_size
+            from keruta_agent.units import format_size
 
             raise errors.UsageError(
                 f"{_shown(file)} is too large: {format_size(status.st_size)}, the limit is "

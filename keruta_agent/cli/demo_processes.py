@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
+from keruta_agent.git.command import Git
+from keruta_agent.git.work_tree import fallback_identity
 from keruta_agent.proof.sandbox import Sandbox, tail
 from keruta_agent.records.store import Records
 from keruta_agent.runs.processes import sweep
 from keruta_agent.signals import StopRequests
-from keruta_agent.workspace.git import Git
-from keruta_agent.workspace.tree import fallback_identity
 
 #: Seconds that the server gets to start; it takes half a second on a quiet machine.
 START_S: Final = 30.0

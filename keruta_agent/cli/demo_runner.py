@@ -22,9 +22,9 @@ import click
 from keruta_agent import errors, file_trees
 from keruta_agent.cli.demo_processes import NOBODYS_GIT, Interruption, make_repository, stop
 from keruta_agent.cli.tables import print_table
+from keruta_agent.git.command import Git
 from keruta_agent.proof.sandbox import Sandbox, tail
 from keruta_agent.testing.language_model import ScriptedModel, Turn, changes
-from keruta_agent.workspace.git import Git
 
 TASK: Final = "1.1"
 SPEC: Final = "demo"

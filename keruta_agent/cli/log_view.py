@@ -17,7 +17,7 @@ from keruta_agent.journey.loglines import CONTINUES, LEVELS, OUR_METADATA, LogRe
 from keruta_agent.model import LogEntry, LogLevel
 from keruta_agent.records.run import LogRange, Run
 from keruta_agent.records.runs import Runs
-from keruta_agent.settings.units import parse_duration
+from keruta_agent.units import parse_duration
 from keruta_agent.wire import format_date, parse_date
 
 #: Ranges that are read at once, so that a log of any size needs little memory.

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from keruta_agent.git.clone import Clone
+    from keruta_agent.git.url import RepositoryUrl
     from keruta_agent.settings.schema import Settings
-    from keruta_agent.workspace.clone import Clone
     from keruta_agent.workspace.moved import Moved
-    from keruta_agent.workspace.url import RepositoryUrl
 
 
 @click.group(cls=Group)
@@ -117,8 +117,8 @@ def clean(ctx: click.Context, ignored: bool, remove: bool, force: bool, as_json:
       keruta workspace clean --ignored
       keruta workspace clean --remove
     """
+    from keruta_agent.git.clone import locked
     from keruta_agent.workspace import survey
-    from keruta_agent.workspace.clone import locked
 
     settings = load(ctx).settings
     clone = _clone(settings)
@@ -158,8 +158,9 @@ def _clone(settings: Settings) -> Clone:
         NotFound: there is none yet.
     """
     from keruta_agent import errors
-    from keruta_agent.workspace import clone, location
-    from keruta_agent.workspace.git import Git
+    from keruta_agent.git import clone
+    from keruta_agent.git.command import Git
+    from keruta_agent.workspace import location
 
     directory, url = _place(settings)
     if location.look(directory) not in (location.Found.OURS, location.Found.FOREIGN):
@@ -179,9 +180,9 @@ def _place(settings: Settings) -> tuple[Path, RepositoryUrl]:
         NotFound: no session with a repository is known here.
     """
     from keruta_agent import errors
+    from keruta_agent.git import url
     from keruta_agent.journey.workspace import directory_for
     from keruta_agent.local import client
-    from keruta_agent.workspace import url
 
     if settings.session_id is None:
         served = client.served_session(settings.base_dir)
@@ -211,8 +212,8 @@ def _known_address(settings: Settings) -> str:
 def _asked_address(settings: Settings) -> str:
     """Returns the address that the API tells; empty when none is configured."""
     from keruta_agent.daemon.wiring import make_client
+    from keruta_agent.git import url
     from keruta_agent.journey import resolve
-    from keruta_agent.workspace import url
 
     if settings.api_url is None:
         return ""

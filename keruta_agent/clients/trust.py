@@ -15,9 +15,8 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from keruta_agent import errors
-from keruta_agent.settings import authorities
-from keruta_agent.settings.authorities import Authorities
+from keruta_agent import authorities, errors
+from keruta_agent.authorities import Authorities
 
 
 def context(ca_file: Path | None = None) -> ssl.SSLContext:

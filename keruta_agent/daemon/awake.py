@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.journey.agent import Agent
+from keruta_agent.process_tree import waiting as command
 from keruta_agent.process_tree.children import OWN
 from keruta_agent.runs.interpreter import command_for
-from keruta_agent.settings.units import format_duration
-from keruta_agent.workspace import command
+from keruta_agent.units import format_duration
 
 logger = logging.getLogger(__name__)
 

@@ -9,6 +9,8 @@ from typing import Final
 
 from keruta_agent import errors
 from keruta_agent.clients.keruta import KerutaClient
+from keruta_agent.git.access.credentials import install_helper
+from keruta_agent.git.config import user as user_config
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.artifacts_directory import ArtifactsDirectories
 from keruta_agent.journey.desk import Desk
@@ -33,8 +35,6 @@ from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
 from keruta_agent.runs.follower import Doorbell
 from keruta_agent.runs.launch import Launcher
 from keruta_agent.settings.schema import Settings
-from keruta_agent.workspace import user_config
-from keruta_agent.workspace.credentials import install_helper
 
 #: Longest first line of a script that every kernel reads.
 LONGEST_SHEBANG: Final = 127

@@ -17,7 +17,7 @@ from keruta_agent.model import ArtifactFile
 from keruta_agent.runs import copies, media
 from keruta_agent.runs.tree import Entry, LeadsOutError, entries_below
 from keruta_agent.settings.schema import Settings
-from keruta_agent.settings.units import format_size
+from keruta_agent.units import format_size
 
 logger = logging.getLogger(__name__)
 

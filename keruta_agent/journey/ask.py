@@ -21,7 +21,7 @@ from keruta_agent.records.run import Run
 from keruta_agent.runs.directory import ProcessId
 from keruta_agent.runs.sleeps import count_sleeps
 from keruta_agent.runs.waiting import InputDetector, Waiting
-from keruta_agent.settings.units import format_duration
+from keruta_agent.units import format_duration
 
 logger = logging.getLogger(__name__)
 

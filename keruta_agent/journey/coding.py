@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from keruta_agent import errors
+from keruta_agent.git.config import user as user_config
 from keruta_agent.model import Script
 from keruta_agent.records.jobs import Job
 from keruta_agent.runs.directory import RunDirectory
 from keruta_agent.settings.runner import RunnerSettings
 from keruta_agent.settings.schema import SETTINGS, Settings
-from keruta_agent.workspace import user_config
 
 #: Parameter of a task: true, or a mapping with fields of a TaskContext.
 PARAMETER: Final = "runner"

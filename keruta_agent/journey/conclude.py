@@ -11,6 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from keruta_agent import errors
+from keruta_agent.git import clone
+from keruta_agent.git import maintenance as repair
+from keruta_agent.git.clone import Clone
+from keruta_agent.git.command import Git
+from keruta_agent.git.scan import Limits
+from keruta_agent.git.submodules import work_trees as submodules
 from keruta_agent.journey import announce, prepare, workspace
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.hooks import Hooks
@@ -18,14 +24,11 @@ from keruta_agent.journey.section import Section
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Ending, Outcome, Run
 from keruta_agent.workspace import branch as branches
-from keruta_agent.workspace import clone, commit, push, repair, submodules
+from keruta_agent.workspace import commit, push
 from keruta_agent.workspace.checkout import Place
-from keruta_agent.workspace.clone import Clone
 from keruta_agent.workspace.commit import Message
-from keruta_agent.workspace.git import Git
 from keruta_agent.workspace.push import Target
 from keruta_agent.workspace.repository_hooks import RepositoryHooks
-from keruta_agent.workspace.scan import Limits
 
 #: Ends after which nobody waits for the network any more.
 _STOPPED = frozenset({Outcome.CANCELLED, Outcome.AGENT_STOPPED, Outcome.REFUSED})

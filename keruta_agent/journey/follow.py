@@ -30,7 +30,7 @@ from keruta_agent.runs import messages, output, processes
 from keruta_agent.runs.directory import ProcessId, RunDirectory
 from keruta_agent.runs.exit_record import ExitRecord
 from keruta_agent.runs.follower import ProcessWatch
-from keruta_agent.settings.units import format_duration
+from keruta_agent.units import format_duration
 
 logger = logging.getLogger(__name__)
 

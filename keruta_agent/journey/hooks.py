@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from keruta_agent import errors
+from keruta_agent.git.notes import Notes
 from keruta_agent.journey import workspace
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.section import Section
+from keruta_agent.process_tree.waiting import StoppedError
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Run
 from keruta_agent.runs import processes
 from keruta_agent.runs.interpreter import command_for
-from keruta_agent.settings.units import format_duration
+from keruta_agent.units import format_duration
 from keruta_agent.workspace import hook
 from keruta_agent.workspace.checkout import Place
-from keruta_agent.workspace.command import StoppedError
-from keruta_agent.workspace.state import Notes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from keruta_agent import errors
 from keruta_agent.records.jobs import Job
 from keruta_agent.settings.schema import Settings
-from keruta_agent.settings.units import parse_duration
+from keruta_agent.units import parse_duration
 
 
 def timeout_s(job: Job, settings: Settings) -> float:

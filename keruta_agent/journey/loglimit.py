@@ -17,7 +17,7 @@ from keruta_agent.records.outbox import Kind
 from keruta_agent.records.run import Run
 from keruta_agent.runs import output
 from keruta_agent.runs.directory import RunDirectory
-from keruta_agent.settings.units import format_size
+from keruta_agent.units import format_size
 
 #: A limit is kept to this part of it: pieces are taken or left as a whole.
 FINENESS: Final = 16

@@ -16,7 +16,7 @@ from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import Job, StopKind
 from keruta_agent.records.outbox import Kind
 from keruta_agent.records.run import Ending, Outcome, Run
-from keruta_agent.settings.units import format_duration
+from keruta_agent.units import format_duration
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Outcome, Run
 from keruta_agent.settings.schema import Settings
-from keruta_agent.settings.units import parse_duration
+from keruta_agent.units import parse_duration
 
 #: Ends by their names in a rule; ``exit:N`` and ``signal:N`` name one code.
 REASONS: Final[Mapping[str, Outcome]] = {

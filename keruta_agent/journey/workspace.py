@@ -12,6 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
+from keruta_agent.git import url
+from keruta_agent.git import work_tree as tree
+from keruta_agent.git.access.credentials import HELPER_NAME, Credentials
+from keruta_agent.git.clone import CloneOptions
+from keruta_agent.git.command import Git
+from keruta_agent.git.config import user as user_config
+from keruta_agent.git.problems import TRANSIENT, GitError, Problem
+from keruta_agent.git.url import RepositoryUrl
 from keruta_agent.journey import announce
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.section import Section
@@ -23,14 +31,9 @@ from keruta_agent.runs.directory import MARKER_VARIABLE
 from keruta_agent.runs.exit_record import UNPROVED
 from keruta_agent.runs.files import read_small
 from keruta_agent.settings.schema import Settings
-from keruta_agent.workspace import checkout, location, recovery, tree, url, user_config
+from keruta_agent.workspace import checkout, location, recovery
 from keruta_agent.workspace.checkout import Place
-from keruta_agent.workspace.clone import CloneOptions
-from keruta_agent.workspace.credentials import HELPER_NAME, Credentials
-from keruta_agent.workspace.git import Git
 from keruta_agent.workspace.made import MadeClones
-from keruta_agent.workspace.problems import TRANSIENT, GitError, Problem
-from keruta_agent.workspace.url import RepositoryUrl
 
 #: Where the directory of a run that an older agent started says where the run works.
 NOTE: Final = "workspace.json"

@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from keruta_agent import errors, file_trees
+from keruta_agent.git.command import Git, records
 from keruta_agent.runner import texts
 from keruta_agent.runner.permission import PermissionValidator
 from keruta_agent.runner.tree import Tree
-from keruta_agent.workspace.git import Git, records
 
 #: Bytes above which a file is not shown.
 LARGEST: Final = 1024 * 1024

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors, file_trees
-from keruta_agent.workspace.git import Git
-from keruta_agent.workspace.repository_config import repositories
-from keruta_agent.workspace.user_config import content_of, guarded_files
+from keruta_agent.git.command import Git
+from keruta_agent.git.config.repository import repositories
+from keruta_agent.git.config.user import content_of, guarded_files
 
 _FILES: Final = (
     *("config", "config.worktree", "commondir"),

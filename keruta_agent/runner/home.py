@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from keruta_agent.workspace import config_file
-from keruta_agent.workspace.config_file import Entry
+from keruta_agent.git.config import files as config_file
+from keruta_agent.git.config.files import Entry
 
 #: Where tools keep what was installed or fetched once, unless a variable says otherwise.
 _TOOLS: Final = {

@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from keruta_agent import errors
+from keruta_agent.git.command import Git
 from keruta_agent.runner import protected as protection
 from keruta_agent.runner.protected import INVISIBLE, folded, folded_path
-from keruta_agent.workspace.git import Git
 
 #: Bytes of one part of a path, and of all of it: half of what Linux takes, as the workspace's
 #: own path comes before.

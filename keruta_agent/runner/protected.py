@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from keruta_agent import errors
+from keruta_agent.git.command import Git, records
 from keruta_agent.runner_model import TaskContext
-from keruta_agent.workspace.git import Git, records
 
 #: Field of a task's metadata: the protected files that its model may write, each by its path.
 ALLOWED: Final = "allowed_files"

@@ -10,15 +10,16 @@ import sys
 from typing import Final
 
 from keruta_agent import errors
+from keruta_agent.git import lfs, scan
+from keruta_agent.git.clone import Clone
+from keruta_agent.git.command import Git
+from keruta_agent.git.notes import Notes
+from keruta_agent.git.problems import error_from
+from keruta_agent.git.scan import Limits
+from keruta_agent.git.submodules import push as submodule_push
+from keruta_agent.git.url import RepositoryUrl, parse
 from keruta_agent.runner.repository import REMOTE, remote_url
-from keruta_agent.workspace import lfs, scan, submodule_push
 from keruta_agent.workspace import push as refusals
-from keruta_agent.workspace.clone import Clone
-from keruta_agent.workspace.git import Git
-from keruta_agent.workspace.problems import error_from
-from keruta_agent.workspace.scan import Limits
-from keruta_agent.workspace.state import Notes
-from keruta_agent.workspace.url import RepositoryUrl, parse
 
 #: The runner has bounds and secrets of its own; of files for Git LFS it has none.
 _NO_LIMITS: Final = Limits(largest_file=sys.maxsize, holds_secret=lambda _content: False)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from keruta_agent import errors
+from keruta_agent.git.access.credentials import TOKEN_USERNAME, Credentials
+from keruta_agent.git.command import Git
+from keruta_agent.git.problems import TRANSIENT, GitError
+from keruta_agent.git.url import RepositoryUrl, parse
 from keruta_agent.runner.clock import Clock
 from keruta_agent.runner.config import RetryConfig
-from keruta_agent.workspace.credentials import TOKEN_USERNAME, Credentials
-from keruta_agent.workspace.git import Git
-from keruta_agent.workspace.problems import TRANSIENT, GitError
-from keruta_agent.workspace.url import RepositoryUrl, parse
 
 REMOTE: Final = "origin"
 #: Seconds that one command of git may take; the run's clock ends it as well.

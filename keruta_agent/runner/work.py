@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from keruta_agent import errors
+from keruta_agent.git.access.credentials import install_helper
+from keruta_agent.git.config import user as user_config
+from keruta_agent.git.url import RepositoryUrl, parse
 from keruta_agent.observe.redact import Redactor
 from keruta_agent.runner import home
 from keruta_agent.runner.checks import Checks
@@ -31,10 +34,7 @@ from keruta_agent.runner_model import (
     TestResult,
     Workspace,
 )
-from keruta_agent.workspace import user_config
 from keruta_agent.workspace.checkout import RUNNER_TRAILER
-from keruta_agent.workspace.credentials import install_helper
-from keruta_agent.workspace.url import RepositoryUrl, parse
 
 _LONGEST_TITLE: Final = 200
 

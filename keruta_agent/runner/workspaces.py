@@ -16,6 +16,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from keruta_agent import errors
+from keruta_agent.git import lfs
+from keruta_agent.git import maintenance as repair
+from keruta_agent.git import remote as refs
+from keruta_agent.git import work_tree as trees
+from keruta_agent.git.clone import Clone
+from keruta_agent.git.command import Git, records
+from keruta_agent.git.config import repository as repository_config
+from keruta_agent.git.notes import Notes
+from keruta_agent.git.problems import GitError, Problem
+from keruta_agent.git.submodules import work_trees as submodules
+from keruta_agent.git.url import parse
 from keruta_agent.runner import branches, pushing
 from keruta_agent.runner.clock import Clock
 from keruta_agent.runner.config import RetryConfig
@@ -29,20 +40,7 @@ from keruta_agent.runner.repository import (
     retried,
 )
 from keruta_agent.runner_model import PushResult, Workspace
-from keruta_agent.workspace import (
-    lfs,
-    obstacles,
-    refs,
-    repair,
-    repository_config,
-    submodules,
-)
-from keruta_agent.workspace import tree as trees
-from keruta_agent.workspace.clone import Clone
-from keruta_agent.workspace.git import Git, records
-from keruta_agent.workspace.problems import GitError, Problem
-from keruta_agent.workspace.state import Notes
-from keruta_agent.workspace.url import parse
+from keruta_agent.workspace import obstacles
 
 #: Where commits of a branch are kept that a new run does not go on from.
 KEPT = f"{trees.KEPT}/runner"

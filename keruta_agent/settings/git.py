@@ -9,7 +9,7 @@ from pathlib import Path
 
 from keruta_agent.settings.declaration import DAY_S, setting
 from keruta_agent.settings.fields import Choice, Hosts, Location, Secret, Text, YesNo
-from keruta_agent.settings.units import Duration, Size
+from keruta_agent.units import Duration, Size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

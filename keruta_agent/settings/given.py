@@ -12,7 +12,7 @@ from keruta_agent import errors
 from keruta_agent.settings import declaration, retired, schema
 from keruta_agent.settings.fields import HttpUrl, Location, Names
 from keruta_agent.settings.sources import quoted, with_unit
-from keruta_agent.settings.units import Duration, Size
+from keruta_agent.units import Duration, Size
 
 IN_FILE: Final = {info.key: info for info in schema.SETTINGS if info.key is not None}
 

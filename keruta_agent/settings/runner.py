@@ -9,7 +9,7 @@ from pathlib import Path
 
 from keruta_agent.settings.declaration import DAY_S, setting
 from keruta_agent.settings.fields import Choice, HttpUrl, Location, Text, Whole, YesNo
-from keruta_agent.settings.units import Duration
+from keruta_agent.units import Duration
 
 MILLION = 1_000_000
 

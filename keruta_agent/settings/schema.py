@@ -31,7 +31,7 @@ from keruta_agent.settings.fields import (
 from keruta_agent.settings.git import GitSettings
 from keruta_agent.settings.logging import LoggingSettings
 from keruta_agent.settings.runner import RunnerSettings
-from keruta_agent.settings.units import Duration, Size
+from keruta_agent.units import Duration, Size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

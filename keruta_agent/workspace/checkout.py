@@ -9,10 +9,15 @@ from pathlib import Path, PurePath
 from typing import Any, Final, Self
 
 from keruta_agent import file_trees
+from keruta_agent.git import lfs
+from keruta_agent.git import maintenance as repair
+from keruta_agent.git import remote as refs
+from keruta_agent.git import work_tree as tree
+from keruta_agent.git.clone import REMOTE, Clone, Say
+from keruta_agent.git.problems import NOT_LOCAL, GitError, Problem, error_from
+from keruta_agent.git.submodules import work_trees as submodules
 from keruta_agent.workspace import branch as branches
-from keruta_agent.workspace import exclude, lfs, obstacles, refs, repair, submodules, tree
-from keruta_agent.workspace.clone import REMOTE, Clone, Say
-from keruta_agent.workspace.problems import NOT_LOCAL, GitError, Problem, error_from
+from keruta_agent.workspace import exclude, obstacles
 
 #: Trailer of a commit that says for which task it was made.
 TASK_TRAILER: Final = "Keruta-Task"

@@ -7,11 +7,13 @@ import re
 from typing import Final
 
 from keruta_agent import errors, file_trees
-from keruta_agent.workspace import lfs, scan, submodules, tree
+from keruta_agent.git import lfs, scan
+from keruta_agent.git import work_tree as tree
+from keruta_agent.git.clone import Clone, Say
+from keruta_agent.git.scan import Limits
+from keruta_agent.git.submodules import work_trees as submodules
 from keruta_agent.workspace.checkout import TASK_TRAILER, Place
-from keruta_agent.workspace.clone import Clone, Say
 from keruta_agent.workspace.repository_hooks import RepositoryHooks
-from keruta_agent.workspace.scan import Limits
 
 _LONGEST_NAME: Final = 100
 #: Bytes of a commit's message.

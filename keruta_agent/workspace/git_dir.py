@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import file_trees
-from keruta_agent.workspace import clone as clones
+from keruta_agent.git import clone as clones
+from keruta_agent.git.command import Git
+from keruta_agent.git.notes import NOTES
+from keruta_agent.git.url import RepositoryUrl
 from keruta_agent.workspace import rescue
-from keruta_agent.workspace.git import Git
-from keruta_agent.workspace.state import NOTES
-from keruta_agent.workspace.url import RepositoryUrl
 
 #: Files that git reads before it does anything. A pipe among them would have it wait for ever.
 _FILES: Final = ("HEAD", "config", "index", "packed-refs", "shallow", "info/exclude")

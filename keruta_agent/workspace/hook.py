@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
+from keruta_agent.process_tree import waiting as command
 from keruta_agent.process_tree.children import OWN
-from keruta_agent.settings.units import format_duration
-from keruta_agent.workspace import command
+from keruta_agent.units import format_duration
 
 #: The repository's own set-up, run once for each clone and each change of it.
 INSTALL: Final = Path(".keruta") / "install.sh"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors, file_trees
+from keruta_agent.git.notes import NOTES, Notes
+from keruta_agent.git.url import RepositoryUrl
 from keruta_agent.workspace.made import MadeClones
-from keruta_agent.workspace.state import NOTES, Notes
-from keruta_agent.workspace.url import RepositoryUrl
 
 #: What the agent and its server keep in the base directory; no clone may take these names.
 _RESERVED: Final = frozenset(

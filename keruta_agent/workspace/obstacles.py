@@ -6,9 +6,11 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from keruta_agent import file_trees
-from keruta_agent.workspace import moved, refs, rescue, tree
-from keruta_agent.workspace.clone import Clone, Say
-from keruta_agent.workspace.git import Git, records
+from keruta_agent.git import remote as refs
+from keruta_agent.git import work_tree as tree
+from keruta_agent.git.clone import Clone, Say
+from keruta_agent.git.command import Git, records
+from keruta_agent.workspace import moved, rescue
 
 _TREE: Final = "tree"
 

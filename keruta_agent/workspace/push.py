@@ -8,15 +8,17 @@ import time
 from typing import Final
 
 from keruta_agent import errors
+from keruta_agent.git import lfs, scan
+from keruta_agent.git import work_tree as tree
+from keruta_agent.git.clone import REMOTE, Clone, Say
+from keruta_agent.git.command import Result
+from keruta_agent.git.problems import TRANSIENT, GitError, Problem, error_from
+from keruta_agent.git.scan import Limits
+from keruta_agent.git.submodules import push as submodule_push
+from keruta_agent.git.submodules.push import Delivery
 from keruta_agent.workspace import branch as branches
-from keruta_agent.workspace import lfs, scan, submodule_push, tree
 from keruta_agent.workspace.checkout import RUNNER_TRAILER
-from keruta_agent.workspace.clone import REMOTE, Clone, Say
-from keruta_agent.workspace.git import Result
-from keruta_agent.workspace.problems import TRANSIENT, GitError, Problem, error_from
 from keruta_agent.workspace.repository_hooks import RepositoryHooks
-from keruta_agent.workspace.scan import Limits
-from keruta_agent.workspace.submodule_push import Delivery
 
 #: How often a push is tried that somebody else was faster with, or whose connection broke off.
 ATTEMPTS: Final = 6

@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors, file_trees
-from keruta_agent.workspace import checkout, git_dir, location, moved, repair, rescue
-from keruta_agent.workspace import clone as clones
+from keruta_agent.git import clone as clones
+from keruta_agent.git import maintenance as repair
+from keruta_agent.git.clone import CloneOptions, Say
+from keruta_agent.git.command import Git
+from keruta_agent.git.config.files import UnreadableError
+from keruta_agent.git.config.repository import repositories
+from keruta_agent.git.notes import Notes
+from keruta_agent.git.problems import OF_THE_SERVER, GitError, Problem
+from keruta_agent.git.url import RepositoryUrl
+from keruta_agent.workspace import checkout, git_dir, location, moved, rescue
 from keruta_agent.workspace.checkout import Place, Wish
-from keruta_agent.workspace.clone import CloneOptions, Say
-from keruta_agent.workspace.config_file import UnreadableError
-from keruta_agent.workspace.git import Git
 from keruta_agent.workspace.location import Found
-from keruta_agent.workspace.problems import OF_THE_SERVER, GitError, Problem
-from keruta_agent.workspace.repository_config import repositories
-from keruta_agent.workspace.state import Notes
-from keruta_agent.workspace.url import RepositoryUrl
 
 #: What no repair changes.
 _HOPELESS: Final = frozenset({Problem.STOPPED, Problem.DISK_FULL, Problem.MISSING_PROGRAM})

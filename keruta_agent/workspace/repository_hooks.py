@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
-from keruta_agent.workspace import repository_config
-from keruta_agent.workspace.clone import Clone, Say
+from keruta_agent.git.clone import Clone, Say
+from keruta_agent.git.config import repository as repository_config
 
 #: What Git LFS installs itself: the agent moves large files without it.
 _OF_LFS: Final = (b"git lfs ", b"git-lfs ")

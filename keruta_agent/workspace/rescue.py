@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import file_trees
+from keruta_agent.git.command import Git
+from keruta_agent.git.problems import GitError
 from keruta_agent.workspace import branch as branches
-from keruta_agent.workspace.git import Git
-from keruta_agent.workspace.problems import GitError
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _PACKED: Final = re.compile(r"([0-9a-f]{40}(?:[0-9a-f]{24})?) (refs/\S+)")

@@ -7,10 +7,12 @@ import time
 from typing import Final
 
 from keruta_agent import errors, file_trees
+from keruta_agent.git import maintenance as repair
+from keruta_agent.git import work_tree as tree
+from keruta_agent.git.clone import REMOTE, Clone, Say
+from keruta_agent.git.command import Git
+from keruta_agent.git.submodules import work_trees as submodules
 from keruta_agent.workspace import branch as branches
-from keruta_agent.workspace import repair, submodules, tree
-from keruta_agent.workspace.clone import REMOTE, Clone, Say
-from keruta_agent.workspace.git import Git
 
 #: What was set aside, by the beginning of its ref.
 _KEPT: Final = ("stash", "failed", "detached", "replaced")

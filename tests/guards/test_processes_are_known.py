@@ -14,7 +14,7 @@ PACKAGE = Path(keruta_agent.__file__).parent
 #: Parts that run in a daemon, a server, an agent in the foreground, or a runner.
 LONG_RUNNING = (
     *("daemon", "journey", "local", "queueing", "records", "runner", "runs", "server", "web"),
-    *("workspace", "clients", "settings", "observe"),
+    *("git", "workspace", "clients", "settings", "observe"),
 )
 STARTS = {"Popen", "run", "call", "check_call", "check_output", "getoutput", "getstatusoutput"}
 

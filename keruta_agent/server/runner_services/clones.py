@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors, file_trees
-from keruta_agent.workspace import clone, repository_config, user_config
-from keruta_agent.workspace.credentials import TOKEN_USERNAME, Credentials, install_helper
-from keruta_agent.workspace.git import Git
-from keruta_agent.workspace.url import RepositoryUrl
+from keruta_agent.git import clone
+from keruta_agent.git.access.credentials import TOKEN_USERNAME, Credentials, install_helper
+from keruta_agent.git.command import Git
+from keruta_agent.git.config import repository as repository_config
+from keruta_agent.git.config import user as user_config
+from keruta_agent.git.url import RepositoryUrl
 
 logger = logging.getLogger(__name__)
 

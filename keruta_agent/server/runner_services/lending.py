@@ -7,8 +7,8 @@ import enum
 from typing import Any, Final
 
 from keruta_agent import errors
+from keruta_agent.git.url import RepositoryUrl
 from keruta_agent.web.problems import Problem, conflict
-from keruta_agent.workspace.url import RepositoryUrl
 
 #: Requests that may wait at once; each holds a thread of the server.
 MOST_WAITING: Final = 48

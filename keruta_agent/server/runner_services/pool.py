@@ -9,6 +9,7 @@ import flask
 from marshmallow import Schema, fields, validate
 
 from keruta_agent import errors
+from keruta_agent.git import url as urls
 from keruta_agent.server.routes import KEY_PARAMETER, Resource
 from keruta_agent.server.runner_services.lending import Wish
 from keruta_agent.server.runner_services.slots import Slots
@@ -16,7 +17,6 @@ from keruta_agent.server.runner_services.store import Store
 from keruta_agent.web.fields import Name, Request
 from keruta_agent.web.problems import invalid
 from keruta_agent.web.routes import respond_with
-from keruta_agent.workspace import url as urls
 
 resource = Resource("slots", "Clones of repositories, lent to one run at a time")
 

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
+from keruta_agent import authorities, errors
 from keruta_agent.clients.http import HttpClient
 from keruta_agent.clients.keruta import KerutaClient
 from keruta_agent.clients.llm import LLMClient
 from keruta_agent.clients.runner.task_registry import TaskRegistryClient
 from keruta_agent.runner_model import LLMConfig
-from keruta_agent.settings import authorities
 from tests.helpers import tls
 from tests.helpers.tls import Authority
 

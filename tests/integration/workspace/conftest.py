@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.workspace import checkout, clone, url
+from keruta_agent.git import clone, url
+from keruta_agent.git.access.credentials import Credentials, install_helper
+from keruta_agent.git.clone import Clone, CloneOptions
+from keruta_agent.git.command import Git
+from keruta_agent.git.scan import Limits
+from keruta_agent.workspace import checkout
 from keruta_agent.workspace.checkout import Place, Wish
-from keruta_agent.workspace.clone import Clone, CloneOptions
-from keruta_agent.workspace.credentials import Credentials, install_helper
-from keruta_agent.workspace.git import Git
-from keruta_agent.workspace.scan import Limits
 from tests.helpers.repositories import Repository, make_repository
 from tests.helpers.superprojects import Superproject
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from keruta_agent import errors
-from keruta_agent.workspace import location, url
-from keruta_agent.workspace.clone import CloneOptions
-from keruta_agent.workspace.state import Notes
+from keruta_agent.git import url
+from keruta_agent.git.clone import CloneOptions
+from keruta_agent.git.notes import Notes
+from keruta_agent.workspace import location
 from tests.helpers.repositories import Repository, git, make_repository
 from tests.integration.workspace.conftest import BRANCH, Worker
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.workspace import commit, push, repair, scan
+from keruta_agent.git import maintenance as repair
+from keruta_agent.git import scan
+from keruta_agent.workspace import commit, push
 from keruta_agent.workspace.checkout import Place
 from keruta_agent.workspace.push import PushRefusedError, Target
 from tests.helpers.repositories import Repository, git

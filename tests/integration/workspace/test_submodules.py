@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from keruta_agent import errors
-from keruta_agent.workspace import aside, submodules, survey
+from keruta_agent.git.submodules import aside
+from keruta_agent.git.submodules import work_trees as submodules
+from keruta_agent.workspace import survey
 from keruta_agent.workspace.checkout import Place
 from tests.helpers.repositories import git, make_repository
 from tests.helpers.superprojects import SUBMODULE as PATH

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keruta_agent import errors
-from keruta_agent.settings import declaration, schema, units
+from keruta_agent import errors, units
+from keruta_agent.settings import declaration, schema
 from keruta_agent.settings.fields import Choice, Hosts, HttpUrl, Whole, YesNo
 from keruta_agent.settings.sources import Source, load_settings
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.workspace import url
-from keruta_agent.workspace.credentials import Credentials
-from keruta_agent.workspace.token_hosts import is_meant
+from keruta_agent.git import url
+from keruta_agent.git.access.credentials import Credentials
+from keruta_agent.git.access.token_hosts import is_meant
 
 GITHUB, GITLAB = "https://github.com/o/r.git", "https://gitlab.com/o/r.git"
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keruta_agent import errors
-from keruta_agent.workspace import url
+from keruta_agent.git import url
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent.workspace.token_hosts import is_meant
-from keruta_agent.workspace.url import RepositoryUrl
+from keruta_agent.git.access.token_hosts import is_meant
+from keruta_agent.git.url import RepositoryUrl
 
 HELPER_NAME: Final = "git-askpass"
 #: GitHub and GitLab take any name, or this one, beside a token.

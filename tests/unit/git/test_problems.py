@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent.workspace.problems import Problem, error_from
+from keruta_agent.git.problems import Problem, error_from
 
 CASES = {
     "remote: Invalid username or password.\nfatal: Authentication failed for 'http://h/r/'": (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from keruta_agent.workspace.url import RepositoryUrl
+from keruta_agent.git.url import RepositoryUrl
 
 #: Public servers, and how the tokens begin that each of them gives out.
 _ISSUERS: Final[dict[str, tuple[str, ...]]] = {

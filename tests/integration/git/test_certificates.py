@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.settings import authorities
-from keruta_agent.workspace.git import Git
-from keruta_agent.workspace.url import parse
+from keruta_agent import authorities, errors
+from keruta_agent.git.command import Git
+from keruta_agent.git.url import parse
 from tests.helpers import tls
 from tests.helpers.tls import Authority
 

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.workspace import config_file, git_link, user_config
-from keruta_agent.workspace.config_file import Entry
-from keruta_agent.workspace.git import Git
-from keruta_agent.workspace.url import RepositoryUrl, parse
-from keruta_agent.workspace.user_config import UserConfig
+from keruta_agent.git import link as git_link
+from keruta_agent.git.command import Git
+from keruta_agent.git.config import files as config_file
+from keruta_agent.git.config import user as user_config
+from keruta_agent.git.config.files import Entry
+from keruta_agent.git.config.user import UserConfig
+from keruta_agent.git.url import RepositoryUrl, parse
 
 logger = logging.getLogger(__name__)
 

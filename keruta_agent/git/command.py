@@ -16,18 +16,17 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from keruta_agent import errors
+from keruta_agent.git.access import certificates as trust
+from keruta_agent.git.access.credentials import Credentials
+from keruta_agent.git.config import ssh as ssh_config
+from keruta_agent.git.config import user as user_config
+from keruta_agent.git.config.environment import base_environment, local_environment, with_settings
+from keruta_agent.git.problems import GitError, Problem, error_from
+from keruta_agent.git.url import RepositoryUrl
 from keruta_agent.observe.redact import Redactor
+from keruta_agent.process_tree import waiting as command
 from keruta_agent.process_tree.children import OWN
-from keruta_agent.settings.units import format_duration
-from keruta_agent.workspace import command, ssh_config, trust, user_config
-from keruta_agent.workspace.credentials import Credentials
-from keruta_agent.workspace.git_environment import (
-    base_environment,
-    local_environment,
-    with_settings,
-)
-from keruta_agent.workspace.problems import GitError, Problem, error_from
-from keruta_agent.workspace.url import RepositoryUrl
+from keruta_agent.units import format_duration
 
 #: Bytes of what a command wrote that are kept in memory.
 MOST_OUTPUT: Final = 64 * 1024 * 1024

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.settings.units import format_size
-from keruta_agent.workspace import lfs
-from keruta_agent.workspace.git import Git, Result, records
+from keruta_agent.git import lfs
+from keruta_agent.git.command import Git, Result, records
+from keruta_agent.units import format_size
 
 _RAW: Final = (
     *("--raw", "-z", "--no-renames", "--no-abbrev", "--diff-filter=AMT"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.workspace.ssh_config import SshConfig, with_file
+from keruta_agent.git.config.ssh import SshConfig, with_file
 
 
 @pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")

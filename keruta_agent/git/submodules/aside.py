@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors, file_trees
-from keruta_agent.workspace import repository_config
-from keruta_agent.workspace.clone import Clone, Say
-from keruta_agent.workspace.problems import GitError, Problem
+from keruta_agent.git.clone import Clone, Say
+from keruta_agent.git.config import repository as repository_config
+from keruta_agent.git.problems import GitError, Problem
 
 #: Where in a clone's git directory is kept what stood in the way.
 ASIDE: Final = Path("keruta") / "aside"

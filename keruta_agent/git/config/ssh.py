@@ -14,7 +14,7 @@ import shlex
 from pathlib import Path
 from typing import Final
 
-from keruta_agent.workspace.config_file import LARGEST, SealedFile
+from keruta_agent.git.config.files import LARGEST, SealedFile
 
 #: Given a file, ssh leaves this one out.
 _OF_SYSTEM: Final = "\nHost *\n    Include /etc/ssh/ssh_config\n"

@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors, file_trees
-from keruta_agent.workspace import git_link, location, repair, repository_config
-from keruta_agent.workspace.git import Git
+from keruta_agent.git import link as git_link
+from keruta_agent.git import maintenance as repair
+from keruta_agent.git.command import Git
+from keruta_agent.git.config import repository as repository_config
+from keruta_agent.git.notes import Notes
+from keruta_agent.git.problems import NOT_LOCAL, GitError
+from keruta_agent.git.url import RepositoryUrl, parse
+from keruta_agent.workspace import location
 from keruta_agent.workspace.location import Found
 from keruta_agent.workspace.made import MadeClones
-from keruta_agent.workspace.problems import NOT_LOCAL, GitError
-from keruta_agent.workspace.state import Notes
-from keruta_agent.workspace.url import RepositoryUrl, parse
 
 REMOTE: Final = "origin"
 #: Seconds between looks whether another agent has let go of a directory.

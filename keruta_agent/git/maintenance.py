@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import file_trees
-from keruta_agent.workspace.git import Git, records
-from keruta_agent.workspace.problems import GitError
+from keruta_agent.git.command import Git, records
+from keruta_agent.git.problems import GitError
 
 #: Loose objects that are packed together; a task leaves some five.
 _MANY_OBJECTS: Final = 3000

@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors, file_trees
-from keruta_agent.workspace import aside, git_link, lfs, repository_config, tree, url
-from keruta_agent.workspace.clone import Clone, Say
-from keruta_agent.workspace.git import Git, records
-from keruta_agent.workspace.problems import GitError, Problem
+from keruta_agent.git import lfs, url
+from keruta_agent.git import link as git_link
+from keruta_agent.git import work_tree as tree
+from keruta_agent.git.clone import Clone, Say
+from keruta_agent.git.command import Git, records
+from keruta_agent.git.config import repository as repository_config
+from keruta_agent.git.problems import GitError, Problem
+from keruta_agent.git.submodules import aside
 
 #: Mode of a submodule in a tree.
 GITLINK: Final = "160000"

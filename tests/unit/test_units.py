@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
-from keruta_agent.settings import units
+from keruta_agent import units
 
 quick = settings(deadline=None, database=None, max_examples=200)
 

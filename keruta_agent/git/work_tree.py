@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from keruta_agent import errors, file_trees
-from keruta_agent.workspace.clone import Clone
-from keruta_agent.workspace.git import Git, records
-from keruta_agent.workspace.problems import GitError, Problem, error_from
+from keruta_agent.git.clone import Clone
+from keruta_agent.git.command import Git, records
+from keruta_agent.git.problems import GitError, Problem, error_from
 
 #: Where everything is kept that was set aside; ``git stash apply REF`` brings it back.
 KEPT: Final = "refs/keruta"

@@ -1,0 +1,1 @@
+"""Who git says it is, and whom it trusts."""

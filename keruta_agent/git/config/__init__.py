@@ -1,0 +1,1 @@
+"""What decides how git behaves: its environment, the user's files, a repository's own."""

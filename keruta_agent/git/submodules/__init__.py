@@ -1,0 +1,1 @@
+"""Submodules: part of a work tree like every other file."""
