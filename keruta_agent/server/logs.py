@@ -15,8 +15,8 @@ import flask
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
 from keruta_agent import model, wire
+from keruta_agent.server import long_lists, task_rows
 from keruta_agent.server import tables as t
-from keruta_agent.server import task_rows
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.store import Change, Store
 from keruta_agent.web import bodies
@@ -263,7 +263,13 @@ def list_logs(store: Store, query: dict[str, Any], task_id: str) -> Any:
         found = found.where(entries.logged_at <= query["end_time"])
     order = entries.number if query["order"] == "asc" else entries.number.desc()
     page = found.order_by(order).limit(query["size"]).offset(query["page"] * query["size"])
-    return [_to_answer(row, task_id, task["session_id"]) for row in page.dicts()]
+    return long_lists.respond(
+        store,
+        page,
+        number=entries.number,
+        texts=(entries.message, entries.metadata),
+        to_answer=lambda row: _to_answer(row, task_id, task["session_id"]),
+    )
 
 
 @resource.read("/api/v1/tasks/<task_id>/logs/count", answer=CountAnswer)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from keruta_agent import model, wire
+from keruta_agent.server import long_lists
 from keruta_agent.server import tables as t
 from keruta_agent.server.schemas import TaskAnswer
-from keruta_agent.server.store import Change
+from keruta_agent.server.store import Change, Store
 from keruta_agent.server.tables import Tables
 from keruta_agent.web.bodies import to_json
 from keruta_agent.web.problems import invalid, missing
@@ -40,9 +41,16 @@ def _existing(query: Any, task_id: str) -> dict[str, Any]:
     return found
 
 
-def listed(query: Any, tables: Tables) -> list[Any]:
+def listed(store: Store, query: Any) -> Any:
     """Returns the tasks of a query as JSON, newest first."""
-    return [to_answer(row) for row in query.order_by(tables.tasks.number.desc()).dicts()]
+    tasks = store.tables.tasks
+    return long_lists.respond(
+        store,
+        query.order_by(tasks.number.desc()),
+        number=tasks.number,
+        texts=(tasks.description, tasks.script, tasks.message, tasks.parameters),
+        to_answer=to_answer,
+    )
 
 
 def with_status(query: Any, tables: Tables, status: str | None) -> Any:

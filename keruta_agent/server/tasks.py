@@ -91,7 +91,7 @@ def list_tasks(store: Store, query: dict[str, Any]) -> Any:
     """Lists all tasks, newest first."""
     selected = store.tables.tasks.select()
     narrowed = task_rows.with_status(selected, store.tables, query.get("status"))
-    return task_rows.listed(narrowed, store.tables)
+    return task_rows.listed(store, narrowed)
 
 
 @resource.read("/api/v1/tasks/<task_id>", answer=TaskAnswer)
@@ -144,14 +144,14 @@ def list_subtasks(store: Store, task_id: str) -> Any:
     """Lists the tasks under a parent, newest first."""
     task_rows.find(store.tables, task_id)
     tasks = store.tables.tasks
-    return task_rows.listed(tasks.select().where(tasks.parent_task_id == task_id), store.tables)
+    return task_rows.listed(store, tasks.select().where(tasks.parent_task_id == task_id))
 
 
 def _session_tasks(store: Store, session_id: str, status: str | None) -> Any:
     session_rows.find(store.tables, session_id)
     tasks = store.tables.tasks
     selected = tasks.select().where(tasks.session_id == session_id)
-    return task_rows.listed(task_rows.with_status(selected, store.tables, status), store.tables)
+    return task_rows.listed(store, task_rows.with_status(selected, store.tables, status))
 
 
 @resource.read(

@@ -24,4 +24,4 @@ def list_workspace_pending_tasks(store: Store, workspace_id: str) -> Any:
     pending = tasks.select().where(
         tasks.session_id.in_(served) & (tasks.status == model.TaskStatus.PENDING.value)
     )
-    return task_rows.listed(pending, store.tables)
+    return task_rows.listed(store, pending)

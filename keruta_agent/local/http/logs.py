@@ -103,23 +103,21 @@ _DOCUMENTATION: Final = {
 def get_logs(services: Services, query: dict[str, Any], job: str) -> flask.Response:
     """Returns the next lines of a job's log, of all its runs: JSON lines, or plain text."""
     found = services.orders.find(job)
-    lines: list[Line] = []
-    characters = 0
-    for line in _lines(services, found.id, query):
-        lines.append(line)
-        characters += len(line.entry.message)
-        if len(lines) == query["limit"] or characters > MOST_CHARACTERS:
-            break
     wanted = flask.request.accept_mimetypes.best_match([JSON_LINES, PLAIN_TEXT], JSON_LINES)
-    if wanted == PLAIN_TEXT:
-        text = "".join(f"{line.entry.message}\n" for line in lines)
-        content_type = f"{PLAIN_TEXT}; charset=utf-8"
-    else:
-        text = "".join(f"{line.to_json()}\n" for line in lines)
-        content_type = JSON_LINES
-    response = flask.Response(text, content_type=content_type)
-    if lines:
-        response.headers[POSITION_HEADER] = lines[-1].position
+    is_plain = wanted == PLAIN_TEXT
+    texts: list[str] = []
+    characters = 0
+    position = None
+    for line in _lines(services, found.id, query):
+        texts.append(line.entry.message if is_plain else line.to_json())
+        characters += len(texts[-1])
+        position = line.position
+        if len(texts) == query["limit"] or characters > MOST_CHARACTERS:
+            break
+    content_type = f"{PLAIN_TEXT}; charset=utf-8" if is_plain else JSON_LINES
+    response = flask.Response("".join(f"{text}\n" for text in texts), content_type=content_type)
+    if position is not None:
+        response.headers[POSITION_HEADER] = position
     return response
 
 

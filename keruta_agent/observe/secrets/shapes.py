@@ -11,6 +11,7 @@ import binascii
 import re
 from collections.abc import Callable, Iterator
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 Span = tuple[int, int]
 
@@ -65,6 +66,11 @@ def _is_password(password: bytes) -> bool:
     return not password.startswith((b"$", b"{", b"<", b"%")) and password.strip(b"*xX.") != b""
 
 
+def _is_user_token(user: bytes) -> bool:
+    """Returns whether the user that a URL names is a token: names are made of words."""
+    return _is_password(user) and _is_random(unquote_to_bytes(user))
+
+
 def _is_basic(encoded: bytes) -> bool:
     """Returns whether this decodes to what a basic header holds: a name, a colon, a password."""
     try:
@@ -92,6 +98,14 @@ _TOKENS: Final[tuple[_Shape, ...]] = (
     (re.compile(rb"hooks(?:\.slack\.com/[a-z]{1,12}|/\d++)/([\w/-]{30,}+)"), _is_any),
     # Passwords in URLs. A digest of an image stands behind an @ too.
     (re.compile(rb"://[^\s:/@\"'<>\\]*+:([^\s/?\"'<>\\]+)@(?!sha\d)"), _is_password),
+    # Tokens in the place of a user, with or without a password. Users of ssh are names.
+    (
+        re.compile(
+            rb"://(?:(?<=http://)|(?<=https://))([^\s:/?#@\"'<>\\]{20,}+)"
+            rb"(?::[^\s/?#@\"'<>\\]*+)?@"
+        ),
+        _is_user_token,
+    ),
 )
 #: Shapes that are also found within words and in base64: they count at the begin of a word.
 _WORD_TOKENS: Final[tuple[_Shape, ...]] = (

@@ -101,6 +101,15 @@ def test_long_log_comes_in_answers_of_a_bounded_size(
     assert found == ["1", "2", "3", "4", "5"]
 
 
+def test_fields_of_lines_count_in_the_size_of_an_answer(
+    agent: Agent, http: AgentCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "MOST_CHARACTERS", 1000)
+    line = json.dumps({"message": "m", "level": "info", "field": "x" * 600})
+    job = _ran(agent, f"for i in 1 2 3 4 5; do echo '{line}'; done")
+    assert len(_lines(http, f"/jobs/{job}/logs")) == 2
+
+
 def test_log_of_another_run_is_chosen_by_its_number(agent: Agent, http: AgentCaller) -> None:
     job = _ran(agent, "echo one")
     with agent.database.transaction() as connection:

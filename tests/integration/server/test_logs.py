@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 
+from keruta_agent.server import long_lists
 from tests.helpers.api_caller import ApiCaller
 
 
@@ -191,3 +193,55 @@ def test_log_body_over_the_limit_is_refused(api: ApiCaller) -> None:
     response = api.call("POST", f"/tasks/{task}/logs", data=huge, content_type="application/json")
     assert response.status_code == 413
     assert response.json["error"]["code"] == "BODY_TOO_LARGE"
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_page_of_long_entries_is_whole_though_read_in_parts(
+    api: ApiCaller, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_lists, "PART_CHARACTERS", 1000)
+    task = api.task()["id"]
+    sizes = [3, 2000, 400, 400, 400, 1, 0, 999, 2, 1001]
+    batch = [
+        {"message": f"{n}" + "x" * size, "metadata": {"size": size}, "level": "WARN"}
+        for n, size in enumerate(sizes)
+    ]
+    api.send("POST", f"/tasks/{task}/logs", batch, status=201)
+    whole = [entry["message"] for entry in batch]
+    whole = whole if order == "asc" else whole[::-1]
+    narrowed = f"?order={order}&level=WARN&size=4&page="
+    assert [_messages(api, task, f"{narrowed}{page}") for page in range(4)] == [
+        *(whole[0:4], whole[4:8], whole[8:10], [])
+    ]
+    answer = api.call("GET", f"/tasks/{task}/logs?order={order}")
+    assert [entry["message"] for entry in answer.get_json()] == whole
+    assert answer.content_type == "application/json" and answer.get_data().endswith(b"]\n")
+
+
+def test_page_of_long_entries_takes_little_memory(api: ApiCaller) -> None:
+    task = api.task()["id"]
+    line = "x" * 64 * 1024
+    for _ in range(10):
+        batch = [{"message": line}] * 50
+        api.send("POST", f"/tasks/{task}/logs", batch, status=201)
+    client = api.app.test_client()
+    tracemalloc.start()
+    try:
+        with client.get(f"/api/v1/tasks/{task}/logs?size=500") as answer:
+            length = sum(map(len, answer.iter_encoded()))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert length > 500 * len(line)
+    assert peak < length / 3
+
+
+def test_log_that_is_deleted_while_it_is_read_ends_as_a_list(
+    api: ApiCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_lists, "PART_CHARACTERS", 10)
+    task = api.task()["id"]
+    api.send("POST", f"/tasks/{task}/logs", [{"message": "x" * 20}] * 3, status=201)
+    with api.app.test_client().get(f"/api/v1/tasks/{task}/logs") as answer:
+        api.call("DELETE", f"/tasks/{task}/logs")
+        assert len(json.loads(answer.get_data())) <= 1  # the first part is read with the head
