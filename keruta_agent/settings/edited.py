@@ -1,40 +1,35 @@
-"""One value of a config file changed, everything else left to the letter.
+"""One value of a config file changed, every other line left as its owner wrote it.
 
-A YAML library that writes the whole file anew keeps comments, but moves them, folds lines and
-changes indentation. So the text itself is edited where the parser says that the value stands, and
-the library writes only what has no lines of its own, such as ``api: {url: ...}``. In either case
-the outcome is parsed and compared before anybody gets it.
+ruamel.yaml writes the change and keeps comments, order and quotes, but it writes the whole file
+with one indentation. So only the lines of the key are taken from what it writes, or of its section
+where that is written in braces. Every result is parsed and compared before it is accepted.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import re
+import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from keruta_agent import errors
-from keruta_agent.settings.config_file import ConfigFile, safe_reader
+from keruta_agent.settings.config_file import ConfigFile
 from keruta_agent.settings.template import commented_default
 
-#: What YAML reads as the same text without quotes, whatever stands before or behind it.
-_PLAIN = re.compile(r"[A-Za-z0-9./~_][\w./~@%+:=-]*(?<!:)")
-
-
-class _Entry(NamedTuple):
-    """Where a key and its value stand in the text."""
-
-    key: Any
-    value: Any
+#: How the template ends the comment of a key: with its variables.
+_TEMPLATE_COMMENT: Final = re.compile(r"\s*# .*\([A-Z_]+( or [A-Z_]+)*\)\s*")
 
 
 class EditedFile:
     """The text of a config file, to be changed one key at a time."""
 
     def __init__(self, path: Path, text: str, known_keys: Collection[str]) -> None:
-        """Parses the text.
+        """Parse the text.
 
         Raises:
             SettingsError: it is no config file, or has a key that is not known.
@@ -46,37 +41,28 @@ class EditedFile:
         self._line_end = "\r\n" if "\r\n" in text else "\n"
 
     def set(self, key: str, value: object) -> None:
-        """Gives a key a value: text, a number, a switch, or a list of texts.
+        """Give a key a value: text, a number, a switch, or a list of texts.
 
         Raises:
             SettingsError: the file is written in a way that allows no change of this one value.
         """
-        section, _, name = key.rpartition(".")
-        self._adopt(
-            (self._with(section, name, value), lambda: self._rewritten(section, name, value)),
-            {**self.values, key: value},
-        )
+        self._adopt(self._texts_with(key, value), {**self.values, key: value})
 
     def unset(self, key: str) -> bool:
-        """Takes a key away; returns whether it was there.
+        """Remove a key; return whether it was there.
 
         Raises:
             SettingsError: the file is written in a way that allows no change of this one value.
         """
         if key not in self.values:
             return False
-        section, _, name = key.rpartition(".")
         wanted = {other: value for other, value in self.values.items() if other != key}
-        self._adopt(
-            (self._without(section, name), lambda: self._rewritten(section, name, None)), wanted
-        )
+        self._adopt(self._texts_without(key), wanted)
         return True
 
-    def _adopt(self, candidates: tuple[Any, Any], wanted: dict[str, Any]) -> None:
-        """Takes the first text that says just what is wanted."""
-        direct, otherwise = candidates
-        for text in (direct, None):
-            text = otherwise() if text is None else text
+    def _adopt(self, candidates: Iterator[str], wanted: dict[str, Any]) -> None:
+        """Take the first text that says just what is wanted."""
+        for text in candidates:
             try:
                 values = ConfigFile(self.path, text, self._known_keys).values
             except errors.SettingsError:
@@ -85,149 +71,143 @@ class EditedFile:
                 self.text, self.values = text, values
                 return
         raise errors.SettingsError(
-            f"Cannot change this value alone in {self.path}: others hang on its place",
+            f"Cannot change this value alone in {self.path}: other values depend on it",
             advice="Change it in an editor",
         )
 
-    def _with(self, section: str, name: str, value: object) -> str | None:
-        """Returns the text with the value; None if the section is not written in lines."""
-        written = _written(value)
-        root = self._root()
-        entry = _entry(root, section)
-        if section and entry is None:
-            return self._appended(f"{section}:", f"  {name}: {written}")
-        content = root if entry is None else entry.value
-        if content is not None and not _is_lines(content):
-            return None
-        known = _entry(content, name)
-        if known is not None:
-            start = self.text.index(":", known.key.end_mark.index) + 1
-            end = max(start, _end(known.value))
-            return f"{self.text[:start]} {written}{self.text[end:]}"
-        if entry is None:
-            return self._uncommented(f"{name}: {written}", name, first=0) or self._appended(
-                f"{name}: {written}"
-            )
-        return self._inserted(entry, section, name, written)
+    def _texts_with(self, key: str, value: object) -> Iterator[str]:
+        """Yield the text with a value, the smallest change first."""
+        section, _, name = key.rpartition(".")
+        document = _loaded(self.text)
+        indentation = _indentation(document, section)
+        if key not in self.values:
+            yield self._uncommented(key, _dumped({name: _flow(value)}), indentation)
+        if (section or name) not in document:
+            new = {name: _flow(value)}
+            yield self._appended(_dumped({section: new} if section else new))
+        if section and not document.get(section):
+            document[section] = CommentedMap()
+        (document[section] if section else document)[name] = _flow(value)
+        after = _dumped(document, indentation)
+        yield self._with_lines_of(key, after)
+        yield self._with_lines_of(section, after)
+        yield after
 
-    def _appended(self, *lines: str) -> str:
+    def _texts_without(self, key: str) -> Iterator[str]:
+        """Yield the text without a key, the smallest change first."""
+        yield self._without_lines_of(key)
+        section, _, name = key.rpartition(".")
+        document = _loaded(self.text)
+        (document[section] if section else document).pop(name, None)
+        after = _dumped(document, _indentation(document, section))
+        yield self._with_lines_of(section, after)
+        yield after
+
+    def _with_lines_of(self, key: str, other: str) -> str:
+        """Return the text with the lines of a key or section as they are in another text."""
+        own, new = _lines(self.text), _lines(other)
+        place = _place(self.text, key)
+        if place is None:  # a new key ends its section
+            section = _place(self.text, key.rpartition(".")[0])
+            place = slice(section.stop, section.stop) if section else slice(len(own), len(own))
+        has_end = self.text.endswith("\n")
+        own[place] = [line[:-1] + self._line_end for line in new[_place(other, key) or slice(0)]]
+        text = "".join(line if line.endswith("\n") else line + self._line_end for line in own)
+        return text if has_end else text.removesuffix(self._line_end)
+
+    def _without_lines_of(self, key: str) -> str:
+        """Return the text without a key; below the template's comment, with its default."""
+        lines = _lines(self.text)
+        place = _place(self.text, key)
+        if place is None:
+            return self.text
+        first = lines[place.start]
+        is_described = place.start > 0 and _TEMPLATE_COMMENT.fullmatch(lines[place.start - 1])
+        lines[place] = [_replaced(first, commented_default(key))] if is_described else []
+        return "".join(lines)
+
+    def _appended(self, lines: str) -> str:
         end = self._line_end
         before = self.text if not self.text or self.text.endswith("\n") else self.text + end
-        gap = end if before.strip() else ""
-        return before + gap + "".join(line + end for line in lines)
+        return before + (end if before.strip() else "") + lines.replace("\n", end)
 
-    def _inserted(self, entry: _Entry, section: str, name: str, written: str) -> str:
-        """Returns the text with a new key: where its default is commented out, or at the end."""
-        children = entry.value.value or []
-        indent = children[0][0].start_mark.column if children else 2
-        line = f"{' ' * indent}{name}: {written}"
-        there = self._uncommented(line, f"{section}.{name}", first=entry.key.start_mark.line + 1)
-        if there is not None:
-            return there
-        at = _line_behind(
-            self.text, _end(children[-1][1]) if children else entry.key.end_mark.index
-        )
-        before, after = self.text[:at], self.text[at:]
-        if not before.endswith("\n"):
-            before += self._line_end
-        return f"{before}{line}{self._line_end}{after}"
-
-    def _uncommented(self, line: str, key: str, *, first: int) -> str | None:
-        """Returns the text with a line in the place of a key's commented default, if it has one."""
-        default = commented_default(key)
-        lines = self.text.splitlines(keepends=True)
-        for number in range(first, len(lines)):
-            bare = lines[number].rstrip("\r\n")
-            if "." in key and re.match(r"[^\s#]", bare):
+    def _uncommented(self, key: str, line: str, indentation: int) -> str:
+        """Return the text with a line in the place of a key's commented default, if it has one."""
+        section = key.rpartition(".")[0]
+        lines = _lines(self.text)
+        header = _place(self.text, section)
+        first = 0 if not section else header.start + 1 if header else len(lines)
+        for number, old in enumerate(lines[first:], first):
+            if section and re.match(r"[^\s#]", old):
                 break  # the next section
-            if bare.strip() == default and bool(bare[:1].strip()) == ("." not in key):
-                ending = lines[number][len(bare) :]
-                return "".join((*lines[:number], line + ending, *lines[number + 1 :]))
+            if old.strip() == commented_default(key) and old[0].isspace() == bool(section):
+                start = " " * indentation if section else ""
+                lines[number] = start + _replaced(old.lstrip(), line.rstrip("\n"))
+                return "".join(lines)
+        return self.text
+
+
+def _place(text: str, key: str) -> slice | None:
+    """Return the lines of a key or section, without the comments below it."""
+    document = _loaded(text)
+    numbers = {name: at[0] for name, at in (document.lc.data or {}).items()}
+    if "." in key:
+        for name in list(numbers):
+            children = getattr(document[name], "lc", None)
+            data = children.data if children else None
+            numbers |= {f"{name}.{child}": at[0] for child, at in (data or {}).items()}
+    start = numbers.get(key)
+    if start is None:
         return None
-
-    def _without(self, section: str, name: str) -> str | None:
-        """Returns the text without the key; where its comment stays, the default stays in one."""
-        root = self._root()
-        entry = _entry(root, section)
-        content = root if entry is None else entry.value
-        known = _entry(content, name)
-        if known is None or not _is_lines(content):
-            return None
-        start = known.key.start_mark.index - known.key.start_mark.column
-        end = _line_behind(self.text, max(_end(known.value), known.key.end_mark.index))
-        above = self.text[:start].splitlines()[-1:]
-        default = commented_default(f"{section}.{name}".lstrip("."))
-        kept = ""
-        if above and re.fullmatch(r"\s*# .*\([A-Z_]+( or [A-Z_]+)*\)", above[0]):
-            kept = " " * known.key.start_mark.column + default + self._line_end
-        return self.text[:start] + kept + self.text[end:]
-
-    def _rewritten(self, section: str, name: str, value: object) -> str:
-        """Returns the file as the library writes it, with a value changed or (None) taken away."""
-        from ruamel.yaml import YAML
-
-        writer = YAML()
-        writer.preserve_quotes = True
-        writer.width = 4096  # long values stay on their line
-        document = writer.load(self.text) or {}
-        content = document.get(section) if section else document
-        if content is None:
-            document[section] = {name: value}
-        elif value is None:
-            content.pop(name, None)
-        else:
-            content[name] = value
-        stream = io.StringIO()
-        writer.dump(document, stream)
-        return stream.getvalue()
-
-    def _root(self) -> Any:
-        return safe_reader().compose(self.text)
+    lines = _lines(text)
+    stop = min((number for number in numbers.values() if number > start), default=len(lines))
+    while stop > start + 1 and lines[stop - 1].strip()[:1] in ("", "#"):
+        stop -= 1
+    return slice(start, stop)
 
 
-def _entry(node: Any, name: str) -> _Entry | None:
-    """Returns a key of a mapping with its value."""
-    for key, value in _pairs(node):
-        if key.value == name:
-            return _Entry(key, value)
-    return None
+def _replaced(line: str, new: str) -> str:
+    """Return other content between a line's own indentation and end."""
+    bare = line.rstrip("\r\n")
+    return bare[: len(bare) - len(bare.lstrip())] + new + line[len(bare) :]
 
 
-def _pairs(node: Any) -> Iterator[tuple[Any, Any]]:
-    if node is not None and isinstance(node.value, list):
-        yield from (pair for pair in node.value if isinstance(pair, tuple))
+def _loaded(text: str) -> Any:
+    document = _round_trip().load(text.replace("\r\n", "\n"))
+    return CommentedMap() if document is None else document
 
 
-def _is_lines(node: Any) -> bool:
-    """Tells a section of lines, or an empty one, from one in braces."""
-    is_empty = node.value == ""
-    return is_empty or (any(True for _ in _pairs(node)) and not node.flow_style)
+def _dumped(document: object, indentation: int = 2) -> str:
+    stream = io.StringIO()
+    _round_trip(indentation).dump(document, stream)
+    return stream.getvalue()
 
 
-def _end(node: Any) -> int:
-    """Returns where the text of a value ends; a block reaches to its last line, no further."""
-    if isinstance(node.value, list) and node.value and not node.flow_style:
-        last = node.value[-1]
-        return _end(last[1] if isinstance(last, tuple) else last)
-    return int(node.end_mark.index)
+def _round_trip(indentation: int = 2) -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = sys.maxsize  # long values stay on their line
+    yaml.map_indent = indentation
+    # Its warning would print the line, with whatever stands there.
+    yaml.composer.warn_double_anchors = False
+    return yaml
 
 
-def _line_behind(text: str, index: int) -> int:
-    """Returns where the line after that of a place begins."""
-    if index and text[index - 1 : index] == "\n":
-        return index
-    found = text.find("\n", index)
-    return len(text) if found < 0 else found + 1
+def _indentation(document: Any, section: str) -> int:
+    """Return the column in which the keys of a section stand."""
+    content = document.get(section) if section else None
+    return content.lc.col if isinstance(content, CommentedMap) and content.lc.col else 2
 
 
-def _written(value: object) -> str:
-    """Returns a value as YAML, on one line."""
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_written(item) for item in value)}]"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if not isinstance(value, str):
-        return str(value)
-    if _PLAIN.fullmatch(value) and safe_reader().load(value) == value:
+def _flow(value: object) -> object:
+    """Return a value as ruamel.yaml writes it on one line."""
+    if not isinstance(value, list | tuple):
         return value
-    return json.dumps(value, ensure_ascii=False)  # JSON's quotes are YAML's double ones
+    values = CommentedSeq(value)
+    values.fa.set_flow_style()
+    return values
+
+
+def _lines(text: str) -> list[str]:
+    """Split a text at its line feeds alone: YAML's and Python's other line ends differ."""
+    return list(io.StringIO(text, newline="\n"))

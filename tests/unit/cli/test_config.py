@@ -23,8 +23,8 @@ from tests.helpers.command_line import CommandLine
         ("artifacts.extensions", "[]", "extensions: []"),
         ("artifacts.directory", "~/out", "directory: ~/out"),
         ("logging.level", "warning", "level: WARN"),
-        ("session.id", "12345", 'id: "12345"'),
-        ("session.id", "セッション 1: a #b", 'id: "セッション 1: a #b"'),
+        ("session.id", "12345", "id: '12345'"),
+        ("session.id", "セッション 1: a #b", "id: 'セッション 1: a #b'"),
     ],
 )
 def test_set_writes_a_value_that_is_then_in_force(

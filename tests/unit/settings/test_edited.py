@@ -50,10 +50,16 @@ def changed_lines(before: str, after: str) -> tuple[list[str], list[str]]:
     return [line for line in old if line not in new], [line for line in new if line not in old]
 
 
-def test_set_changes_nothing_but_the_value() -> None:
+def test_set_changes_nothing_but_the_value_and_keeps_its_quotes() -> None:
     after = edited(USERS_FILE, "api.url", "http://new:8080")
 
-    assert after == USERS_FILE.replace('"http://old:8080"', "http://new:8080")
+    assert after == USERS_FILE.replace("http://old:8080", "http://new:8080")
+
+
+def test_list_over_several_lines_keeps_its_comments_when_another_value_changes() -> None:
+    before = USERS_FILE + "\nruns:\n  keep_size: 1GB\n"
+
+    assert edited(before, "runs.keep_size", "2GB") == before.replace("1GB", "2GB")
 
 
 def test_set_adds_a_key_to_its_section_with_its_indentation() -> None:
