@@ -57,7 +57,7 @@ class AnswerPoll:
         """Fetches what was answered; tells whether an answer may yet come from the API."""
         asked = [
             one
-            for one in self._agent.questions.open_ones()
+            for one in self._agent.records.questions.open_ones()
             if one.task_id is not None and one.question.id not in self._done
         ]
         for one in asked:

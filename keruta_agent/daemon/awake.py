@@ -63,8 +63,10 @@ class KeepAwake:
 
     def _is_at_work(self) -> bool:
         try:
-            active = self._agent.runs.active()
-            return active is not None and self._agent.questions.current(active[1].id) is None
+            active = self._agent.records.runs.active()
+            return (
+                active is not None and self._agent.records.questions.current(active[1].id) is None
+            )
         except sqlite3.Error as exc:
             logger.warning(
                 "cannot see whether a script runs: %s", exc, extra={"action": "keep_awake_failed"}

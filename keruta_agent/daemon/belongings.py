@@ -27,7 +27,7 @@ class Belongings:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._base_dir = agent.settings.base_dir
-        paths = (agent.database.path, self._base_dir / LOCK_NAME, agent.socket_path)
+        paths = (agent.records.database.path, self._base_dir / LOCK_NAME, agent.socket_path)
         self._known = {path: _identity(path) for path in paths}
         self._base = _identity(self._base_dir)
 
@@ -60,11 +60,11 @@ class Belongings:
     def put_back(self, lost: Sequence[Path]) -> None:
         """Writes database and id again where they were removed; the new image makes all else."""
         self._put_back_id()
-        path = self._agent.database.path
+        path = self._agent.records.database.path
         if path not in lost or path.exists():  # what somebody put there is what they want
             return
         try:
-            self._agent.database.copy_to(path)
+            self._agent.records.database.copy_to(path)
         except (OSError, sqlite3.Error) as exc:
             logger.error(
                 "cannot write %s again, begins with an empty one: %s",

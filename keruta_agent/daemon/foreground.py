@@ -98,7 +98,7 @@ def agent_here(settings: Settings) -> Iterator[Agent]:
                 answers.stop()
             door.stop()
             queue.stop()
-            agent.database.close()
+            agent.records.database.close()
 
 
 def start_job(agent: Agent, job_id: int) -> threading.Thread:
@@ -124,11 +124,13 @@ def _run_job(agent: Agent, job_id: int) -> None:
 
 
 def _bring_to_its_end(agent: Agent, job_id: int) -> None:
-    while (active := agent.runs.active()) is not None:
+    while (active := agent.records.runs.active()) is not None:
         run.live(agent, *active)
-    while (job := agent.jobs.get(job_id)) is not None and job.state is not JobState.FINISHED:
-        agent.jobs.wake_due()
-        claimed = agent.runs.claim_job(job_id)
+    while (
+        job := agent.records.jobs.get(job_id)
+    ) is not None and job.state is not JobState.FINISHED:
+        agent.records.jobs.wake_due()
+        claimed = agent.records.runs.claim_job(job_id)
         if claimed is None:
             time.sleep(RETRY_LOOK_S)  # it waits for its next try
             continue
@@ -139,7 +141,7 @@ def _bring_to_its_end(agent: Agent, job_id: int) -> None:
 
 
 def _describe(agent: Agent) -> Mapping[str, Any]:
-    active = agent.runs.active()
+    active = agent.records.runs.active()
     return {
         "pid": os.getpid(),
         "running": None if active is None else active[0].id,

@@ -127,7 +127,7 @@ def run_daemon(
             door.stop()
             dispatcher.stop(STOP_WORKERS_S if requests.count < LEAVE_AT_ONCE else 0.0)
             agent.launcher.close()
-            agent.database.close()
+            agent.records.database.close()
             logger.info("keruta has stopped", extra={"action": "agent_stopped"})
 
 
@@ -203,7 +203,7 @@ def _last_words(agent: Agent) -> None:
             break
         agent.queue.outbox_filled()
         time.sleep(LOOK_S)
-    left = agent.outbox.counts().pending
+    left = agent.records.outbox.counts().pending
     if left:
         logger.warning(
             "%d messages could not be told to the API; the next daemon sends them",

@@ -93,13 +93,13 @@ class _Stopping:
 
     def _finish_running(self) -> None:
         self._since = time.monotonic()
-        active = self._agent.runs.active()
+        active = self._agent.records.runs.active()
         running = f"finishes job {active[0].id}; ask again to stop it" if active else "none runs"
         logger.info("asked to stop: takes no more jobs, %s", running, extra={"action": "stopping"})
         self._dispatcher.stop_taking_jobs()
 
     def _stop_running(self) -> None:
-        active = self._agent.runs.active()
+        active = self._agent.records.runs.active()
         if active is None or self._stopped_job:
             return
         self._stopped_job = True
@@ -129,7 +129,7 @@ def _reopen_log() -> None:
 
 
 def _may_leave(agent: Agent) -> bool:
-    return not agent.settings.keep_alive and not agent.jobs.has_open()
+    return not agent.settings.keep_alive and not agent.records.jobs.has_open()
 
 
 def _token_was_renewed(

@@ -138,17 +138,7 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
     writes = WriteCheck()
     return Agent(
         settings=settings,
-        database=records.database,
-        jobs=records.jobs,
-        runs=records.runs,
-        outbox=records.outbox,
-        artifacts=records.artifacts,
-        journal=records.journal,
-        usages=records.usages,
-        counters=records.counters,
-        questions=records.questions,
-        repositories=records.repositories,
-        withdrawals=records.withdrawals,
+        records=records,
         artifacts_directories=ArtifactsDirectories(identity.id, settings.base_dir),
         ownership=Ownership(
             api,

@@ -13,19 +13,9 @@ from keruta_agent.journey.report import Courier
 from keruta_agent.journey.stops import Stops
 from keruta_agent.journey.writes import WriteCheck
 from keruta_agent.ports import KerutaApi, WorkQueue
-from keruta_agent.records.artifacts import Artifacts
-from keruta_agent.records.counters import Counters
-from keruta_agent.records.database import Database
-from keruta_agent.records.jobs import Jobs
-from keruta_agent.records.journal import Journal
-from keruta_agent.records.outbox import Outbox
-from keruta_agent.records.questions import Questions
-from keruta_agent.records.repositories import Repositories
 from keruta_agent.records.room import Room
 from keruta_agent.records.run import Run
-from keruta_agent.records.runs import Runs
-from keruta_agent.records.usage import Usages
-from keruta_agent.records.withdrawals import Withdrawals
+from keruta_agent.records.store import Records
 from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
 from keruta_agent.runs.follower import Doorbell
 from keruta_agent.runs.launch import Launcher
@@ -37,17 +27,7 @@ class Agent:
     """One agent: its settings, its records, and the doors to the world."""
 
     settings: Settings
-    database: Database
-    jobs: Jobs
-    runs: Runs
-    outbox: Outbox
-    artifacts: Artifacts
-    journal: Journal
-    usages: Usages
-    counters: Counters
-    questions: Questions
-    repositories: Repositories
-    withdrawals: Withdrawals
+    records: Records
     #: Where its scripts leave artifacts.
     artifacts_directories: ArtifactsDirectories
     #: Whether the session's tasks are this agent's to run.

@@ -61,6 +61,6 @@ def announce(agent: Agent, job: Job, run: Run) -> None:
     """
     if job.task_id is not None and agent.courier is not None:
         agent.courier.deliver_task(job.task_id, Lane.WORDS)
-    current = agent.jobs.get(job.id)
+    current = agent.records.jobs.get(job.id)
     if current is not None and current.stop_kind is not None:
         raise NotWantedError(current.stop_kind, current.stop_reason or "")

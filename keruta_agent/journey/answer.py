@@ -62,7 +62,7 @@ def feed(agent: Agent, job_id: int, data: bytes, *, ends: bool, source: str) -> 
     with agent.desk.lock:
         job, run = _running(agent, job_id)
         directory = agent.directory_of(run)
-        question = agent.questions.current(run.id)
+        question = agent.records.questions.current(run.id)
         is_open = question is not None and question.state is QuestionState.OPEN
         if data:
             if question is not None and question.secret:
@@ -79,7 +79,7 @@ def feed(agent: Agent, job_id: int, data: bytes, *, ends: bool, source: str) -> 
 
 def _note(agent: Agent, job: Job, run: Run, question: Question, source: str) -> None:
     agent.desk.note_answer()
-    agent.questions.answered(job, run, question, source)
+    agent.records.questions.answered(job, run, question, source)
     logger.info(
         "job %d was answered by %s",
         job.id,
@@ -97,10 +97,10 @@ def _note(agent: Agent, job: Job, run: Run, question: Question, source: str) -> 
 
 
 def _running(agent: Agent, job_id: int) -> tuple[Job, Run]:
-    job = agent.jobs.get(job_id)
+    job = agent.records.jobs.get(job_id)
     if job is None:
         raise errors.NotFound(f"there is no job {job_id}", advice="See: keruta queue list")
-    active = agent.runs.active()
+    active = agent.records.runs.active()
     if job.state is not JobState.RUNNING or active is None or active[0].id != job_id:
         raise errors.NothingAsked(f"job {job_id} waits for no answer: it does not run now")
     return active
@@ -108,7 +108,7 @@ def _running(agent: Agent, job_id: int) -> tuple[Job, Run]:
 
 def _open_question(agent: Agent, job_id: int, number: int | None) -> tuple[Job, Run, Question]:
     job, run = _running(agent, job_id)
-    question = agent.questions.current(run.id)
+    question = agent.records.questions.current(run.id)
     if question is None or question.state is not QuestionState.OPEN:
         raise errors.NothingAsked(f"job {job_id} waits for no answer now")
     if number is not None and number != question.number:

@@ -41,7 +41,7 @@ class Asker:
         self._detector = InputDetector(agent.directory_of(run), shim)
         self._is_off = not agent.settings.auto_detect_input
         self._limit_s = limits.input_timeout_s(job, agent.settings)
-        self._current = agent.questions.current(run.id)
+        self._current = agent.records.questions.current(run.id)
         #: Whether the question was asked by an agent before us, and not seen by us yet.
         self._is_inherited = self._current is not None
         self._unseen_since: float | None = None
@@ -95,7 +95,7 @@ class Asker:
         return None if waiting.pid == self._shim.pid else count_sleeps(waiting.pid)
 
     def _ask(self, waiting: Waiting, prompt: str) -> None:
-        self._current = self._agent.questions.ask(
+        self._current = self._agent.records.questions.ask(
             self._job,
             self._run,
             prompt=prompt,
@@ -130,7 +130,7 @@ class Asker:
 
     def _close(self, why: str) -> None:
         if self._current is not None:
-            self._agent.questions.close(self._job, self._run, self._current, why)
+            self._agent.records.questions.close(self._job, self._run, self._current, why)
             self._current = None
             self._agent.queue.outbox_filled()
 
@@ -148,6 +148,6 @@ class Asker:
 
 def let_go(agent: Agent, job: Job, run: Run) -> None:
     """Ends the question of a run that has ended."""
-    question = agent.questions.current(run.id)
+    question = agent.records.questions.current(run.id)
     if question is not None:
-        agent.questions.close(job, run, question, "the run ended")
+        agent.records.questions.close(job, run, question, "the run ended")

@@ -54,13 +54,13 @@ def obtain(agent: Agent, job: Job, run: Run) -> Run | None:
             raise NotWantedError(StopKind.REFUSED, str(exc)) from exc
         _leave_alone(agent, job, run, str(exc))
         return None
-    return agent.runs.own(job, run)
+    return agent.records.runs.own(job, run)
 
 
 def wake_held_back(agent: Agent) -> None:
     """Have the jobs looked at again that were held back and may be claimed now."""
     if agent.ownership.has_held_back():
-        for job_id in agent.jobs.waiting_ids():
+        for job_id in agent.records.jobs.waiting_ids():
             agent.queue.job_runnable(job_id)
 
 
@@ -143,14 +143,14 @@ def _go_on_unasked(agent: Agent, job: Job, run: Run, reason: str, has_claims: bo
 
 
 def _refuse_if_stopped(agent: Agent, job: Job) -> None:
-    current = agent.jobs.get(job.id) or job
+    current = agent.records.jobs.get(job.id) or job
     if current.stop_kind is not None:
         raise NotWantedError(current.stop_kind, current.stop_reason or "")
 
 
 def _put_back(agent: Agent, job: Job, run: Run, reason: str) -> None:
     wait_s = agent.ownership.claim_failed()
-    agent.withdrawals.put_back(job, run, wait_s)
+    agent.records.withdrawals.put_back(job, run, wait_s)
     logger.warning(
         "cannot claim task %s now, tries again in %.1f seconds: %s",
         job.task_id,
@@ -161,7 +161,7 @@ def _put_back(agent: Agent, job: Job, run: Run, reason: str) -> None:
 
 
 def _leave_alone(agent: Agent, job: Job, run: Run, reason: str) -> None:
-    agent.withdrawals.leave_alone(job, run, reason)
+    agent.records.withdrawals.leave_alone(job, run, reason)
     logger.warning(
         "leaves task %s alone: %s",
         job.task_id,

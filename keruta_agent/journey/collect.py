@@ -112,7 +112,7 @@ def copy_artifacts(
     if found is None:
         return []
     listed, before = found
-    artifacts_dir = Path(agent.runs.get(run.id).artifacts_dir or listed)
+    artifacts_dir = Path(agent.records.runs.get(run.id).artifacts_dir or listed)
     if artifacts_dir != listed:
         before = {}
     taken = []
@@ -149,10 +149,10 @@ def store(agent: Agent, job: Job, run: Run, taken: Sequence[Taken]) -> None:
     """Stores what was copied; what the task has already, with the same content, is dropped."""
     owner = owner_of(job, run)
     for number, each in enumerate(taken):
-        if agent.artifacts.known(owner, each.file.relative_path, each.file.sha256) is None:
+        if agent.records.artifacts.known(owner, each.file.relative_path, each.file.sha256) is None:
             # Not the name: keys are sent as a header, which takes neither Japanese nor spaces.
             key = f"{run.uid}-artifact-{number}"
-            agent.artifacts.add(owner, each.file, key=key, is_copy=each.is_copy)
+            agent.records.artifacts.add(owner, each.file, key=key, is_copy=each.is_copy)
         elif each.is_copy:
             _drop(each.file.file)
 
@@ -166,7 +166,7 @@ def take_in(agent: Agent, job: Job, run: Run, told: ArtifactTold) -> None:
     owner = owner_of(job, run)
     path = artifacts.wire_path(told.path)
     copy = agent.directory_of(run).path / ADDED / told.file
-    known = agent.artifacts.known(owner, path, told.sha256)
+    known = agent.records.artifacts.known(owner, path, told.sha256)
     if known is not None and known.state in (ArtifactState.WAITING, ArtifactState.SENT):
         _drop(copy)
         return
@@ -188,7 +188,7 @@ def take_in(agent: Agent, job: Job, run: Run, told: ArtifactTold) -> None:
         content_type=kind,
         description=told.description,
     )
-    agent.artifacts.add(owner, file, key=f"{run.uid}-added-{told.file[:16]}", is_copy=True)
+    agent.records.artifacts.add(owner, file, key=f"{run.uid}-added-{told.file[:16]}", is_copy=True)
 
 
 def _drop(copy: Path) -> None:

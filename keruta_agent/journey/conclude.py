@@ -40,7 +40,7 @@ def conclude(agent: Agent, job: Job, run: Run, ending: Ending) -> Ending:
     if place is None:
         return ending
     workspace.end_left_over(run)
-    current = agent.jobs.get(job.id) or job
+    current = agent.records.jobs.get(job.id) or job
     heeded = current.stop_kind if ending.outcome is not Outcome.SUCCEEDED else None
     section = Section(agent, job, run, heeded)
     conclusion = _Conclusion(

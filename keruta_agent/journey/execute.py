@@ -86,8 +86,8 @@ def note_start(agent: Agent, run: Run) -> Run:
     Its end in between is no failure at preparing the run, and the script may have ended well.
     """
     if run.shim_pid is None and agent.directory_of(run).read_identity() is not None:
-        agent.runs.enter(run.id, None)
-        run = agent.runs.get(run.id)
+        agent.records.runs.enter(run.id, None)
+        run = agent.records.runs.get(run.id)
     return run
 
 
@@ -105,14 +105,14 @@ def renew(agent: Agent, run: Run) -> Run:
     old = agent.directory_of(run)
     if not old.path.exists():
         return run
-    name = agent.runs.fresh_directory(run)
+    name = agent.records.runs.fresh_directory(run)
     new = agent.directory_of(dataclasses.replace(run, directory=name))
-    offsets = agent.runs.offsets(run.id)
+    offsets = agent.records.runs.offsets(run.id)
     if any(offsets.values()):
         new.create()
         for stream, size in offsets.items():
             (new.path / stream).write_bytes(old.head(stream, size))
-    return agent.runs.renew_directory(run.id, name)
+    return agent.records.runs.renew_directory(run.id, name)
 
 
 def start(agent: Agent, job: Job, run: Run, plan: LaunchPlan) -> ProcessId:
@@ -123,7 +123,7 @@ def start(agent: Agent, job: Job, run: Run, plan: LaunchPlan) -> ProcessId:
     """
 
     def store(commitment: Commitment) -> None:
-        agent.runs.commit(
+        agent.records.runs.commit(
             run.id,
             shim=commitment.shim.line,
             exit_digest=commitment.digest,

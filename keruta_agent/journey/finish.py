@@ -39,7 +39,7 @@ def judge(agent: Agent, job: Job, run: Run, record: ExitRecord | None) -> Ending
     """Returns how a run ended, from the exit record and what the script itself said."""
     directory = agent.directory_of(run)
     agent.stops.store(job.id)
-    current = agent.jobs.get(job.id) or job
+    current = agent.records.jobs.get(job.id) or job
     if current.stop_kind is StopKind.REFUSED:
         return Ending(outcome=Outcome.REFUSED, message=current.stop_reason or "")
     # A shim that did not heed the request was killed by us, before it could record anything.
@@ -76,7 +76,7 @@ def judge(agent: Agent, job: Job, run: Run, record: ExitRecord | None) -> Ending
             exit_code=record.exit_code,
             signal=record.signal,
         )
-    run = agent.runs.get(run.id)
+    run = agent.records.runs.get(run.id)
     if record.full is not None and _has_failed(record) and not run.reported_status:
         return Ending(
             outcome=Outcome.DISK_FULL,
@@ -98,7 +98,7 @@ def judge(agent: Agent, job: Job, run: Run, record: ExitRecord | None) -> Ending
 
 def not_started(agent: Agent, job: Job, message: str) -> Ending:
     """Returns the end of a run whose script did not start, perhaps because it was to stop."""
-    current = agent.jobs.get(job.id) or job
+    current = agent.records.jobs.get(job.id) or job
     if current.stop_kind is not None:
         return Ending(outcome=STOPPED[current.stop_kind], message=current.stop_reason or "")
     return Ending(outcome=Outcome.NOT_STARTED, message=message)
@@ -128,7 +128,7 @@ def _by_exit_code(run: Run, directory: RunDirectory, record: ExitRecord) -> Endi
 
 
 def _lost(agent: Agent, run: Run, directory: RunDirectory) -> Ending:
-    run = agent.runs.get(run.id)
+    run = agent.records.runs.get(run.id)
     shim = execute.shim_of(agent, run)
     if shim is None or not directory.path.is_dir():
         message = "The run directory was removed while the script ran: its end is not known"
@@ -159,9 +159,9 @@ def store(
 ) -> None:
     """Stores the end of a run; a failure leaves the job ``failing`` until it is mended."""
     failed = ending.outcome not in _FINAL
-    with agent.database.transaction():
+    with agent.records.database.transaction():
         ask.let_go(agent, job, run)
-        agent.runs.end(
+        agent.records.runs.end(
             job, run, ending, job_state=JobState.FAILING if failed else JobState.FINISHED
         )
         usage = measure.settle(agent, run, record)
@@ -173,10 +173,10 @@ def store(
         if job.task_id is None:
             return
         if usage is not None:
-            agent.outbox.add(
+            agent.records.outbox.add(
                 Kind.METRICS,
                 job.task_id,
-                measure.payload(usage, agent.usages.samples(run.id), run, record),
+                measure.payload(usage, agent.records.usages.samples(run.id), run, record),
                 run_id=run.id,
                 key=f"{run.uid}-metrics",
             )
@@ -188,7 +188,7 @@ def report_end(agent: Agent, job: Job, run: Run, ending: Ending) -> None:
     """Queues the task's terminal state, behind everything else that the API is to know of it."""
     if job.task_id is None:
         return
-    current = agent.runs.get(run.id)
+    current = agent.records.runs.get(run.id)
     succeeded = ending.outcome is Outcome.SUCCEEDED
     report = StatusReport(
         status=TaskStatus.COMPLETED if succeeded else TaskStatus.FAILED,
@@ -196,7 +196,7 @@ def report_end(agent: Agent, job: Job, run: Run, ending: Ending) -> None:
         progress=100 if succeeded else current.progress,
         error_code="" if succeeded else error_code(current, ending),
     )
-    agent.outbox.add_status(job.task_id, report, run_id=run.id, key=f"{run.uid}-ended")
+    agent.records.outbox.add_status(job.task_id, report, run_id=run.id, key=f"{run.uid}-ended")
 
 
 def error_code(run: Run, ending: Ending) -> str:
@@ -212,12 +212,12 @@ def error_code(run: Run, ending: Ending) -> str:
 
 def _count(agent: Agent, run: Run, ending: Ending, usage: Usage | None) -> None:
     """Adds an ended run to the totals over all runs."""
-    ended = agent.runs.get(run.id)
+    ended = agent.records.runs.get(run.id)
     reason = "" if ending.outcome is Outcome.SUCCEEDED else error_code(ended, ending)
     seconds = 0.0 if usage is None else usage.wall_s or 0.0
-    offsets = agent.runs.offsets(run.id)
+    offsets = agent.records.runs.offsets(run.id)
     captured = {stream: offsets[stream] for stream in ("stdout", "stderr")}
-    agent.counters.count_end(ended, reason, seconds, captured)
+    agent.records.counters.count_end(ended, reason, seconds, captured)
 
 
 def _with_evidence(message: str, directory: RunDirectory) -> str:

@@ -50,7 +50,7 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
     Raises:
         RunError: the shim failed before it came to the script.
     """
-    run = agent.runs.get(run.id)  # with what was stored when it was started
+    run = agent.records.runs.get(run.id)  # with what was stored when it was started
     directory = agent.directory_of(run)
     follower = _Follower(agent, job, run, directory)
     stopper = _Stopper(agent, job, run, shim)
@@ -115,7 +115,7 @@ def sweep(agent: Agent, job: Job, run: Run, *, is_clear: bool = False) -> None:
     pids = processes.sweep(run.uid, agent.settings.stop_grace_s, is_clear=is_clear)
     if pids:
         with _waiting_for_room(agent):
-            agent.journal.add("swept", job.id, run.number, pids=pids)
+            agent.records.journal.add("swept", job.id, run.number, pids=pids)
 
 
 def catch_up(agent: Agent, job: Job, run: Run, *, final: bool = False) -> None:
@@ -166,7 +166,7 @@ class _Stopper:
             return left
         self._asked_at = boot_seconds()
         with _waiting_for_room(self._agent):
-            self._agent.journal.add(
+            self._agent.records.journal.add(
                 "stopping", self._job.id, self._run.number, pid=self._shim.pid, kind=kind
             )
         processes.stop_shim(self._shim)
@@ -183,7 +183,7 @@ class _Stopper:
         if asked_s > patience and descendants(self._shim.pid):
             processes.kill_tree(self._shim, self._run.uid)
             with _waiting_for_room(self._agent):
-                self._agent.journal.add(
+                self._agent.records.journal.add(
                     "unheeded", self._job.id, self._run.number, pid=self._shim.pid
                 )
         elif asked_s > patience and self._shim.is_alive():
@@ -209,7 +209,7 @@ class _Follower:
         try:
             self._output = output.OutputFiles(
                 self._directory.path,
-                self._agent.runs.offsets(self._run.id),
+                self._agent.records.runs.offsets(self._run.id),
                 piece_bytes=self._limit.piece_bytes,
             )
         except OSError as exc:
@@ -221,7 +221,7 @@ class _Follower:
     def note_start(self, shim: ProcessId) -> None:
         """Stores once that the script was started: the run directory alone may be removed."""
         if not self.has_started and self._directory.identity.exists():
-            self._agent.runs.started(self._job, self._run, shim.pid)
+            self._agent.records.runs.started(self._job, self._run, shim.pid)
             self.has_started = True
 
     def look(self, *, final: bool = False) -> bool:
@@ -245,14 +245,14 @@ class _Follower:
         return True
 
     def _store(self, pieces: Sequence[output.Piece], *, final: bool) -> None:
-        with self._agent.database.transaction(durable=False):
+        with self._agent.records.database.transaction(durable=False):
             held = {
                 index: lines
                 for index, piece in enumerate(pieces)
                 if (lines := self._limit.held_lines(self._directory, piece, final=final))
                 is not None
             }
-            self._agent.runs.add_ranges(self._job, self._run, pieces, time.time(), held)
+            self._agent.records.runs.add_ranges(self._job, self._run, pieces, time.time(), held)
             for stream, start, stop in pieces:
                 if stream == "agent":
                     for line in output.read_lines(self._directory.agent, start, stop):
@@ -274,11 +274,11 @@ class _Follower:
             return
         redact = self._agent.redaction.of_run(self._run.id).redact
         if isinstance(told, messages.ProgressTold):
-            self._agent.runs.report_progress(
+            self._agent.records.runs.report_progress(
                 self._job, self._run, told.percent, redact(told.message)
             )
         elif isinstance(told, messages.EndTold):
-            self._agent.runs.report_end(
+            self._agent.records.runs.report_end(
                 self._run.id,
                 told.status,
                 message=redact(told.message),

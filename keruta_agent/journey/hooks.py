@@ -61,12 +61,12 @@ class Hooks:
             NotWantedError: somebody stopped the job meanwhile.
         """
         program = self.agent.settings.post_task_hook
-        if program is None or self.agent.runs.get(self.run.id).post_hook_done:
+        if program is None or self.agent.records.runs.get(self.run.id).post_hook_done:
             return
         try:
             self._run("the post-task hook", program)
         finally:
-            self.agent.runs.post_hook_was_run(self.run.id)
+            self.agent.records.runs.post_hook_was_run(self.run.id)
 
     def run_of_repository(
         self, name: str, program: Path, *arguments: str, stdin: bytes = b""

@@ -32,7 +32,7 @@ class LogLimit:
         self._job = job
         self._run = run
         self._most = 0 if job.task_id is None else agent.settings.log_run_limit
-        held = HeldLog(agent.database)
+        held = HeldLog(agent.records.database)
         self._sent = held.sent_bytes(run.id) if self._most else 0
         self._is_reached = bool(self._most) and held.holds_any(run.id)
 
@@ -73,7 +73,7 @@ class LogLimit:
 
 def release(agent: Agent, job: Job, run: Run) -> None:
     """Queues the last part of what was held, behind an entry that says what is left out."""
-    held_log = HeldLog(agent.database)
+    held_log = HeldLog(agent.records.database)
     held = held_log.held(run.id)
     if not held or job.task_id is None:
         return
@@ -92,7 +92,7 @@ def release(agent: Agent, job: Job, run: Run) -> None:
             key=f"{run.uid}-log-omitted",
         )
     for piece in held[first:]:
-        agent.outbox.add_log_range(job.task_id, run.id, run.uid, piece.sequence, piece.size)
+        agent.records.outbox.add_log_range(job.task_id, run.id, run.uid, piece.sequence, piece.size)
     held_log.let_go(run.id, from_sequence=held[first].sequence if first < len(held) else None)
 
 
@@ -113,4 +113,4 @@ def _say(agent: Agent, job: Job, run: Run, text: str, about: dict[str, int], *, 
         "source": "agent",
         "metadata": {"keruta": about} if about else {},
     }
-    agent.outbox.add(Kind.LOG_LINE, job.task_id, line, run_id=run.id, key=key)
+    agent.records.outbox.add(Kind.LOG_LINE, job.task_id, line, run_id=run.id, key=key)

@@ -38,10 +38,10 @@ def mend_failures(agent: Agent) -> None:
 def _settle_one(agent: Agent) -> bool:
     """Settles one failing job; tells whether there was one."""
     # Read inside the transaction: a cancel that came a moment ago must not be overwritten.
-    with agent.database.transaction():
-        failing = agent.jobs.failing()
+    with agent.records.database.transaction():
+        failing = agent.records.jobs.failing()
         if failing:
-            run = agent.runs.of_job(failing[0].id)[-1]
+            run = agent.records.runs.of_job(failing[0].id)[-1]
             if not _try_again(agent, failing[0], run):
                 _give_up(agent, failing[0], run)
         return bool(failing)
@@ -60,13 +60,13 @@ def _try_again(agent: Agent, job: Job, run: Run) -> bool:
             exc,
             extra={"action": "retry_rule_wrong", "job": job.id, "task": job.task_id},
         )
-        agent.journal.add("retry_rule_wrong", job.id, run.number, reason=str(exc))
+        agent.records.journal.add("retry_rule_wrong", job.id, run.number, reason=str(exc))
         return False
     if not rule.allows(run):
         return False
     wait_s = rule.wait_s(run)
-    agent.jobs.schedule(job.id, wait_s)
-    agent.journal.add(
+    agent.records.jobs.schedule(job.id, wait_s)
+    agent.records.journal.add(
         "retry", job.id, run.number, wait_s=round(wait_s, 1), left=rule.count - run.number
     )
     if run.number == 1:
@@ -97,27 +97,31 @@ def _tell_of_retries(
         f"{REPEATED} {often}, first in {format_duration(round(wait_s))}. To stop that: {setting}"
     )
     line = {"level": "WARN", "message": message, "source": "agent"}
-    agent.outbox.add(Kind.LOG_LINE, job.task_id, line, run_id=run.id, key=f"{run.uid}-repeated")
+    agent.records.outbox.add(
+        Kind.LOG_LINE, job.task_id, line, run_id=run.id, key=f"{run.uid}-repeated"
+    )
 
 
 def _give_up(agent: Agent, job: Job, run: Run) -> None:
     """Ends the job as failed, and asks for an auto-fix task where one may help."""
     ending = _ending(run)
-    agent.jobs.finish(job.id)
+    agent.records.jobs.finish(job.id)
     finish.report_end(agent, job, run, ending)
     if job.task_id is None or not _wants_auto_fix(agent, run):
         return
     code = finish.error_code(run, ending)
     if model.has_failed_so_before(job.work.parameters, code, ending.message):
-        agent.journal.add("no_auto_fix", job.id, run.number, reason="the same failure twice")
+        agent.records.journal.add(
+            "no_auto_fix", job.id, run.number, reason="the same failure twice"
+        )
         logger.warning(
             "no auto-fix for job %d: the fix failed just as the task before it",
             job.id,
             extra={"action": "auto_fix_declined", "job": job.id, "task": job.task_id},
         )
         return
-    agent.journal.add("auto_fix", job.id, run.number)
-    agent.outbox.add(
+    agent.records.journal.add("auto_fix", job.id, run.number)
+    agent.records.outbox.add(
         Kind.AUTO_FIX,
         job.task_id,
         {"error_message": ending.message, "error_code": code},

@@ -41,22 +41,22 @@ def refuse_if_hopeless(agent: Agent, job: Job, run: Run) -> None:
         processes.kill_tree(shim, run.uid)
     reasons = [
         str(event.detail["reason"])
-        for event in agent.journal.of_job(job.id)
+        for event in agent.records.journal.of_job(job.id)
         if event.action == "agent_failed"
     ]
     reason = f"The agent itself failed at it {run.agent_failures} times: {reasons[-1]}"
-    agent.journal.add("parked", job.id, run.number, reason=reason)
+    agent.records.journal.add("parked", job.id, run.number, reason=reason)
     raise HopelessError(reason)
 
 
 def count_failure(agent: Agent, exc: Exception) -> bool:
     """Counts a failure of the agent at the active run; tells whether that could be stored."""
     try:
-        with agent.database.transaction():
-            active = agent.runs.active()
+        with agent.records.database.transaction():
+            active = agent.records.runs.active()
             if active is not None:
-                agent.runs.agent_failed(*active, f"{type(exc).__name__}: {exc}")
-                agent.runs.enter(active[1].id, None)
+                agent.records.runs.agent_failed(*active, f"{type(exc).__name__}: {exc}")
+                agent.records.runs.enter(active[1].id, None)
     except sqlite3.OperationalError as failure:  # whoever tries the run again must not end by it
         logger.warning(
             "cannot count a failure of the agent: %s", failure, extra={"action": "no_room"}
@@ -71,6 +71,6 @@ def forgive(agent: Agent) -> None:
     Raises:
         sqlite3.OperationalError: there is still no room.
     """
-    active = agent.runs.active()
+    active = agent.records.runs.active()
     if active is not None:
-        agent.runs.enter(active[1].id, None)
+        agent.records.runs.enter(active[1].id, None)

@@ -19,14 +19,14 @@ REASON: Final = "the session is PAUSED at the API"
 
 def follow(agent: Agent, session: Session) -> None:
     """Pauses or resumes the queue as the session's state says."""
-    paused = agent.jobs.pause_reason()
+    paused = agent.records.jobs.pause_reason()
     about = {"session": session.id}
     if session.status == SessionStatus.PAUSED:
         if paused is None:
-            agent.jobs.pause(REASON)
+            agent.records.jobs.pause(REASON)
             logger.info("paused: %s", REASON, extra={"action": "session_paused", **about})
     elif paused == REASON:
-        agent.jobs.resume()
+        agent.records.jobs.resume()
         logger.info("the session goes on", extra={"action": "session_resumed", **about})
-        for job_id in agent.jobs.waiting_ids():
+        for job_id in agent.records.jobs.waiting_ids():
             agent.queue.job_runnable(job_id)

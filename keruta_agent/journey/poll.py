@@ -136,14 +136,14 @@ class SessionPoll:
 
     def _record(self, pending: Sequence[Task]) -> None:
         """Records the tasks that wait and that no other agent has claimed."""
-        self._agent.jobs.follow_priorities(pending)
+        self._agent.records.jobs.follow_priorities(pending)
         own_id = self._agent.ownership.identity.id
         for task in pending:
             if task.claimed_by not in (None, own_id):
                 continue
-            job_id = self._agent.jobs.record_task(task)
+            job_id = self._agent.records.jobs.record_task(task)
             if job_id is None:
-                job_id = self._agent.withdrawals.revive(task.id)
+                job_id = self._agent.records.withdrawals.revive(task.id)
             if job_id is not None:
                 logger.info(
                     "recorded task %s as job %d: %s",
@@ -172,13 +172,13 @@ class SessionPoll:
         writes.test(self._api)
         if was_refused and writes.problem is None:
             self._deliver_again()
-            for job_id in self._agent.jobs.waiting_ids():
+            for job_id in self._agent.records.jobs.waiting_ids():
                 self._agent.queue.job_runnable(job_id)
         return writes.problem is None
 
     def _look_at_running(self) -> None:
         """Stops the running task if the API does not want it any more."""
-        active = self._agent.runs.active()
+        active = self._agent.records.runs.active()
         if active is None or active[0].stop_kind is not None:
             return
         announce.still_wanted(self._agent, active[0])
@@ -192,7 +192,7 @@ class SessionPoll:
             extra={"action": "session_ended", "session": session_id},
         )
         reason = f"The session {how}"
-        for job in self._agent.jobs.listing():
+        for job in self._agent.records.jobs.listing():
             if job.session_id != session_id:
                 continue
             if job.state is JobState.WAITING:  # the API knows that it has not begun

@@ -72,7 +72,7 @@ def plan(agent: Agent, job: Job, run: Run, script: Script) -> LaunchPlan:
     directory = agent.directory_of(run)
     directory.create()
     directory.write_about(_about(job, run))
-    agent.redaction.keep(agent.jobs.get(job.id) or job, directory)
+    agent.redaction.keep(agent.records.jobs.get(job.id) or job, directory)
     is_coding = coding.is_wanted(agent.settings, script)
     section = Section(agent, job, run)
     command = [] if is_coding else _command(directory, job, script, section)

@@ -28,11 +28,11 @@ def reconcile(agent: Agent) -> list[int]:
 
     The dispatcher's own memory is not asked: it may have lost a message or hold a stale one.
     """
-    agent.outbox.forget_waits()
+    agent.records.outbox.forget_waits()
     take_in_unknown_runs(agent)
     mend.mend_failures(agent)
-    active = agent.runs.active()
-    waiting = agent.jobs.waiting_ids()
+    active = agent.records.runs.active()
+    waiting = agent.records.jobs.waiting_ids()
     if active is not None:
         logger.info(
             "job %d was running when the last agent ended",
@@ -53,9 +53,9 @@ def take_in_unknown_runs(agent: Agent) -> None:
         directory = RunDirectory(path)
         about = directory.read_about()
         identity = directory.read_identity()
-        if about is None or identity is None or agent.runs.by_uid(about.uid) is not None:
+        if about is None or identity is None or agent.records.runs.by_uid(about.uid) is not None:
             continue
-        while (left := agent.runs.active()) is not None:
+        while (left := agent.records.runs.active()) is not None:
             run.live(agent, *left)
         job = _job_of(agent, about)
         if job is None or job.state is JobState.FINISHED:
@@ -66,10 +66,10 @@ def take_in_unknown_runs(agent: Agent) -> None:
             path.name,
             extra={"action": "run_found_on_disk", "job": job.id, "run": about.uid},
         )
-        found = agent.runs.restore(
+        found = agent.records.runs.restore(
             job,
             uid=about.uid,
-            number=1 + len(agent.runs.of_job(job.id)),
+            number=1 + len(agent.records.runs.of_job(job.id)),
             directory=path.name,
             token=secrets.token_urlsafe(24),
         )
@@ -83,10 +83,10 @@ def take_in_unknown_runs(agent: Agent) -> None:
 def _job_of(agent: Agent, about: About) -> Job | None:
     """Returns the job of a run that was found on disk, recorded if need be."""
     if about.task_id is None:
-        job = agent.jobs.get(about.job_id)
+        job = agent.records.jobs.get(about.job_id)
         return job if job is not None and job.filed_at == about.filed_at else None
-    agent.jobs.record_task(_task_of(agent, about, about.task_id))
-    return agent.jobs.by_task(about.task_id)
+    agent.records.jobs.record_task(_task_of(agent, about, about.task_id))
+    return agent.records.jobs.by_task(about.task_id)
 
 
 def _task_of(agent: Agent, about: About, task_id: str) -> Task:
@@ -118,17 +118,17 @@ def remove_old_runs(agent: Agent) -> int:
     now = time.time()
     kept_size = 0
     removed = 0
-    for ended in reversed(agent.runs.ended_before(now)):
+    for ended in reversed(agent.records.runs.ended_before(now)):
         directory = agent.directory_of(ended).path
         if not directory.exists():
             continue
         kept_size += file_trees.disk_usage(directory)
         too_old = now - (ended.ended_at or now) > agent.settings.runs_keep_age_s
         too_much = kept_size > agent.settings.runs_keep_size
-        if (too_old or too_much) and not agent.outbox.pending_for(ended.id):
+        if (too_old or too_much) and not agent.records.outbox.pending_for(ended.id):
             if not _remove(directory):
                 continue
-            agent.runs.forget_log(ended.id)
+            agent.records.runs.forget_log(ended.id)
             removed += 1
     removed += _make_room(agent)
     if removed:
@@ -139,13 +139,13 @@ def remove_old_runs(agent: Agent) -> int:
 def _make_room(agent: Agent) -> int:
     """Remove large runs that the API knows all of, the oldest first, until there is a reserve."""
     removed = 0
-    for ended in agent.runs.ended_before(time.time()):
+    for ended in agent.records.runs.ended_before(time.time()):
         if agent.room.hold_reserve():
             break
         directory = agent.directory_of(ended).path
         is_large = file_trees.disk_usage(directory) >= LARGE_RUN_BYTES
-        if is_large and not agent.outbox.pending_for(ended.id) and _remove(directory):
-            agent.runs.forget_log(ended.id)
+        if is_large and not agent.records.outbox.pending_for(ended.id) and _remove(directory):
+            agent.records.runs.forget_log(ended.id)
             removed += 1
     return removed
 

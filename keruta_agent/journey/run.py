@@ -43,17 +43,17 @@ class Ended:
 
 def run_next(agent: Agent) -> Ended | None:
     """Goes on with the run that has not ended, else claims the next job; None when idle."""
-    left = agent.runs.active()
+    left = agent.records.runs.active()
     if left is not None:
-        job, run = left[0], agent.runs.take_up(left[0], execute.note_start(agent, left[1]))
+        job, run = left[0], agent.records.runs.take_up(left[0], execute.note_start(agent, left[1]))
         if not execute.is_running(agent, run):  # else the next poll asks, and nothing waits for it
             announce.still_wanted(agent, job)
         return live(agent, job, run)
-    if agent.jobs.seconds_to_next() == 0.0:
+    if agent.records.jobs.seconds_to_next() == 0.0:
         # Woken here too, so that a job that is due again goes before what is younger.
-        for job_id in agent.jobs.wake_due():
+        for job_id in agent.records.jobs.wake_due():
             agent.queue.job_runnable(job_id)
-    claimed = agent.runs.claim_next(
+    claimed = agent.records.runs.claim_next(
         only_local=agent.writes.problem is not None,
         new_tasks=agent.ownership.takes_new_tasks(),
     )
@@ -80,13 +80,13 @@ def _live(agent: Agent, job: Job, run: Run) -> Ended | None:
             run = execute.renew(agent, owned)
             announce.announce(agent, job, run)
             script = prepare.read_script(agent, job)
-            agent.runs.enter(run.id, "prepare")
+            agent.records.runs.enter(run.id, "prepare")
             plan = prepare.plan(agent, job, run, script)
             shim = execute.start(agent, job, run, plan)
         record = follow.until_end(agent, job, run, shim)
         if adopted:
             processes.reap(shim)
-        agent.runs.enter(run.id, "finish")
+        agent.records.runs.enter(run.id, "finish")
         ending = finish.judge(agent, job, run, record)
         ending = conclude.conclude(agent, job, run, ending)
         left_out: list[tuple[str, str]] = []

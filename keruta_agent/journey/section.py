@@ -121,7 +121,7 @@ class Section:
     def stop_reason(self) -> str | None:
         """Returns why the run is to stop; looks after the section while something runs."""
         self.look()
-        current = self._agent.jobs.get(self._job.id)
+        current = self._agent.records.jobs.get(self._job.id)
         if current is None or current.stop_kind in (None, self._heeded):
             return None
         return current.stop_reason or str(current.stop_kind)

@@ -52,7 +52,7 @@ class Repository:
 def remember(agent: Agent, session: Session) -> None:
     """Stores which repository a session names, for when the API cannot be asked."""
     address = url.without_secrets(session.repository_url) if session.repository_url else ""
-    agent.repositories.remember(session.id, address, session.repository_ref or "")
+    agent.records.repositories.remember(session.id, address, session.repository_ref or "")
 
 
 def repository_of(agent: Agent, job: Job) -> Repository | None:
@@ -63,7 +63,7 @@ def repository_of(agent: Agent, job: Job) -> Repository | None:
     """
     if job.task_id is None or not job.session_id or not agent.settings.git_enabled:
         return None
-    if agent.repositories.of(job.session_id) == ("", ""):
+    if agent.records.repositories.of(job.session_id) == ("", ""):
         return None  # as the poll saw it that brought the task
     try:
         session = None if agent.api is None else agent.api.session(job.session_id)
@@ -73,7 +73,7 @@ def repository_of(agent: Agent, job: Job) -> Repository | None:
         remember(agent, session)
         address, ref = session.repository_url or "", session.repository_ref or ""
     else:
-        address, ref = agent.repositories.of(job.session_id) or ("", "")
+        address, ref = agent.records.repositories.of(job.session_id) or ("", "")
     return Repository(url=url.parse(address), ref=ref) if address.strip() else None
 
 
@@ -112,8 +112,8 @@ def prepare(agent: Agent, job: Job, run: Run, section: Section) -> Place | None:
         raise not_wanted(agent, job) if exc.problem is Problem.STOPPED else exc from None
     finally:
         section.look(final=True)
-    agent.runs.work_in(run.id, place.to_json())
-    agent.journal.add(
+    agent.records.runs.work_in(run.id, place.to_json())
+    agent.records.journal.add(
         "workspace", job.id, run.number, directory=str(directory), branch=place.branch
     )
     return place
@@ -201,14 +201,14 @@ def end_left_over(run: Run) -> None:
 
 def not_wanted(agent: Agent, job: Job) -> announce.NotWantedError:
     """Returns the error for a job that is to stop."""
-    current = agent.jobs.get(job.id) or job
+    current = agent.records.jobs.get(job.id) or job
     kind = current.stop_kind or StopKind.AGENT_STOPPED
     return announce.NotWantedError(kind, current.stop_reason or "")
 
 
 def place_of(agent: Agent, run: Run) -> Place | None:
     """Returns where a run works; None when it works in no repository."""
-    current = agent.runs.get(run.id)
+    current = agent.records.runs.get(run.id)
     if current.place is not None:
         return Place.from_json(current.place)
     if current.exit_digest != UNPROVED:

@@ -56,22 +56,22 @@ def _runs(agent: Agent) -> Iterator[Metric]:
     from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
     runs = CounterMetricFamily("keruta_runs", "Runs that have ended.", labels=("outcome", "reason"))
-    for labels, value in agent.counters.get(counters.RUNS).items():
+    for labels, value in agent.records.counters.get(counters.RUNS).items():
         runs.add_metric(labels, value)
     yield runs
-    seconds = agent.counters.get(counters.SECONDS).get((), 0.0)
+    seconds = agent.records.counters.get(counters.SECONDS).get((), 0.0)
     yield HistogramMetricFamily(
         "keruta_run_duration_seconds",
         "How long ended runs took.",
-        buckets=_cumulated(agent.counters.get(counters.DURATIONS)),
+        buckets=_cumulated(agent.records.counters.get(counters.DURATIONS)),
         sum_value=seconds,
     )
     captured = CounterMetricFamily(
         "keruta_captured_bytes", "Bytes that scripts wrote and the agent took.", labels=("stream",)
     )
-    active = agent.runs.active()
-    now = {} if active is None else agent.runs.offsets(active[1].id)
-    ended = agent.counters.get(counters.BYTES)
+    active = agent.records.runs.active()
+    now = {} if active is None else agent.records.runs.offsets(active[1].id)
+    ended = agent.records.counters.get(counters.BYTES)
     for stream in ("stdout", "stderr"):
         captured.add_metric((stream,), ended.get((stream,), 0.0) + now.get(stream, 0))
     yield captured
@@ -91,7 +91,7 @@ def _jobs(agent: Agent) -> Iterator[Metric]:
     from prometheus_client.core import GaugeMetricFamily
 
     jobs = GaugeMetricFamily("keruta_jobs", "Jobs that have not ended.", labels=("state",))
-    counts = agent.jobs.counts()
+    counts = agent.records.jobs.counts()
     for state in JobState:
         if state is not JobState.FINISHED:
             jobs.add_metric((state.value,), counts[state])
@@ -102,12 +102,12 @@ def _jobs(agent: Agent) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "keruta_queue_oldest_seconds",
         "For how long the oldest job has waited for its turn.",
-        _age(agent.jobs.oldest_waiting()),
+        _age(agent.records.jobs.oldest_waiting()),
     )
     yield GaugeMetricFamily(
         "keruta_queue_paused",
         "1 while no further job is started.",
-        int(agent.jobs.pause_reason() is not None),
+        int(agent.records.jobs.pause_reason() is not None),
     )
 
 
@@ -115,7 +115,7 @@ def _current_run(agent: Agent) -> Iterator[Metric]:
     """Yields what is known of the run that goes on; nothing while none does."""
     from prometheus_client.core import GaugeMetricFamily
 
-    active = agent.runs.active()
+    active = agent.records.runs.active()
     yield GaugeMetricFamily("keruta_running", "1 while a script runs.", int(active is not None))
     if active is None:
         return
@@ -129,7 +129,7 @@ def _current_run(agent: Agent) -> Iterator[Metric]:
             "For how long the script has run.",
             max(0.0, boot_seconds() - run.launched_at),
         )
-    usage = agent.usages.get(run.id)
+    usage = agent.records.usages.get(run.id)
     if usage is not None:
         yield GaugeMetricFamily(
             "keruta_current_run_memory_bytes",
@@ -147,7 +147,7 @@ def _current_run(agent: Agent) -> Iterator[Metric]:
 def _outbox(agent: Agent) -> Iterator[Metric]:
     from prometheus_client.core import GaugeMetricFamily
 
-    outbox = agent.outbox.counts()
+    outbox = agent.records.outbox.counts()
     yield GaugeMetricFamily(
         "keruta_outbox_length", "Messages that the API has yet to be told.", outbox.pending
     )

@@ -23,7 +23,7 @@ class Orders:
         Raises:
             NotFound: there is none.
         """
-        job = self._agent.jobs.find(text)
+        job = self._agent.records.jobs.find(text)
         if job is None:
             raise errors.NotFound(f"there is no job or task {text}")
         return job
@@ -35,7 +35,7 @@ class Orders:
             AgentBusy: the agent takes no jobs.
         """
         self._refuse_if_busy()
-        job_id = self._agent.jobs.record_script(name, work, priority=priority)
+        job_id = self._agent.records.jobs.record_script(name, work, priority=priority)
         self._agent.queue.job_runnable(job_id)
         return job_id
 
@@ -48,11 +48,11 @@ class Orders:
         """
         self._refuse_if_busy()
         task = self._api().task(task_id)
-        job_id = self._agent.jobs.record_task(task)
+        job_id = self._agent.records.jobs.record_task(task)
         if job_id is not None:
             self._agent.queue.job_runnable(job_id)
             return job_id
-        known = self._agent.jobs.by_task(task.id)
+        known = self._agent.records.jobs.by_task(task.id)
         return None if known is None else known.id
 
     def cancel(self, job_id: int, reason: str = CANCELLED_BY_A_PERSON) -> JobState:
@@ -76,7 +76,7 @@ class Orders:
             ApiError: it is a task, and the API did not file it again.
         """
         self._refuse_if_busy()
-        filed = again.file_again(self._agent.jobs, job, self._api)
+        filed = again.file_again(self._agent.records.jobs, job, self._api)
         self.look()
         return filed
 
@@ -86,20 +86,20 @@ class Orders:
         Raises:
             WrongState: it does not wait any more.
         """
-        again.move(self._agent.jobs, job, priority)
+        again.move(self._agent.records.jobs, job, priority)
 
     def pause(self, reason: str) -> None:
         """Lets no further job start."""
-        self._agent.jobs.pause(reason)
+        self._agent.records.jobs.pause(reason)
 
     def resume(self) -> None:
         """Lets jobs start again."""
-        self._agent.jobs.resume()
+        self._agent.records.jobs.resume()
         self.look()
 
     def look(self) -> None:
         """Looks at once for what may run: the queue was resumed, or something was filed."""
-        for job_id in self._agent.jobs.waiting_ids():
+        for job_id in self._agent.records.jobs.waiting_ids():
             self._agent.queue.job_runnable(job_id)
         self._agent.queue.poll_now()
 

@@ -48,16 +48,16 @@ def removed(agent: Agent, run: Run, request: Mapping[str, Any]) -> dict[str, Any
         raise errors.NotFound(
             f"there is no artifact {names[0]}", advice="See: keruta artifact list"
         )
-    was = agent.artifacts.remove(artifact)
+    was = agent.records.artifacts.remove(artifact)
     return {"path": artifact.path, "was": None if was is None else was.value}
 
 
 def _of(agent: Agent, run: Run) -> list[Artifact]:
     _wait_until_heeded(agent, run)
-    job = agent.jobs.get(run.job_id)
+    job = agent.records.jobs.get(run.job_id)
     if job is None:
         raise errors.NotFound("the run's job is gone")
-    return agent.artifacts.of(collect.owner_of(job, run))
+    return agent.records.artifacts.of(collect.owner_of(job, run))
 
 
 def _wait_until_heeded(agent: Agent, run: Run) -> None:
@@ -65,6 +65,6 @@ def _wait_until_heeded(agent: Agent, run: Run) -> None:
     with contextlib.suppress(FileNotFoundError):
         told = agent.directory_of(run).agent.stat().st_size
         deadline = time.monotonic() + PATIENCE_S
-        while agent.runs.offsets(run.id)["agent"] < told and time.monotonic() < deadline:
+        while agent.records.runs.offsets(run.id)["agent"] < told and time.monotonic() < deadline:
             agent.doorbell.ring()
             time.sleep(LOOK_S)

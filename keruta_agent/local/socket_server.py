@@ -159,7 +159,7 @@ class Operations:
 
     def _run_of(self, request: Mapping[str, Any]) -> Run:
         """Returns the run for which a script speaks."""
-        run = self._agent.runs.by_uid(str(request.get("run", "")))
+        run = self._agent.records.runs.by_uid(str(request.get("run", "")))
         token = str(request.get("token", ""))
         if run is None or not secrets.compare_digest(run.token.encode(), token.encode()):
             raise errors.UsageError("this is not a run that the agent knows")

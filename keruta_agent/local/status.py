@@ -33,8 +33,8 @@ def describe(
         api_problem: why the API cannot be asked for tasks.
         session_problem: why it is not known which session to serve.
     """
-    active = agent.runs.active()
-    outbox = agent.outbox.counts()
+    active = agent.records.runs.active()
+    outbox = agent.records.outbox.counts()
     if agent.courier is not None:
         api_problem = api_problem or agent.courier.api_problem
     api_away = api_problem is not None
@@ -48,9 +48,9 @@ def describe(
         "api": shown(agent.settings)["api_url"],
         "running": None if active is None else active[0].id,
         "current": None if active is None else _current(*active),
-        "questions": [question_to_json(asked) for asked in agent.questions.open_ones()],
-        "paused": agent.jobs.pause_reason(),
-        "jobs": {state.value: number for state, number in agent.jobs.counts().items()},
+        "questions": [question_to_json(asked) for asked in agent.records.questions.open_ones()],
+        "paused": agent.records.jobs.pause_reason(),
+        "jobs": {state.value: number for state, number in agent.records.jobs.counts().items()},
         "outbox": {
             "pending": outbox.pending,
             "parked": outbox.parked,

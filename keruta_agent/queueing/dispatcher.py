@@ -191,7 +191,7 @@ class Dispatcher:
             return
         if not self._work_consumer.stop_flag.is_set():
             _prepare_next(agent)
-        state = agent.jobs.get(ended.job.id)
+        state = agent.records.jobs.get(ended.job.id)
         if state is not None and state.state is JobState.FAILING:
             raise JobFailedError(f"job {ended.job.id} {ended.ending.outcome or Outcome.FAILED}")
 
@@ -236,7 +236,7 @@ class Dispatcher:
                 return
 
     def _wake_scheduled(self, agent: Agent) -> None:
-        for job_id in agent.jobs.wake_due():
+        for job_id in agent.records.jobs.wake_due():
             self.job_runnable(job_id)
 
     def _flush(self, agent: Agent, lane: Lane) -> None:
@@ -268,7 +268,7 @@ class Dispatcher:
 
     def _patience(self) -> float:
         """Returns how long the control worker may sleep, after it asked for what is due."""
-        retry_in_s = None if self._agent is None else self._agent.jobs.seconds_to_next()
+        retry_in_s = None if self._agent is None else self._agent.records.jobs.seconds_to_next()
         if retry_in_s is None or (retry_in_s <= 0 and not self._request("wake_scheduled")):
             retry_in_s = SAFETY_POLL_S
         return min(self._seconds_to_flush(Lane.WORDS), retry_in_s)

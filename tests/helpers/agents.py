@@ -53,4 +53,4 @@ def agent_in(directory: Path, api: KerutaApi | None = None, **flags: object) -> 
     try:
         yield agent
     finally:
-        agent.database.close()
+        agent.records.database.close()

@@ -116,7 +116,7 @@ def _respond(stream: _Stream) -> flask.Response:
     streams.enter()
     response = streams.respond(stream.told(streams.is_left()))
     # The stream opens its thread's connection anew, after the request proper has released it.
-    response.call_on_close(stream.services.agent.database.close)
+    response.call_on_close(stream.services.agent.records.database.close)
     return response
 
 
@@ -163,7 +163,7 @@ class _Stream:
                 return
 
     def _news(self) -> Iterator[bytes]:
-        runs = self.services.agent.runs
+        runs = self.services.agent.records.runs
         for change in self.services.changes.after(self.position, job_id=self.job_id):
             if change.event is not None and change.event.action == "ended":
                 # Its last progress. Before the position moves: else who leaves right behind it
@@ -188,7 +188,7 @@ class _Stream:
             yield self._frame("progress", {**told, "message": run.progress_message})
 
     def _event(self, change: Change, event: Event) -> Mapping[str, Any]:
-        job = self.services.agent.jobs.get(change.job_id)
+        job = self.services.agent.records.jobs.get(change.job_id)
         if job is None:
             return {"job": change.job_id}
         now = {"state": job.state.value, "outcome": job.outcome}
@@ -210,12 +210,12 @@ class _Stream:
     def _is_over(self) -> bool:
         if self.job_id is None:
             return False
-        job = self.services.agent.jobs.get(self.job_id)
+        job = self.services.agent.records.jobs.get(self.job_id)
         return job is None or job.state is JobState.FINISHED
 
     def _whole(self) -> Mapping[str, Any]:
         """Returns what the stream is about: a job, or the whole agent."""
-        job = None if self.job_id is None else self.services.agent.jobs.get(self.job_id)
+        job = None if self.job_id is None else self.services.agent.records.jobs.get(self.job_id)
         if job is None:
             return _mapping(
                 self.services.agent.redaction.own.redact_value(dict(self.services.status()))

@@ -51,7 +51,7 @@ def get_readiness(services: Services) -> Any:
 def _hindrances(services: Services) -> dict[str, str]:
     found = dict(services.hindrances())
     try:
-        services.agent.jobs.has_open()
+        services.agent.records.jobs.has_open()
     except sqlite3.Error as exc:
         found["database"] = f"the database does not answer: {type(exc).__name__}"
     return found

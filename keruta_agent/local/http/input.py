@@ -60,7 +60,7 @@ class AnsweredAnswer(Schema):
 @resource.route("GET", "/api/v1/input", answer=QuestionAnswer(many=True))
 def list_questions(services: Services) -> Any:
     """Returns all questions that wait for an answer."""
-    found = [question_to_json(asked) for asked in services.agent.questions.open_ones()]
+    found = [question_to_json(asked) for asked in services.agent.records.questions.open_ones()]
     return services.agent.redaction.own.redact_value(found)
 
 
@@ -89,7 +89,7 @@ def answer_task(services: Services, draft: dict[str, Any], task: str) -> Any:
 
 
 def _question_of(services: Services, job: Job) -> Any:
-    for asked in services.agent.questions.open_ones():
+    for asked in services.agent.records.questions.open_ones():
         if asked.job_id == job.id:
             return services.redactor_of(job).redact_value(question_to_json(asked))
     return _NOTHING_ASKED

@@ -33,7 +33,7 @@ _LONGEST_NAME: Final = 100
 def list_jobs(services: Services, query: dict[str, Any]) -> Any:
     """Returns what runs, then what waits in its order, then what ended, newest first."""
     states = [JobState(query["state"])] if "state" in query else []
-    jobs = services.agent.jobs.listing(states=states, limit=query["limit"])
+    jobs = services.agent.records.jobs.listing(states=states, limit=query["limit"])
     return services.agent.redaction.own.redact_value([told.job_to_json(job) for job in jobs])
 
 
@@ -58,9 +58,14 @@ def get_job(services: Services, job: str) -> Any:
     owner = Owner(task_id=found.task_id, job_id=found.id)
     body = {
         **told.job_to_json(found),
-        "runs": [_run(run, agent.usages.get(run.id)) for run in agent.runs.of_job(found.id)],
-        "artifacts": [told.artifact_to_json(artifact) for artifact in agent.artifacts.of(owner)],
-        "unsent": 0 if found.task_id is None else agent.outbox.unsent(found.task_id),
+        "runs": [
+            _run(run, agent.records.usages.get(run.id))
+            for run in agent.records.runs.of_job(found.id)
+        ],
+        "artifacts": [
+            told.artifact_to_json(artifact) for artifact in agent.records.artifacts.of(owner)
+        ],
+        "unsent": 0 if found.task_id is None else agent.records.outbox.unsent(found.task_id),
     }
     return services.redactor_of(found).redact_value(body)
 
@@ -84,7 +89,7 @@ def move_job(services: Services, draft: dict[str, Any], job: str) -> Any:
     """Gives a waiting job another priority: higher runs first, the older first among equals."""
     found = services.orders.find(job)
     services.orders.move(found, draft["priority"])
-    waiting = services.agent.jobs.waiting_ids()
+    waiting = services.agent.records.jobs.waiting_ids()
     place = waiting.index(found.id) + 1 if found.id in waiting else None
     return {"job": found.id, "priority": draft["priority"], "place": place}
 

@@ -135,7 +135,7 @@ def entry_to_json(entry: LogEntry) -> dict[str, Any]:
 def _lines(services: Services, job_id: int, query: dict[str, Any]) -> Iterator[Line]:
     after: Place = query.get("after", (0, 0, 0))
     reader = services.coloured_logs if query["colours"] else services.logs
-    for run in services.agent.runs.of_job(job_id):
+    for run in services.agent.records.runs.of_job(job_id):
         if run.number < after[0] or query.get("run", run.number) != run.number:
             continue
         first = after[1] if run.number == after[0] else 0
@@ -147,7 +147,7 @@ def _lines(services: Services, job_id: int, query: dict[str, Any]) -> Iterator[L
 def _lines_of_run(
     services: Services, reader: LogReader, run: Run, first: int, stream: str | None
 ) -> Iterator[Line]:
-    while pieces := services.agent.runs.ranges(run.id, first=first, limit=_RANGES_A_READ):
+    while pieces := services.agent.records.runs.ranges(run.id, first=first, limit=_RANGES_A_READ):
         first = pieces[-1].sequence + 1
         for piece in pieces:
             if stream is not None and piece.stream != stream:

@@ -51,7 +51,7 @@ def show_status() -> flask.Response:
     """Shows what the daemon does, with the log of what runs or of the job that is asked for."""
     services = current_services()
     after = services.changes.newest()
-    jobs, redactor = services.agent.jobs, services.agent.redaction.own
+    jobs, redactor = services.agent.records.jobs, services.agent.redaction.own
     status = redactor.redact_value(services.status())
     waiting = jobs.listing(states=[JobState.WAITING, JobState.SCHEDULED], limit=_MOST_WAITING)
     ended = jobs.listing(states=[JobState.FINISHED], limit=_MOST_ENDED)
@@ -87,7 +87,7 @@ def _shown_job(services: Services, status: Any, ended: Sequence[Job]) -> Job | N
         except errors.KerutaError as exc:
             raise problem_of(exc) from exc
     if status["running"] is not None:
-        return services.agent.jobs.get(int(status["running"]))
+        return services.agent.records.jobs.get(int(status["running"]))
     return ended[0] if ended else None
 
 

@@ -113,5 +113,5 @@ def resume(services: Services) -> Any:
 
 
 def _paused(services: Services) -> dict[str, Any]:
-    jobs = services.agent.jobs
+    jobs = services.agent.records.jobs
     return {"paused": jobs.pause_reason(), "running": jobs.counts()[JobState.RUNNING]}

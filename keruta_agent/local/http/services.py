@@ -40,18 +40,18 @@ class Services:
         hindrances: Callable[[], Mapping[str, str]],
     ) -> Services:
         """Returns the services of an agent."""
-        read_from = (agent.runs, agent.directory_of, agent.redaction)
+        read_from = (agent.records.runs, agent.directory_of, agent.redaction)
         return cls(
             agent=agent,
             orders=Orders(agent),
             logs=LogReader(*read_from),
             coloured_logs=LogReader(*read_from, colours=True),
-            changes=Changes(agent.database),
+            changes=Changes(agent.records.database),
             status=status,
             hindrances=hindrances,
         )
 
     def redactor_of(self, job: Job) -> Redactor:
         """Returns the redactor that knows the secrets of a job, too."""
-        runs = self.agent.runs.of_job(job.id)
+        runs = self.agent.records.runs.of_job(job.id)
         return self.agent.redaction.of_run(runs[-1].id if runs else None)

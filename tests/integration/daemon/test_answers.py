@@ -40,11 +40,11 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str, int]]:
         assert source == "api"
         found.append((job_id, text, number))
         with agent.desk.lock:
-            active = agent.runs.active()
-            question = None if active is None else agent.questions.current(active[1].id)
+            active = agent.records.runs.active()
+            question = None if active is None else agent.records.questions.current(active[1].id)
             if active is None or question is None or question.number != number:
                 raise errors.NothingAsked("nobody waits")
-            agent.questions.answered(*active, question, source)
+            agent.records.questions.answered(*active, question, source)
 
     monkeypatch.setattr(answer, "give", give)
     return found
@@ -53,15 +53,15 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str, int]]:
 @pytest.fixture
 def ask(agent: Agent, task: Task) -> Callable[[], tuple[Job, Run]]:
     """Lets the script of the task ask, and tells the API."""
-    agent.jobs.record_task(task)
-    job, run = agent.runs.claim_next()
+    agent.records.jobs.record_task(task)
+    job, run = agent.records.runs.claim_next()
 
     def once() -> tuple[Job, Run]:
         with agent.desk.lock:
-            before = agent.questions.current(run.id)
+            before = agent.records.questions.current(run.id)
             if before is not None:
-                agent.questions.close(job, run, before, "the script went on without it")
-            agent.questions.ask(job, run, prompt="again?", secret=False, pid=1, sleeps=1)
+                agent.records.questions.close(job, run, before, "the script went on without it")
+            agent.records.questions.ask(job, run, prompt="again?", secret=False, pid=1, sleeps=1)
         agent.courier.deliver(30)
         agent.desk.news.set()
         return job, run

@@ -52,8 +52,8 @@ class KeepsAwake:
 
     def claim(self) -> tuple[Job, Run]:
         """Makes a script of this agent the one that runs."""
-        self.agent.jobs.record_script("work", Work(script="sleep 60"))
-        claimed = self.agent.runs.claim_next()
+        self.agent.records.jobs.record_script("work", Work(script="sleep 60"))
+        claimed = self.agent.records.runs.claim_next()
         assert claimed is not None
         return claimed
 
@@ -71,13 +71,13 @@ def keeps_awake(tmp_path: Path, calls: Path) -> Iterator[KeepsAwake]:
 def looks(keeps_awake: KeepsAwake, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What each look has found to run."""
     found: list[object] = []
-    active = keeps_awake.agent.runs.active
+    active = keeps_awake.agent.records.runs.active
 
     def look() -> tuple[Job, Run] | None:
         found.append(active())
         return found[-1]
 
-    monkeypatch.setattr(keeps_awake.agent.runs, "active", look)
+    monkeypatch.setattr(keeps_awake.agent.records.runs, "active", look)
     return found
 
 
@@ -98,7 +98,7 @@ def test_hook_does_not_run_while_nothing_runs(keeps_awake, calls, looks):
 
 def test_hook_does_not_run_while_the_script_waits_for_a_person(keeps_awake, calls, looks):
     job, run = keeps_awake.claim()
-    questions = keeps_awake.agent.questions
+    questions = keeps_awake.agent.records.questions
     questions.ask(job, run, prompt="go on?", secret=False, pid=1, sleeps=1)
     keeps_awake.by()
     wait_until(lambda: len(looks) > 3, "it was looked for a script that runs")

@@ -21,7 +21,7 @@ def test_agent_that_breaks_at_its_job_says_so_and_loses_nothing(tmp_path, monkey
     settings = settings_in(tmp_path)
     with agent_here(settings) as agent:
         work = Work(script=f"echo ran >> {tmp_path}/runs")
-        job_id = agent.jobs.record_script("x", work)
+        job_id = agent.records.jobs.record_script("x", work)
         thread = start_job(agent, job_id)
         with pytest.raises(errors.RunError, match=f"the agent broke at job {job_id}"):
             follow(settings, job_id, is_served=thread.is_alive)

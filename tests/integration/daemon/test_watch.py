@@ -83,8 +83,8 @@ def test_renewed_token_replaces_the_daemon_while_the_api_refuses_the_old_one(age
         world.poll.poll()
         assert world.poll.is_unauthorized
     else:
-        agent.jobs.record_task(api.add_task(SESSION, "true"))
-        agent.runs.own(*agent.runs.claim_next())
+        agent.records.jobs.record_task(api.add_task(SESSION, "true"))
+        agent.records.runs.own(*agent.records.runs.claim_next())
         api.fail_next("write_status", refusal)
         agent.courier.deliver(30)
         assert agent.courier.is_unauthorized
@@ -131,8 +131,8 @@ def test_daemon_stays_while_there_is_no_better_token(agent, api, world, settings
 
 
 def run_something(agent) -> int:
-    job_id = agent.jobs.record_script("x", Work(script="true"))
-    agent.runs.claim_next()
+    job_id = agent.records.jobs.record_script("x", Work(script="true"))
+    agent.records.runs.claim_next()
     return job_id
 
 
@@ -142,7 +142,7 @@ def test_first_request_lets_the_running_job_finish(agent, world):
     world.dispatcher.job_has_ended = True
     world.until_end()
     assert not world.dispatcher.taking
-    assert agent.jobs.get(job_id).stop_kind is None
+    assert agent.records.jobs.get(job_id).stop_kind is None
 
 
 def test_two_requests_at_once_stop_the_running_job(agent, world):
@@ -151,7 +151,7 @@ def test_two_requests_at_once_stop_the_running_job(agent, world):
     world.requests.stop()
     world.dispatcher.job_has_ended = True
     world.until_end()
-    assert agent.jobs.get(job_id).stop_kind is StopKind.AGENT_STOPPED
+    assert agent.records.jobs.get(job_id).stop_kind is StopKind.AGENT_STOPPED
 
 
 def test_third_request_leaves_although_the_job_goes_on(agent, world):
@@ -169,14 +169,14 @@ def test_job_that_takes_longer_than_the_stop_may_is_stopped(agent, world, monkey
     world.requests.stop()
 
     def later(timeout_s):
-        stopped = agent.jobs.get(job_id).stop_kind is not None
+        stopped = agent.records.jobs.get(job_id).stop_kind is not None
         clock[0] += 600
         return stopped
 
     world.dispatcher.wait_for_job = later
     world.until_end()
     assert 3600 < clock[0] - 100 < 3600 + 1800
-    assert agent.jobs.get(job_id).stop_kind is StopKind.AGENT_STOPPED
+    assert agent.records.jobs.get(job_id).stop_kind is StopKind.AGENT_STOPPED
 
 
 @pytest.mark.parametrize("order", ["stop first", "reload first"])
@@ -196,7 +196,7 @@ def test_file_that_is_removed_under_the_daemon_makes_it_start_itself_anew(
     base_dir = agent.settings.base_dir
     with agent_lock(base_dir):
         agent.socket_path.touch()
-        agent.jobs.record_script("x", Work(script="true"))
+        agent.records.jobs.record_script("x", Work(script="true"))
         world.belongings = Belongings(agent)
         (base_dir / name).unlink()
         world.until_end()
@@ -209,7 +209,7 @@ def test_file_that_is_removed_under_the_daemon_makes_it_start_itself_anew(
 
 
 def test_database_that_somebody_puts_in_the_place_of_ours_is_left_as_it_is(agent, world):
-    path = agent.database.path
+    path = agent.records.database.path
     path.unlink()
     path.write_bytes(b"")
     world.until_end()
@@ -218,7 +218,7 @@ def test_database_that_somebody_puts_in_the_place_of_ours_is_left_as_it_is(agent
 
 
 def test_database_that_cannot_be_written_again_is_begun_anew(agent, world, caplog):
-    path = agent.database.path
+    path = agent.records.database.path
     path.unlink()
     path.with_name("agent.db.new").mkdir()
     world.until_end()

@@ -52,9 +52,9 @@ def running(agent: Agent) -> Iterator[threading.Thread]:
 
 def stop_running(agent: Agent) -> None:
     """Cancels what runs."""
-    active = agent.runs.active()
+    active = agent.records.runs.active()
     if active is not None:
-        agent.runs.cancel_job(active[0].id, "the test is over")
+        agent.records.runs.cancel_job(active[0].id, "the test is over")
         agent.doorbell.ring()
 
 
@@ -62,7 +62,7 @@ def stop_running(agent: Agent) -> None:
 def asked(agent: Agent) -> Callable[[], AskedOf]:
     def wait(number: int = 1) -> AskedOf:
         def found() -> AskedOf | None:
-            ones = agent.questions.open_ones()
+            ones = agent.records.questions.open_ones()
             return ones[0] if ones and ones[0].question.number == number else None
 
         return wait_until(found, f"question {number} is asked")
@@ -105,10 +105,10 @@ def test_questions_in_a_row_are_told_apart_even_when_they_are_alike(agent, poll,
             assert found.question.prompt == "again?"
             answer.give(agent, found.job_id, text, "command", number=number)
         thread.join(30)
-    [ended] = agent.runs.of_job(1)
+    [ended] = agent.records.runs.of_job(1)
     out = agent.directory_of(ended).path / "stdout"
     assert out.read_text() == "again? 1=a\nagain? 2=b\nagain? 3=c\n"
-    assert [event.action for event in agent.journal.of_job(1)].count("input_answered") == 3
+    assert [event.action for event in agent.records.journal.of_job(1)].count("input_answered") == 3
 
 
 def test_answer_for_a_question_that_is_over_is_refused(agent, poll, file_task, asked):
@@ -128,7 +128,9 @@ def test_answer_for_a_question_that_is_over_is_refused(agent, poll, file_task, a
     with pytest.raises(errors.NothingAsked, match="does not run"):
         answer.give(agent, first.job_id, "x", "command")
     assert (
-        (agent.directory_of(agent.runs.of_job(1)[0]).path / "stdout").read_text().endswith("1 2\n")
+        (agent.directory_of(agent.records.runs.of_job(1)[0]).path / "stdout")
+        .read_text()
+        .endswith("1 2\n")
     )
 
 
@@ -143,12 +145,12 @@ def test_question_that_nobody_answers_in_time_ends_the_run_with_its_own_reason(
         thread.join(30)
     deliver(agent)
 
-    [ended] = agent.runs.of_job(1)
+    [ended] = agent.records.runs.of_job(1)
     assert ended.outcome is Outcome.INPUT_TIMEOUT
     end = api.tasks[task.id]
     assert (end.status, end.error_code) == (TaskStatus.FAILED, "INPUT_TIMEOUT")
     assert end.message == "Nobody answered within 300ms: sure?"
-    assert agent.questions.open_ones() == []
+    assert agent.records.questions.open_ones() == []
 
 
 def test_input_timeout_is_tried_again_when_the_rule_names_it(agent, poll, file_task):
@@ -157,10 +159,13 @@ def test_input_timeout_is_tried_again_when_the_rule_names_it(agent, poll, file_t
     poll.poll()
     with running(agent):
         wait_until(
-            lambda: len(agent.runs.of_job(1)) == 2 or agent.jobs.get(1).state == "scheduled",
+            lambda: (
+                len(agent.records.runs.of_job(1)) == 2
+                or agent.records.jobs.get(1).state == "scheduled"
+            ),
             "it is tried again",
         )
-    assert agent.runs.of_job(1)[0].outcome is Outcome.INPUT_TIMEOUT
+    assert agent.records.runs.of_job(1)[0].outcome is Outcome.INPUT_TIMEOUT
 
 
 def test_input_timeout_that_makes_no_sense_starts_nothing(agent, api, file_task, run_all, tmp_path):
@@ -175,12 +180,12 @@ def test_script_that_goes_on_without_an_answer_is_processing_again(agent, api, p
     task = file_task("printf 'quick? '; read -r -t 2 x; echo gone on; sleep 30")
     poll.poll()
     with running(agent):
-        wait_until(agent.questions.open_ones, "it is asked")
+        wait_until(agent.records.questions.open_ones, "it is asked")
         deliver(agent)
-        wait_until(lambda: not agent.questions.open_ones(), "it went on")
+        wait_until(lambda: not agent.records.questions.open_ones(), "it went on")
         deliver(agent)
         assert api.statuses(task.id) == [PROCESSING, WAITING, PROCESSING]
-        story = {event.action: event.detail for event in agent.journal.of_job(1)}
+        story = {event.action: event.detail for event in agent.records.journal.of_job(1)}
         assert story["input_unanswered"]["why"] == "the script went on without it"
         stop_running(agent)
 
@@ -197,7 +202,9 @@ def test_server_without_the_route_is_told_the_state_once_and_never_processing_ag
             for number in (1, 2):
                 wait_until(
                     lambda n=number: [
-                        one for one in agent.questions.open_ones() if one.question.number == n
+                        one
+                        for one in agent.records.questions.open_ones()
+                        if one.question.number == n
                     ],
                     "it is asked",
                 )
@@ -205,7 +212,7 @@ def test_server_without_the_route_is_told_the_state_once_and_never_processing_ag
                 answer.give(agent, 1, str(number), "command")
             thread.join(30)
         deliver(agent)
-        assert agent.outbox.counts().parked == 0
+        assert agent.records.outbox.counts().parked == 0
     assert api.statuses(task.id) == [PROCESSING, WAITING, WAITING, TaskStatus.COMPLETED]
 
 
@@ -237,7 +244,7 @@ def test_secret_answer_is_marked_and_masked_where_the_script_prints_it(
         thread.join(30)
     deliver(agent)
     assert "you said ***" in api.log_text(task.id, "stdout")
-    agent.database.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    agent.records.database.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
     kept = [path for path in agent.settings.base_dir.rglob("*") if path.is_file()]
     holders = {path.name for path in kept if b"geheim-4711" in path.read_bytes()}
     assert holders == {"stdout"}  # the script itself wrote it there
@@ -251,7 +258,7 @@ def test_end_of_input_is_seen_by_the_script(agent, poll, file_task, asked):
         assert answer.feed(agent, found.job_id, b"two\nlines", ends=False, source="terminal")
         assert answer.feed(agent, found.job_id, b"", ends=True, source="terminal")
         thread.join(30)
-    [ended] = agent.runs.of_job(1)
+    [ended] = agent.records.runs.of_job(1)
     assert (agent.directory_of(ended).path / "stdout").read_text() == "two\nlinesthe end\n"
     assert ended.outcome is Outcome.SUCCEEDED
 
@@ -264,4 +271,4 @@ def test_without_detection_a_script_has_an_empty_input(tmp_path: Path, api: InMe
             mend_failures(agent)
         deliver(agent)
         assert api.tasks[task.id].status is TaskStatus.COMPLETED
-        assert agent.journal.of_job(1) and not agent.questions.open_ones()
+        assert agent.records.journal.of_job(1) and not agent.records.questions.open_ones()

@@ -28,8 +28,8 @@ Started = tuple[Job, Run, ProcessId]
 def started(agent: Agent) -> Iterator[Started]:
     """A script that asks the same twice, which nobody follows."""
     text = "for n in 1 2; do printf 'again? '; read -r x; echo $x; done"
-    agent.jobs.record_script("asks", Work(script=text))
-    claimed = agent.runs.claim_next()
+    agent.records.jobs.record_script("asks", Work(script=text))
+    claimed = agent.records.runs.claim_next()
     assert claimed is not None
     job, run = claimed
     shim = execute.start(
@@ -48,10 +48,10 @@ def look(
     def until(asker: ask.Asker, wanted: Callable[[Question | None], bool]) -> Question | None:
         def found() -> bool:
             asker.look()
-            return wanted(agent.questions.current(started[1].id))
+            return wanted(agent.records.questions.current(started[1].id))
 
         wait_until(found, "the question is as wanted")
-        return agent.questions.current(started[1].id)
+        return agent.records.questions.current(started[1].id)
 
     return until
 
@@ -63,8 +63,10 @@ def test_question_that_still_waits_is_not_asked_again(agent, started, look):
     until = time.monotonic() + ask.GONE_S * 1.5  # long enough to see it, or to miss it
     look(second, lambda found: time.monotonic() >= until)
 
-    assert agent.questions.current(started[1].id) == first
-    asked = [event for event in agent.journal.of_job(1) if event.action == "input_requested"]
+    assert agent.records.questions.current(started[1].id) == first
+    asked = [
+        event for event in agent.records.journal.of_job(1) if event.action == "input_requested"
+    ]
     assert len(asked) == 1
 
 
@@ -78,16 +80,16 @@ def test_answer_that_nobody_noted_ends_the_question_even_when_the_next_is_alike(
     second = look(ask.Asker(agent, *started), lambda found: found is not None and found.number == 2)
 
     assert second.prompt == first.prompt
-    assert agent.questions.get(started[1].id, 1).state is QuestionState.CLOSED
+    assert agent.records.questions.get(started[1].id, 1).state is QuestionState.CLOSED
     assert (agent.directory_of(started[1]).path / "stdout").read_text() == "again? one\nagain? "
 
 
 def test_answer_that_was_noted_is_the_end_of_its_question(agent, started, look):
     first = look(ask.Asker(agent, *started), lambda found: found is not None)
     agent.directory_of(started[1]).answer("one")
-    agent.questions.answered(*started[:2], first, "command")
+    agent.records.questions.answered(*started[:2], first, "command")
 
     second = look(ask.Asker(agent, *started), lambda found: found is not None and found.number == 2)
 
     assert second.state is QuestionState.OPEN
-    assert agent.questions.get(started[1].id, 1).answered_by == "command"
+    assert agent.records.questions.get(started[1].id, 1).answered_by == "command"

@@ -103,7 +103,7 @@ def test_link_that_leads_out_is_not_followed(api, file_task, run_all, tmp_path):
 def test_file_over_the_limit_is_left_out_before_it_is_read(tmp_path, api, file_task, caplog):
     task = file_task(KEEP + "head -c 2000 /dev/zero > big; echo ok > small")
     with agent_in(tmp_path, api, session_id=SESSION, artifacts_max_size="1KB") as agent:
-        agent.jobs.record_task(task)
+        agent.records.jobs.record_task(task)
         run.run_next(agent)
         deliver(agent)
     assert set(stored(api, task.id)) == {"small"}
@@ -142,7 +142,7 @@ def test_task_log_names_no_thousands_of_files(api, file_task, run_all):
 def test_only_wanted_extensions_are_taken_when_some_are_named(tmp_path, api, file_task):
     task = file_task(KEEP + "echo 1 > a.txt; echo 2 > b.bin; echo 3 > C.TXT")
     with agent_in(tmp_path, api, session_id=SESSION, artifacts_extensions="txt") as agent:
-        agent.jobs.record_task(task)
+        agent.records.jobs.record_task(task)
         run.run_next(agent)
         deliver(agent)
     assert set(stored(api, task.id)) == {"a.txt", "C.TXT"}
@@ -176,8 +176,8 @@ def test_unchanged_file_of_a_retry_is_sent_once_and_a_changed_one_again(
     )
     for _ in range(3):  # each run by another agent
         with agent_in(tmp_path, api, session_id=SESSION, auto_fix="false") as agent:
-            agent.jobs.record_task(task)
-            agent.jobs.wake_due()
+            agent.records.jobs.record_task(task)
+            agent.records.jobs.wake_due()
             run.run_next(agent)
             mend.mend_failures(agent)
             deliver(agent)
@@ -256,7 +256,7 @@ def test_file_too_large_for_the_server_stays_here_and_the_task_goes_on(
     task = file_task(KEEP + "echo 1 > a; echo 2 > b")
     api.fail_next("upload_artifact", errors.ApiRefused("too large for this server", status=413))
     run_all()
-    found = {each.path: each for each in agent.artifacts.of(Owner(task_id=task.id))}
+    found = {each.path: each for each in agent.records.artifacts.of(Owner(task_id=task.id))}
     assert (found["a"].state, found["b"].state) == ("stays here", "sent")
     assert Path(found["a"].file).read_text() == "1\n"
     assert api.task(task.id).status is TaskStatus.COMPLETED
@@ -267,15 +267,15 @@ def test_refused_file_is_listed_with_its_reason(agent, api, file_task, run_all):
     task = file_task(KEEP + "echo 1 > a")
     api.fail_next("upload_artifact", errors.ApiRefused("no such colour", status=422))
     run_all()
-    (found,) = agent.artifacts.of(Owner(task_id=task.id))
+    (found,) = agent.records.artifacts.of(Owner(task_id=task.id))
     assert (found.state, found.reason) == ("refused", "no such colour")
 
 
 def test_artifacts_of_an_adhoc_job_stay_here(tmp_path):
     with agent_in(tmp_path) as agent:
-        job_id = agent.jobs.record_script("x", Work(script=KEEP + "echo 1 > a"))
+        job_id = agent.records.jobs.record_script("x", Work(script=KEEP + "echo 1 > a"))
         run.run_next(agent)
-        (found,) = agent.artifacts.of(Owner(task_id=None, job_id=job_id))
+        (found,) = agent.records.artifacts.of(Owner(task_id=None, job_id=job_id))
         assert (found.path, found.state) == ("a", "stays here")
         assert Path(found.file).read_text() == "1\n"
 
@@ -295,7 +295,7 @@ def test_artifacts_in_a_work_tree_are_not_for_commits_where_the_root_is_not_writ
         working_dir=str(work),
         artifacts_dir=str(tmp_path / "no-directory" / "doc"),
     ) as agent:
-        agent.jobs.record_task(task)
+        agent.records.jobs.record_task(task)
         run.run_next(agent)
         deliver(agent)
     assert stored(api, task.id) == {"a": b"x\n"}

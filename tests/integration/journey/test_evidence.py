@@ -17,13 +17,13 @@ GOOD = json.dumps({"exit_code": 0, "started_at": 1, "ended_at": 2, "proof": "0" 
 @pytest.fixture
 def submit(agent):
     def record(script, **fields):
-        return agent.jobs.record_script("script", Work(script=script, **fields))
+        return agent.records.jobs.record_script("script", Work(script=script, **fields))
 
     return record
 
 
 def ended(agent, job_id):
-    return agent.runs.of_job(job_id)[-1]
+    return agent.records.runs.of_job(job_id)[-1]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_script_is_adopted_whatever_it_says_of_who_looks_after_it(
         with pytest.raises(Killed):
             run.run_next(agent)
     wait_until((tmp_path / "begun").exists, "the script runs")
-    assert execute.is_running(agent, agent.runs.active()[1])
+    assert execute.is_running(agent, agent.records.runs.active()[1])
     (tmp_path / "go").touch()
     run.run_next(agent)
     assert (ended(agent, job_id).outcome, ended(agent, job_id).exit_code) == ("failed", 4)
@@ -102,4 +102,4 @@ def test_daemon_starts_whatever_a_made_up_run_says_of_itself(agent, changes):
     (made_up / "identity").write_text("1 1 boot\n")
     (made_up / "exit").write_text(GOOD)
     recover.reconcile(agent)
-    assert not agent.jobs.has_open()
+    assert not agent.records.jobs.has_open()

@@ -27,19 +27,19 @@ SPOILS = {
 @pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS)
 def test_script_that_spoils_its_run_holds_up_nobody(tmp_path, spoil):
     with agent_in(tmp_path) as agent:
-        agent.jobs.record_script("bad", Work(script=f"cd $KERUTA_RUN_DIR; {spoil}; exit 3"))
-        agent.jobs.record_script("good", Work(script="exit 0"))
+        agent.records.jobs.record_script("bad", Work(script=f"cd $KERUTA_RUN_DIR; {spoil}; exit 3"))
+        agent.records.jobs.record_script("good", Work(script="exit 0"))
         while run.run_next(agent) is not None:
             pass
-        states = [agent.jobs.get(number).state for number in (1, 2)]
+        states = [agent.records.jobs.get(number).state for number in (1, 2)]
         assert states == [JobState.FAILING, JobState.FINISHED]
-        assert agent.jobs.get(2).outcome == "succeeded"
+        assert agent.records.jobs.get(2).outcome == "succeeded"
         agent.launcher.close()
 
 
 def test_frozen_shim_does_not_save_a_script_from_its_time_limit(tmp_path):
     with agent_in(tmp_path, task_timeout_s="300ms") as agent:
-        agent.jobs.record_script("x", Work(script="kill -STOP $PPID; sleep 300"))
+        agent.records.jobs.record_script("x", Work(script="kill -STOP $PPID; sleep 300"))
         assert run.run_next(agent).ending.outcome == "timed_out"
 
 

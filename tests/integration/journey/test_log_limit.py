@@ -47,10 +47,10 @@ def check_head_and_tail(api, task, written: list[str]) -> None:
 def test_head_and_tail_arrive_and_what_is_missing_is_said(tmp_path, api, file_task):
     task = file_task("seq -f 'line %06.0f 日本' 10000; keruta log INFO always")
     with agent_in(tmp_path, api, session_id=SESSION, log_run_limit=LIMIT) as agent:
-        agent.jobs.record_task(task)
+        agent.records.jobs.record_task(task)
         run.run_next(agent)
         deliver(agent)
-        local = agent.runs.ranges(1)
+        local = agent.records.runs.ranges(1)
     check_head_and_tail(api, task, [f"line {number:06d} 日本" for number in range(1, 10001)])
     said = [entry.message for entry in api.logs(task.id) if entry.source == "agent"]
     assert said[0].startswith("The output reaches its limit, 16KB (logging.run_limit)")
@@ -63,7 +63,7 @@ def test_head_and_tail_arrive_and_what_is_missing_is_said(tmp_path, api, file_ta
 def test_output_within_the_limit_arrives_whole(tmp_path, api, file_task, numbers):
     task = file_task(f"seq -f 'line %010.0f' {numbers}; printf end")
     with agent_in(tmp_path, api, session_id=SESSION, log_run_limit=LIMIT) as agent:
-        agent.jobs.record_task(task)
+        agent.records.jobs.record_task(task)
         run.run_next(agent)
         deliver(agent)
     assert lines_at_api(api, task) == [f"line {n:010d}" for n in range(1, numbers + 1)] + ["end"]
@@ -95,7 +95,7 @@ def test_limit_holds_when_agents_are_killed_in_the_middle(
 
         monkeypatch.setattr(follow._Follower, "look", dying_look)
         with agent_in(tmp_path, api, session_id=SESSION, log_run_limit=LIMIT) as agent:
-            agent.jobs.record_task(task)
+            agent.records.jobs.record_task(task)
             try:
                 run.run_next(agent)
             except Killed:
@@ -116,7 +116,7 @@ def test_end_that_is_stored_twice_says_once_what_is_missing(tmp_path, api, file_
 
     task = file_task("seq -f 'line %06.0f' 10000")
     with agent_in(tmp_path, api, session_id=SESSION, log_run_limit=LIMIT) as agent:
-        agent.jobs.record_task(task)
+        agent.records.jobs.record_task(task)
         ended = run.run_next(agent)
         deliver(agent)
         before = len(api.logs(task.id))

@@ -65,7 +65,7 @@ def test_colours_and_other_sequences_are_taken_out(api, file_task, run_all):
 def test_colours_are_kept_when_asked_for(tmp_path, api, file_task):
     task = file_task(printing(b"\x1b]0;pwned\x07\x1b[1;31mred\x1b[0m plain\n"))
     with agent_in(tmp_path, api, session_id=SESSION, log_ansi="keep") as agent:
-        agent.jobs.record_task(task)
+        agent.records.jobs.record_task(task)
         run.run_next(agent)
         deliver(agent)
     assert messages(api, task) == ["\x1b[1;31mred\x1b[0m plain"]
@@ -78,7 +78,7 @@ def test_secret_that_colours_or_corrections_hide_is_masked(tmp_path, api, file_t
         parameters={"env": {"DB_PASSWORD": "s3cr3t-Password"}},
     )
     with agent_in(tmp_path, api, session_id=SESSION, log_ansi=ansi) as agent:
-        agent.jobs.record_task(task)
+        agent.records.jobs.record_task(task)
         run.run_next(agent)
         deliver(agent)
     assert messages(api, task) == ["a *** b", "xx ***"]
@@ -134,9 +134,9 @@ def test_group_is_known_to_an_agent_that_comes_later(tmp_path, file_task):
     api.add_session(SESSION)
     task = api.add_task(SESSION, "echo ::group::G; sleep .3; echo one; sleep .3; echo two")
     with agent_in(tmp_path, api, session_id=SESSION) as agent:
-        agent.jobs.record_task(task)
+        agent.records.jobs.record_task(task)
         run.run_next(agent)
-        ranges = agent.runs.ranges(1)
+        ranges = agent.records.runs.ranges(1)
     with agent_in(tmp_path, api, session_id=SESSION) as later:
         reader = later.courier._log_reader
         last = reader.read(1, [ranges[-1]])

@@ -39,7 +39,7 @@ def run_until(agent: Agent, condition: Callable[[Run], object], what: str) -> No
     """Runs the next job, and lets its script end once a condition has come true."""
     worker = threading.Thread(target=run.run_next, args=(agent,))
     worker.start()
-    active = wait_until(agent.runs.active, "the run is claimed")
+    active = wait_until(agent.records.runs.active, "the run is claimed")
     try:
         wait_until(lambda: condition(active[1]), what)
     finally:
@@ -48,7 +48,7 @@ def run_until(agent: Agent, condition: Callable[[Run], object], what: str) -> No
 
 
 def usage_of(agent: Agent, run_id: int = 1) -> Usage:
-    found = agent.usages.get(run_id)
+    found = agent.records.usages.get(run_id)
     assert found is not None
     return found
 
@@ -63,10 +63,10 @@ def test_run_is_measured_with_its_children_and_with_what_escaped_it(
         head -c {8 * MEGABYTE} /dev/zero > {tmp_path}/written && sync {tmp_path}/written
         {UNTIL_GO}
     """
-    agent.jobs.record_script("tree", Work(script=script))
+    agent.records.jobs.record_script("tree", Work(script=script))
 
     def all_seen(active: Run) -> bool:
-        seen = agent.usages.get(active.id)
+        seen = agent.records.usages.get(active.id)
         return seen is not None and seen.memory_bytes > 80 * MEGABYTE
 
     run_until(agent, all_seen, "the memory of both children is seen")
@@ -83,10 +83,10 @@ def test_run_is_measured_with_its_children_and_with_what_escaped_it(
 
 def test_processor_time_of_children_that_ended_is_seen_while_the_run_goes_on(agent: Agent) -> None:
     burn = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"
-    agent.jobs.record_script("burn", Work(script=f"sh -c '{burn}'; {UNTIL_GO}"))
+    agent.records.jobs.record_script("burn", Work(script=f"sh -c '{burn}'; {UNTIL_GO}"))
 
     def burnt(active: Run) -> bool:
-        seen = agent.usages.get(active.id)
+        seen = agent.records.usages.get(active.id)
         return seen is not None and seen.user_s >= 0.1
 
     run_until(agent, burnt, "the processor time of the child is seen")
@@ -95,7 +95,7 @@ def test_processor_time_of_children_that_ended_is_seen_while_the_run_goes_on(age
 
 
 def test_shortest_run_is_measured_by_its_exit_record(agent: Agent) -> None:
-    agent.jobs.record_script("short", Work(script="exit 3"))
+    agent.records.jobs.record_script("short", Work(script="exit 3"))
     ended = run.run_next(agent)
 
     assert ended is not None and ended.ending.exit_code == 3
@@ -128,33 +128,35 @@ def test_measurements_are_sent_when_the_run_has_ended(
 
 
 def test_run_that_never_started_is_counted_and_not_measured(agent: Agent) -> None:
-    agent.jobs.record_script("none", Work(command=("/no/such/program",)))
+    agent.records.jobs.record_script("none", Work(command=("/no/such/program",)))
     run.run_next(agent)
 
-    assert agent.usages.get(1) is None
-    assert agent.counters.get("runs") == {("not_started", "NOT_STARTED"): 1.0}
+    assert agent.records.usages.get(1) is None
+    assert agent.records.counters.get("runs") == {("not_started", "NOT_STARTED"): 1.0}
 
 
 def test_ends_are_counted_by_outcome_and_reason(agent: Agent) -> None:
     for script in ("true", "printf 12345", "exit 7", "keruta fail --error-code MINE; exit 1"):
-        agent.jobs.record_script("job", Work(script=script))
+        agent.records.jobs.record_script("job", Work(script=script))
         run.run_next(agent)
 
-    assert agent.counters.get("runs") == {
+    assert agent.records.counters.get("runs") == {
         ("succeeded", ""): 2.0,
         ("failed", "EXIT_7"): 1.0,
         ("failed", "REPORTED"): 1.0,
     }
-    assert sum(agent.counters.get("durations").values()) == 4.0
-    assert agent.counters.get("bytes")[("stdout",)] == 5.0
+    assert sum(agent.records.counters.get("durations").values()) == 4.0
+    assert agent.records.counters.get("bytes")[("stdout",)] == 5.0
 
 
 def test_next_agent_adds_to_what_the_one_before_has_measured(agent: Agent) -> None:
-    agent.jobs.record_script("long", Work(script=UNTIL_GO))
+    agent.records.jobs.record_script("long", Work(script=UNTIL_GO))
     worker = threading.Thread(target=run.run_next, args=(agent,))
     worker.start()
-    active = wait_until(agent.runs.active, "the run is claimed")[1]
-    wait_until(lambda: (agent.usages.get(active.id) or Usage()).processes_seen, "it is measured")
+    active = wait_until(agent.records.runs.active, "the run is claimed")[1]
+    wait_until(
+        lambda: (agent.records.usages.get(active.id) or Usage()).processes_seen, "it is measured"
+    )
     directory = agent.directory_of(active)
     shim, script = directory.read_identity(), directory.read_process()
     assert shim is not None and script is not None
@@ -168,7 +170,7 @@ def test_next_agent_adds_to_what_the_one_before_has_measured(agent: Agent) -> No
     (directory.path / "go").touch()
     worker.join()
 
-    agent.usages.put(active.id, before)
+    agent.records.usages.put(active.id, before)
     next_meter = measure.Meter(agent, active, shim)
     next_meter.look()
     next_meter.look()

@@ -22,14 +22,14 @@ AGAIN = {"count": 2, "delay": 0}
 def run_to_the_end(agent) -> None:
     """Runs jobs until none waits, for its turn or for its time."""
     while True:
-        agent.jobs.wake_due()
+        agent.records.jobs.wake_due()
         if run.run_next(agent) is None:
             return
         mend.mend_failures(agent)
 
 
 def story(agent, job_id: int = 1) -> list[str]:
-    return [event.action for event in agent.journal.of_job(job_id)]
+    return [event.action for event in agent.records.journal.of_job(job_id)]
 
 
 def test_job_is_tried_again_until_it_succeeds_and_the_api_hears_of_one_end(
@@ -58,7 +58,7 @@ def test_job_that_fails_at_every_try_is_told_to_have_failed_once(api, agent, pol
     run_to_the_end(agent)
     deliver(agent)
     assert api.statuses(task.id) == [TaskStatus.PROCESSING, TaskStatus.FAILED]
-    assert (api.task(task.id).error_code, len(agent.runs.of_job(1))) == ("EXIT_75", 3)
+    assert (api.task(task.id).error_code, len(agent.records.runs.of_job(1))) == ("EXIT_75", 3)
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_end_that_the_rule_does_not_mean_stands(agent, poll, file_task, script, 
     file_task(script, parameters={"retry": rule})
     poll.poll()
     run_to_the_end(agent)
-    assert len(agent.runs.of_job(1)) == 1
-    assert agent.jobs.get(1).state is JobState.FINISHED
+    assert len(agent.records.runs.of_job(1)) == 1
+    assert agent.records.jobs.get(1).state is JobState.FINISHED
     assert "retry" not in story(agent)
 
 
@@ -93,7 +93,7 @@ def test_end_that_the_rule_names_is_tried_again(agent, poll, file_task, script, 
     file_task(script, parameters={"retry": {"count": 1, "on": [reason], "delay": 0}})
     poll.poll()
     run_to_the_end(agent)
-    assert len(agent.runs.of_job(1)) == 2
+    assert len(agent.records.runs.of_job(1)) == 2
 
 
 def test_rule_that_makes_no_sense_is_said_and_nothing_is_tried_again(
@@ -104,8 +104,8 @@ def test_rule_that_makes_no_sense_is_said_and_nothing_is_tried_again(
     run_to_the_end(agent)
     deliver(agent)
     assert api.task(task.id).status is TaskStatus.FAILED
-    assert len(agent.runs.of_job(1)) == 1
-    [told] = [e for e in agent.journal.of_job(1) if e.action == "retry_rule_wrong"]
+    assert len(agent.records.runs.of_job(1)) == 1
+    [told] = [e for e in agent.records.journal.of_job(1) if e.action == "retry_rule_wrong"]
     assert "whole number" in told.detail["reason"]
     assert "makes no sense" in caplog.text
 
@@ -116,11 +116,11 @@ def test_cancel_that_comes_between_the_failure_and_its_decision_is_heeded(
     task = file_task("exit 1", parameters={"retry": AGAIN})
     poll.poll()
     run.run_next(agent)
-    assert agent.runs.cancel_job(1, "enough") is JobState.FAILING
+    assert agent.records.runs.cancel_job(1, "enough") is JobState.FAILING
     run_to_the_end(agent)
     mend.mend_failures(agent)
     deliver(agent)
-    assert len(agent.runs.of_job(1)) == 1
+    assert len(agent.records.runs.of_job(1)) == 1
     assert api.task(task.id).status is TaskStatus.FAILED
 
 
@@ -129,13 +129,15 @@ def test_decision_that_was_cut_off_is_taken_at_the_next_start(agent, poll, file_
     poll.poll()
     run.run_next(agent)
     with monkeypatch.context() as patched:
-        patched.setattr(agent.jobs, "schedule", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(
+            agent.records.jobs, "schedule", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             mend.mend_failures(agent)
-    assert agent.jobs.get(1).state is JobState.FAILING
+    assert agent.records.jobs.get(1).state is JobState.FAILING
     assert "retry" not in story(agent)
     mend.mend_failures(agent)
-    assert agent.jobs.get(1).state is JobState.SCHEDULED
+    assert agent.records.jobs.get(1).state is JobState.SCHEDULED
 
 
 def test_retried_job_runs_before_younger_ones(agent, poll, file_task):
@@ -144,7 +146,7 @@ def test_retried_job_runs_before_younger_ones(agent, poll, file_task):
     poll.poll()
     order = []
     while True:
-        agent.jobs.wake_due()
+        agent.records.jobs.wake_due()
         ended = run.run_next(agent)
         if ended is None:
             break
@@ -172,9 +174,9 @@ def test_retry_does_not_begin_before_the_last_process_of_the_run_before_is_gone(
 
 def test_run_of_an_ad_hoc_script_that_asks_for_it_is_tried_again(agent):
     work = Work(script='[ "$KERUTA_RUN_NUMBER" = 2 ]', parameters={"retry": AGAIN})
-    job_id = agent.jobs.record_script("x", work)
+    job_id = agent.records.jobs.record_script("x", work)
     run_to_the_end(agent)
-    assert agent.jobs.get(job_id).outcome == "succeeded"
+    assert agent.records.jobs.get(job_id).outcome == "succeeded"
 
 
 # Auto-fix.
@@ -225,7 +227,7 @@ def test_same_failure_twice_in_a_chain_ends_it_and_the_journal_says_so(fixing):
     assert len(fixes(api)) == 1
     assert "auto_fix" in story(agent, 1)
     assert "auto_fix" not in story(agent, 2)
-    [event] = [e for e in agent.journal.of_job(2) if e.action == "no_auto_fix"]
+    [event] = [e for e in agent.records.journal.of_job(2) if e.action == "no_auto_fix"]
     assert event.detail["reason"] == "the same failure twice"
 
 
@@ -248,7 +250,7 @@ def test_fix_is_asked_for_after_the_last_try_only(fixing):
         parameters={"retry": AGAIN},
     )
     live(api, agent, poll)
-    assert len(agent.runs.of_job(1)) == 3
+    assert len(agent.records.runs.of_job(1)) == 3
     assert [task.status for task in fixes(api)] == [TaskStatus.COMPLETED]
 
 
@@ -259,13 +261,13 @@ def test_stop_that_somebody_wanted_is_never_fixed(fixing, kind, monkeypatch):
     api, agent, poll = fixing
     api.add_task(SESSION, "echo begun; sleep 300")
     poll.poll()
-    original = agent.runs.started
+    original = agent.records.runs.started
 
     def stop_at_once(job, *rest):
         original(job, *rest)
-        agent.jobs.request_stop(job.id, kind, "somebody wants it")
+        agent.records.jobs.request_stop(job.id, kind, "somebody wants it")
 
-    monkeypatch.setattr(agent.runs, "started", stop_at_once)
+    monkeypatch.setattr(agent.records.runs, "started", stop_at_once)
     run_to_the_end(agent)
     deliver(agent)
     assert len(api.tasks) == 1
@@ -274,16 +276,16 @@ def test_stop_that_somebody_wanted_is_never_fixed(fixing, kind, monkeypatch):
 
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_only_a_failure_of_the_script_itself_is_fixed(agent, outcome):
-    agent.jobs.record_script("x", Work(script="true"))
-    _, claimed = agent.runs.claim_next()
-    agent.runs._update(claimed.id, outcome=outcome.value, wants_auto_fix=1)
+    agent.records.jobs.record_script("x", Work(script="true"))
+    _, claimed = agent.records.runs.claim_next()
+    agent.records.runs._update(claimed.id, outcome=outcome.value, wants_auto_fix=1)
     fixable = outcome in (
         Outcome.FAILED,
         Outcome.KILLED,
         Outcome.TIMED_OUT,
         Outcome.OUT_OF_MEMORY,
     )
-    assert mend._wants_auto_fix(agent, agent.runs.get(claimed.id)) is fixable
+    assert mend._wants_auto_fix(agent, agent.records.runs.get(claimed.id)) is fixable
 
 
 def test_script_may_ask_for_a_fix_where_the_settings_do_not(api, agent, poll, file_task):
@@ -298,4 +300,4 @@ def test_mended_failures_leave_no_noise(agent, poll, file_task, caplog):
     run_to_the_end(agent)
     mend.mend_failures(agent)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
-    assert agent.runs.active() is None
+    assert agent.records.runs.active() is None

@@ -37,7 +37,7 @@ def _special(directory: str, names: list[str]) -> set[str]:
 
 def _run_out(agent: Agent) -> None:
     """Run what can be run now."""
-    while agent.runs.active() or agent.jobs.waiting_ids():
+    while agent.records.runs.active() or agent.records.jobs.waiting_ids():
         if run.run_next(agent) is None:
             return
         mend.mend_failures(agent)
@@ -51,8 +51,10 @@ def _beat(agent: Agent) -> None:
 def _let_time_pass(agent: Agent) -> None:
     """End the waits before claims that failed."""
     agent.ownership._claims_from = 0.0
-    agent.database.connection().execute("UPDATE jobs SET not_before = 0 WHERE state = 'scheduled'")
-    agent.jobs.wake_due()
+    agent.records.database.connection().execute(
+        "UPDATE jobs SET not_before = 0 WHERE state = 'scheduled'"
+    )
+    agent.records.jobs.wake_due()
 
 
 def test_second_agent_says_so_and_takes_nothing_until_the_first_is_silent(
@@ -68,13 +70,16 @@ def test_second_agent_says_so_and_takes_nothing_until_the_first_is_silent(
     assert agent.ownership.identity.id in warning.getMessage()
     assert warning.levelno == logging.WARNING
     assert agent.ownership.identity.id in (other.ownership.standby or "")
-    assert other.jobs.listing() == []
+    assert other.records.jobs.listing() == []
 
     api.agents.silence(agent.ownership.identity.id)
     other.ownership._heartbeat_due = 0.0
     second.poll()
     _run_out(other)
-    assert (other.ownership.standby, other.jobs.by_task(task.id).outcome) == (None, "succeeded")
+    assert (other.ownership.standby, other.records.jobs.by_task(task.id).outcome) == (
+        None,
+        "succeeded",
+    )
 
 
 def test_agent_that_was_silent_leaves_what_the_other_one_has_taken(
@@ -84,19 +89,19 @@ def test_agent_that_was_silent_leaves_what_the_other_one_has_taken(
     poll.poll()
     api.agents.silence(agent.ownership.identity.id)
     SessionPoll(other, api).poll()
-    other.runs.claim_next()
-    job, active = other.runs.active()
+    other.records.runs.claim_next()
+    job, active = other.records.runs.active()
     claim.obtain(other, job, active)  # claimed, and not yet begun
 
     _run_out(agent)
 
-    job = agent.jobs.by_task(task.id)
+    job = agent.records.jobs.by_task(task.id)
     assert (job.state, job.outcome) == (JobState.FINISHED, Outcome.REFUSED)
     assert other.ownership.identity.id in job.message
     assert "task_left_alone" in [each.action for each in caplog.records if hasattr(each, "action")]
     _run_out(other)
     assert (tmp_path / "runs").read_text() == "ran\n"
-    assert agent.outbox.counts().pending == 0, "the API is told nothing of it"
+    assert agent.records.outbox.counts().pending == 0, "the API is told nothing of it"
 
 
 def test_standby_goes_on_with_the_retry_of_a_task_that_it_has(api, agent, poll, other, file_task):
@@ -113,8 +118,8 @@ def test_standby_goes_on_with_the_retry_of_a_task_that_it_has(api, agent, poll, 
     _let_time_pass(agent)
     _run_out(agent)
 
-    assert agent.jobs.by_task(task.id).outcome == "succeeded"
-    assert agent.jobs.by_task(new.id).state is JobState.WAITING
+    assert agent.records.jobs.by_task(task.id).outcome == "succeeded"
+    assert agent.records.jobs.by_task(new.id).state is JobState.WAITING
 
 
 def test_task_that_a_person_released_is_taken_again(api, agent, poll, other, file_task):
@@ -124,14 +129,14 @@ def test_task_that_a_person_released_is_taken_again(api, agent, poll, other, fil
     _run_out(agent)
     poll.poll()
     _run_out(agent)
-    assert agent.jobs.by_task(task.id).outcome == "refused"
+    assert agent.records.jobs.by_task(task.id).outcome == "refused"
 
     api.release_claim(task.id)
     poll.poll()
     _run_out(agent)
 
     assert api.task(task.id).status is TaskStatus.PROCESSING
-    assert agent.jobs.by_task(task.id).outcome == "succeeded"
+    assert agent.records.jobs.by_task(task.id).outcome == "succeeded"
 
 
 def test_task_that_another_agent_has_claimed_is_not_even_recorded(
@@ -140,7 +145,7 @@ def test_task_that_another_agent_has_claimed_is_not_even_recorded(
     task = file_task("true")
     api.claim_task(task.id, other.ownership.identity, run="r", begun=False)
     poll.poll()
-    assert agent.jobs.by_task(task.id) is None
+    assert agent.records.jobs.by_task(task.id) is None
 
 
 @pytest.mark.parametrize("error", [AWAY, errors.ApiAmbiguous("lost"), errors.ApiFailed("broken")])
@@ -154,7 +159,7 @@ def test_task_that_cannot_be_claimed_now_goes_back_to_its_place(
     assert run.run_next(agent) is None
     assert run.run_next(agent) is None, "the next one is held back as well"
     assert api.statuses(first.id) == api.statuses(second.id) == []
-    assert agent.runs.of_job(1) == []
+    assert agent.records.runs.of_job(1) == []
 
     _let_time_pass(agent)
     agent.queue.runnable.clear()
@@ -169,10 +174,10 @@ def test_jobs_that_were_held_back_are_looked_at_again_once_the_api_answers(
     api, agent, poll, file_task
 ):
     file_task("true")
-    other_job = agent.jobs.record_script("ad hoc", Work(script="true"))
+    other_job = agent.records.jobs.record_script("ad hoc", Work(script="true"))
     poll.poll()
     api.fail_next("claim_task", AWAY)
-    agent.jobs.set_priority(other_job, -1)
+    agent.records.jobs.set_priority(other_job, -1)
     run.run_next(agent)
     assert run.run_next(agent).job.id == other_job, "what is nobody else's runs"
     file_task("true")
@@ -181,7 +186,7 @@ def test_jobs_that_were_held_back_are_looked_at_again_once_the_api_answers(
 
     poll.poll()
 
-    assert set(agent.jobs.waiting_ids()) <= set(agent.queue.runnable)
+    assert set(agent.records.jobs.waiting_ids()) <= set(agent.queue.runnable)
 
 
 def test_cancelled_task_does_not_wait_for_its_claim(api, agent, poll, file_task):
@@ -203,11 +208,11 @@ def test_outage_at_the_start_of_a_daemon_does_not_make_it_run_unclaimed(
 ):
     task = file_task("true")
     poll.poll()
-    agent.database.close()
+    agent.records.database.close()
     with agent_in(tmp_path, api, session_id=SESSION) as successor:
         api.fail_next("claim_task", AWAY)
         assert run.run_next(successor) is None
-        assert successor.jobs.by_task(task.id).state is JobState.SCHEDULED
+        assert successor.records.jobs.by_task(task.id).state is JobState.SCHEDULED
 
 
 def test_claim_that_a_killed_agent_made_is_kept_by_the_next_one(
@@ -215,9 +220,9 @@ def test_claim_that_a_killed_agent_made_is_kept_by_the_next_one(
 ):
     task = file_task("true")
     poll.poll()
-    _, active = agent.runs.claim_next()
+    _, active = agent.records.runs.claim_next()
     api.claim_task(task.id, agent.ownership.identity, run=active.uid, begun=False)
-    agent.database.close()
+    agent.records.database.close()
     with agent_in(tmp_path, api, session_id=SESSION) as successor:
         assert successor.ownership.identity == agent.ownership.identity
         assert run.run_next(successor).ending.outcome is Outcome.SUCCEEDED
@@ -239,7 +244,7 @@ def test_copy_of_a_base_directory_stands_by_and_waits_with_its_retries(
         assert copy.ownership.standby is not None
         _let_time_pass(copy)
         assert run.run_next(copy) is None
-        assert copy.jobs.by_task(task.id).state is JobState.SCHEDULED
+        assert copy.records.jobs.by_task(task.id).state is JobState.SCHEDULED
 
         api.agents.silence(agent.ownership.identity.id)
         _let_time_pass(copy)
@@ -295,7 +300,7 @@ def test_task_that_somebody_has_begun_is_left_alone_by_servers_without_claims_to
 
     _run_out(agent)
 
-    assert "somebody else has begun it" in agent.jobs.by_task(task.id).message
+    assert "somebody else has begun it" in agent.records.jobs.by_task(task.id).message
     assert api.statuses(task.id) == []
 
 
@@ -342,12 +347,12 @@ def test_report_that_a_proxy_refuses_is_kept_and_one_that_the_api_refuses_set_as
         pass
     api.fail_next("check_writes", errors.ApiBlocked("no report reaches it", status=405))
     agent.courier.deliver(10)
-    assert agent.outbox.counts().parked == 0
+    assert agent.records.outbox.counts().parked == 0
     assert api.tasks[task.id].status is not TaskStatus.COMPLETED
 
     poll.poll()
     agent.courier.deliver(10)
-    assert agent.outbox.counts().parked == 1
+    assert agent.records.outbox.counts().parked == 1
     assert api.tasks[task.id].status is TaskStatus.COMPLETED
 
 

@@ -52,11 +52,13 @@ def test_job_that_brings_the_agent_down_three_times_is_parked(
     assert (told.status, told.error_code) == (TaskStatus.FAILED, "PARKED")
     assert "failed at it 3 times" in told.message and "the agent ended while" in told.message
     assert ended.job.task_id == task.id
-    assert agent.jobs.get(1).state is JobState.FINISHED
-    assert agent.directory_of(agent.runs.of_job(1)[0]).path.exists() is bool(runs), "the evidence"
+    assert agent.records.jobs.get(1).state is JobState.FINISHED
+    assert agent.directory_of(agent.records.runs.of_job(1)[0]).path.exists() is bool(runs), (
+        "the evidence"
+    )
     if runs:
         assert (tmp_path / "runs").read_text() == "ran\n"
-    assert agent.runs.claim_next()[0].task_id == after.id
+    assert agent.records.runs.claim_next()[0].task_id == after.id
 
 
 def test_script_of_a_parked_run_does_not_go_on(agent, poll, file_task, monkeypatch):
@@ -72,7 +74,7 @@ def test_script_of_a_parked_run_does_not_go_on(agent, poll, file_task, monkeypat
         with pytest.raises(ValueError, match="bug") as failure:
             run.run_next(agent)
         assert park.count_failure(agent, failure.value)
-    uid = agent.runs.active()[1].uid
+    uid = agent.records.runs.active()[1].uid
     ending = run.run_next(agent).ending
     assert ending.outcome == "parked"
     assert ending.message.endswith("ValueError: bug 3")
@@ -88,7 +90,7 @@ def test_agent_that_is_killed_while_it_follows_a_script_is_not_the_scripts_fault
     look = follow._Follower.look
 
     def dies(follower, **options):
-        if agent.runs.active()[1].shim_pid is not None:  # the script was seen to run
+        if agent.records.runs.active()[1].shim_pid is not None:  # the script was seen to run
             raise Killed
         return look(follower, **options)
 
@@ -124,18 +126,18 @@ def test_failures_are_forgotten_once_the_script_has_started(
 def test_failure_that_cannot_be_counted_is_said(agent, poll, file_task, monkeypatch, caplog, why):
     file_task("true")
     poll.poll()
-    agent.runs.claim_next()
+    agent.records.runs.claim_next()
 
     def full(*_):
         raise sqlite3.OperationalError(why)
 
     with monkeypatch.context() as patched:
-        patched.setattr(agent.runs, "agent_failed", full)
+        patched.setattr(agent.records.runs, "agent_failed", full)
         assert not park.count_failure(agent, ValueError("bug"))
     assert why in caplog.text
-    assert agent.runs.active()[1].agent_failures == 0
+    assert agent.records.runs.active()[1].agent_failures == 0
     park.forgive(agent)
-    assert agent.runs.active()[1].stage is None
+    assert agent.records.runs.active()[1].stage is None
 
 
 def test_agent_that_is_killed_right_after_it_started_scripts_has_not_failed_at_them(

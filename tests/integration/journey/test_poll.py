@@ -30,7 +30,7 @@ def _set_status(api: InMemoryKerutaApi, status: str) -> None:
 
 
 def _names(agent: Agent) -> list[str]:
-    jobs = [agent.jobs.get(job_id) for job_id in agent.jobs.waiting_ids()]
+    jobs = [agent.records.jobs.get(job_id) for job_id in agent.records.jobs.waiting_ids()]
     return [job.name for job in jobs if job is not None]
 
 
@@ -49,9 +49,9 @@ def test_move_by_a_person_here_stands_until_the_api_says_something_new(
     poll = SessionPoll(agent, api)
     first, second = (api.add_task(SESSION, "true", name=name) for name in ("first", "second"))
     poll.poll()
-    job = agent.jobs.by_task(second.id)
+    job = agent.records.jobs.by_task(second.id)
     assert job is not None
-    agent.jobs.set_priority(job.id, 5)
+    agent.records.jobs.set_priority(job.id, 5)
     poll.poll()
     assert _names(agent) == ["second", "first"]
     _set_priority(api, first.id, 9)
@@ -66,12 +66,12 @@ def test_paused_session_pauses_the_queue_until_it_is_active(
     api.add_task(SESSION, "true")
     _set_status(api, "PAUSED")
     poll.poll()
-    assert agent.jobs.pause_reason() == pausing.REASON
-    assert agent.runs.claim_next() is None
+    assert agent.records.jobs.pause_reason() == pausing.REASON
+    assert agent.records.runs.claim_next() is None
     _set_status(api, "ACTIVE")
     poll.poll()
-    assert agent.jobs.pause_reason() is None
-    assert agent.runs.claim_next() is not None
+    assert agent.records.jobs.pause_reason() is None
+    assert agent.records.runs.claim_next() is not None
 
 
 @pytest.mark.parametrize("status", ["INACTIVE", "PENDING", "SOMETHING_NEW"])
@@ -81,15 +81,15 @@ def test_session_in_a_state_of_another_server_is_worked_for(
     api.add_task(SESSION, "true")
     _set_status(api, status)
     SessionPoll(agent, api).poll()
-    assert agent.runs.claim_next() is not None
+    assert agent.records.runs.claim_next() is not None
 
 
 def test_pause_by_a_person_here_outlasts_that_of_the_session(
     agent: Agent, api: InMemoryKerutaApi
 ) -> None:
     poll = SessionPoll(agent, api)
-    agent.jobs.pause("lunch")
+    agent.records.jobs.pause("lunch")
     for status in ("PAUSED", "ACTIVE"):
         _set_status(api, status)
         poll.poll()
-        assert agent.jobs.pause_reason() == "lunch"
+        assert agent.records.jobs.pause_reason() == "lunch"

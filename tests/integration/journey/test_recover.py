@@ -64,7 +64,7 @@ def test_script_runs_exactly_once_wherever_the_agent_was_killed(
     killed_at(module, name, after=after)
     with pytest.raises(Killed):
         run.run_next(agent)
-    agent.database.close()
+    agent.records.database.close()
     with agent_in(tmp_path, api, session_id=SESSION) as successor:
         recover.reconcile(successor)
         while run.run_next(successor) is not None:
@@ -81,7 +81,7 @@ def test_run_whose_processes_were_all_killed_is_lost(api, agent, poll, file_task
     killed_at(execute, "start", after=True)
     with pytest.raises(Killed):
         run.run_next(agent)
-    _, active = agent.runs.active()
+    _, active = agent.records.runs.active()
     directory = agent.directory_of(active)
     script = wait_until(directory.read_process, "the script runs")
     wait_until(lambda: (directory.path / "stdout").read_bytes(), "it has written")
@@ -101,7 +101,7 @@ def test_run_from_before_a_reboot_is_lost_and_says_why(api, agent, poll, file_ta
     killed_at(Launcher, "start")
     with pytest.raises(Killed):
         run.run_next(agent)
-    directory = agent.directory_of(agent.runs.active()[1])
+    directory = agent.directory_of(agent.records.runs.active()[1])
     directory.identity.write_text("4242 17 00000000-0000-0000-0000-000000000000\n")
     ended = run.run_next(agent)
     assert ended.ending.outcome is Outcome.LOST
@@ -112,7 +112,7 @@ def test_failure_that_was_not_settled_is_settled_at_the_next_start(api, agent, p
     task = file_task("exit 5")
     poll.poll()
     run.run_next(agent)
-    assert agent.jobs.by_task(task.id).state is JobState.FAILING
+    assert agent.records.jobs.by_task(task.id).state is JobState.FAILING
     recover.reconcile(agent)
     recover.reconcile(agent)
     deliver(agent)
@@ -128,7 +128,7 @@ def test_reconcile_names_the_active_run_first_then_what_waits_in_its_order(
     killed_at(announce, "announce")
     with pytest.raises(Killed):
         run.run_next(agent)
-    ids = [agent.jobs.by_task(task.id).id for task in (first, high, low)]
+    ids = [agent.records.jobs.by_task(task.id).id for task in (first, high, low)]
     assert recover.reconcile(agent) == ids
 
 
@@ -163,7 +163,7 @@ def test_run_directories_are_removed_by_total_size_the_oldest_first(
     for _ in range(3):
         file_task("head -c 100000 /dev/zero")
     run_all()
-    newest = agent.runs.of_job(3)[0].directory
+    newest = agent.records.runs.of_job(3)[0].directory
     with agent_in(tmp_path, api, runs_keep_size="150KB") as later:
         assert recover.remove_old_runs(later) == 2
         assert [path.name for path in (tmp_path / "base" / "runs").iterdir()] == [newest]
@@ -177,7 +177,7 @@ def test_large_runs_make_room_for_the_reserve_before_their_time(
     run_all()
     answers = iter([False, True])  # the first that is removed makes enough room
     monkeypatch.setattr(agent.room, "hold_reserve", lambda: next(answers))
-    kept = [agent.runs.of_job(number)[0].directory for number in (2, 3)]
+    kept = [agent.records.runs.of_job(number)[0].directory for number in (2, 3)]
     assert recover.remove_old_runs(agent) == 1
     found = sorted(path.name for path in (agent.settings.base_dir / "runs").iterdir())
     assert found == sorted(kept)
@@ -197,7 +197,7 @@ def test_run_directory_that_vanished_is_no_reason_to_fail(api, agent, poll, file
     killed_at(Launcher, "start")
     with pytest.raises(Killed):
         run.run_next(agent)
-    shutil.rmtree(agent.directory_of(agent.runs.active()[1]).path)
+    shutil.rmtree(agent.directory_of(agent.records.runs.active()[1]).path)
     run.run_next(agent)
     deliver(agent)
     assert api.task(task.id).status is TaskStatus.COMPLETED

@@ -129,7 +129,7 @@ def test_records_keep_no_secret_that_a_script_printed(tmp_path, api, file_task, 
     )
     (tmp_path / "secret").write_text(SECRET)
     with agent_in(tmp_path, api, session_id=SESSION) as agent:
-        agent.jobs.record_task(task)
+        agent.records.jobs.record_task(task)
         run.run_next(agent)
     stored = b"".join(path.read_bytes() for path in (tmp_path / "base").glob("*.db*"))
     assert SECRET.encode() not in stored

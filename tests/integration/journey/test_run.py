@@ -206,7 +206,7 @@ def test_write_that_the_api_refuses_is_set_aside_and_the_rest_goes_on(
     api.fail_next("send_progress", errors.ApiRefused("no"))
     run_all()
     assert api.task(task.id).status is TaskStatus.COMPLETED
-    assert [letter.kind for letter in agent.outbox.parked()] == ["progress"]
+    assert [letter.kind for letter in agent.records.outbox.parked()] == ["progress"]
 
 
 def test_removed_run_directory_does_not_hold_up_the_outbox(api, agent, poll, file_task):
@@ -214,7 +214,9 @@ def test_removed_run_directory_does_not_hold_up_the_outbox(api, agent, poll, fil
     poll.poll()
     api.fail_next("write_status", errors.ApiUnreachable("away"))
     run.run_next(agent)
-    run_directory = agent.directory_of(agent.runs.of_job(agent.jobs.by_task(first.id).id)[0])
+    run_directory = agent.directory_of(
+        agent.records.runs.of_job(agent.records.jobs.by_task(first.id).id)[0]
+    )
     (run_directory.path / "stdout").unlink()
     agent.courier._words._not_before = 0.0  # the wait after a failure is over
     run.run_next(agent)
@@ -240,18 +242,20 @@ def test_endpoints_that_a_server_lacks_cost_nothing(tmp_path):
         deliver(agent)
         assert api.task(task.id).status is TaskStatus.COMPLETED
         assert "30" in api.log_text(task.id)
-        assert [each.state for each in agent.artifacts.of(Owner(task_id=task.id))] == ["stays here"]
-        assert agent.outbox.counts().parked == 0
+        assert [each.state for each in agent.records.artifacts.of(Owner(task_id=task.id))] == [
+            "stays here"
+        ]
+        assert agent.records.outbox.counts().parked == 0
 
 
 def test_adhoc_script_needs_no_api(tmp_path):
     from tests.helpers.agents import agent_in
 
     with agent_in(tmp_path) as agent:
-        job_id = agent.jobs.record_script("x", Work(script="exit 4"))
+        job_id = agent.records.jobs.record_script("x", Work(script="exit 4"))
         ended = run.run_next(agent)
         assert (ended.job.id, ended.ending.exit_code) == (job_id, 4)
-        assert agent.jobs.get(job_id).state is JobState.FAILING
+        assert agent.records.jobs.get(job_id).state is JobState.FAILING
 
 
 def test_session_that_ended_takes_its_waiting_tasks_with_it(api, agent, poll, file_task):
@@ -289,9 +293,9 @@ def test_poll_goes_on_after_the_api_was_away(api, agent, poll, file_task):
     file_task("true")
     api.fail_next("session", errors.ApiUnreachable("away"))
     poll.poll()
-    assert agent.jobs.counts()[JobState.WAITING] == 0
+    assert agent.records.jobs.counts()[JobState.WAITING] == 0
     poll.poll()
-    assert agent.jobs.counts()[JobState.WAITING] == 1
+    assert agent.records.jobs.counts()[JobState.WAITING] == 1
 
 
 @pytest.mark.parametrize(("asked_s", "waits_s"), [(120, 120), (86_400 * 365, 3600)])
@@ -300,7 +304,7 @@ def test_wait_that_the_server_asks_for_is_kept_within_reason(
 ):
     file_task("true")
     poll.poll()
-    agent.runs.own(*agent.runs.claim_next())
+    agent.records.runs.own(*agent.records.runs.claim_next())
     api.fail_next("write_status", errors.ApiOverloaded("busy", retry_after_s=asked_s))
     assert agent.courier.deliver(30) == pytest.approx(waits_s, abs=5)
     assert agent.courier.api_is_away

@@ -40,7 +40,7 @@ def running(agent):
             wait_until(self.shim, "the script's process is there")
 
         def shim(self):
-            active = agent.runs.active()
+            active = agent.records.runs.active()
             return active and agent.directory_of(active[1]).read_identity()
 
         def end(self):
@@ -51,7 +51,7 @@ def running(agent):
     running = Running()
     yield running
     if running.thread.is_alive():
-        agent.jobs.request_stop(1, StopKind.REFUSED, "the test is over")
+        agent.records.jobs.request_stop(1, StopKind.REFUSED, "the test is over")
         running.thread.join(30)
 
 
@@ -65,9 +65,9 @@ def test_script_that_takes_too_long_is_stopped(api, agent, poll, file_task, run_
 
 def test_limit_of_the_settings_holds_unless_the_task_has_its_own(tmp_path):
     with agent_in(tmp_path, task_timeout_s="300ms") as agent:
-        agent.jobs.record_script("slow", Work(script="sleep 300"))
+        agent.records.jobs.record_script("slow", Work(script="sleep 300"))
         own = Work(script="sleep 0.6", parameters={"timeout": 0})
-        agent.jobs.record_script("any time", own)
+        agent.records.jobs.record_script("any time", own)
         assert run.run_next(agent).ending.outcome is Outcome.TIMED_OUT
         assert run.run_next(agent).ending.outcome is Outcome.SUCCEEDED
 
@@ -75,7 +75,7 @@ def test_limit_of_the_settings_holds_unless_the_task_has_its_own(tmp_path):
 @pytest.mark.parametrize("own", ["soon", -1, True, [1], {"s": 1}])
 def test_limit_that_makes_no_sense_starts_nothing_and_says_why(agent, tmp_path, own):
     work = Work(script=f"touch {tmp_path}/ran", parameters={"timeout": own})
-    agent.jobs.record_script("x", work)
+    agent.records.jobs.record_script("x", work)
     ending = run.run_next(agent).ending
     assert ending.outcome is Outcome.NOT_STARTED
     assert "parameters.timeout" in ending.message
@@ -85,14 +85,14 @@ def test_limit_that_makes_no_sense_starts_nothing_and_says_why(agent, tmp_path, 
 @pytest.mark.parametrize(("own", "expected"), [("1m30s", 90.0), (2, 2.0), (0, 0.0), (None, 7.0)])
 def test_limit_is_read_as_a_duration(agent, tmp_path, own, expected):
     parameters = {} if own is None else {"timeout": own}
-    job_id = agent.jobs.record_script("x", Work(script="true", parameters=parameters))
+    job_id = agent.records.jobs.record_script("x", Work(script="true", parameters=parameters))
     settings = settings_in(tmp_path, task_timeout_s="7s")
-    assert limits.timeout_s(agent.jobs.get(job_id), settings) == expected
+    assert limits.timeout_s(agent.records.jobs.get(job_id), settings) == expected
 
 
 def test_step_of_the_wall_clock_times_nothing_out(agent, running):
     work = Work(script="sleep 0.8; echo over", parameters={"timeout": "1h"})
-    agent.jobs.record_script("x", work)
+    agent.records.jobs.record_script("x", work)
     running.begin()
     with time_machine.travel(datetime.now(UTC) + timedelta(days=3650)):
         assert running.end().outcome is Outcome.SUCCEEDED
@@ -107,9 +107,9 @@ def test_step_of_the_wall_clock_times_nothing_out(agent, running):
     ],
 )
 def test_stop_is_told_as_what_it_was(agent, running, kind, outcome):
-    agent.jobs.record_script("x", Work(script="echo last words; sleep 300"))
+    agent.records.jobs.record_script("x", Work(script="echo last words; sleep 300"))
     running.begin()
-    agent.jobs.request_stop(1, kind, "so it is")
+    agent.records.jobs.request_stop(1, kind, "so it is")
     agent.doorbell.ring()
     ending = running.end()
     assert ending.outcome is outcome
@@ -117,16 +117,18 @@ def test_stop_is_told_as_what_it_was(agent, running, kind, outcome):
 
 
 def test_script_that_ended_well_before_the_stop_came_has_succeeded(agent, running, tmp_path):
-    agent.jobs.record_script("x", Work(script=f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done"))
+    agent.records.jobs.record_script(
+        "x", Work(script=f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done")
+    )
     running.begin()
     shim = running.shim()
-    directory = agent.directory_of(agent.runs.active()[1])
+    directory = agent.directory_of(agent.records.runs.active()[1])
     script = wait_until(directory.read_process, "the script has been started").pid
     os.kill(shim.pid, signal.SIGSTOP)
     (tmp_path / "go").touch()
     # "Z" unless the follower has thawed the shim already, which then has collected it.
     wait_until(lambda: (process_state(script) or "Z")[0] == "Z", "the script has ended")
-    agent.jobs.request_stop(1, StopKind.CANCELLED, "too late")
+    agent.records.jobs.request_stop(1, StopKind.CANCELLED, "too late")
     agent.doorbell.ring()
     # Thawed by the request to stop, the shim finds that the script ended by itself.
     assert running.end().outcome is Outcome.SUCCEEDED
@@ -145,10 +147,10 @@ def test_shim_that_heeds_nothing_is_killed_with_its_script_and_the_stop_is_told_
 ):
     monkeypatch.setattr(processes, "stop_shim", lambda shim: None)
     monkeypatch.setattr(follow, "SHIM_PATIENCE_S", 0.1)
-    agent.jobs.record_script("x", Work(script="trap '' TERM; sleep 300"))
+    agent.records.jobs.record_script("x", Work(script="trap '' TERM; sleep 300"))
     running.begin()
-    uid = agent.runs.active()[1].uid
-    agent.jobs.request_stop(1, kind, "so it is")
+    uid = agent.records.runs.active()[1].uid
+    agent.records.jobs.request_stop(1, kind, "so it is")
     agent.doorbell.ring()
     ending = running.end()
     assert (ending.outcome, ending.message) == (outcome, "so it is")
@@ -156,9 +158,9 @@ def test_shim_that_heeds_nothing_is_killed_with_its_script_and_the_stop_is_told_
 
 
 def test_stop_of_a_shim_that_has_just_gone_is_no_failure(agent, running, monkeypatch):
-    agent.jobs.record_script("x", Work(script="sleep 300"))
+    agent.records.jobs.record_script("x", Work(script="sleep 300"))
     running.begin()
-    shim, uid = running.shim(), agent.runs.active()[1].uid
+    shim, uid = running.shim(), agent.records.runs.active()[1].uid
     os.kill(shim.pid, signal.SIGKILL)
     running.end()
     wait_until(lambda: process_state(shim.pid) is None, "the shim is gone")
@@ -171,7 +173,7 @@ def test_stop_of_a_shim_that_has_just_gone_is_no_failure(agent, running, monkeyp
 def test_kill_by_the_kernel_for_want_of_memory_is_told(agent, monkeypatch):
     counts = iter([4, 5])
     monkeypatch.setattr(memory, "kills", lambda: next(counts))
-    agent.jobs.record_script("x", Work(script="echo growing; kill -9 $$"))
+    agent.records.jobs.record_script("x", Work(script="echo growing; kill -9 $$"))
     ending = run.run_next(agent).ending
     assert ending.outcome is Outcome.OUT_OF_MEMORY
     assert "memory ran out: growing" in ending.message
@@ -186,7 +188,7 @@ def test_failure_on_a_full_disk_is_told_as_that(agent, monkeypatch):
 
     monkeypatch.setattr(RunDirectory, "read_exit", full)
     for script in ("echo no room; exit 7", "kill -BUS $$", "true"):
-        agent.jobs.record_script("x", Work(script=script))
+        agent.records.jobs.record_script("x", Work(script=script))
     failed, killed, well = (run.run_next(agent).ending for _ in range(3))
     assert failed.outcome is killed.outcome is Outcome.DISK_FULL
     assert failed.message == (
@@ -197,9 +199,9 @@ def test_failure_on_a_full_disk_is_told_as_that(agent, monkeypatch):
 
 
 def test_shim_that_somebody_else_asked_to_end_is_no_failure_of_the_script(agent, running):
-    agent.jobs.record_script("x", Work(script="echo begun; sleep 300"))
+    agent.records.jobs.record_script("x", Work(script="echo begun; sleep 300"))
     running.begin()
-    directory = agent.directory_of(agent.runs.active()[1])
+    directory = agent.directory_of(agent.records.runs.active()[1])
     wait_until(lambda: (directory.path / "stdout").read_text(), "the script has begun")
     os.kill(running.shim().pid, signal.SIGTERM)
     ending = running.end()
@@ -219,7 +221,7 @@ def test_task_that_was_deleted_at_the_api_is_stopped_and_the_api_told_nothing(
     assert running.end().outcome is Outcome.REFUSED
     deliver(agent)
     assert api.statuses(task.id) == [TaskStatus.PROCESSING]
-    assert agent.jobs.get(1).state is JobState.FINISHED
+    assert agent.records.jobs.get(1).state is JobState.FINISHED
 
 
 def test_task_that_somebody_else_ended_is_stopped(api, agent, poll, file_task, running):
@@ -251,4 +253,4 @@ def test_session_that_ends_cancels_what_runs_and_what_waits_for_its_next_try(
     assert api.task(tried.id).error_code == "CANCELLED"
     assert api.task(held.id).error_code == "CANCELLED"
     assert api.statuses(waiting.id) == []
-    assert not agent.jobs.has_open()
+    assert not agent.records.jobs.has_open()

@@ -53,7 +53,7 @@ def machine(tmp_path, api):
             recover.reconcile(agent)
             SessionPoll(agent, api).poll()
             while True:
-                agent.jobs.wake_due()
+                agent.records.jobs.wake_due()
                 if run.run_next(agent) is None:
                     break
                 mend.mend_failures(agent)
@@ -91,8 +91,8 @@ def test_task_that_ended_after_the_copy_is_neither_run_nor_told_again(
     machine.put_back()
     with machine.agent() as agent:
         machine.work(agent)
-        assert not agent.jobs.has_open()
-        assert agent.jobs.by_task(good.id).outcome == "refused"
+        assert not agent.records.jobs.has_open()
+        assert agent.records.jobs.by_task(good.id).outcome == "refused"
     assert ran(tmp_path) == ["good", "bad"]
     assert api.status_writes == before
     assert {task.id: api.log_text(task.id) for task in (good, bad)} == logs
@@ -145,7 +145,7 @@ def test_task_that_was_running_in_the_copy_and_whose_directory_is_gone_is_not_ru
         shutil.rmtree(directory)
     with machine.agent() as agent:
         machine.work(agent)
-        assert not agent.jobs.has_open()
+        assert not agent.records.jobs.has_open()
     assert ran(tmp_path) == ["one"]
     assert api.task(task.id).status is TaskStatus.COMPLETED
 
@@ -167,13 +167,13 @@ def test_script_that_still_runs_is_adopted_from_its_directory_alone(
             patched.setattr(run.follow, "until_end", dies)
             with pytest.raises(Killed):
                 run.run_next(agent)
-        uid = agent.runs.active()[1].uid
+        uid = agent.records.runs.active()[1].uid
     wait_until(lambda: (tmp_path / "ran").exists(), "the script runs")
     machine.put_back()
     with machine.agent() as agent:
         [job_id] = recover.reconcile(agent)
-        assert agent.runs.active()[1].uid == uid
-        assert "found" in [event.action for event in agent.journal.of_job(job_id)]
+        assert agent.records.runs.active()[1].uid == uid
+        assert "found" in [event.action for event in agent.records.journal.of_job(job_id)]
         (tmp_path / "go").touch()
         machine.work(agent)
     assert ran(tmp_path) == ["long"]
@@ -230,7 +230,7 @@ def test_retries_after_the_copy_are_all_found(machine, api, file_task, tmp_path)
     machine.put_back()
     with machine.agent() as agent:
         machine.work(agent)
-        assert not agent.jobs.has_open()
+        assert not agent.records.jobs.has_open()
     assert ran(tmp_path) == ["again"] * 3
     assert api.status_writes == before
 
@@ -247,7 +247,7 @@ def test_ended_run_is_told_from_its_directory_when_the_api_cannot_be_asked(
     api.fail_next("task", errors.ApiUnreachable("away"))
     with machine.agent() as agent:
         machine.work(agent)
-        assert not agent.jobs.has_open()
+        assert not agent.records.jobs.has_open()
     assert ran(tmp_path) == ["one"]
     assert api.statuses(task.id)[:2] == [TaskStatus.PROCESSING, TaskStatus.COMPLETED]
     assert api.task(task.id).status is TaskStatus.COMPLETED
@@ -255,14 +255,14 @@ def test_ended_run_is_told_from_its_directory_when_the_api_cannot_be_asked(
 
 def test_ad_hoc_job_of_the_copy_that_has_run_since_is_not_run_again(machine, tmp_path):
     with machine.agent() as agent:
-        job_id = agent.jobs.record_script("mine", Work(script=traced(tmp_path, "mine")))
+        job_id = agent.records.jobs.record_script("mine", Work(script=traced(tmp_path, "mine")))
         machine.copy()
         machine.work(agent)
     machine.put_back()
     with machine.agent() as agent:
         machine.work(agent)
-        assert agent.jobs.get(job_id).state is JobState.FINISHED
-        assert agent.jobs.get(job_id).outcome == "lost"
+        assert agent.records.jobs.get(job_id).state is JobState.FINISHED
+        assert agent.records.jobs.get(job_id).outcome == "lost"
     assert ran(tmp_path) == ["mine"]
 
 
@@ -275,5 +275,5 @@ def test_directory_that_says_nothing_of_its_run_is_left_alone(machine, tmp_path,
         if about is not None:
             (strange / "about").write_text(about)
         recover.take_in_unknown_runs(agent)
-        assert not agent.jobs.has_open()
+        assert not agent.records.jobs.has_open()
     assert strange.exists()

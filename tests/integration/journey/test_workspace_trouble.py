@@ -37,15 +37,15 @@ def test_cancel_ends_a_clone_that_hangs(world: World, tmp_path: Path) -> None:
             worker = threading.Thread(target=run.run_next, args=(agent,))
             worker.start()
             wait_until(lambda: server.requests, "git has asked the server")
-            job = agent.jobs.by_task(TASK)
+            job = agent.records.jobs.by_task(TASK)
             assert job is not None
-            agent.jobs.request_stop(job.id, StopKind.CANCELLED, "A person cancelled it")
+            agent.records.jobs.request_stop(job.id, StopKind.CANCELLED, "A person cancelled it")
             worker.join(20)
             assert not worker.is_alive()
-            ended = agent.jobs.get(job.id)
+            ended = agent.records.jobs.get(job.id)
             assert ended is not None
             assert (ended.outcome, ended.message) == ("cancelled", "A person cancelled it")
-            (found,) = agent.runs.of_job(job.id)
+            (found,) = agent.records.runs.of_job(job.id)
             assert processes.marked_processes(found.uid) == []
             deliver(agent)
     assert world.api.task(task.id).error_code == "CANCELLED"
@@ -85,7 +85,7 @@ def test_run_goes_on_where_another_agent_was_killed_before_its_script(world: Wor
     world.api.add_task(SESSION, "echo ran; echo x > new.txt", id=TASK)
     with agent_in(world.directory, world.api, **world.flags) as agent:
         SessionPoll(agent, world.api).poll()
-        claimed = agent.runs.claim_next()
+        claimed = agent.records.runs.claim_next()
         assert claimed is not None
         job, left = claimed
         agent.directory_of(left).create()

@@ -75,7 +75,7 @@ def test_agent_that_did_nothing_has_figures_of_zero(agent: Agent) -> None:
 
 def test_ended_runs_are_counted_with_reason_duration_and_bytes(agent: Agent) -> None:
     for script in ("echo hello", "exit 7", "echo oops >&2; exit 7"):
-        agent.jobs.record_script("job", Work(script=script))
+        agent.records.jobs.record_script("job", Work(script=script))
         run.run_next(agent)
 
     found = figures(agent)
@@ -90,7 +90,7 @@ def test_ended_runs_are_counted_with_reason_duration_and_bytes(agent: Agent) -> 
 
 
 def test_buckets_hold_all_runs_that_took_no_longer(agent: Agent) -> None:
-    agent.jobs.record_script("job", Work(script="true"))
+    agent.records.jobs.record_script("job", Work(script="true"))
     ended = run.run_next(agent)
     assert ended is not None
     bounds = ("1.0", "5.0", "60.0", "300.0", "43200.0", "+Inf")
@@ -102,7 +102,7 @@ def test_buckets_hold_all_runs_that_took_no_longer(agent: Agent) -> None:
 
     before = within()
     for seconds in (4.0, 5.0, 61.0, 1e6):
-        agent.counters.count_end(agent.runs.get(ended.run.id), "", seconds, {})
+        agent.records.counters.count_end(agent.records.runs.get(ended.run.id), "", seconds, {})
 
     added = [after - was for was, after in zip(before, within(), strict=True)]
     assert added == [0, 2, 2, 3, 3, 4]
@@ -111,7 +111,7 @@ def test_buckets_hold_all_runs_that_took_no_longer(agent: Agent) -> None:
 def test_counts_go_on_in_the_next_agent(tmp_path: Path) -> None:
     for number in (1, 2):
         with agent_in(tmp_path) as agent:
-            agent.jobs.record_script("job", Work(script="true"))
+            agent.records.jobs.record_script("job", Work(script="true"))
             run.run_next(agent)
             found = figures(agent)
             assert value(found, "keruta_runs_total", outcome="succeeded", reason="") == number
@@ -119,11 +119,11 @@ def test_counts_go_on_in_the_next_agent(tmp_path: Path) -> None:
 
 def test_queue_and_outbox_show_their_length_and_age(agent: Agent, api: InMemoryKerutaApi) -> None:
     for _ in range(3):
-        agent.jobs.record_script("job", Work(script="true"))
-    agent.jobs.pause("for a test")
+        agent.records.jobs.record_script("job", Work(script="true"))
+    agent.records.jobs.pause("for a test")
     report = StatusReport(status=TaskStatus.COMPLETED)
-    agent.outbox.add_status("t", report, run_id=None, key="k")
-    with agent.database.transaction() as connection:
+    agent.records.outbox.add_status("t", report, run_id=None, key="k")
+    with agent.records.database.transaction() as connection:
         connection.execute("UPDATE jobs SET recorded_at = recorded_at - 100 WHERE id = 2")
         connection.execute("UPDATE outbox SET created_at = created_at - 50")
 
@@ -140,9 +140,9 @@ def test_queue_and_outbox_show_their_length_and_age(agent: Agent, api: InMemoryK
 def test_api_that_is_away_and_refusals_are_shown(agent: Agent, api: InMemoryKerutaApi) -> None:
     assert agent.courier is not None
     report = StatusReport(status=TaskStatus.COMPLETED)
-    agent.outbox.add_status("no-such-task", report, run_id=None, key="refused")
+    agent.records.outbox.add_status("no-such-task", report, run_id=None, key="refused")
     agent.courier.deliver(5)
-    agent.outbox.add_status("t", report, run_id=None, key="delayed")
+    agent.records.outbox.add_status("t", report, run_id=None, key="delayed")
     api.fail_next("write_status", errors.ApiUnreachable("gone", advice=""))
     agent.courier.deliver(5)
     # The wait of half a second may be over on a busy machine before it is looked at.
@@ -158,10 +158,10 @@ def test_api_that_is_away_and_refusals_are_shown(agent: Agent, api: InMemoryKeru
 
 
 def test_current_run_shows_its_progress(agent: Agent) -> None:
-    agent.jobs.record_script("job", Work(script="true"))
-    claimed = agent.runs.claim_next()
+    agent.records.jobs.record_script("job", Work(script="true"))
+    claimed = agent.records.runs.claim_next()
     assert claimed is not None
-    agent.runs.report_progress(*claimed, 40, "")
+    agent.records.runs.report_progress(*claimed, 40, "")
 
     found = figures(agent)
 

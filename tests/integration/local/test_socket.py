@@ -45,8 +45,8 @@ def base(agent: Agent) -> Path:
 
 @pytest.fixture
 def claimed(agent: Agent):
-    agent.jobs.record_script("x", Work(script="true"))
-    job, run = agent.runs.claim_next()
+    agent.records.jobs.record_script("x", Work(script="true"))
+    job, run = agent.records.runs.claim_next()
     agent.directory_of(run).create()
     return job, run
 
@@ -79,7 +79,7 @@ def test_nonsense_in_a_message_is_refused_and_not_stored(agent, base, claimed):
 def test_script_is_handed_in_and_becomes_runnable(agent, base):
     work = {"script": "echo hi", "directory": "/tmp"}
     answer = call(base, {"op": "submit", "name": "日本", "priority": 3, "work": work})
-    job = agent.jobs.get(answer["job"])
+    job = agent.records.jobs.get(answer["job"])
     assert (job.name, job.priority, job.work.script) == ("日本", 3, "echo hi")
     assert agent.queue.runnable == [job.id]
 
@@ -87,13 +87,13 @@ def test_script_is_handed_in_and_becomes_runnable(agent, base):
 def test_large_script_is_handed_in_whole(agent, base):
     script = "echo " + "x" * 2_000_000
     answer = call(base, {"op": "submit", "name": "big", "work": {"script": script}})
-    assert agent.jobs.get(answer["job"]).work.script == script
+    assert agent.records.jobs.get(answer["job"]).work.script == script
 
 
 def test_waiting_job_is_cancelled(agent, base):
-    agent.jobs.record_task(Task(id="t"))
+    agent.records.jobs.record_task(Task(id="t"))
     assert call(base, {"op": "cancel", "job": 1})["was"] == "waiting"
-    assert agent.jobs.get(1).state is JobState.FINISHED
+    assert agent.records.jobs.get(1).state is JobState.FINISHED
 
 
 def test_request_for_which_there_is_no_room_on_the_disk_is_answered(agent, base, monkeypatch):
@@ -142,7 +142,7 @@ def test_garbage_gets_an_error_and_the_next_request_an_answer(agent, base, line)
         answer = connection.makefile("rb").readline()
     assert answer.startswith(b"error ")
     assert call(base, {"op": "status"}) == {"pid": os.getpid()}
-    assert agent.jobs.listing() == []
+    assert agent.records.jobs.listing() == []
 
 
 def test_client_that_leaves_in_the_middle_harms_nobody(agent, base):
@@ -177,7 +177,7 @@ def test_agent_with_one_job_in_the_foreground_takes_no_others(tmp_path):
         with pytest.raises(errors.AgentBusy):
             call(agent.settings.base_dir, {"op": "submit", "name": "x", "work": {}})
         door.stop()
-        assert agent.jobs.listing() == []
+        assert agent.records.jobs.listing() == []
 
 
 def test_without_a_daemon_the_error_says_how_to_start_one(tmp_path):

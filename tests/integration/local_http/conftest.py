@@ -28,6 +28,6 @@ def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentCaller]:
     """The API of an agent with one job, for tests in which nothing is done."""
     names = "agent.example, Other.example"
     with agent_in(tmp_path_factory.mktemp("refusing"), daemon_allowed_hosts=names) as agent:
-        agent.jobs.record_script("the only one", Work(script="true"))
+        agent.records.jobs.record_script("the only one", Work(script="true"))
         yield AgentCaller(agent_application(agent))
-        assert len(agent.jobs.listing()) == 1
+        assert len(agent.records.jobs.listing()) == 1

@@ -151,7 +151,7 @@ def test_who_cannot_work_is_not_ready_and_says_why_to_who_has_the_token(agent: A
 
 def test_database_that_is_gone_is_no_crash(agent: Agent, http: AgentCaller) -> None:
     assert http.get("/health") == {"status": "UP", "hindrances": {}}
-    agent.database.connection().execute("DROP TABLE jobs")
+    agent.records.database.connection().execute("DROP TABLE jobs")
 
     health = http.call("GET", "/health")
 

@@ -19,8 +19,8 @@ def test_damaged_page_is_told_with_what_to_do(
 ) -> None:
     with agent_in(tmp_path) as agent:
         for number in range(100):
-            agent.jobs.record_script(f"job {number}", Work(script="#" * 3000))
-        agent.database.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            agent.records.jobs.record_script(f"job {number}", Work(script="#" * 3000))
+        agent.records.database.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with (tmp_path / "base" / "agent.db").open("r+b") as file:  # its last pages hold the jobs
         file.seek(-PAGES * PAGE_BYTES, 2)
         file.write(b"\xff" * PAGES * PAGE_BYTES)

@@ -53,7 +53,7 @@ def _event(frame: bytes) -> Event:
 
 
 def _ran(agent: Agent, script: str) -> int:
-    job = agent.jobs.record_script("ran", Work(script=script))
+    job = agent.records.jobs.record_script("ran", Work(script=script))
     run.run_next(agent)
     return job
 
@@ -129,11 +129,11 @@ def test_position_of_a_lost_database_counts_as_now(agent: Agent, http: AgentCall
     _ran(agent, "echo before")
     headers = {"Last-Event-ID": "999999-999-999"}
     with _stream(http, "/events", **headers) as stream:
-        assert next(stream)["id"] == str(changes.Changes(agent.database).newest())
-        job = agent.jobs.record_script("after", Work(script="true"))
+        assert next(stream)["id"] == str(changes.Changes(agent.records.database).newest())
+        job = agent.records.jobs.record_script("after", Work(script="true"))
         # A change by this very connection is none to itself.
-        agent.database.close()
-        agent.jobs.request_stop(job, StopKind.CANCELLED, "x")
+        agent.records.database.close()
+        agent.records.jobs.request_stop(job, StopKind.CANCELLED, "x")
         actions = [next(stream)["data"]["action"] for _ in range(2)]
     assert actions == ["recorded", "stop_asked"]
 
@@ -190,7 +190,7 @@ def test_secrets_leave_no_stream(agent: Agent, http: AgentCaller) -> None:
         "keruta fail --message $DB_PASSWORD",
         environment={"DB_PASSWORD": "geheim-wie-nie-zuvor"},
     )
-    job = agent.jobs.record_script("leaks", work)
+    job = agent.records.jobs.record_script("leaks", work)
     run.run_next(agent)
     mend_failures(agent)
     with _stream(http, f"/jobs/{job}/events") as stream:

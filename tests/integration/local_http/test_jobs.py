@@ -18,7 +18,7 @@ from tests.helpers.agents import SESSION
 
 def _record_task(agent: Agent, api: InMemoryKerutaApi, script: str = "true") -> str:
     task = api.add_task(SESSION, script, name="作業")
-    agent.jobs.record_task(task)
+    agent.records.jobs.record_task(task)
     return str(task.id)
 
 
@@ -30,7 +30,7 @@ def test_job_is_queued_as_it_was_sent(agent: Agent, http: AgentCaller) -> None:
         "directory": "/tmp",
         "environment": {"X": "値"},
     }
-    job = agent.jobs.get(http.send("POST", "/jobs", draft, status=201)["job"])
+    job = agent.records.jobs.get(http.send("POST", "/jobs", draft, status=201)["job"])
     assert job is not None
     assert (job.name, job.priority) == ("日本", 3)
     assert job.work == Work(
@@ -50,7 +50,7 @@ def test_job_is_queued_as_it_was_sent(agent: Agent, http: AgentCaller) -> None:
 def test_job_without_a_name_gets_one(
     agent: Agent, http: AgentCaller, draft: dict[str, Any], name: str
 ) -> None:
-    job = agent.jobs.get(http.send("POST", "/jobs", draft, status=201)["job"])
+    job = agent.records.jobs.get(http.send("POST", "/jobs", draft, status=201)["job"])
     assert job is not None
     assert job.name == name
 
@@ -88,8 +88,8 @@ def test_nonsense_is_refused_by_the_name_of_the_field(
 
 def test_jobs_are_listed_by_state_and_number(agent: Agent, http: AgentCaller) -> None:
     for name in ("a", "b", "c"):
-        agent.jobs.record_script(name, Work(script="true"))
-    agent.jobs.request_stop(1, StopKind.CANCELLED, "x")
+        agent.records.jobs.record_script(name, Work(script="true"))
+    agent.records.jobs.request_stop(1, StopKind.CANCELLED, "x")
 
     assert [job["name"] for job in http.get("/jobs")] == ["b", "c", "a"]
     assert [job["name"] for job in http.get("/jobs?state=waiting&limit=1")] == ["b"]
@@ -107,7 +107,7 @@ def test_job_is_shown_with_runs_and_without_what_might_be_secret(
         "echo x > $KERUTA_ARTIFACTS_DIR/報告.txt; exit 7",
         environment={"DB_PASSWORD": "geheim-wie-nie"},
     )
-    job = agent.jobs.record_script("password=geheim-wie-nie", work)
+    job = agent.records.jobs.record_script("password=geheim-wie-nie", work)
     run.run_next(agent)
 
     shown = http.get(f"/jobs/{job}")
@@ -146,10 +146,10 @@ def test_waiting_task_is_cancelled_and_the_api_will_be_told(
 
 def test_job_is_moved_while_it_waits(agent: Agent, http: AgentCaller) -> None:
     for name in ("a", "b"):
-        agent.jobs.record_script(name, Work(script="true"))
+        agent.records.jobs.record_script(name, Work(script="true"))
     moved = http.send("PUT", "/jobs/2/priority", {"priority": 9})
     assert moved == {"job": 2, "priority": 9, "place": 1}
-    agent.jobs.request_stop(2, StopKind.CANCELLED, "x")
+    agent.records.jobs.request_stop(2, StopKind.CANCELLED, "x")
     assert (
         "cancelled"
         in http.send("PUT", "/jobs/2/priority", {"priority": 1}, status=409)["error"]["message"]
@@ -160,20 +160,20 @@ def test_job_is_moved_while_it_waits(agent: Agent, http: AgentCaller) -> None:
 def test_ended_job_is_tried_again_as_a_new_one(
     agent: Agent, http: AgentCaller, api: InMemoryKerutaApi
 ) -> None:
-    agent.jobs.record_script("a", Work(script="true"))
+    agent.records.jobs.record_script("a", Work(script="true"))
     assert http.send("POST", "/jobs/1/retry", status=409)["error"]["code"] == "WRONG_STATE"
     run.run_next(agent)
     assert http.send("POST", "/jobs/1/retry", status=201) == {"job": 2, "task": None}
 
     task = _record_task(agent, api, "echo again")
-    agent.jobs.request_stop(3, StopKind.CANCELLED, "x")
+    agent.records.jobs.request_stop(3, StopKind.CANCELLED, "x")
     new = http.send("POST", f"/jobs/{task}/retry", status=201)["task"]
     assert api.task(new).parameters["retryOf"] == task
 
 
 def test_pause_and_resume_are_told_and_kept(agent: Agent, http: AgentCaller) -> None:
     assert http.send("POST", "/pause", {"reason": "昼"}) == {"paused": "昼", "running": 0}
-    assert agent.jobs.pause_reason() == http.get("/status")["paused"] == "昼"
+    assert agent.records.jobs.pause_reason() == http.get("/status")["paused"] == "昼"
     assert http.send("POST", "/pause")["paused"] == "A person paused it"
     polls = agent.queue.polls
     assert http.send("POST", "/resume")["paused"] is None
@@ -182,10 +182,10 @@ def test_pause_and_resume_are_told_and_kept(agent: Agent, http: AgentCaller) -> 
 
 def test_status_tells_what_runs_and_what_waits(agent: Agent, http: AgentCaller) -> None:
     for name in ("a", "b"):
-        agent.jobs.record_script(name, Work(script="true"))
-    claimed = agent.runs.claim_next()
+        agent.records.jobs.record_script(name, Work(script="true"))
+    claimed = agent.records.runs.claim_next()
     assert claimed is not None
-    agent.runs.report_progress(*claimed, 40, "almost")
+    agent.records.runs.report_progress(*claimed, 40, "almost")
 
     status = http.get("/status")
 
@@ -197,9 +197,9 @@ def test_status_tells_what_runs_and_what_waits(agent: Agent, http: AgentCaller) 
 
 
 def test_place_in_the_order_cannot_be_given_to_a_job_that_began_meanwhile(agent: Agent) -> None:
-    jobs: Jobs = agent.jobs
+    jobs: Jobs = agent.records.jobs
     job = jobs.record_script("a", Work(script="true"))
-    agent.runs.claim_next()
+    agent.records.runs.claim_next()
     assert not jobs.set_priority(job, 5)
     found = jobs.get(job)
     assert found is not None
@@ -207,14 +207,14 @@ def test_place_in_the_order_cannot_be_given_to_a_job_that_began_meanwhile(agent:
 
 
 def test_script_that_asks_is_answered_over_http(agent: Agent, http: AgentCaller) -> None:
-    agent.jobs.record_script("asks", Work(script="true"))
-    claimed = agent.runs.claim_next()
+    agent.records.jobs.record_script("asks", Work(script="true"))
+    claimed = agent.records.runs.claim_next()
     assert claimed is not None
     assert http.call("GET", "/jobs/1/input").status_code == 204
     refused = http.send("POST", "/jobs/1/input", {"text": "yes"}, status=409)
     assert refused["error"]["code"] == "NOTHING_ASKED"
 
-    agent.questions.ask(*claimed, prompt="Go on? ", secret=False, pid=1, sleeps=None)
+    agent.records.questions.ask(*claimed, prompt="Go on? ", secret=False, pid=1, sleeps=None)
 
     asked = http.get("/jobs/1/input")
     assert (asked["prompt"], asked["number"], asked["secret"]) == ("Go on? ", 1, False)
@@ -242,7 +242,7 @@ def test_field_that_a_request_lacks_is_named(
     error = http.send(method, path, draft, status=400)["error"]
     assert error["field"] == "prio"
     assert error["message"].startswith("prio: There is no such field. There are: ")
-    assert agent.jobs.listing() == []
+    assert agent.records.jobs.listing() == []
 
 
 def test_commands_tell_of_jobs_what_the_api_tells(
@@ -259,7 +259,7 @@ def test_commands_tell_of_jobs_what_the_api_tells(
     monkeypatch.setenv("KERUTA_BASE_DIR", str(agent.settings.base_dir))
     _record_task(agent, api, 'mkdir -p "$KERUTA_ARTIFACTS_DIR"; : > "$KERUTA_ARTIFACTS_DIR/file"')
     run.run_next(agent)
-    agent.jobs.record_script("ad-hoc", Work(script="true"))
+    agent.records.jobs.record_script("ad-hoc", Work(script="true"))
 
     none_asked = {"question": None}
     assert said("queue", "list") == [job | none_asked for job in http.get("/jobs")]

@@ -20,7 +20,7 @@ TALK = (
 
 
 def _ran(agent: Agent, script: str, **environment: str) -> int:
-    job = agent.jobs.record_script("writes", Work(script=script, environment=environment))
+    job = agent.records.jobs.record_script("writes", Work(script=script, environment=environment))
     run.run_next(agent)
     return job
 
@@ -112,7 +112,7 @@ def test_fields_of_lines_count_in_the_size_of_an_answer(
 
 def test_log_of_another_run_is_chosen_by_its_number(agent: Agent, http: AgentCaller) -> None:
     job = _ran(agent, "echo one")
-    with agent.database.transaction() as connection:
+    with agent.records.database.transaction() as connection:
         connection.execute("UPDATE jobs SET state = 'waiting' WHERE id = ?", (job,))
     run.run_next(agent)
     assert [line["run"] for line in _lines(http, f"/jobs/{job}/logs")] == [1, 2]
@@ -123,7 +123,7 @@ def test_log_of_another_run_is_chosen_by_its_number(agent: Agent, http: AgentCal
 
 def test_log_whose_files_are_gone_is_empty(agent: Agent, http: AgentCaller) -> None:
     job = _ran(agent, "echo one")
-    shutil.rmtree(agent.directory_of(agent.runs.of_job(job)[0]).path)
+    shutil.rmtree(agent.directory_of(agent.records.runs.of_job(job)[0]).path)
     assert _lines(http, f"/jobs/{job}/logs") == []
 
 

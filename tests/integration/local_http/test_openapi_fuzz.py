@@ -32,6 +32,6 @@ def test_made_up_request_is_answered_as_documented(
     fuzzed: tuple[Agent, Any], method: str, path: str, mode: schemathesis.GenerationMode
 ) -> None:
     agent, schema = fuzzed
-    job = str(agent.jobs.record_script("known", Work(script="true")))
+    job = str(agent.records.jobs.record_script("known", Work(script="true")))
     requests = schema[path][method].as_strategy(generation_mode=mode)
     check_answers(requests, {"job": job, "task": job}, _HEADERS)

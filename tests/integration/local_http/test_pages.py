@@ -46,7 +46,7 @@ def test_who_has_not_logged_in_is_led_to_the_login(browser: FlaskClient) -> None
 def test_login_opens_the_page_and_reading_but_no_orders_to_the_api(
     agent: Agent, browser: FlaskClient
 ) -> None:
-    job = agent.jobs.record_script("<b>one</b>", Work(script="true"))
+    job = agent.records.jobs.record_script("<b>one</b>", Work(script="true"))
     assert _log_in(browser) == 303
     page = browser.get("/")
     assert "&lt;b&gt;one&lt;/b&gt;" in page.text
@@ -54,7 +54,7 @@ def test_login_opens_the_page_and_reading_but_no_orders_to_the_api(
     assert "script-src 'self'" in page.headers["Content-Security-Policy"]
     assert browser.get("/api/v1/status").status_code == 200
     assert browser.post(f"/api/v1/jobs/{job}/cancel").status_code == 401
-    assert agent.jobs.listing()[0].state is JobState.WAITING
+    assert agent.records.jobs.listing()[0].state is JobState.WAITING
 
 
 def test_copy_of_a_cookie_is_of_no_use_after_the_logout(agent: Agent, browser: FlaskClient) -> None:
@@ -81,30 +81,30 @@ def test_cookie_is_kept_from_scripts_and_other_sites(browser: FlaskClient) -> No
 def test_orders_need_the_token_of_the_form_and_cancelling_a_second_yes(
     agent: Agent, browser: FlaskClient
 ) -> None:
-    job = agent.jobs.record_script("one", Work(script="true"))
+    job = agent.records.jobs.record_script("one", Work(script="true"))
     _log_in(browser)
     assert browser.post(f"/jobs/{job}/cancel", data={"confirmed": "yes"}).status_code == 403
     assert browser.post("/pause").status_code == 403
     form = {"csrf": _form_token(browser.get("/").text)}
     asked = browser.post(f"/jobs/{job}/cancel", data=form)
     assert asked.status_code == 200
-    assert agent.jobs.listing()[0].state is JobState.WAITING
+    assert agent.records.jobs.listing()[0].state is JobState.WAITING
     browser.post(f"/jobs/{job}/cancel", data={**form, "confirmed": "yes"})
-    assert agent.jobs.listing()[0].state is JobState.FINISHED
+    assert agent.records.jobs.listing()[0].state is JobState.FINISHED
 
 
 def test_priority_is_raised_and_the_agent_paused_and_resumed(
     agent: Agent, browser: FlaskClient
 ) -> None:
-    job = agent.jobs.record_script("one", Work(script="true"), priority=3)
+    job = agent.records.jobs.record_script("one", Work(script="true"), priority=3)
     _log_in(browser)
     form = {"csrf": _form_token(browser.get("/").text)}
     assert browser.post(f"/jobs/{job}/priority", data={**form, "to": "up"}).status_code == 303
-    assert agent.jobs.listing()[0].priority == 4
+    assert agent.records.jobs.listing()[0].priority == 4
     browser.post("/pause", data=form)
-    assert agent.jobs.pause_reason() is not None
+    assert agent.records.jobs.pause_reason() is not None
     browser.post("/resume", data=form)
-    assert agent.jobs.pause_reason() is None
+    assert agent.records.jobs.pause_reason() is None
 
 
 def test_refusal_is_a_page_that_leads_back(browser: FlaskClient) -> None:
@@ -142,7 +142,7 @@ def test_page_speaks_japanese(agent: Agent, browser: FlaskClient) -> None:
     japanese = {"Accept-Language": "ja"}
     assert '<html lang="ja">' in browser.get("/login", headers=japanese).text
     _log_in(browser)
-    job = agent.jobs.record_script("pay \u202eslip", Work(script="true"))
+    job = agent.records.jobs.record_script("pay \u202eslip", Work(script="true"))
     form = {"csrf": _form_token(browser.get("/").text), "confirmed": "yes"}
     browser.post(f"/jobs/{job}/cancel", data=form)
     browser.post("/pause", data=form)

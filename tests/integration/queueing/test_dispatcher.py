@@ -40,10 +40,10 @@ class Running:
 
     def stop(self) -> None:
         self.dispatcher.stop(30)
-        self.agent.database.close()
+        self.agent.records.database.close()
 
     def is_done(self) -> bool:
-        return not self.agent.jobs.has_open()
+        return not self.agent.records.jobs.has_open()
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_poll_can_be_asked_for(api, make):
 def test_handed_in_job_wakes_the_idle_worker(make):
     running = make()
     running.start()
-    job_id = running.agent.jobs.record_script("x", Work(script="true"))
+    job_id = running.agent.records.jobs.record_script("x", Work(script="true"))
     running.dispatcher.job_runnable(job_id)
     wait_until(running.is_done, "the job is done", timeout_s=4)  # a safety poll comes after 5 s
 
@@ -185,7 +185,7 @@ def test_outbox_is_flushed_again_after_the_disk_was_full(api, make, monkeypatch)
     task = api.add_task(SESSION, "true")
     running = make()
     line = {"level": "INFO", "message": "said", "source": "agent"}
-    running.agent.outbox.add(Kind.LOG_LINE, task.id, line, run_id=None, key="line")
+    running.agent.records.outbox.add(Kind.LOG_LINE, task.id, line, run_id=None, key="line")
     failures = [sqlite3.OperationalError("database or disk is full")]
     deliver = running.agent.courier.deliver
 
@@ -205,7 +205,7 @@ def test_stop_does_not_begin_an_upload_of_its_own(slow_api, make, monkeypatch):
     running = make(api=slow_api)
     monkeypatch.setattr(supervisor, "LAST_WORDS_S", 0.3)
     task = slow_api.add_task(SESSION, 'echo x > "$KERUTA_ARTIFACTS_DIR/x"; echo said')
-    running.agent.jobs.record_task(task)
+    running.agent.records.jobs.record_task(task)
     run.run_next(running.agent)
     supervisor._last_words(running.agent)
     assert slow_api.log_text(task.id) == "said\n"
@@ -214,13 +214,13 @@ def test_stop_does_not_begin_an_upload_of_its_own(slow_api, make, monkeypatch):
 
 def test_nothing_is_lost_with_the_queue_file(api, make, tmp_path):
     first = make()
-    ids = [first.agent.jobs.record_script(str(n), Work(script="true")) for n in range(3)]
+    ids = [first.agent.records.jobs.record_script(str(n), Work(script="true")) for n in range(3)]
     first.stop()
     (tmp_path / "base" / "queue.db").unlink()
     second = make()
     second.start()
     wait_until(second.is_done, "all jobs are done")
-    assert [second.agent.jobs.get(job_id).outcome for job_id in ids] == ["succeeded"] * 3
+    assert [second.agent.records.jobs.get(job_id).outcome for job_id in ids] == ["succeeded"] * 3
 
 
 # Huey opens the file, finds the garbage, and does not close it; Python 3.13 says so.
@@ -229,10 +229,10 @@ def test_garbage_in_the_queue_file_is_kept_aside_and_loses_nothing(make, tmp_pat
     (tmp_path / "base").mkdir(mode=0o700)
     (tmp_path / "base" / "queue.db").write_bytes(b"garbage" * 1000)
     running = make()
-    job_id = running.agent.jobs.record_script("x", Work(script="true"))
+    job_id = running.agent.records.jobs.record_script("x", Work(script="true"))
     running.start()
     wait_until(running.is_done, "the job is done")
-    assert running.agent.jobs.get(job_id).outcome == "succeeded"
+    assert running.agent.records.jobs.get(job_id).outcome == "succeeded"
     assert list((tmp_path / "base").glob("queue.db.damaged-*"))
     gc.collect()  # the warning is to come here, not in another test
 
@@ -255,7 +255,7 @@ def test_foreign_message_is_not_executed_and_stops_nothing(make, tmp_path, messa
             "INSERT INTO task (queue, data, priority) VALUES ('work', ?, 0)", (message,)
         )
     connection.close()
-    job_id = running.agent.jobs.record_script("x", Work(script="true"))
+    job_id = running.agent.records.jobs.record_script("x", Work(script="true"))
     running.dispatcher.job_runnable(job_id)
     wait_until(running.is_done, "the job behind it is done")
 
@@ -275,7 +275,9 @@ def test_agent_that_failed_at_a_job_takes_it_up_again(make, monkeypatch, tmp_pat
     monkeypatch.setattr(finish, "store", fails_twice)
     running = make()
     running.start()
-    job_id = running.agent.jobs.record_script("x", Work(script=f"echo ran >> {tmp_path}/runs"))
+    job_id = running.agent.records.jobs.record_script(
+        "x", Work(script=f"echo ran >> {tmp_path}/runs")
+    )
     running.dispatcher.job_runnable(job_id)
     wait_until(running.is_done, "the job is done")
     assert (tmp_path / "runs").read_text() == "ran\n"
@@ -285,8 +287,8 @@ def test_stopping_finishes_the_running_job_and_leaves_the_waiting_one(make, tmp_
     running = make()
     running.start()
     script = f"touch {tmp_path}/started; while ! [ -e {tmp_path}/go ]; do sleep 0.05; done"
-    first = running.agent.jobs.record_script("first", Work(script=script))
-    second = running.agent.jobs.record_script("second", Work(script="true"))
+    first = running.agent.records.jobs.record_script("first", Work(script=script))
+    second = running.agent.records.jobs.record_script("second", Work(script="true"))
     running.dispatcher.job_runnable(first)
     running.dispatcher.job_runnable(second)
     wait_until((tmp_path / "started").exists, "the first job runs")
@@ -294,8 +296,8 @@ def test_stopping_finishes_the_running_job_and_leaves_the_waiting_one(make, tmp_
     assert not running.dispatcher.wait_for_job(0)
     (tmp_path / "go").touch()
     assert running.dispatcher.wait_for_job(30)
-    assert running.agent.jobs.get(first).state is JobState.FINISHED
-    assert running.agent.jobs.get(second).state is JobState.WAITING
+    assert running.agent.records.jobs.get(first).state is JobState.FINISHED
+    assert running.agent.records.jobs.get(second).state is JobState.WAITING
 
 
 def test_worker_that_died_is_started_again(make):
@@ -307,14 +309,14 @@ def test_worker_that_died_is_started_again(make):
     assert consumer.join(30)
     consumer.stop_flag.clear()
     running.dispatcher.check_workers()
-    job_id = running.agent.jobs.record_script("x", Work(script="true"))
+    job_id = running.agent.records.jobs.record_script("x", Work(script="true"))
     running.dispatcher.job_runnable(job_id)
     wait_until(running.is_done, "the job is done")
 
 
 def test_messages_carry_ids_only(make, tmp_path):
     running = make()
-    running.agent.jobs.record_script("x", Work(script="echo secret"))
+    running.agent.records.jobs.record_script("x", Work(script="echo secret"))
     running.dispatcher._define_tasks(running.agent, None)
     running.dispatcher.job_runnable(1)
     with sqlite3.connect(tmp_path / "base" / "queue.db") as connection:

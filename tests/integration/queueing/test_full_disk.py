@@ -74,7 +74,7 @@ def start(tmp_path, api):
     yield start
     for dispatcher, agent in started:
         dispatcher.stop(30)
-        agent.database.close()
+        agent.records.database.close()
 
 
 @pytest.mark.parametrize("failure", FULL, ids=["sqlite", "enospc"])
@@ -103,9 +103,9 @@ def test_run_ends_well_when_there_is_room_again(api, start, disk, tmp_path, owne
     assert (tmp_path / "runs").read_text() == "ran\n"
     assert api.log_text(task.id, "stdout") == "output\n"
     assert api.statuses(task.id) == [TaskStatus.PROCESSING, TaskStatus.COMPLETED]
-    run = agent.runs.of_job(1)[0]
+    run = agent.records.runs.of_job(1)[0]
     assert (run.agent_failures, run.outcome) == (0, "succeeded")
-    assert "agent_failed" not in [event.action for event in agent.journal.of_job(1)]
+    assert "agent_failed" not in [event.action for event in agent.records.journal.of_job(1)]
 
 
 def test_full_disk_that_keeps_even_its_own_excuse_from_being_stored_is_waited_for(
@@ -119,7 +119,7 @@ def test_full_disk_that_keeps_even_its_own_excuse_from_being_stored_is_waited_fo
     disk.full = False
     wait_until(lambda: api.task(task.id).status is TaskStatus.COMPLETED, "the task is done")
     assert (tmp_path / "runs").read_text() == "ran\n"
-    assert agent.runs.of_job(1)[0].agent_failures == 0
+    assert agent.records.runs.of_job(1)[0].agent_failures == 0
 
 
 def test_failed_job_whose_end_could_not_be_decided_is_decided_when_there_is_room(
@@ -154,7 +154,7 @@ def test_who_waits_for_room_in_the_queue_does_not_spin(start, disk):
     dispatcher, agent = start()
     disk.at(dispatcher._control.storage, "enqueue", FULL[0])
     disk.full = True
-    agent.jobs.schedule(agent.jobs.record_script("x", Work(script="true")), 0.0)
+    agent.records.jobs.schedule(agent.records.jobs.record_script("x", Work(script="true")), 0.0)
     dispatcher._flush_at[Lane.WORDS] = 0.0
     assert dispatcher._patience() > 1.0
 
@@ -188,7 +188,7 @@ def test_script_that_filled_the_disk_is_stopped_before_there_is_room(
     pid = int((tmp_path / "pid").read_text())
     disk.full = True
     (tmp_path / "full").touch()
-    written = agent.directory_of(agent.runs.active()[1]).path / "stdout"
+    written = agent.directory_of(agent.records.runs.active()[1]).path / "stdout"
     wait_until(written.read_text, "the script has filled the disk")
     if how == "person":
         assert Orders(agent).cancel(1) is JobState.RUNNING
@@ -205,8 +205,8 @@ def test_script_that_filled_the_disk_is_stopped_before_there_is_room(
 def test_job_that_has_not_begun_cannot_be_cancelled_without_room(start, disk):
     disk.full = False
     _, agent = start()
-    agent.jobs.pause("the test wants it so")
-    job_id = agent.jobs.record_script("x", Work(script="true"))
+    agent.records.jobs.pause("the test wants it so")
+    job_id = agent.records.jobs.record_script("x", Work(script="true"))
     disk.at(Jobs, "request_stop", FULL[0])
     disk.full = True
     with pytest.raises(sqlite3.OperationalError):
@@ -227,7 +227,7 @@ def test_shim_that_waits_for_room_to_record_the_end_is_not_killed_for_it(
     agent.stops.request(1, StopKind.AGENT_STOPPED, "The agent was stopped")
     dispatcher.stop_taking_jobs()
     assert dispatcher.wait_for_job(30)  # the daemon can leave all the same
-    run = agent.runs.active()[1]
+    run = agent.records.runs.active()[1]
     (tmp_path / "go").touch()
     wait_until(lambda: agent.directory_of(run).read_exit(), "the end is recorded")
 
