@@ -18,8 +18,8 @@ import click
 from keruta_agent import errors
 from keruta_agent.daemon.lock import agent_lock
 from keruta_agent.daemon.wiring import make_client, make_courier
-from keruta_agent.journey import artifacts
-from keruta_agent.journey.artifacts import Taken
+from keruta_agent.journey import select_artifacts
+from keruta_agent.journey.select_artifacts import Taken
 from keruta_agent.local import client
 from keruta_agent.model import ArtifactFile, LogLevel, StatusReport, TaskStatus
 from keruta_agent.records.artifacts import ArtifactState, Owner
@@ -98,8 +98,8 @@ class DirectReport:
 
     def artifacts(self, directory: Path) -> None:
         """Stores the files in a directory with it."""
-        for entry, descriptor in artifacts.wanted_files(self._settings, directory):
-            self._add_artifact(artifacts.take(entry, descriptor, directory, self._kept))
+        for entry, descriptor in select_artifacts.wanted_files(self._settings, directory):
+            self._add_artifact(select_artifacts.take(entry, descriptor, directory, self._kept))
 
     def artifact(self, descriptor: int, path: str, description: str) -> None:
         """Stores an open file with it, copied: what waits for the API may be deleted meanwhile.
@@ -110,7 +110,7 @@ class DirectReport:
         copy = copies.take(descriptor, self._kept, path, durable=True)
         file = ArtifactFile(
             file=copy.file,
-            relative_path=artifacts.wire_path(path),
+            relative_path=select_artifacts.wire_path(path),
             size=copy.size,
             sha256=copy.sha256,
             content_type=media.content_type(descriptor, path),

@@ -216,10 +216,10 @@ def move(ctx: click.Context, job: str, priority: int, as_json: bool) -> None:
       keruta queue move 12 5
       keruta queue move 12 -5
     """
-    from keruta_agent.journey import again
+    from keruta_agent.journey import resubmit
 
     records, found = open_job(load(ctx).settings, job)
-    again.move(records.jobs, found, priority)
+    resubmit.move(records.jobs, found, priority)
     waiting = records.jobs.waiting_ids()
     place = waiting.index(found.id) + 1 if found.id in waiting else None
     if as_json:
@@ -242,11 +242,11 @@ def retry(ctx: click.Context, job: str, as_json: bool) -> None:
     Examples:
       keruta queue retry 12
     """
-    from keruta_agent.journey import again
+    from keruta_agent.journey import resubmit
 
     settings = load(ctx).settings
     records, found = open_job(settings, job)
-    filed = again.file_again(records.jobs, found, lambda: _api(settings))
+    filed = resubmit.resubmit(records.jobs, found, lambda: _api(settings))
     _look_now(settings)
     if as_json:
         print_json({"job": filed.job_id, "task": filed.task_id})

@@ -33,7 +33,7 @@ class AnswerPoll:
     def stop(self) -> None:
         """Asks the thread to end; a request that is under way ends with the process."""
         self._is_stopped = True
-        self._agent.desk.news.set()
+        self._agent.prompt_lock.changed.set()
 
     def join(self, timeout_s: float) -> None:
         """Waits for the end of the thread, in seconds."""
@@ -41,7 +41,7 @@ class AnswerPoll:
 
     def _work(self) -> None:
         while True:
-            self._agent.desk.news.clear()
+            self._agent.prompt_lock.changed.clear()
             if self._is_stopped:
                 return
             try:
@@ -51,7 +51,8 @@ class AnswerPoll:
                 logger.warning(
                     "cannot look for an answer now: %s", exc, extra={"action": "answers_failed"}
                 )
-            self._agent.desk.news.wait(self._agent.settings.poll_interval_s if waits else None)
+            interval_s = self._agent.settings.poll_interval_s
+            self._agent.prompt_lock.changed.wait(interval_s if waits else None)
 
     def _look(self) -> bool:
         """Fetches what was answered; tells whether an answer may yet come from the API."""

@@ -15,7 +15,7 @@ from keruta_agent import errors
 from keruta_agent.daemon.answers import start_answer_poll
 from keruta_agent.daemon.lock import agent_lock
 from keruta_agent.daemon.wiring import build_agent, configured_api
-from keruta_agent.journey import mend, run
+from keruta_agent.journey import on_failure, run
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.report import Courier
 from keruta_agent.local.socket_server import AgentSocket
@@ -135,7 +135,7 @@ def _bring_to_its_end(agent: Agent, job_id: int) -> None:
             time.sleep(RETRY_LOOK_S)  # it waits for its next try
             continue
         run.live(agent, *claimed)
-        mend.mend_failures(agent)
+        on_failure.settle(agent)
     if agent.courier is not None:
         agent.courier.deliver(LAST_WORDS_S)
 

@@ -24,7 +24,7 @@ from keruta_agent.daemon.http import http_door
 from keruta_agent.daemon.systemd import ServiceManager
 from keruta_agent.daemon.watch import LEAVE_AT_ONCE
 from keruta_agent.daemon.wiring import build_agent, configured_api
-from keruta_agent.journey import park, recover
+from keruta_agent.journey import quarantine, recover
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.local.socket_server import AgentSocket
@@ -107,7 +107,8 @@ def run_daemon(
             belongings = Belongings(agent)
             watch.until_end(agent, poll, dispatcher, requests, manager, reload_settings, belongings)
             with contextlib.suppress(sqlite3.OperationalError):  # the disk may be full
-                park.forgive(agent)  # what is left behind on purpose is no failure of the agent
+                # What is left behind on purpose is no failure of the agent.
+                quarantine.forget_stage(agent)
             belongings.complain_if_homeless()
         finally:
             for part in beside:
@@ -178,7 +179,7 @@ def _listener(
 
     def look_now() -> None:
         dispatcher.poll_now()
-        agent.desk.news.set()
+        agent.prompt_lock.changed.set()
 
     listener = EventListener(agent.api, poll, look_now)
     listener.start()

@@ -105,7 +105,7 @@ class _Stopping:
         self._stopped_job = True
         logger.warning("stops job %d", active[0].id, extra={"action": "stopping_job"})
         self._agent.stops.request(active[0].id, StopKind.AGENT_STOPPED, "The agent was stopped")
-        self._agent.doorbell.ring()
+        self._agent.wake_event.wake()
 
 
 def _look_after(belongings: Belongings, requests: StopRequests) -> None:

@@ -13,10 +13,10 @@ from keruta_agent.git.access.credentials import install_helper
 from keruta_agent.git.config import user as user_config
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.artifacts_directory import ArtifactsDirectories
-from keruta_agent.journey.desk import Desk
-from keruta_agent.journey.inquiry import Inquiries
+from keruta_agent.journey.input_requests import InputRequests
 from keruta_agent.journey.loglines import LogReader
 from keruta_agent.journey.ownership import Ownership
+from keruta_agent.journey.prompt_lock import PromptLock
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.journey.report import Courier
 from keruta_agent.journey.stops import Stops
@@ -32,7 +32,7 @@ from keruta_agent.records.room import Room
 from keruta_agent.records.run import Run
 from keruta_agent.records.store import Records
 from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
-from keruta_agent.runs.follower import Doorbell
+from keruta_agent.runs.follower import WakeEvent
 from keruta_agent.runs.launch import Launcher
 from keruta_agent.settings.schema import Settings
 
@@ -116,10 +116,10 @@ def make_courier(
 ) -> Courier:
     """Returns who carries the outbox to the API."""
     log_reader, redaction = reader or _sending_reader(settings, records)
-    inquiries = Inquiries(
+    input_requests = InputRequests(
         api, records.questions, processing_may_be_repeated=settings.api_progress_via_status
     )
-    return Courier(api, records, log_reader, redaction, inquiries, writes or WriteCheck())
+    return Courier(api, records, log_reader, redaction, input_requests, writes or WriteCheck())
 
 
 def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> Agent:
@@ -152,8 +152,8 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
         queue=queue,
         room=Room(settings.base_dir),
         stops=Stops(records.jobs, records.runs),
-        desk=Desk(),
-        doorbell=Doorbell(),
+        prompt_lock=PromptLock(),
+        wake_event=WakeEvent(),
         launcher=Launcher(),
         writes=writes,
         socket_path=prepare_socket_path(settings.base_dir),

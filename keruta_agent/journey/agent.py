@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from keruta_agent.journey.artifacts_directory import ArtifactsDirectories
-from keruta_agent.journey.desk import Desk
 from keruta_agent.journey.ownership import Ownership
+from keruta_agent.journey.prompt_lock import PromptLock
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.journey.report import Courier
 from keruta_agent.journey.stops import Stops
@@ -17,7 +17,7 @@ from keruta_agent.records.room import Room
 from keruta_agent.records.run import Run
 from keruta_agent.records.store import Records
 from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
-from keruta_agent.runs.follower import Doorbell
+from keruta_agent.runs.follower import WakeEvent
 from keruta_agent.runs.launch import Launcher
 from keruta_agent.settings.schema import Settings
 
@@ -44,9 +44,9 @@ class Agent:
     #: Has jobs stopped, also while the disk is full.
     stops: Stops
     #: Where the questions of the script that runs are answered.
-    desk: Desk
+    prompt_lock: PromptLock
     #: Rung when a script told the agent something, so that it is looked at now.
-    doorbell: Doorbell
+    wake_event: WakeEvent
     #: Starts scripts.
     launcher: Launcher
     #: Whether the API takes what it is told.

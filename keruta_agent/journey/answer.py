@@ -38,7 +38,7 @@ def give(
         NothingAsked: it waits for no answer, or for another one by now.
         InputRefused: nothing of the script reads it.
     """
-    with agent.desk.lock:
+    with agent.prompt_lock.lock:
         job, run, question = _open_question(agent, job_id, number)
         directory = agent.directory_of(run)
         if question.secret:
@@ -59,7 +59,7 @@ def feed(agent: Agent, job_id: int, data: bytes, *, ends: bool, source: str) -> 
         NothingAsked: it does not run.
         InputRefused: nothing of the script reads it.
     """
-    with agent.desk.lock:
+    with agent.prompt_lock.lock:
         job, run = _running(agent, job_id)
         directory = agent.directory_of(run)
         question = agent.records.questions.current(run.id)
@@ -78,7 +78,7 @@ def feed(agent: Agent, job_id: int, data: bytes, *, ends: bool, source: str) -> 
 
 
 def _note(agent: Agent, job: Job, run: Run, question: Question, source: str) -> None:
-    agent.desk.note_answer()
+    agent.prompt_lock.note_answer()
     agent.records.questions.answered(job, run, question, source)
     logger.info(
         "job %d was answered by %s",
@@ -93,7 +93,7 @@ def _note(agent: Agent, job: Job, run: Run, question: Question, source: str) -> 
             "source": source,
         },
     )
-    agent.doorbell.ring()
+    agent.wake_event.wake()
 
 
 def _running(agent: Agent, job_id: int) -> tuple[Job, Run]:

@@ -52,7 +52,7 @@ class Asker:
         """Stores what has changed; returns the seconds after which to look again."""
         if self._is_off:
             return math.inf
-        with self._agent.desk.lock:
+        with self._agent.prompt_lock.lock:
             left = self._look_at - boot_seconds()
             if left > 0:
                 return left
@@ -116,7 +116,7 @@ class Asker:
                 "question": self._current.number,
             },
         )
-        self._agent.desk.news.set()
+        self._agent.prompt_lock.changed.set()
         self._agent.queue.outbox_filled()
 
     def _note_no_wait(self) -> None:
@@ -146,7 +146,7 @@ class Asker:
         )
 
 
-def let_go(agent: Agent, job: Job, run: Run) -> None:
+def close(agent: Agent, job: Job, run: Run) -> None:
     """Ends the question of a run that has ended."""
     question = agent.records.questions.current(run.id)
     if question is not None:

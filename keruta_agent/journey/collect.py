@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import bounded_json, file_trees
-from keruta_agent.journey import artifacts, exclude
+from keruta_agent.journey import exclude, select_artifacts
 from keruta_agent.journey.agent import Agent
-from keruta_agent.journey.artifacts import Taken
+from keruta_agent.journey.select_artifacts import Taken
 from keruta_agent.model import ArtifactFile
 from keruta_agent.records.artifacts import ArtifactState, Owner
 from keruta_agent.records.jobs import Job
@@ -117,11 +117,11 @@ def copy_artifacts(
         before = {}
     taken = []
     try:
-        for entry, descriptor in artifacts.wanted_files(
+        for entry, descriptor in select_artifacts.wanted_files(
             agent.settings, artifacts_dir, before=before, left_out=left_out
         ):
             try:
-                taken.append(artifacts.take(entry, descriptor, artifacts_dir, kept))
+                taken.append(select_artifacts.take(entry, descriptor, artifacts_dir, kept))
             except OSError as exc:
                 _complain(job, artifacts_dir / entry.path, exc)
                 left_out(entry.path, f"cannot be taken: {exc.strerror}")
@@ -134,7 +134,7 @@ def copy_artifacts(
 def _complain(job: Job, path: Path, exc: OSError) -> None:
     logger.error(
         "cannot take the artifact %s: %s",
-        artifacts.wire_path(str(path)),
+        select_artifacts.wire_path(str(path)),
         exc.strerror,
         extra={"action": "artifact_unreadable", "job": job.id, "task": job.task_id},
     )
@@ -164,7 +164,7 @@ def take_in(agent: Agent, job: Job, run: Run, told: ArtifactTold) -> None:
         ValueError: the copy that the command left is gone or was changed.
     """
     owner = owner_of(job, run)
-    path = artifacts.wire_path(told.path)
+    path = select_artifacts.wire_path(told.path)
     copy = agent.directory_of(run).path / ADDED / told.file
     known = agent.records.artifacts.known(owner, path, told.sha256)
     if known is not None and known.state in (ArtifactState.WAITING, ArtifactState.SENT):

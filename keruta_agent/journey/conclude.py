@@ -22,7 +22,7 @@ from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.hooks import Hooks
 from keruta_agent.journey.section import Section
 from keruta_agent.records.jobs import Job
-from keruta_agent.records.run import Ending, Outcome, Run
+from keruta_agent.records.run import Outcome, Run, RunResult
 from keruta_agent.workspace import branch as branches
 from keruta_agent.workspace import commit, push
 from keruta_agent.workspace.checkout import Place
@@ -34,17 +34,17 @@ from keruta_agent.workspace.repository_hooks import RepositoryHooks
 _STOPPED = frozenset({Outcome.CANCELLED, Outcome.AGENT_STOPPED, Outcome.REFUSED})
 
 
-def conclude(agent: Agent, job: Job, run: Run, ending: Ending) -> Ending:
+def conclude(agent: Agent, job: Job, run: Run, result: RunResult) -> RunResult:
     """Takes the changes of a run home and returns its end with what became of them."""
     place = workspace.place_of(agent, run)
     if place is None:
-        return ending
+        return result
     workspace.end_left_over(run)
     current = agent.records.jobs.get(job.id) or job
-    heeded = current.stop_kind if ending.outcome is not Outcome.SUCCEEDED else None
+    heeded = current.stop_kind if result.outcome is not Outcome.SUCCEEDED else None
     section = Section(agent, job, run, heeded)
     conclusion = _Conclusion(
-        agent=agent, job=job, run=run, ending=ending, place=place, section=section
+        agent=agent, job=job, run=run, result=result, place=place, section=section
     )
     try:
         return conclusion.conclude()
@@ -59,14 +59,14 @@ class _Conclusion:
     agent: Agent
     job: Job
     run: Run
-    ending: Ending
+    result: RunResult
     place: Place
     section: Section
 
-    def conclude(self) -> Ending:
+    def conclude(self) -> RunResult:
         try:
             self._run_hook()
-            if self.ending.outcome is Outcome.SUCCEEDED:
+            if self.result.outcome is Outcome.SUCCEEDED:
                 return self._told(self._deliver())
             return self._told(self._keep_evidence())
         except announce.NotWantedError as exc:
@@ -74,24 +74,24 @@ class _Conclusion:
         except errors.WorkspaceError as exc:
             return self._failed(str(exc))
 
-    def _told(self, what: str) -> Ending:
-        ending = self.ending
+    def _told(self, what: str) -> RunResult:
+        result = self.result
         if not what:
-            return ending
-        message = f"{ending.message} ({what})" if ending.message else what[:1].upper() + what[1:]
-        return dataclasses.replace(ending, message=message)
+            return result
+        message = f"{result.message} ({what})" if result.message else what[:1].upper() + what[1:]
+        return dataclasses.replace(result, message=message)
 
-    def _failed(self, why: str) -> Ending:
+    def _failed(self, why: str) -> RunResult:
         """Reports that changes could not be taken home; by setting the task fails of it."""
         self.section.say(why, "ERROR")
-        ending = self._told(f"its changes were not pushed: {why}")
-        if ending.outcome is Outcome.SUCCEEDED and self.agent.settings.git_require_push:
-            return dataclasses.replace(ending, outcome=Outcome.NOT_PUSHED)
-        return ending
+        result = self._told(f"its changes were not pushed: {why}")
+        if result.outcome is Outcome.SUCCEEDED and self.agent.settings.git_require_push:
+            return dataclasses.replace(result, outcome=Outcome.NOT_PUSHED)
+        return result
 
     def _run_hook(self) -> None:
-        ending = self.ending
-        if self.agent.settings.post_task_hook is None or ending.outcome in _STOPPED:
+        result = self.result
+        if self.agent.settings.post_task_hook is None or result.outcome in _STOPPED:
             return
         try:
             self._hooks().after()
@@ -99,10 +99,10 @@ class _Conclusion:
             self.section.say(str(exc), "WARN")
 
     def _hooks(self) -> Hooks:
-        ending = self.ending
+        result = self.result
         outcome = {
-            "KERUTA_OUTCOME": ending.outcome.value,
-            "KERUTA_EXIT_CODE": "" if ending.exit_code is None else str(ending.exit_code),
+            "KERUTA_OUTCOME": result.outcome.value,
+            "KERUTA_EXIT_CODE": "" if result.exit_code is None else str(result.exit_code),
         }
         seen = prepare.hook_variables(self.agent, self.job, self.run, self.place)
         return Hooks(
@@ -156,7 +156,7 @@ class _Conclusion:
         if wish == "keep":
             return ""
         with clone.locked(self.place.directory, self.agent.settings.git_timeout_s):
-            if wish == "push" and self.ending.outcome not in _STOPPED:
+            if wish == "push" and self.result.outcome not in _STOPPED:
                 return self._push_aside(self._open())
             return self._set_aside(self._open())
 
@@ -238,7 +238,7 @@ class _Conclusion:
             task_id=self.job.task_id or "",
             session_id=self.job.session_id,
             run_uid=self.run.uid,
-            body=redact(self.ending.message),
+            body=redact(self.result.message),
         )
 
     def _note(self, branch: str, tip: str, stat: commit.DiffStat, words: str) -> str:

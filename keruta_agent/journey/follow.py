@@ -59,8 +59,8 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
     interval = BUSY_INTERVAL_S
     with (
         contextlib.closing(follower),
-        contextlib.closing(ProcessWatch(shim, agent.doorbell)) as watch,
-        agent.desk.attended(asker),
+        contextlib.closing(ProcessWatch(shim, agent.wake_event)) as watch,
+        agent.prompt_lock.watched_by(asker),
     ):
         while not watch.has_ended():
             found_some, next_look = False, SILENT_INTERVAL_S
@@ -246,13 +246,13 @@ class _Follower:
 
     def _store(self, pieces: Sequence[output.Piece], *, final: bool) -> None:
         with self._agent.records.database.transaction(durable=False):
-            held = {
+            withheld = {
                 index: lines
                 for index, piece in enumerate(pieces)
-                if (lines := self._limit.held_lines(self._directory, piece, final=final))
+                if (lines := self._limit.withheld_lines(self._directory, piece, final=final))
                 is not None
             }
-            self._agent.records.runs.add_ranges(self._job, self._run, pieces, time.time(), held)
+            self._agent.records.runs.add_ranges(self._job, self._run, pieces, time.time(), withheld)
             for stream, start, stop in pieces:
                 if stream == "agent":
                     for line in output.read_lines(self._directory.agent, start, stop):

@@ -1,9 +1,9 @@
 """The limit to what a run may send of its output: the beginning at once, the last part at the end.
 
-What is between waits, marked as held, until the run has ended: only then it is known what the last
-part is. Nothing is left out in silence: an entry at its place says how many bytes and lines are
-missing. The run directory, and with it ``keruta logs``, has everything. What a script says with
-``keruta log`` is never held.
+What is between is withheld until the run has ended: only then is it known what the last part is.
+Nothing is left out in silence: an entry at its place says how many bytes and lines are missing.
+The run directory, and with it ``keruta logs``, has everything. What a script says with
+``keruta log`` is never withheld.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Final
 
 from keruta_agent.journey.agent import Agent
-from keruta_agent.records.held import HeldLog, HeldRange
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.outbox import Kind
 from keruta_agent.records.run import Run
+from keruta_agent.records.withheld import WithheldLog, WithheldRange
 from keruta_agent.runs import output
 from keruta_agent.runs.directory import RunDirectory
 from keruta_agent.units import format_size
@@ -32,9 +32,9 @@ class LogLimit:
         self._job = job
         self._run = run
         self._most = 0 if job.task_id is None else agent.settings.log_run_limit
-        held = HeldLog(agent.records.database)
-        self._sent = held.sent_bytes(run.id) if self._most else 0
-        self._is_reached = bool(self._most) and held.holds_any(run.id)
+        log = WithheldLog(agent.records.database)
+        self._sent = log.sent_bytes(run.id) if self._most else 0
+        self._is_reached = bool(self._most) and log.has_any(run.id)
 
     @property
     def piece_bytes(self) -> int:
@@ -43,7 +43,7 @@ class LogLimit:
             return output.PIECE_BYTES
         return max(SMALLEST_PIECE, min(output.PIECE_BYTES, self._most // FINENESS))
 
-    def held_lines(
+    def withheld_lines(
         self, directory: RunDirectory, piece: output.Piece, *, final: bool
     ) -> int | None:
         """Returns how many lines a piece has that must wait; None when it may leave."""
@@ -72,14 +72,14 @@ class LogLimit:
 
 
 def release(agent: Agent, job: Job, run: Run) -> None:
-    """Queues the last part of what was held, behind an entry that says what is left out."""
-    held_log = HeldLog(agent.records.database)
-    held = held_log.held(run.id)
-    if not held or job.task_id is None:
+    """Queues the last part of what was withheld, behind an entry that says what is left out."""
+    log = WithheldLog(agent.records.database)
+    withheld = log.ranges(run.id)
+    if not withheld or job.task_id is None:
         return
-    budget = agent.settings.log_run_limit - held_log.sent_bytes(run.id)
-    first = _first_of_tail(held, budget)
-    omitted = held[:first]
+    budget = agent.settings.log_run_limit - log.sent_bytes(run.id)
+    first = _first_of_tail(withheld, budget)
+    omitted = withheld[:first]
     if omitted:
         size, lines = sum(piece.size for piece in omitted), sum(piece.lines for piece in omitted)
         _say(
@@ -91,16 +91,16 @@ def release(agent: Agent, job: Job, run: Run) -> None:
             {"omittedBytes": size, "omittedLines": lines},
             key=f"{run.uid}-log-omitted",
         )
-    for piece in held[first:]:
+    for piece in withheld[first:]:
         agent.records.outbox.add_log_range(job.task_id, run.id, run.uid, piece.sequence, piece.size)
-    held_log.let_go(run.id, from_sequence=held[first].sequence if first < len(held) else None)
+    log.release(run.id, from_sequence=withheld[first].sequence if first < len(withheld) else None)
 
 
-def _first_of_tail(held: list[HeldRange], budget: int) -> int:
-    first = len(held)
-    while first and held[first - 1].size <= budget:
+def _first_of_tail(withheld: list[WithheldRange], budget: int) -> int:
+    first = len(withheld)
+    while first and withheld[first - 1].size <= budget:
         first -= 1
-        budget -= held[first].size
+        budget -= withheld[first].size
     return first
 
 

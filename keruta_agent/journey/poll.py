@@ -182,7 +182,7 @@ class SessionPoll:
         if active is None or active[0].stop_kind is not None:
             return
         announce.still_wanted(self._agent, active[0])
-        self._agent.doorbell.ring()
+        self._agent.wake_event.wake()
 
     def _end(self, session_id: str, how: str) -> None:
         logger.info(
@@ -199,5 +199,5 @@ class SessionPoll:
                 self._agent.stops.request(job.id, StopKind.REFUSED, reason)
             elif job.state is not JobState.FINISHED:
                 self._agent.stops.request(job.id, StopKind.CANCELLED, reason)
-        self._agent.doorbell.ring()
+        self._agent.wake_event.wake()
         self.ended.set()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors, file_trees
-from keruta_agent.journey import announce, mend, run
+from keruta_agent.journey import announce, on_failure, run
 from keruta_agent.journey.agent import Agent
 from keruta_agent.model import Task
 from keruta_agent.process_tree.children import OWN
@@ -30,7 +30,7 @@ def reconcile(agent: Agent) -> list[int]:
     """
     agent.records.outbox.forget_waits()
     take_in_unknown_runs(agent)
-    mend.mend_failures(agent)
+    on_failure.settle(agent)
     active = agent.records.runs.active()
     waiting = agent.records.jobs.waiting_ids()
     if active is not None:

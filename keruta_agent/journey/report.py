@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from keruta_agent import errors
-from keruta_agent.journey import artifacts, autofix, loglines
-from keruta_agent.journey.inquiry import Inquiries
-from keruta_agent.journey.reach import FIRST_WAIT_S, LONGEST_WAIT_S, Reach
+from keruta_agent.journey import autofix, loglines, select_artifacts
+from keruta_agent.journey.circuit_breaker import FIRST_WAIT_S, LONGEST_WAIT_S, CircuitBreaker
+from keruta_agent.journey.input_requests import InputRequests
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.journey.writes import WriteCheck, may_be_blocked
 from keruta_agent.model import LogEntry, LogLevel, StatusReport, TaskStatus
@@ -47,7 +47,7 @@ class Courier:
         records: Records,
         log_reader: loglines.LogReader,
         redaction: Redaction,
-        inquiries: Inquiries,
+        input_requests: InputRequests,
         writes: WriteCheck,
     ) -> None:
         self._api = api
@@ -60,11 +60,11 @@ class Courier:
         self._journal = records.journal
         self._log_reader = log_reader
         self._redaction = redaction
-        self._inquiries = inquiries
+        self._inquiries = input_requests
         self._guard = threading.Condition()
         self._busy: set[tuple[str, Lane]] = set()
-        self._words = Reach("anything")
-        self._files = Reach("artifacts")
+        self._words = CircuitBreaker("anything")
+        self._files = CircuitBreaker("artifacts")
         self._keeping_artifacts_of: str | None = None
         self._handlers: Mapping[Kind, Callable[[Parcel], None]] = {
             Kind.STATUS: self._send_status,
@@ -74,8 +74,8 @@ class Courier:
             Kind.AUTO_FIX: self._send_auto_fix,
             Kind.METRICS: self._send_metrics,
             Kind.LOG_LINE: self._send_log_line,
-            Kind.QUESTION: self._send_inquiry,
-            Kind.RESUMED: self._send_inquiry,
+            Kind.QUESTION: self._send_input_request,
+            Kind.RESUMED: self._send_input_request,
         }
 
     def deliver(self, budget_s: float, lane: Lane | None = None) -> float | None:
@@ -116,15 +116,15 @@ class Courier:
 
     def api_answers_again(self) -> None:
         """Try again what failed: somebody else got an answer."""
-        self._words.answers_again()
-        self._files.answers_again()
+        self._words.retry_now()
+        self._files.retry_now()
 
-    def _reach(self, lane: Lane | None) -> Reach:
+    def _breaker(self, lane: Lane | None) -> CircuitBreaker:
         return self._files if lane is Lane.FILES else self._words
 
     def _wait_s(self, lane: Lane | None) -> float:
         # Who cannot be told a word takes no file either.
-        return max(self._reach(lane).wait_s, self._words.wait_s)
+        return max(self._breaker(lane).wait_s, self._words.wait_s)
 
     def _deliver_task(self, task_id: str, lane: Lane | None, deadline: float | None) -> bool:
         """Returns whether it makes sense to go on with other tasks."""
@@ -136,7 +136,7 @@ class Courier:
                 parcel = self._outbox.take(task_id, lane)
                 if parcel is None or parcel.first.not_before > boot_seconds():
                     return True
-                if not self._deliver(parcel, self._reach(lane)):
+                if not self._deliver(parcel, self._breaker(lane)):
                     break
         return not self._wait_s(lane)
 
@@ -158,13 +158,13 @@ class Courier:
                     self._busy -= wanted
                     self._guard.notify_all()
 
-    def _deliver(self, parcel: Parcel, reach: Reach) -> bool:
+    def _deliver(self, parcel: Parcel, breaker: CircuitBreaker) -> bool:
         """Sends one parcel; returns whether it is off our hands."""
         try:
             self._hand_over(parcel)
         except errors.ApiUnreachable as exc:
             self._outbox.release(parcel)
-            self._lost(parcel, reach, exc)
+            self._failed(parcel, breaker, exc)
             return False
         except (
             errors.ApiAmbiguous,
@@ -173,7 +173,7 @@ class Courier:
             errors.ApiBlocked,
         ) as exc:
             self._outbox.retry_later(parcel, str(exc), 0.0)
-            self._lost(parcel, reach, exc)
+            self._failed(parcel, breaker, exc)
             return False
         except errors.ApiUnsupported as exc:
             self._cannot_be_stored(parcel, exc)
@@ -197,7 +197,7 @@ class Courier:
             return self._broken(parcel, exc)
         else:
             self._delivered(parcel)
-        reach.found()
+        breaker.ok()
         return True
 
     def _hand_over(self, parcel: Parcel) -> None:
@@ -221,10 +221,10 @@ class Courier:
                 raise errors.ApiFailed(exc.message, advice=exc.advice, status=exc.status) from exc
             raise
 
-    def _lost(self, parcel: Parcel, reach: Reach, exc: errors.ApiError) -> None:
-        if not reach.was_lost:
+    def _failed(self, parcel: Parcel, breaker: CircuitBreaker, exc: errors.ApiError) -> None:
+        if not breaker.is_open:
             self._note("api_failed", parcel, exc)
-        reach.lost(exc)
+        breaker.failed(exc)
 
     def _delivered(self, parcel: Parcel) -> None:
         if parcel.first.kind is not Kind.ARTIFACT:
@@ -370,12 +370,12 @@ class Courier:
         entry = LogEntry(**{**payload, "level": LogLevel(payload["level"])})
         self._api.send_logs(parcel.first.task_id, [entry], key=parcel.key)
 
-    def _send_inquiry(self, parcel: Parcel) -> None:
+    def _send_input_request(self, parcel: Parcel) -> None:
         self._inquiries.send(parcel, self._masked(parcel))
 
     def _send_artifact(self, parcel: Parcel) -> None:
         redactor = self._redaction.of_run(parcel.first.run_id)
-        kept = artifacts.from_payload(parcel.first.payload)
+        kept = select_artifacts.from_payload(parcel.first.payload)
         artifact = dataclasses.replace(
             kept,
             relative_path=redactor.redact(kept.relative_path),

@@ -18,15 +18,15 @@ from keruta_agent.journey import (
     execute,
     finish,
     follow,
-    park,
     prepare,
+    quarantine,
 )
 from keruta_agent.journey.agent import Agent
-from keruta_agent.journey.artifacts import Taken
 from keruta_agent.journey.section import Section
+from keruta_agent.journey.select_artifacts import Taken
 from keruta_agent.observe import context
 from keruta_agent.records.jobs import Job
-from keruta_agent.records.run import Ending, Outcome, Run
+from keruta_agent.records.run import Outcome, Run, RunResult
 from keruta_agent.runs import processes
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Ended:
 
     job: Job
     run: Run
-    ending: Ending
+    result: RunResult
 
 
 def run_next(agent: Agent) -> Ended | None:
@@ -70,7 +70,7 @@ def _live(agent: Agent, job: Job, run: Run) -> Ended | None:
     record = None
     taken: list[Taken] = []
     try:
-        park.refuse_if_hopeless(agent, job, run)
+        quarantine.refuse_if_failing(agent, job, run)
         shim = execute.adopt(agent, run)
         adopted = shim is not None
         if shim is None:
@@ -87,30 +87,30 @@ def _live(agent: Agent, job: Job, run: Run) -> Ended | None:
         if adopted:
             processes.reap(shim)
         agent.records.runs.enter(run.id, "finish")
-        ending = finish.judge(agent, job, run, record)
-        ending = conclude.conclude(agent, job, run, ending)
+        result = finish.judge(agent, job, run, record)
+        result = conclude.conclude(agent, job, run, result)
         left_out: list[tuple[str, str]] = []
         taken = collect.copy_artifacts(agent, job, run, lambda *each: left_out.append(each))
         Section(agent, job, run).tell_left_out(left_out)
     except announce.NotWantedError as exc:
-        ending = Ending(outcome=finish.STOPPED[exc.kind], message=str(exc))
-    except park.HopelessError as exc:
-        ending = Ending(outcome=Outcome.PARKED, message=str(exc))
+        result = RunResult(outcome=finish.STOPPED[exc.kind], message=str(exc))
+    except quarantine.QuarantinedError as exc:
+        result = RunResult(outcome=Outcome.QUARANTINED, message=str(exc))
     except execute.VanishedError:
         if (left := execute.shim_of(agent, run)) is not None:
             processes.kill_tree(left, run.uid)
         follow.sweep(agent, job, run)
-        ending = finish.judge(agent, job, run, None)
+        result = finish.judge(agent, job, run, None)
     except errors.RunError as exc:
-        ending = finish.not_started(agent, job, str(exc))
-    message = agent.redaction.of_run(run.id).redact(ending.message)
-    ending = dataclasses.replace(ending, message=message)
-    finish.store(agent, job, run, ending, record, taken)
+        result = finish.not_started(agent, job, str(exc))
+    message = agent.redaction.of_run(run.id).redact(result.message)
+    result = dataclasses.replace(result, message=message)
+    finish.store(agent, job, run, result, record, taken)
     logger.info(
         "job %d ended: %s%s",
         job.id,
-        ending.outcome,
-        f": {ending.message}" if ending.message else "",
+        result.outcome,
+        f": {result.message}" if result.message else "",
         extra={"action": "run_ended", "job": job.id, "task": job.task_id, "run": run.uid},
     )
-    return Ended(job=job, run=run, ending=ending)
+    return Ended(job=job, run=run, result=result)

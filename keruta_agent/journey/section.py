@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from keruta_agent import errors
-from keruta_agent.journey import artifacts, follow
+from keruta_agent.journey import follow, select_artifacts
 from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import Job, StopKind
 from keruta_agent.records.run import Run
@@ -79,7 +79,7 @@ class Section:
         """
         redactor = self._agent.redaction.of_run(self._run.id)
         lines = [
-            f"artifacts: {artifacts.wire_path(path) or 'the directory'} {why}"
+            f"artifacts: {select_artifacts.wire_path(path) or 'the directory'} {why}"
             for path, why in found[:_MOST_LEFT_OUT]
         ]
         if len(found) > len(lines):

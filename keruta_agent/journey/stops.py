@@ -22,7 +22,7 @@ class Stops:
     def __init__(self, jobs: Jobs, runs: Runs) -> None:
         self._jobs = jobs
         self._runs = runs
-        self._held: dict[int, tuple[StopKind, str]] = {}
+        self._unstored: dict[int, tuple[StopKind, str]] = {}
 
     def request(self, job_id: int, kind: StopKind, reason: str) -> JobState | None:
         """Asks for a job to be stopped; returns its state before, None when there is none."""
@@ -34,7 +34,7 @@ class Stops:
             job = self._jobs.get(job_id)
             if not room.is_wanting(exc) or job is None or job.state is not JobState.RUNNING:
                 raise
-            self._held.setdefault(job_id, (kind, reason))
+            self._unstored.setdefault(job_id, (kind, reason))
             logger.warning(
                 "job %d is stopped (%s), which is stored once the disk takes something again",
                 job_id,
@@ -48,8 +48,8 @@ class Stops:
         job = self._jobs.get(job_id)
         if job is not None and job.stop_kind is not None:
             return job.stop_kind
-        held = self._held.get(job_id)
-        return None if held is None else held[0]
+        unstored = self._unstored.get(job_id)
+        return None if unstored is None else unstored[0]
 
     def store(self, job_id: int) -> None:
         """Stores what could not be stored when it was asked for.
@@ -57,7 +57,7 @@ class Stops:
         Raises:
             sqlite3.OperationalError: there is still no room.
         """
-        held = self._held.get(job_id)
-        if held is not None:
-            self._jobs.request_stop(job_id, *held)
-            self._held.pop(job_id, None)
+        unstored = self._unstored.get(job_id)
+        if unstored is not None:
+            self._jobs.request_stop(job_id, *unstored)
+            self._unstored.pop(job_id, None)

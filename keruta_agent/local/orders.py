@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from keruta_agent import errors
-from keruta_agent.journey import again
+from keruta_agent.journey import resubmit
 from keruta_agent.journey.agent import Agent
 from keruta_agent.ports import KerutaApi
 from keruta_agent.records.jobs import CANCELLED_BY_A_PERSON, Job, JobState, StopKind, Work
@@ -64,11 +64,11 @@ class Orders:
         state = self._agent.stops.request(job_id, StopKind.CANCELLED, reason)
         if state is None:
             raise errors.NotFound(f"there is no job {job_id}")
-        self._agent.doorbell.ring()
+        self._agent.wake_event.wake()
         self._agent.queue.outbox_filled()
         return state
 
-    def retry(self, job: Job) -> again.Again:
+    def retry(self, job: Job) -> resubmit.Resubmission:
         """Has a job that has ended run once more, as a new one.
 
         Raises:
@@ -76,7 +76,7 @@ class Orders:
             ApiError: it is a task, and the API did not file it again.
         """
         self._refuse_if_busy()
-        filed = again.file_again(self._agent.records.jobs, job, self._api)
+        filed = resubmit.resubmit(self._agent.records.jobs, job, self._api)
         self.look()
         return filed
 
@@ -86,7 +86,7 @@ class Orders:
         Raises:
             WrongState: it does not wait any more.
         """
-        again.move(self._agent.records.jobs, job, priority)
+        resubmit.move(self._agent.records.jobs, job, priority)
 
     def pause(self, reason: str) -> None:
         """Lets no further job start."""

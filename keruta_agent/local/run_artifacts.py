@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from keruta_agent import errors
-from keruta_agent.journey import artifacts, collect
+from keruta_agent.journey import collect, select_artifacts
 from keruta_agent.journey.agent import Agent
 from keruta_agent.local.told import kept_artifact_to_json
 from keruta_agent.records.artifacts import Artifact, named
@@ -26,9 +26,9 @@ def refuse_if_too_large(agent: Agent, told: ArtifactTold) -> None:
     Raises:
         UsageError: it is too large.
     """
-    complaint = artifacts.too_large(told.size, agent.settings.artifacts_max_size)
+    complaint = select_artifacts.too_large(told.size, agent.settings.artifacts_max_size)
     if complaint:
-        raise errors.UsageError(f"the artifact {artifacts.wire_path(told.path)} {complaint}")
+        raise errors.UsageError(f"the artifact {select_artifacts.wire_path(told.path)} {complaint}")
 
 
 def listed(agent: Agent, run: Run) -> dict[str, Any]:
@@ -66,5 +66,5 @@ def _wait_until_heeded(agent: Agent, run: Run) -> None:
         told = agent.directory_of(run).agent.stat().st_size
         deadline = time.monotonic() + PATIENCE_S
         while agent.records.runs.offsets(run.id)["agent"] < told and time.monotonic() < deadline:
-            agent.doorbell.ring()
+            agent.wake_event.wake()
             time.sleep(LOOK_S)

@@ -190,7 +190,7 @@ class Operations:
             )
         identity = str(message.get("id", "")) if isinstance(message, dict) else ""
         messages.append(self._agent.directory_of(run).agent, line, identity=identity)
-        self._agent.doorbell.ring()
+        self._agent.wake_event.wake()
         return {}
 
     def _submit(self, request: Mapping[str, Any]) -> dict[str, Any]:

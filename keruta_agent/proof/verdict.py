@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from keruta_agent.journey import mend
-from keruta_agent.journey.park import MOST_FAILURES
+from keruta_agent.journey import on_failure
+from keruta_agent.journey.quarantine import MOST_FAILURES
 from keruta_agent.proof import commits
 from keruta_agent.proof.api import DirectApi
 from keruta_agent.proof.books import Books, RecordedRun, open_books
@@ -232,7 +232,7 @@ class _Judge:
         self._verdict.healed += sum(line.startswith(HEALED) for line in said)
         said = [line for line in said if not line.startswith(WORKSPACE)]
         begins = [f"Run {run.number} of the task begins" for run in runs if run.number > 1]
-        repeated = [line for line in said if line.startswith(mend.REPEATED)]
+        repeated = [line for line in said if line.startswith(on_failure.REPEATED)]
         if len(repeated) > 1 or (len(ledger.starts) > 1 and not repeated):
             self._complain(
                 Promise.BYTES, f"{name}: that it is repeated is said {len(repeated)} times"

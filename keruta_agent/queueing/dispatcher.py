@@ -21,7 +21,7 @@ from huey.api import Task
 from huey.signals import SIGNAL_ERROR
 
 from keruta_agent import errors
-from keruta_agent.journey import mend, park, recover, run
+from keruta_agent.journey import on_failure, quarantine, recover, run
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.queueing.consumer import SAFETY_POLL_S, QuietConsumer
@@ -193,7 +193,7 @@ class Dispatcher:
             _prepare_next(agent)
         state = agent.records.jobs.get(ended.job.id)
         if state is not None and state.state is JobState.FAILING:
-            raise JobFailedError(f"job {ended.job.id} {ended.ending.outcome or Outcome.FAILED}")
+            raise JobFailedError(f"job {ended.job.id} {ended.result.outcome or Outcome.FAILED}")
 
     def _run_next(self, agent: Agent, job_id: int) -> run.Ended | None:
         """Runs the next job; what the agent fails at is tried again here.
@@ -204,7 +204,7 @@ class Dispatcher:
         while True:
             try:
                 if wants_room:
-                    park.forgive(agent)
+                    quarantine.forget_stage(agent)
                     wants_room = False
                 ended = run.run_next(agent)
                 agent.room.was_found()
@@ -219,7 +219,7 @@ class Dispatcher:
                         exc,
                         extra={"action": "agent_failed", "job": job_id},
                     )
-                    wants_room = not park.count_failure(agent, exc)
+                    wants_room = not quarantine.count_failure(agent, exc)
             if self._work_consumer.stop_flag.wait(AGENT_FAILURE_WAIT_S):
                 return None
 
@@ -227,7 +227,7 @@ class Dispatcher:
         """Has what follows from failed runs decided; waits for room on the disk if need be."""
         while True:
             try:
-                mend.mend_failures(agent)
+                on_failure.settle(agent)
                 return
             except (OSError, sqlite3.Error) as exc:
                 if not agent.room.is_wanting(exc):

@@ -186,7 +186,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     """,
     # 5: what waits of a log that has a limit
     """
-    -- 0: queued for the API; 1: waits for the end of the run; 2: left out (records/held.py).
+    -- 0: queued for the API; 1: waits for the end of the run; 2: left out (records/withheld.py).
     ALTER TABLE log_ranges ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
     -- Counted only where held.
     ALTER TABLE log_ranges ADD COLUMN lines INTEGER NOT NULL DEFAULT 0;

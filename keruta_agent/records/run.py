@@ -32,7 +32,7 @@ class Outcome(enum.StrEnum):
     #: The script succeeded, and what it changed could not be brought to the repository.
     NOT_PUSHED = "not_pushed"
     #: The agent itself failed at it again and again; it is set aside with its evidence.
-    PARKED = "parked"
+    QUARANTINED = "parked"
     #: The API said that this task is not to be run by us.
     REFUSED = "refused"
 
@@ -103,7 +103,7 @@ class LogRange:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Ending:
+class RunResult:
     """The end of a run, as it is stored."""
 
     outcome: Outcome

@@ -15,7 +15,7 @@ from keruta_agent.records.database import Database
 from keruta_agent.records.jobs import Job, Jobs, JobState, StopKind
 from keruta_agent.records.journal import Journal
 from keruta_agent.records.outbox import Kind, Outbox
-from keruta_agent.records.run import STREAMS, Ending, LogRange, Run, run_of
+from keruta_agent.records.run import STREAMS, LogRange, Run, RunResult, run_of
 
 
 class Runs:
@@ -243,27 +243,27 @@ class Runs:
         run: Run,
         pieces: Sequence[tuple[str, int, int]],
         read_at: float,
-        held_lines: Mapping[int, int] | None = None,
+        withheld_lines: Mapping[int, int] | None = None,
     ) -> None:
         """Stores that these pieces (stream, start, stop) were seen, and queues them for the API.
 
-        Of those that must wait, ``held_lines`` has the number of lines, by their index.
+        Of those that must wait, ``withheld_lines`` has the number of lines, by their index.
         """
-        held_lines = held_lines or {}
+        withheld_lines = withheld_lines or {}
         with self._database.transaction() as connection:
             sequence = connection.execute(
                 "SELECT next_range FROM runs WHERE id = ?", (run.id,)
             ).fetchone()[0]
             for index, (stream, start, stop) in enumerate(pieces):
-                is_held = index in held_lines
-                lines = held_lines.get(index, 0)
+                is_withheld = index in withheld_lines
+                lines = withheld_lines.get(index, 0)
                 connection.execute(
                     "INSERT INTO log_ranges "
                     "(run_id, sequence, stream, start, stop, read_at, held, lines) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (run.id, sequence, stream, start, stop, read_at, int(is_held), lines),
+                    (run.id, sequence, stream, start, stop, read_at, int(is_withheld), lines),
                 )
-                if job.task_id is not None and not is_held:
+                if job.task_id is not None and not is_withheld:
                     self._outbox.add_log_range(job.task_id, run.id, run.uid, sequence, stop - start)
                 self._update(run.id, **{f"{stream}_offset": stop})
                 sequence += 1
@@ -320,7 +320,7 @@ class Runs:
             )
         return True
 
-    def end(self, job: Job, run: Run, ending: Ending, *, job_state: JobState) -> None:
+    def end(self, job: Job, run: Run, result: RunResult, *, job_state: JobState) -> None:
         """Stores the end of a run; its job is finished, or ``failing`` until more is decided."""
         now = time.time()
         with self._database.transaction() as connection:
@@ -328,29 +328,29 @@ class Runs:
                 "ended",
                 job.id,
                 run.number,
-                outcome=ending.outcome,
-                message=ending.message,
-                exit_code=ending.exit_code,
-                signal=ending.signal,
+                outcome=result.outcome,
+                message=result.message,
+                exit_code=result.exit_code,
+                signal=result.signal,
             )
             self._update(
                 run.id,
                 state="ended",
                 stage=None,
                 ended_at=now,
-                outcome=ending.outcome.value,
-                exit_code=ending.exit_code,
-                signal=ending.signal,
-                message=ending.message,
+                outcome=result.outcome.value,
+                exit_code=result.exit_code,
+                signal=result.signal,
+                message=result.message,
             )
             connection.execute(
                 "UPDATE jobs SET state = ?, outcome = ?, message = ?, exit_code = ?, "
                 "finished_at = ? WHERE id = ?",
                 (
                     job_state.value,
-                    ending.outcome.value,
-                    ending.message,
-                    ending.exit_code,
+                    result.outcome.value,
+                    result.message,
+                    result.exit_code,
                     now if job_state is JobState.FINISHED else None,
                     job.id,
                 ),

@@ -1,4 +1,4 @@
-"""Waits for a process that may be a stranger's, and for whoever rings meanwhile.
+"""Waits for a process that may be a stranger's, and for a wake-up meanwhile.
 
 The shim of an adopted run is not our child, so waiting goes through a pidfd, which works for any
 process and wakes at the very moment of its end.
@@ -15,22 +15,22 @@ from keruta_agent.runs.directory import ProcessId
 LOOK_INTERVAL_S = 0.05
 
 
-class Doorbell:
-    """Wakes who waits, from any thread; rings that nobody waited for are kept, as one."""
+class WakeEvent:
+    """A wake-up for the follower, from any thread; one that comes early is kept."""
 
     def __init__(self) -> None:
         self._descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
-    def ring(self) -> None:
-        """Wakes the waiter."""
+    def wake(self) -> None:
+        """Wake the waiter."""
         os.eventfd_write(self._descriptor, 1)
 
     def fileno(self) -> int:
-        """Returns the descriptor that becomes readable."""
+        """Return the descriptor that becomes readable."""
         return self._descriptor
 
-    def answer(self) -> bool:
-        """Takes all rings; tells whether there was one."""
+    def clear(self) -> bool:
+        """Forget all wake-ups; return whether there was one."""
         try:
             os.eventfd_read(self._descriptor)
         except BlockingIOError:
@@ -41,11 +41,11 @@ class Doorbell:
 class ProcessWatch:
     """Watches one process until it ends."""
 
-    def __init__(self, process: ProcessId, doorbell: Doorbell) -> None:
+    def __init__(self, process: ProcessId, wake_event: WakeEvent) -> None:
         self._process = process
-        self._doorbell = doorbell
+        self._wake_event = wake_event
         self._poll = select.poll()
-        self._poll.register(doorbell.fileno(), select.POLLIN)
+        self._poll.register(wake_event.fileno(), select.POLLIN)
         self._pidfd = _open_pidfd(process)
         if self._pidfd is not None:
             self._poll.register(self._pidfd, select.POLLIN)
@@ -61,11 +61,11 @@ class ProcessWatch:
         return not self._process.is_alive()
 
     def wait(self, timeout_s: float) -> None:
-        """Returns when the process has ended, the doorbell rang, or the time is over."""
+        """Returns when the process has ended, somebody woke the waiter, or the time is over."""
         if self._pidfd is None:
             timeout_s = min(timeout_s, LOOK_INTERVAL_S)
         self._poll.poll(timeout_s * 1000)
-        self._doorbell.answer()
+        self._wake_event.clear()
 
 
 def _open_pidfd(process: ProcessId) -> int | None:

@@ -43,7 +43,7 @@ shim.main()
 
 class Saboteur:
     def find_spec(self, name, path=None, target=None):
-        if name != "keruta_agent.journey.mend" or sys.orig_argv[-1] != "daemon":
+        if name != "keruta_agent.journey.on_failure" or sys.orig_argv[-1] != "daemon":
             return None
         sys.meta_path.remove(self)
         from keruta_agent.journey import finish, loglines, retry

@@ -39,7 +39,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str, int]]:
     def give(agent: Agent, job_id: int, text: str, source: str, *, number: int) -> None:
         assert source == "api"
         found.append((job_id, text, number))
-        with agent.desk.lock:
+        with agent.prompt_lock.lock:
             active = agent.records.runs.active()
             question = None if active is None else agent.records.questions.current(active[1].id)
             if active is None or question is None or question.number != number:
@@ -57,13 +57,13 @@ def ask(agent: Agent, task: Task) -> Callable[[], tuple[Job, Run]]:
     job, run = agent.records.runs.claim_next()
 
     def once() -> tuple[Job, Run]:
-        with agent.desk.lock:
+        with agent.prompt_lock.lock:
             before = agent.records.questions.current(run.id)
             if before is not None:
                 agent.records.questions.close(job, run, before, "the script went on without it")
             agent.records.questions.ask(job, run, prompt="again?", secret=False, pid=1, sleeps=1)
         agent.courier.deliver(30)
-        agent.desk.news.set()
+        agent.prompt_lock.changed.set()
         return job, run
 
     return once
@@ -81,8 +81,8 @@ def poll(agent: Agent) -> Iterator[answers.AnswerPoll]:
 def look_now(agent: Agent, times: int) -> None:
     """Lets the thread look this often."""
     for _ in range(times):
-        agent.desk.news.set()
-        wait_until(lambda: not agent.desk.news.is_set(), "the thread looks")
+        agent.prompt_lock.changed.set()
+        wait_until(lambda: not agent.prompt_lock.changed.is_set(), "the thread looks")
 
 
 def test_answer_is_fetched_and_given_once(agent, api, task, ask, given, poll):

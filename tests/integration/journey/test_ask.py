@@ -13,7 +13,7 @@ import pytest
 from keruta_agent import errors
 from keruta_agent.journey import answer, run
 from keruta_agent.journey.agent import Agent
-from keruta_agent.journey.mend import mend_failures
+from keruta_agent.journey.on_failure import settle
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.model import TaskStatus
 from keruta_agent.records.questions import AskedOf, QuestionState
@@ -36,7 +36,7 @@ def running(agent: Agent) -> Iterator[threading.Thread]:
 
     def work() -> None:
         while run.run_next(agent) is not None:
-            mend_failures(agent)
+            settle(agent)
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -55,7 +55,7 @@ def stop_running(agent: Agent) -> None:
     active = agent.records.runs.active()
     if active is not None:
         agent.records.runs.cancel_job(active[0].id, "the test is over")
-        agent.doorbell.ring()
+        agent.wake_event.wake()
 
 
 @pytest.fixture
@@ -268,7 +268,7 @@ def test_without_detection_a_script_has_an_empty_input(tmp_path: Path, api: InMe
         task = api.add_task(SESSION, "cat; echo empty")
         SessionPoll(agent, api).poll()
         while run.run_next(agent) is not None:
-            mend_failures(agent)
+            settle(agent)
         deliver(agent)
         assert api.tasks[task.id].status is TaskStatus.COMPLETED
         assert agent.records.journal.of_job(1) and not agent.records.questions.open_ones()

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keruta_agent import bounded_json, errors
-from keruta_agent.journey import artifacts, mend, run
+from keruta_agent.journey import on_failure, run, select_artifacts
 from keruta_agent.model import LogLevel, TaskStatus
 from keruta_agent.records.artifacts import Owner
 from keruta_agent.records.jobs import Work
@@ -179,7 +179,7 @@ def test_unchanged_file_of_a_retry_is_sent_once_and_a_changed_one_again(
             agent.records.jobs.record_task(task)
             agent.records.jobs.wake_due()
             run.run_next(agent)
-            mend.mend_failures(agent)
+            on_failure.settle(agent)
             deliver(agent)
     sent = [(a.relative_path, a.content) for a in api.artifacts]
     assert sent.count(("same", b"same\n")) == 1
@@ -213,7 +213,7 @@ def test_names_that_servers_refuse_arrive_as_percent_codes(api, file_task, run_a
 @given(st.text(st.sampled_from("%025CAx\n\\\udc82 "), max_size=6))
 def test_no_two_names_become_the_same(name: str) -> None:
     codes = re.compile("%([01][0-9A-F]|25|5C|7F|[89A-F][0-9A-F])")
-    sent = artifacts.wire_path(name)
+    sent = select_artifacts.wire_path(name)
     assert codes.sub(lambda code: os.fsdecode(bytes.fromhex(code[1])), sent) == name
 
 
@@ -230,14 +230,14 @@ def test_path_longer_than_any_system_call_takes_is_cut_and_sent(api, file_task, 
 
 
 def test_file_that_cannot_be_read_does_not_cost_the_others(api, file_task, run_all, monkeypatch):
-    take = artifacts.take
+    take = select_artifacts.take
 
     def unreadable(entry, *rest):
         if entry.name == "bad":
             raise OSError(errno.EIO, "Input/output error")
         return take(entry, *rest)
 
-    monkeypatch.setattr(artifacts, "take", unreadable)
+    monkeypatch.setattr(select_artifacts, "take", unreadable)
     task = file_task(KEEP + "echo 1 > a; echo 2 > bad; echo 3 > c")
     run_all()
     assert set(stored(api, task.id)) == {"a", "c"}

@@ -40,7 +40,7 @@ def test_script_that_spoils_its_run_holds_up_nobody(tmp_path, spoil):
 def test_frozen_shim_does_not_save_a_script_from_its_time_limit(tmp_path):
     with agent_in(tmp_path, task_timeout_s="300ms") as agent:
         agent.records.jobs.record_script("x", Work(script="kill -STOP $PPID; sleep 300"))
-        assert run.run_next(agent).ending.outcome == "timed_out"
+        assert run.run_next(agent).result.outcome == "timed_out"
 
 
 def test_script_that_names_endless_secrets_is_refused(tmp_path):

@@ -98,7 +98,7 @@ def test_shortest_run_is_measured_by_its_exit_record(agent: Agent) -> None:
     agent.records.jobs.record_script("short", Work(script="exit 3"))
     ended = run.run_next(agent)
 
-    assert ended is not None and ended.ending.exit_code == 3
+    assert ended is not None and ended.result.exit_code == 3
     usage = usage_of(agent)
     assert usage.wall_s is not None and usage.wall_s >= 0
     assert usage.peak_memory_bytes > 100_000

@@ -87,7 +87,7 @@ def test_run_whose_processes_were_all_killed_is_lost(api, agent, poll, file_task
     wait_until(lambda: (directory.path / "stdout").read_bytes(), "it has written")
     os.kill(directory.read_identity().pid, signal.SIGKILL)
     ended = run.run_next(agent)
-    assert ended.ending.outcome is Outcome.LOST
+    assert ended.result.outcome is Outcome.LOST
     assert process_state(script.pid) is None or process_state(script.pid)[0] == "Z"
     recover.reconcile(agent)
     deliver(agent)
@@ -104,8 +104,8 @@ def test_run_from_before_a_reboot_is_lost_and_says_why(api, agent, poll, file_ta
     directory = agent.directory_of(agent.records.runs.active()[1])
     directory.identity.write_text("4242 17 00000000-0000-0000-0000-000000000000\n")
     ended = run.run_next(agent)
-    assert ended.ending.outcome is Outcome.LOST
-    assert ended.ending.message == "The machine was restarted while the script ran"
+    assert ended.result.outcome is Outcome.LOST
+    assert ended.result.message == "The machine was restarted while the script ran"
 
 
 def test_failure_that_was_not_settled_is_settled_at_the_next_start(api, agent, poll, file_task):

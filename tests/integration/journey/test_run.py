@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from keruta_agent import errors
+from keruta_agent.journey import circuit_breaker, prepare, run
 from keruta_agent.journey import poll as poll_module
-from keruta_agent.journey import prepare, reach, run
 from keruta_agent.journey.poll import NOT_FOUND_LIMIT
 from keruta_agent.model import Script, TaskStatus
 from keruta_agent.records.artifacts import Owner
@@ -154,7 +154,7 @@ def test_task_that_another_agent_holds_is_not_run(api, agent, poll, file_task, t
     api.set_status(task.id, TaskStatus.FAILED)
     ended = run.run_next(agent)
     deliver(agent)
-    assert ended.ending.outcome is Outcome.REFUSED
+    assert ended.result.outcome is Outcome.REFUSED
     assert not (tmp_path / "ran").exists()
     assert api.statuses(task.id) == []
 
@@ -163,7 +163,7 @@ def test_deleted_task_is_not_run(api, agent, poll, file_task, tmp_path):
     task = file_task(f"touch {tmp_path}/ran")
     poll.poll()
     del api.tasks[task.id]
-    assert run.run_next(agent).ending.outcome is Outcome.REFUSED
+    assert run.run_next(agent).result.outcome is Outcome.REFUSED
     assert not (tmp_path / "ran").exists()
 
 
@@ -183,7 +183,7 @@ def test_ambiguous_announcement_is_looked_up_before_it_is_repeated(
 def test_api_that_goes_away_delays_everything_and_loses_nothing(
     api, agent, poll, file_task, monkeypatch
 ):
-    monkeypatch.setattr(reach, "FIRST_WAIT_S", 300.0)  # longer than the script takes
+    monkeypatch.setattr(circuit_breaker, "FIRST_WAIT_S", 300.0)  # longer than the script takes
     task = file_task("echo one; keruta progress 10; echo two; keruta success --message ok")
     poll.poll()
     for method in ("write_status", "send_logs", "send_progress", "script"):
@@ -254,7 +254,7 @@ def test_adhoc_script_needs_no_api(tmp_path):
     with agent_in(tmp_path) as agent:
         job_id = agent.records.jobs.record_script("x", Work(script="exit 4"))
         ended = run.run_next(agent)
-        assert (ended.job.id, ended.ending.exit_code) == (job_id, 4)
+        assert (ended.job.id, ended.result.exit_code) == (job_id, 4)
         assert agent.records.jobs.get(job_id).state is JobState.FAILING
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 
-from keruta_agent.journey import follow, limits, mend, run
+from keruta_agent.journey import follow, limits, on_failure, run
 from keruta_agent.model import TaskStatus
 from keruta_agent.process_tree.proc import process_state
 from keruta_agent.records.jobs import JobState, StopKind, Work
@@ -46,7 +46,7 @@ def running(agent):
         def end(self):
             self.thread.join(30)
             assert self.ended is not None
-            return self.ended.ending
+            return self.ended.result
 
     running = Running()
     yield running
@@ -68,17 +68,17 @@ def test_limit_of_the_settings_holds_unless_the_task_has_its_own(tmp_path):
         agent.records.jobs.record_script("slow", Work(script="sleep 300"))
         own = Work(script="sleep 0.6", parameters={"timeout": 0})
         agent.records.jobs.record_script("any time", own)
-        assert run.run_next(agent).ending.outcome is Outcome.TIMED_OUT
-        assert run.run_next(agent).ending.outcome is Outcome.SUCCEEDED
+        assert run.run_next(agent).result.outcome is Outcome.TIMED_OUT
+        assert run.run_next(agent).result.outcome is Outcome.SUCCEEDED
 
 
 @pytest.mark.parametrize("own", ["soon", -1, True, [1], {"s": 1}])
 def test_limit_that_makes_no_sense_starts_nothing_and_says_why(agent, tmp_path, own):
     work = Work(script=f"touch {tmp_path}/ran", parameters={"timeout": own})
     agent.records.jobs.record_script("x", work)
-    ending = run.run_next(agent).ending
-    assert ending.outcome is Outcome.NOT_STARTED
-    assert "parameters.timeout" in ending.message
+    result = run.run_next(agent).result
+    assert result.outcome is Outcome.NOT_STARTED
+    assert "parameters.timeout" in result.message
     assert not (tmp_path / "ran").exists()
 
 
@@ -110,10 +110,10 @@ def test_stop_is_told_as_what_it_was(agent, running, kind, outcome):
     agent.records.jobs.record_script("x", Work(script="echo last words; sleep 300"))
     running.begin()
     agent.records.jobs.request_stop(1, kind, "so it is")
-    agent.doorbell.ring()
-    ending = running.end()
-    assert ending.outcome is outcome
-    assert ending.message.startswith("so it is")
+    agent.wake_event.wake()
+    result = running.end()
+    assert result.outcome is outcome
+    assert result.message.startswith("so it is")
 
 
 def test_script_that_ended_well_before_the_stop_came_has_succeeded(agent, running, tmp_path):
@@ -129,7 +129,7 @@ def test_script_that_ended_well_before_the_stop_came_has_succeeded(agent, runnin
     # "Z" unless the follower has thawed the shim already, which then has collected it.
     wait_until(lambda: (process_state(script) or "Z")[0] == "Z", "the script has ended")
     agent.records.jobs.request_stop(1, StopKind.CANCELLED, "too late")
-    agent.doorbell.ring()
+    agent.wake_event.wake()
     # Thawed by the request to stop, the shim finds that the script ended by itself.
     assert running.end().outcome is Outcome.SUCCEEDED
 
@@ -151,9 +151,9 @@ def test_shim_that_heeds_nothing_is_killed_with_its_script_and_the_stop_is_told_
     running.begin()
     uid = agent.records.runs.active()[1].uid
     agent.records.jobs.request_stop(1, kind, "so it is")
-    agent.doorbell.ring()
-    ending = running.end()
-    assert (ending.outcome, ending.message) == (outcome, "so it is")
+    agent.wake_event.wake()
+    result = running.end()
+    assert (result.outcome, result.message) == (outcome, "so it is")
     assert processes.marked_processes(uid) == []
 
 
@@ -174,9 +174,9 @@ def test_kill_by_the_kernel_for_want_of_memory_is_told(agent, monkeypatch):
     counts = iter([4, 5])
     monkeypatch.setattr(memory, "kills", lambda: next(counts))
     agent.records.jobs.record_script("x", Work(script="echo growing; kill -9 $$"))
-    ending = run.run_next(agent).ending
-    assert ending.outcome is Outcome.OUT_OF_MEMORY
-    assert "memory ran out: growing" in ending.message
+    result = run.run_next(agent).result
+    assert result.outcome is Outcome.OUT_OF_MEMORY
+    assert "memory ran out: growing" in result.message
 
 
 def test_failure_on_a_full_disk_is_told_as_that(agent, monkeypatch):
@@ -189,7 +189,7 @@ def test_failure_on_a_full_disk_is_told_as_that(agent, monkeypatch):
     monkeypatch.setattr(RunDirectory, "read_exit", full)
     for script in ("echo no room; exit 7", "kill -BUS $$", "true"):
         agent.records.jobs.record_script("x", Work(script=script))
-    failed, killed, well = (run.run_next(agent).ending for _ in range(3))
+    failed, killed, well = (run.run_next(agent).result for _ in range(3))
     assert failed.outcome is killed.outcome is Outcome.DISK_FULL
     assert failed.message == (
         "The script exited with code 7, and the disk of /work was full: no room"
@@ -204,9 +204,9 @@ def test_shim_that_somebody_else_asked_to_end_is_no_failure_of_the_script(agent,
     directory = agent.directory_of(agent.records.runs.active()[1])
     wait_until(lambda: (directory.path / "stdout").read_text(), "the script has begun")
     os.kill(running.shim().pid, signal.SIGTERM)
-    ending = running.end()
-    assert ending.outcome is Outcome.AGENT_STOPPED
-    assert ending.message.endswith("was asked to end, and stopped it: begun")
+    result = running.end()
+    assert result.outcome is Outcome.AGENT_STOPPED
+    assert result.message.endswith("was asked to end, and stopped it: begun")
 
 
 def test_task_that_was_deleted_at_the_api_is_stopped_and_the_api_told_nothing(
@@ -244,7 +244,7 @@ def test_session_that_ends_cancels_what_runs_and_what_waits_for_its_next_try(
     waiting = file_task("true")
     poll.poll()
     run.run_next(agent)
-    mend.mend_failures(agent)
+    on_failure.settle(agent)
     running.begin()
     api.end_session(tried.session_id)
     poll.poll()

@@ -60,7 +60,7 @@ def test_message_of_a_script_is_stored_and_the_follower_is_woken(agent, base, cl
     tell(base, claimed[1], {"kind": "progress", "percent": 5, "message": "始め"})
     stored = agent.directory_of(claimed[1]).agent.read_text(encoding="utf-8")
     assert json.loads(stored) == {"kind": "progress", "percent": 5, "message": "始め"}
-    assert agent.doorbell.answer()
+    assert agent.wake_event.clear()
 
 
 @pytest.mark.parametrize("token", ["wrong", "トークン"])

@@ -1,4 +1,4 @@
-"""Ending a run whose shim was killed."""
+"""RunResult a run whose shim was killed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from keruta_agent.process_tree.proc import descendants, process_state
 from keruta_agent.records.clock import boot_id
 from keruta_agent.runs.directory import ProcessId
-from keruta_agent.runs.follower import Doorbell, ProcessWatch
+from keruta_agent.runs.follower import ProcessWatch, WakeEvent
 from keruta_agent.runs.processes import kill_tree, marked_processes, sweep
 from tests.helpers.waiting import wait_until
 from tests.integration.runs.conftest import UID
@@ -56,7 +56,7 @@ def test_sweep_touches_nothing_else(start, tmp_path):
 def test_watch_wakes_when_a_strange_process_ends(start):
     started = start("sleep 300")
     identity = wait_until(started.directory.read_identity, "the shim is there")
-    watch = ProcessWatch(identity, Doorbell())
+    watch = ProcessWatch(identity, WakeEvent())
     assert not watch.has_ended()
     os.kill(started.shim_pid, signal.SIGTERM)
     watch.wait(30)
@@ -64,11 +64,11 @@ def test_watch_wakes_when_a_strange_process_ends(start):
     watch.close()
 
 
-def test_watch_wakes_when_the_doorbell_rings(start):
+def test_watch_ends_its_wait_at_a_wake_up(start):
     started = start("sleep 300")
     identity = wait_until(started.directory.read_identity, "the shim is there")
-    doorbell = Doorbell()
-    watch = ProcessWatch(identity, doorbell)
+    wake_event = WakeEvent()
+    watch = ProcessWatch(identity, wake_event)
     woken = threading.Event()
 
     def wait() -> None:
@@ -77,7 +77,7 @@ def test_watch_wakes_when_the_doorbell_rings(start):
 
     waiter = threading.Thread(target=wait)
     waiter.start()
-    doorbell.ring()
+    wake_event.wake()
     assert woken.wait(30)
     waiter.join()
     watch.close()

@@ -6,7 +6,7 @@ import pytest
 
 from keruta_agent.model import Task
 from keruta_agent.records.jobs import JobState
-from keruta_agent.records.run import Ending, Outcome
+from keruta_agent.records.run import Outcome, RunResult
 from keruta_agent.records.store import Records
 from tests.helpers.command_line import CommandLine
 
@@ -23,7 +23,7 @@ def test_hostile_name_and_message_are_shown_on_their_line(
     records.jobs.record_task(Task(id="t", session_id="s", name=NAME, script="true", priority=0))
     claimed = records.runs.claim_next()
     assert claimed is not None
-    ending = Ending(outcome=Outcome.FAILED, message=NAME, exit_code=1)
+    ending = RunResult(outcome=Outcome.FAILED, message=NAME, exit_code=1)
     records.runs.end(*claimed, ending, job_state=JobState.FINISHED)
     records.close()
 

@@ -12,7 +12,7 @@ from keruta_agent.journey import retry
 from keruta_agent.journey.retry import RetryRule, reasons_of, rule_for
 from keruta_agent.model import Task
 from keruta_agent.records.jobs import Job, JobState, Work
-from keruta_agent.records.run import Ending, Outcome, Run
+from keruta_agent.records.run import Outcome, Run, RunResult
 from keruta_agent.records.store import Records
 from tests.helpers.agents import settings_in
 
@@ -45,7 +45,7 @@ def ended(records: Records, outcome: Outcome, *, runs: int = 1, **ending: Any) -
         job, run = records.runs.claim_next()
         records.runs.commit(run.id, shim="1 1 boot", exit_digest="d", launched_at=0.0)
         records.runs.end(
-            job, run, Ending(outcome=outcome, message="", **ending), job_state=JobState.FAILING
+            job, run, RunResult(outcome=outcome, message="", **ending), job_state=JobState.FAILING
         )
         records.jobs.schedule(job.id, -1)
         records.jobs.wake_due()
@@ -66,7 +66,7 @@ def ended(records: Records, outcome: Outcome, *, runs: int = 1, **ending: Any) -
         (Outcome.AGENT_STOPPED, {}, {"stopped"}),
         (Outcome.CANCELLED, {}, set()),
         (Outcome.REFUSED, {}, set()),
-        (Outcome.PARKED, {}, set()),
+        (Outcome.QUARANTINED, {}, set()),
         (Outcome.SUCCEEDED, {}, set()),
     ],
 )
@@ -104,7 +104,7 @@ def filed_again(records: Records, parameters: dict[str, Any]) -> Job:
     return dataclasses.replace(job, work=Work(script="true", parameters=parameters))
 
 
-@pytest.mark.parametrize("outcome", [Outcome.CANCELLED, Outcome.REFUSED, Outcome.PARKED])
+@pytest.mark.parametrize("outcome", [Outcome.CANCELLED, Outcome.REFUSED, Outcome.QUARANTINED])
 def test_end_that_somebody_wanted_is_never_tried_again(records, settings, outcome):
     everything = [*retry.REASONS, retry.REPORTED]
     run = ended(records, outcome)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from keruta_agent.model import Task, TaskStatus
 from keruta_agent.records.jobs import JobState, StopKind, Work
-from keruta_agent.records.run import Ending, Outcome
+from keruta_agent.records.run import Outcome, RunResult
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -57,8 +57,8 @@ def test_jobs_are_claimed_by_priority_then_age_then_arrival(records, tasks):
     while (found := records.runs.claim_next()) is not None:
         job, run = found
         claimed.append(job.name)
-        ending = Ending(outcome=Outcome.SUCCEEDED, message="")
-        records.runs.end(job, run, ending, job_state=JobState.FINISHED)
+        result = RunResult(outcome=Outcome.SUCCEEDED, message="")
+        records.runs.end(job, run, result, job_state=JobState.FINISHED)
     expected = sorted(range(len(tasks)), key=lambda n: (-tasks[n][0], tasks[n][1], n))
     assert claimed == [f"name {number}" for number in expected]
 

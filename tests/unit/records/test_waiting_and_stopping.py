@@ -10,7 +10,7 @@ import time_machine
 from keruta_agent.model import Task
 from keruta_agent.records import jobs as jobs_module
 from keruta_agent.records.jobs import JobState, StopKind
-from keruta_agent.records.run import Ending, Outcome
+from keruta_agent.records.run import Outcome, RunResult
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -34,8 +34,8 @@ def fail(records) -> int:
     """Lets the next job fail and returns its id."""
     job, run = records.runs.claim_next()
     run = records.runs.own(job, run)
-    ending = Ending(outcome=Outcome.FAILED, message="", exit_code=1)
-    records.runs.end(job, run, ending, job_state=JobState.FAILING)
+    result = RunResult(outcome=Outcome.FAILED, message="", exit_code=1)
+    records.runs.end(job, run, result, job_state=JobState.FAILING)
     return job.id
 
 

@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 _Payload = Mapping[str, Any]
 
 
-class Inquiries:
-    """Sends what the outbox holds about questions. What is over by then is not sent."""
+class InputRequests:
+    """Sends the outbox's requests for input; one that is over by then is not sent."""
 
     def __init__(
         self, api: KerutaApi, questions: Questions, *, processing_may_be_repeated: bool

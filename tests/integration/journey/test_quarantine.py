@@ -6,7 +6,16 @@ import sqlite3
 
 import pytest
 
-from keruta_agent.journey import announce, collect, finish, follow, mend, park, prepare, run
+from keruta_agent.journey import (
+    announce,
+    collect,
+    finish,
+    follow,
+    on_failure,
+    prepare,
+    quarantine,
+    run,
+)
 from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import JobState
 from keruta_agent.runs import processes
@@ -42,11 +51,11 @@ def test_job_that_brings_the_agent_down_three_times_is_parked(
     after = file_task("true")
     poll.poll()
     deadly(module, name)
-    for _ in range(park.MOST_FAILURES):
+    for _ in range(quarantine.MOST_FAILURES):
         with pytest.raises(Killed):
             run.run_next(agent)
     ended = run.run_next(agent)
-    mend.mend_failures(agent)
+    on_failure.settle(agent)
     deliver(agent)
     told = api.task(task.id)
     assert (told.status, told.error_code) == (TaskStatus.FAILED, "PARKED")
@@ -70,14 +79,14 @@ def test_script_of_a_parked_run_does_not_go_on(agent, poll, file_task, monkeypat
         raise next(failures)
 
     monkeypatch.setattr(run.follow, "until_end", fails)
-    for _ in range(park.MOST_FAILURES):
+    for _ in range(quarantine.MOST_FAILURES):
         with pytest.raises(ValueError, match="bug") as failure:
             run.run_next(agent)
-        assert park.count_failure(agent, failure.value)
+        assert quarantine.count_failure(agent, failure.value)
     uid = agent.records.runs.active()[1].uid
-    ending = run.run_next(agent).ending
-    assert ending.outcome == "parked"
-    assert ending.message.endswith("ValueError: bug 3")
+    result = run.run_next(agent).result
+    assert result.outcome == "parked"
+    assert result.message.endswith("ValueError: bug 3")
     # The shim itself may just be finding out that it came too late.
     wait_until(lambda: not processes.marked_processes(uid), "nothing of the run is left")
 
@@ -95,12 +104,12 @@ def test_agent_that_is_killed_while_it_follows_a_script_is_not_the_scripts_fault
         return look(follower, **options)
 
     monkeypatch.setattr(follow._Follower, "look", dies)
-    for _ in range(park.MOST_FAILURES + 2):
+    for _ in range(quarantine.MOST_FAILURES + 2):
         with pytest.raises(Killed):
             run.run_next(agent)
     monkeypatch.setattr(follow._Follower, "look", look)
     (tmp_path / "go").touch()
-    assert run.run_next(agent).ending.outcome == "succeeded"
+    assert run.run_next(agent).result.outcome == "succeeded"
 
 
 def test_failures_are_forgotten_once_the_script_has_started(
@@ -115,10 +124,10 @@ def test_failures_are_forgotten_once_the_script_has_started(
     for module, name in ((announce, "announce"), (finish, "judge")):
         with monkeypatch.context() as patched:
             patched.setattr(module, name, dies)
-            for _ in range(park.MOST_FAILURES - 1):
+            for _ in range(quarantine.MOST_FAILURES - 1):
                 with pytest.raises(Killed):
                     run.run_next(agent)
-    assert run.run_next(agent).ending.outcome == "succeeded"
+    assert run.run_next(agent).result.outcome == "succeeded"
     assert (tmp_path / "runs").read_text() == "ran\n"
 
 
@@ -133,10 +142,10 @@ def test_failure_that_cannot_be_counted_is_said(agent, poll, file_task, monkeypa
 
     with monkeypatch.context() as patched:
         patched.setattr(agent.records.runs, "agent_failed", full)
-        assert not park.count_failure(agent, ValueError("bug"))
+        assert not quarantine.count_failure(agent, ValueError("bug"))
     assert why in caplog.text
     assert agent.records.runs.active()[1].agent_failures == 0
-    park.forgive(agent)
+    quarantine.forget_stage(agent)
     assert agent.records.runs.active()[1].stage is None
 
 
@@ -155,7 +164,7 @@ def test_agent_that_is_killed_right_after_it_started_scripts_has_not_failed_at_t
             run.run_next(agent)
     wait_until((tmp_path / "runs").exists, "the script was started")
 
-    assert run.run_next(agent).ending.outcome == "succeeded"
+    assert run.run_next(agent).result.outcome == "succeeded"
     assert (tmp_path / "runs").read_text() == "ran\n"
 
 
@@ -168,9 +177,9 @@ def test_agent_that_is_killed_while_it_waits_for_the_api_has_not_failed_at_the_r
     def dies(*_):
         raise Killed
 
-    for _ in range(park.MOST_FAILURES + 2):
+    for _ in range(quarantine.MOST_FAILURES + 2):
         with monkeypatch.context() as patched, pytest.raises(Killed):
             patched.setattr(announce, "announce", dies)
             run.run_next(agent)
 
-    assert run.run_next(agent).ending.outcome == "succeeded"
+    assert run.run_next(agent).result.outcome == "succeeded"

@@ -15,7 +15,7 @@ from keruta_agent.journey import finish, retry
 from keruta_agent.journey.agent import Agent
 from keruta_agent.records.jobs import Job, StopKind
 from keruta_agent.records.outbox import Kind
-from keruta_agent.records.run import Ending, Outcome, Run
+from keruta_agent.records.run import Outcome, Run, RunResult
 from keruta_agent.units import format_duration
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ _FIXABLE = frozenset({Outcome.FAILED, Outcome.KILLED, Outcome.TIMED_OUT, Outcome
 REPEATED: Final = "The run failed; the task is tried"
 
 
-def mend_failures(agent: Agent) -> None:
+def settle(agent: Agent) -> None:
     """Settles every job of which a run failed."""
     while _settle_one(agent):
         pass
@@ -104,13 +104,13 @@ def _tell_of_retries(
 
 def _give_up(agent: Agent, job: Job, run: Run) -> None:
     """Ends the job as failed, and asks for an auto-fix task where one may help."""
-    ending = _ending(run)
+    result = _ending(run)
     agent.records.jobs.finish(job.id)
-    finish.report_end(agent, job, run, ending)
+    finish.report_end(agent, job, run, result)
     if job.task_id is None or not _wants_auto_fix(agent, run):
         return
-    code = finish.error_code(run, ending)
-    if model.has_failed_so_before(job.work.parameters, code, ending.message):
+    code = finish.error_code(run, result)
+    if model.has_failed_so_before(job.work.parameters, code, result.message):
         agent.records.journal.add(
             "no_auto_fix", job.id, run.number, reason="the same failure twice"
         )
@@ -124,7 +124,7 @@ def _give_up(agent: Agent, job: Job, run: Run) -> None:
     agent.records.outbox.add(
         Kind.AUTO_FIX,
         job.task_id,
-        {"error_message": ending.message, "error_code": code},
+        {"error_message": result.message, "error_code": code},
         run_id=run.id,
         key=f"{run.uid}-auto-fix",
     )
@@ -136,8 +136,8 @@ def _wants_auto_fix(agent: Agent, run: Run) -> bool:
     return agent.settings.auto_fix if run.wants_auto_fix is None else run.wants_auto_fix
 
 
-def _ending(run: Run) -> Ending:
-    return Ending(
+def _ending(run: Run) -> RunResult:
+    return RunResult(
         outcome=run.outcome or Outcome.LOST,
         message=run.message,
         exit_code=run.exit_code,

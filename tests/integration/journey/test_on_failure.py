@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from keruta_agent import model
-from keruta_agent.journey import autofix, mend, run
+from keruta_agent.journey import autofix, on_failure, run
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import JobState, StopKind, Work
@@ -25,7 +25,7 @@ def run_to_the_end(agent) -> None:
         agent.records.jobs.wake_due()
         if run.run_next(agent) is None:
             return
-        mend.mend_failures(agent)
+        on_failure.settle(agent)
 
 
 def story(agent, job_id: int = 1) -> list[str]:
@@ -118,7 +118,7 @@ def test_cancel_that_comes_between_the_failure_and_its_decision_is_heeded(
     run.run_next(agent)
     assert agent.records.runs.cancel_job(1, "enough") is JobState.FAILING
     run_to_the_end(agent)
-    mend.mend_failures(agent)
+    on_failure.settle(agent)
     deliver(agent)
     assert len(agent.records.runs.of_job(1)) == 1
     assert api.task(task.id).status is TaskStatus.FAILED
@@ -133,10 +133,10 @@ def test_decision_that_was_cut_off_is_taken_at_the_next_start(agent, poll, file_
             agent.records.jobs, "schedule", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
-            mend.mend_failures(agent)
+            on_failure.settle(agent)
     assert agent.records.jobs.get(1).state is JobState.FAILING
     assert "retry" not in story(agent)
-    mend.mend_failures(agent)
+    on_failure.settle(agent)
     assert agent.records.jobs.get(1).state is JobState.SCHEDULED
 
 
@@ -151,7 +151,7 @@ def test_retried_job_runs_before_younger_ones(agent, poll, file_task):
         if ended is None:
             break
         order.append((ended.job.name, ended.run.number))
-        mend.mend_failures(agent)
+        on_failure.settle(agent)
     assert order == [("first", 1), ("first", 2), ("second", 1)]
 
 
@@ -285,7 +285,7 @@ def test_only_a_failure_of_the_script_itself_is_fixed(agent, outcome):
         Outcome.TIMED_OUT,
         Outcome.OUT_OF_MEMORY,
     )
-    assert mend._wants_auto_fix(agent, agent.records.runs.get(claimed.id)) is fixable
+    assert on_failure._wants_auto_fix(agent, agent.records.runs.get(claimed.id)) is fixable
 
 
 def test_script_may_ask_for_a_fix_where_the_settings_do_not(api, agent, poll, file_task):
@@ -298,6 +298,6 @@ def test_mended_failures_leave_no_noise(agent, poll, file_task, caplog):
     file_task("true")
     poll.poll()
     run_to_the_end(agent)
-    mend.mend_failures(agent)
+    on_failure.settle(agent)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert agent.records.runs.active() is None

@@ -1,4 +1,4 @@
-"""Ranges of a run's log that wait for the end of the run, because its log has a limit."""
+"""Ranges of a run's log that are withheld until the run ends, because its log has a limit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import enum
 from keruta_agent.records.database import Database
 
 
-class Holding(enum.IntEnum):
+class Withholding(enum.IntEnum):
     """What is to become of a range."""
 
     #: It was queued for the API when it was seen, or has been since.
@@ -19,8 +19,8 @@ class Holding(enum.IntEnum):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class HeldRange:
-    """A range that waits."""
+class WithheldRange:
+    """A range that is withheld."""
 
     sequence: int
     #: Bytes.
@@ -28,8 +28,8 @@ class HeldRange:
     lines: int
 
 
-class HeldLog:
-    """What waits of the logs of runs in agent.db."""
+class WithheldLog:
+    """What is withheld of the logs of runs in agent.db."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -39,33 +39,33 @@ class HeldLog:
         row = self._database.connection().execute(
             "SELECT coalesce(sum(stop - start), 0) AS bytes FROM log_ranges "
             "WHERE run_id = ? AND held = ? AND stream <> 'agent'",
-            (run_id, Holding.QUEUED),
+            (run_id, Withholding.QUEUED),
         )
         return int(row.fetchone()["bytes"])
 
-    def holds_any(self, run_id: int) -> bool:
-        """Tells whether something of a run's output waits."""
+    def has_any(self, run_id: int) -> bool:
+        """Return whether something of a run's output is withheld."""
         row = self._database.connection().execute(
             "SELECT 1 FROM log_ranges WHERE run_id = ? AND held = ? LIMIT 1",
-            (run_id, Holding.WAITING),
+            (run_id, Withholding.WAITING),
         )
         return row.fetchone() is not None
 
-    def held(self, run_id: int) -> list[HeldRange]:
-        """Returns what waits of a run's output, in order."""
+    def ranges(self, run_id: int) -> list[WithheldRange]:
+        """Return what is withheld of a run's output, in order."""
         rows = self._database.connection().execute(
             "SELECT sequence, stop - start AS size, lines FROM log_ranges "
             "WHERE run_id = ? AND held = ? ORDER BY sequence",
-            (run_id, Holding.WAITING),
+            (run_id, Withholding.WAITING),
         )
-        return [HeldRange(**dict(row)) for row in rows]
+        return [WithheldRange(**dict(row)) for row in rows]
 
-    def let_go(self, run_id: int, *, from_sequence: int | None) -> None:
-        """Stores that what waits is queued from a range on, or not at all, else left out."""
+    def release(self, run_id: int, *, from_sequence: int | None) -> None:
+        """Store that what is withheld is queued from a range on, or not at all, else left out."""
         queued_from = 2**62 if from_sequence is None else from_sequence
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE log_ranges SET held = CASE WHEN sequence >= ? THEN ? ELSE ? END "
                 "WHERE run_id = ? AND held = ?",
-                (queued_from, Holding.QUEUED, Holding.OMITTED, run_id, Holding.WAITING),
+                (queued_from, Withholding.QUEUED, Withholding.OMITTED, run_id, Withholding.WAITING),
             )

@@ -1,6 +1,6 @@
-"""Whether the API takes anything now, and when it is tried again after it did not.
+"""Stops calls to an API that fails, and says when to try again.
 
-Words and files each have their own: a proxy that breaks off every large upload must not silence
+Words and files each have a breaker: a proxy that breaks off every large upload must not silence
 the rest, and what else gets through must not have the upload begin anew twice a second.
 """
 
@@ -22,13 +22,13 @@ LONGEST_WAIT_S: Final = 30.0
 MOST_PATIENCE_S: Final = 3600.0
 
 
-class Reach:
-    """How one lane of the outbox gets through."""
+class CircuitBreaker:
+    """The circuit breaker of one lane of the outbox."""
 
     def __init__(self, what: str) -> None:
-        """Takes what the lane carries, in words for people."""
+        """Take what the lane carries, in words for people."""
         self._what = what
-        self._away_since: float | None = None
+        self._open_since: float | None = None
         self._failures = 0
         self._not_before = 0.0
         #: Whether the API does not accept our token.
@@ -42,12 +42,12 @@ class Reach:
         return max(0.0, self._not_before - time.monotonic())
 
     @property
-    def was_lost(self) -> bool:
+    def is_open(self) -> bool:
         """Whether the last attempt failed."""
-        return self._away_since is not None
+        return self._open_since is not None
 
-    def lost(self, exc: errors.ApiError) -> None:
-        """Says that an attempt failed, and not for what it carried."""
+    def failed(self, exc: errors.ApiError) -> None:
+        """Count an attempt that failed, and not for what it carried."""
         self._failures += 1
         self.problem = exc
         self.is_unauthorized = isinstance(exc, errors.ApiUnauthorized)
@@ -55,8 +55,8 @@ class Reach:
         asked = min(exc.retry_after_s or 0.0, MOST_PATIENCE_S)
         wait = max(wait * random.uniform(0.8, 1.2), asked)
         self._not_before = time.monotonic() + wait
-        if self._away_since is None:
-            self._away_since = time.monotonic()
+        if self._open_since is None:
+            self._open_since = time.monotonic()
             logger.log(
                 logging.ERROR if self.is_unauthorized else logging.WARNING,
                 "the API cannot be told %s now; everything is kept and sent later: %s",
@@ -65,22 +65,22 @@ class Reach:
                 extra={"action": "api_away"},
             )
 
-    def answers_again(self) -> None:
+    def retry_now(self) -> None:
         """End a wait that the server has not asked for: it was seen answering."""
         if self.problem is not None and self.problem.retry_after_s is None:
             self._not_before = 0.0
 
-    def found(self) -> None:
-        """Says that an attempt got through."""
+    def ok(self) -> None:
+        """Close the circuit: an attempt got through."""
         self._failures = 0
         self.problem = None
         self.is_unauthorized = False
         self._not_before = 0.0
-        if self._away_since is not None:
+        if self._open_since is not None:
             logger.info(
                 "the API takes %s again after %.0f seconds",
                 self._what,
-                time.monotonic() - self._away_since,
+                time.monotonic() - self._open_since,
                 extra={"action": "api_back"},
             )
-            self._away_since = None
+            self._open_since = None

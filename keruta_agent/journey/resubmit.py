@@ -1,4 +1,4 @@
-"""What a person may change about a job: its place in the order, and that it runs once more."""
+"""Resubmits a job that has ended, and moves one that waits, for a person."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from keruta_agent.records.jobs import Job, Jobs, JobState
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Again:
-    """What a job became that runs once more: a new task at the API, or a new job here."""
+class Resubmission:
+    """What a resubmitted job became: a new task at the API, or a new job here."""
 
     task_id: str | None = None
     job_id: int | None = None
 
 
-def file_again(jobs: Jobs, job: Job, api: Callable[[], KerutaApi]) -> Again:
-    """Has a job that has ended run once more, as a new one.
+def resubmit(jobs: Jobs, job: Job, api: Callable[[], KerutaApi]) -> Resubmission:
+    """Submit a job that has ended once more, as a new one.
 
     A task at the API has one end, which stands; so a new task with the same script is filed there.
 
@@ -31,15 +31,15 @@ def file_again(jobs: Jobs, job: Job, api: Callable[[], KerutaApi]) -> Again:
     if job.state is not JobState.FINISHED:
         raise errors.WrongState(f"job {job.id} has not ended: it is {job.shown_state}")
     if job.task_id is None:
-        return Again(job_id=jobs.record_script(job.name, job.work, priority=job.priority))
+        return Resubmission(job_id=jobs.record_script(job.name, job.work, priority=job.priority))
     client = api()
     task = client.task(job.task_id)
     filed = dataclasses.replace(task, parameters={**task.parameters, "retryOf": task.id})
-    return Again(task_id=client.create_task(filed, key=uuid.uuid4().hex).id)
+    return Resubmission(task_id=client.create_task(filed, key=uuid.uuid4().hex).id)
 
 
 def move(jobs: Jobs, job: Job, priority: int) -> None:
-    """Gives a waiting job another priority.
+    """Give a waiting job another priority.
 
     Raises:
         WrongState: it does not wait any more.

@@ -1,4 +1,4 @@
-"""Sets a run aside at which the agent itself fails again and again.
+"""Quarantines a run at which the agent itself fails again and again.
 
 Without this, one job that the agent cannot cope with would be tried for ever, by an agent that is
 restarted for ever, and nothing behind it would run.
@@ -18,19 +18,19 @@ from keruta_agent.runs import processes
 
 logger = logging.getLogger(__name__)
 
-#: Failures of the agent at one run after which it is set aside.
+#: Failures of the agent at one run after which the run is quarantined.
 MOST_FAILURES: Final = 3
 
 
-class HopelessError(Exception):
+class QuarantinedError(Exception):
     """The agent failed at this run too often."""
 
 
-def refuse_if_hopeless(agent: Agent, job: Job, run: Run) -> None:
-    """Ends the run's processes if the agent failed at it too often.
+def refuse_if_failing(agent: Agent, job: Job, run: Run) -> None:
+    """End the run's processes if the agent failed at it too often.
 
     Raises:
-        HopelessError: it did.
+        QuarantinedError: it did.
     """
     if run.agent_failures < MOST_FAILURES:
         return
@@ -46,11 +46,11 @@ def refuse_if_hopeless(agent: Agent, job: Job, run: Run) -> None:
     ]
     reason = f"The agent itself failed at it {run.agent_failures} times: {reasons[-1]}"
     agent.records.journal.add("parked", job.id, run.number, reason=reason)
-    raise HopelessError(reason)
+    raise QuarantinedError(reason)
 
 
 def count_failure(agent: Agent, exc: Exception) -> bool:
-    """Counts a failure of the agent at the active run; tells whether that could be stored."""
+    """Count a failure of the agent at the active run; return whether that could be stored."""
     try:
         with agent.records.database.transaction():
             active = agent.records.runs.active()
@@ -65,8 +65,8 @@ def count_failure(agent: Agent, exc: Exception) -> bool:
     return True
 
 
-def forgive(agent: Agent) -> None:
-    """Lets an end in the middle of a stage count for nothing: the run is not to blame for it.
+def forget_stage(agent: Agent) -> None:
+    """Let an end in the middle of a stage count for nothing: the run is not to blame for it.
 
     Raises:
         sqlite3.OperationalError: there is still no room.
