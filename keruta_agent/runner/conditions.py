@@ -1,10 +1,15 @@
-"""The conditions of playbook steps: comparisons, joined by and, or, not and brackets."""
+"""The conditions of playbook steps: comparisons, joined by and, or, not and brackets.
+
+Python's parser reads their structure. It never sees a word or a text of the condition, each of
+which is an operand by its number, and only a few kinds of nodes are accepted of what it returns.
+"""
 
 from __future__ import annotations
 
+import ast
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from keruta_agent import errors
@@ -15,33 +20,44 @@ _TOKEN: Final = re.compile(
     |(?P<number>-?\d+(?:\.\d+)?(?![\w.]))|(?P<word>[^\W\d][\w.-]*)|(?P<other>\S))""",
     re.VERBOSE,
 )
-_COMPARISONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<=": operator.le,
-    ">=": operator.ge,
-    "<": operator.lt,
-    ">": operator.gt,
+_COMPARISONS: Final[Mapping[type[ast.cmpop], Callable[[Any, Any], bool]]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.LtE: operator.le,
+    ast.GtE: operator.ge,
+    ast.Lt: operator.lt,
+    ast.Gt: operator.gt,
 }
 _WORDS: Final = {"true": True, "false": False}
 _TRUE: Final = frozenset({"true", "yes", "1"})
 _FALSE: Final = frozenset({"false", "no", "0", ""})
 _JOINING: Final = frozenset({"and", "or", "not"})
 
+#: A playbook comes from a repository: what it may make the parser and the stack do has a limit.
+MOST_TOKENS: Final = 500
+DEEPEST: Final = 50
+
 
 def holds(condition: str, values: Mapping[str, Any]) -> bool:
-    """Tells whether a condition is true of some values.
+    """Return whether a condition is true of some values.
 
     A name that has no value is false by itself, and its own text in a comparison.
 
     Raises:
-        PlaybookExecutionError: the condition makes no sense.
+        PlaybookExecutionError: the condition cannot be understood.
     """
-    return _Reader(condition, values).read()
+    try:
+        source, operands = _read(condition, values)
+        return _is_met(ast.parse(source, mode="eval").body, operands)
+    except (SyntaxError, ValueError):
+        raise errors.PlaybookExecutionError(
+            f"The condition {condition!r} cannot be understood",
+            advice="Write comparisons such as a == 1, joined by and, or, not and brackets",
+        ) from None
 
 
 def check(condition: str) -> None:
-    """Checks that a condition can be understood.
+    """Check that a condition can be understood.
 
     Raises:
         PlaybookExecutionError: it cannot.
@@ -55,74 +71,59 @@ class _Name(str):
     __slots__ = ()
 
 
-class _Reader:
-    def __init__(self, condition: str, values: Mapping[str, Any]) -> None:
-        self._condition = condition
-        self._values = values
-        self._tokens = [
-            (str(found.lastgroup), found[found.lastgroup or 0])
-            for found in _TOKEN.finditer(condition)
-        ]
-        self._next = 0
+def _read(condition: str, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """Return a condition with numbered operands, and their values.
 
-    def read(self) -> bool:
-        result = self._either()
-        if self._next != len(self._tokens):
-            raise self._nonsense()
-        return result
+    Raises:
+        ValueError: a character means nothing here, or it is too long.
+    """
+    parts: list[str] = []
+    operands: list[Any] = []
+    for found in _TOKEN.finditer(condition):
+        kind, text = str(found.lastgroup), found[found.lastgroup or 0]
+        if kind == "other" or len(parts) == MOST_TOKENS:
+            raise ValueError
+        if kind == "sign" or (kind == "word" and text in _JOINING):
+            parts.append(text)
+            continue
+        parts.append(f"_{len(operands)}")
+        operands.append(_operand(kind, text, values))
+    return " ".join(parts), operands
 
-    def _either(self) -> bool:
-        result = self._both()
-        while self._takes("word", "or"):
-            # Read first: what is wrong on the right is wrong whatever stands on the left.
-            right = self._both()
-            result = result or right
-        return result
 
-    def _both(self) -> bool:
-        result = self._one()
-        while self._takes("word", "and"):
-            right = self._one()
-            result = result and right
-        return result
+def _operand(kind: str, text: str, values: Mapping[str, Any]) -> Any:
+    if kind == "number":
+        return float(text)
+    if kind != "word":
+        return text
+    return _WORDS.get(text, values.get(text, _Name(text)))
 
-    def _one(self) -> bool:
-        if self._takes("word", "not"):
-            return not self._one()
-        if self._takes("sign", "("):
-            result = self._either()
-            if not self._takes("sign", ")"):
-                raise self._nonsense()
-            return result
-        left = self._value()
-        for sign, compare in _COMPARISONS.items():
-            if self._takes("sign", sign):
-                return _compared(left, compare, self._value())
-        return _is_true(left)
 
-    def _value(self) -> Any:
-        if self._next >= len(self._tokens):
-            raise self._nonsense()
-        kind, text = self._tokens[self._next]
-        if kind in ("sign", "other") or (kind == "word" and text in _JOINING):
-            raise self._nonsense()
-        self._next += 1
-        if kind == "number":
-            return float(text)
-        if kind != "word":
-            return text
-        return _WORDS.get(text, self._values.get(text, _Name(text)))
+def _is_met(node: ast.expr, operands: Sequence[Any], depth: int = 0) -> bool:
+    """Return whether a part of a condition holds; every other part is read as well.
 
-    def _takes(self, kind: str, text: str) -> bool:
-        is_next = self._next < len(self._tokens) and self._tokens[self._next] == (kind, text)
-        self._next += is_next
-        return is_next
+    Raises:
+        ValueError: it is none that a condition may have, or too deep.
+    """
+    if depth > DEEPEST:
+        raise ValueError
+    match node:
+        case ast.BoolOp(op=op, values=parts):
+            # All of them first: what is wrong on the right is wrong whatever stands on the left.
+            met = [_is_met(part, operands, depth + 1) for part in parts]
+            return all(met) if isinstance(op, ast.And) else any(met)
+        case ast.UnaryOp(op=ast.Not(), operand=part):
+            return not _is_met(part, operands, depth + 1)
+        case ast.Compare(left=ast.Name(id=left), ops=[op], comparators=[ast.Name(id=right)]):
+            compare = _COMPARISONS[type(op)]
+            return _compared(_value(left, operands), compare, _value(right, operands))
+        case ast.Name(id=name):
+            return _is_true(_value(name, operands))
+    raise ValueError
 
-    def _nonsense(self) -> errors.PlaybookExecutionError:
-        return errors.PlaybookExecutionError(
-            f"The condition {self._condition!r} makes no sense",
-            advice="Write comparisons such as a == 1, joined by and, or, not and brackets",
-        )
+
+def _value(name: str, operands: Sequence[Any]) -> Any:
+    return operands[int(name[1:])]
 
 
 def _is_true(value: Any) -> bool:

@@ -95,7 +95,7 @@ def test_step_that_takes_too_long_fails(tmp_path: Path) -> None:
         ("name: x\nsteps: [{name: a}]", "command"),
         ("name: x\nsteps: [{name: a, command: b, retry_count: -1}]", "retry_count"),
         ("name: x\nsteps: [{name: a, command: b, timeout_seconds: no}]", "timeout_seconds"),
-        ("name: x\nsteps: [{name: a, command: b, condition: 'a &&'}]", "makes no sense"),
+        ("name: x\nsteps: [{name: a, command: b, condition: 'a &&'}]", "cannot be understood"),
         ("name: x\nsteps: [{name: a, command: b, what: 1}]", "what"),
         ("- x", "name"),
     ],
