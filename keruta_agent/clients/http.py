@@ -10,10 +10,10 @@ from __future__ import annotations
 import collections
 import contextlib
 import functools
+import itertools
 import json
 import logging
-import random
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,6 +23,7 @@ import requests
 import urllib3.exceptions
 
 from keruta_agent import errors
+from keruta_agent.backoff import Backoff
 from keruta_agent.clients import answers, auth, base_url, bodies, lost, redirects, trust
 from keruta_agent.clients.calls import CallCounter
 from keruta_agent.clients.multipart import MultipartBody
@@ -41,7 +42,7 @@ LONGEST_WAIT_S = 5.0
 #: A whole answer may take this many times as long as the silence between two of its bytes.
 ANSWER_TIMES = 3.0
 
-_FIRST_WAIT_S = 0.2
+_BACKOFF = Backoff(first_s=0.2, longest_s=LONGEST_WAIT_S, factor=3.0)
 
 
 def segment(value: str) -> str:
@@ -115,7 +116,7 @@ class HttpClient:
             return self.get_once(action, path, params=params, headers=headers)
 
         retrying = backoff.on_exception(
-            _waits,
+            waits(_BACKOFF.delay_s),
             (errors.ApiUnreachable, errors.ApiOverloaded),
             max_tries=READ_TRIES,
             max_time=READ_RETRY_TIME_S,
@@ -378,17 +379,21 @@ def _is_json(response: requests.Response) -> bool:
     return True
 
 
-def _waits() -> Generator[float, errors.ApiError, None]:
-    """Yields the pauses between the tries of a read: what the server asks for, or growing ones."""
-    error = yield 0
-    pause_s = _FIRST_WAIT_S
-    while True:
-        if error.retry_after_s is None:
-            wait_s = pause_s * random.uniform(0.75, 1.25)
-            pause_s *= 3
-        else:
-            wait_s = error.retry_after_s
-        error = yield wait_s
+def waits(
+    delay_s: Callable[[int], float],
+) -> Callable[[], Generator[float, errors.ApiError, None]]:
+    """Return what the library asks for the pauses between tries: the server's, else growing ones.
+
+    ``delay_s`` takes the number of failures so far.
+    """
+
+    def each() -> Generator[float, errors.ApiError, None]:
+        error = yield 0
+        for failures in itertools.count(1):
+            asked_s = error.retry_after_s
+            error = yield delay_s(failures) if asked_s is None else asked_s
+
+    return each
 
 
 def _asks_for_too_long(error: errors.ApiError) -> bool:

@@ -11,7 +11,6 @@ import concurrent.futures
 import dataclasses
 import functools
 import os
-import random
 import ssl
 import threading
 import time
@@ -21,6 +20,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from keruta_agent import errors
+from keruta_agent.backoff import Backoff
 from keruta_agent.clients import base_url, llm_limit, llm_reply, trust
 from keruta_agent.clients.llm_answer import SCHEMA, SHAPE, Answer, AnswerError, parse
 from keruta_agent.clients.llm_reply import Refusal, Reply
@@ -122,7 +122,7 @@ class LLMClient:
             )
         self.config = dataclasses.replace(config, api_key=key)
         self._retry_count = retry_count
-        self._first_wait_s = first_wait_s
+        self._backoff = Backoff(first_wait_s, LONGEST_WAIT_S)
         self._key_variable = key_variable
         self._check = check
         self._on_usage = on_usage
@@ -252,13 +252,11 @@ class LLMClient:
                 continue
             if not outcome.is_passing or tried >= self._retry_count:
                 raise self._error(outcome, tried)
-            wait_s = outcome.retry_after_s
-            if wait_s is None:
-                wait_s = self._first_wait_s * 2**tried * random.uniform(0.75, 1.25)
-            if wait_s > LONGEST_WAIT_S:
+            asked_s = outcome.retry_after_s
+            if asked_s is not None and asked_s > LONGEST_WAIT_S:
                 raise self._error(outcome, tried)
-            self._pause(wait_s)
             tried += 1
+            self._pause(self._backoff.delay_s(tried) if asked_s is None else asked_s)
 
     def check_access(self) -> None:
         """Asks the server which models it has, which costs nothing.

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import Final
 
 from keruta_agent import errors
+from keruta_agent.backoff import Backoff
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.ports import KerutaApi
 
 logger = logging.getLogger(__name__)
 
-#: Seconds before a broken stream is opened again: doubling from the first to the last.
-FIRST_WAIT_S: Final = 1.0
-LONGEST_WAIT_S: Final = 60.0
+#: How long a broken stream waits before it is opened again.
+BACKOFF: Final = Backoff(first_s=1.0, longest_s=60.0)
 #: Events after which there may be something new to run. Logs are of no interest here.
 _RELEVANT: Final = ("task_", "session_")
 _IRRELEVANT: Final = frozenset({"task_logs", "task_progress", "session_log_created"})
@@ -40,15 +40,14 @@ class EventListener:
         self._stop.set()
 
     def _listen(self) -> None:
-        wait = FIRST_WAIT_S
+        failures = 0
         while not self._stop.is_set() and not self._poll.ended.is_set():
             try:
-                if self._listen_once():
-                    wait = FIRST_WAIT_S
+                failures = 0 if self._listen_once() else failures
             except errors.ApiError as exc:
                 logger.debug("no events: %s", exc, extra={"action": "events_failed"})
-            self._stop.wait(wait)
-            wait = min(wait * 2, LONGEST_WAIT_S)
+            failures += 1
+            self._stop.wait(BACKOFF.delay_s(failures))
 
     def _listen_once(self) -> bool:
         """Listens until the stream ends; tells whether anything came."""

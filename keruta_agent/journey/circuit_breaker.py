@@ -7,17 +7,16 @@ the rest, and what else gets through must not have the upload begin anew twice a
 from __future__ import annotations
 
 import logging
-import random
 import time
 from typing import Final
 
 from keruta_agent import errors
+from keruta_agent.backoff import Backoff
 
 logger = logging.getLogger(__name__)
 
-#: Seconds before the API is tried again after it was away: doubling from the first to the last.
-FIRST_WAIT_S: Final = 0.5
-LONGEST_WAIT_S: Final = 30.0
+#: How long the API is left alone after it was away.
+BACKOFF: Final = Backoff(first_s=0.5, longest_s=30.0)
 #: Seconds that a server may ask for at most: a slip of its must not silence us for days.
 MOST_PATIENCE_S: Final = 3600.0
 
@@ -51,9 +50,8 @@ class CircuitBreaker:
         self._failures += 1
         self.problem = exc
         self.is_unauthorized = isinstance(exc, errors.ApiUnauthorized)
-        wait = min(FIRST_WAIT_S * 2 ** min(self._failures - 1, 10), LONGEST_WAIT_S)
         asked = min(exc.retry_after_s or 0.0, MOST_PATIENCE_S)
-        wait = max(wait * random.uniform(0.8, 1.2), asked)
+        wait = max(BACKOFF.delay_s(self._failures), asked)
         self._not_before = time.monotonic() + wait
         if self._open_since is None:
             self._open_since = time.monotonic()

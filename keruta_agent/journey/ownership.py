@@ -7,12 +7,12 @@ until the first has been silent for its lease. What it runs already it brings to
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from typing import Final
 
 from keruta_agent import errors
+from keruta_agent.backoff import Backoff
 from keruta_agent.model import AgentIdentity, AgentRole
 from keruta_agent.ports import KerutaApi
 from keruta_agent.records.claims import KnownClaims
@@ -21,9 +21,8 @@ logger = logging.getLogger(__name__)
 
 #: Heartbeats in a lease: two may get lost.
 HEARTBEATS: Final = 3
-#: Seconds before a claim is tried again that could not be made: doubling from first to last.
-FIRST_WAIT_S: Final = 0.5
-LONGEST_WAIT_S: Final = 15.0
+#: How long new tasks are left alone after a claim that could not be made.
+BACKOFF: Final = Backoff(first_s=0.5, longest_s=15.0)
 
 
 class Ownership:
@@ -132,9 +131,8 @@ class Ownership:
 
     def claim_failed(self) -> float:
         """Hold new tasks back for a while after a failed claim; returns the seconds."""
-        wait_s: float = min(FIRST_WAIT_S * 2 ** min(self._failures, 10), LONGEST_WAIT_S)
         self._failures += 1
-        wait_s *= random.uniform(0.8, 1.2)
+        wait_s = BACKOFF.delay_s(self._failures)
         self._claims_from = time.monotonic() + wait_s
         self._has_held_back = True
         return wait_s

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from keruta_agent import errors
 from keruta_agent.journey import autofix, loglines, select_artifacts
-from keruta_agent.journey.circuit_breaker import FIRST_WAIT_S, LONGEST_WAIT_S, CircuitBreaker
+from keruta_agent.journey.circuit_breaker import BACKOFF, CircuitBreaker
 from keruta_agent.journey.input_requests import InputRequests
 from keruta_agent.journey.redaction import Redaction
 from keruta_agent.journey.writes import WriteCheck, may_be_blocked
@@ -295,7 +295,7 @@ class Courier:
         if attempts >= ATTEMPTS_AT_BROKEN and parcel.first.kind is not Kind.STATUS:
             self._refused(parcel, exc)
             return True
-        wait = min(FIRST_WAIT_S * 2 ** min(attempts, 10), LONGEST_WAIT_S)
+        wait = BACKOFF.delay_s(attempts + 1)
         self._outbox.retry_later(parcel, str(exc), boot_seconds() + wait)
         if parcel.first.attempts == 0:
             self._note("api_failed", parcel, exc)

@@ -12,10 +12,10 @@ the rule names ``reported``.
 from __future__ import annotations
 
 import dataclasses
-import random
 from collections.abc import Mapping
 from typing import Any, Final
 
+from keruta_agent.backoff import Backoff
 from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Outcome, Run
@@ -62,10 +62,9 @@ class RetryRule:
         return run.number <= self.count and bool(self.on & reasons_of(run))
 
     def wait_s(self, run: Run) -> float:
-        """Returns the seconds before the next run: doubling, and spread so that not all meet."""
-        longest = max(LONGEST_WAIT_S, self.delay_s)
-        wait = min(self.delay_s * 2 ** min(run.number - 1, 20), longest)
-        return float(wait * random.uniform(0.75, 1.25))
+        """Return the seconds before the next run."""
+        longest_s = max(LONGEST_WAIT_S, self.delay_s)
+        return Backoff(self.delay_s, longest_s).delay_s(run.number)
 
 
 def reasons_of(run: Run) -> frozenset[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from keruta_agent import errors
+from keruta_agent.backoff import Backoff
 from keruta_agent.runner_model import MASK, LLMConfig
 from keruta_agent.settings import retired
 from keruta_agent.settings.schema import Settings
@@ -35,11 +36,11 @@ class RetryConfig:
     exponential_base: float = 2.0
 
     def get_delay(self, attempt: int) -> float:
-        """Returns the seconds to wait after an attempt, counted from 0."""
-        exponent = min(attempt, 64)  # larger powers overflow, and the maximum holds long before
-        return min(
-            self.initial_delay_seconds * self.exponential_base**exponent, self.max_delay_seconds
+        """Return the seconds to wait after an attempt, counted from 0."""
+        delays = Backoff(
+            self.initial_delay_seconds, self.max_delay_seconds, self.exponential_base, jitter=0.0
         )
+        return delays.delay_s(attempt + 1)
 
 
 def _refusing_retired(cls: type[RunnerConfig]) -> type[RunnerConfig]:

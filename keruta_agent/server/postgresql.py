@@ -15,13 +15,13 @@ from playhouse import db_url
 from playhouse.pool import PooledPostgresqlDatabase
 
 from keruta_agent import errors
+from keruta_agent.backoff import Backoff
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a starting server waits for the database, and its pauses, which grow.
+#: Seconds that a starting server waits for the database, and its pauses.
 WAIT_S = 60
-_FIRST_PAUSE_S = 0.25
-_LONGEST_PAUSE_S = 5
+_BACKOFF = Backoff(first_s=0.25, longest_s=5.0)
 #: Seconds until one attempt to connect is given up, where the URL says nothing else.
 _CONNECT_TIMEOUT_S = 10
 
@@ -61,21 +61,22 @@ def when_up(database: PooledPostgresqlDatabase, where: str, work: Callable[[], N
         AgentStateError: it is still away after the wait, or it refuses this user.
     """
     deadline = time.monotonic() + WAIT_S
-    pause_s = _FIRST_PAUSE_S
-    seen_up = 0
+    failures = seen_up = 0
     while True:
         try:
             return work()
         except peewee.OperationalError as exc:
             away, reason = _is_away(database), _reason(exc, database)
         # It may have come up between the attempt and the look: another attempt tells.
+        failures += 1
         seen_up += not away
+        pause_s = _BACKOFF.delay_s(failures)
         if seen_up > 1 or time.monotonic() + pause_s > deadline:
             raise errors.AgentStateError(
                 f"cannot {'reach' if away else 'open'} the server's database {where}: {reason}",
                 advice="Check that PostgreSQL runs there, and host, user and password of the URL",
             )
-        if away and pause_s == _FIRST_PAUSE_S:
+        if away and failures == 1:
             logger.warning(
                 "the server's database %s cannot be reached yet (%s); trying for %d seconds",
                 where,
@@ -84,7 +85,6 @@ def when_up(database: PooledPostgresqlDatabase, where: str, work: Callable[[], N
                 extra={"action": "server_database_awaited"},
             )
         time.sleep(pause_s)
-        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
 
 def _is_away(database: PooledPostgresqlDatabase) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import random
 import time
 from typing import Final
 
 from keruta_agent import errors
+from keruta_agent.backoff import Backoff
 from keruta_agent.git import lfs, scan
 from keruta_agent.git import work_tree as tree
 from keruta_agent.git.clone import REMOTE, Clone, Say
@@ -23,7 +23,7 @@ from keruta_agent.workspace.repository_hooks import RepositoryHooks
 #: How often a push is tried that somebody else was faster with, or whose connection broke off.
 ATTEMPTS: Final = 6
 #: Seconds before the second try; doubling, and spread so that two agents do not meet again.
-FIRST_WAIT_S: Final = 0.2
+BACKOFF: Final = Backoff(first_s=0.2, longest_s=3.2, jitter=0.5)
 #: Ways in which git says that the server's branch has moved on.
 _MOVED_ON: Final = ("non-fast-forward", "fetch first", "stale info", "failed to update ref")
 _RACE: Final = ("cannot lock ref", "reference already exists", "incorrect old value")
@@ -191,7 +191,7 @@ def _take_in(clone: Clone, target: Target) -> None:
 
 
 def _wait(attempt: int) -> None:
-    time.sleep(FIRST_WAIT_S * 2 ** min(attempt, 4) * random.uniform(0.5, 1.5))
+    time.sleep(BACKOFF.delay_s(attempt + 1))
 
 
 def pushed_ref(branch: str) -> str:

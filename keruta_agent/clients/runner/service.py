@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import random
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, Self, TypeVar
 
+import backoff
+
 from keruta_agent import __version__, errors
+from keruta_agent.backoff import Backoff, spread
 from keruta_agent.clients import answers
-from keruta_agent.clients.http import HttpClient, segment
+from keruta_agent.clients.http import HttpClient, segment, waits
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class RetryPolicy(Protocol):
         """Tries beside the first."""
 
     def get_delay(self, attempt: int) -> float:
-        """Returns the seconds to wait after an attempt, counted from 0."""
+        """Return the seconds to wait after an attempt, counted from 0."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class _Usual:
     max_retries: int = 3
 
     def get_delay(self, attempt: int) -> float:
-        return min(2.0**attempt, 10.0)
+        return Backoff(first_s=1.0, longest_s=10.0, jitter=0.0).delay_s(attempt + 1)
 
 
 class ServiceClient:
@@ -166,38 +167,33 @@ class ServiceClient:
         return self._tried(doing, once)
 
     def _tried(self, doing: str, once: Callable[[], T]) -> T:
-        """Does something until it succeeds, may not pass, or was tried often enough.
+        """Do something until it succeeds, may not pass, or was tried often enough.
 
         Raises:
             RunnerError: it did not succeed; the text begins with what could not be done.
         """
-        attempt = 0
-        while True:
-            try:
-                return once()
-            except (errors.ApiError, ValueError) as exc:
-                if not isinstance(exc, errors.ApiError):  # a value that JSON does not have
-                    raise errors.RunnerError(f"Failed to {doing}: {exc}") from exc
-                wait_s = self._wait_after(exc, attempt)
-                if wait_s is None:
-                    raise self.translated(doing, exc) from exc
-                logger.info(
-                    "%s: trying again in %.1f s: %s",
-                    doing,
-                    wait_s,
-                    exc.message,
-                    extra={"action": "runner_service_retry"},
-                )
-            time.sleep(wait_s)
-            attempt += 1
-
-    def _wait_after(self, exc: errors.ApiError, attempt: int) -> float | None:
-        """Returns the seconds until the next try, None when there is none."""
-        if attempt >= self._retry.max_retries or not _may_pass(exc):
-            return None
-        if exc.retry_after_s is None:
-            return self._retry.get_delay(attempt) * random.uniform(0.75, 1.25)
-        return exc.retry_after_s if exc.retry_after_s <= LONGEST_WAIT_S else None
+        retrying = backoff.on_exception(
+            waits(lambda failures: spread(self._retry.get_delay(failures - 1))),
+            errors.ApiError,
+            max_tries=self._retry.max_retries + 1,
+            jitter=None,
+            giveup=lambda exc: not _may_pass(exc),
+            on_backoff=lambda details: logger.info(
+                "%s: trying again in %.1f s: %s",
+                doing,
+                details["wait"],
+                details["exception"].message,
+                extra={"action": "runner_service_retry"},
+            ),
+            logger=None,
+        )
+        try:
+            done: T = retrying(once)()
+        except errors.ApiError as exc:
+            raise self.translated(doing, exc) from exc
+        except ValueError as exc:  # a value that JSON does not have
+            raise errors.RunnerError(f"Failed to {doing}: {exc}") from exc
+        return done
 
     def translated(self, doing: str, exc: errors.ApiError) -> errors.RunnerError:
         """Returns an error of HTTP in the words of the runner."""
@@ -220,6 +216,8 @@ class ServiceClient:
 
 
 def _may_pass(exc: errors.ApiError) -> bool:
+    if exc.retry_after_s is not None and exc.retry_after_s > LONGEST_WAIT_S:
+        return False
     if isinstance(exc, errors.ApiUnreachable | errors.ApiAmbiguous | errors.ApiOverloaded):
         return True
     return isinstance(exc, errors.ApiFailed) and exc.status is not None and exc.status >= 500

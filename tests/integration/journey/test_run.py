@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from keruta_agent import errors
+from keruta_agent.backoff import Backoff
 from keruta_agent.journey import circuit_breaker, prepare, run
 from keruta_agent.journey import poll as poll_module
 from keruta_agent.journey.poll import NOT_FOUND_LIMIT
@@ -183,7 +184,9 @@ def test_ambiguous_announcement_is_looked_up_before_it_is_repeated(
 def test_api_that_goes_away_delays_everything_and_loses_nothing(
     api, agent, poll, file_task, monkeypatch
 ):
-    monkeypatch.setattr(circuit_breaker, "FIRST_WAIT_S", 300.0)  # longer than the script takes
+    monkeypatch.setattr(
+        circuit_breaker, "BACKOFF", Backoff(300.0, 300.0)
+    )  # longer than the script takes
     task = file_task("echo one; keruta progress 10; echo two; keruta success --message ok")
     poll.poll()
     for method in ("write_status", "send_logs", "send_progress", "script"):

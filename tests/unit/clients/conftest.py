@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import requests_mock
 
+from keruta_agent.backoff import Backoff
 from keruta_agent.clients import http
 from keruta_agent.clients.keruta import KerutaClient
 from tests.helpers.keruta_wire import API, Sent, TaskBody
@@ -15,7 +16,7 @@ from tests.helpers.keruta_wire import API, Sent, TaskBody
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "_FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(http, "_BACKOFF", Backoff(0.0, 0.0))
 
 
 @pytest.fixture

@@ -7,14 +7,12 @@ from collections.abc import Iterator
 import pytest
 import requests_mock
 
-from keruta_agent.clients.runner import service
-
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Notes the pauses between tries instead of making them."""
     noted: list[float] = []
-    monkeypatch.setattr(service.time, "sleep", noted.append)
+    monkeypatch.setattr("time.sleep", noted.append)
     return noted
 
 
