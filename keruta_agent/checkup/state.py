@@ -181,7 +181,7 @@ def check_outbox(connection: sqlite3.Connection, longest_wait_s: float) -> Findi
     text = f"{pending} waiting"
     if pending:
         text += f", the oldest for {format_duration(round(age_s))}"
-    text += f"; {parked} refused by the API"
+    text += f"; {parked} set aside"
     if age_s > longest_wait_s:
         return problem("outbox", text, "Check that a daemon runs and that the API answers")
     if parked:

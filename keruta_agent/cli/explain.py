@@ -64,6 +64,7 @@ SENTENCES: Final[Mapping[str, Callable[[_Detail], str]]] = {
     "no_auto_fix": lambda d: f"No task is asked for that would mend it: {d['reason']}.",
     "api_failed": lambda d: f"The API could not be told its {d['kind']}: {d['error']}.",
     "api_refused": lambda d: f"The API refused its {d['kind']}: {d['error']}.",
+    "unsendable": lambda d: f"Its {d['kind']} cannot be sent any more: {d['error']}.",
     "parked": lambda d: f"It was set aside: {d['reason']}.",
     "found": lambda d: "It was found in a run directory that the records did not know.",
 }

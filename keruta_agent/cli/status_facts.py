@@ -307,7 +307,9 @@ def advice(facts: Facts) -> list[str]:
     if facts.daemon is not None and facts.daemon.api_away:
         found.append("See what is wrong with the API: keruta health --check-api")
     if facts.outbox.parked:
-        found.append("See what the API refused, and why: keruta queue list --all, keruta explain")
+        found.append(
+            "See what the API did not get, and why: keruta queue list --all, keruta explain"
+        )
     if facts.ended and facts.ended[0].outcome not in ("succeeded", "cancelled", "refused"):
         found.append(f"See why the last job failed: keruta explain {facts.ended[0].job}")
     return found

@@ -157,7 +157,7 @@ def _outbox(facts: Facts) -> Iterator[Line]:
         reason = f": {outbox.error}" if outbox.error else ""
         yield "outbox", f"{outbox.pending} unsent{for_long}{reason}", "yellow"
     if outbox.parked:
-        yield "refused", f"{outbox.parked} that the API did not take", "yellow"
+        yield "refused", f"{outbox.parked} that the API did not get", "yellow"
     if facts.api_url is not None and not outbox.pending and not outbox.parked:
         yield "outbox", "empty: the API knows all", None
 

@@ -34,6 +34,8 @@ class ArtifactsDirectories:
         #: Descriptors with the locks, by directory: those of the settings and the workspace.
         self._held: dict[Path, int] = {}
         self._said_of: Path | None = None
+        #: Where the directories led when they were used first.
+        self._places: dict[Path, Path] = {}
 
     def choose(self, configured: Path, working_directory: Path, run: RunDirectory) -> Path:
         """Return the directory for a run: the first one that can be written and is nobody else's.
@@ -42,7 +44,7 @@ class ArtifactsDirectories:
         """
         in_use = None
         for candidate in (configured, working_directory / ".keruta" / "doc", self._own):
-            if not _is_usable(candidate):
+            if not _is_usable(candidate) or not self._is_in_its_place(candidate):
                 continue
             if self._hold(candidate, run):
                 if in_use is not None:
@@ -50,6 +52,26 @@ class ArtifactsDirectories:
                 return candidate
             in_use = in_use or candidate
         return configured
+
+    def _is_in_its_place(self, directory: Path) -> bool:
+        """Return whether a directory leads where it did; else the next scripts would write there.
+
+        Says once when it does not.
+        """
+        leads_to = directory.resolve()
+        place = self._places.setdefault(directory, leads_to)
+        if place == leads_to:
+            return True
+        if self._said_of != directory:
+            self._said_of = directory
+            logger.warning(
+                "does not use the artifacts directory %s: it was replaced by a link to %s; remove "
+                "the link, or restart the agent if you made it",
+                directory,
+                leads_to,
+                extra={"action": "artifacts_directory_replaced"},
+            )
+        return False
 
     def _say(self, in_use: Path, chosen: Path) -> None:
         if self._said_of == in_use:

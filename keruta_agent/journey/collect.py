@@ -103,7 +103,7 @@ def copy_artifacts(
     try:
         found = _read_before(directory)
     except (ValueError, OSError) as exc:
-        why = f"no artifacts are taken: what was there before the script cannot be told: {exc}"
+        why = f"yields no artifacts: what was there before the script cannot be told: {exc}"
         logger.warning(
             "job %d: %s", job.id, why, extra={"action": "artifacts_not_told", "job": job.id}
         )

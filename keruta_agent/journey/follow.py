@@ -78,7 +78,8 @@ def until_end(agent: Agent, job: Job, run: Run, shim: ProcessId) -> ExitRecord |
             record = None
         sweep(agent, job, run, is_clear=record is not None)
         follower.look(final=True)
-    was_never_started = directory.path.exists() and directory.read_identity() is None
+    # A script that came in between two looks may have replaced the whole directory.
+    was_never_started = directory.read_about() is not None and directory.read_identity() is None
     if record is None and was_never_started and not follower.has_started:
         complaint = " ".join(output.tail(directory.path / "shim.err", 1))
         raise errors.RunError(f"the script could not be started: {complaint or 'no reason given'}")

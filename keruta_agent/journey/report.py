@@ -181,12 +181,12 @@ class Courier:
             if exc.status == TOO_LARGE and parcel.first.kind is Kind.ARTIFACT:
                 self._cannot_be_stored(parcel, exc)
             else:
-                self._refused(parcel, exc)
+                self._set_aside(parcel, exc)
         except errors.ApiError as exc:
             return self._broken(parcel, exc)
         except (errors.KerutaError, FileNotFoundError) as exc:
             # The file is not what it was when it was collected, or is gone: waiting helps nobody.
-            self._refused(parcel, exc)
+            self._set_aside(parcel, exc)
             return True
         except (OSError, ValueError, TypeError, LookupError) as exc:
             # Its files were removed, or it was written by another version: one letter that
@@ -275,14 +275,17 @@ class Courier:
             extra={"action": "artifact_stays_here", "task": letter.task_id},
         )
 
-    def _refused(self, parcel: Parcel, exc: Exception) -> None:
-        self._note("api_refused", parcel, exc)
+    def _set_aside(self, parcel: Parcel, exc: Exception) -> None:
+        if isinstance(exc, errors.ApiError):
+            self._note("api_refused", parcel, exc)
+        else:
+            self._note("unsendable", parcel, exc)
         with self._database.transaction():
             self._outbox.park(parcel, str(exc))
             if parcel.first.kind is Kind.ARTIFACT:
                 self._artifacts.settle(parcel.first.key, ArtifactState.REFUSED, str(exc))
         logger.error(
-            "the API refuses a %s of task %s; it is set aside: %s",
+            "a %s of task %s cannot be delivered; it is set aside: %s",
             parcel.first.kind,
             parcel.first.task_id,
             exc,
@@ -293,7 +296,7 @@ class Courier:
         """The server, or we, broke at this very parcel: others may still pass."""
         attempts = parcel.first.attempts + 1
         if attempts >= ATTEMPTS_AT_BROKEN and parcel.first.kind is not Kind.STATUS:
-            self._refused(parcel, exc)
+            self._set_aside(parcel, exc)
             return True
         wait = BACKOFF.delay_s(attempts + 1)
         self._outbox.retry_later(parcel, str(exc), boot_seconds() + wait)

@@ -84,6 +84,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "answers_unsupported": "The API has no route for answers.",
     "answers_failed": "Answers cannot be looked for now; tried again.",
     # Artifacts
+    "artifacts_directory_replaced": "The artifacts directory became a link: it is not used.",
     "artifacts_directory_shared": "Another agent uses the artifacts directory.",
     "artifact_left_out": "A file is not taken as an artifact, and why.",
     "artifact_not_copied": "There is no room for a copy of an artifact.",
@@ -99,7 +100,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "api_away": "The API cannot be told anything now; everything is kept and sent later.",
     "api_back": "It answers again.",
     "api_broke": "The API failed at one message; it is sent again.",
-    "api_refused": "The API refuses a message for good; it is set aside.",
+    "api_refused": "The API refuses a message for good, or its file is gone; it is set aside.",
     "api_lacks": "The API has no place for a kind of message.",
     "server_lacks": "The API lacks something that the agent can do without.",
     "status_name_switched": "The API calls a running task by its other name.",

@@ -110,3 +110,26 @@ def test_mark_is_never_written_through_a_link(tmp_path: Path, shared: Path) -> N
 
     assert _choose(tmp_path, shared) != shared
     assert (tmp_path / "precious").read_text(encoding="ascii") == "precious"
+
+
+def test_directory_that_a_script_replaced_by_a_link_is_not_used_for_the_next(
+    tmp_path: Path, shared: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    mine = ArtifactsDirectories("mine", tmp_path / "base")
+    assert _choose(tmp_path, shared, mine) == shared
+    shared.rename(tmp_path / "aside")
+    shared.symlink_to(elsewhere)
+    for _ in range(2):
+        assert _choose(tmp_path, shared, mine) == tmp_path / "work" / ".keruta" / "doc"
+    assert list(elsewhere.iterdir()) == []
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    shared.unlink()
+    assert _choose(tmp_path, shared, mine) == shared
+    # Who made the link says so by a restart.
+    (shared / OWNER_NAME).unlink()
+    shared.rmdir()
+    shared.symlink_to(elsewhere)
+    again = ArtifactsDirectories("mine", tmp_path / "base")
+    assert _choose(tmp_path, shared, again) == shared

@@ -324,7 +324,7 @@ def test_script_that_spoils_what_was_there_before_is_told_that_nothing_is_taken(
     run_all()
     assert api.task(task.id).status is TaskStatus.COMPLETED
     assert not stored(api, task.id)
-    assert any("no artifacts are taken" in entry.message for entry in api.logs(task.id))
+    assert any("yields no artifacts" in entry.message for entry in api.logs(task.id))
 
 
 def test_note_of_an_agent_before_an_upgrade_is_understood(api, file_task, run_all):

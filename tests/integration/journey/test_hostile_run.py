@@ -37,6 +37,17 @@ def test_script_that_spoils_its_run_holds_up_nobody(tmp_path, spoil):
         agent.launcher.close()
 
 
+@pytest.mark.parametrize("instead", ["mkdir $KERUTA_RUN_DIR", "ln -s /etc $KERUTA_RUN_DIR"])
+def test_script_that_replaces_its_run_directory_is_lost_and_not_taken_for_one_that_never_began(
+    tmp_path, instead
+):
+    with agent_in(tmp_path) as agent:
+        script = f"cd /; rm -rf $KERUTA_RUN_DIR; {instead}"
+        agent.records.jobs.record_script("bad", Work(script=script))
+        assert run.run_next(agent).result.outcome == "lost"
+        agent.launcher.close()
+
+
 def test_frozen_shim_does_not_save_a_script_from_its_time_limit(tmp_path):
     with agent_in(tmp_path, task_timeout_s="300ms") as agent:
         agent.records.jobs.record_script("x", Work(script="kill -STOP $PPID; sleep 300"))

@@ -140,7 +140,7 @@ def test_api_that_is_away_is_shown_with_what_waits_for_it() -> None:
     assert shown(away)[2:5] == [
         "api      http://api cannot be told anything now",
         "outbox   12 unsent, the oldest for 3m00s: no route",
-        "refused  1 that the API did not take",
+        "refused  1 that the API did not get",
     ]
     assert [line for line in shown(away) if "keruta health --check-api" in line]
 
