@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import errors
+from keruta_agent import errors, migrations
 from keruta_agent.records.migrations import MIGRATIONS
 
 #: Seconds that a writer waits for another process, such as a command beside the daemon.
@@ -155,6 +155,7 @@ class Database:
 
     def _migrate(self) -> None:
         connection = self.connection()
+        # Without the write lock first: commands open the database while the daemon writes.
         if self._version(connection) == len(MIGRATIONS):
             return
         with self.transaction():
@@ -164,10 +165,12 @@ class Database:
                     f"the database {self.path} was written by a newer keruta-agent",
                     advice="Upgrade this one, or choose another directory with KERUTA_BASE_DIR",
                 )
-            for step in MIGRATIONS[version:]:
-                for statement in _statements(step):
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+            migrations.apply(
+                MIGRATIONS,
+                is_applied=lambda step: step.number <= version,
+                execute=connection.execute,
+                note=lambda step: connection.execute(f"PRAGMA user_version = {step.number}"),
+            )
 
     @staticmethod
     def _version(connection: sqlite3.Connection) -> int:
@@ -211,13 +214,3 @@ def _create_private_file(path: Path) -> None:
     # (POSIX says so), and another process would then remove the -wal file under their feet.
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-
-
-def _statements(script: str) -> Iterator[str]:
-    # sqlite3.executescript() commits first, which would break the one transaction of a migration.
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""

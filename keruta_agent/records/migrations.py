@@ -1,14 +1,12 @@
-"""The schema of agent.db, as steps that are applied once each, in order.
-
-A step that was released is never edited: a change is a new step. ``PRAGMA user_version`` counts
-the steps that a database has seen.
-"""
+"""The schema of agent.db, step by step; ``keruta_agent/migrations.py`` applies them."""
 
 from __future__ import annotations
 
 from typing import Final
 
-MIGRATIONS: Final[tuple[str, ...]] = (
+from keruta_agent.migrations import Step, Steps, statements
+
+_SCRIPTS: Final = (
     # 1: jobs, runs, log ranges, outbox, journal, flags
     """
     CREATE TABLE jobs (
@@ -215,4 +213,8 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     -- The run that an agent without proofs has started goes on as it began.
     UPDATE runs SET exit_digest = 'unproved' WHERE state <> 'ended';
     """,
+)
+
+MIGRATIONS: Final[Steps] = tuple(
+    Step(f"{number:04}", tuple(statements(script))) for number, script in enumerate(_SCRIPTS, 1)
 )

@@ -16,6 +16,7 @@ import peewee
 from playhouse.pool import PooledSqliteDatabase
 
 from keruta_agent import errors
+from keruta_agent.migrations import Steps
 from keruta_agent.server import migrations, postgresql
 
 #: Seconds that a write waits for another one on SQLite.
@@ -61,7 +62,7 @@ def open_database(
     url: str | None,
     *,
     file_name: str = FILE_NAME,
-    steps: migrations.Steps | None = None,
+    steps: Steps | None = None,
 ) -> Database:
     """Opens and migrates the database: the file in ``data_dir``, or the one at ``url``.
 

@@ -1,14 +1,14 @@
-"""How the tables come into being and change: an ordered list, each entry applied once.
+"""The schema of the server's database, step by step, for SQLite and PostgreSQL.
 
-An entry never changes once it is released; a change of the schema is a new entry at the end.
 ``playhouse.migrations`` was passed over: it wants script files in a directory that is no package.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
+from keruta_agent import migrations
+from keruta_agent.migrations import Step, Steps
 from keruta_agent.server.tables import now
 
 #: Stands in the statements for a key that counts up and is never used again.
@@ -152,25 +152,22 @@ _FIX_REQUEST = (
     "ALTER TABLE tasks ADD COLUMN fix_made INTEGER NOT NULL DEFAULT 0",
 )
 
-#: Names and statements.
-Steps = Sequence[tuple[str, Sequence[str]]]
-
 MIGRATIONS: Steps = (
-    ("0001_first", _FIRST),
-    ("0002_secret_input", _SECRET_INPUT),
-    ("0003_task_times", _TASK_TIMES),
-    ("0004_agents", _AGENTS),
-    ("0005_fix_request", _FIX_REQUEST),
+    Step("0001_first", _FIRST),
+    Step("0002_secret_input", _SECRET_INPUT),
+    Step("0003_task_times", _TASK_TIMES),
+    Step("0004_agents", _AGENTS),
+    Step("0005_fix_request", _FIX_REQUEST),
 )
 
 
-def migrate(database: Any, steps: Steps | None = None, *, postgresql: bool) -> list[str]:
-    """Applies what is missing, all of it or nothing, and returns the names of what was applied.
+def migrate(database: Any, steps: Steps | None = None, *, postgresql: bool) -> None:
+    """Apply what is missing, all of it or nothing: the server's own steps unless others are given.
 
-    The steps are the server's own unless others are given.
+    The table ``schema_migrations`` notes the names of those that were applied.
     """
     counting_key = _COUNTING_KEY_POSTGRESQL if postgresql else _COUNTING_KEY_SQLITE
-    applied = []
+    mark = "%s" if postgresql else "?"
     with database.atomic():
         if postgresql:
             database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
@@ -180,15 +177,12 @@ def migrate(database: Any, steps: Steps | None = None, *, postgresql: bool) -> l
         )
         rows = database.execute_sql("SELECT name FROM schema_migrations").fetchall()
         known = {row[0] for row in rows}
-        mark = "%s" if postgresql else "?"
-        for name, statements in MIGRATIONS if steps is None else steps:
-            if name in known:
-                continue
-            for statement in statements:
-                database.execute_sql(statement.replace(_COUNTING_KEY, counting_key))
-            database.execute_sql(
+        migrations.apply(
+            MIGRATIONS if steps is None else steps,
+            is_applied=lambda step: step.name in known,
+            execute=lambda text: database.execute_sql(text.replace(_COUNTING_KEY, counting_key)),
+            note=lambda step: database.execute_sql(
                 f"INSERT INTO schema_migrations (name, applied_at) VALUES ({mark}, {mark})",  # noqa: S608
-                (name, now()),
-            )
-            applied.append(name)
-    return applied
+                (step.name, now()),
+            ),
+        )

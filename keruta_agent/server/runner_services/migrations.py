@@ -1,10 +1,10 @@
-"""How the tables of the runner's services come into being; the rules are those of the server's."""
+"""The schema of the runner's services, step by step."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from keruta_agent.server.migrations import Steps
+from keruta_agent.migrations import Step, Steps
 
 _FIRST: Final = (
     """CREATE TABLE registry_tasks (
@@ -85,4 +85,4 @@ _FIRST: Final = (
     "CREATE INDEX answers_age ON answers (created_at)",
 )
 
-MIGRATIONS: Final[Steps] = (("0001_first", _FIRST),)
+MIGRATIONS: Final[Steps] = (Step("0001_first", _FIRST),)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent import errors
+from keruta_agent.migrations import Step
 from keruta_agent.server import migrations
 from keruta_agent.server.database import FILE_NAME, open_database
 from keruta_agent.server.tables import Tables
@@ -24,8 +25,8 @@ def test_migrations_make_the_columns_that_the_queries_name(tmp_path: Path) -> No
 
 def test_migrations_are_applied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_database(tmp_path, None).close()
-    before = [name for name, _ in migrations.MIGRATIONS]
-    later = ("9999_later", ["ALTER TABLE tasks ADD COLUMN later TEXT"])
+    before = [step.name for step in migrations.MIGRATIONS]
+    later = Step("9999_later", ["ALTER TABLE tasks ADD COLUMN later TEXT"])
     monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, later))
     for _ in range(2):
         database = open_database(tmp_path, None)
@@ -38,7 +39,7 @@ def test_migrations_are_applied_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_migration_that_fails_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = ("0002_broken", ["CREATE TABLE half (x TEXT)", "NONSENSE"])
+    broken = Step("0002_broken", ["CREATE TABLE half (x TEXT)", "NONSENSE"])
     monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, broken))
     with pytest.raises(errors.AgentStateError, match=r"server\.db"):
         open_database(tmp_path, None)

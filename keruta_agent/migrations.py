@@ -1,0 +1,63 @@
+"""One way for every database of this package to reach the schema that the program expects.
+
+A schema is a list of steps that are applied once each, in order. A released step is never edited:
+a change is a new step at the end. The caller's transaction holds all that is missing, so that a
+process that is killed in the middle leaves the database as it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One change of a schema; its name begins with its number, such as ``0003_artifacts``."""
+
+    name: str
+    statements: Iterable[str]
+
+    @property
+    def number(self) -> int:
+        """Its place among the steps, from 1."""
+        return int(self.name[:4])
+
+
+Steps = Sequence[Step]
+
+
+def apply(
+    steps: Steps,
+    *,
+    is_applied: Callable[[Step], bool],
+    execute: Callable[[str], object],
+    note: Callable[[Step], object],
+) -> None:
+    """Apply the steps that a database has not seen, in the caller's transaction.
+
+    That must keep other writers out from its beginning: two processes may start at once.
+
+    Args:
+        steps: the whole schema.
+        is_applied: whether the database notes a step as applied.
+        execute: executes one statement.
+        note: notes a step as applied.
+    """
+    for step in steps:
+        if is_applied(step):
+            continue
+        for statement in step.statements:
+            execute(statement)
+        note(step)
+
+
+def statements(script: str) -> Iterator[str]:
+    """Yield the statements of a script; sqlite3's ``executescript`` would commit before each."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
