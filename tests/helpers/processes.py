@@ -9,34 +9,68 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
+from keruta_agent.observe.redact import Redactor
+from tests.helpers import forked
+from tests.helpers.forked import ForkedProcess
 from tests.helpers.waiting import wait_until
 
 KERUTA = str(Path(sys.executable).with_name("keruta"))
 #: Seconds after which a command counts as hanging.
 PATIENCE_S = 60.0
+#: Bytes that are read of what a command writes.
+MOST_OUTPUT = 64 * 2**20
+#: Variables that an interpreter looks at when it starts.
+_OF_INTERPRETERS = re.compile("PYTHON|LC_|LANGUAGE$|TZ$|MALLOC_|LD_")
+
+
+def start_keruta(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    directory: Path,
+    standard: tuple[IO[bytes], IO[bytes], IO[bytes]],
+) -> subprocess.Popen[bytes] | ForkedProcess:
+    """Start ``keruta`` with these standard streams, by a fork where nobody can see a difference.
+
+    An interpreter of its own is started where one would behave otherwise: with keys, which the
+    program hides by starting itself anew, and with variables that Python reads as it starts.
+    """
+    command = [KERUTA, *arguments]
+    if Redactor.secrets_in(environment) or any(map(_OF_INTERPRETERS.match, environment)):
+        stdin, stdout, stderr = standard
+        return subprocess.Popen(
+            command,
+            env=dict(environment),
+            cwd=directory,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+    return forked.start(command, environment, directory, standard)
 
 
 class Process:
     """One process with its output in files."""
 
-    def __init__(self, command: list[str], environment: Mapping[str, str], outputs: Path) -> None:
+    def __init__(
+        self, arguments: Sequence[str], environment: Mapping[str, str], outputs: Path
+    ) -> None:
         outputs.mkdir(parents=True)
         #: The command line, without the program.
-        self.name = " ".join(command[1:])
+        self.name = " ".join(arguments)
         self._out = outputs / "stdout"
         self._err = outputs / "stderr"
-        with self._out.open("wb") as out, self._err.open("wb") as err:
-            self._popen = subprocess.Popen(
-                command,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-            )
+        with (
+            Path(os.devnull).open("rb") as nothing,
+            self._out.open("wb") as out,
+            self._err.open("wb") as err,
+        ):
+            self._popen = start_keruta(arguments, environment, Path.cwd(), (nothing, out, err))
 
     @property
     def pid(self) -> int:
@@ -111,7 +145,7 @@ class Workplace:
     def start(self, *arguments: str, **environment: str) -> Process:
         """Starts ``keruta`` with these arguments and, on top, these variables."""
         outputs = self.path / f"process-{len(self._started)}"
-        process = Process([KERUTA, *arguments], {**self.environment, **environment}, outputs)
+        process = Process(arguments, {**self.environment, **environment}, outputs)
         self._started.append(process)
         return process
 
@@ -132,16 +166,22 @@ class Workplace:
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs one ``keruta`` command to its end, in the workplace's own directory."""
-        return subprocess.run(
-            [KERUTA, *arguments],
-            env={**self.environment, **environment},
-            cwd=self.path,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=PATIENCE_S,
-            check=False,
-        )
+        with (
+            Path(os.devnull).open("rb") as nothing,
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as err,
+        ):
+            process = start_keruta(
+                arguments, {**self.environment, **environment}, self.path, (nothing, out, err)
+            )
+            try:
+                code = process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(PATIENCE_S)
+                raise
+            texts = [os.pread(file.fileno(), MOST_OUTPUT, 0).decode() for file in (out, err)]
+        return subprocess.CompletedProcess(["keruta", *arguments], code, *texts)
 
     def write_script(self, name: str, text: str) -> Path:
         """Writes an executable script."""
