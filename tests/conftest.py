@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+pytest_plugins = ["tests.helpers.workers"]
+
 
 def pytest_configure() -> None:
     """Lets the programs that are started here get Ctrl-C and hang-ups.
