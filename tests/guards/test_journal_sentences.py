@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
+from functools import cache
 
-import keruta_agent
 from keruta_agent.cli.explain import SENTENCES
-
-SOURCE = Path(keruta_agent.__file__).parent
+from tests.guards.source import modules_with
 
 
 def _literal(call: ast.Call) -> str | None:
@@ -32,11 +30,11 @@ def _adds_to_a_journal(call: ast.Call) -> bool:
     return ast.unparse(owner).endswith("journal") if owner is not None else False
 
 
+@cache
 def told_events() -> list[tuple[str, set[str], str]]:
     """Returns each action that is added anywhere, with the names of its details and the place."""
     found = []
-    for path in sorted(SOURCE.rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+    for module, tree in modules_with("journal.add("):
         for function in ast.walk(tree):
             if not isinstance(function, ast.FunctionDef):
                 continue
@@ -50,9 +48,9 @@ def told_events() -> list[tuple[str, set[str], str]]:
                     if action is None
                     else [action]
                 )
-                assert actions and None not in actions, f"{path}:{call.lineno}"
+                assert actions and None not in actions, f"{module}:{call.lineno}"
                 details = {keyword.arg or "" for keyword in call.keywords}
-                found += [(str(name), details, f"{path.name}:{call.lineno}") for name in actions]
+                found += [(str(name), details, f"{module}:{call.lineno}") for name in actions]
     return found
 
 

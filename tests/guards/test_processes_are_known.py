@@ -6,11 +6,9 @@ A child that is not would be taken for one that a killed shim has left behind, a
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
-import keruta_agent
+from tests.guards.source import modules_with
 
-PACKAGE = Path(keruta_agent.__file__).parent
 #: Parts that run in a daemon, a server, an agent in the foreground, or a runner.
 LONG_RUNNING = (
     *("daemon", "journey", "local", "queueing", "records", "runner", "runs", "server", "web"),
@@ -35,9 +33,8 @@ def starts_in(tree: ast.AST) -> list[int]:
 
 def test_programs_are_started_by_the_list_of_children() -> None:
     found = {
-        str(path.relative_to(PACKAGE)): lines
-        for part in LONG_RUNNING
-        for path in sorted((PACKAGE / part).rglob("*.py"))
-        if (lines := starts_in(ast.parse(path.read_text(encoding="utf-8"))))
+        module: lines
+        for module, tree in modules_with("subprocess.", "os.system", "os.popen", parts=LONG_RUNNING)
+        if (lines := starts_in(tree))
     }
     assert found == {}, "use OWN.spawn or OWN.run of keruta_agent.process_tree.children"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
-import keruta_agent
+from tests.guards.source import modules_with
 
-SOURCE = Path(keruta_agent.__file__).parent
 #: Packages that decide when something happens.
 DECIDING = ("journey", "records", "runs", "queueing", "daemon")
 WALL_CLOCKS = {"time.time()", "time.time_ns()", "datetime.now(UTC)", "datetime.now()"}
@@ -52,10 +50,9 @@ def decisions_by_the_wall_clock(tree: ast.AST) -> list[str]:
 
 def test_no_decision_is_made_by_the_wall_clock() -> None:
     found = {
-        str(path.relative_to(SOURCE)): decisions
-        for package in DECIDING
-        for path in sorted((SOURCE / package).rglob("*.py"))
-        if (decisions := decisions_by_the_wall_clock(ast.parse(path.read_text(encoding="utf-8"))))
+        module: decisions
+        for module, tree in modules_with("time.time", "datetime.now", parts=DECIDING)
+        if (decisions := decisions_by_the_wall_clock(tree))
     }
     assert found == {}
 
