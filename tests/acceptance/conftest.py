@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent.server.serve import Server
 from tests.helpers.api import Api
 from tests.helpers.embedded_server import embedded_server
 from tests.helpers.processes import Process, Workplace, free_port, workplace_in
@@ -18,13 +19,19 @@ def workplace(tmp_path: Path) -> Iterator[Workplace]:
         yield found
 
 
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all tests of a worker, which keep apart by their sessions."""
+    with embedded_server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
 @pytest.fixture
-def api(workplace: Workplace) -> Iterator[Api]:
-    """A server that lives as long as the test; the workplace's commands speak to it."""
-    with embedded_server(workplace.path / "server") as server:
-        found = Api(server.url)
-        _point_at(workplace, found)
-        yield found
+def api(workplace: Workplace, server: Server) -> Api:
+    """A session of its own on a server that outlives the test; the commands speak to it."""
+    found = Api(server.url)
+    _point_at(workplace, found)
+    return found
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import sys
 
 from tests.helpers.api import Api
 from tests.helpers.build_logs import random_secret
-from tests.helpers.processes import Workplace
+from tests.helpers.processes import Process, Workplace
 
 NUMBER = 40
 PRINTER = """
@@ -32,7 +32,10 @@ for number in range(int(sys.argv[1])):
 """
 
 
-def test_forty_secrets_in_eight_forms_are_stored_nowhere(workplace: Workplace, api: Api) -> None:
+def test_forty_secrets_in_eight_forms_are_stored_nowhere(
+    workplace: Workplace, mortal_api: tuple[Process, Api]
+) -> None:
+    _, api = mortal_api
     chance = random.Random(7)
     secrets = [random_secret(chance, 12 + number) for number in range(NUMBER)]
     variables = {f"SECRET_TOKEN_{number}": secret for number, secret in enumerate(secrets)}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
-import requests
+import urllib3
 
 from tests.helpers.waiting import wait_until
 
@@ -21,6 +22,9 @@ class Api:
     def __init__(self, url: str, *, repository_url: str | None = None) -> None:
         self.url = url
         self._root = f"{url}/api/v1"
+        # Connections are kept: whoever waits asks again and again.
+        self._connections = urllib3.PoolManager(timeout=30, retries=False)
+        weakref.finalize(self, self._connections.clear)
         session = {"name": "acceptance", "repositoryUrl": repository_url}
         self.session_id: str = self._call("POST", "/sessions", json=session)["id"]
 
@@ -29,10 +33,10 @@ class Api:
         """Port on which the server listens."""
         return int(self.url.rpartition(":")[2])
 
-    def _call(self, method: str, path: str, **details: Any) -> Any:
-        answer = requests.request(method, self._root + path, timeout=30, **details)
-        assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text}"
-        return answer.json()
+    def _call(self, method: str, path: str, json: Any = None) -> Any:
+        answer = self._connections.request(method, self._root + path, json=json)
+        assert answer.status < 400, f"{method} {path}: {answer.status} {answer.data.decode()}"
+        return answer.json() if answer.data else None
 
     def file_task(self, script: str, *, name: str = "task", priority: int = 0, **more: Any) -> str:
         """Files a task and returns its id."""
@@ -72,8 +76,8 @@ class Api:
 
     def question(self, task_id: str) -> dict[str, Any] | None:
         """Returns the open question of a task."""
-        answer = requests.get(f"{self._root}/tasks/{task_id}/input-request", timeout=30)
-        found = answer.json() if answer.status_code == 200 else None
+        answer = self._connections.request("GET", f"{self._root}/tasks/{task_id}/input-request")
+        found = answer.json() if answer.status == 200 else None
         return found if found is not None and found["open"] else None
 
     def wait_for_question(self, task_id: str) -> dict[str, Any]:
@@ -100,7 +104,7 @@ class Api:
 
     def delete_task(self, task_id: str) -> None:
         """Deletes a task."""
-        requests.delete(f"{self._root}/tasks/{task_id}", timeout=30).raise_for_status()
+        self._call("DELETE", f"/tasks/{task_id}")
 
     def end_session(self, status: str = "COMPLETED") -> None:
         """Ends the session: its daemon may leave."""

@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-#: Seconds between looks: most of them cost a request, or more.
-LOOK_S = 0.05
+#: Seconds between looks: at first, and at most; most of them cost a request, or more.
+FIRST_LOOK_S = 0.01
+RAREST_LOOK_S = 0.1
+#: Looks become rarer, so that what is waited for is seen when it has taken this much longer.
+_LATER = 1 / 8
 
 _Found = TypeVar("_Found")
 
@@ -18,9 +21,10 @@ def wait_until(condition: Callable[[], _Found], what: str, timeout_s: float = 30
     Raises:
         AssertionError: it did not become true in time; the text says what was waited for.
     """
-    deadline = time.monotonic() + timeout_s
+    began = time.monotonic()
     while not (found := condition()):
-        if time.monotonic() >= deadline:
+        waited = time.monotonic() - began
+        if waited >= timeout_s:
             raise AssertionError(f"waited {timeout_s:.0f} s in vain until {what}")
-        time.sleep(LOOK_S)
+        time.sleep(min(max(FIRST_LOOK_S, waited * _LATER), RAREST_LOOK_S))
     return found
