@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import signal
 
+from hypothesis import HealthCheck, settings
+
 pytest_plugins = ["tests.helpers.workers"]
+
+
+# A busy machine is no failure, and no example is kept between runs.
+settings.register_profile(
+    "usual",
+    max_examples=25,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+#: For a long look: pytest --hypothesis-profile=long
+settings.register_profile("long", settings.get_profile("usual"), max_examples=500)
+settings.load_profile("usual")
 
 
 def pytest_configure() -> None:

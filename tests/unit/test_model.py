@@ -7,14 +7,11 @@ import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keruta_agent import model
 from keruta_agent.model import LogLevel, Script, Session, Task, TaskStatus
-
-# A busy machine is no failure, and no example is kept between runs.
-quick = settings(deadline=None, database=None, max_examples=60)
 
 _DATES = st.none() | st.datetimes(
     min_value=datetime(2020, 1, 1), max_value=datetime(2030, 1, 1), timezones=st.just(UTC)
@@ -30,7 +27,6 @@ def _tasks(draw: st.DrawFn) -> list[Task]:
     ]
 
 
-@quick
 @given(_tasks())
 def test_execution_order_is_a_permutation_by_priority_then_age(tasks: list[Task]) -> None:
     ordered = model.in_execution_order(tasks)
@@ -43,7 +39,6 @@ def test_execution_order_is_a_permutation_by_priority_then_age(tasks: list[Task]
             assert earlier.created_at <= later.created_at
 
 
-@quick
 @given(_tasks())
 def test_execution_order_puts_the_last_received_first_among_equals(tasks: list[Task]) -> None:
     ordered = model.in_execution_order(tasks)
@@ -53,7 +48,6 @@ def test_execution_order_puts_the_last_received_first_among_equals(tasks: list[T
         assert not same or int(earlier.id) > int(later.id)
 
 
-@quick
 @given(st.integers(0, 2**32), st.integers(1, 10))
 def test_execution_order_of_dated_tasks_does_not_depend_on_how_they_are_listed(
     seed: int, count: int
@@ -107,7 +101,6 @@ def test_parse_task_status_knows_all_names(text: str, status: TaskStatus) -> Non
     assert model.parse_task_status(text) is status
 
 
-@quick
 @given(st.text())
 def test_parse_task_status_accepts_or_raises_value_error(text: str) -> None:
     try:

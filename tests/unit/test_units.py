@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
 from keruta_agent import units
-
-quick = settings(deadline=None, database=None, max_examples=200)
 
 
 @pytest.mark.parametrize(
@@ -95,13 +93,11 @@ def test_format_duration_writes_the_short_form(seconds: float, text: str) -> Non
     assert units.format_duration(seconds) == text
 
 
-@quick
 @given(st.floats(min_value=0, max_value=units.LONGEST_DURATION_S))
 def test_duration_survives_the_round_trip(seconds: float) -> None:
     assert units.parse_duration(units.format_duration(seconds)) == seconds
 
 
-@quick
 @given(st.integers(min_value=0, max_value=86_400_000))
 def test_duration_of_whole_milliseconds_survives_the_round_trip(milliseconds: int) -> None:
     seconds = units.parse_duration(f"{milliseconds}ms")
@@ -109,7 +105,6 @@ def test_duration_of_whole_milliseconds_survives_the_round_trip(milliseconds: in
     assert units.parse_duration(units.format_duration(seconds)) == seconds
 
 
-@quick
 @given(st.text() | st.from_regex(r"[0-9.]{1,6}(d|h|m|s|ms)?", fullmatch=True))
 def test_parse_duration_gives_finite_seconds_or_a_value_error(raw: str) -> None:
     try:
@@ -165,7 +160,6 @@ def test_format_size_writes_the_largest_whole_unit(size: int, text: str) -> None
     assert units.format_size(size) == text
 
 
-@quick
 @given(
     st.integers(min_value=0, max_value=units.LARGEST_SIZE)
     | st.integers(min_value=0, max_value=4096).map(lambda count: count * 1024**2)

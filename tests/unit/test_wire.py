@@ -7,15 +7,12 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
 from keruta_agent import wire
 from keruta_agent.model import LogEntry, LogLevel, Script, Session, Task, TaskStatus
-
-# A busy machine is no failure, and no example is kept between runs.
-quick = settings(deadline=None, database=None, max_examples=60)
 
 _MOMENTS = st.datetimes(
     min_value=datetime(1990, 1, 1), max_value=datetime(2100, 1, 1), timezones=st.just(UTC)
@@ -38,13 +35,11 @@ def _spring_array(moment: datetime) -> list[int]:
     return parts
 
 
-@quick
 @given(_MOMENTS)
 def test_date_survives_writing_and_reading(moment: datetime) -> None:
     assert wire.parse_date(wire.format_date(moment)) == moment
 
 
-@quick
 @given(_MOMENTS)
 def test_date_reads_arrays_of_any_length(moment: datetime) -> None:
     array = _spring_array(moment)
@@ -53,13 +48,11 @@ def test_date_reads_arrays_of_any_length(moment: datetime) -> None:
     assert wire.parse_date(array) == moment
 
 
-@quick
 @given(_MOMENTS, _OFFSETS)
 def test_date_reads_iso_with_any_offset(moment: datetime, offset: timezone) -> None:
     assert wire.parse_date(moment.astimezone(offset).isoformat()) == moment
 
 
-@quick
 @given(_MOMENTS, st.integers(0, 9))
 def test_date_reads_up_to_nine_fraction_digits(moment: datetime, digits: int) -> None:
     fraction = f"{moment.microsecond:06d}999"[:digits]
@@ -70,7 +63,6 @@ def test_date_reads_up_to_nine_fraction_digits(moment: datetime, digits: int) ->
     assert wire.parse_date(f"{text}Z") == moment.replace(microsecond=kept)
 
 
-@quick
 @given(_MOMENTS)
 def test_date_reads_epoch_seconds_and_milliseconds(moment: datetime) -> None:
     seconds = moment.timestamp()
@@ -86,7 +78,6 @@ def test_date_that_makes_no_sense_counts_as_missing(raw: object) -> None:
     assert wire.parse_date(raw) is None
 
 
-@quick
 @given(_JSON)
 def test_date_never_raises(raw: Any) -> None:
     found = wire.parse_date(raw)
@@ -94,7 +85,6 @@ def test_date_never_raises(raw: Any) -> None:
     assert found is None or found.tzinfo is not None
 
 
-@quick
 @given(_JSON)
 def test_task_with_any_date_can_still_be_read(raw: Any) -> None:
     task = wire.load(wire.TaskSchema(), {"id": "t", "createdAt": raw, "updatedAt": raw}, Task)
@@ -102,7 +92,6 @@ def test_task_with_any_date_can_still_be_read(raw: Any) -> None:
     assert task.id == "t"
 
 
-@quick
 @given(_JSON)
 def test_task_of_any_json_is_read_or_refused_as_invalid(body: Any) -> None:
     try:
@@ -209,7 +198,6 @@ def test_script_reads_null_fields_as_missing() -> None:
     assert script == Script(content="true")
 
 
-@quick
 @given(
     st.builds(
         Task,

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keruta_agent import errors
@@ -57,7 +57,6 @@ def outside(place: Path) -> dict[str, bytes]:
     }
 
 
-@settings(max_examples=150)
 @given(st.lists(CHANGES, min_size=1, max_size=3))
 def test_no_change_reaches_what_is_outside(place: Path, changes: list[CodeChange]) -> None:
     root = place / "root"
@@ -70,7 +69,6 @@ def test_no_change_reaches_what_is_outside(place: Path, changes: list[CodeChange
     assert not list(root.rglob(".keruta-*"))
 
 
-@settings(max_examples=200)
 @given(st.one_of(st.text(), st.lists(FRAGMENTS, max_size=14).map("".join)))
 def test_any_text_is_an_answer_or_is_explained(text: str) -> None:
     with contextlib.suppress(AnswerError):

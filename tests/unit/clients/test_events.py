@@ -7,7 +7,7 @@ import threading
 
 import pytest
 import requests_mock
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keruta_agent import errors
@@ -46,7 +46,6 @@ def test_events_are_read_with_and_without_a_space_after_the_colon() -> None:
     assert _parse([TEXT]) == EXPECTED
 
 
-@settings(deadline=None, database=None, max_examples=60)
 @given(st.lists(st.integers(0, len(TEXT)), max_size=30))
 def test_events_do_not_depend_on_how_the_bytes_are_cut(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(TEXT)]
@@ -55,7 +54,6 @@ def test_events_do_not_depend_on_how_the_bytes_are_cut(cuts: list[int]) -> None:
     assert _parse(blocks) == EXPECTED
 
 
-@settings(deadline=None, database=None, max_examples=60)
 @given(st.lists(st.binary(max_size=40), max_size=10))
 def test_events_of_any_bytes_do_not_raise(blocks: list[bytes]) -> None:
     assert all(isinstance(event, ServerEvent) for event in _parse(blocks))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import requests_mock
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keruta_agent import errors
@@ -266,7 +266,6 @@ _ENTRIES = st.lists(
 )
 
 
-@settings(deadline=None, database=None, max_examples=40)
 @given(_ENTRIES)
 def test_joining_keeps_every_line_in_order_and_every_message_short(
     entries: list[LogEntry],

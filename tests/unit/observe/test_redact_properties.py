@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keruta_agent.observe.redact import MASK, Redactor
@@ -39,7 +39,6 @@ SECRETS = (
 ENCODING = st.sampled_from(sorted(ENCODINGS))
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     secrets=st.lists(SECRETS, min_size=1, max_size=4), around=st.tuples(TEXT, TEXT), name=ENCODING
 )
@@ -55,7 +54,6 @@ def test_encoded_secret_never_appears(
         assert MASK in redacted
 
 
-@settings(max_examples=150, deadline=None)
 @given(secret=SECRETS, around=st.tuples(TEXT, TEXT), name=ENCODING, data=st.data())
 def test_secret_cut_anywhere_is_masked_on_both_sides(
     secret: str, around: tuple[str, str], name: str, data: st.DataObject
@@ -73,7 +71,6 @@ def test_secret_cut_anywhere_is_masked_on_both_sides(
     assert shipped.replace(MASK, "") == whole.replace(MASK, "")
 
 
-@settings(max_examples=150, deadline=None)
 @given(secrets=st.lists(SECRETS, max_size=4), around=st.tuples(TEXT, TEXT), name=ENCODING)
 def test_redaction_is_idempotent(secrets: list[str], around: tuple[str, str], name: str) -> None:
     redactor = Redactor(secrets)
@@ -82,7 +79,6 @@ def test_redaction_is_idempotent(secrets: list[str], around: tuple[str, str], na
     assert redactor.redact(once) == once
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     text=st.text("abefst/=:%\\\"'\r\n日本é🎌0123", max_size=300),
     secret=st.text("qQxX789-_+", min_size=6, max_size=12).filter(values.worth_masking),
@@ -91,7 +87,6 @@ def test_text_of_other_characters_is_unchanged(text: str, secret: str) -> None:
     assert Redactor([secret]).redact(text) == text
 
 
-@settings(max_examples=150, deadline=None)
 @given(text=st.text(max_size=200), secret=SECRETS)
 def test_spans_are_sorted_apart_and_inside_the_text(text: str, secret: str) -> None:
     mixed = text[:100] + secret + text[100:]

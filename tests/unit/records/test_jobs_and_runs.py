@@ -43,9 +43,7 @@ def test_work_of_a_job_survives_storage_with_japanese_and_half_characters(record
     assert (stored.work, stored.name) == (work, "日本語の仕事")
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tasks=st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 5)), min_size=1, max_size=12))
 def test_jobs_are_claimed_by_priority_then_age_then_arrival(records, tasks):
     with records.database.transaction() as connection:

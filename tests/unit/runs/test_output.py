@@ -119,9 +119,7 @@ OUTPUT = st.lists(
 )
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chunks=OUTPUT, piece_bytes=st.sampled_from([1, 8, 64]))
 def test_lines_are_the_same_however_the_output_came(tmp_path_factory, chunks, piece_bytes):
     with pytest.MonkeyPatch.context() as patch:
@@ -153,9 +151,7 @@ def test_follower_that_takes_over_goes_on_at_the_stored_offset(growing, tmp_path
     files.close()
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     chunks=st.lists(
         st.binary(max_size=40) | st.sampled_from([b"\n", b"\n\n", b"\r\n", "日本\n".encode()]),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keruta_agent import errors
@@ -275,7 +275,6 @@ def test_anchor_used_twice_prints_no_warning(home: Path) -> None:
     assert loaded.settings.session_id == "other"
 
 
-@settings(deadline=None, database=None, max_examples=100)
 @given(
     text=st.text(st.sampled_from("api:ul \n-[]{}&*!|>'\"%@#,?0~\t"), max_size=40)
     | st.recursive(

@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keruta_agent import errors
@@ -184,7 +184,6 @@ TEXTS = st.one_of(
 ).filter(lambda text: not any(unicodedata.category(letter) in {"Cc", "Cs"} for letter in text))
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     st.lists(
         st.tuples(

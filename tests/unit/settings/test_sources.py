@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keruta_agent import errors, units
@@ -76,7 +76,6 @@ def parsed(info: declaration.SettingInfo, text: str) -> Any:
     return FIELDS[info.name].deserialize(text)
 
 
-@settings(deadline=None, database=None, max_examples=60)
 @given(values=given_values(), chosen_variable=st.randoms(use_true_random=False))
 def test_the_strongest_source_wins_and_is_remembered(
     home: Path, values: dict[str, dict[str, str]], chosen_variable: Any
