@@ -185,7 +185,7 @@ class Courier:
         except errors.ApiError as exc:
             return self._broken(parcel, exc)
         except (errors.KerutaError, FileNotFoundError) as exc:
-            # The file is not what it was when it was collected, or is gone: waiting helps nobody.
+            # The file was changed since it was collected, or is gone: waiting helps nobody.
             self._set_aside(parcel, exc)
             return True
         except (OSError, ValueError, TypeError, LookupError) as exc:
