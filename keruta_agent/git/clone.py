@@ -113,6 +113,12 @@ def open_existing(git: Git, url: RepositoryUrl, *, is_mere_look: bool = False) -
         identity = notes.identity if notes.is_ours else parse(address).identity
     except errors.WorkspaceError:
         identity = ""
+    if identity != url.identity and not address:
+        raise errors.WorkspaceError(
+            f"{git.directory} is no clone of the session's repository, {url}",
+            advice="If a task broke it, the next one gets a new clone. If it is yours, set "
+            "KERUTA_WORKING_DIR to another directory; this one is left as it is",
+        )
     if identity != url.identity:
         raise errors.WorkspaceError(
             f"{git.directory} holds another repository than the session's, {url}",

@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import shlex
+import shutil
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -139,15 +140,24 @@ def note_compared(moved: Moved, held: tuple[str, ...]) -> Moved:
     return compared
 
 
-def prune(directory: Path) -> list[str]:
+def make_room(moved: Moved) -> list[str]:
+    """Remove what holds nothing where a clone as large as the one just moved has no room."""
+    free = shutil.disk_usage(moved.directory.parent).free
+    if free >= file_trees.disk_usage(moved.directory):
+        return []
+    return prune(Path(moved.origin), most_kept=0)
+
+
+def prune(directory: Path, *, most_kept: int | None = None) -> list[str]:
     """Remove what goes beyond the bounds and holds nothing; return what was done, in words."""
     told: list[str] = []
     left: list[str] = []
     kept = size = 0
+    most_kept = MOST_KEPT if most_kept is None else most_kept
     for moved in reversed(all_beside(directory)):
         size += file_trees.disk_usage(moved.directory)
         kept += 1
-        if (kept <= MOST_KEPT and size <= MOST_BYTES) or not moved.is_removable:
+        if (kept <= most_kept and size <= MOST_BYTES) or not moved.is_removable:
             continue
         try:
             if not mounts_in(moved.directory):

@@ -94,6 +94,8 @@ class _Attempts:
                     failure = exc
             aside = self._move_aside(failure)
         self.say(f"moved the broken clone to {aside.directory}, and clones anew: {aside.reason}")
+        for line in moved.make_room(aside):
+            self.say(line)
         self._directory.mkdir(parents=True, exist_ok=True)
         with clones.locked(self._directory, self.git.timeout_s):
             return self._prepare(is_replacement=True)

@@ -131,7 +131,7 @@ def test_first_moment_of_a_clone_is_known_too(worker: Worker, left: list[str]) -
 
 def test_broken_repository_of_somebody_is_no_half_clone_of_ours(worker: Worker) -> None:
     git(worker.directory, "init", "--quiet")
-    with pytest.raises(errors.WorkspaceError, match="another repository"):
+    with pytest.raises(errors.WorkspaceError, match="is no clone of the session's repository"):
         worker.prepare()
     assert (worker.directory / ".git" / "HEAD").exists()
 

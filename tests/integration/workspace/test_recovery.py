@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -295,6 +296,23 @@ def test_agent_that_is_killed_after_the_move_goes_on_from_there(workspace: Works
 
     assert workspace.bring().start == commit
     assert [aside.is_removable for aside in workspace.moved] == [True]
+
+
+def test_moved_clones_that_hold_nothing_make_room_for_a_new_one(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damage() -> None:
+        (workspace.git_dir / "objects").rename(workspace.directory / "objects")
+
+    damage()
+    workspace.bring()
+    (first,) = workspace.moved
+    usage = shutil.disk_usage(workspace.directory)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=1))
+    damage()
+    workspace.bring(task=OTHER_TASK)
+    assert first not in workspace.moved
+    assert len(workspace.moved) == 1
 
 
 def test_disk_that_is_full_leaves_the_clone_where_it_is(
