@@ -180,6 +180,10 @@ class WorkQueue(Protocol):
         """Says that a job waits to be run."""
         ...
 
+    def job_failed(self, job_id: int) -> None:
+        """Announce that a run of a job failed; what follows from that is stored already."""
+        ...
+
     def outbox_filled(self) -> None:
         """Says that the outbox holds something that should leave soon."""
         ...

@@ -101,7 +101,7 @@ def _script_request(
     import shlex
     from pathlib import Path
 
-    from keruta_agent.journey.prepare import passed_environment
+    from keruta_agent.journey.environment import passed_environment
 
     if not script.strip():
         raise errors.UsageError("the command is empty", advice="Give a script or a command")

@@ -15,8 +15,9 @@ from keruta_agent import errors
 from keruta_agent.daemon.answers import start_answer_poll
 from keruta_agent.daemon.lock import agent_lock
 from keruta_agent.daemon.wiring import build_agent, configured_api
-from keruta_agent.journey import on_failure, run
+from keruta_agent.journey import run
 from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.context import RunContext
 from keruta_agent.journey.report import Courier
 from keruta_agent.local.socket_server import AgentSocket
 from keruta_agent.records.jobs import JobState
@@ -43,6 +44,10 @@ class ForegroundQueue:
 
     def job_runnable(self, job_id: int) -> None:
         """Leaves the job to the next daemon."""
+
+    def job_failed(self, job_id: int) -> None:
+        """Carry what is to be told of the failure soon."""
+        self.outbox_filled()
 
     def outbox_filled(self) -> None:
         """Lets the outbox be carried to the API soon."""
@@ -124,8 +129,8 @@ def _run_job(agent: Agent, job_id: int) -> None:
 
 
 def _bring_to_its_end(agent: Agent, job_id: int) -> None:
-    while (active := agent.records.runs.active()) is not None:
-        run.live(agent, *active)
+    while (left := RunContext.of_active(agent)) is not None:
+        run.live(left)
     while (
         job := agent.records.jobs.get(job_id)
     ) is not None and job.state is not JobState.FINISHED:
@@ -134,8 +139,7 @@ def _bring_to_its_end(agent: Agent, job_id: int) -> None:
         if claimed is None:
             time.sleep(RETRY_LOOK_S)  # it waits for its next try
             continue
-        run.live(agent, *claimed)
-        on_failure.settle(agent)
+        run.live(RunContext(agent, *claimed))
     if agent.courier is not None:
         agent.courier.deliver(LAST_WORDS_S)
 

@@ -46,7 +46,7 @@ class Heartbeat:
             try:
                 was_standby = ownership.standby is not None
                 ownership.heartbeat(session_id)
-                claim.wake_held_back(self._agent)
+                claim.wake_withheld(self._agent)
             except sqlite3.Error as exc:  # the disk may be full
                 logger.warning("a heartbeat failed: %s", exc, extra={"action": "heartbeat_failed"})
                 continue

@@ -11,28 +11,20 @@ from __future__ import annotations
 import logging
 
 from keruta_agent import errors
-from keruta_agent.journey.agent import Agent
-from keruta_agent.records.jobs import Job, StopKind
+from keruta_agent.journey.context import RunContext
+from keruta_agent.records.jobs import StopKind
 from keruta_agent.records.outbox import Lane
-from keruta_agent.records.run import Run
 
 logger = logging.getLogger(__name__)
 
 
-class NotWantedError(Exception):
-    """The API does not want this job run, or somebody cancelled it before it started."""
-
-    def __init__(self, kind: StopKind, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-
-
-def still_wanted(agent: Agent, job: Job) -> None:
-    """Asks the API whether a run that another agent left is still wanted, and stops it if not.
+def still_wanted(ctx: RunContext) -> None:
+    """Ask the API whether a run that another agent left is still wanted, and stop it if not.
 
     The task may have been deleted or ended meanwhile; or our records are an old copy, and the
     task was brought to its end long ago.
     """
+    agent, job = ctx.agent, ctx.job
     if job.task_id is None or agent.api is None:
         return
     try:
@@ -53,14 +45,12 @@ def still_wanted(agent: Agent, job: Job) -> None:
             )
 
 
-def announce(agent: Agent, job: Job, run: Run) -> None:
-    """Tells the API that the run begins.
+def announce(ctx: RunContext) -> None:
+    """Tell the API that the run begins.
 
     Raises:
-        NotWantedError: the job is not to be run.
+        JobStoppedError: the job is not to be run.
     """
-    if job.task_id is not None and agent.courier is not None:
-        agent.courier.deliver_task(job.task_id, Lane.WORDS)
-    current = agent.records.jobs.get(job.id)
-    if current is not None and current.stop_kind is not None:
-        raise NotWantedError(current.stop_kind, current.stop_reason or "")
+    if ctx.job.task_id is not None and ctx.agent.courier is not None:
+        ctx.agent.courier.deliver_task(ctx.job.task_id, Lane.WORDS)
+    ctx.raise_if_stopped()

@@ -13,9 +13,9 @@ import logging
 from keruta_agent import errors
 from keruta_agent.journey import execute
 from keruta_agent.journey.agent import Agent
-from keruta_agent.records.jobs import Job, JobState
+from keruta_agent.journey.context import RunContext
+from keruta_agent.records.jobs import JobState
 from keruta_agent.records.questions import Question, QuestionState
-from keruta_agent.records.run import Run
 from keruta_agent.runs import processes, stdin
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def give(
     agent: Agent, job_id: int, text: str, source: str, *, number: int | None = None
 ) -> Question:
-    """Answers the open question of a job and returns it; a missing line end is added.
+    """Answer the open question of a job and returns it; a missing line end is added.
 
     Args:
         agent: who follows the job.
@@ -39,17 +39,16 @@ def give(
         InputRefused: nothing of the script reads it.
     """
     with agent.prompt_lock.lock:
-        job, run, question = _open_question(agent, job_id, number)
-        directory = agent.directory_of(run)
+        ctx, question = _open_question(agent, job_id, number)
         if question.secret:
-            agent.redaction.remember(run.id, text)
-        directory.answer(text)
-        _note(agent, job, run, question, source)
+            agent.redaction.remember(ctx.run.id, text)
+        ctx.directory.answer(text)
+        _note(ctx, question, source)
     return dataclasses.replace(question, state=QuestionState.ANSWERED, answered_by=source)
 
 
 def feed(agent: Agent, job_id: int, data: bytes, *, ends: bool, source: str) -> bool:
-    """Passes on what somebody's own standard input holds, as it is; returns whether it was taken.
+    """Pass on what somebody's own standard input holds, as it is; returns whether it was taken.
 
     With ``ends`` the script sees the end of its input after that. Data that finds no room has to
     be handed in again.
@@ -60,24 +59,25 @@ def feed(agent: Agent, job_id: int, data: bytes, *, ends: bool, source: str) -> 
         InputRefused: nothing of the script reads it.
     """
     with agent.prompt_lock.lock:
-        job, run = _running(agent, job_id)
-        directory = agent.directory_of(run)
-        question = agent.records.questions.current(run.id)
+        ctx = _running(agent, job_id)
+        directory = ctx.directory
+        question = agent.records.questions.current(ctx.run.id)
         is_open = question is not None and question.state is QuestionState.OPEN
         if data:
             if question is not None and question.secret:
-                agent.redaction.remember(run.id, data.decode("utf-8", "replace"))
+                agent.redaction.remember(ctx.run.id, data.decode("utf-8", "replace"))
             if not directory.feed(data):
                 return False
-        shim = execute.shim_of(agent, run)
+        shim = execute.shim_of(ctx)
         if ends and shim is not None and stdin.is_read(directory.stdin):
             processes.end_input(shim)
         if question is not None and is_open:
-            _note(agent, job, run, question, source)
+            _note(ctx, question, source)
     return True
 
 
-def _note(agent: Agent, job: Job, run: Run, question: Question, source: str) -> None:
+def _note(ctx: RunContext, question: Question, source: str) -> None:
+    agent, job, run = ctx.agent, ctx.job, ctx.run
     agent.prompt_lock.note_answer()
     agent.records.questions.answered(job, run, question, source)
     logger.info(
@@ -96,23 +96,23 @@ def _note(agent: Agent, job: Job, run: Run, question: Question, source: str) -> 
     agent.wake_event.wake()
 
 
-def _running(agent: Agent, job_id: int) -> tuple[Job, Run]:
+def _running(agent: Agent, job_id: int) -> RunContext:
     job = agent.records.jobs.get(job_id)
     if job is None:
         raise errors.NotFound(f"there is no job {job_id}", advice="See: keruta queue list")
-    active = agent.records.runs.active()
-    if job.state is not JobState.RUNNING or active is None or active[0].id != job_id:
+    running = RunContext.of_active(agent)
+    if job.state is not JobState.RUNNING or running is None or running.job.id != job_id:
         raise errors.NothingAsked(f"job {job_id} waits for no answer: it does not run now")
-    return active
+    return running
 
 
-def _open_question(agent: Agent, job_id: int, number: int | None) -> tuple[Job, Run, Question]:
-    job, run = _running(agent, job_id)
-    question = agent.records.questions.current(run.id)
+def _open_question(agent: Agent, job_id: int, number: int | None) -> tuple[RunContext, Question]:
+    ctx = _running(agent, job_id)
+    question = agent.records.questions.current(ctx.run.id)
     if question is None or question.state is not QuestionState.OPEN:
         raise errors.NothingAsked(f"job {job_id} waits for no answer now")
     if number is not None and number != question.number:
         raise errors.NothingAsked(
             f"job {job_id} waits for the answer to another question by now: {question.prompt}"
         )
-    return job, run, question
+    return ctx, question

@@ -13,11 +13,10 @@ import math
 from typing import Final
 
 from keruta_agent.journey import limits
-from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.context import RunContext
 from keruta_agent.records.clock import boot_seconds
-from keruta_agent.records.jobs import Job, StopKind
+from keruta_agent.records.jobs import StopKind
 from keruta_agent.records.questions import NO_PROMPT, Question, QuestionState
-from keruta_agent.records.run import Run
 from keruta_agent.runs.directory import ProcessId
 from keruta_agent.runs.sleeps import count_sleeps
 from keruta_agent.runs.waiting import InputDetector, Waiting
@@ -33,15 +32,13 @@ GONE_S: Final = 1.0
 class Asker:
     """Looks after the questions of one run while it is followed."""
 
-    def __init__(self, agent: Agent, job: Job, run: Run, shim: ProcessId) -> None:
-        self._agent = agent
-        self._job = job
-        self._run = run
+    def __init__(self, ctx: RunContext, shim: ProcessId) -> None:
+        self._ctx = ctx
         self._shim = shim
-        self._detector = InputDetector(agent.directory_of(run), shim)
-        self._is_off = not agent.settings.auto_detect_input
-        self._limit_s = limits.input_timeout_s(job, agent.settings)
-        self._current = agent.records.questions.current(run.id)
+        self._detector = InputDetector(ctx.directory, shim)
+        self._is_off = not ctx.settings.auto_detect_input
+        self._limit_s = limits.input_timeout_s(ctx.job, ctx.settings)
+        self._current = ctx.records.questions.current(ctx.run.id)
         #: Whether the question was asked by an agent before us, and not seen by us yet.
         self._is_inherited = self._current is not None
         self._unseen_since: float | None = None
@@ -52,7 +49,7 @@ class Asker:
         """Stores what has changed; returns the seconds after which to look again."""
         if self._is_off:
             return math.inf
-        with self._agent.prompt_lock.lock:
+        with self._ctx.agent.prompt_lock.lock:
             left = self._look_at - boot_seconds()
             if left > 0:
                 return left
@@ -73,7 +70,7 @@ class Asker:
 
     def _note_wait(self, waiting: Waiting) -> None:
         self._unseen_since = None
-        prompt = self._agent.redaction.of_run(self._run.id).redact(waiting.prompt)
+        prompt = self._ctx.redactor.redact(waiting.prompt)
         if self._current is not None and self._is_another(self._current, waiting, prompt):
             self._close("the script went on to another one")
         self._is_inherited = False
@@ -95,9 +92,9 @@ class Asker:
         return None if waiting.pid == self._shim.pid else count_sleeps(waiting.pid)
 
     def _ask(self, waiting: Waiting, prompt: str) -> None:
-        self._current = self._agent.records.questions.ask(
-            self._job,
-            self._run,
+        self._current = self._ctx.records.questions.ask(
+            self._ctx.job,
+            self._ctx.run,
             prompt=prompt,
             secret=waiting.secret,
             pid=waiting.pid,
@@ -105,19 +102,19 @@ class Asker:
         )
         logger.info(
             "job %d waits for input: %s (answer with: keruta input %d)",
-            self._job.id,
+            self._ctx.job.id,
             prompt or NO_PROMPT,
-            self._job.id,
+            self._ctx.job.id,
             extra={
                 "action": "input_requested",
-                "job": self._job.id,
-                "task": self._job.task_id,
-                "run": self._run.uid,
+                "job": self._ctx.job.id,
+                "task": self._ctx.job.task_id,
+                "run": self._ctx.run.uid,
                 "question": self._current.number,
             },
         )
-        self._agent.prompt_lock.changed.set()
-        self._agent.queue.outbox_filled()
+        self._ctx.agent.prompt_lock.changed.set()
+        self._ctx.agent.queue.outbox_filled()
 
     def _note_no_wait(self) -> None:
         if self._current is None:
@@ -130,24 +127,24 @@ class Asker:
 
     def _close(self, why: str) -> None:
         if self._current is not None:
-            self._agent.records.questions.close(self._job, self._run, self._current, why)
+            self._ctx.records.questions.close(self._ctx.job, self._ctx.run, self._current, why)
             self._current = None
-            self._agent.queue.outbox_filled()
+            self._ctx.agent.queue.outbox_filled()
 
     def _is_overdue(self, current: Question) -> bool:
         return bool(self._limit_s) and boot_seconds() - current.asked_boot >= self._limit_s
 
     def _give_up(self, current: Question) -> None:
-        self._agent.stops.request(
-            self._job.id,
+        self._ctx.agent.stops.request(
+            self._ctx.job.id,
             StopKind.INPUT_TIMEOUT,
             f"Nobody answered within {format_duration(self._limit_s)}: "
             f"{current.prompt or NO_PROMPT}",
         )
 
 
-def close(agent: Agent, job: Job, run: Run) -> None:
-    """Ends the question of a run that has ended."""
-    question = agent.records.questions.current(run.id)
+def close(ctx: RunContext) -> None:
+    """End the question of a run that has ended."""
+    question = ctx.records.questions.current(ctx.run.id)
     if question is not None:
-        agent.records.questions.close(job, run, question, "the run ended")
+        ctx.records.questions.close(ctx.job, ctx.run, question, "the run ended")

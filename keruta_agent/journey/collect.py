@@ -1,4 +1,4 @@
-"""Collects the artifacts that a run left in the artifacts directory, or added while it ran.
+"""Collects the artifacts that a run left in the artifacts directory.
 
 The directory is shared by the tasks of a workspace, so a run's artifacts are the files that are
 new or changed since it started. They are copied into the run directory: what is sent later, after
@@ -17,16 +17,13 @@ from typing import Final
 
 from keruta_agent import bounded_json, file_trees
 from keruta_agent.journey import exclude, select_artifacts
-from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.context import RunContext
+from keruta_agent.journey.monitor import ProgramMonitor
 from keruta_agent.journey.select_artifacts import Taken
-from keruta_agent.model import ArtifactFile
-from keruta_agent.records.artifacts import ArtifactState, Owner
 from keruta_agent.records.jobs import Job
-from keruta_agent.records.run import Run
-from keruta_agent.runs import media
-from keruta_agent.runs.directory import ADDED, RunDirectory
+from keruta_agent.runs import copies
+from keruta_agent.runs.directory import RunDirectory
 from keruta_agent.runs.files import open_regular, write_private
-from keruta_agent.runs.messages import ArtifactTold
 from keruta_agent.runs.tree import Entry, entries_below
 
 logger = logging.getLogger(__name__)
@@ -36,12 +33,17 @@ BEFORE: Final = "artifacts-before.json"
 #: Bytes and values of the note of what was there before: a million files. The script can write it.
 MOST_NOTE_BYTES: Final = 128 * 1024 * 1024
 MOST_NOTE_VALUES: Final = 1_000_000
+#: Files that the log names; a script that leaves thousands of links needs no line for each.
+MOST_LEFT_OUT: Final = 50
+
+#: Is told the path of what is left out, and why.
+LeftOut = Callable[[str, str], None]
 
 
-def prepare_directory(agent: Agent, run: Run, working_directory: Path) -> Path:
-    """Returns the artifacts directory, made if need be, and kept out of git's commits."""
-    chosen = agent.artifacts_directories.choose(
-        agent.settings.artifacts_dir, working_directory, agent.directory_of(run)
+def prepare_directory(ctx: RunContext, working_directory: Path) -> Path:
+    """Return the artifacts directory, made if need be, and kept out of git's commits."""
+    chosen = ctx.agent.artifacts_directories.choose(
+        ctx.settings.artifacts_dir, working_directory, ctx.directory
     )
     exclude.keep_out_of_commits(chosen)
     return chosen
@@ -88,14 +90,16 @@ def _fingerprint(noted: object) -> str:
     return " ".join(map(str, noted)) if isinstance(noted, list) else str(noted)
 
 
-def copy_artifacts(
-    agent: Agent, job: Job, run: Run, left_out: Callable[[str, str], None]
-) -> list[Taken]:
-    """Copies what the run made and returns the copies.
+def copy_artifacts(ctx: RunContext) -> list[Taken]:
+    """Copy what the run made and return the copies; what was left out is in the run's log."""
+    left_out: list[tuple[str, str]] = []
+    taken = _copy(ctx, lambda path, why: left_out.append((path, why)))
+    _tell_left_out(ctx, left_out)
+    return taken
 
-    What cannot be taken is logged, and told to ``left_out``: its path, and why.
-    """
-    directory = agent.directory_of(run)
+
+def _copy(ctx: RunContext, left_out: LeftOut) -> list[Taken]:
+    job, directory = ctx.job, ctx.directory
     kept = directory.path / COPIES
     # What an agent left that was killed before it stored them.
     with contextlib.suppress(OSError):
@@ -112,13 +116,13 @@ def copy_artifacts(
     if found is None:
         return []
     listed, before = found
-    artifacts_dir = Path(agent.records.runs.get(run.id).artifacts_dir or listed)
+    artifacts_dir = Path(ctx.run.artifacts_dir or listed)
     if artifacts_dir != listed:
         before = {}
     taken = []
     try:
         for entry, descriptor in select_artifacts.wanted_files(
-            agent.settings, artifacts_dir, before=before, left_out=left_out
+            ctx.settings, artifacts_dir, before=before, left_out=left_out
         ):
             try:
                 taken.append(select_artifacts.take(entry, descriptor, artifacts_dir, kept))
@@ -131,6 +135,24 @@ def copy_artifacts(
     return taken
 
 
+def _tell_left_out(ctx: RunContext, found: Sequence[tuple[str, str]]) -> None:
+    """Add to the run's log which files did not become artifacts, by path, and why.
+
+    Once, also when the agent is killed before the run's end is stored.
+    """
+    lines = [
+        f"artifacts: {select_artifacts.wire_path(path) or 'the directory'} {why}"
+        for path, why in found[:MOST_LEFT_OUT]
+    ]
+    if len(found) > len(lines):
+        lines.append(f"artifacts: {len(found) - len(lines)} more files were left out")
+    for number, text in enumerate(lines):
+        identity = f"{ctx.run.uid}-left-out-{number}"
+        ctx.log.warn_once(text, section="artifacts", identity=identity)
+    if lines:
+        ProgramMonitor(ctx).store_log()
+
+
 def _complain(job: Job, path: Path, exc: OSError) -> None:
     logger.error(
         "cannot take the artifact %s: %s",
@@ -140,57 +162,13 @@ def _complain(job: Job, path: Path, exc: OSError) -> None:
     )
 
 
-def owner_of(job: Job, run: Run) -> Owner:
-    """Returns whose artifacts a run's are."""
-    return Owner(task_id=job.task_id, job_id=job.id, run_id=run.id)
-
-
-def store(agent: Agent, job: Job, run: Run, taken: Sequence[Taken]) -> None:
-    """Stores what was copied; what the task has already, with the same content, is dropped."""
-    owner = owner_of(job, run)
+def store(ctx: RunContext, taken: Sequence[Taken]) -> None:
+    """Store what was copied; what the task has already, with the same content, is dropped."""
+    owner = ctx.owner
     for number, each in enumerate(taken):
-        if agent.records.artifacts.known(owner, each.file.relative_path, each.file.sha256) is None:
+        if ctx.records.artifacts.known(owner, each.file.relative_path, each.file.sha256) is None:
             # Not the name: keys are sent as a header, which takes neither Japanese nor spaces.
-            key = f"{run.uid}-artifact-{number}"
-            agent.records.artifacts.add(owner, each.file, key=key, is_copy=each.is_copy)
+            key = f"{ctx.run.uid}-artifact-{number}"
+            ctx.records.artifacts.add(owner, each.file, key=key, is_copy=each.is_copy)
         elif each.is_copy:
-            _drop(each.file.file)
-
-
-def take_in(agent: Agent, job: Job, run: Run, told: ArtifactTold) -> None:
-    """Stores a file that the script added (``keruta artifact add``), if it has changed.
-
-    Raises:
-        ValueError: the copy that the command left is gone or was changed.
-    """
-    owner = owner_of(job, run)
-    path = select_artifacts.wire_path(told.path)
-    copy = agent.directory_of(run).path / ADDED / told.file
-    known = agent.records.artifacts.known(owner, path, told.sha256)
-    if known is not None and known.state in (ArtifactState.WAITING, ArtifactState.SENT):
-        _drop(copy)
-        return
-    try:
-        descriptor = open_regular(copy)
-    except OSError as exc:
-        raise ValueError(f"the copy of the artifact {path} is gone: {exc.strerror}") from exc
-    try:
-        if os.fstat(descriptor).st_size != told.size:
-            raise ValueError(f"the copy of the artifact {path} was changed")
-        kind = media.content_type(descriptor, told.path)
-    finally:
-        os.close(descriptor)
-    file = ArtifactFile(
-        file=copy,
-        relative_path=path,
-        size=told.size,
-        sha256=told.sha256,
-        content_type=kind,
-        description=told.description,
-    )
-    agent.records.artifacts.add(owner, file, key=f"{run.uid}-added-{told.file[:16]}", is_copy=True)
-
-
-def _drop(copy: Path) -> None:
-    with contextlib.suppress(OSError):
-        copy.unlink()
+            copies.drop(each.file.file)

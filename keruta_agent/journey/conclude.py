@@ -17,12 +17,12 @@ from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Git
 from keruta_agent.git.scan import Limits
 from keruta_agent.git.submodules import work_trees as submodules
-from keruta_agent.journey import announce, prepare, workspace
-from keruta_agent.journey.agent import Agent
+from keruta_agent.journey import collect, environment, workspace
+from keruta_agent.journey.context import JobStoppedError, RunContext
 from keruta_agent.journey.hooks import Hooks
-from keruta_agent.journey.section import Section
-from keruta_agent.records.jobs import Job
-from keruta_agent.records.run import Outcome, Run, RunResult
+from keruta_agent.journey.monitor import ProgramMonitor
+from keruta_agent.model import Script
+from keruta_agent.records.run import Outcome, RunResult
 from keruta_agent.workspace import branch as branches
 from keruta_agent.workspace import commit, push
 from keruta_agent.workspace.checkout import Place
@@ -34,34 +34,29 @@ from keruta_agent.workspace.repository_hooks import RepositoryHooks
 _STOPPED = frozenset({Outcome.CANCELLED, Outcome.AGENT_STOPPED, Outcome.REFUSED})
 
 
-def conclude(agent: Agent, job: Job, run: Run, result: RunResult) -> RunResult:
-    """Takes the changes of a run home and returns its end with what became of them."""
-    place = workspace.place_of(agent, run)
+def conclude(ctx: RunContext, result: RunResult) -> RunResult:
+    """Take the changes of a run home and return its result with what became of them."""
+    place = workspace.place_of(ctx)
     if place is None:
         return result
-    workspace.end_left_over(run)
-    current = agent.records.jobs.get(job.id) or job
-    heeded = current.stop_kind if result.outcome is not Outcome.SUCCEEDED else None
-    section = Section(agent, job, run, heeded)
-    conclusion = _Conclusion(
-        agent=agent, job=job, run=run, result=result, place=place, section=section
-    )
+    workspace.end_left_over(ctx)
+    heeded = ctx.job.stop_kind if result.outcome is not Outcome.SUCCEEDED else None
+    monitor = ProgramMonitor(ctx, heeded=heeded)
     try:
-        return conclusion.conclude()
+        return _Conclusion(ctx=ctx, result=result, place=place, monitor=monitor).conclude()
     finally:
-        section.look(final=True)
+        monitor.store_log()
+        ctx.refresh()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Conclusion:
-    """The end of one run that worked in a repository."""
+    """The conclusion of one run that worked in a repository."""
 
-    agent: Agent
-    job: Job
-    run: Run
+    ctx: RunContext
     result: RunResult
     place: Place
-    section: Section
+    monitor: ProgramMonitor
 
     def conclude(self) -> RunResult:
         try:
@@ -69,7 +64,7 @@ class _Conclusion:
             if self.result.outcome is Outcome.SUCCEEDED:
                 return self._told(self._deliver())
             return self._told(self._keep_evidence())
-        except announce.NotWantedError as exc:
+        except JobStoppedError as exc:
             return self._failed(f"stopped before its changes were taken: {exc}")
         except errors.WorkspaceError as exc:
             return self._failed(str(exc))
@@ -83,20 +78,20 @@ class _Conclusion:
 
     def _failed(self, why: str) -> RunResult:
         """Reports that changes could not be taken home; by setting the task fails of it."""
-        self.section.say(why, "ERROR")
+        self.ctx.log.say(why, "ERROR")
         result = self._told(f"its changes were not pushed: {why}")
-        if result.outcome is Outcome.SUCCEEDED and self.agent.settings.git_require_push:
+        if result.outcome is Outcome.SUCCEEDED and self.ctx.settings.git_require_push:
             return dataclasses.replace(result, outcome=Outcome.NOT_PUSHED)
         return result
 
     def _run_hook(self) -> None:
         result = self.result
-        if self.agent.settings.post_task_hook is None or result.outcome in _STOPPED:
+        if self.ctx.settings.post_task_hook is None or result.outcome in _STOPPED:
             return
         try:
             self._hooks().after()
         except errors.WorkspaceError as exc:
-            self.section.say(str(exc), "WARN")
+            self.ctx.log.say(str(exc), "WARN")
 
     def _hooks(self) -> Hooks:
         result = self.result
@@ -104,35 +99,36 @@ class _Conclusion:
             "KERUTA_OUTCOME": result.outcome.value,
             "KERUTA_EXIT_CODE": "" if result.exit_code is None else str(result.exit_code),
         }
-        seen = prepare.hook_variables(self.agent, self.job, self.run, self.place)
+        work = self.ctx.job.work
+        script = Script(content=work.script, parameters=work.parameters)
+        artifacts_dir = collect.prepare_directory(self.ctx, self.place.directory)
+        seen = environment.of_script(self.ctx, script, artifacts_dir, self.place)
         return Hooks(
-            agent=self.agent,
-            job=self.job,
-            run=self.run,
+            ctx=self.ctx,
             place=self.place,
             environment={**seen, **outcome},
-            section=self.section,
+            monitor=self.monitor,
         )
 
     def _repository_hooks(self, found: Clone) -> RepositoryHooks:
-        is_wanted = self.agent.settings.git_run_hooks
+        is_wanted = self.ctx.settings.git_run_hooks
         return RepositoryHooks(
             clone=found,
             run_hook=self._hooks().run_of_repository if is_wanted else None,
-            say=self.section.say,
+            say=self.ctx.log.say,
         )
 
     def _commit(self, found: Clone, place: Place) -> None:
         hooks = self._repository_hooks(found)
-        commit.commit_all(found, place, self._message(), self._limits(), self.section.say, hooks)
+        commit.commit_all(found, place, self._message(), self._limits(), self.ctx.log.say, hooks)
 
     def _push(self, found: Clone, target: Target) -> str:
         hooks = self._repository_hooks(found)
-        return push.push(found, target, self._limits(), self.section.say, hooks)
+        return push.push(found, target, self._limits(), self.ctx.log.say, hooks)
 
     def _deliver(self) -> str:
         """Commits and pushes what a successful run changed; returns what was done, in words."""
-        with clone.locked(self.place.directory, self.agent.settings.git_timeout_s):
+        with clone.locked(self.place.directory, self.ctx.settings.git_timeout_s):
             found = self._open()
             pushed = push.by_runner(found)
             if pushed is not None:
@@ -140,10 +136,10 @@ class _Conclusion:
             self._commit(found, self.place)
             tip = found.git.find("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
             if tip is None or tip in (self.place.base, self.place.pushed):
-                self.section.say("nothing was changed")
+                self.ctx.log.say("nothing was changed")
                 return ""
             stat = commit.diff_stat(found, self.place)
-            if self.agent.settings.git_disable_auto_push:
+            if self.ctx.settings.git_disable_auto_push:
                 return self._note(self.place.branch, tip, stat, "committed {} on {}, not pushed")
             tip = self._push(found, self._target())
             if found.is_ours:
@@ -152,10 +148,10 @@ class _Conclusion:
 
     def _keep_evidence(self) -> str:
         """Does with a failed run's changes what the settings say; returns that in words."""
-        wish = self.agent.settings.git_on_failure
+        wish = self.ctx.settings.git_on_failure
         if wish == "keep":
             return ""
-        with clone.locked(self.place.directory, self.agent.settings.git_timeout_s):
+        with clone.locked(self.place.directory, self.ctx.settings.git_timeout_s):
             if wish == "push" and self.result.outcome not in _STOPPED:
                 return self._push_aside(self._open())
             return self._set_aside(self._open())
@@ -180,13 +176,13 @@ class _Conclusion:
         """Keeps what a failed run left under a name of its own in the clone."""
         ref = submodules.set_aside(
             found,
-            f"failed/{self.place.branch}/{self.run.uid}",
-            f"left by a failed run of task {self.job.task_id}",
-            self.section.say,
+            f"failed/{self.place.branch}/{self.ctx.run.uid}",
+            f"left by a failed run of task {self.ctx.job.task_id}",
+            self.ctx.log.say,
         )
         if ref is None:
             return ""
-        self.section.say(f"set aside what the run left: git stash apply {ref}", fields={"ref": ref})
+        self.ctx.log.say(f"set aside what the run left: git stash apply {ref}", fields={"ref": ref})
         return f"what it left is in {ref}"
 
     def _open(self) -> Clone:
@@ -198,10 +194,8 @@ class _Conclusion:
         git_dir = self.place.directory / ".git"
         if not git_dir.is_dir():
             raise errors.WorkspaceError(f"the repository in {self.place.directory} is gone")
-        repository = workspace.url_with_login(self.agent, self.job, self.place)
-        git = workspace.git_for(
-            self.agent, self.run, repository, self.place.directory, self.section
-        )
+        repository = workspace.url_with_login(self.ctx, self.place)
+        git = workspace.git_for(self.ctx, repository, self.place.directory, self.monitor)
         found = clone.open_existing(git, repository)
         if found.is_ours:
             repair.remove_locks(git_dir)
@@ -209,12 +203,12 @@ class _Conclusion:
 
     def _signing(self, git: Git) -> Git:
         """Return git that signs commits, where that is wanted."""
-        if self.agent.settings.git_sign:
+        if self.ctx.settings.git_sign:
             return git.with_settings(("commit.gpgSign", "true"))
         # The last one is ours.
         wished = (git.find("config", "--type=bool", "--get-all", "commit.gpgSign") or "").split()
         if "true" in wished[-2:-1]:
-            self.section.say("does not sign commits, as git is set up to: git.sign is off")
+            self.ctx.log.say("does not sign commits, as git is set up to: git.sign is off")
         return git
 
     def _target(self) -> Target:
@@ -222,27 +216,27 @@ class _Conclusion:
         return Target(
             branch=self.place.branch,
             protected=frozenset(protected),
-            force=self.agent.settings.git_force_push,
+            force=self.ctx.settings.git_force_push,
         )
 
     def _limits(self) -> Limits:
         return Limits(
-            largest_file=self.agent.settings.git_max_file_size,
-            holds_secret=self.agent.redaction.of_run(self.run.id).knows_secret_in,
+            largest_file=self.ctx.settings.git_max_file_size,
+            holds_secret=self.ctx.redactor.knows_secret_in,
         )
 
     def _message(self) -> Message:
-        redact = self.agent.redaction.of_run(self.run.id).redact
+        redact = self.ctx.redactor.redact
         return Message(
-            name=redact(self.job.name),
-            task_id=self.job.task_id or "",
-            session_id=self.job.session_id,
-            run_uid=self.run.uid,
+            name=redact(self.ctx.job.name),
+            task_id=self.ctx.job.task_id or "",
+            session_id=self.ctx.job.session_id,
+            run_uid=self.ctx.run.uid,
             body=redact(self.result.message),
         )
 
     def _note(self, branch: str, tip: str, stat: commit.DiffStat, words: str) -> str:
         told = f"{words.format(tip[:12], branch)}: {stat}"
         fields: Mapping[str, Any] = {"branch": branch, "commit": tip, **dataclasses.asdict(stat)}
-        self.section.say(told, fields=fields)
+        self.ctx.log.say(told, fields=fields)
         return told

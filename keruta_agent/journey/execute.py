@@ -12,10 +12,8 @@ import logging
 import time
 from typing import Final
 
-from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.context import RunContext
 from keruta_agent.process_tree.children import LOOK_S, OWN
-from keruta_agent.records.jobs import Job
-from keruta_agent.records.run import Run
 from keruta_agent.runs.directory import ProcessId
 from keruta_agent.runs.launch import Commitment, LaunchPlan
 
@@ -29,19 +27,19 @@ class VanishedError(Exception):
     """A script was started, and its run directory has been removed since."""
 
 
-def adopt(agent: Agent, run: Run) -> ProcessId | None:
-    """Returns the shim of a run that was started before; None when it was not and never will be.
+def adopt(ctx: RunContext) -> ProcessId | None:
+    """Return the shim of a run that was started before; None when it was not and never will be.
 
     Raises:
         VanishedError: it was, but there is nothing left to follow.
     """
-    directory = agent.directory_of(run)
-    shim = shim_of(agent, run)
+    directory, run = ctx.directory, ctx.run
+    shim = shim_of(ctx)
     if run.shim_pid is not None and (shim is None or not directory.path.is_dir()):
         raise VanishedError
     if run.shim_pid is None and directory.prevent_start():
         return None
-    if shim is None or not _has_started(agent, run, shim):
+    if shim is None or not _has_started(ctx, shim):
         return None
     with OWN.starting():
         OWN.started(shim.pid)  # an earlier image of this process may have
@@ -53,10 +51,10 @@ def adopt(agent: Agent, run: Run) -> ProcessId | None:
     return shim
 
 
-def _has_started(agent: Agent, run: Run, shim: ProcessId) -> bool:
+def _has_started(ctx: RunContext, shim: ProcessId) -> bool:
     """Return whether a shim came to its script, or an earlier daemon has forbidden it to."""
-    directory = agent.directory_of(run)
-    if run.shim_pid is not None or not directory.was_prevented():
+    directory = ctx.directory
+    if ctx.run.shim_pid is not None or not directory.was_prevented():
         return True
     # The script itself may have written that. A shim that was refused does not live on, and
     # leaves no record.
@@ -66,75 +64,77 @@ def _has_started(agent: Agent, run: Run, shim: ProcessId) -> bool:
             return True
         time.sleep(LOOK_S)
     record = directory.read_exit()
-    return record is not None and record.is_proved(run.exit_digest)
+    return record is not None and record.is_proved(ctx.run.exit_digest)
 
 
-def shim_of(agent: Agent, run: Run) -> ProcessId | None:
+def shim_of(ctx: RunContext) -> ProcessId | None:
     """Return the process that looks after a run's script, None when nothing is known of it.
 
     The script can write in the run directory, so that is asked only where the records do not know:
     of a run of an older agent.
     """
-    if run.shim is not None:
-        return ProcessId.parse(run.shim)
-    return agent.directory_of(run).read_identity()
+    if ctx.run.shim is not None:
+        return ProcessId.parse(ctx.run.shim)
+    return ctx.directory.read_identity()
 
 
-def note_start(agent: Agent, run: Run) -> Run:
-    """Notes that a script was started by an agent that did not come to note it itself.
+def take_up(ctx: RunContext) -> None:
+    """Go on with a run that an earlier agent left.
 
-    Its end in between is no failure at preparing the run, and the script may have ended well.
+    Where that agent did not come to note that the script was started, its end in between is no
+    failure at preparing the run, and the script may have ended well.
     """
-    if run.shim_pid is None and agent.directory_of(run).read_identity() is not None:
-        agent.records.runs.enter(run.id, None)
-        run = agent.records.runs.get(run.id)
-    return run
+    if ctx.run.shim_pid is None and ctx.directory.read_identity() is not None:
+        ctx.records.runs.enter(ctx.run.id, None)
+        ctx.refresh()
+    ctx.run = ctx.records.runs.take_up(ctx.job, ctx.run)
 
 
-def is_running(agent: Agent, run: Run) -> bool:
-    """Tells whether the script of a run that was left is still looked after."""
-    shim = shim_of(agent, run)
+def is_running(ctx: RunContext) -> bool:
+    """Return whether the script of a run that was left is still looked after."""
+    shim = shim_of(ctx)
     return shim is not None and shim.is_alive()
 
 
-def renew(agent: Agent, run: Run) -> Run:
-    """Makes sure that the run has a directory in which a start is not forbidden.
+def renew_directory(ctx: RunContext) -> None:
+    """Make sure that the run has a directory in which a start is not forbidden.
 
     What was read of the old one already goes with it: hooks may have written there.
     """
-    old = agent.directory_of(run)
+    run, old = ctx.run, ctx.directory
     if not old.path.exists():
-        return run
-    name = agent.records.runs.fresh_directory(run)
-    new = agent.directory_of(dataclasses.replace(run, directory=name))
-    offsets = agent.records.runs.offsets(run.id)
+        return
+    name = ctx.records.runs.fresh_directory(run)
+    new = ctx.agent.directory_of(dataclasses.replace(run, directory=name))
+    offsets = ctx.records.runs.offsets(run.id)
     if any(offsets.values()):
         new.create()
         for stream, size in offsets.items():
             (new.path / stream).write_bytes(old.head(stream, size))
-    return agent.records.runs.renew_directory(run.id, name)
+    ctx.run = ctx.records.runs.renew_directory(run.id, name)
 
 
-def start(agent: Agent, job: Job, run: Run, plan: LaunchPlan) -> ProcessId:
-    """Starts the script.
+def start(ctx: RunContext, plan: LaunchPlan) -> ProcessId:
+    """Start the script.
 
     Raises:
         RunError: the script's process could not be made.
     """
 
     def store(commitment: Commitment) -> None:
-        agent.records.runs.commit(
-            run.id,
+        ctx.records.runs.commit(
+            ctx.run.id,
             shim=commitment.shim.line,
             exit_digest=commitment.digest,
             launched_at=commitment.launched_at,
         )
 
-    shim = agent.launcher.start(plan, store)
+    shim = ctx.agent.launcher.start(plan, store)
+    job = ctx.job
     logger.info(
         "job %d started: %s",
         job.id,
         job.name,
-        extra={"action": "run_started", "job": job.id, "task": job.task_id, "run": run.uid},
+        extra={"action": "run_started", "job": job.id, "task": job.task_id, "run": ctx.run.uid},
     )
     return shim

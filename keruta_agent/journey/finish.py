@@ -7,11 +7,11 @@ import signal
 from collections.abc import Sequence
 
 from keruta_agent.journey import ask, collect, execute, groups, loglimit, measure
-from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.context import RunContext
 from keruta_agent.journey.select_artifacts import Taken
 from keruta_agent.model import StatusReport, TaskStatus
 from keruta_agent.records.clock import boot_id
-from keruta_agent.records.jobs import Job, JobState, StopKind
+from keruta_agent.records.jobs import JobState, StopKind
 from keruta_agent.records.outbox import Kind
 from keruta_agent.records.run import Outcome, Run, RunResult
 from keruta_agent.records.usage import Usage
@@ -21,9 +21,6 @@ from keruta_agent.runs.exit_record import ExitRecord
 
 #: Last lines of the output that a failure's message carries.
 EVIDENCE_LINES = 3
-
-#: Outcomes after which nothing more is decided. After all others a retry or an auto-fix may follow.
-_FINAL = frozenset({Outcome.SUCCEEDED, Outcome.CANCELLED, Outcome.REFUSED})
 
 #: What a run that was stopped has come to.
 STOPPED = {
@@ -35,73 +32,55 @@ STOPPED = {
 }
 
 
-def judge(agent: Agent, job: Job, run: Run, record: ExitRecord | None) -> RunResult:
-    """Returns how a run ended, from the exit record and what the script itself said."""
-    directory = agent.directory_of(run)
-    agent.stops.store(job.id)
-    current = agent.records.jobs.get(job.id) or job
-    if current.stop_kind is StopKind.REFUSED:
-        return RunResult(outcome=Outcome.REFUSED, message=current.stop_reason or "")
+def judge(ctx: RunContext, record: ExitRecord | None) -> RunResult:
+    """Return how a run ended, from the exit record and what the script itself said."""
+    ctx.agent.stops.store(ctx.job.id)
+    ctx.refresh()
+    job, run, directory = ctx.job, ctx.run, ctx.directory
+    if job.stop_kind is StopKind.REFUSED:
+        return RunResult(outcome=Outcome.REFUSED, message=job.stop_reason or "")
     # A shim that did not heed the request was killed by us, before it could record anything.
-    if current.stop_kind is not None and (record is None or record.stopped):
-        message = current.stop_reason or "The script was stopped"
-        if current.stop_kind is StopKind.TIMED_OUT:  # the others say who wanted it, or the question
+    if job.stop_kind is not None and (record is None or record.stopped):
+        message = job.stop_reason or "The script was stopped"
+        if job.stop_kind is StopKind.TIMED_OUT:  # the others say who wanted it, or the question
             message = _with_evidence(message, directory)
-        return RunResult(
-            outcome=STOPPED[current.stop_kind],
-            message=message,
-            exit_code=None if record is None else record.exit_code,
-            signal=None if record is None else record.signal,
-        )
+        return _result(STOPPED[job.stop_kind], message, record)
     if record is None:
-        return _lost(agent, run, directory)
+        return _lost(ctx)
     if record.error is not None:
         return RunResult(
             outcome=Outcome.NOT_STARTED, message=f"The script could not be started: {record.error}"
         )
     if memory.ran_out(directory, record):
-        return RunResult(
-            outcome=Outcome.OUT_OF_MEMORY,
-            message=_with_evidence("The kernel killed the script: memory ran out", directory),
-            exit_code=record.exit_code,
-            signal=record.signal,
-        )
+        message = "The kernel killed the script: memory ran out"
+        return _result(Outcome.OUT_OF_MEMORY, _with_evidence(message, directory), record)
     if record.stopped:  # a machine that shuts down ends its processes one by one
-        return RunResult(
-            outcome=Outcome.AGENT_STOPPED,
-            message=_with_evidence(
-                "The process that looked after the script was asked to end, and stopped it",
-                directory,
-            ),
-            exit_code=record.exit_code,
-            signal=record.signal,
-        )
-    run = agent.records.runs.get(run.id)
+        message = "The process that looked after the script was asked to end, and stopped it"
+        return _result(Outcome.AGENT_STOPPED, _with_evidence(message, directory), record)
     if record.full is not None and _has_failed(record) and not run.reported_status:
-        return RunResult(
-            outcome=Outcome.DISK_FULL,
-            message=_with_evidence(
-                f"The script {_how_it_failed(record)}, and the disk of {record.full} was full",
-                directory,
-            ),
-            exit_code=record.exit_code,
-            signal=record.signal,
-        )
+        message = f"The script {_how_it_failed(record)}, and the disk of {record.full} was full"
+        return _result(Outcome.DISK_FULL, _with_evidence(message, directory), record)
     if record.signal is not None:
-        return RunResult(
-            outcome=Outcome.KILLED,
-            signal=record.signal,
-            message=_with_evidence(f"The script {_how_it_failed(record)}", directory),
-        )
+        message = f"The script {_how_it_failed(record)}"
+        return _result(Outcome.KILLED, _with_evidence(message, directory), record)
     return _by_exit_code(run, directory, record)
 
 
-def not_started(agent: Agent, job: Job, message: str) -> RunResult:
-    """Returns the end of a run whose script did not start, perhaps because it was to stop."""
-    current = agent.records.jobs.get(job.id) or job
-    if current.stop_kind is not None:
-        return RunResult(outcome=STOPPED[current.stop_kind], message=current.stop_reason or "")
+def not_started(ctx: RunContext, message: str) -> RunResult:
+    """Return the result of a run whose script did not start, perhaps because it was to stop."""
+    ctx.refresh()
+    if ctx.job.stop_kind is not None:
+        return RunResult(outcome=STOPPED[ctx.job.stop_kind], message=ctx.job.stop_reason or "")
     return RunResult(outcome=Outcome.NOT_STARTED, message=message)
+
+
+def _result(outcome: Outcome, message: str, record: ExitRecord | None) -> RunResult:
+    return RunResult(
+        outcome=outcome,
+        message=message,
+        exit_code=None if record is None else record.exit_code,
+        signal=None if record is None else record.signal,
+    )
 
 
 def _has_failed(record: ExitRecord) -> bool:
@@ -127,14 +106,14 @@ def _by_exit_code(run: Run, directory: RunDirectory, record: ExitRecord) -> RunR
     return RunResult(outcome=Outcome.FAILED, message=message, exit_code=exit_code)
 
 
-def _lost(agent: Agent, run: Run, directory: RunDirectory) -> RunResult:
-    run = agent.records.runs.get(run.id)
-    shim = execute.shim_of(agent, run)
+def _lost(ctx: RunContext) -> RunResult:
+    directory = ctx.directory
+    shim = execute.shim_of(ctx)
     if shim is None or not directory.path.is_dir():
         message = "The run directory was removed while the script ran: its end is not known"
     elif shim.boot_id != boot_id():
         message = "The machine was restarted while the script ran"
-    elif run.exit_digest is None:
+    elif ctx.run.exit_digest is None:
         message = (
             "agent.db was put back from a copy that is older than this run, so that nothing shows "
             "how its script ended; it is not run again unless its retry rule names lost"
@@ -150,57 +129,52 @@ def _lost(agent: Agent, run: Run, directory: RunDirectory) -> RunResult:
 
 
 def store(
-    agent: Agent,
-    job: Job,
-    run: Run,
-    result: RunResult,
-    record: ExitRecord | None,
-    taken: Sequence[Taken],
+    ctx: RunContext, result: RunResult, record: ExitRecord | None, taken: Sequence[Taken]
 ) -> None:
-    """Stores the end of a run; a failure leaves the job ``failing`` until it is mended."""
-    failed = result.outcome not in _FINAL
-    with agent.records.database.transaction():
-        ask.close(agent, job, run)
-        agent.records.runs.end(
-            job, run, result, job_state=JobState.FAILING if failed else JobState.FINISHED
-        )
-        usage = measure.settle(agent, run, record)
-        _count(agent, run, result, usage)
+    """Store the end of a run; a failure leaves the job ``failing`` until more is decided."""
+    records = ctx.records
+    with records.database.transaction():
+        ask.close(ctx)
+        state = JobState.FAILING if result.is_failure else JobState.FINISHED
+        records.runs.end(ctx.job, ctx.run, result, job_state=state)
+        ctx.refresh()
+        usage = measure.settle(ctx, record)
+        _count(ctx, result, usage)
         if result.outcome is Outcome.REFUSED:
             return
-        loglimit.release(agent, job, run)
-        collect.store(agent, job, run, taken)
-        if job.task_id is None:
+        loglimit.release(ctx)
+        collect.store(ctx, taken)
+        if ctx.job.task_id is None:
             return
         if usage is not None:
-            agent.records.outbox.add(
+            records.outbox.add(
                 Kind.METRICS,
-                job.task_id,
-                measure.payload(usage, agent.records.usages.samples(run.id), run, record),
-                run_id=run.id,
-                key=f"{run.uid}-metrics",
+                ctx.job.task_id,
+                measure.payload(usage, records.usages.samples(ctx.run.id), ctx.run, record),
+                run_id=ctx.run.id,
+                key=f"{ctx.run.uid}-metrics",
             )
-        if not failed:
-            report_end(agent, job, run, result)
+        if not result.is_failure:
+            report_end(ctx, result)
 
 
-def report_end(agent: Agent, job: Job, run: Run, result: RunResult) -> None:
-    """Queues the task's terminal state, behind everything else that the API is to know of it."""
-    if job.task_id is None:
+def report_end(ctx: RunContext, result: RunResult) -> None:
+    """Queue the task's terminal state, behind everything else that the API is to know of it."""
+    if ctx.job.task_id is None:
         return
-    current = agent.records.runs.get(run.id)
+    run = ctx.run
     succeeded = result.outcome is Outcome.SUCCEEDED
     report = StatusReport(
         status=TaskStatus.COMPLETED if succeeded else TaskStatus.FAILED,
         message=result.message,
-        progress=100 if succeeded else current.progress,
-        error_code="" if succeeded else error_code(current, result),
+        progress=100 if succeeded else run.progress,
+        error_code="" if succeeded else error_code(run, result),
     )
-    agent.records.outbox.add_status(job.task_id, report, run_id=run.id, key=f"{run.uid}-ended")
+    ctx.records.outbox.add_status(ctx.job.task_id, report, run_id=run.id, key=f"{run.uid}-ended")
 
 
 def error_code(run: Run, result: RunResult) -> str:
-    """Returns the machine-readable reason: the script's own, else what ended it."""
+    """Return the machine-readable reason: the script's own, else what ended it."""
     if result.outcome is Outcome.FAILED:
         if run.reported_status is TaskStatus.FAILED:
             return run.reported_error_code or "REPORTED"
@@ -210,18 +184,17 @@ def error_code(run: Run, result: RunResult) -> str:
     return result.outcome.value.upper()
 
 
-def _count(agent: Agent, run: Run, result: RunResult, usage: Usage | None) -> None:
-    """Adds an ended run to the totals over all runs."""
-    ended = agent.records.runs.get(run.id)
-    reason = "" if result.outcome is Outcome.SUCCEEDED else error_code(ended, result)
+def _count(ctx: RunContext, result: RunResult, usage: Usage | None) -> None:
+    """Add an ended run to the totals over all runs."""
+    reason = "" if result.outcome is Outcome.SUCCEEDED else error_code(ctx.run, result)
     seconds = 0.0 if usage is None else usage.wall_s or 0.0
-    offsets = agent.records.runs.offsets(run.id)
+    offsets = ctx.records.runs.offsets(ctx.run.id)
     captured = {stream: offsets[stream] for stream in ("stdout", "stderr")}
-    agent.records.counters.count_end(ended, reason, seconds, captured)
+    ctx.records.counters.count_end(ctx.run, reason, seconds, captured)
 
 
 def _with_evidence(message: str, directory: RunDirectory) -> str:
-    """Adds the last lines of what the script wrote, of its errors rather than its output."""
+    """Add the last lines of what the script wrote, of its errors rather than its output."""
     for stream, begin in (("stderr", 0), ("stdout", directory.script_begins())):
         tail = output.tail(directory.path / stream, 3 * EVIDENCE_LINES, begin=begin)
         lines = [line for line in tail if line and not groups.is_marker(line)][-EVIDENCE_LINES:]

@@ -12,12 +12,9 @@ from pathlib import Path
 
 from keruta_agent import errors
 from keruta_agent.git.notes import Notes
-from keruta_agent.journey import workspace
-from keruta_agent.journey.agent import Agent
-from keruta_agent.journey.section import Section
+from keruta_agent.journey.context import RunContext
+from keruta_agent.journey.monitor import ProgramMonitor
 from keruta_agent.process_tree.waiting import StoppedError
-from keruta_agent.records.jobs import Job
-from keruta_agent.records.run import Run
 from keruta_agent.runs import processes
 from keruta_agent.runs.interpreter import command_for
 from keruta_agent.units import format_duration
@@ -29,44 +26,43 @@ from keruta_agent.workspace.checkout import Place
 class Hooks:
     """What belongs around the script of one run."""
 
-    agent: Agent
-    job: Job
-    run: Run
+    ctx: RunContext
     place: Place
     environment: Mapping[str, str]
-    section: Section
+    monitor: ProgramMonitor
 
     def before(self) -> None:
-        """Runs the repository's set-up, if it is new, and the hook before the task.
+        """Run the repository's set-up, if it is new, and the hook before the task.
 
         Raises:
             WorkspaceError: one of them failed.
-            NotWantedError: somebody stopped the job meanwhile.
+            JobStoppedError: somebody stopped the job meanwhile.
         """
         install = self.place.directory / hook.INSTALL
         notes = Notes(git_dir=self.place.directory / ".git")
         if install.is_file() and not notes.has_installed(install):
             self._run(str(hook.INSTALL), install)
             notes.note_installed(install)
-        program = self.agent.settings.pre_task_hook
+        program = self.ctx.settings.pre_task_hook
         if program is not None:
             self._run("the pre-task hook", program)
-        self.agent.directory_of(self.run).note_script_begins()
+        self.ctx.directory.note_script_begins()
 
     def after(self) -> None:
-        """Runs the hook after the task, once.
+        """Run the hook after the task, once.
 
         Raises:
             WorkspaceError: it failed.
-            NotWantedError: somebody stopped the job meanwhile.
+            JobStoppedError: somebody stopped the job meanwhile.
         """
-        program = self.agent.settings.post_task_hook
-        if program is None or self.agent.records.runs.get(self.run.id).post_hook_done:
+        program = self.ctx.settings.post_task_hook
+        if program is None or self.ctx.run.post_hook_done:
             return
         try:
             self._run("the post-task hook", program)
         finally:
-            self.agent.records.runs.post_hook_was_run(self.run.id)
+            self.ctx.records.runs.post_hook_was_run(self.ctx.run.id)
+            self.ctx.refresh()
 
     def run_of_repository(
         self, name: str, program: Path, *arguments: str, stdin: bytes = b""
@@ -75,7 +71,7 @@ class Hooks:
 
         Raises:
             WorkspaceError: it failed.
-            NotWantedError: somebody stopped the job meanwhile.
+            JobStoppedError: somebody stopped the job meanwhile.
         """
         try:
             self._run(name, program, *arguments, stdin=stdin)
@@ -89,25 +85,27 @@ class Hooks:
             command = command_for(program)
         except OSError as exc:
             raise errors.WorkspaceError(f"cannot read {name}, {program}: {exc.strerror}") from exc
-        self.section.say(f"runs {name}")
+        log = self.ctx.log
+        log.say(f"runs {name}")
+        self.monitor.store_log()  # before what the program writes
         began = time.monotonic()
         try:
-            with self.section.group(name) as output:
+            with log.group(name) as output:
                 found = hook.Hook(
                     name=name,
                     command=[*command, *arguments],
                     directory=self.place.directory,
                     environment=self.environment,
                     output=output,
-                    timeout_s=self.agent.settings.hook_timeout_s,
+                    timeout_s=self.ctx.settings.hook_timeout_s,
                     stdin=stdin,
                 )
-                hook.run(found, self.section.stop_reason)
-            self.section.look(final=True)
+                hook.run(found, self.monitor.stop_reason)
+            self.monitor.store_log()
             took = format_duration(round(time.monotonic() - began, 1))
-            self.section.say(f"{name} has ended after {took}")
+            log.say(f"{name} has ended after {took}")
         except StoppedError:
-            raise workspace.not_wanted(self.agent, self.job) from None
+            raise self.ctx.stop_error() from None
         finally:
-            processes.sweep(self.run.uid, self.agent.settings.stop_grace_s, is_clear=True)
-            self.section.look(final=True)
+            processes.sweep(self.ctx.run.uid, self.ctx.settings.stop_grace_s, is_clear=True)
+            self.monitor.store_log()

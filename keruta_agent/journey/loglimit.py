@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from keruta_agent.journey.agent import Agent
-from keruta_agent.records.jobs import Job
+from keruta_agent.journey.context import RunContext
 from keruta_agent.records.outbox import Kind
-from keruta_agent.records.run import Run
 from keruta_agent.records.withheld import WithheldLog, WithheldRange
 from keruta_agent.runs import output
-from keruta_agent.runs.directory import RunDirectory
 from keruta_agent.units import format_size
 
 #: A limit is kept to this part of it: pieces are taken or left as a whole.
@@ -27,14 +24,12 @@ SMALLEST_PIECE: Final = 1024
 class LogLimit:
     """Decides for each piece of one run's output whether it may leave now."""
 
-    def __init__(self, agent: Agent, job: Job, run: Run) -> None:
-        self._agent = agent
-        self._job = job
-        self._run = run
-        self._most = 0 if job.task_id is None else agent.settings.log_run_limit
-        log = WithheldLog(agent.records.database)
-        self._sent = log.sent_bytes(run.id) if self._most else 0
-        self._is_reached = bool(self._most) and log.has_any(run.id)
+    def __init__(self, ctx: RunContext) -> None:
+        self._ctx = ctx
+        self._most = 0 if ctx.job.task_id is None else ctx.settings.log_run_limit
+        log = WithheldLog(ctx.records.database)
+        self._sent = log.sent_bytes(ctx.run.id) if self._most else 0
+        self._is_reached = bool(self._most) and log.has_any(ctx.run.id)
 
     @property
     def piece_bytes(self) -> int:
@@ -43,10 +38,8 @@ class LogLimit:
             return output.PIECE_BYTES
         return max(SMALLEST_PIECE, min(output.PIECE_BYTES, self._most // FINENESS))
 
-    def withheld_lines(
-        self, directory: RunDirectory, piece: output.Piece, *, final: bool
-    ) -> int | None:
-        """Returns how many lines a piece has that must wait; None when it may leave."""
+    def withheld_lines(self, piece: output.Piece, *, final: bool) -> int | None:
+        """Return how many lines a piece has that must wait; None when it may leave."""
         stream, start, stop = piece
         if not self._most or stream == "agent":
             return None
@@ -56,44 +49,43 @@ class LogLimit:
         if not self._is_reached:
             self._is_reached = True
             self._announce()
-        data = output.read_bytes(directory.path / stream, start, stop)
+        data = output.read_bytes(self._ctx.directory.path / stream, start, stop)
         return data.count(b"\n") + (final and not data.endswith(b"\n"))
 
     def _announce(self) -> None:
         _say(
-            self._agent,
-            self._job,
-            self._run,
+            self._ctx,
             f"The output reaches its limit, {format_size(self._most)} (logging.run_limit): "
             "what follows waits, and its last part comes when the run has ended",
             {},
-            key=f"{self._run.uid}-log-limit",
+            key=f"{self._ctx.run.uid}-log-limit",
         )
 
 
-def release(agent: Agent, job: Job, run: Run) -> None:
-    """Queues the last part of what was withheld, behind an entry that says what is left out."""
-    log = WithheldLog(agent.records.database)
+def release(ctx: RunContext) -> None:
+    """Queue the last part of what was withheld, behind an entry that says what is left out."""
+    run = ctx.run
+    log = WithheldLog(ctx.records.database)
     withheld = log.ranges(run.id)
-    if not withheld or job.task_id is None:
+    if not withheld or ctx.job.task_id is None:
         return
-    budget = agent.settings.log_run_limit - log.sent_bytes(run.id)
+    budget = ctx.settings.log_run_limit - log.sent_bytes(run.id)
     first = _first_of_tail(withheld, budget)
-    omitted = withheld[:first]
+    omitted, sent = withheld[:first], withheld[first:]
     if omitted:
         size, lines = sum(piece.size for piece in omitted), sum(piece.lines for piece in omitted)
         _say(
-            agent,
-            job,
-            run,
+            ctx,
             f"{size} bytes in {lines} lines are left out here (logging.run_limit); "
             "the machine that the run was on has them, see `keruta logs`",
             {"omittedBytes": size, "omittedLines": lines},
             key=f"{run.uid}-log-omitted",
         )
-    for piece in withheld[first:]:
-        agent.records.outbox.add_log_range(job.task_id, run.id, run.uid, piece.sequence, piece.size)
-    log.release(run.id, from_sequence=withheld[first].sequence if first < len(withheld) else None)
+    for piece in sent:
+        ctx.records.outbox.add_log_range(
+            ctx.job.task_id, run.id, run.uid, piece.sequence, piece.size
+        )
+    log.release(run.id, from_sequence=sent[0].sequence if sent else None)
 
 
 def _first_of_tail(withheld: list[WithheldRange], budget: int) -> int:
@@ -104,8 +96,8 @@ def _first_of_tail(withheld: list[WithheldRange], budget: int) -> int:
     return first
 
 
-def _say(agent: Agent, job: Job, run: Run, text: str, about: dict[str, int], *, key: str) -> None:
-    if job.task_id is None:
+def _say(ctx: RunContext, text: str, about: dict[str, int], *, key: str) -> None:
+    if ctx.job.task_id is None:
         return
     line = {
         "level": "WARN",
@@ -113,4 +105,4 @@ def _say(agent: Agent, job: Job, run: Run, text: str, about: dict[str, int], *, 
         "source": "agent",
         "metadata": {"keruta": about} if about else {},
     }
-    agent.records.outbox.add(Kind.LOG_LINE, job.task_id, line, run_id=run.id, key=key)
+    ctx.records.outbox.add(Kind.LOG_LINE, ctx.job.task_id, line, run_id=ctx.run.id, key=key)

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.context import RunContext
 from keruta_agent.records.clock import boot_seconds
 from keruta_agent.records.run import Run
 from keruta_agent.records.usage import Sample, Usage
@@ -39,11 +39,11 @@ BLOCK_BYTES: Final = 512
 class Meter:
     """Looks at one run's processes now and then."""
 
-    def __init__(self, agent: Agent, run: Run, shim: ProcessId) -> None:
-        self._agent = agent
-        self._run = run
+    def __init__(self, ctx: RunContext, shim: ProcessId) -> None:
+        self._records = ctx.records
+        self._run_id = ctx.run.id
         self._shim = shim
-        self._directory = agent.directory_of(run)
+        self._directory = ctx.directory
         self._started_at: float | None = None
         self._reader: UsageReader | None = None
         self._usage = Usage()
@@ -76,7 +76,7 @@ class Meter:
             return
         # The script can write there; it began neither before its shim nor later than now.
         self._started_at = min(max(script.started_at, self._shim.started_at), now)
-        self._usage = self._agent.records.usages.get(self._run.id) or Usage()
+        self._usage = self._records.usages.get(self._run_id) or Usage()
         self._last_point_s = self._usage.elapsed_s
         counted_until = self._started_at + self._usage.elapsed_s
         self._reader = UsageReader(self._shim.pid, counted_until=counted_until)
@@ -86,10 +86,10 @@ class Meter:
         self._highest = max(self._highest, usage.memory_bytes)
         is_point = usage.elapsed_s - self._last_point_s >= usage.spacing_s * 0.9
         try:
-            with self._agent.records.database.transaction(durable=False):
+            with self._records.database.transaction(durable=False):
                 if is_point:
                     usage = self._with_point(usage)
-                self._agent.records.usages.put(self._run.id, usage)
+                self._records.usages.put(self._run_id, usage)
         except sqlite3.OperationalError as exc:  # the disk may be full; the script goes on
             logger.debug("cannot store a measurement: %s", exc, extra={"action": "not_measured"})
             return
@@ -104,7 +104,7 @@ class Meter:
             cpu_percent=round(usage.cpu_percent, 1),
             memory_bytes=self._highest,
         )
-        if self._agent.records.usages.add_sample(self._run.id, sample):
+        if self._records.usages.add_sample(self._run_id, sample):
             return dataclasses.replace(usage, spacing_s=usage.spacing_s * 2)
         return usage
 
@@ -133,12 +133,12 @@ def _added(before: Usage, reading: Reading, elapsed_s: float) -> Usage:
     )
 
 
-def settle(agent: Agent, run: Run, record: ExitRecord | None) -> Usage | None:
+def settle(ctx: RunContext, record: ExitRecord | None) -> Usage | None:
     """Stores what an ended run has used in all and returns it; None when nobody knows.
 
     What the exit record tells is exact; nobody looked at a short script but the kernel.
     """
-    usage = agent.records.usages.get(run.id)
+    usage = ctx.records.usages.get(ctx.run.id)
     if usage is None and (record is None or record.error is not None):
         return None
     usage = dataclasses.replace(usage or Usage(), cpu_percent=0.0, memory_bytes=0, processes=0)
@@ -156,7 +156,7 @@ def settle(agent: Agent, run: Run, record: ExitRecord | None) -> Usage | None:
             peak_processes=max(usage.peak_processes, 1),
             processes_seen=max(usage.processes_seen, 1),
         )
-    agent.records.usages.put(run.id, usage)
+    ctx.records.usages.put(ctx.run.id, usage)
     return usage
 
 

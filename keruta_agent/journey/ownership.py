@@ -42,7 +42,7 @@ class Ownership:
         self._has_left = False
         self._failures = 0
         self._claims_from = 0.0
-        self._has_held_back = False
+        self._has_withheld_some = False
 
     @property
     def interval_s(self) -> float:
@@ -118,23 +118,23 @@ class Ownership:
     def takes_new_tasks(self) -> bool:
         """Return whether a task that was never begun may be claimed now."""
         takes = self._standby is None and time.monotonic() >= self._claims_from
-        self._has_held_back |= not takes
+        self._has_withheld_some |= not takes
         return takes
 
-    def has_held_back(self) -> bool:
-        """Return, once, whether tasks were held back that may be claimed now."""
-        held_back = self._has_held_back
-        if held_back and self.takes_new_tasks():
-            self._has_held_back = False
+    def has_withheld(self) -> bool:
+        """Return, once, whether tasks were withheld that may be claimed now."""
+        withheld = self._has_withheld_some
+        if withheld and self.takes_new_tasks():
+            self._has_withheld_some = False
             return True
         return False
 
     def claim_failed(self) -> float:
-        """Hold new tasks back for a while after a failed claim; returns the seconds."""
+        """Withhold new tasks for a while after a failed claim; return the seconds."""
         self._failures += 1
         wait_s = BACKOFF.delay_s(self._failures)
         self._claims_from = time.monotonic() + wait_s
-        self._has_held_back = True
+        self._has_withheld_some = True
         return wait_s
 
     def claim_worked(self) -> None:

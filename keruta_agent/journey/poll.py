@@ -12,6 +12,7 @@ from typing import Final
 from keruta_agent import errors
 from keruta_agent.journey import announce, claim, pausing, resolve, workspace
 from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.context import RunContext
 from keruta_agent.model import Session, Task
 from keruta_agent.ports import KerutaApi
 from keruta_agent.records.jobs import JobState, StopKind
@@ -130,7 +131,7 @@ class SessionPoll:
         if not self._may_report():
             return
         pausing.follow(self._agent, session)
-        claim.wake_held_back(self._agent)
+        claim.wake_withheld(self._agent)
         if self._agent.ownership.standby is None:
             self._record(self._api.pending_tasks(session_id))
 
@@ -178,10 +179,10 @@ class SessionPoll:
 
     def _look_at_running(self) -> None:
         """Stops the running task if the API does not want it any more."""
-        active = self._agent.records.runs.active()
-        if active is None or active[0].stop_kind is not None:
+        running = RunContext.of_active(self._agent)
+        if running is None or running.job.stop_kind is not None:
             return
-        announce.still_wanted(self._agent, active[0])
+        announce.still_wanted(running)
         self._agent.wake_event.wake()
 
     def _end(self, session_id: str, how: str) -> None:

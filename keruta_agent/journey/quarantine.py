@@ -12,8 +12,7 @@ from typing import Final
 
 from keruta_agent.journey import execute
 from keruta_agent.journey.agent import Agent
-from keruta_agent.records.jobs import Job
-from keruta_agent.records.run import Run
+from keruta_agent.journey.context import RunContext
 from keruta_agent.runs import processes
 
 logger = logging.getLogger(__name__)
@@ -26,26 +25,27 @@ class QuarantinedError(Exception):
     """The agent failed at this run too often."""
 
 
-def refuse_if_failing(agent: Agent, job: Job, run: Run) -> None:
+def refuse_if_failing(ctx: RunContext) -> None:
     """End the run's processes if the agent failed at it too often.
 
     Raises:
         QuarantinedError: it did.
     """
+    job, run = ctx.job, ctx.run
     if run.agent_failures < MOST_FAILURES:
         return
     # A shim that was started a moment ago must not come to it later.
-    agent.directory_of(run).prevent_start()
-    shim = execute.shim_of(agent, run)
+    ctx.directory.prevent_start()
+    shim = execute.shim_of(ctx)
     if shim is not None:
         processes.kill_tree(shim, run.uid)
     reasons = [
         str(event.detail["reason"])
-        for event in agent.records.journal.of_job(job.id)
+        for event in ctx.records.journal.of_job(job.id)
         if event.action == "agent_failed"
     ]
     reason = f"The agent itself failed at it {run.agent_failures} times: {reasons[-1]}"
-    agent.records.journal.add("parked", job.id, run.number, reason=reason)
+    ctx.records.journal.add("parked", job.id, run.number, reason=reason)
     raise QuarantinedError(reason)
 
 

@@ -12,6 +12,7 @@ from typing import Final
 from keruta_agent import errors, file_trees
 from keruta_agent.journey import announce, on_failure, run
 from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.context import RunContext
 from keruta_agent.model import Task
 from keruta_agent.process_tree.children import OWN
 from keruta_agent.records.jobs import Job, JobState
@@ -30,7 +31,7 @@ def reconcile(agent: Agent) -> list[int]:
     """
     agent.records.outbox.forget_waits()
     take_in_unknown_runs(agent)
-    on_failure.settle(agent)
+    on_failure.decide_left_over(agent)
     active = agent.records.runs.active()
     waiting = agent.records.jobs.waiting_ids()
     if active is not None:
@@ -55,8 +56,8 @@ def take_in_unknown_runs(agent: Agent) -> None:
         identity = directory.read_identity()
         if about is None or identity is None or agent.records.runs.by_uid(about.uid) is not None:
             continue
-        while (left := agent.records.runs.active()) is not None:
-            run.live(agent, *left)
+        while (left := RunContext.of_active(agent)) is not None:
+            run.live(left)
         job = _job_of(agent, about)
         if job is None or job.state is JobState.FINISHED:
             continue
@@ -66,18 +67,19 @@ def take_in_unknown_runs(agent: Agent) -> None:
             path.name,
             extra={"action": "run_found_on_disk", "job": job.id, "run": about.uid},
         )
-        found = agent.records.runs.restore(
+        restored = agent.records.runs.restore(
             job,
             uid=about.uid,
             number=1 + len(agent.records.runs.of_job(job.id)),
             directory=path.name,
             token=secrets.token_urlsafe(24),
         )
-        announce.still_wanted(agent, found[0])
+        found = RunContext(agent, *restored)
+        announce.still_wanted(found)
         with OWN.starting():
             OWN.started(identity.pid)
         if not identity.is_alive():
-            run.live(agent, *found)
+            run.live(found)
 
 
 def _job_of(agent: Agent, about: About) -> Job | None:

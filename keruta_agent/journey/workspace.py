@@ -20,12 +20,10 @@ from keruta_agent.git.command import Git
 from keruta_agent.git.config import user as user_config
 from keruta_agent.git.problems import TRANSIENT, GitError, Problem
 from keruta_agent.git.url import RepositoryUrl
-from keruta_agent.journey import announce
 from keruta_agent.journey.agent import Agent
-from keruta_agent.journey.section import Section
+from keruta_agent.journey.context import RunContext
+from keruta_agent.journey.monitor import ProgramMonitor
 from keruta_agent.model import Session
-from keruta_agent.records.jobs import Job, StopKind
-from keruta_agent.records.run import Run
 from keruta_agent.runs import processes
 from keruta_agent.runs.directory import MARKER_VARIABLE
 from keruta_agent.runs.exit_record import UNPROVED
@@ -50,17 +48,18 @@ class Repository:
 
 
 def remember(agent: Agent, session: Session) -> None:
-    """Stores which repository a session names, for when the API cannot be asked."""
+    """Store which repository a session names, for when the API cannot be asked."""
     address = url.without_secrets(session.repository_url) if session.repository_url else ""
     agent.records.repositories.remember(session.id, address, session.repository_ref or "")
 
 
-def repository_of(agent: Agent, job: Job) -> Repository | None:
-    """Returns the repository in which a job is to work, None for none.
+def repository_of(ctx: RunContext) -> Repository | None:
+    """Return the repository in which a job is to work, None for none.
 
     Raises:
         WorkspaceError: the session names something that is none.
     """
+    agent, job = ctx.agent, ctx.job
     if job.task_id is None or not job.session_id or not agent.settings.git_enabled:
         return None
     if agent.records.repositories.of(job.session_id) == ("", ""):
@@ -91,71 +90,70 @@ def made_clones(settings: Settings) -> MadeClones:
     return MadeClones(notes=settings.base_dir / "clones")
 
 
-def prepare(agent: Agent, job: Job, run: Run, section: Section) -> Place | None:
-    """Brings the repository to where the task begins; None when the session has none.
+def prepare(ctx: RunContext) -> Place | None:
+    """Bring the repository to where the task begins; None when the session has none.
 
     Raises:
         WorkspaceError: it cannot be brought.
-        NotWantedError: somebody stopped the job meanwhile.
+        JobStoppedError: somebody stopped the job meanwhile.
     """
-    repository = repository_of(agent, job)
+    repository = repository_of(ctx)
     if repository is None:
         return None
-    end_left_over(run)
-    directory = directory_for(agent.settings, repository.url)
+    end_left_over(ctx)
+    directory = directory_for(ctx.settings, repository.url)
     for path in user_config.tell_changes():
-        section.say(f"ignores what was changed in {path} since the agent started", "WARN")
-    git = git_for(agent, run, repository.url, directory, section)
+        ctx.log.say(f"ignores what was changed in {path} since the agent started", "WARN")
+    monitor = ProgramMonitor(ctx)
+    git = git_for(ctx, repository.url, directory, monitor)
     try:
-        place = _with_patience(agent, job, run, repository, git, section)
+        place = _with_patience(ctx, repository, git, monitor)
     except GitError as exc:
-        raise not_wanted(agent, job) if exc.problem is Problem.STOPPED else exc from None
+        raise ctx.stop_error() if exc.problem is Problem.STOPPED else exc from None
     finally:
-        section.look(final=True)
-    agent.records.runs.work_in(run.id, place.to_json())
-    agent.records.journal.add(
-        "workspace", job.id, run.number, directory=str(directory), branch=place.branch
+        monitor.store_log()
+    ctx.records.runs.work_in(ctx.run.id, place.to_json())
+    ctx.records.journal.add(
+        "workspace", ctx.job.id, ctx.run.number, directory=str(directory), branch=place.branch
     )
     return place
 
 
 def _with_patience(
-    agent: Agent, job: Job, run: Run, repository: Repository, git: Git, section: Section
+    ctx: RunContext, repository: Repository, git: Git, monitor: ProgramMonitor
 ) -> Place:
-    """Tries again when the server could not be reached, or broke off."""
+    """Try again when the server could not be reached, or broke off."""
     for wait_s in RETRY_WAITS_S:
         try:
-            return _bring(agent, job, run, repository, git, section)
+            return _bring(ctx, repository, git)
         except GitError as exc:
             if exc.problem not in TRANSIENT:
                 raise
-            section.say(f"{exc.message}; tries again in {wait_s:g} s", "WARN")
+            ctx.log.say(f"{exc.message}; tries again in {wait_s:g} s", "WARN")
         deadline = time.monotonic() + wait_s
         while time.monotonic() < deadline:
-            if section.stop_reason() is not None:
-                raise not_wanted(agent, job)
+            if monitor.stop_reason() is not None:
+                raise ctx.stop_error()
             time.sleep(min(wait_s, 0.1))
-    return _bring(agent, job, run, repository, git, section)
+    return _bring(ctx, repository, git)
 
 
-def _bring(
-    agent: Agent, job: Job, run: Run, repository: Repository, git: Git, section: Section
-) -> Place:
-    settings = agent.settings
+def _bring(ctx: RunContext, repository: Repository, git: Git) -> Place:
+    settings = ctx.settings
     options = CloneOptions(
         is_partial=settings.git_partial_clone,
         mirrors=settings.git_mirrors,
         made=made_clones(settings),
     )
     wish = checkout.Wish(
-        session_id=job.session_id,
-        task_id=job.task_id or "",
-        run_uid=run.uid,
+        session_id=ctx.job.session_id,
+        task_id=ctx.job.task_id or "",
+        run_uid=ctx.run.uid,
         ref=repository.ref,
         goes_on=settings.git_rerun == "continue",
         excluded=_artifacts_in(settings, git.directory),
     )
-    return recovery.bring(git, repository.url, options, wish, section.say)
+    return recovery.bring(git, repository.url, options, wish, ctx.log.say)
 
 
 def _artifacts_in(settings: Settings, directory: Path) -> tuple[str, ...]:
@@ -167,17 +165,17 @@ def _artifacts_in(settings: Settings, directory: Path) -> tuple[str, ...]:
 
 
 def git_for(
-    agent: Agent, run: Run, repository: RepositoryUrl, directory: Path, section: Section
+    ctx: RunContext, repository: RepositoryUrl, directory: Path, monitor: ProgramMonitor
 ) -> Git:
-    """Returns git for a run; it marks its processes as the run's."""
+    """Return git for a run; it marks its processes as the run's."""
     return Git(
         directory,
-        timeout_s=agent.settings.git_timeout_s,
+        timeout_s=ctx.settings.git_timeout_s,
         url=repository,
-        credentials=credentials_for(agent, repository),
-        redactor=agent.redaction.of_run(run.id),
-        variables={MARKER_VARIABLE: run.uid},
-        stop_reason=section.stop_reason,
+        credentials=credentials_for(ctx.agent, repository),
+        redactor=ctx.redactor,
+        variables={MARKER_VARIABLE: ctx.run.uid},
+        stop_reason=monitor.stop_reason,
     )
 
 
@@ -193,37 +191,29 @@ def credentials_for(agent: Agent, repository: RepositoryUrl) -> Credentials | No
     )
 
 
-def end_left_over(run: Run) -> None:
-    """Ends what an agent that was killed had started for a run: a git, a hook."""
-    if processes.marked_processes(run.uid):
-        processes.sweep(run.uid, 0.0)
+def end_left_over(ctx: RunContext) -> None:
+    """End what an agent that was killed had started for a run: a git, a hook."""
+    if processes.marked_processes(ctx.run.uid):
+        processes.sweep(ctx.run.uid, 0.0)
 
 
-def not_wanted(agent: Agent, job: Job) -> announce.NotWantedError:
-    """Returns the error for a job that is to stop."""
-    current = agent.records.jobs.get(job.id) or job
-    kind = current.stop_kind or StopKind.AGENT_STOPPED
-    return announce.NotWantedError(kind, current.stop_reason or "")
-
-
-def place_of(agent: Agent, run: Run) -> Place | None:
-    """Returns where a run works; None when it works in no repository."""
-    current = agent.records.runs.get(run.id)
-    if current.place is not None:
-        return Place.from_json(current.place)
-    if current.exit_digest != UNPROVED:
+def place_of(ctx: RunContext) -> Place | None:
+    """Return where a run works; None when it works in no repository."""
+    if ctx.run.place is not None:
+        return Place.from_json(ctx.run.place)
+    if ctx.run.exit_digest != UNPROVED:
         return None
     try:
-        text = read_small(agent.directory_of(run).path / NOTE)
+        text = read_small(ctx.directory.path / NOTE)
         return None if text is None else Place.from_json(text)
     except (OSError, ValueError):  # the script spoilt it
         return None
 
 
-def url_with_login(agent: Agent, job: Job, place: Place) -> RepositoryUrl:
+def url_with_login(ctx: RunContext, place: Place) -> RepositoryUrl:
     """Returns the address of a place with what the API's holds beside: a user name, a password."""
     stored = url.parse(place.address)
-    told = repository_of(agent, job)
+    told = repository_of(ctx)
     return stored if told is None or told.url.address != stored.address else told.url
 
 

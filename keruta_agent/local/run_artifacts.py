@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from keruta_agent import errors
-from keruta_agent.journey import collect, select_artifacts
+from keruta_agent.journey import select_artifacts
 from keruta_agent.journey.agent import Agent
 from keruta_agent.local.told import kept_artifact_to_json
-from keruta_agent.records.artifacts import Artifact, named
+from keruta_agent.records.artifacts import Artifact, Owner, named
 from keruta_agent.records.run import Run
 from keruta_agent.runs.messages import ArtifactTold
 
@@ -57,7 +57,7 @@ def _of(agent: Agent, run: Run) -> list[Artifact]:
     job = agent.records.jobs.get(run.job_id)
     if job is None:
         raise errors.NotFound("the run's job is gone")
-    return agent.records.artifacts.of(collect.owner_of(job, run))
+    return agent.records.artifacts.of(Owner.of_run(job, run))
 
 
 def _wait_until_heeded(agent: Agent, run: Run) -> None:

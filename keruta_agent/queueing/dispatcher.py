@@ -21,14 +21,13 @@ from huey.api import Task
 from huey.signals import SIGNAL_ERROR
 
 from keruta_agent import errors
-from keruta_agent.journey import on_failure, quarantine, recover, run
+from keruta_agent.journey import quarantine, recover, run
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.queueing.consumer import SAFETY_POLL_S, QuietConsumer
 from keruta_agent.queueing.queues import CONTROL, UPLOADS, WORK, open_queue
-from keruta_agent.records.jobs import JobState
 from keruta_agent.records.outbox import Lane
-from keruta_agent.records.run import Outcome
+from keruta_agent.records.run import RunResult
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +43,6 @@ FLUSHES: Final = {Lane.WORDS: "flush", Lane.FILES: "upload"}
 HOUSEKEEPING_S: Final = 600.0
 #: Seconds before a job is taken up again after the agent itself failed at it.
 AGENT_FAILURE_WAIT_S: Final = 2.0
-
-
-class JobFailedError(Exception):
-    """Tells Huey that a job failed, so that its failure signal is sent."""
 
 
 class Dispatcher:
@@ -103,6 +98,10 @@ class Dispatcher:
         """Says that a job waits to be run."""
         self._tasks["run_job"](job_id)
         self._work_consumer.knock.set()
+
+    def job_failed(self, job_id: int) -> None:
+        """Announce to Huey's failure signal that a run of a job failed."""
+        self._work.announce_failure(job_id)
 
     def outbox_filled(self) -> None:
         """Says that the outbox holds something; it leaves after a moment, with what follows."""
@@ -170,8 +169,8 @@ class Dispatcher:
         def keep_house() -> None:
             recover.remove_old_runs(agent)
 
-        def settle_failures(signal: str, task: Task, exc: BaseException | None = None) -> None:
-            self._settle_failures(agent)
+        def tell_of_failure(signal: str, task: Task, exc: BaseException | None = None) -> None:
+            self.outbox_filled()  # which wakes the worker that waits for the retry, too
 
         define: Callable[..., Any] = self._control.task
         self._tasks = {
@@ -182,21 +181,16 @@ class Dispatcher:
             "wake_scheduled": define(name="wake_scheduled")(done("wake_scheduled", wake_scheduled)),
             "housekeeping": define(name="housekeeping")(done("housekeeping", keep_house)),
         }
-        self._work.signal(SIGNAL_ERROR)(settle_failures)
+        self._work.signal(SIGNAL_ERROR)(tell_of_failure)
 
     def _run_job(self, agent: Agent, job_id: int) -> None:
-        ended = self._run_next(agent, job_id)
+        result = self._run_next(agent, job_id)
         self.outbox_filled()
-        if ended is None:
-            return
-        if not self._work_consumer.stop_flag.is_set():
+        if result is not None and not self._work_consumer.stop_flag.is_set():
             _prepare_next(agent)
-        state = agent.records.jobs.get(ended.job.id)
-        if state is not None and state.state is JobState.FAILING:
-            raise JobFailedError(f"job {ended.job.id} {ended.result.outcome or Outcome.FAILED}")
 
-    def _run_next(self, agent: Agent, job_id: int) -> run.Ended | None:
-        """Runs the next job; what the agent fails at is tried again here.
+    def _run_next(self, agent: Agent, job_id: int) -> RunResult | None:
+        """Run the next job; what the agent fails at is tried again here.
 
         No message is left for it: on a full disk the queue takes none, and the run would be lost.
         """
@@ -206,9 +200,9 @@ class Dispatcher:
                 if wants_room:
                     quarantine.forget_stage(agent)
                     wants_room = False
-                ended = run.run_next(agent)
+                result = run.run_next(agent)
                 agent.room.was_found()
-                return ended
+                return result
             except Exception as exc:  # the worker's edge: a job whose run stays active must go on
                 if agent.room.is_wanting(exc):
                     wants_room = True
@@ -222,18 +216,6 @@ class Dispatcher:
                     wants_room = not quarantine.count_failure(agent, exc)
             if self._work_consumer.stop_flag.wait(AGENT_FAILURE_WAIT_S):
                 return None
-
-    def _settle_failures(self, agent: Agent) -> None:
-        """Has what follows from failed runs decided; waits for room on the disk if need be."""
-        while True:
-            try:
-                on_failure.settle(agent)
-                return
-            except (OSError, sqlite3.Error) as exc:
-                if not agent.room.is_wanting(exc):
-                    raise
-            if self._work_consumer.stop_flag.wait(AGENT_FAILURE_WAIT_S):
-                return
 
     def _wake_scheduled(self, agent: Agent) -> None:
         for job_id in agent.records.jobs.wake_due():
@@ -347,12 +329,5 @@ def _always(_now: Any) -> bool:
 
 
 def _quiet_huey() -> None:
-    """Keeps Huey's start-up chatter and the tracebacks of failed jobs out of the agent's log."""
-    huey_logger = logging.getLogger("huey")
-    huey_logger.setLevel(logging.WARNING)
-    if _is_no_failed_job not in huey_logger.filters:
-        huey_logger.addFilter(_is_no_failed_job)
-
-
-def _is_no_failed_job(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], JobFailedError))
+    """Keep Huey's start-up chatter out of the agent's log."""
+    logging.getLogger("huey").setLevel(logging.WARNING)

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from huey import SqliteHuey
+from huey.api import Task
 from huey.exceptions import HueyException
 from huey.registry import Message
 from huey.serializer import Serializer
+from huey.signals import SIGNAL_ERROR
 
 from keruta_agent import errors
 from keruta_agent.records import room
@@ -51,6 +53,10 @@ class JsonSerializer(Serializer):  # type: ignore[misc]
 class TolerantHuey(SqliteHuey):  # type: ignore[misc]
     """Passes over messages that it cannot read: no job is lost with them, they are in agent.db."""
 
+    def announce_failure(self, job_id: int) -> None:
+        """Send Huey's failure signal for a job whose message is done all the same."""
+        self._emit(SIGNAL_ERROR, Task((job_id,)))
+
     def dequeue(self) -> Any:
         while True:
             try:
@@ -71,7 +77,7 @@ class TolerantHuey(SqliteHuey):  # type: ignore[misc]
                 return None
 
 
-def open_queue(base_dir: Path, name: str) -> SqliteHuey:
+def open_queue(base_dir: Path, name: str) -> TolerantHuey:
     """Opens one of the queues; a damaged file is moved away and made anew.
 
     Raises:
@@ -98,7 +104,7 @@ def open_queue(base_dir: Path, name: str) -> SqliteHuey:
         raise errors.AgentStateError(f"cannot make the queue {path}: {exc}") from exc
 
 
-def _open(path: Path, name: str) -> SqliteHuey:
+def _open(path: Path, name: str) -> TolerantHuey:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     huey = TolerantHuey(
         name,

@@ -13,10 +13,13 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 from keruta_agent.model import ArtifactFile
 from keruta_agent.records.database import Database
+from keruta_agent.records.jobs import Job
 from keruta_agent.records.outbox import Kind, Outbox
+from keruta_agent.records.run import Run
 
 #: Why an artifact of an ad-hoc job is not sent.
 NO_TASK = "the job is no task of the API"
@@ -68,6 +71,11 @@ class Owner:
     task_id: str | None
     job_id: int | None = None
     run_id: int | None = None
+
+    @classmethod
+    def of_run(cls, job: Job, run: Run) -> Self:
+        """Return whose the artifacts of a run are."""
+        return cls(task_id=job.task_id, job_id=job.id, run_id=run.id)
 
 
 def named(artifacts: Sequence[Artifact], names: Sequence[str]) -> Artifact | None:

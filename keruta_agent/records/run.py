@@ -37,6 +37,9 @@ class Outcome(enum.StrEnum):
     REFUSED = "refused"
 
 
+#: Outcomes after which nothing more is decided. After all others a retry or an auto-fix may follow.
+_FINAL = frozenset({Outcome.SUCCEEDED, Outcome.CANCELLED, Outcome.REFUSED})
+
 #: The streams of a run's log, in the order in which they are read.
 STREAMS = ("stdout", "stderr", "agent")
 
@@ -104,12 +107,17 @@ class LogRange:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """The end of a run, as it is stored."""
+    """How a run ended, as it is stored."""
 
     outcome: Outcome
     message: str
     exit_code: int | None = None
     signal: int | None = None
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether a retry or an auto-fix may follow."""
+        return self.outcome not in _FINAL
 
 
 _RUN_FIELDS = tuple(field.name for field in dataclasses.fields(Run))

@@ -158,6 +158,11 @@ class Runs:
             raise LookupError(f"no run {run_id}")
         return run
 
+    def with_job(self, run_id: int) -> tuple[Job, Run]:
+        """Return a run that exists, with its job."""
+        run = self.get(run_id)
+        return self._job_of(run), run
+
     def of_job(self, job_id: int) -> list[Run]:
         """Returns the runs of a job, oldest first."""
         rows = self._database.connection().execute(

@@ -6,6 +6,7 @@ or removes it any more.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
@@ -100,6 +101,12 @@ def _copy(source: int, target: int, size: int) -> tuple[int, str]:
             view = view[os.write(target, view) :]
         done += len(block)
     return done, digest.hexdigest()
+
+
+def drop(copy: Path) -> None:
+    """Remove a copy that is not needed; one that stays takes room only."""
+    with contextlib.suppress(OSError):
+        copy.unlink()
 
 
 def _readable(name: str) -> str:

@@ -21,11 +21,15 @@ class RecordingQueue:
 
     def __init__(self) -> None:
         self.runnable: list[int] = []
+        self.failed: list[int] = []
         self.flushes = 0
         self.polls = 0
 
     def job_runnable(self, job_id: int) -> None:
         self.runnable.append(job_id)
+
+    def job_failed(self, job_id: int) -> None:
+        self.failed.append(job_id)
 
     def outbox_filled(self) -> None:
         self.flushes += 1

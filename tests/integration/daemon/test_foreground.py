@@ -27,5 +27,5 @@ def test_agent_that_breaks_at_its_job_says_so_and_loses_nothing(tmp_path, monkey
             follow(settings, job_id, is_served=thread.is_alive)
         thread.join()
         monkeypatch.setattr(finish, "store", store)
-        assert run.run_next(agent).result.outcome == "succeeded"
+        assert run.run_next(agent).outcome == "succeeded"
     assert (tmp_path / "runs").read_text() == "ran\n"

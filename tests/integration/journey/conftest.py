@@ -8,7 +8,6 @@ import pytest
 
 from keruta_agent.journey import run
 from keruta_agent.journey.agent import Agent
-from keruta_agent.journey.on_failure import settle
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.model import Task
 from keruta_agent.testing import InMemoryKerutaApi
@@ -49,7 +48,7 @@ def run_all(agent: Agent, poll: SessionPoll) -> Callable[[], None]:
     def take_and_run() -> None:
         poll.poll()
         while run.run_next(agent) is not None:
-            settle(agent)
+            pass
         deliver(agent)
 
     return take_and_run

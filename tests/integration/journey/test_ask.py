@@ -13,7 +13,6 @@ import pytest
 from keruta_agent import errors
 from keruta_agent.journey import answer, run
 from keruta_agent.journey.agent import Agent
-from keruta_agent.journey.on_failure import settle
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.model import TaskStatus
 from keruta_agent.records.questions import AskedOf, QuestionState
@@ -36,7 +35,7 @@ def running(agent: Agent) -> Iterator[threading.Thread]:
 
     def work() -> None:
         while run.run_next(agent) is not None:
-            settle(agent)
+            pass
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -268,7 +267,7 @@ def test_without_detection_a_script_has_an_empty_input(tmp_path: Path, api: InMe
         task = api.add_task(SESSION, "cat; echo empty")
         SessionPoll(agent, api).poll()
         while run.run_next(agent) is not None:
-            settle(agent)
+            pass
         deliver(agent)
         assert api.tasks[task.id].status is TaskStatus.COMPLETED
         assert agent.records.journal.of_job(1) and not agent.records.questions.open_ones()

@@ -10,9 +10,9 @@ import pytest
 
 from keruta_agent.journey import ask, execute, prepare
 from keruta_agent.journey.agent import Agent
-from keruta_agent.records.jobs import Job, Work
+from keruta_agent.journey.context import RunContext
+from keruta_agent.records.jobs import Work
 from keruta_agent.records.questions import Question, QuestionState
-from keruta_agent.records.run import Run
 from keruta_agent.runs import processes
 from keruta_agent.runs.directory import ProcessId
 from tests.helpers.waiting import wait_until
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
     os.uname().machine not in ("x86_64", "aarch64"), reason="waits are seen there only"
 )
 
-Started = tuple[Job, Run, ProcessId]
+Started = tuple[RunContext, ProcessId]
 
 
 @pytest.fixture
@@ -31,12 +31,10 @@ def started(agent: Agent) -> Iterator[Started]:
     agent.records.jobs.record_script("asks", Work(script=text))
     claimed = agent.records.runs.claim_next()
     assert claimed is not None
-    job, run = claimed
-    shim = execute.start(
-        agent, job, run, prepare.plan(agent, job, run, prepare.read_script(agent, job))
-    )
-    yield job, run, shim
-    processes.kill_tree(shim, run.uid)
+    ctx = RunContext(agent, *claimed)
+    shim = execute.start(ctx, prepare.plan(ctx, prepare.read_script(ctx)))
+    yield ctx, shim
+    processes.kill_tree(shim, ctx.run.uid)
 
 
 @pytest.fixture
@@ -48,22 +46,22 @@ def look(
     def until(asker: ask.Asker, wanted: Callable[[Question | None], bool]) -> Question | None:
         def found() -> bool:
             asker.look()
-            return wanted(agent.records.questions.current(started[1].id))
+            return wanted(agent.records.questions.current(started[0].run.id))
 
         wait_until(found, "the question is as wanted")
-        return agent.records.questions.current(started[1].id)
+        return agent.records.questions.current(started[0].run.id)
 
     return until
 
 
 def test_question_that_still_waits_is_not_asked_again(agent, started, look):
-    first = look(ask.Asker(agent, *started), lambda found: found is not None)
+    first = look(ask.Asker(*started), lambda found: found is not None)
 
-    second = ask.Asker(agent, *started)
+    second = ask.Asker(*started)
     until = time.monotonic() + ask.GONE_S * 1.5  # long enough to see it, or to miss it
     look(second, lambda found: time.monotonic() >= until)
 
-    assert agent.records.questions.current(started[1].id) == first
+    assert agent.records.questions.current(started[0].run.id) == first
     asked = [
         event for event in agent.records.journal.of_job(1) if event.action == "input_requested"
     ]
@@ -73,23 +71,23 @@ def test_question_that_still_waits_is_not_asked_again(agent, started, look):
 def test_answer_that_nobody_noted_ends_the_question_even_when_the_next_is_alike(
     agent, started, look
 ):
-    first = look(ask.Asker(agent, *started), lambda found: found is not None)
+    first = look(ask.Asker(*started), lambda found: found is not None)
     # Killed between the answer and its note.
-    agent.directory_of(started[1]).answer("one")
+    started[0].directory.answer("one")
 
-    second = look(ask.Asker(agent, *started), lambda found: found is not None and found.number == 2)
+    second = look(ask.Asker(*started), lambda found: found is not None and found.number == 2)
 
     assert second.prompt == first.prompt
-    assert agent.records.questions.get(started[1].id, 1).state is QuestionState.CLOSED
-    assert (agent.directory_of(started[1]).path / "stdout").read_text() == "again? one\nagain? "
+    assert agent.records.questions.get(started[0].run.id, 1).state is QuestionState.CLOSED
+    assert (started[0].directory.path / "stdout").read_text() == "again? one\nagain? "
 
 
 def test_answer_that_was_noted_is_the_end_of_its_question(agent, started, look):
-    first = look(ask.Asker(agent, *started), lambda found: found is not None)
-    agent.directory_of(started[1]).answer("one")
-    agent.records.questions.answered(*started[:2], first, "command")
+    first = look(ask.Asker(*started), lambda found: found is not None)
+    started[0].directory.answer("one")
+    agent.records.questions.answered(started[0].job, started[0].run, first, "command")
 
-    second = look(ask.Asker(agent, *started), lambda found: found is not None and found.number == 2)
+    second = look(ask.Asker(*started), lambda found: found is not None and found.number == 2)
 
     assert second.state is QuestionState.OPEN
-    assert agent.records.questions.get(started[1].id, 1).answered_by == "command"
+    assert agent.records.questions.get(started[0].run.id, 1).answered_by == "command"

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keruta_agent import bounded_json, errors
-from keruta_agent.journey import on_failure, run, select_artifacts
+from keruta_agent.journey import run, select_artifacts
 from keruta_agent.model import LogLevel, TaskStatus
 from keruta_agent.records.artifacts import Owner
 from keruta_agent.records.jobs import Work
@@ -179,7 +179,6 @@ def test_unchanged_file_of_a_retry_is_sent_once_and_a_changed_one_again(
             agent.records.jobs.record_task(task)
             agent.records.jobs.wake_due()
             run.run_next(agent)
-            on_failure.settle(agent)
             deliver(agent)
     sent = [(a.relative_path, a.content) for a in api.artifacts]
     assert sent.count(("same", b"same\n")) == 1

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from keruta_agent.journey import execute, recover, run
+from keruta_agent.journey.context import RunContext
 from keruta_agent.records.jobs import Work
 from keruta_agent.runs import processes
 from tests.helpers.waiting import wait_until
@@ -82,7 +83,7 @@ def test_script_is_adopted_whatever_it_says_of_who_looks_after_it(
         with pytest.raises(Killed):
             run.run_next(agent)
     wait_until((tmp_path / "begun").exists, "the script runs")
-    assert execute.is_running(agent, agent.records.runs.active()[1])
+    assert execute.is_running(RunContext.of_active(agent))
     (tmp_path / "go").touch()
     run.run_next(agent)
     assert (ended(agent, job_id).outcome, ended(agent, job_id).exit_code) == ("failed", 4)

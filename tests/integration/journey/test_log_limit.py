@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from keruta_agent.journey import follow, run
+from keruta_agent.journey import ingest, run
+from keruta_agent.journey.context import RunContext
 from tests.helpers.agents import SESSION, agent_in
 from tests.integration.journey.conftest import deliver
 
@@ -81,7 +82,7 @@ def test_limit_holds_when_agents_are_killed_in_the_middle(
     task = file_task(
         'for n in 1 2 3 4 5 6; do seq -f "line $n.%06.0f" 300; echo $n >&2; sleep .25; done'
     )
-    look = follow._Follower.look
+    look = ingest.Ingester.store_new
 
     for kills_after in (2, 3, None):
         looks = []
@@ -93,7 +94,7 @@ def test_limit_holds_when_agents_are_killed_in_the_middle(
                 raise Killed
             return found
 
-        monkeypatch.setattr(follow._Follower, "look", dying_look)
+        monkeypatch.setattr(ingest.Ingester, "store_new", dying_look)
         with agent_in(tmp_path, api, session_id=SESSION, log_run_limit=LIMIT) as agent:
             agent.records.jobs.record_task(task)
             try:
@@ -117,10 +118,10 @@ def test_end_that_is_stored_twice_says_once_what_is_missing(tmp_path, api, file_
     task = file_task("seq -f 'line %06.0f' 10000")
     with agent_in(tmp_path, api, session_id=SESSION, log_run_limit=LIMIT) as agent:
         agent.records.jobs.record_task(task)
-        ended = run.run_next(agent)
+        run.run_next(agent)
         deliver(agent)
         before = len(api.logs(task.id))
-        loglimit.release(agent, ended.job, ended.run)
+        loglimit.release(RunContext(agent, *agent.records.runs.with_job(1)))
         deliver(agent)
     assert len(api.logs(task.id)) == before
     omission(api, task)

@@ -12,6 +12,7 @@ import pytest
 
 from keruta_agent.journey import measure, run
 from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.context import RunContext
 from keruta_agent.model import Task
 from keruta_agent.records.clock import boot_seconds
 from keruta_agent.records.jobs import Work
@@ -98,7 +99,7 @@ def test_shortest_run_is_measured_by_its_exit_record(agent: Agent) -> None:
     agent.records.jobs.record_script("short", Work(script="exit 3"))
     ended = run.run_next(agent)
 
-    assert ended is not None and ended.result.exit_code == 3
+    assert ended is not None and ended.exit_code == 3
     usage = usage_of(agent)
     assert usage.wall_s is not None and usage.wall_s >= 0
     assert usage.peak_memory_bytes > 100_000
@@ -171,7 +172,7 @@ def test_next_agent_adds_to_what_the_one_before_has_measured(agent: Agent) -> No
     worker.join()
 
     agent.records.usages.put(active.id, before)
-    next_meter = measure.Meter(agent, active, shim)
+    next_meter = measure.Meter(RunContext(agent, *agent.records.runs.with_job(active.id)), shim)
     next_meter.look()
     next_meter.look()
     after = usage_of(agent, active.id)

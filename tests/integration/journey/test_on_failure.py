@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import pytest
 
 from keruta_agent import model
 from keruta_agent.journey import autofix, on_failure, run
+from keruta_agent.journey.context import RunContext
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import JobState, StopKind, Work
@@ -25,7 +27,6 @@ def run_to_the_end(agent) -> None:
         agent.records.jobs.wake_due()
         if run.run_next(agent) is None:
             return
-        on_failure.settle(agent)
 
 
 def story(agent, job_id: int = 1) -> list[str]:
@@ -110,48 +111,57 @@ def test_rule_that_makes_no_sense_is_said_and_nothing_is_tried_again(
     assert "makes no sense" in caplog.text
 
 
-def test_cancel_that_comes_between_the_failure_and_its_decision_is_heeded(
-    api, agent, poll, file_task
+def test_cancel_that_comes_after_the_script_failed_is_heeded(
+    api, agent, poll, file_task, monkeypatch
 ):
     task = file_task("exit 1", parameters={"retry": AGAIN})
     poll.poll()
-    run.run_next(agent)
-    assert agent.records.runs.cancel_job(1, "enough") is JobState.FAILING
+    collect = run.collect.copy_artifacts
+
+    def cancelled(ctx):
+        assert agent.records.runs.cancel_job(1, "enough") is JobState.RUNNING
+        return collect(ctx)
+
+    monkeypatch.setattr(run.collect, "copy_artifacts", cancelled)
     run_to_the_end(agent)
-    on_failure.settle(agent)
     deliver(agent)
     assert len(agent.records.runs.of_job(1)) == 1
     assert api.task(task.id).status is TaskStatus.FAILED
 
 
-def test_decision_that_was_cut_off_is_taken_at_the_next_start(agent, poll, file_task, monkeypatch):
-    file_task("exit 1", parameters={"retry": AGAIN})
+def test_end_whose_decision_was_cut_off_is_stored_with_it_by_the_next_agent(
+    agent, poll, file_task, monkeypatch, tmp_path
+):
+    file_task(f"echo ran >> {tmp_path}/runs; exit 1", parameters={"retry": AGAIN})
     poll.poll()
-    run.run_next(agent)
     with monkeypatch.context() as patched:
         patched.setattr(
             agent.records.jobs, "schedule", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
-            on_failure.settle(agent)
-    assert agent.records.jobs.get(1).state is JobState.FAILING
-    assert "retry" not in story(agent)
-    on_failure.settle(agent)
+            run.run_next(agent)
+    assert agent.records.jobs.get(1).state is JobState.RUNNING
+    assert not {"ended", "retry"} & set(story(agent))
+    run.run_next(agent)
     assert agent.records.jobs.get(1).state is JobState.SCHEDULED
+    assert story(agent).count("retry") == 1
+    assert (tmp_path / "runs").read_text() == "ran\n"
+
+
+def test_failure_is_announced_and_a_success_is_not(agent):
+    for script in ("exit 1", "true"):
+        agent.records.jobs.record_script("x", Work(script=script))
+    run_to_the_end(agent)
+    assert agent.queue.failed == [1]
 
 
 def test_retried_job_runs_before_younger_ones(agent, poll, file_task):
     file_task('[ "$KERUTA_RUN_NUMBER" = 2 ]', parameters={"retry": AGAIN}, name="first")
     file_task("true", name="second")
     poll.poll()
-    order = []
-    while True:
-        agent.records.jobs.wake_due()
-        ended = run.run_next(agent)
-        if ended is None:
-            break
-        order.append((ended.job.name, ended.run.number))
-        on_failure.settle(agent)
+    run_to_the_end(agent)
+    runs = sorted(agent.records.runs.ended_before(math.inf), key=lambda ended: ended.id)
+    order = [(agent.records.jobs.get(ended.job_id).name, ended.number) for ended in runs]
     assert order == [("first", 1), ("first", 2), ("second", 1)]
 
 
@@ -277,15 +287,16 @@ def test_stop_that_somebody_wanted_is_never_fixed(fixing, kind, monkeypatch):
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_only_a_failure_of_the_script_itself_is_fixed(agent, outcome):
     agent.records.jobs.record_script("x", Work(script="true"))
-    _, claimed = agent.records.runs.claim_next()
-    agent.records.runs._update(claimed.id, outcome=outcome.value, wants_auto_fix=1)
+    ctx = RunContext(agent, *agent.records.runs.claim_next())
+    agent.records.runs._update(ctx.run.id, outcome=outcome.value, wants_auto_fix=1)
+    ctx.refresh()
     fixable = outcome in (
         Outcome.FAILED,
         Outcome.KILLED,
         Outcome.TIMED_OUT,
         Outcome.OUT_OF_MEMORY,
     )
-    assert on_failure._wants_auto_fix(agent, agent.records.runs.get(claimed.id)) is fixable
+    assert on_failure._wants_auto_fix(ctx) is fixable
 
 
 def test_script_may_ask_for_a_fix_where_the_settings_do_not(api, agent, poll, file_task):
@@ -294,10 +305,9 @@ def test_script_may_ask_for_a_fix_where_the_settings_do_not(api, agent, poll, fi
     assert len(fixes(api)) == 1
 
 
-def test_mended_failures_leave_no_noise(agent, poll, file_task, caplog):
+def test_success_leaves_no_noise(agent, poll, file_task, caplog):
     file_task("true")
     poll.poll()
     run_to_the_end(agent)
-    on_failure.settle(agent)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert agent.records.runs.active() is None

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from keruta_agent import errors
-from keruta_agent.journey import claim, on_failure, run
+from keruta_agent.journey import claim, run
 from keruta_agent.journey.agent import Agent
+from keruta_agent.journey.context import RunContext
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.model import AgentRole, TaskStatus
 from keruta_agent.records.jobs import JobState, StopKind, Work
@@ -40,7 +41,6 @@ def _run_out(agent: Agent) -> None:
     while agent.records.runs.active() or agent.records.jobs.waiting_ids():
         if run.run_next(agent) is None:
             return
-        on_failure.settle(agent)
 
 
 def _beat(agent: Agent) -> None:
@@ -90,8 +90,7 @@ def test_agent_that_was_silent_leaves_what_the_other_one_has_taken(
     api.agents.silence(agent.ownership.identity.id)
     SessionPoll(other, api).poll()
     other.records.runs.claim_next()
-    job, active = other.records.runs.active()
-    claim.obtain(other, job, active)  # claimed, and not yet begun
+    claim.obtain(RunContext.of_active(other))  # claimed, and not yet begun
 
     _run_out(agent)
 
@@ -109,7 +108,6 @@ def test_standby_goes_on_with_the_retry_of_a_task_that_it_has(api, agent, poll, 
     new = file_task("true")
     poll.poll()
     run.run_next(agent)
-    on_failure.settle(agent)
     api.agents.silence(agent.ownership.identity.id)
     _beat(other)
     _beat(agent)
@@ -170,7 +168,7 @@ def test_task_that_cannot_be_claimed_now_goes_back_to_its_place(
     assert api.statuses(first.id)[0] is TaskStatus.PROCESSING, "its first run is the first one"
 
 
-def test_jobs_that_were_held_back_are_looked_at_again_once_the_api_answers(
+def test_jobs_that_were_withheld_are_looked_at_again_once_the_api_answers(
     api, agent, poll, file_task
 ):
     file_task("true")
@@ -179,7 +177,8 @@ def test_jobs_that_were_held_back_are_looked_at_again_once_the_api_answers(
     api.fail_next("claim_task", AWAY)
     agent.records.jobs.set_priority(other_job, -1)
     run.run_next(agent)
-    assert run.run_next(agent).job.id == other_job, "what is nobody else's runs"
+    run.run_next(agent)
+    assert agent.records.jobs.get(other_job).outcome == "succeeded", "what is nobody else's runs"
     file_task("true")
     _let_time_pass(agent)
     agent.queue.runnable.clear()
@@ -199,7 +198,7 @@ def test_cancelled_task_does_not_wait_for_its_claim(api, agent, poll, file_task)
         raise AWAY
 
     api.claim_task = cancels
-    assert run.run_next(agent).result.outcome is Outcome.CANCELLED
+    assert run.run_next(agent).outcome is Outcome.CANCELLED
     api.claim_task = original
 
 
@@ -225,7 +224,7 @@ def test_claim_that_a_killed_agent_made_is_kept_by_the_next_one(
     agent.records.database.close()
     with agent_in(tmp_path, api, session_id=SESSION) as successor:
         assert successor.ownership.identity == agent.ownership.identity
-        assert run.run_next(successor).result.outcome is Outcome.SUCCEEDED
+        assert run.run_next(successor).outcome is Outcome.SUCCEEDED
     assert api.claims == [(task.id, agent.ownership.identity.id, active.uid)]
 
 
@@ -235,7 +234,6 @@ def test_copy_of_a_base_directory_stands_by_and_waits_with_its_retries(
     task = file_task("exit 1", parameters={"retry": {"count": 1, "delay": 0}})
     poll.poll()
     run.run_next(agent)
-    on_failure.settle(agent)
     shutil.copytree(tmp_path / "base", tmp_path / "copy" / "base", ignore=_special)
     with agent_in(tmp_path / "copy", api, session_id=SESSION) as copy:
         assert copy.ownership.identity.id == agent.ownership.identity.id
@@ -248,7 +246,7 @@ def test_copy_of_a_base_directory_stands_by_and_waits_with_its_retries(
 
         api.agents.silence(agent.ownership.identity.id)
         _let_time_pass(copy)
-        assert run.run_next(copy).result.outcome is Outcome.FAILED
+        assert run.run_next(copy).outcome is Outcome.FAILED
 
 
 @pytest.mark.parametrize("how", ["deleted", "cancelled"])
@@ -263,14 +261,13 @@ def test_task_that_ends_at_the_api_while_it_waits_for_its_retry_does_not_run_aga
     )
     poll.poll()
     run.run_next(agent)
-    on_failure.settle(agent)
     if how == "deleted":
         del api.tasks[task.id]
     else:
         api.set_status(task.id, TaskStatus.CANCELLED)
 
     _let_time_pass(agent)
-    assert run.run_next(agent).result.outcome is Outcome.REFUSED
+    assert run.run_next(agent).outcome is Outcome.REFUSED
 
     assert (tmp_path / "runs").read_text() == "ran\n"
 
@@ -282,11 +279,10 @@ def test_api_that_is_away_blocks_no_retry(api, agent, poll, file_task, claims):
     file_task("[ $KERUTA_RUN_NUMBER = 2 ]", parameters={"retry": {"count": 1, "delay": 0}})
     poll.poll()
     run.run_next(agent)
-    on_failure.settle(agent)
     api.fail_next("claim_task" if claims else "task", AWAY)
 
     _let_time_pass(agent)
-    assert run.run_next(agent).result.outcome is Outcome.SUCCEEDED
+    assert run.run_next(agent).outcome is Outcome.SUCCEEDED
 
 
 @pytest.mark.parametrize("status", [TaskStatus.PROCESSING, TaskStatus.WAITING_FOR_INPUT])
@@ -311,7 +307,7 @@ def test_server_without_claims_is_away_and_its_tasks_run(api, agent, poll, file_
     for method in ("task", "write_status", "script"):
         api.fail_next(method, AWAY)
 
-    assert run.run_next(agent).result.outcome is Outcome.SUCCEEDED
+    assert run.run_next(agent).outcome is Outcome.SUCCEEDED
 
 
 @pytest.mark.parametrize("has_claims", [True, False])
@@ -333,7 +329,7 @@ def test_task_goes_back_to_its_place_when_writes_became_blocked(
     poll.poll()
     _let_time_pass(agent)
     assert poll.api_problem is None
-    assert run.run_next(agent).result.outcome is Outcome.SUCCEEDED
+    assert run.run_next(agent).outcome is Outcome.SUCCEEDED
 
 
 def test_report_that_a_proxy_refuses_is_kept_and_one_that_the_api_refuses_set_aside(

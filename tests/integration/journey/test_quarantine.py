@@ -1,4 +1,4 @@
-"""A run at which the agent itself fails is set aside after three times, and others go on."""
+"""A run at which the agent fails three times is quarantined, and others go on."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from keruta_agent.journey import (
     announce,
     collect,
     finish,
-    follow,
-    on_failure,
+    ingest,
     prepare,
     quarantine,
     run,
 )
 from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import JobState
+from keruta_agent.records.run import Outcome
 from keruta_agent.runs import processes
 from tests.helpers.waiting import wait_until
 from tests.integration.journey.conftest import deliver
@@ -44,7 +44,7 @@ def deadly(monkeypatch):
     ("module", "name", "runs"),
     [(prepare, "plan", 0), (collect, "copy_artifacts", 1), (finish, "judge", 1)],
 )
-def test_job_that_brings_the_agent_down_three_times_is_parked(
+def test_job_that_brings_the_agent_down_three_times_is_quarantined(
     api, agent, poll, file_task, deadly, tmp_path, module, name, runs
 ):
     task = file_task(f"echo ran >> {tmp_path}/runs", parameters={"retry": 5})
@@ -54,13 +54,11 @@ def test_job_that_brings_the_agent_down_three_times_is_parked(
     for _ in range(quarantine.MOST_FAILURES):
         with pytest.raises(Killed):
             run.run_next(agent)
-    ended = run.run_next(agent)
-    on_failure.settle(agent)
+    assert run.run_next(agent).outcome is Outcome.QUARANTINED
     deliver(agent)
     told = api.task(task.id)
     assert (told.status, told.error_code) == (TaskStatus.FAILED, "PARKED")
     assert "failed at it 3 times" in told.message and "the agent ended while" in told.message
-    assert ended.job.task_id == task.id
     assert agent.records.jobs.get(1).state is JobState.FINISHED
     assert agent.directory_of(agent.records.runs.of_job(1)[0]).path.exists() is bool(runs), (
         "the evidence"
@@ -70,7 +68,7 @@ def test_job_that_brings_the_agent_down_three_times_is_parked(
     assert agent.records.runs.claim_next()[0].task_id == after.id
 
 
-def test_script_of_a_parked_run_does_not_go_on(agent, poll, file_task, monkeypatch):
+def test_script_of_a_quarantined_run_does_not_go_on(agent, poll, file_task, monkeypatch):
     file_task("trap '' TERM; echo begun; sleep 300")
     poll.poll()
     failures = iter([ValueError("bug 1"), ValueError("bug 2"), ValueError("bug 3")])
@@ -84,7 +82,7 @@ def test_script_of_a_parked_run_does_not_go_on(agent, poll, file_task, monkeypat
             run.run_next(agent)
         assert quarantine.count_failure(agent, failure.value)
     uid = agent.records.runs.active()[1].uid
-    result = run.run_next(agent).result
+    result = run.run_next(agent)
     assert result.outcome == "parked"
     assert result.message.endswith("ValueError: bug 3")
     # The shim itself may just be finding out that it came too late.
@@ -96,20 +94,20 @@ def test_agent_that_is_killed_while_it_follows_a_script_is_not_the_scripts_fault
 ):
     file_task(f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done")
     poll.poll()
-    look = follow._Follower.look
+    look = ingest.Ingester.store_new
 
-    def dies(follower, **options):
+    def dies(ingester, **options):
         if agent.records.runs.active()[1].shim_pid is not None:  # the script was seen to run
             raise Killed
-        return look(follower, **options)
+        return look(ingester, **options)
 
-    monkeypatch.setattr(follow._Follower, "look", dies)
+    monkeypatch.setattr(ingest.Ingester, "store_new", dies)
     for _ in range(quarantine.MOST_FAILURES + 2):
         with pytest.raises(Killed):
             run.run_next(agent)
-    monkeypatch.setattr(follow._Follower, "look", look)
+    monkeypatch.setattr(ingest.Ingester, "store_new", look)
     (tmp_path / "go").touch()
-    assert run.run_next(agent).result.outcome == "succeeded"
+    assert run.run_next(agent).outcome == "succeeded"
 
 
 def test_failures_are_forgotten_once_the_script_has_started(
@@ -127,7 +125,7 @@ def test_failures_are_forgotten_once_the_script_has_started(
             for _ in range(quarantine.MOST_FAILURES - 1):
                 with pytest.raises(Killed):
                     run.run_next(agent)
-    assert run.run_next(agent).result.outcome == "succeeded"
+    assert run.run_next(agent).outcome == "succeeded"
     assert (tmp_path / "runs").read_text() == "ran\n"
 
 
@@ -164,7 +162,7 @@ def test_agent_that_is_killed_right_after_it_started_scripts_has_not_failed_at_t
             run.run_next(agent)
     wait_until((tmp_path / "runs").exists, "the script was started")
 
-    assert run.run_next(agent).result.outcome == "succeeded"
+    assert run.run_next(agent).outcome == "succeeded"
     assert (tmp_path / "runs").read_text() == "ran\n"
 
 
@@ -182,4 +180,4 @@ def test_agent_that_is_killed_while_it_waits_for_the_api_has_not_failed_at_the_r
             patched.setattr(announce, "announce", dies)
             run.run_next(agent)
 
-    assert run.run_next(agent).result.outcome == "succeeded"
+    assert run.run_next(agent).outcome == "succeeded"

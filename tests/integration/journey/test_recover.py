@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from keruta_agent.journey import announce, execute, finish, prepare, recover, run
+from keruta_agent.journey import announce, execute, finish, on_failure, prepare, recover, run
 from keruta_agent.model import TaskStatus
 from keruta_agent.process_tree.proc import process_state
 from keruta_agent.records.jobs import JobState
@@ -87,7 +87,7 @@ def test_run_whose_processes_were_all_killed_is_lost(api, agent, poll, file_task
     wait_until(lambda: (directory.path / "stdout").read_bytes(), "it has written")
     os.kill(directory.read_identity().pid, signal.SIGKILL)
     ended = run.run_next(agent)
-    assert ended.result.outcome is Outcome.LOST
+    assert ended.outcome is Outcome.LOST
     assert process_state(script.pid) is None or process_state(script.pid)[0] == "Z"
     recover.reconcile(agent)
     deliver(agent)
@@ -104,14 +104,18 @@ def test_run_from_before_a_reboot_is_lost_and_says_why(api, agent, poll, file_ta
     directory = agent.directory_of(agent.records.runs.active()[1])
     directory.identity.write_text("4242 17 00000000-0000-0000-0000-000000000000\n")
     ended = run.run_next(agent)
-    assert ended.result.outcome is Outcome.LOST
-    assert ended.result.message == "The machine was restarted while the script ran"
+    assert ended.outcome is Outcome.LOST
+    assert ended.message == "The machine was restarted while the script ran"
 
 
-def test_failure_that_was_not_settled_is_settled_at_the_next_start(api, agent, poll, file_task):
+def test_failure_that_an_older_agent_left_undecided_is_decided_at_the_start(
+    api, agent, poll, file_task, monkeypatch
+):
     task = file_task("exit 5")
     poll.poll()
-    run.run_next(agent)
+    with monkeypatch.context() as patched:
+        patched.setattr(on_failure, "decide", lambda _: None)
+        run.run_next(agent)
     assert agent.records.jobs.by_task(task.id).state is JobState.FAILING
     recover.reconcile(agent)
     recover.reconcile(agent)

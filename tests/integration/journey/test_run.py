@@ -8,7 +8,7 @@ import pytest
 
 from keruta_agent import errors
 from keruta_agent.backoff import Backoff
-from keruta_agent.journey import circuit_breaker, prepare, run
+from keruta_agent.journey import circuit_breaker, environment, run
 from keruta_agent.journey import poll as poll_module
 from keruta_agent.journey.poll import NOT_FOUND_LIMIT
 from keruta_agent.model import Script, TaskStatus
@@ -121,7 +121,7 @@ def test_commands_in_a_script_find_this_very_agent(api, agent, file_task, run_al
 )
 def test_script_is_told_where_the_api_is_unless_that_holds_a_password(agent, api_url, seen):
     settings = dataclasses.replace(agent.settings, api_url=api_url)
-    assert prepare._where_we_are(settings).get("KERUTA_API_URL") == seen
+    assert environment._where_we_are(settings).get("KERUTA_API_URL") == seen
 
 
 def test_impossible_variable_is_refused_with_its_name(api, file_task, run_all):
@@ -155,7 +155,7 @@ def test_task_that_another_agent_holds_is_not_run(api, agent, poll, file_task, t
     api.set_status(task.id, TaskStatus.FAILED)
     ended = run.run_next(agent)
     deliver(agent)
-    assert ended.result.outcome is Outcome.REFUSED
+    assert ended.outcome is Outcome.REFUSED
     assert not (tmp_path / "ran").exists()
     assert api.statuses(task.id) == []
 
@@ -164,7 +164,7 @@ def test_deleted_task_is_not_run(api, agent, poll, file_task, tmp_path):
     task = file_task(f"touch {tmp_path}/ran")
     poll.poll()
     del api.tasks[task.id]
-    assert run.run_next(agent).result.outcome is Outcome.REFUSED
+    assert run.run_next(agent).outcome is Outcome.REFUSED
     assert not (tmp_path / "ran").exists()
 
 
@@ -256,9 +256,8 @@ def test_adhoc_script_needs_no_api(tmp_path):
 
     with agent_in(tmp_path) as agent:
         job_id = agent.records.jobs.record_script("x", Work(script="exit 4"))
-        ended = run.run_next(agent)
-        assert (ended.job.id, ended.result.exit_code) == (job_id, 4)
-        assert agent.records.jobs.get(job_id).state is JobState.FAILING
+        assert run.run_next(agent).exit_code == 4
+        assert agent.records.jobs.get(job_id).state is JobState.FINISHED
 
 
 def test_session_that_ended_takes_its_waiting_tasks_with_it(api, agent, poll, file_task):

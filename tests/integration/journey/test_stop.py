@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 
-from keruta_agent.journey import follow, limits, on_failure, run
+from keruta_agent.journey import follow, limits, run
 from keruta_agent.model import TaskStatus
 from keruta_agent.process_tree.proc import process_state
 from keruta_agent.records.jobs import JobState, StopKind, Work
@@ -46,7 +46,7 @@ def running(agent):
         def end(self):
             self.thread.join(30)
             assert self.ended is not None
-            return self.ended.result
+            return self.ended
 
     running = Running()
     yield running
@@ -68,15 +68,15 @@ def test_limit_of_the_settings_holds_unless_the_task_has_its_own(tmp_path):
         agent.records.jobs.record_script("slow", Work(script="sleep 300"))
         own = Work(script="sleep 0.6", parameters={"timeout": 0})
         agent.records.jobs.record_script("any time", own)
-        assert run.run_next(agent).result.outcome is Outcome.TIMED_OUT
-        assert run.run_next(agent).result.outcome is Outcome.SUCCEEDED
+        assert run.run_next(agent).outcome is Outcome.TIMED_OUT
+        assert run.run_next(agent).outcome is Outcome.SUCCEEDED
 
 
 @pytest.mark.parametrize("own", ["soon", -1, True, [1], {"s": 1}])
 def test_limit_that_makes_no_sense_starts_nothing_and_says_why(agent, tmp_path, own):
     work = Work(script=f"touch {tmp_path}/ran", parameters={"timeout": own})
     agent.records.jobs.record_script("x", work)
-    result = run.run_next(agent).result
+    result = run.run_next(agent)
     assert result.outcome is Outcome.NOT_STARTED
     assert "parameters.timeout" in result.message
     assert not (tmp_path / "ran").exists()
@@ -174,7 +174,7 @@ def test_kill_by_the_kernel_for_want_of_memory_is_told(agent, monkeypatch):
     counts = iter([4, 5])
     monkeypatch.setattr(memory, "kills", lambda: next(counts))
     agent.records.jobs.record_script("x", Work(script="echo growing; kill -9 $$"))
-    result = run.run_next(agent).result
+    result = run.run_next(agent)
     assert result.outcome is Outcome.OUT_OF_MEMORY
     assert "memory ran out: growing" in result.message
 
@@ -189,7 +189,7 @@ def test_failure_on_a_full_disk_is_told_as_that(agent, monkeypatch):
     monkeypatch.setattr(RunDirectory, "read_exit", full)
     for script in ("echo no room; exit 7", "kill -BUS $$", "true"):
         agent.records.jobs.record_script("x", Work(script=script))
-    failed, killed, well = (run.run_next(agent).result for _ in range(3))
+    failed, killed, well = (run.run_next(agent) for _ in range(3))
     assert failed.outcome is killed.outcome is Outcome.DISK_FULL
     assert failed.message == (
         "The script exited with code 7, and the disk of /work was full: no room"
@@ -244,7 +244,6 @@ def test_session_that_ends_cancels_what_runs_and_what_waits_for_its_next_try(
     waiting = file_task("true")
     poll.poll()
     run.run_next(agent)
-    on_failure.settle(agent)
     running.begin()
     api.end_session(tried.session_id)
     poll.poll()

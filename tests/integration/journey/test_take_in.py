@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent import errors
-from keruta_agent.journey import on_failure, recover, run
+from keruta_agent.journey import recover, run
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.model import TaskStatus
 from keruta_agent.records.jobs import JobState, Work
@@ -56,7 +56,6 @@ def machine(tmp_path, api):
                 agent.records.jobs.wake_due()
                 if run.run_next(agent) is None:
                     break
-                on_failure.settle(agent)
             deliver(agent)
 
     return Machine()

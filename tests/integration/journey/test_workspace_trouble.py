@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from keruta_agent import errors
-from keruta_agent.journey import run
+from keruta_agent.journey import ingest, run
+from keruta_agent.journey.context import RunContext
 from keruta_agent.journey.poll import SessionPoll
-from keruta_agent.journey.section import Section
 from keruta_agent.model import Session
 from keruta_agent.records.jobs import Job, StopKind
 from keruta_agent.records.run import Run
@@ -90,11 +90,11 @@ def test_run_goes_on_where_another_agent_was_killed_before_its_script(world: Wor
         job, left = claimed
         agent.directory_of(left).create()
         agent.directory_of(left).write_about(about(job, left))
-        section = Section(agent, job, left)
-        section.say("said before the agent was killed")
-        with section.group("a hook") as output, output.open("a") as file:
+        ctx = RunContext(agent, job, left)
+        ctx.log.say("said before the agent was killed")
+        with ctx.log.group("a hook") as output, output.open("a") as file:
             file.write("written before the agent was killed")
-        section.look(final=True)
+        ingest.catch_up(ctx, final=True)
         take_and_run(agent, world.api)
     assert "said before" in world.log()
     assert world.log().count("on branch") == 1

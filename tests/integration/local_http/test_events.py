@@ -14,7 +14,6 @@ from werkzeug.test import TestResponse
 
 from keruta_agent.journey import run
 from keruta_agent.journey.agent import Agent
-from keruta_agent.journey.on_failure import settle
 from keruta_agent.local.http import events
 from keruta_agent.local.http.services import Services
 from keruta_agent.records import changes
@@ -192,7 +191,6 @@ def test_secrets_leave_no_stream(agent: Agent, http: AgentCaller) -> None:
     )
     job = agent.records.jobs.record_script("leaks", work)
     run.run_next(agent)
-    settle(agent)
     with _stream(http, f"/jobs/{job}/events") as stream:
         found = list(stream)
     assert "***" in str(found)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from huey.consumer import Consumer
+from huey.signals import SIGNAL_ERROR
 
 from keruta_agent import errors
 from keruta_agent.daemon import supervisor
@@ -91,15 +92,18 @@ def test_handed_in_job_wakes_the_idle_worker(make):
     wait_until(running.is_done, "the job is done", timeout_s=4)  # a safety poll comes after 5 s
 
 
-def test_failure_signal_settles_the_job_and_files_its_auto_fix(api, make):
+def test_failure_is_announced_by_hueys_signal_and_gets_its_auto_fix(api, make):
     task = api.add_task(SESSION, '[ -n "$KERUTA_AUTO_FIX" ] || exit 9', name="broken")
     running = make(poll_interval_s=0.1)
+    failed = []
+    running.dispatcher._work.signal(SIGNAL_ERROR)(lambda _, task: failed.append(task.args))
     running.start()
     wait_until(lambda: len(api.tasks) == 2, "an auto-fix task is filed")
     fix = next(other for other in api.tasks.values() if other.id != task.id)
     wait_until(lambda: api.task(fix.id).status is TaskStatus.COMPLETED, "the fix is done")
     assert api.task(task.id).status is TaskStatus.FAILED
     assert fix.parent_task_id == task.id
+    assert failed == [(1,)]
 
 
 def test_poll_and_outbox_go_on_while_a_long_script_runs(api, make, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from keruta_agent.daemon import supervisor
 from keruta_agent.daemon.wiring import build_agent
-from keruta_agent.journey import collect, finish, follow, on_failure, prepare, recover
+from keruta_agent.journey import collect, finish, follow, ingest, on_failure, prepare, recover
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.local.orders import Orders
 from keruta_agent.model import TaskStatus
@@ -85,7 +85,7 @@ def start(tmp_path, api):
         (collect, "copy_artifacts"),
         (collect, "remember_before"),
         (prepare, "_about"),
-        (follow._Follower, "look"),
+        (ingest.Ingester, "store_new"),
         (Runs, "add_ranges"),
         (Runs, "started"),
         (Runs, "end"),
@@ -125,7 +125,7 @@ def test_full_disk_that_keeps_even_its_own_excuse_from_being_stored_is_waited_fo
 def test_failed_job_whose_end_could_not_be_decided_is_decided_when_there_is_room(
     api, start, disk, tmp_path
 ):
-    disk.at(on_failure, "_settle_one", FULL[0])
+    disk.at(on_failure, "decide", FULL[0])
     task = api.add_task(SESSION, f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; exit 3")
     disk.full = False
     start()
