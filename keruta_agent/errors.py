@@ -9,7 +9,8 @@ The tree::
     ├── SettingsError               exit 2   wrong or unreadable settings
     ├── AgentStateError             exit 1   the base directory, database or lock cannot be used
     │   ├── AlreadyRunning          exit 3   a second daemon
-    │   └── AgentBusy               exit 6   the agent takes no jobs now
+    │   ├── AgentBusy               exit 6   the agent takes no jobs now
+    │   └── AgentOutdated           exit 1   the daemon that runs lacks the command
     ├── AgentUnreachable            exit 4   no daemon answers on the local socket
     ├── RunError                    exit 1   a script could not be started or followed
     │   └── WorkspaceError          exit 1   the session's repository could not be used
@@ -109,6 +110,14 @@ class AgentBusy(AgentStateError):
     """The agent that answers runs one job in the foreground and takes no others."""
 
     exit_code = 6
+
+
+class AgentOutdated(AgentStateError):
+    """The daemon that runs is of another version and lacks a command; nothing was done."""
+
+    default_advice = (
+        "Send it SIGHUP: it loads the installed version, and the script that runs goes on"
+    )
 
 
 class AgentUnreachable(KerutaError):

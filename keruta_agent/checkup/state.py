@@ -13,6 +13,7 @@ from typing import Final
 
 from keruta_agent import errors
 from keruta_agent.checkup.finding import Finding, attempt, ok, problem, room, warning
+from keruta_agent.control.commands import Status
 from keruta_agent.daemon import lock
 from keruta_agent.local import client
 from keruta_agent.local.address import socket_path
@@ -128,7 +129,7 @@ def _lock(base_dir: Path, holder: int | None) -> Finding:
 
 def _socket(base_dir: Path) -> Finding:
     try:
-        told = client.call(base_dir, {"op": "status"})
+        told = client.ask(base_dir, Status())
     except errors.KerutaError as exc:
         if lock.is_held(base_dir):
             return problem(

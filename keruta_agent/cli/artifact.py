@@ -13,13 +13,16 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from keruta_agent import errors
 from keruta_agent.cli import completion, own_run
 from keruta_agent.cli.options import Group, api_options, json_option, load, print_json, task_option
+
+if TYPE_CHECKING:
+    from keruta_agent.control.commands import Command, ResultT
 
 #: What is said of an artifact that was taken back, by the state in which it was.
 _SAID: Final = {
@@ -144,8 +147,10 @@ def remove(ctx: click.Context, name: str, job: str | None, task_id: str | None) 
     """
     names = [name, _path_of(name)]
     if own_run.is_meant(task_id) and job is None:
-        told = _ask({"op": "remove_artifact", "names": names})
-        path, was = told["path"], told["was"]
+        from keruta_agent.control.commands import RemoveArtifact
+
+        removed = _ask(RemoveArtifact(**_own_run(), names=names))
+        path, was = removed.path, removed.was
     else:
         from keruta_agent.records.artifacts import named
 
@@ -169,8 +174,10 @@ def why_and_where(found: dict[str, Any]) -> str:
 
 def _artifacts_of(ctx: click.Context, job: str | None, task_id: str | None) -> list[dict[str, Any]]:
     if job is None and own_run.is_meant(task_id):
-        return list(_ask({"op": "artifacts"})["artifacts"])
-    from keruta_agent.local.told import kept_artifact_to_json
+        from keruta_agent.control.commands import ListArtifacts
+
+        return [dict(each) for each in _ask(ListArtifacts(**_own_run())).artifacts]
+    from keruta_agent.control.serialize import kept_artifact_to_json
 
     records, owner = _owner(ctx, job, task_id)
     return [kept_artifact_to_json(each) for each in records.artifacts.of(owner)]
@@ -199,12 +206,18 @@ def _owner(ctx: click.Context, job: str | None, task_id: str | None) -> tuple[An
     return there, Owner(task_id=settings.task_id)
 
 
-def _ask(request: dict[str, Any]) -> dict[str, Any]:
+def _own_run() -> dict[str, str]:
+    environment = os.environ
+    return {
+        "run": environment.get("KERUTA_RUN_UID", ""),
+        "token": environment["KERUTA_RUN_TOKEN"],
+    }
+
+
+def _ask(command: Command[ResultT]) -> ResultT:
     from keruta_agent.local import client
 
-    environment = os.environ
-    identity = {"run": environment.get("KERUTA_RUN_UID"), "token": environment["KERUTA_RUN_TOKEN"]}
-    return client.call_at(Path(environment.get("KERUTA_SOCKET", "")), {**request, **identity})
+    return client.ask_at(Path(os.environ.get("KERUTA_SOCKET", "")), command)
 
 
 def _add_in_run(file: str, path: str, description: str, limit: int) -> int:

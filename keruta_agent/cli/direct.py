@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 import click
 
 from keruta_agent import errors
+from keruta_agent.control.commands import Flush, Status
 from keruta_agent.daemon.lock import agent_lock
 from keruta_agent.daemon.wiring import make_client, make_courier
 from keruta_agent.journey import select_artifacts
@@ -142,7 +143,7 @@ class DirectReport:
     def _deliver(self) -> None:
         """Has a running daemon deliver it, which keeps the order, or does it here."""
         try:
-            client.call(self._settings.base_dir, {"op": "flush"})
+            client.ask(self._settings.base_dir, Flush())
         except errors.AgentUnreachable:
             self._deliver_here()
         else:
@@ -166,7 +167,7 @@ class DirectReport:
 
     def _daemon_knows_api_is_away(self) -> bool:
         try:
-            return bool(client.call(self._settings.base_dir, {"op": "status"}).get("api_away"))
+            return bool(client.ask(self._settings.base_dir, Status()).get("api_away"))
         except errors.AgentUnreachable:
             return True  # stopped meanwhile: nobody will deliver it now
 

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -18,6 +18,7 @@ from keruta_agent.cli.options import PRIORITY, api_options, load, task_option
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from keruta_agent.control.commands import Command, Submitted
     from keruta_agent.settings.schema import Settings
 
 #: Seconds between attempts while another agent is starting, or runs a job in the foreground.
@@ -71,55 +72,56 @@ def execute(
                 "a task says for itself whether it has a terminal",
                 advice="Give it the parameter tty: true",
             )
-        request = _task_request(settings)
+        command = _task_command(settings)
     else:
-        request = _script_request(script, arguments, name=name, priority=priority)
-        if tty:
-            request["work"]["parameters"] = {"tty": True}
+        command = _script_command(script, arguments, name=name, priority=priority, tty=tty)
     if detach:
-        return _detach(settings, request)
+        return _detach(settings, command)
     from keruta_agent.cli.following import Interrupted, interrupted_by_sigterm
 
     try:
         with interrupted_by_sigterm():
-            return _attached(settings, request)
+            return _attached(settings, command)
     except Interrupted as interrupt:  # nothing was handed in yet, or it was the second one
         return EXIT_BY_SIGNAL + interrupt.number
 
 
-def _task_request(settings: Settings) -> dict[str, Any]:
+def _task_command(settings: Settings) -> Command[Submitted]:
+    from keruta_agent.control.commands import SubmitTask
+
     if settings.task_id is None:
         raise errors.UsageError(
             "there is nothing to execute", advice="Give a script, a command, or --task-id ID"
         )
-    return {"op": "submit_task", "task": settings.task_id}
+    return SubmitTask(task=settings.task_id)
 
 
-def _script_request(
-    script: str, arguments: Sequence[str], *, name: str | None, priority: int
-) -> dict[str, Any]:
+def _script_command(
+    script: str, arguments: Sequence[str], *, name: str | None, priority: int, tty: bool
+) -> Command[Submitted]:
     import shlex
     from pathlib import Path
 
+    from keruta_agent.control.commands import Submit
     from keruta_agent.journey.environment import passed_environment
+    from keruta_agent.records.jobs import Work
 
     if not script.strip():
         raise errors.UsageError("the command is empty", advice="Give a script or a command")
-    work: dict[str, Any] = {
-        "directory": str(Path.cwd()),
-        "environment": passed_environment(os.environ),
-    }
-    if not arguments and _is_command_line(script):
-        work["script"] = script
-    else:
-        work["command"] = [*_program(script), *arguments]
+    is_command_line = not arguments and _is_command_line(script)
+    work = Work(
+        script=script if is_command_line else "",
+        command=() if is_command_line else (*_program(script), *arguments),
+        directory=str(Path.cwd()),
+        environment=passed_environment(os.environ),
+        parameters={"tty": True} if tty else {},
+    )
     name = name or (shlex.join([script, *arguments]) if arguments else script)
-    return {
-        "op": "submit",
-        "name": name.encode("utf-8", "replace").decode(),  # it may hold bytes that are no text
-        "priority": priority,
-        "work": work,
-    }
+    return Submit(
+        name=name.encode("utf-8", "replace").decode(),  # it may hold bytes that are no text
+        work=work,
+        priority=priority,
+    )
 
 
 def _is_command_line(script: str) -> bool:
@@ -188,19 +190,15 @@ def _script_file(path: Path) -> list[str]:
     return [str(path)] if starts_by_itself(path, head) else [*command, str(path)]
 
 
-def _detach(settings: Settings, request: dict[str, Any]) -> int:
-    from keruta_agent.local import client
+def _detach(settings: Settings, command: Command[Submitted]) -> int:
+    from keruta_agent.cli.asking import ask
 
-    try:
-        job_id = client.call(settings.base_dir, request)["job"]
-    except (errors.AgentUnreachable, errors.AgentBusy):
-        job_id = _record(settings, request)
-        click.echo("keruta: no daemon runs; the job waits for the next one", file=sys.stderr)
-    click.echo(job_id)
+    without_daemon = "no daemon runs; the job waits for the next one"
+    click.echo(ask(settings, command, without_daemon=without_daemon).job)
     return 0
 
 
-def _attached(settings: Settings, request: dict[str, Any]) -> int:
+def _attached(settings: Settings, command: Command[Submitted]) -> int:
     """Runs the job in the daemon, or here when there is none, and follows it.
 
     Raises:
@@ -221,10 +219,10 @@ def _attached(settings: Settings, request: dict[str, Any]) -> int:
     has_said_so = False
     while True:
         try:
-            return follow(settings, client.call(settings.base_dir, request)["job"])
+            return follow(settings, client.ask(settings.base_dir, command).job)
         except errors.AgentUnreachable:
             with contextlib.suppress(errors.AlreadyRunning):
-                return _run_here(settings, request)
+                return _run_here(settings, command)
         except errors.AgentBusy:
             pass
         if not has_said_so:
@@ -233,42 +231,21 @@ def _attached(settings: Settings, request: dict[str, Any]) -> int:
         time.sleep(RETRY_S)
 
 
-def _run_here(settings: Settings, request: dict[str, Any]) -> int:
+def _run_here(settings: Settings, command: Command[Submitted]) -> int:
     """Runs the job in this process.
 
     Raises:
         AlreadyRunning: there is an agent.
     """
+    from keruta_agent.cli.asking import do_here
     from keruta_agent.cli.following import follow
     from keruta_agent.daemon.foreground import agent_here, start_job
     from keruta_agent.process_tree.program import take_charge
 
     take_charge()
     with agent_here(settings) as agent:
-        job_id = _record(settings, request)
+        job_id = do_here(settings, command).job
         thread = start_job(agent, job_id)
         code = follow(settings, job_id, is_served=thread.is_alive)
         thread.join()
         return code
-
-
-def _record(settings: Settings, request: dict[str, Any]) -> int:
-    """Records the job, as the daemon would have done."""
-    from keruta_agent.daemon.wiring import make_client
-    from keruta_agent.records.jobs import Work
-    from keruta_agent.records.store import Records
-
-    records = Records.open(settings.base_dir)
-    try:
-        if request["op"] == "submit":
-            return records.jobs.record_script(
-                request["name"], Work(**request["work"]), priority=request["priority"]
-            )
-        task = make_client(settings).task(request["task"])
-        job_id = records.jobs.record_task(task)
-        known = records.jobs.by_task(task.id)
-        if job_id is None and known is not None:
-            return known.id
-        return job_id or 0
-    finally:
-        records.close()

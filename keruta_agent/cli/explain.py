@@ -86,7 +86,7 @@ def explain(ctx: click.Context, job: str, as_json: bool) -> None:
     records, found = open_job(settings, job)
     events = records.journal.of_job(found.id)
     if as_json:
-        from keruta_agent.local.told import event_to_json
+        from keruta_agent.control.serialize import event_to_json
 
         print_json([event_to_json(found, event) for event in events])
         return

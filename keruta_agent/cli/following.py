@@ -16,9 +16,10 @@ from typing import BinaryIO, Final
 import click
 
 from keruta_agent import errors
+from keruta_agent.cli.asking import ask
 from keruta_agent.cli.forwarding import Forwarder
-from keruta_agent.local import client
-from keruta_agent.records.jobs import CANCELLED_BY_A_PERSON, Job, JobState
+from keruta_agent.control.commands import Cancel
+from keruta_agent.records.jobs import Job, JobState
 from keruta_agent.records.run import Outcome, Run
 from keruta_agent.records.store import Records
 from keruta_agent.runs.directory import RUNS_DIRECTORY
@@ -66,12 +67,12 @@ def follow(settings: Settings, job_id: int, *, is_served: Callable[[], bool] = l
         except KeyboardInterrupt as interrupt:
             number = interrupt.number if isinstance(interrupt, Interrupted) else signal.SIGINT
             click.echo(f"keruta: cancels job {job_id}", file=sys.stderr)
-            cancel(settings, records, job_id, reason=CANCELLED_BY[number])
+            ask(settings, Cancel(job=job_id, reason=CANCELLED_BY[number]))
             follower.until_end()
             return EXIT_BY_SIGNAL + number
         except BrokenPipeError:  # as in `keruta execute ... | head`: a script alone would end, too
             follower.mute()
-            cancel(settings, records, job_id, reason=READER_LEFT)
+            ask(settings, Cancel(job=job_id, reason=READER_LEFT))
             follower.until_end()
             return EXIT_BY_SIGNAL + signal.SIGPIPE
         finally:
@@ -92,24 +93,6 @@ def interrupted_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def cancel(
-    settings: Settings, records: Records, job_id: int, *, reason: str = CANCELLED_BY_A_PERSON
-) -> JobState:
-    """Cancels a job, through the daemon if there is one; returns its state before.
-
-    Raises:
-        NotFound: there is no such job.
-    """
-    request = {"op": "cancel", "job": job_id, "reason": reason}
-    try:
-        return JobState(client.call(settings.base_dir, request)["was"])
-    except errors.AgentUnreachable:
-        state = records.runs.cancel_job(job_id, reason)
-    if state is None:
-        raise errors.NotFound(f"there is no job {job_id}", advice="See: keruta queue list")
-    return state
 
 
 class _JobFollower:

@@ -13,6 +13,7 @@ import select
 from typing import TYPE_CHECKING, Any, Final
 
 from keruta_agent import errors
+from keruta_agent.control.commands import FeedInput
 from keruta_agent.local import client
 from keruta_agent.runs import prompt
 from keruta_agent.runs.directory import RUNS_DIRECTORY
@@ -96,14 +97,10 @@ class Forwarder:
         self._has_ended = not self._pending
 
     def _pass_on(self, run_id: int) -> bool:
-        request: dict[str, Any] = {
-            "op": "stdin",
-            "job": self._job_id,
-            "data": base64.b64encode(self._pending).decode("ascii"),
-            "ends": self._has_ended,
-        }
+        data = base64.b64encode(self._pending).decode("ascii")
+        command = FeedInput(job=self._job_id, data=data, ends=self._has_ended)
         try:
-            taken = client.call(self._base_dir, request)["taken"] is True
+            taken = client.ask(self._base_dir, command).taken
         except errors.AgentUnreachable:  # it is being restarted
             return False
         except errors.KerutaError:  # the script reads no more, or has just ended

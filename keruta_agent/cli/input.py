@@ -44,6 +44,7 @@ def answer_input(ctx: click.Context, job: str | None, text: str | None, as_json:
     if job is None:
         _show_open(settings, as_json=as_json)
         return
+    from keruta_agent.control.commands import AnswerInput
     from keruta_agent.local import client
 
     records, found = open_job(settings, job)
@@ -51,8 +52,8 @@ def answer_input(ctx: click.Context, job: str | None, text: str | None, as_json:
     if question is None:
         raise errors.NothingAsked(f"job {found.id} waits for no answer now")
     answer = _answer(found.id, question, text)
-    request = {"op": "input", "job": found.id, "text": answer, "number": question.number}
-    client.call(settings.base_dir, request)
+    command = AnswerInput(job=found.id, text=answer, number=question.number)
+    client.ask(settings.base_dir, command)
     if as_json:
         print_json({"job": found.id, "number": question.number})
         return
@@ -63,7 +64,7 @@ def _show_open(settings: Settings, *, as_json: bool) -> None:
     records = open_existing(settings)
     asked = [] if records is None else records.questions.open_ones()
     if as_json:
-        from keruta_agent.local.told import question_to_json
+        from keruta_agent.control.serialize import question_to_json
 
         print_json([question_to_json(one) for one in asked])
         return

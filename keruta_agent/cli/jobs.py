@@ -14,19 +14,6 @@ if TYPE_CHECKING:
     from keruta_agent.settings.schema import Settings
 
 
-def open_records(settings: Settings) -> Records:
-    """Opens the agent's records until the command ends, and makes them if need be.
-
-    Raises:
-        AgentStateError: they cannot be used.
-    """
-    from keruta_agent.records.store import Records
-
-    records = Records.open(settings.base_dir)
-    click.get_current_context().call_on_close(records.close)
-    return records
-
-
 def open_existing(settings: Settings) -> Records | None:
     """Opens the agent's records until the command ends; None when no agent has run here yet.
 
@@ -48,15 +35,12 @@ def open_job(settings: Settings, text: str) -> tuple[Records, Job]:
         NotFound: there is no such job, or no agent has run here yet.
         AgentStateError: the records cannot be read.
     """
+    from keruta_agent.control.find import find_job
+
     records = open_existing(settings)
     if records is None:
         raise errors.NotFound(
             f"there is no job or task {text}: no agent has run in {settings.base_dir} yet",
             advice="Set KERUTA_BASE_DIR if it runs elsewhere",
         )
-    found = records.jobs.find(text)
-    if found is None:
-        raise errors.NotFound(
-            f"there is no job or task {text}", advice="See: keruta queue list --all"
-        )
-    return records, found
+    return records, find_job(records.jobs, text)

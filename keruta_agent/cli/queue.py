@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from keruta_agent import errors
 from keruta_agent.cli import completion, usage
-from keruta_agent.cli.jobs import open_existing, open_job, open_records
+from keruta_agent.cli.jobs import open_existing, open_job
 from keruta_agent.cli.options import PRIORITY, Group, json_option, load, print_json
 from keruta_agent.cli.tables import ago, duration, local_time, print_table, printable
 
 if TYPE_CHECKING:
-    from keruta_agent.ports import KerutaApi
     from keruta_agent.records.jobs import Job, Jobs
     from keruta_agent.records.questions import Question
     from keruta_agent.records.run import Run
     from keruta_agent.records.store import Records
-    from keruta_agent.settings.schema import Settings
+
+
+_NEXT_DAEMON: Final = "no daemon runs; the next one takes it up"
+#: What is said of a job that was cancelled, by the state in which it was.
+_CANCELLED: Final = {
+    "running": "is being stopped",
+    "finished": "had ended already",
+    "failing": "had failed already",
+}
 
 
 @click.group(cls=Group)
@@ -82,7 +88,7 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
       keruta queue show 12
     """
     from keruta_agent.cli.artifact import why_and_where
-    from keruta_agent.local import told
+    from keruta_agent.control import serialize
     from keruta_agent.records.artifacts import ArtifactState, Owner
 
     records, found = open_job(load(ctx).settings, job)
@@ -90,7 +96,7 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
     asked = _asked(records)
     files = records.artifacts.of(Owner(task_id=found.task_id, job_id=found.id))
     artifacts = [
-        told.kept_artifact_to_json(each)
+        serialize.kept_artifact_to_json(each)
         for each in files
         if each.state is not ArtifactState.REMOVED
     ]
@@ -140,21 +146,17 @@ def cancel(ctx: click.Context, job: str, as_json: bool) -> None:
     Examples:
       keruta queue cancel 12
     """
-    from keruta_agent.cli.following import cancel as cancel_job
-    from keruta_agent.records.jobs import JobState
+    from keruta_agent.cli.asking import ask
+    from keruta_agent.control.commands import Cancel
 
     settings = load(ctx).settings
-    records, found = open_job(settings, job)
-    state = cancel_job(settings, records, found.id)
+    _, found = open_job(settings, job)
+    cancelled = ask(settings, Cancel(job=found.id))
     if as_json:
-        print_json({"job": found.id, "was": state.value})
+        print_json({"job": cancelled.job, "was": cancelled.was})
         return
-    said = {
-        JobState.RUNNING: "is being stopped",
-        JobState.FINISHED: "had ended already",
-        JobState.FAILING: "had failed already",
-    }
-    click.echo(f"job {found.id} {said.get(state, 'is cancelled')}")
+    what = _CANCELLED.get(cancelled.was, "is cancelled")
+    click.echo(f"job {cancelled.job} {what}")
 
 
 @queue.command()
@@ -168,15 +170,14 @@ def pause(ctx: click.Context, reason: str, as_json: bool) -> None:
     Examples:
       keruta queue pause --reason "the disk is being replaced"
     """
-    from keruta_agent.records.jobs import JobState
+    from keruta_agent.cli.asking import ask
+    from keruta_agent.control.commands import Pause
 
-    records = open_records(load(ctx).settings)
-    records.jobs.pause(reason)
-    running = records.jobs.counts()[JobState.RUNNING]
+    state = ask(load(ctx).settings, Pause(reason=reason))
     if as_json:
-        print_json({"paused": reason, "running": running})
+        print_json({"paused": state.paused, "running": state.running})
         return
-    click.echo("paused" + ("; the running job goes on to its end" if running else ""))
+    click.echo("paused" + ("; the running job goes on to its end" if state.running else ""))
 
 
 @queue.command()
@@ -189,17 +190,14 @@ def resume(ctx: click.Context, as_json: bool) -> None:
     Examples:
       keruta queue resume
     """
-    from keruta_agent.records.jobs import JobState
+    from keruta_agent.cli.asking import ask
+    from keruta_agent.control.commands import Resume
 
-    settings = load(ctx).settings
-    records = open_records(settings)
-    was_paused = records.jobs.pause_reason() is not None
-    records.jobs.resume()
-    _look_now(settings)
+    state = ask(load(ctx).settings, Resume(), without_daemon=_NEXT_DAEMON)
     if as_json:
-        print_json({"paused": None, "running": records.jobs.counts()[JobState.RUNNING]})
+        print_json({"paused": state.paused, "running": state.running})
         return
-    click.echo("resumed" if was_paused else "the queue was not paused")
+    click.echo("resumed" if state.was_paused else "the queue was not paused")
 
 
 # An option that is not known may be a priority below 0.
@@ -216,17 +214,17 @@ def move(ctx: click.Context, job: str, priority: int, as_json: bool) -> None:
       keruta queue move 12 5
       keruta queue move 12 -5
     """
-    from keruta_agent.journey import resubmit
+    from keruta_agent.cli.asking import ask
+    from keruta_agent.control.commands import Move
 
-    records, found = open_job(load(ctx).settings, job)
-    resubmit.move(records.jobs, found, priority)
-    waiting = records.jobs.waiting_ids()
-    place = waiting.index(found.id) + 1 if found.id in waiting else None
+    settings = load(ctx).settings
+    _, found = open_job(settings, job)
+    moved = ask(settings, Move(job=found.id, priority=priority))
     if as_json:
-        print_json({"job": found.id, "priority": priority, "place": place})
+        print_json({"job": moved.job, "priority": moved.priority, "place": moved.place})
         return
-    where = "" if place is None else f", place {place} of {len(waiting)}"
-    click.echo(f"job {found.id} has priority {priority} now{where}")
+    where = "" if moved.place is None else f", place {moved.place} of {moved.waiting}"
+    click.echo(f"job {moved.job} has priority {moved.priority} now{where}")
 
 
 @queue.command()
@@ -242,34 +240,18 @@ def retry(ctx: click.Context, job: str, as_json: bool) -> None:
     Examples:
       keruta queue retry 12
     """
-    from keruta_agent.journey import resubmit
+    from keruta_agent.cli.asking import ask
+    from keruta_agent.control.commands import Retry
 
     settings = load(ctx).settings
-    records, found = open_job(settings, job)
-    filed = resubmit.resubmit(records.jobs, found, lambda: _api(settings))
-    _look_now(settings)
+    _, found = open_job(settings, job)
+    retried = ask(settings, Retry(job=found.id), without_daemon=_NEXT_DAEMON)
     if as_json:
-        print_json({"job": filed.job_id, "task": filed.task_id})
-    elif filed.task_id is not None:
-        click.echo(f"filed as task {filed.task_id}")
+        print_json({"job": retried.job, "task": retried.task})
+    elif retried.task is not None:
+        click.echo(f"filed as task {retried.task}")
     else:
-        click.echo(f"queued as job {filed.job_id}")
-
-
-def _api(settings: Settings) -> KerutaApi:
-    from keruta_agent.daemon.wiring import make_client
-
-    return make_client(settings)
-
-
-def _look_now(settings: Settings) -> None:
-    """Wakes the daemon; one that does not run looks when it starts."""
-    from keruta_agent.local import client
-
-    try:
-        client.call(settings.base_dir, {"op": "look"})
-    except errors.AgentUnreachable:
-        click.echo("keruta: no daemon runs; the next one takes it up", err=True)
+        click.echo(f"queued as job {retried.job}")
 
 
 def _listed(jobs: Jobs, show_all: bool) -> list[Job]:
@@ -298,14 +280,14 @@ def _state(job: Job, asked: Mapping[int, Question]) -> str:
 
 
 def _job(job: Job, asked: Mapping[int, Question]) -> dict[str, Any]:
-    from keruta_agent.local.told import job_to_json
+    from keruta_agent.control.serialize import job_to_json
 
     question = asked.get(job.id)
     return {**job_to_json(job), "question": None if question is None else question.prompt}
 
 
 def _run(records: Records, run: Run) -> dict[str, Any]:
-    from keruta_agent.local.told import run_to_json
+    from keruta_agent.control.serialize import run_to_json
 
     used = usage.as_json(records, run.id)
     here = {"directory": run.directory, "shim_pid": run.shim_pid, "usage": used}

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from keruta_agent import errors
+from keruta_agent.control.commands import Status
 from keruta_agent.local import client
 from keruta_agent.settings.sources import load_settings
 
@@ -26,7 +27,7 @@ def tell_of_daemon(base_dir: Path | None) -> None:
     if base_dir is None:
         return
     try:
-        daemon = client.call(base_dir, {"op": "status"}, timeout_s=client.PATIENCE_S)
+        daemon = client.ask(base_dir, Status(), timeout_s=client.STATUS_TIMEOUT_S)
     except errors.KerutaError:
         return
     if "started_at" in daemon:  # not a job in the foreground, which a hangup would end

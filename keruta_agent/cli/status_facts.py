@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from keruta_agent import errors
+from keruta_agent.control.commands import Status
 from keruta_agent.daemon import lock
 from keruta_agent.local import client
 from keruta_agent.process_tree.proc import process_state
@@ -172,7 +173,7 @@ def gather(settings: Settings, records: Records | None) -> Facts:
 def _told(base_dir: Path) -> dict[str, Any] | None:
     """Returns what the daemon says of itself, None when none answers."""
     try:
-        return client.call(base_dir, {"op": "status"}, timeout_s=client.PATIENCE_S)
+        return client.ask(base_dir, Status(), timeout_s=client.STATUS_TIMEOUT_S)
     except errors.KerutaError:
         return None
 

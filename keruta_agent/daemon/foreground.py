@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from keruta_agent import errors
+from keruta_agent.control.control import Control
 from keruta_agent.daemon.answers import start_answer_poll
 from keruta_agent.daemon.lock import agent_lock
 from keruta_agent.daemon.wiring import build_agent, configured_api
@@ -93,7 +94,7 @@ def agent_here(settings: Settings) -> Iterator[Agent]:
         agent = build_agent(settings, queue, configured_api(settings))
         if agent.courier is not None:
             queue.start(agent.courier)
-        door = AgentSocket(agent, lambda: _describe(agent), takes_jobs=False)
+        door = AgentSocket(Control.of_agent(agent, lambda: _describe(agent), takes_jobs=False))
         door.start()
         answers = start_answer_poll(agent)
         try:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from keruta_agent import __version__, errors
+from keruta_agent.control.control import Control
+from keruta_agent.control.status import describe
 from keruta_agent.daemon import lock, watch
 from keruta_agent.daemon.answers import start_answer_poll
 from keruta_agent.daemon.awake import start_keep_awake
@@ -28,7 +30,6 @@ from keruta_agent.journey import quarantine, recover
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.local.socket_server import AgentSocket
-from keruta_agent.local.status import describe
 from keruta_agent.observe import keys
 from keruta_agent.process_tree import dispositions
 from keruta_agent.process_tree.program import take_charge
@@ -86,11 +87,12 @@ def run_daemon(
             )
             return {**told, "http": None if http is None else http.url}
 
-        door = AgentSocket(agent, status)
+        control = Control.of_agent(agent, status)
+        door = AgentSocket(control)
         dispatcher.start(agent, poll, recover.reconcile(agent))
         door.start()
         if http is not None:
-            http.start(agent, status, lambda: hindrances(dispatcher, poll))
+            http.start(control, lambda: hindrances(dispatcher, poll))
         listener = _listener(agent, poll, dispatcher)
         heartbeat = None if poll is None else Heartbeat(agent, poll)
         if heartbeat is not None:

@@ -1,4 +1,4 @@
-"""Speaks to the daemon on its unix socket."""
+"""The client of the daemon's unix socket."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from keruta_agent import errors
+from keruta_agent.control.commands import Command, ResultT, Status
 from keruta_agent.local import protocol
 from keruta_agent.local.address import address_of, socket_path
 from keruta_agent.local.connections import peer_of
@@ -18,34 +19,42 @@ from keruta_agent.local.connections import peer_of
 #: Seconds for an answer: a request is at most a few writes to the database.
 TIMEOUT_S: Final = 30.0
 #: Seconds for an answer about what the daemon does; one that is stopped answers never.
-PATIENCE_S: Final = 3.0
+STATUS_TIMEOUT_S: Final = 3.0
 
 
-def call(
-    base_dir: Path, request: Mapping[str, Any], *, timeout_s: float = TIMEOUT_S
-) -> dict[str, Any]:
-    """Sends one request and returns its answer.
+def ask(base_dir: Path, command: Command[ResultT], *, timeout_s: float = TIMEOUT_S) -> ResultT:
+    """Have the daemon do a command and return its result.
 
     Raises:
         AgentUnreachable: no daemon answers.
         KerutaError: the daemon refused.
     """
-    return call_at(socket_path(base_dir), request, timeout_s=timeout_s)
+    return ask_at(socket_path(base_dir), command, timeout_s=timeout_s)
+
+
+def ask_at(path: Path, command: Command[ResultT], *, timeout_s: float = TIMEOUT_S) -> ResultT:
+    """Have the daemon whose socket is at a path do a command and return its result.
+
+    Raises:
+        AgentUnreachable: no daemon answers.
+        KerutaError: the daemon refused.
+    """
+    return command.read_result(exchange(path, command.to_request(), timeout_s=timeout_s))
 
 
 def served_session(base_dir: Path) -> str | None:
-    """Returns the session that the running daemon serves; None when none runs or knows one."""
+    """Return the session that the running daemon serves; None when none runs or knows one."""
     try:
-        session = call(base_dir, {"op": "status"}, timeout_s=PATIENCE_S).get("session")
+        session = ask(base_dir, Status(), timeout_s=STATUS_TIMEOUT_S).get("session")
     except errors.KerutaError:
         return None
     return str(session) if session else None
 
 
-def call_at(
+def exchange(
     path: Path, request: Mapping[str, Any], *, timeout_s: float = TIMEOUT_S
 ) -> dict[str, Any]:
-    """Sends one request to the socket at a path and returns its answer.
+    """Send one request to the socket at a path and return its answer.
 
     Raises:
         AgentUnreachable: no daemon answers.

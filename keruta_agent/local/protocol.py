@@ -1,18 +1,7 @@
-"""The talk on the unix socket: one JSON object a line in, one line out.
+"""The protocol of the unix socket: one JSON object a line in, one line out.
 
-Requests::
-
-    {"op": "tell", "run": UID, "token": TOKEN, "message": {...}}   a script speaks for its run
-    {"op": "artifacts", "run": UID, "token": TOKEN}                what it asks of its artifacts
-    {"op": "remove_artifact", "run": UID, "token": TOKEN, "names": [...]}
-    {"op": "submit", "name": ..., "priority": ..., "work": {...}}  queue an ad-hoc script
-    {"op": "submit_task", "task": ID}                              queue one task of the API
-    {"op": "cancel", "job": 12, "reason": "Cancelled by ..."}      who cancels; may be left out
-    {"op": "input", "job": 12, "text": ..., "number": 1}           answer a script's question
-    {"op": "stdin", "job": 12, "data": BASE64, "ends": false}      pass on somebody's own input
-    {"op": "flush"}                                                send what the outbox holds
-    {"op": "look"}                                                 look for what may run now
-    {"op": "status"}
+A request is a command of ``control/table.py``: ``{"op": "cancel", "job": 12}``. A script's own
+commands carry ``run`` and ``token`` as well.
 
 The answer is ``ok``, ``ok {json}``, or ``error EXIT_CODE TEXT``. It is made so that a small
 command needs no JSON parser to read it.
@@ -20,37 +9,44 @@ command needs no JSON parser to read it.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from keruta_agent import errors
+from keruta_agent.control.commands import UNKNOWN
 
 #: Bytes of one request; a submitted script may be large.
 LONGEST_REQUEST: Final = 16 * 1024 * 1024
 
 
 def encode_request(request: Mapping[str, Any]) -> bytes:
-    """Writes a request."""
+    """Return a request as a line."""
     return json.dumps(request).encode() + b"\n"
 
 
-def encode_answer(answer: Mapping[str, Any] | None) -> bytes:
-    """Writes the answer to a request that was done."""
+def encode_answer(result: object) -> bytes:
+    """Return the answer to a request that was done as a line."""
+    answer: object = result
+    if dataclasses.is_dataclass(result) and not isinstance(result, type):
+        answer = dataclasses.asdict(result)
     return b"ok\n" if not answer else b"ok " + json.dumps(answer).encode() + b"\n"
 
 
 def encode_error(error: errors.KerutaError) -> bytes:
-    """Writes the answer to a request that was not."""
+    """Return the answer to a request that was refused as a line."""
     text = " ".join(str(error).split())
     return f"error {error.exit_code} {text}\n".encode()
 
 
 def decode_answer(line: bytes) -> dict[str, Any]:
-    """Reads an answer.
+    """Return what an answer holds.
 
     Raises:
         KerutaError: the agent refused; carries the agent's exit code and text.
+        AgentOutdated: the agent lacks the command.
+        AgentUnreachable: the answer is cut off.
     """
     text = line.decode("utf-8", errors="replace").strip()
     verdict, _, rest = text.partition(" ")
@@ -61,6 +57,8 @@ def decode_answer(line: bytes) -> dict[str, Any]:
         exit_code = int(code) if code.isdigit() else 1
         if exit_code == errors.AgentBusy.exit_code:
             raise errors.AgentBusy(message)
+        if message.startswith(UNKNOWN):
+            raise errors.AgentOutdated("the daemon that runs is of another version without this")
         refusal = errors.KerutaError(message)
         refusal.exit_code = exit_code
         raise refusal

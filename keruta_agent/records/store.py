@@ -15,6 +15,7 @@ from keruta_agent.records.journal import Journal
 from keruta_agent.records.outbox import Outbox
 from keruta_agent.records.questions import Questions
 from keruta_agent.records.repositories import Repositories
+from keruta_agent.records.requests import RecentRequests
 from keruta_agent.records.runs import Runs
 from keruta_agent.records.usage import Usages
 from keruta_agent.records.withdrawals import Withdrawals
@@ -35,6 +36,7 @@ class Records:
     questions: Questions
     repositories: Repositories
     withdrawals: Withdrawals
+    requests: RecentRequests
 
     @classmethod
     def open(cls, base_dir: Path) -> Self:
@@ -85,4 +87,5 @@ class Records:
             questions=Questions(database, outbox, journal),
             repositories=Repositories(database),
             withdrawals=Withdrawals(database, jobs, journal),
+            requests=RecentRequests(database),
         )

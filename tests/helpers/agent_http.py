@@ -7,11 +7,12 @@ from typing import Any
 import flask
 from werkzeug.test import TestResponse
 
+from keruta_agent.control.control import Control
+from keruta_agent.control.status import describe
 from keruta_agent.journey.agent import Agent
 from keruta_agent.local.http.access import Access
 from keruta_agent.local.http.application import create_application
 from keruta_agent.local.http.services import Services
-from keruta_agent.local.status import describe
 
 TOKEN = "a-token-of-the-test-that-is-long-enough"
 
@@ -19,11 +20,10 @@ TOKEN = "a-token-of-the-test-that-is-long-enough"
 def services_of(agent: Agent, hindrances: dict[str, str] | None = None) -> Services:
     """Returns the services of an agent that has no daemon around it."""
     found = hindrances or {}
-    return Services.of(
-        agent,
-        lambda: {**describe(agent, session_id=None, started_at=0.0), "http": None},
-        lambda: found,
+    control = Control.of_agent(
+        agent, lambda: {**describe(agent, session_id=None, started_at=0.0), "http": None}
     )
+    return Services.of(control, lambda: found)
 
 
 def agent_application(agent: Agent, services: Services | None = None) -> flask.Flask:

@@ -8,6 +8,8 @@ from typing import Any, Final
 from marshmallow import fields
 
 from keruta_agent import errors
+from keruta_agent.control.commands import Submit
+from keruta_agent.control.table import execute
 from keruta_agent.local.http.job_schemas import NewJobAnswer
 from keruta_agent.local.http.routes import Resource
 from keruta_agent.local.http.services import Services
@@ -53,8 +55,9 @@ def queue_coding_task(services: Services, draft: dict[str, Any]) -> Any:
     values = context.to_dict()
     said = {name: value for name, value in values.items() if value not in (None, "", [], {})}
     work = Work(parameters={"runner": said}, description=context.description)
-    job = services.orders.submit(context.title[:_LONGEST_NAME], work, priority=draft["priority"])
-    return {"job": job, "task_id": context.task_id}
+    name = context.title[:_LONGEST_NAME]
+    command = Submit(name=name, work=work, priority=draft["priority"])
+    return {"job": execute(services.control, command).job, "task_id": context.task_id}
 
 
 def _has_password(url: str) -> bool:

@@ -16,7 +16,9 @@ from typing import Any, Final
 import flask
 
 from keruta_agent import errors
-from keruta_agent.local import told
+from keruta_agent.control import serialize
+from keruta_agent.control.commands import Status
+from keruta_agent.control.table import execute
 from keruta_agent.local.http.logs import entry_to_json
 from keruta_agent.local.http.routes import Resource, current_services, problem_of
 from keruta_agent.local.http.services import Services
@@ -85,7 +87,7 @@ def stream_job(job: str) -> flask.Response:
     """Streams what one job does and writes, from its beginning."""
     services = current_services()
     try:
-        found = services.orders.find(job)
+        found = services.find_job(job)
     except errors.KerutaError as exc:
         raise problem_of(exc) from exc
     asked = _asked(services.changes.newest())
@@ -192,7 +194,7 @@ class _Stream:
         if job is None:
             return {"job": change.job_id}
         now = {"state": job.state.value, "outcome": job.outcome}
-        body = told.event_to_json(job, event) | now
+        body = serialize.event_to_json(job, event) | now
         return _mapping(self.services.redactor_of(job).redact_value(body))
 
     def _log(self, change: Change) -> Iterator[bytes]:
@@ -217,10 +219,9 @@ class _Stream:
         """Returns what the stream is about: a job, or the whole agent."""
         job = None if self.job_id is None else self.services.agent.records.jobs.get(self.job_id)
         if job is None:
-            return _mapping(
-                self.services.agent.redaction.own.redact_value(dict(self.services.status()))
-            )
-        return _mapping(self.services.redactor_of(job).redact_value(told.job_to_json(job)))
+            status = execute(self.services.control, Status())
+            return _mapping(self.services.agent.redaction.own.redact_value(status))
+        return _mapping(self.services.redactor_of(job).redact_value(serialize.job_to_json(job)))
 
     def _frame(self, name: str, body: Mapping[str, Any]) -> bytes:
         return frame(str(self.position), name, body)

@@ -7,11 +7,12 @@ from typing import Any, Final
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from keruta_agent import wire
-from keruta_agent.journey import answer
+from keruta_agent.control.commands import AnswerInput
+from keruta_agent.control.serialize import question_to_json
+from keruta_agent.control.table import execute
 from keruta_agent.local.http.job_schemas import Plain
 from keruta_agent.local.http.routes import Resource
 from keruta_agent.local.http.services import Services
-from keruta_agent.local.told import question_to_json
 from keruta_agent.records.jobs import Job
 from keruta_agent.web.fields import StrictRequest
 from keruta_agent.web.routes import Answer
@@ -67,25 +68,25 @@ def list_questions(services: Services) -> Any:
 @resource.route("GET", "/api/v1/jobs/<job>/input", answer=QuestionAnswer, also=(204, None))
 def get_question(services: Services, job: str) -> Any:
     """Returns what a job waits for; 204 when it waits for nothing."""
-    return _question_of(services, services.orders.find(job))
+    return _question_of(services, services.find_job(job))
 
 
 @resource.route("POST", "/api/v1/jobs/<job>/input", body=InputDraft, answer=AnsweredAnswer)
 def answer_job(services: Services, draft: dict[str, Any], job: str) -> Any:
     """Gives a job the answer that it waits for."""
-    return _answer(services, services.orders.find(job), draft)
+    return _answer(services, services.find_job(job), draft)
 
 
 @resource.route("GET", "/api/v1/tasks/<task>/input", answer=QuestionAnswer, also=(204, None))
 def get_question_of_task(services: Services, task: str) -> Any:
     """Returns what a task waits for; 204 when it waits for nothing."""
-    return _question_of(services, services.orders.find(task))
+    return _question_of(services, services.find_job(task))
 
 
 @resource.route("POST", "/api/v1/tasks/<task>/input", body=InputDraft, answer=AnsweredAnswer)
 def answer_task(services: Services, draft: dict[str, Any], task: str) -> Any:
     """Gives a task the answer that it waits for."""
-    return _answer(services, services.orders.find(task), draft)
+    return _answer(services, services.find_job(task), draft)
 
 
 def _question_of(services: Services, job: Job) -> Any:
@@ -97,5 +98,5 @@ def _question_of(services: Services, job: Job) -> Any:
 
 def _answer(services: Services, job: Job, draft: dict[str, Any]) -> Any:
     text = draft["text"] if "text" in draft else draft["input"]
-    question = answer.give(services.agent, job.id, text, "http", number=draft.get("number"))
-    return {"job": job.id, "number": question.number}
+    command = AnswerInput(job=job.id, text=text, number=draft.get("number"), source="http")
+    return {"job": job.id, "number": execute(services.control, command).question}

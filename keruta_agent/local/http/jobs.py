@@ -1,10 +1,12 @@
-"""Jobs: what there is to do, what became of it, and orders about it."""
+"""Jobs: what there is to do, what became of it, and commands about it."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from keruta_agent.local import told
+from keruta_agent.control import serialize
+from keruta_agent.control.commands import Cancel, Move, Retry, Submit
+from keruta_agent.control.table import execute
 from keruta_agent.local.http.job_schemas import (
     AgainAnswer,
     CancelAnswer,
@@ -33,8 +35,8 @@ _LONGEST_NAME: Final = 100
 def list_jobs(services: Services, query: dict[str, Any]) -> Any:
     """Returns what runs, then what waits in its order, then what ended, newest first."""
     states = [JobState(query["state"])] if "state" in query else []
-    jobs = services.agent.records.jobs.listing(states=states, limit=query["limit"])
-    return services.agent.redaction.own.redact_value([told.job_to_json(job) for job in jobs])
+    jobs = services.control.records.jobs.listing(states=states, limit=query["limit"])
+    return services.agent.redaction.own.redact_value([serialize.job_to_json(job) for job in jobs])
 
 
 @resource.route("POST", "/api/v1/jobs", body=JobDraft, answer=NewJobAnswer, status=201)
@@ -47,25 +49,23 @@ def queue_job(services: Services, draft: dict[str, Any]) -> Any:
         environment=draft["environment"],
     )
     name = draft.get("name") or _name_of(work)
-    return {"job": services.orders.submit(name, work, priority=draft["priority"])}
+    command = Submit(name=name, work=work, priority=draft["priority"])
+    return NewJobAnswer().dump(execute(services.control, command))
 
 
 @resource.route("GET", "/api/v1/jobs/<job>", answer=JobAnswer)
 def get_job(services: Services, job: str) -> Any:
     """Returns a job, by its number or its task's id, with its runs and artifacts."""
-    found = services.orders.find(job)
-    agent = services.agent
+    found = services.find_job(job)
+    records = services.control.records
     owner = Owner(task_id=found.task_id, job_id=found.id)
     body = {
-        **told.job_to_json(found),
-        "runs": [
-            _run(run, agent.records.usages.get(run.id))
-            for run in agent.records.runs.of_job(found.id)
-        ],
+        **serialize.job_to_json(found),
+        "runs": [_run(run, records.usages.get(run.id)) for run in records.runs.of_job(found.id)],
         "artifacts": [
-            told.artifact_to_json(artifact) for artifact in agent.records.artifacts.of(owner)
+            serialize.artifact_to_json(artifact) for artifact in records.artifacts.of(owner)
         ],
-        "unsent": 0 if found.task_id is None else agent.records.outbox.unsent(found.task_id),
+        "unsent": 0 if found.task_id is None else records.outbox.unsent(found.task_id),
     }
     return services.redactor_of(found).redact_value(body)
 
@@ -73,30 +73,27 @@ def get_job(services: Services, job: str) -> Any:
 @resource.route("POST", "/api/v1/jobs/<job>/cancel", answer=CancelAnswer)
 def cancel_job(services: Services, job: str) -> Any:
     """Cancels a job; a running one is stopped."""
-    found = services.orders.find(job)
-    return {"job": found.id, "was": services.orders.cancel(found.id).value}
+    command = Cancel(job=services.find_job(job).id)
+    return CancelAnswer().dump(execute(services.control, command))
 
 
 @resource.route("POST", "/api/v1/jobs/<job>/retry", answer=AgainAnswer, status=201)
 def retry_job(services: Services, job: str) -> Any:
     """Has a job that has ended run once more, as a new job or, for a task, as a new task."""
-    filed = services.orders.retry(services.orders.find(job))
-    return {"job": filed.job_id, "task": filed.task_id}
+    command = Retry(job=services.find_job(job).id)
+    return AgainAnswer().dump(execute(services.control, command))
 
 
 @resource.route("PUT", "/api/v1/jobs/<job>/priority", body=PriorityDraft, answer=PlaceAnswer)
 def move_job(services: Services, draft: dict[str, Any], job: str) -> Any:
     """Gives a waiting job another priority: higher runs first, the older first among equals."""
-    found = services.orders.find(job)
-    services.orders.move(found, draft["priority"])
-    waiting = services.agent.records.jobs.waiting_ids()
-    place = waiting.index(found.id) + 1 if found.id in waiting else None
-    return {"job": found.id, "priority": draft["priority"], "place": place}
+    command = Move(job=services.find_job(job).id, priority=draft["priority"])
+    return PlaceAnswer().dump(execute(services.control, command))
 
 
 def _run(run: Run, usage: Usage | None) -> dict[str, Any]:
-    used = None if usage is None else told.usage_to_json(usage)
-    return told.run_to_json(run) | {"usage": used}
+    used = None if usage is None else serialize.usage_to_json(usage)
+    return serialize.run_to_json(run) | {"usage": used}
 
 
 def _name_of(work: Work) -> str:

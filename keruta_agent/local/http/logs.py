@@ -102,7 +102,7 @@ _DOCUMENTATION: Final = {
 @resource.route("GET", "/api/v1/jobs/<job>/logs", query=LogsQuery, doc=_DOCUMENTATION)
 def get_logs(services: Services, query: dict[str, Any], job: str) -> flask.Response:
     """Returns the next lines of a job's log, of all its runs: JSON lines, or plain text."""
-    found = services.orders.find(job)
+    found = services.find_job(job)
     wanted = flask.request.accept_mimetypes.best_match([JSON_LINES, PLAIN_TEXT], JSON_LINES)
     is_plain = wanted == PLAIN_TEXT
     texts: list[str] = []

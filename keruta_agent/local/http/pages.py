@@ -1,6 +1,6 @@
 """The daemon's status page: what runs, what it writes and asks, what waits, and what is wrong.
 
-The page itself only shows; each of its forms is a small order, given as the commands give theirs.
+The page itself only shows; each of its forms is one of the commands.
 """
 
 from __future__ import annotations
@@ -11,11 +11,20 @@ from typing import Any, Final
 import flask
 
 from keruta_agent import errors
-from keruta_agent.journey import answer as answers
+from keruta_agent.control.commands import (
+    AnswerInput,
+    Cancel,
+    Command,
+    Move,
+    Pause,
+    Resume,
+    Status,
+)
+from keruta_agent.control.serialize import date
+from keruta_agent.control.table import execute
 from keruta_agent.journey import pausing
 from keruta_agent.local.http.routes import current_services, problem_of
 from keruta_agent.local.http.services import Services
-from keruta_agent.local.told import date
 from keruta_agent.records.jobs import Job, JobState
 from keruta_agent.web.pages import look
 from keruta_agent.web.pages.forms import OPEN_VIEWS, add_forms
@@ -52,7 +61,7 @@ def show_status() -> flask.Response:
     services = current_services()
     after = services.changes.newest()
     jobs, redactor = services.agent.records.jobs, services.agent.redaction.own
-    status = redactor.redact_value(services.status())
+    status = redactor.redact_value(execute(services.control, Status()))
     waiting = jobs.listing(states=[JobState.WAITING, JobState.SCHEDULED], limit=_MOST_WAITING)
     ended = jobs.listing(states=[JobState.FINISHED], limit=_MOST_ENDED)
     shown = _shown_job(services, status, ended)
@@ -82,10 +91,7 @@ def _told(job: Job) -> dict[str, Any]:
 def _shown_job(services: Services, status: Any, ended: Sequence[Job]) -> Job | None:
     asked = flask.request.args.get("job", "")
     if asked:
-        try:
-            return services.orders.find(asked)
-        except errors.KerutaError as exc:
-            raise problem_of(exc) from exc
+        return _job(asked)
     if status["running"] is not None:
         return services.agent.records.jobs.get(int(status["running"]))
     return ended[0] if ended else None
@@ -96,11 +102,8 @@ def answer(job: int) -> flask.Response:
     """Answers the question that the page showed."""
     form = flask.request.form
     number = _whole(form.get("question", ""), "question")
-    services = current_services()
-    return _done(
-        lambda: answers.give(services.agent, job, form.get("answer", ""), "http", number=number),
-        "answered",
-    )
+    text = form.get("answer", "")
+    return _done(AnswerInput(job=job, text=text, number=number, source="http"), "answered")
 
 
 @pages.post("/jobs/<int:job>/cancel")
@@ -115,39 +118,39 @@ def cancel(job: int) -> flask.Response:
             answer=t("agent.cancel"),
             back="/",
         )
-    return _done(lambda: current_services().orders.cancel(job), "agent.cancelled")
+    return _done(Cancel(job=job), "agent.cancelled")
 
 
 @pages.post("/jobs/<int:job>/priority")
 def move(job: int) -> flask.Response:
-    """Lets a waiting job run earlier or later."""
-    services = current_services()
+    """Have a waiting job run earlier or later."""
     step = _PRIORITY_STEP if flask.request.form.get("to") == "up" else -_PRIORITY_STEP
-
-    def act() -> None:
-        found = services.orders.find(str(job))
-        services.orders.move(found, found.priority + step)
-
-    return _done(act, "agent.moved")
+    priority = _job(str(job)).priority + step
+    return _done(Move(job=job, priority=priority), "agent.moved")
 
 
 @pages.post("/pause")
 def pause() -> flask.Response:
-    """Lets no further job start."""
-    current_services().orders.pause(_BY_PERSON)
-    return look.go_to("/?done=agent.paused")
+    """Start no further job."""
+    return _done(Pause(reason=_BY_PERSON), "agent.paused")
 
 
 @pages.post("/resume")
 def resume() -> flask.Response:
-    """Lets jobs start again."""
-    current_services().orders.resume()
-    return look.go_to("/?done=agent.resumed")
+    """Start jobs again."""
+    return _done(Resume(), "agent.resumed")
 
 
-def _done(act: Any, what: str) -> flask.Response:
+def _job(text: str) -> Job:
     try:
-        act()
+        return current_services().find_job(text)
+    except errors.KerutaError as exc:
+        raise problem_of(exc) from exc
+
+
+def _done(command: Command[Any], what: str) -> flask.Response:
+    try:
+        execute(current_services().control, command)
     except errors.KerutaError as exc:
         raise problem_of(exc) from exc
     return look.go_to(f"/?done={what}")

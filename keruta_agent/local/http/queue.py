@@ -7,10 +7,11 @@ from typing import Any
 from marshmallow import Schema, fields
 
 from keruta_agent import wire
+from keruta_agent.control.commands import PAUSED_BY_A_PERSON, Pause, Resume, Status
+from keruta_agent.control.table import execute
 from keruta_agent.local.http.input import QuestionAnswer
 from keruta_agent.local.http.routes import Resource
 from keruta_agent.local.http.services import Services
-from keruta_agent.records.jobs import JobState
 from keruta_agent.web.fields import Name, StrictRequest
 
 resource = Resource("queue", "What the daemon does, and whether further jobs may start")
@@ -82,7 +83,7 @@ class StatusAnswer(Schema):
 class PauseDraft(StrictRequest):
     """Why no job may start; shown to whoever looks."""
 
-    reason = Name(load_default="A person paused it")
+    reason = Name(load_default=PAUSED_BY_A_PERSON)
 
 
 class PausedAnswer(Schema):
@@ -95,23 +96,16 @@ class PausedAnswer(Schema):
 @resource.route("GET", "/api/v1/status", answer=StatusAnswer)
 def get_status(services: Services) -> Any:
     """Returns what the daemon does at the moment."""
-    return services.agent.redaction.own.redact_value(services.status())
+    return services.agent.redaction.own.redact_value(execute(services.control, Status()))
 
 
 @resource.route("POST", "/api/v1/pause", body=PauseDraft, answer=PausedAnswer)
 def pause(services: Services, draft: dict[str, Any]) -> Any:
-    """Lets no further job start; the running one goes on."""
-    services.orders.pause(draft["reason"])
-    return _paused(services)
+    """Start no further job; the running one goes on."""
+    return PausedAnswer().dump(execute(services.control, Pause(reason=draft["reason"])))
 
 
 @resource.route("POST", "/api/v1/resume", answer=PausedAnswer)
 def resume(services: Services) -> Any:
-    """Lets jobs start again."""
-    services.orders.resume()
-    return _paused(services)
-
-
-def _paused(services: Services) -> dict[str, Any]:
-    jobs = services.agent.records.jobs
-    return {"paused": jobs.pause_reason(), "running": jobs.counts()[JobState.RUNNING]}
+    """Start jobs again."""
+    return PausedAnswer().dump(execute(services.control, Resume()))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from keruta_agent.journey.agent import Agent
+from keruta_agent.control.control import Control
 from keruta_agent.local.http import address, events
 from keruta_agent.local.http.access import Access
 from keruta_agent.local.http.application import create_application
@@ -59,21 +59,19 @@ class HttpDoor:
 
     def start(
         self,
-        agent: Agent,
-        status: Callable[[], Mapping[str, Any]],
+        control: Control,
         hindrances: Callable[[], Mapping[str, str]],
     ) -> None:
         """Begins to answer for an agent, and tells other programs where.
 
         Args:
-            agent: who is served.
-            status: returns what the daemon does at the moment.
+            control: of the agent that is served.
             hindrances: returns what keeps it from working.
 
         Raises:
             AgentStateError: other programs cannot be told.
         """
-        services = Services.of(agent, status, hindrances)
+        services = Services.of(control, hindrances)
         self._services = services
         self._application = create_application(services, self._access)
         self._listener.start()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent.control.control import Control
 from keruta_agent.journey import run
 from keruta_agent.local.socket_server import AgentSocket
 from keruta_agent.model import TaskStatus
@@ -67,7 +68,7 @@ def test_secret_that_the_script_named_is_masked_even_in_what_is_yet_unsent(
 ):
     (tmp_path / "secret").write_text(SECRET)
     task = file_task(f"cat {printed}; keruta redact add < {tmp_path}/secret; cat {printed}")
-    door = AgentSocket(agent, dict)
+    door = AgentSocket(Control.of_agent(agent, dict))
     door.start()
     poll.poll()
     run.run_next(agent)

@@ -14,13 +14,16 @@ import time
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from keruta_agent import errors
+from keruta_agent.control.control import Control
 from keruta_agent.journey.agent import Agent
 from keruta_agent.local import client, connections
-from keruta_agent.local.client import call
+from keruta_agent.local.address import socket_path
+from keruta_agent.local.client import exchange
 from keruta_agent.local.socket_server import AgentSocket
 from keruta_agent.model import Task
 from keruta_agent.records.jobs import Jobs, JobState, Work
@@ -31,11 +34,16 @@ from tests.helpers.waiting import wait_until
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[Agent]:
     with agent_in(tmp_path) as agent:
-        door = AgentSocket(agent, lambda: {"pid": os.getpid()})
+        door = AgentSocket(Control.of_agent(agent, lambda: {"pid": os.getpid()}))
         door.start()
         yield agent
         door.stop()
         assert not agent.socket_path.exists()
+
+
+def call(base: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """Sends a request as older and other clients write it."""
+    return exchange(socket_path(base), request)
 
 
 @pytest.fixture
@@ -172,7 +180,7 @@ def test_connections_leave_neither_descriptors_nor_threads_behind(agent, base, c
 
 def test_agent_with_one_job_in_the_foreground_takes_no_others(tmp_path):
     with agent_in(tmp_path) as agent:
-        door = AgentSocket(agent, dict, takes_jobs=False)
+        door = AgentSocket(Control.of_agent(agent, dict, takes_jobs=False))
         door.start()
         with pytest.raises(errors.AgentBusy):
             call(agent.settings.base_dir, {"op": "submit", "name": "x", "work": {}})
@@ -191,7 +199,7 @@ def test_socket_is_private(agent):
 
 def test_socket_whose_path_is_too_long_for_the_kernel_stands_in_the_base_directory(tmp_path):
     with agent_in(tmp_path / ("とても長い" * 12)) as agent:
-        door = AgentSocket(agent, lambda: {"pid": os.getpid()})
+        door = AgentSocket(Control.of_agent(agent, lambda: {"pid": os.getpid()}))
         door.start()
         assert call(agent.settings.base_dir, {"op": "status"}) == {"pid": os.getpid()}
         assert agent.socket_path.parent == agent.settings.base_dir

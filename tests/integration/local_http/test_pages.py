@@ -128,10 +128,9 @@ def test_agent_in_trouble_is_not_said_to_work(
     agent: Agent, trouble: dict[str, Any], told: str
 ) -> None:
     services = services_of(agent, trouble.get("hindrances"))
-    status = {**services.status(), **trouble.get("status", {})}
-    browser = agent_application(
-        agent, dataclasses.replace(services, status=lambda: status)
-    ).test_client()
+    status = {**services.control.status(), **trouble.get("status", {})}
+    control = dataclasses.replace(services.control, status=lambda: status)
+    browser = agent_application(agent, dataclasses.replace(services, control=control)).test_client()
     _log_in(browser)
     page = browser.get("/").text
     assert told in page

@@ -7,17 +7,19 @@ import sqlite3
 
 import pytest
 
+from keruta_agent.control.commands import Cancel
+from keruta_agent.control.control import Control
+from keruta_agent.control.table import execute
 from keruta_agent.daemon import supervisor
 from keruta_agent.daemon.wiring import build_agent
 from keruta_agent.journey import collect, finish, follow, ingest, on_failure, prepare, recover
 from keruta_agent.journey.poll import SessionPoll
-from keruta_agent.local.orders import Orders
 from keruta_agent.model import TaskStatus
 from keruta_agent.process_tree.proc import process_state
 from keruta_agent.queueing import dispatcher as dispatcher_module
 from keruta_agent.queueing import queues
 from keruta_agent.queueing.dispatcher import Dispatcher
-from keruta_agent.records.jobs import Jobs, JobState, StopKind, Work
+from keruta_agent.records.jobs import Jobs, StopKind, Work
 from keruta_agent.records.journal import Journal
 from keruta_agent.records.outbox import Lane, Outbox
 from keruta_agent.records.runs import Runs
@@ -29,6 +31,10 @@ FULL = (
     sqlite3.OperationalError("database or disk is full"),
     OSError(errno.ENOSPC, "No space left on device"),
 )
+
+
+def _cancel(agent, job_id):
+    return execute(Control.of_agent(agent, dict), Cancel(job=job_id)).was
 
 
 class Disk:
@@ -191,7 +197,7 @@ def test_script_that_filled_the_disk_is_stopped_before_there_is_room(
     written = agent.directory_of(agent.records.runs.active()[1]).path / "stdout"
     wait_until(written.read_text, "the script has filled the disk")
     if how == "person":
-        assert Orders(agent).cancel(1) is JobState.RUNNING
+        assert _cancel(agent, 1) == "running"
     elif how == "agent":
         agent.stops.request(1, StopKind.AGENT_STOPPED, "The agent was stopped")
     wait_until(lambda: process_state(pid) is None, "the script was stopped")
@@ -210,7 +216,7 @@ def test_job_that_has_not_begun_cannot_be_cancelled_without_room(start, disk):
     disk.at(Jobs, "request_stop", FULL[0])
     disk.full = True
     with pytest.raises(sqlite3.OperationalError):
-        Orders(agent).cancel(job_id)
+        _cancel(agent, job_id)
     assert agent.stops.is_asked(job_id) is None
 
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from keruta_agent import __version__
+from keruta_agent.control.serialize import date, question_to_json
 from keruta_agent.journey.agent import Agent
-from keruta_agent.local.told import date, question_to_json
 from keruta_agent.records.jobs import Job
 from keruta_agent.records.run import Run
 from keruta_agent.settings.schema import shown

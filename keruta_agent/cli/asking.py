@@ -1,0 +1,58 @@
+"""How the command line has a command done: by the daemon, or here while none answers."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from keruta_agent import errors
+from keruta_agent.control.commands import Command, Look, ResultT
+from keruta_agent.local import client
+
+if TYPE_CHECKING:
+    from keruta_agent.settings.schema import Settings
+
+
+def ask(settings: Settings, command: Command[ResultT], *, without_daemon: str = "") -> ResultT:
+    """Have the daemon do a command; do it here when none takes it.
+
+    A daemon that dies before it answers may have done it: no command does harm twice.
+
+    Args:
+        settings: where the daemon is.
+        command: what is to be done.
+        without_daemon: a note to print when no daemon takes it.
+
+    Raises:
+        KerutaError: it cannot be done.
+    """
+    # The daemon may have to ask the API first, twice.
+    timeout_s = client.TIMEOUT_S + 2 * settings.api_timeout_s
+    try:
+        return client.ask(settings.base_dir, command, timeout_s=timeout_s)
+    except (errors.AgentUnreachable, errors.AgentBusy):
+        result = do_here(settings, command)
+    if without_daemon:
+        click.echo(f"keruta: {without_daemon}", file=sys.stderr)
+    # A daemon that has started meanwhile may have read the records before.
+    with contextlib.suppress(errors.KerutaError):
+        client.ask(settings.base_dir, Look(), timeout_s=client.STATUS_TIMEOUT_S)
+    return result
+
+
+def do_here(settings: Settings, command: Command[ResultT]) -> ResultT:
+    """Do a command on the agent's records, which are made if need be.
+
+    Raises:
+        KerutaError: it cannot be done.
+    """
+    from keruta_agent.control.control import Control
+    from keruta_agent.control.table import execute
+    from keruta_agent.daemon.wiring import make_client
+    from keruta_agent.records.store import Records
+
+    with contextlib.closing(Records.open(settings.base_dir)) as records:
+        return execute(Control.of_records(records, lambda: make_client(settings)), command)

@@ -1,0 +1,20 @@
+"""Finds the job that a person means."""
+
+from __future__ import annotations
+
+from keruta_agent import errors
+from keruta_agent.records.jobs import Job, Jobs
+
+
+def find_job(jobs: Jobs, text: str) -> Job:
+    """Return a job by its number or its task's id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    job = jobs.find(text)
+    if job is None:
+        raise errors.NotFound(
+            f"there is no job or task {text}", advice="See: keruta queue list --all"
+        )
+    return job
