@@ -94,6 +94,13 @@ class Connections:
             self._is_closed = True
             self._changed.notify_all()
 
+    def drain(self, timeout_s: float) -> None:
+        """Wait until all clients have left whose request has come, in seconds."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not any(client.was_heard for client in self._open.values()), timeout_s
+            )
+
     def receive(self, connection: socket.socket) -> bytes:
         """Receive one request: a line; what is too long for one comes in part.
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import os
+import select
 import socket
 import socketserver
 import sqlite3
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between looks whether the server is to stop.
 STOP_LOOK_S: Final = 1.0
+#: Seconds that a stop waits for requests under way: most are a write to the database.
+DRAIN_S: Final = 2.0
 #: Seconds until the next try to take a connection when there is no descriptor for it.
 NO_DESCRIPTOR_S: Final = 0.1
 _NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -61,7 +64,7 @@ class AgentSocket:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop answering and remove the socket."""
+        """Remove the socket; requests under way get their answers, if they take no longer."""
         self._server.connections.close()
         stopping = threading.Thread(target=self._server.shutdown)
         stopping.start()
@@ -75,6 +78,7 @@ class AgentSocket:
         stopping.join()
         self._server.server_close()
         self._path.unlink(missing_ok=True)
+        self._server.connections.drain(DRAIN_S)
 
 
 def respond(control: Control, line: bytes) -> bytes:
@@ -105,7 +109,7 @@ class _Handler(socketserver.BaseRequestHandler):
             return
         with contextlib.suppress(OSError):  # the client has gone: nobody waits for an answer
             line = self.server.connections.receive(self.request)
-            if line:
+            if line and not _has_left(self.request):
                 self.request.settimeout(REQUEST_TIMEOUT_S)
                 self.request.sendall(respond(self.server.control, line))
 
@@ -152,6 +156,16 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         logger.exception("a connection on the socket failed", extra={"action": "socket_failed"})
+
+
+def _has_left(connection: socket.socket) -> bool:
+    """Return whether the client has closed its end.
+
+    It took a daemon that did not answer for none, and has done the command without it.
+    """
+    poll = select.poll()
+    poll.register(connection, 0)
+    return bool(poll.poll(0))
 
 
 def _is_ours(connection: socket.socket) -> bool:
