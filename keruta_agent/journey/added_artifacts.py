@@ -1,4 +1,4 @@
-"""Takes the artifacts that a script adds while it runs (``keruta artifact add``)."""
+"""Artifacts that a script adds while it runs (``keruta artifact add``)."""
 
 from __future__ import annotations
 

@@ -57,5 +57,5 @@ class Agent:
     command_dir: Path
 
     def directory_of(self, run: Run) -> RunDirectory:
-        """Returns the directory of a run."""
+        """Return the directory of a run."""
         return RunDirectory(self.settings.base_dir / RUNS_DIRECTORY / run.directory)

@@ -1,4 +1,4 @@
-"""Announces a run to the API before its script starts.
+"""The announcement of a run to the API, before its script starts.
 
 The write is in the outbox since the claim. It is sent here, ahead of its turn, because its answer
 may say that the task is not ours to run: it was deleted, finished elsewhere, or another agent

@@ -1,4 +1,4 @@
-"""Gives a script the answer that it waits for, from whichever door it comes first.
+"""Answers to a script that waits for one, from whichever side the first comes.
 
 The answer itself goes into the script's standard input and nowhere else. That of a secret
 question is also remembered in memory, so that it is masked if the script prints it; the next

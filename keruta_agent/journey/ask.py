@@ -1,4 +1,4 @@
-"""Notices that a script waits for a person, and that it goes on, while the run is followed.
+"""The watch for a script that waits for a person, and for its going on.
 
 A daemon that takes over must know whether the script still waits for what was asked before: if it
 does, nothing is asked a second time; if not, an answer to the old question must not be given to
@@ -30,7 +30,7 @@ GONE_S: Final = 1.0
 
 
 class Asker:
-    """Looks after the questions of one run while it is followed."""
+    """The watcher of one run's prompts while the run is followed."""
 
     def __init__(self, ctx: RunContext, shim: ProcessId) -> None:
         self._ctx = ctx
@@ -46,7 +46,7 @@ class Asker:
         self._look_at = 0.0
 
     def look(self) -> float:
-        """Stores what has changed; returns the seconds after which to look again."""
+        """Store what has changed; return the seconds after which to look again."""
         if self._is_off:
             return math.inf
         with self._ctx.agent.prompt_lock.lock:
@@ -62,7 +62,7 @@ class Asker:
             return self._detector.interval_s
 
     def answered(self) -> None:
-        """Says that the script was given an answer: what is seen from now on is another wait."""
+        """Say that the script was given an answer: what is seen from now on is another wait."""
         self._detector.forget()
         self._look_at = 0.0
         if self._current is not None:
@@ -88,7 +88,7 @@ class Asker:
         return self._is_inherited or prompt != current.prompt
 
     def _sleeps(self, waiting: Waiting) -> int | None:
-        """Returns what tells this wait from others; None where the waiting process is guessed."""
+        """Return what tells this wait from others; None where the waiting process is guessed."""
         return None if waiting.pid == self._shim.pid else count_sleeps(waiting.pid)
 
     def _ask(self, waiting: Waiting, prompt: str) -> None:

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def request(api: KerutaApi, task_id: str, *, error_message: str, error_code: str, key: str) -> None:
-    """Has an auto-fix task created, unless the limits are reached.
+    """Have an auto-fix task created, unless the limits are reached.
 
     Raises:
         ApiError: the server could not be asked.

@@ -1,4 +1,4 @@
-"""Stops calls to an API that fails, and says when to try again.
+"""A circuit breaker: no calls to an API that fails, until it is time to try again.
 
 Words and files each have a breaker: a proxy that breaks off every large upload must not silence
 the rest, and what else gets through must not have the upload begin anew twice a second.

@@ -1,4 +1,4 @@
-"""Claims the task of a run at the API before anything of it is started.
+"""The claim of a run's task at the API, before anything of it is started.
 
 The run's name is stored first, so that a claim that was made by an agent that was killed is made
 again by the next one, and is the same. Servers without claims are asked for the task instead: one

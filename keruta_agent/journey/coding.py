@@ -27,7 +27,7 @@ _RUNNER_NAMES: Final = frozenset(RunnerSettings.__dataclass_fields__)
 
 
 def is_wanted(settings: Settings, script: Script) -> bool:
-    """Tells whether the Agent Runner is to solve a task.
+    """Return whether the Agent Runner is to solve a task.
 
     Raises:
         RunError: the task says it in a way that makes no sense.
@@ -44,7 +44,7 @@ def is_wanted(settings: Settings, script: Script) -> bool:
 
 
 def command(directory: RunDirectory, job: Job, script: Script, place: Path) -> list[str]:
-    """Writes the task for the runner and returns what executes it.
+    """Write the task for the runner and return what executes it.
 
     ``place`` is where it works, unless the task names a repository or a place of its own.
     """
@@ -55,7 +55,7 @@ def command(directory: RunDirectory, job: Job, script: Script, place: Path) -> l
 
 
 def variables(settings: Settings) -> dict[str, str]:
-    """Returns what the runner has to know: its settings as they are here, and the keys.
+    """Return what the runner has to know: its settings as they are here, and the keys.
 
     The runner hands neither on to the commands that it starts.
     """

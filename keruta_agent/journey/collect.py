@@ -1,4 +1,4 @@
-"""Collects the artifacts that a run left in the artifacts directory.
+"""The artifacts that a run left in the artifacts directory.
 
 The directory is shared by the tasks of a workspace, so a run's artifacts are the files that are
 new or changed since it started. They are copied into the run directory: what is sent later, after
@@ -50,7 +50,7 @@ def prepare_directory(ctx: RunContext, working_directory: Path) -> Path:
 
 
 def remember_before(directory: RunDirectory, artifacts_dir: Path) -> None:
-    """Notes what is in the artifacts directory before the script starts."""
+    """Note what is in the artifacts directory before the script starts."""
     before: dict[str, str] = {}
     for entry in entries_below(artifacts_dir):
         if isinstance(entry, Entry):

@@ -1,4 +1,4 @@
-"""Brings back what a task changed in its repository: commit, push, and what a failure left.
+"""The way home of what a task changed in its repository: commit, push, what a failure left.
 
 It can be cut off anywhere and is done again from the beginning: what is committed is not committed
 twice, and a push of what is there already changes nothing.
@@ -77,7 +77,7 @@ class _Conclusion:
         return dataclasses.replace(result, message=message)
 
     def _failed(self, why: str) -> RunResult:
-        """Reports that changes could not be taken home; by setting the task fails of it."""
+        """Report that changes could not be taken home; by setting the task fails of it."""
         self.ctx.log.say(why, "ERROR")
         result = self._told(f"its changes were not pushed: {why}")
         if result.outcome is Outcome.SUCCEEDED and self.ctx.settings.git_require_push:
@@ -127,7 +127,7 @@ class _Conclusion:
         return push.push(found, target, self._limits(), self.ctx.log.say, hooks)
 
     def _deliver(self) -> str:
-        """Commits and pushes what a successful run changed; returns what was done, in words."""
+        """Commit and push what a successful run changed; return what was done, in words."""
         with clone.locked(self.place.directory, self.ctx.settings.git_timeout_s):
             found = self._open()
             pushed = push.by_runner(found)
@@ -147,7 +147,7 @@ class _Conclusion:
             return self._note(self.place.branch, tip, stat, "pushed {} to {}")
 
     def _keep_evidence(self) -> str:
-        """Does with a failed run's changes what the settings say; returns that in words."""
+        """Do with a failed run's changes what the settings say; return that in words."""
         wish = self.ctx.settings.git_on_failure
         if wish == "keep":
             return ""
@@ -157,7 +157,7 @@ class _Conclusion:
             return self._set_aside(self._open())
 
     def _push_aside(self, found: Clone) -> str:
-        """Pushes what a failed run left to a branch of its own."""
+        """Push what a failed run left to a branch of its own."""
         branch = branches.failed_name(self.place.branch)
         failed = dataclasses.replace(self.place, branch=branch)
         found.git.run(
@@ -173,7 +173,7 @@ class _Conclusion:
         return self._note(branch, tip, stat, "pushed what it left {} to {}")
 
     def _set_aside(self, found: Clone) -> str:
-        """Keeps what a failed run left under a name of its own in the clone."""
+        """Keep what a failed run left under a name of its own in the clone."""
         ref = submodules.set_aside(
             found,
             f"failed/{self.place.branch}/{self.ctx.run.uid}",
@@ -186,7 +186,7 @@ class _Conclusion:
         return f"what it left is in {ref}"
 
     def _open(self) -> Clone:
-        """Opens the clone that the script worked in.
+        """Open the clone that the script worked in.
 
         Raises:
             WorkspaceError: it is gone.

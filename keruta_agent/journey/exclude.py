@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 def keep_out_of_commits(directory: Path) -> None:
-    """Adds a directory to ``info/exclude`` of the work tree around it, once; without one nothing.
+    """Add a directory to ``info/exclude`` of the work tree around it, once; without one nothing.
 
     What goes wrong is logged: the artifacts are taken all the same.
     """
@@ -30,7 +30,7 @@ def keep_out_of_commits(directory: Path) -> None:
 
 
 def _work_tree(directory: Path) -> tuple[Path, Path] | None:
-    """Returns the innermost work tree around a directory, and its git directory."""
+    """Return the innermost work tree around a directory, and its git directory."""
     for root in directory.parents:
         git_dir = root / ".git"
         if git_dir.is_file():  # a linked work tree or a submodule: it says where
@@ -42,6 +42,6 @@ def _work_tree(directory: Path) -> tuple[Path, Path] | None:
 
 
 def _common(git_dir: Path) -> Path:
-    """Returns the git directory that linked work trees share; git looks for the file there."""
+    """Return the git directory that linked work trees share; git looks for the file there."""
     shared = read_small(git_dir / "commondir")
     return git_dir if shared is None else (git_dir / shared.strip()).resolve()

@@ -1,4 +1,4 @@
-"""Starts a run's script, or finds that an earlier daemon has started it already.
+"""The start of a run's script, unless an earlier daemon has started it already.
 
 A script must never be started twice. The file ``identity`` in the run directory decides: the
 shim creates it before it starts the script, a daemon creates it to forbid the start, and only one

@@ -1,4 +1,4 @@
-"""Judges how a run ended and stores it, together with all that the API is to be told of it."""
+"""How a run ended, and the record of that with all that the API is to be told of it."""
 
 from __future__ import annotations
 

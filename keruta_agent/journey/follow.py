@@ -1,4 +1,4 @@
-"""Follows a script until nothing of its run is left, and stops it when that is due."""
+"""The watch over a script until nothing of its run is left; it is stopped when that is due."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _began(ctx: RunContext) -> float:
 
 
 class _Stopper:
-    """Stops a run when somebody asks for it, or when its time is over."""
+    """The stop of a run, when somebody asks for it or when its time is over."""
 
     def __init__(self, ctx: RunContext, shim: ProcessId) -> None:
         self._ctx = ctx

@@ -26,17 +26,17 @@ _REMEMBERED: Final = 256
 
 
 def may_hold_marker(data: bytes) -> bool:
-    """Tells quickly whether a text may open or close a group."""
+    """Return quickly whether a text may open or close a group."""
     return MARK in data
 
 
 def is_marker(line: str) -> bool:
-    """Tells whether a line opens or closes a group."""
+    """Return whether a line opens or closes a group."""
     return _MARKER.fullmatch(line) is not None
 
 
 def after(line: str, group: str | None) -> str | None:
-    """Returns the group that is open behind a line."""
+    """Return the group that is open behind a line."""
     found = _MARKER.fullmatch(line)
     if found is None:
         return group
@@ -53,7 +53,7 @@ class OpenGroups:
         )
 
     def before(self, run: Run, directory: RunDirectory, sequence: int) -> str | None:
-        """Returns the group that is open where the piece of this number begins."""
+        """Return the group that is open where the piece of this number begins."""
         try:
             return self._known[run.id, sequence]
         except KeyError:
@@ -62,7 +62,7 @@ class OpenGroups:
             return group
 
     def remember(self, run: Run, sequence: int, group: str | None) -> None:
-        """Notes which group is open where the piece of this number begins."""
+        """Note which group is open where the piece of this number begins."""
         self._known[run.id, sequence] = group
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
@@ -83,7 +83,7 @@ class OpenGroups:
 
 
 def _last_marker(directory: RunDirectory, piece: LogRange) -> tuple[bool, str | None]:
-    """Returns whether a piece opens or closes a group, and what is open behind it."""
+    """Return whether a piece opens or closes a group, and what is open behind it."""
     if piece.stream == "agent":
         return False, None
     data = output.read_bytes(directory.path / piece.stream, piece.start, piece.stop)

@@ -1,4 +1,4 @@
-"""Runs what belongs around a task: the repository's own set-up, and the hooks of the settings.
+"""What belongs around a task: the repository's own set-up, and the hooks of the settings.
 
 What they write is part of the task's log. All of their processes end with them.
 """

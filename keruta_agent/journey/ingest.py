@@ -1,4 +1,4 @@
-"""Stores what appears in a run's files: output for the log, and what the script tells the agent.
+"""The way of a run's files into the records: its output, and what the script tells the agent.
 
 New pieces and what was told in them are stored in one transaction: what was stored is never read
 again, what was not is read by whoever comes next.
@@ -37,7 +37,7 @@ def catch_up(ctx: RunContext, *, final: bool = False) -> None:
 
 
 class Ingester:
-    """Reads one run's files and stores what is new."""
+    """The reader of one run's files; it stores what is new."""
 
     def __init__(self, ctx: RunContext) -> None:
         """Open the files.

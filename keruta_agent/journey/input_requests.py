@@ -1,4 +1,4 @@
-"""Tells the API that a script waits for a person, what it asks, and that it goes on.
+"""Reports to the API that a script waits for a person, what it asks, and that it goes on.
 
 The way back needs care: on servers with an execution lock a second PROCESSING makes the task fail.
 Those servers have no route for questions, so it is written only where the question was taken;
@@ -23,12 +23,12 @@ _Payload = Mapping[str, Any]
 
 
 class InputRequests:
-    """Sends the outbox's requests for input; one that is over by then is not sent."""
+    """The sender of the outbox's requests for input; one that is over by then is not sent."""
 
     def __init__(
         self, api: KerutaApi, questions: Questions, *, processing_may_be_repeated: bool
     ) -> None:
-        """Takes whether the server is known to bear more than one PROCESSING for a task."""
+        """Take whether the server is known to bear more than one PROCESSING for a task."""
         self._api = api
         self._questions = questions
         self._processing_may_be_repeated = processing_may_be_repeated
@@ -39,7 +39,7 @@ class InputRequests:
         }
 
     def send(self, parcel: Parcel, payload: _Payload) -> None:
-        """Sends one parcel; a task that has ended or is gone needs to be told nothing."""
+        """Send one parcel; a task that has ended or is gone needs to be told nothing."""
         try:
             self.handlers[parcel.first.kind](parcel, payload)
         except (errors.ApiNotFound, errors.ApiConflict) as exc:

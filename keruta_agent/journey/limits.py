@@ -9,7 +9,7 @@ from keruta_agent.units import parse_duration
 
 
 def timeout_s(job: Job, settings: Settings) -> float:
-    """Returns the seconds that a job's script may take, 0 for any time.
+    """Return the seconds that a job's script may take, 0 for any time.
 
     Time in which the script waits for an answer counts too.
 
@@ -20,7 +20,7 @@ def timeout_s(job: Job, settings: Settings) -> float:
 
 
 def input_timeout_s(job: Job, settings: Settings) -> float:
-    """Returns the seconds that a job's script may wait for one answer, 0 for any time.
+    """Return the seconds that a job's script may wait for one answer, 0 for any time.
 
     Raises:
         RunError: the task's own limit makes no sense.

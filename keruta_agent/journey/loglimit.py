@@ -22,7 +22,7 @@ SMALLEST_PIECE: Final = 1024
 
 
 class LogLimit:
-    """Decides for each piece of one run's output whether it may leave now."""
+    """The decision for each piece of one run's output whether it may leave now."""
 
     def __init__(self, ctx: RunContext) -> None:
         self._ctx = ctx

@@ -55,7 +55,7 @@ class LogReader:
         *,
         colours: bool = False,
     ) -> None:
-        """Takes what it reads from; with ``colours``, lines keep their colour sequences."""
+        """Take what it reads from; with ``colours``, lines keep their colour sequences."""
         self._runs = runs
         self._directory_of = directory_of
         self._redaction = redaction
@@ -63,14 +63,14 @@ class LogReader:
         self._groups = groups.OpenGroups(runs)
 
     def entries(self, run_id: int, sequences: Sequence[int]) -> list[LogEntry]:
-        """Returns the log entries of these neighbouring ranges, in order."""
+        """Return the log entries of these neighbouring ranges, in order."""
         first, last = min(sequences), max(sequences)
         ranges = self._runs.ranges(run_id, first=first, limit=last - first + 1)
         wanted = set(sequences)
         return self.read(run_id, [piece for piece in ranges if piece.sequence in wanted])
 
     def read(self, run_id: int, pieces: Sequence[LogRange]) -> list[LogEntry]:
-        """Returns the log entries in ranges of one run."""
+        """Return the log entries in ranges of one run."""
         run = self._runs.get(run_id)
         directory = self._directory_of(run)
         redactor = self._redaction.of_run(run_id)
@@ -93,7 +93,7 @@ def _output_entries(
     group: str | None,
     colours: bool,
 ) -> tuple[list[LogEntry], str | None]:
-    """Returns the entries of what the script printed, and the group that is open behind them."""
+    """Return the entries of what the script printed, and the group that is open behind them."""
     text = _read(directory, piece, redactor.reach)
     if output.is_superseded(text.data, text.after):
         return [], group
@@ -113,7 +113,7 @@ def _output_entries(
 def _by_group(
     lines: list[str], text: _Text, group: str | None
 ) -> Iterator[tuple[list[str], str | None]]:
-    """Yields lines in parts, each with the group that it stands in; markers stand in theirs."""
+    """Yield lines in parts, each with the group that it stands in; markers stand in theirs."""
     if not groups.may_hold_marker(text.data):
         yield lines, group
         return
@@ -138,7 +138,7 @@ def _read(directory: RunDirectory, piece: LogRange, reach: int) -> _Text:
 
 
 def _lines(text: _Text, redactor: Redactor, colours: bool) -> list[str]:
-    """Returns the lines of a range as a terminal would show them, with their secrets masked."""
+    """Return the lines of a range as a terminal would show them, with their secrets masked."""
     # A secret may begin before this range, or go on behind it.
     before, data, after = (
         part.decode("utf-8", errors="replace") for part in (text.before, text.data, text.after)
@@ -162,7 +162,7 @@ def _lines(text: _Text, redactor: Redactor, colours: bool) -> list[str]:
 
 
 def _without_last_end(lines: list[str], text: _Text) -> list[str]:
-    """Returns the lines without the nothing that stands behind the last line end."""
+    """Return the lines without the nothing that stands behind the last line end."""
     return lines[:-1] if text.data.endswith(b"\n") else lines
 
 
@@ -181,7 +181,7 @@ def _entries(
 
 
 def _structured(entry: LogEntry, redactor: Redactor) -> LogEntry:
-    """Returns the entry that a line in JSON stands for; any other line as it is."""
+    """Return the entry that a line in JSON stands for; any other line as it is."""
     found = structured.recognise(entry.message)
     if found is None:
         return entry
@@ -212,7 +212,7 @@ def _told_entries(
     group: str | None,
     colours: bool,
 ) -> Iterator[LogEntry]:
-    """Yields what ``keruta log`` said; other messages are no log entries."""
+    """Yield what ``keruta log`` said; other messages are no log entries."""
     ours = _ours(group)
     seen = datetime.fromtimestamp(piece.read_at, tz=UTC)
     for line in output.read_lines(directory.path / piece.stream, piece.start, piece.stop):

@@ -1,4 +1,4 @@
-"""Measures what a run uses while it is followed, and tells it when the run has ended.
+"""What a run uses: measured while it is followed, told when it has ended.
 
 The exit record knows the processor time, the disk and the largest process exactly, but only at
 the end; the looks here know the memory of all processes together, how many there are, and how it
@@ -37,7 +37,7 @@ BLOCK_BYTES: Final = 512
 
 
 class Meter:
-    """Looks at one run's processes now and then."""
+    """The meter of one run's processes, which looks at them now and then."""
 
     def __init__(self, ctx: RunContext, shim: ProcessId) -> None:
         self._records = ctx.records
@@ -110,7 +110,7 @@ class Meter:
 
 
 def _added(before: Usage, reading: Reading, elapsed_s: float) -> Usage:
-    """Returns what has been used, after one more look."""
+    """Return what has been used, after one more look."""
     passed_s = elapsed_s - before.elapsed_s
     # Of a process that ended during the look nothing was seen; the next look has it.
     user_s = max(before.user_s, reading.user_s)
@@ -134,7 +134,7 @@ def _added(before: Usage, reading: Reading, elapsed_s: float) -> Usage:
 
 
 def settle(ctx: RunContext, record: ExitRecord | None) -> Usage | None:
-    """Stores what an ended run has used in all and returns it; None when nobody knows.
+    """Store what an ended run has used in all and return it; None when nobody knows.
 
     What the exit record tells is exact; nobody looked at a short script but the kernel.
     """
@@ -163,7 +163,7 @@ def settle(ctx: RunContext, record: ExitRecord | None) -> Usage | None:
 def payload(
     usage: Usage, samples: Sequence[Sample], run: Run, record: ExitRecord | None
 ) -> Mapping[str, Any]:
-    """Returns what the API is told: the names of its contract first, then ours."""
+    """Return what the API is told: the names of its contract first, then ours."""
     return {
         "durationMs": round((usage.wall_s or 0.0) * 1000),
         "cpuUserMs": round(usage.user_s * 1000),

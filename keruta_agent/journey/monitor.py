@@ -1,4 +1,4 @@
-"""Watches over a run while the agent itself works for it, with git or a hook.
+"""The watch over a run while the agent itself works for it, with git or a hook.
 
 No script is followed then, so somebody must store what is added to the run's log, and notice that
 somebody wants the job to stop.
@@ -22,7 +22,7 @@ LOOK_S: Final = 0.5
 
 
 class ProgramMonitor:
-    """Watches over one run while programs of the agent's work for it."""
+    """The watch over one run while programs of the agent's work for it."""
 
     def __init__(self, ctx: RunContext, *, heeded: StopKind | None = None) -> None:
         """Take the run, and the kind of stop that it has ended by: that stops nothing more."""

@@ -1,4 +1,4 @@
-"""Decides what follows a failed run: a retry, or the end of the job and an auto-fix task.
+"""What follows a failed run: a retry, or the end of the job and an auto-fix task.
 
 The decision is part of the transaction that stores the end of the run, so no agent that is killed
 leaves a failure without one.

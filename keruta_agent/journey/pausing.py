@@ -1,4 +1,4 @@
-"""Pauses the queue while the session is PAUSED at the API.
+"""The pause of the queue while the session is PAUSED at the API.
 
 The queue's own flag is used, so that every command that looks at the queue says why it rests.
 """
@@ -18,7 +18,7 @@ REASON: Final = "the session is PAUSED at the API"
 
 
 def follow(agent: Agent, session: Session) -> None:
-    """Pauses or resumes the queue as the session's state says."""
+    """Pause or resume the queue as the session's state says."""
     paused = agent.records.jobs.pause_reason()
     about = {"session": session.id}
     if session.status == SessionStatus.PAUSED:

@@ -64,7 +64,7 @@ class SessionPoll:
         return self._problem.message if isinstance(self._problem, errors.SettingsError) else None
 
     def resolve(self) -> Session:
-        """Finds out which session to serve.
+        """Find out which session to serve.
 
         Raises:
             SettingsError: it cannot be told which.
@@ -85,7 +85,7 @@ class SessionPoll:
         return session
 
     def poll(self) -> None:
-        """Records the session's new tasks; an API that is away is asked again the next time."""
+        """Record the session's new tasks; an API that is away is asked again the next time."""
         if self.ended.is_set():
             return
         was_unauthorized, was_failing = self.is_unauthorized, self._problem is not None
@@ -136,7 +136,7 @@ class SessionPoll:
             self._record(self._api.pending_tasks(session_id))
 
     def _record(self, pending: Sequence[Task]) -> None:
-        """Records the tasks that wait and that no other agent has claimed."""
+        """Record the tasks that wait and that no other agent has claimed."""
         self._agent.records.jobs.follow_priorities(pending)
         own_id = self._agent.ownership.identity.id
         for task in pending:
@@ -157,7 +157,7 @@ class SessionPoll:
         self._name_claimed([task.id for task in pending if task.claimed_by not in (None, own_id)])
 
     def _name_claimed(self, task_ids: Sequence[str]) -> None:
-        """Says once of each task that another agent has claimed it and not begun it."""
+        """Say once of each task that another agent has claimed it and not begun it."""
         for task_id in sorted(set(task_ids) - self._claimed_by_others):
             logger.info(
                 "leaves task %s alone: another agent has claimed it",
@@ -167,7 +167,7 @@ class SessionPoll:
         self._claimed_by_others = frozenset(task_ids)
 
     def _may_report(self) -> bool:
-        """Tests whether reports arrive; what waited for that may start when they do again."""
+        """Test whether reports arrive; what waited for that may start when they do again."""
         writes = self._agent.writes
         was_refused = writes.problem is not None
         writes.test(self._api)
@@ -178,7 +178,7 @@ class SessionPoll:
         return writes.problem is None
 
     def _look_at_running(self) -> None:
-        """Stops the running task if the API does not want it any more."""
+        """Stop the running task if the API does not want it any more."""
         running = RunContext.of_active(self._agent)
         if running is None or running.job.stop_kind is not None:
             return

@@ -1,4 +1,4 @@
-"""Prepares a run: what is executed, where, and with which environment."""
+"""The preparation of a run: what is executed, where, and with which environment."""
 
 from __future__ import annotations
 

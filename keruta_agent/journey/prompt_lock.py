@@ -17,7 +17,7 @@ class PromptWatcher(Protocol):
 
 
 class PromptLock:
-    """Keep a look at a script and an answer to it from happening at once."""
+    """The lock that keeps a look at a script and an answer to it from happening at once."""
 
     def __init__(self) -> None:
         #: Held while a run is looked at, and while a script is answered.

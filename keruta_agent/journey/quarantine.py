@@ -1,4 +1,4 @@
-"""Quarantines a run at which the agent itself fails again and again.
+"""The quarantine of a run at which the agent itself fails again and again.
 
 Without this, one job that the agent cannot cope with would be tried for ever, by an agent that is
 restarted for ever, and nothing behind it would run.

@@ -1,4 +1,4 @@
-"""Repairs the difference between the records and the world before a daemon starts to work."""
+"""The repair of what differs between records and world, before a daemon starts to work."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGE_RUN_BYTES: Final = 256 * 1024
 
 
 def reconcile(agent: Agent) -> list[int]:
-    """Returns the jobs that the dispatcher must know of: the one that runs, then those that wait.
+    """Return the jobs that the dispatcher must know of: the one that runs, then those that wait.
 
     The dispatcher's own memory is not asked: it may have lost a message or hold a stale one.
     """
@@ -44,7 +44,7 @@ def reconcile(agent: Agent) -> list[int]:
 
 
 def take_in_unknown_runs(agent: Agent) -> None:
-    """Stores the runs that are on disk and not in the records, so that none is started again.
+    """Store the runs that are on disk and not in the records, so that none is started again.
 
     That is so when agent.db was put back from an old copy. What has ended is brought to its end
     here; one whose script still runs stays active, for the worker to follow.
@@ -83,7 +83,7 @@ def take_in_unknown_runs(agent: Agent) -> None:
 
 
 def _job_of(agent: Agent, about: About) -> Job | None:
-    """Returns the job of a run that was found on disk, recorded if need be."""
+    """Return the job of a run that was found on disk, recorded if need be."""
     if about.task_id is None:
         job = agent.records.jobs.get(about.job_id)
         return job if job is not None and job.filed_at == about.filed_at else None
@@ -92,7 +92,7 @@ def _job_of(agent: Agent, about: About) -> Job | None:
 
 
 def _task_of(agent: Agent, about: About, task_id: str) -> Task:
-    """Returns the task of a run that was found on disk: as the API knows it, if it can be asked."""
+    """Return the task of a run that was found on disk: as the API knows it, if it can be asked."""
     if agent.api is not None:
         try:
             return agent.api.task(task_id)
@@ -113,7 +113,7 @@ def _task_of(agent: Agent, about: About, task_id: str) -> Task:
 
 
 def remove_old_runs(agent: Agent) -> int:
-    """Removes the directories of ended runs by age and total size; returns how many.
+    """Remove the directories of ended runs by age and total size; return how many.
 
     What the API has yet to be told of is kept, whatever its age.
     """

@@ -23,7 +23,7 @@ class Redaction:
     def __init__(
         self, own: Redactor, records: Records, directory_of: Callable[[Run], RunDirectory]
     ) -> None:
-        """Takes the redactor that knows the agent's own secrets."""
+        """Take the redactor that knows the agent's own secrets."""
         self.own = own
         self._records = records
         self._directory_of = directory_of
@@ -32,7 +32,7 @@ class Redaction:
         self._build = functools.lru_cache(maxsize=8)(self._build_redactor)
 
     def of_run(self, run_id: int | None) -> Redactor:
-        """Returns the redactor for what a run wrote, the agent's own without a run."""
+        """Return the redactor for what a run wrote, the agent's own without a run."""
         if run_id is None:
             return self.own
         run = self._records.runs.get(run_id)
@@ -40,12 +40,12 @@ class Redaction:
         return self._build(run.job_id, (*named, *self._answers.get(run_id, ())))
 
     def remember(self, run_id: int, answer: str) -> None:
-        """Masks a secret answer from now on, should the script print what it was told."""
+        """Mask a secret answer from now on, should the script print what it was told."""
         secrets = [line for line in answer.splitlines() if line.strip()]
         self._answers[run_id] = (*self._answers.get(run_id, ()), *secrets)
 
     def keep(self, job: Job, directory: RunDirectory) -> None:
-        """Notes a task's secrets beside its run, for an agent whose records do not know them.
+        """Note a task's secrets beside its run, for an agent whose records do not know them.
 
         Raises:
             OSError: they cannot be stored.
@@ -66,7 +66,7 @@ def _secrets_of(job: Job) -> Iterable[str]:
 
 
 def _texts(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yields the texts in a task's parameters with their names, however deep they stand."""
+    """Yield the texts in a task's parameters with their names, however deep they stand."""
     for name, value in parameters.items():
         if isinstance(value, str):
             yield name, value

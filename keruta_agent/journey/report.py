@@ -79,7 +79,7 @@ class Courier:
         }
 
     def deliver(self, budget_s: float, lane: Lane | None = None) -> float | None:
-        """Delivers what is due for about this long; returns the seconds until more is due.
+        """Deliver what is due for about this long; return the seconds until more is due.
 
         Without a lane all leaves in one row, for callers that have just one thread. None means
         that nothing waits; 0 that more is due now.
@@ -91,12 +91,12 @@ class Courier:
         return self.due_in_s(lane)
 
     def due_in_s(self, lane: Lane | None) -> float | None:
-        """Returns the seconds until something is due; None when nothing can leave as things are."""
+        """Return the seconds until something is due; None when nothing can leave as things are."""
         due = self._outbox.next_due(lane)
         return None if due is None else max(0.0, due - boot_seconds(), self._wait_s(lane))
 
     def deliver_task(self, task_id: str, lane: Lane | None = None) -> None:
-        """Delivers what waits of one task, unless the API is known to be away."""
+        """Deliver what waits of one task, unless the API is known to be away."""
         self._deliver_task(task_id, lane, None)
 
     @property
@@ -127,7 +127,7 @@ class Courier:
         return max(self._breaker(lane).wait_s, self._words.wait_s)
 
     def _deliver_task(self, task_id: str, lane: Lane | None, deadline: float | None) -> bool:
-        """Returns whether it makes sense to go on with other tasks."""
+        """Return whether it makes sense to go on with other tasks."""
         # Without a deadline the caller needs the answer, not only that somebody asked.
         with self._exclusive(task_id, lane, wait=deadline is None) as ours:
             while ours and not self._wait_s(lane):
@@ -142,7 +142,7 @@ class Courier:
 
     @contextmanager
     def _exclusive(self, task_id: str, lane: Lane | None, *, wait: bool) -> Iterator[bool]:
-        """Keeps two threads from delivering the same lane of a task, and breaking its order."""
+        """Keep two threads from delivering the same lane of a task, and breaking its order."""
         wanted = {(task_id, each) for each in ([lane] if lane else Lane)}
         with self._guard:
             while wait and wanted & self._busy:
@@ -159,7 +159,7 @@ class Courier:
                     self._guard.notify_all()
 
     def _deliver(self, parcel: Parcel, breaker: CircuitBreaker) -> bool:
-        """Sends one parcel; returns whether it is off our hands."""
+        """Send one parcel; return whether it is off our hands."""
         try:
             self._hand_over(parcel)
         except errors.ApiUnreachable as exc:
@@ -237,7 +237,7 @@ class Courier:
             Path(artifact.file).unlink(missing_ok=True)
 
     def _note(self, action: str, parcel: Parcel, exc: Exception) -> None:
-        """Adds to the story of the job that a parcel is about."""
+        """Add to the story of the job that a parcel is about."""
         if parcel.first.run_id is not None:
             run = self._runs.get(parcel.first.run_id)
             self._journal.add(
@@ -313,7 +313,7 @@ class Courier:
         return False
 
     def _masked(self, parcel: Parcel) -> dict[str, Any]:
-        """Returns what a parcel tells, with its secrets masked: the last door before the API."""
+        """Return what a parcel tells, with its secrets masked: the last door before the API."""
         redactor = self._redaction.of_run(parcel.first.run_id)
         return {name: redactor.redact_value(value) for name, value in parcel.first.payload.items()}
 
@@ -335,7 +335,7 @@ class Courier:
             self._do_not_run(letter, f"The API does not let us run it: {task.message}")
 
     def _has_arrived(self, letter: Letter, report: StatusReport) -> bool:
-        """Looks whether an earlier attempt was stored, before anything is written again."""
+        """Look whether an earlier attempt was stored, before anything is written again."""
         task = self._api.task(letter.task_id)
         if task.status is report.status:
             return True

@@ -30,7 +30,7 @@ _ADVICE: Final = "Set KERUTA_SESSION_ID (or --session-id) to the id of the sessi
 
 
 def session_id_in(workspace_name: str) -> str | None:
-    """Returns the session id, or the part of one, that a workspace's name holds."""
+    """Return the session id, or the part of one, that a workspace's name holds."""
     if workspace_name.startswith("ws-"):
         parts = workspace_name.removeprefix("ws-").split("-")
         if len(parts) >= 3 and _EIGHT_HEX.fullmatch(parts[0]):
@@ -52,7 +52,7 @@ def session_id_in(workspace_name: str) -> str | None:
 
 
 def workspace_name(settings: Settings, environment: Mapping[str, str]) -> str | None:
-    """Returns the workspace's name: configured, else the host's, else the directory's."""
+    """Return the workspace's name: configured, else the host's, else the directory's."""
     if settings.workspace_name:
         return settings.workspace_name
     host = socket.gethostname()
@@ -63,7 +63,7 @@ def workspace_name(settings: Settings, environment: Mapping[str, str]) -> str | 
 
 
 def find_session(api: KerutaApi, settings: Settings, environment: Mapping[str, str]) -> Session:
-    """Asks the API for the session that this workspace serves.
+    """Ask the API for the session that this workspace serves.
 
     Raises:
         SettingsError: nothing says which session it is, or it fits none or several.

@@ -58,7 +58,7 @@ class RetryRule:
     delay_s: float
 
     def allows(self, run: Run) -> bool:
-        """Tells whether a job may be tried again after this run."""
+        """Return whether a job may be tried again after this run."""
         return run.number <= self.count and bool(self.on & reasons_of(run))
 
     def wait_s(self, run: Run) -> float:
@@ -68,7 +68,7 @@ class RetryRule:
 
 
 def reasons_of(run: Run) -> frozenset[str]:
-    """Returns the names under which a rule may mean the end of a run."""
+    """Return the names under which a rule may mean the end of a run."""
     if run.reported_status is TaskStatus.FAILED and run.outcome is Outcome.FAILED:
         return frozenset({REPORTED})
     if run.outcome is Outcome.LOST and run.exit_digest is None:
@@ -82,7 +82,7 @@ def reasons_of(run: Run) -> frozenset[str]:
 
 
 def rule_for(job: Job, settings: Settings) -> RetryRule:
-    """Returns the rule of a job.
+    """Return the rule of a job.
 
     Raises:
         ValueError: the task's own rule makes no sense; the text says why.

@@ -28,7 +28,7 @@ _LONGEST: Final = 8000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunLog:
-    """Writes into the log of one run."""
+    """The writer of the agent's lines in the log of one run."""
 
     directory: RunDirectory
     redaction: Redaction

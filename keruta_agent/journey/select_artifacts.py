@@ -38,12 +38,12 @@ class Taken:
 
 
 def from_payload(payload: Mapping[str, Any]) -> ArtifactFile:
-    """Reads the form in which the outbox holds an artifact."""
+    """Read the form in which the outbox holds an artifact."""
     return ArtifactFile(**{**payload, "file": Path(payload["file"])})
 
 
 def wire_path(path: str) -> str:
-    """Returns a relative path as the API gets it: text without what servers refuse in names.
+    """Return a relative path as the API gets it: text without what servers refuse in names.
 
     Line ends, other control characters, backslashes and bytes that are no UTF-8 become percent
     codes, and what looks like one of these already gets one for its percent sign: no two paths
@@ -77,7 +77,7 @@ def wanted_files(
     before: Mapping[str, str] = _NOTHING,
     left_out: Callable[[str, str], None] | None = None,
 ) -> Iterator[tuple[Entry, int]]:
-    """Yields the files below a directory that count as artifacts, each open for reading.
+    """Yield the files below a directory that count as artifacts, each open for reading.
 
     What is left out is logged: links that lead out, what is too large or cannot be read. Files
     whose name begins with a dot are hidden, and not meant for anybody.
@@ -106,7 +106,7 @@ def wanted_files(
 
 
 def _counts(entry: Entry, extensions: tuple[str, ...], before: Mapping[str, str]) -> bool:
-    """Tells whether a file is one of those that are artifacts, and not as it was before."""
+    """Return whether a file is one of those that are artifacts, and not as it was before."""
     if entry.name.startswith("."):
         return False
     if extensions and not entry.name.lower().endswith(extensions):
@@ -117,7 +117,7 @@ def _counts(entry: Entry, extensions: tuple[str, ...], before: Mapping[str, str]
 def _opened(
     entry: Entry, limit: int, leave_out: Callable[[str, str], None]
 ) -> Iterator[tuple[Entry, int]]:
-    """Yields a file with its descriptor, unless it has to be left out."""
+    """Yield a file with its descriptor, unless it has to be left out."""
     try:
         descriptor = entry.open()
     except LeadsOutError:
@@ -139,7 +139,7 @@ def _opened(
 
 
 def too_large(size: int, limit: int) -> str:
-    """Returns why a file of this size is not taken; empty when it is."""
+    """Return why a file of this size is not taken; empty when it is."""
     if size <= limit:
         return ""
     return (
@@ -158,7 +158,7 @@ def _log_left_out(root: Path, path: str, why: str) -> None:
 
 
 def take(entry: Entry, descriptor: int, root: Path, kept: Path) -> Taken:
-    """Copies an open file; without room for a copy it is taken where it is.
+    """Copy an open file; without room for a copy it is taken where it is.
 
     Raises:
         OSError: it cannot be read, or the copy cannot be written.

@@ -1,4 +1,4 @@
-"""Has jobs stopped, the running one also when there is no room to store that.
+"""Requests to stop jobs; the running one stops also when there is no room to store that.
 
 A script that fills the disk is just the one that somebody wants to stop. What cannot be stored is
 kept in memory, is obeyed at once, and is stored before the end of the run is judged.
@@ -25,7 +25,7 @@ class Stops:
         self._unstored: dict[int, tuple[StopKind, str]] = {}
 
     def request(self, job_id: int, kind: StopKind, reason: str) -> JobState | None:
-        """Asks for a job to be stopped; returns its state before, None when there is none."""
+        """Ask for a job to be stopped; return its state before, None when there is none."""
         try:
             if kind is StopKind.CANCELLED:
                 return self._runs.cancel_job(job_id, reason)
@@ -44,7 +44,7 @@ class Stops:
             return job.state
 
     def is_asked(self, job_id: int) -> StopKind | None:
-        """Returns what wants a job to stop, None when nothing does."""
+        """Return what wants a job to stop, None when nothing does."""
         job = self._jobs.get(job_id)
         if job is not None and job.stop_kind is not None:
             return job.stop_kind
@@ -52,7 +52,7 @@ class Stops:
         return None if unstored is None else unstored[0]
 
     def store(self, job_id: int) -> None:
-        """Stores what could not be stored when it was asked for.
+        """Store what could not be stored when it was asked for.
 
         Raises:
             sqlite3.OperationalError: there is still no room.

@@ -51,7 +51,7 @@ class StructuredLine:
 
 
 def recognise(line: str) -> StructuredLine | None:
-    """Returns what a line says, or None when it is not an entry of a structured log."""
+    """Return what a line says, or None when it is not an entry of a structured log."""
     line = line.strip()
     if not (line.startswith("{") and line.endswith("}")):
         return None
@@ -80,7 +80,7 @@ def recognise(line: str) -> StructuredLine | None:
 
 
 def safe_fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns fields that every server can store: what cannot be written as JSON becomes text."""
+    """Return fields that every server can store: what cannot be written as JSON becomes text."""
     if _can_travel(fields):
         return fields
     return {"fields": repr(dict(fields)).encode("utf-8", "replace").decode()}
@@ -98,7 +98,7 @@ def _level(value: object) -> LogLevel | None:
 
 
 def _can_travel(value: object) -> bool:
-    """Tells whether a value can be written as JSON in UTF-8, and be read by a server."""
+    """Return whether a value can be written as JSON in UTF-8, and be read by a server."""
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, TypeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Brings the session's repository to the task: the clone, the branch, what is to run before.
+"""The session's repository, brought to where a task begins: the clone and the branch.
 
 Where the session names no repository, there is nothing to do, and the task runs as ever.
 """
@@ -77,7 +77,7 @@ def repository_of(ctx: RunContext) -> Repository | None:
 
 
 def directory_for(settings: Settings, repository: RepositoryUrl) -> Path:
-    """Returns where the clone of a repository is, or is to be."""
+    """Return where the clone of a repository is, or is to be."""
     if settings.working_dir is not None:
         return settings.working_dir
     own = Path("~/.keruta").expanduser()
@@ -86,7 +86,7 @@ def directory_for(settings: Settings, repository: RepositoryUrl) -> Path:
 
 
 def made_clones(settings: Settings) -> MadeClones:
-    """Returns the memory of which clones the agent made."""
+    """Return the memory of which clones the agent made."""
     return MadeClones(notes=settings.base_dir / "clones")
 
 
@@ -157,7 +157,7 @@ def _bring(ctx: RunContext, repository: Repository, git: Git) -> Place:
 
 
 def _artifacts_in(settings: Settings, directory: Path) -> tuple[str, ...]:
-    """Returns the directories of artifacts inside of a clone."""
+    """Return the directories of artifacts inside of a clone."""
     inside = [".keruta/doc"]
     if settings.artifacts_dir.is_relative_to(directory) and settings.artifacts_dir != directory:
         inside.append(settings.artifacts_dir.relative_to(directory).as_posix())
@@ -180,7 +180,7 @@ def git_for(
 
 
 def credentials_for(agent: Agent, repository: RepositoryUrl) -> Credentials | None:
-    """Returns what the agent knows of the access to a repository."""
+    """Return what the agent knows of the access to a repository."""
     settings = agent.settings
     return Credentials.of(
         repository,
@@ -211,14 +211,14 @@ def place_of(ctx: RunContext) -> Place | None:
 
 
 def url_with_login(ctx: RunContext, place: Place) -> RepositoryUrl:
-    """Returns the address of a place with what the API's holds beside: a user name, a password."""
+    """Return the address of a place with what the API's holds beside: a user name, a password."""
     stored = url.parse(place.address)
     told = repository_of(ctx)
     return stored if told is None or told.url.address != stored.address else told.url
 
 
 def variables(agent: Agent, place: Place, passed: Mapping[str, str]) -> dict[str, str]:
-    """Returns what scripts and hooks learn of where they work.
+    """Return what scripts and hooks learn of where they work.
 
     They push with GIT_TOKEN only if it is among the variables that they may see.
     """

@@ -35,7 +35,7 @@ class WithheldLog:
         self._database = database
 
     def sent_bytes(self, run_id: int) -> int:
-        """Returns the bytes of a run's output that were queued for the API."""
+        """Return the bytes of a run's output that were queued for the API."""
         row = self._database.connection().execute(
             "SELECT coalesce(sum(stop - start), 0) AS bytes FROM log_ranges "
             "WHERE run_id = ? AND held = ? AND stream <> 'agent'",

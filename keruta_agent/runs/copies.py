@@ -37,7 +37,7 @@ class Copy:
 
 
 def take(source: int, directory: Path, name: str, *, durable: bool = False) -> Copy:
-    """Copies an open file into a directory and returns the copy.
+    """Copy an open file into a directory and return the copy.
 
     A file that grows is taken with the size that it has when the copy begins. A durable copy
     survives a power cut.
@@ -82,7 +82,7 @@ def _refuse_without_room(directory: Path, size: int) -> None:
 
 
 def _copy(source: int, target: int, size: int) -> tuple[int, str]:
-    """Copies at most this many bytes from the beginning; returns how many, and their hash.
+    """Copy at most this many bytes from the beginning; return how many, and their hash.
 
     Hashed on the way rather than copied by the kernel: so the hash is that of what was written,
     and each byte is read once.
@@ -110,7 +110,7 @@ def drop(copy: Path) -> None:
 
 
 def _readable(name: str) -> str:
-    """Returns a file name for a copy in which a person recognises the file."""
+    """Return a file name for a copy in which a person recognises the file."""
     kept = [c if c.isalnum() or c in "._-" else "_" for c in name[-_NAME_CHARACTERS:]]
     return "".join(kept)
 

@@ -51,17 +51,17 @@ class ProcessWatch:
             self._poll.register(self._pidfd, select.POLLIN)
 
     def close(self) -> None:
-        """Lets go of the process."""
+        """Let go of the process."""
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
 
     def has_ended(self) -> bool:
-        """Tells whether the process is gone."""
+        """Return whether the process is gone."""
         return not self._process.is_alive()
 
     def wait(self, timeout_s: float) -> None:
-        """Returns when the process has ended, somebody woke the waiter, or the time is over."""
+        """Return when the process has ended, somebody woke the waiter, or the time is over."""
         if self._pidfd is None:
             timeout_s = min(timeout_s, LOOK_INTERVAL_S)
         self._poll.poll(timeout_s * 1000)
