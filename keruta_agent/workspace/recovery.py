@@ -117,6 +117,17 @@ class _Attempts:
                 f"cannot use {self._directory}: files of its .git were replaced or emptied",
                 Problem.OTHER,
             )
+        try:
+            return self._check_out(is_replacement=is_replacement)
+        except _LOCAL as exc:
+            if found in (Found.NOTHING, Found.HALF_CLONE) and _is_disk_full(exc):
+                # The agent itself would wait for the room that this takes.
+                with contextlib.suppress(OSError):
+                    for path in sorted(self._directory.iterdir()):
+                        file_trees.remove(path)
+            raise
+
+    def _check_out(self, *, is_replacement: bool) -> Place:
         clone = clones.open_or_make(self.git, self.url, self.options, self.say)
         if not clone.is_ours:
             return checkout.prepare(clone, self.wish, self.say)
@@ -238,6 +249,12 @@ def _words(failure: Exception) -> str:
     if isinstance(failure, errors.KerutaError):
         return failure.message
     return " ".join(str(failure).split())
+
+
+def _is_disk_full(failure: Exception) -> bool:
+    if isinstance(failure, GitError):
+        return failure.problem is Problem.DISK_FULL
+    return isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 _MOST_LISTED: Final = 10

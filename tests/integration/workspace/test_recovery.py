@@ -315,6 +315,26 @@ def test_moved_clones_that_hold_nothing_make_room_for_a_new_one(
     assert len(workspace.moved) == 1
 
 
+def test_new_clone_for_which_there_is_no_room_takes_none(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise GitError("cannot check out: No space left on device", Problem.DISK_FULL)
+
+    workspace = Workspace(tmp_path / "new", str(repository.path))
+    with monkeypatch.context() as patch:
+        patch.setattr(checkout, "prepare", full)
+        with pytest.raises(GitError, match="No space left"):
+            workspace.bring()
+        assert list(workspace.directory.iterdir()) == []
+    workspace.bring()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkout, "prepare", full)
+        with pytest.raises(GitError, match="No space left"):
+            workspace.bring()
+    assert workspace.git_dir.is_dir(), "a clone that tasks have used stays"
+
+
 def test_disk_that_is_full_leaves_the_clone_where_it_is(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
