@@ -18,11 +18,11 @@ from keruta_agent.control.status import describe
 from keruta_agent.daemon import lock, watch
 from keruta_agent.daemon.answers import start_answer_poll
 from keruta_agent.daemon.awake import start_keep_awake
-from keruta_agent.daemon.belongings import Belongings
 from keruta_agent.daemon.events import EventListener
 from keruta_agent.daemon.first_contact import FirstContact
 from keruta_agent.daemon.heartbeat import Heartbeat
 from keruta_agent.daemon.http import http_door
+from keruta_agent.daemon.state_files import StateFiles
 from keruta_agent.daemon.systemd import ServiceManager
 from keruta_agent.daemon.watch import LEAVE_AT_ONCE
 from keruta_agent.daemon.wiring import build_agent, configured_api
@@ -106,12 +106,14 @@ def run_daemon(
             extra={"action": "agent_ready", "pid": os.getpid()},
         )
         try:
-            belongings = Belongings(agent)
-            watch.until_end(agent, poll, dispatcher, requests, manager, reload_settings, belongings)
+            state_files = StateFiles(agent)
+            watch.until_end(
+                agent, poll, dispatcher, requests, manager, reload_settings, state_files
+            )
             with contextlib.suppress(sqlite3.OperationalError):  # the disk may be full
                 # What is left behind on purpose is no failure of the agent.
                 quarantine.forget_stage(agent)
-            belongings.complain_if_homeless()
+            state_files.check_base()
         finally:
             for part in beside:
                 if part is not None:

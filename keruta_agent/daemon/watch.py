@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.daemon.belongings import Belongings
+from keruta_agent.daemon.state_files import StateFiles
 from keruta_agent.daemon.systemd import ServiceManager
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
@@ -38,7 +38,7 @@ def until_end(
     requests: StopRequests,
     manager: ServiceManager,
     reload_settings: Callable[[], Settings],
-    belongings: Belongings,
+    state_files: StateFiles,
 ) -> None:
     """Returns when the daemon is to end, or to replace itself."""
     stopping = _Stopping(agent, dispatcher, manager)
@@ -59,7 +59,7 @@ def until_end(
             if _token_was_renewed(agent, poll, reload_settings):
                 requests.reload()
         if not requests.count:
-            _look_after(belongings, requests)
+            _look_after(state_files, requests)
     if not requests.wants_replacement:
         logger.warning(
             "leaves at once; the next daemon goes on with what runs", extra={"action": "leaving"}
@@ -108,14 +108,14 @@ class _Stopping:
         self._agent.wake_event.wake()
 
 
-def _look_after(belongings: Belongings, requests: StopRequests) -> None:
+def _look_after(state_files: StateFiles, requests: StopRequests) -> None:
     """Heeds that files of the agent were taken away under it."""
-    if belongings.is_homeless():
+    if state_files.base_was_removed():
         logger.error("the base directory was removed: stops", extra={"action": "base_removed"})
         requests.stop()
         requests.stop()  # what runs as well: nobody could go on with it
-    elif lost := belongings.lost():
-        belongings.put_back(lost)
+    elif removed := state_files.removed():
+        state_files.restore(removed)
         requests.reload()
 
 

@@ -118,20 +118,20 @@ class Dispatcher:
         return
 
 
-class Belongings:
+class StateFiles:
     """Nothing is taken away. The third look ends the loop that nobody else has ended."""
 
     def __init__(self, requests: StopRequests) -> None:
         self._requests = requests
         self._looks = 0
 
-    def is_homeless(self) -> bool:
+    def base_was_removed(self) -> bool:
         self._looks += 1
         if self._looks > PASSES:
             self._requests.stop()
         return False
 
-    def lost(self) -> tuple[()]:
+    def removed(self) -> tuple[()]:
         return ()
 
 
@@ -156,7 +156,7 @@ def test_signal_at_any_instruction_of_the_main_loop_is_answered(
                         requests,
                         ServiceManager({}),
                         lambda: agent.settings,
-                        Belongings(requests),  # type: ignore[arg-type]
+                        StateFiles(requests),  # type: ignore[arg-type]
                     )
                 requests.wait(0)
 

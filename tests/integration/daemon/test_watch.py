@@ -9,8 +9,8 @@ import pytest
 
 from keruta_agent import errors
 from keruta_agent.daemon import watch
-from keruta_agent.daemon.belongings import Belongings
 from keruta_agent.daemon.lock import agent_lock
+from keruta_agent.daemon.state_files import StateFiles
 from keruta_agent.daemon.systemd import ServiceManager
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.records.jobs import StopKind, Work
@@ -55,7 +55,7 @@ def world(agent, api, monkeypatch):
         requests = StopRequests()
         poll = SessionPoll(agent, api)
         reload = staticmethod(lambda: agent.settings)
-        belongings = Belongings(agent)
+        state_files = StateFiles(agent)
 
         def until_end(self) -> None:
             watch.until_end(
@@ -65,7 +65,7 @@ def world(agent, api, monkeypatch):
                 self.requests,
                 ServiceManager({}),
                 self.reload,
-                self.belongings,
+                self.state_files,
             )
 
     return World()
@@ -197,7 +197,7 @@ def test_file_that_is_removed_under_the_daemon_makes_it_start_itself_anew(
     with agent_lock(base_dir):
         agent.socket_path.touch()
         agent.records.jobs.record_script("x", Work(script="true"))
-        world.belongings = Belongings(agent)
+        world.state_files = StateFiles(agent)
         (base_dir / name).unlink()
         world.until_end()
     assert world.requests.wants_replacement
@@ -232,4 +232,4 @@ def test_daemon_whose_whole_directory_is_removed_stops(agent, world):
     world.until_end()
     assert (world.requests.count, world.requests.wants_replacement) == (2, False)
     with pytest.raises(errors.AgentStateError, match="was removed while"):
-        world.belongings.complain_if_homeless()
+        world.state_files.check_base()

@@ -1,8 +1,8 @@
-"""Notices when the files that make this process the agent are taken away under it.
+"""Watches the files of the base directory without which this process is no agent.
 
-A daemon that goes on with a removed database writes where nobody reads, and one without its
-socket cannot be told anything. It cannot get back what others see by these names, but a new image
-of it makes them anew (daemon/supervisor.py), while the script runs on.
+A daemon whose database was removed writes where nobody reads, and without its socket it hears no
+command. It cannot put the old files back under their names, but a new image of it makes new ones
+(daemon/supervisor.py), while the script runs on.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from keruta_agent.records import identity
 logger = logging.getLogger(__name__)
 
 
-class Belongings:
-    """What of an agent must stay where it is, as it was when this was made."""
+class StateFiles:
+    """The database, lock, socket and base directory of an agent, as they are now."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -31,37 +31,37 @@ class Belongings:
         self._known = {path: _identity(path) for path in paths}
         self._base = _identity(self._base_dir)
 
-    def is_homeless(self) -> bool:
-        """Tells whether the whole base directory was taken away."""
+    def base_was_removed(self) -> bool:
+        """Return whether the base directory was removed or replaced."""
         return _identity(self._base_dir) != self._base
 
-    def complain_if_homeless(self) -> None:
-        """Ends a daemon whose directory was taken away as one that failed.
+    def check_base(self) -> None:
+        """Check that the base directory is there: a daemon that ends without it has failed.
 
         Raises:
-            AgentStateError: it was.
+            AgentStateError: it was removed or replaced.
         """
-        if self.is_homeless():
+        if self.base_was_removed():
             raise errors.AgentStateError(
                 f"the base directory {self._base_dir} was removed while the agent worked in it"
             )
 
-    def lost(self) -> Sequence[Path]:
-        """Returns what was removed or replaced; says so."""
-        lost = [path for path, known in self._known.items() if _identity(path) != known]
-        for path in lost:
+    def removed(self) -> Sequence[Path]:
+        """Return the files that were removed or replaced, and log them."""
+        removed = [path for path, known in self._known.items() if _identity(path) != known]
+        for path in removed:
             logger.error(
                 "%s was removed or replaced while the agent uses it: starts itself anew",
                 path,
                 extra={"action": "file_removed"},
             )
-        return lost
+        return removed
 
-    def put_back(self, lost: Sequence[Path]) -> None:
-        """Writes database and id again where they were removed; the new image makes all else."""
-        self._put_back_id()
+    def restore(self, removed: Sequence[Path]) -> None:
+        """Write a removed database or id again; the new image makes all else."""
+        self._restore_id()
         path = self._agent.records.database.path
-        if path not in lost or path.exists():  # what somebody put there is what they want
+        if path not in removed or path.exists():  # a replacement is what somebody wants
             return
         try:
             self._agent.records.database.copy_to(path)
@@ -73,8 +73,8 @@ class Belongings:
                 extra={"action": "file_removed"},
             )
 
-    def _put_back_id(self) -> None:
-        """With another id the agent would lose the tasks that it has claimed."""
+    def _restore_id(self) -> None:
+        """Write a removed id again: with another one the agent would lose its claimed tasks."""
         if (self._base_dir / identity.ID_NAME).exists():
             return
         try:
