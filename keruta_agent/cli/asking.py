@@ -29,8 +29,7 @@ def ask(settings: Settings, command: Command[ResultT], *, without_daemon: str = 
     Raises:
         KerutaError: it cannot be done.
     """
-    # The daemon may have to ask the API first, twice.
-    timeout_s = client.TIMEOUT_S + 2 * settings.api_timeout_s
+    timeout_s = client.TIMEOUT_S + command.API_REQUESTS * settings.api_timeout_s
     try:
         return client.ask(settings.base_dir, command, timeout_s=timeout_s)
     except (errors.AgentUnreachable, errors.AgentBusy):

@@ -44,6 +44,8 @@ class Command(Generic[ResultT]):
     #: In requests on the socket.
     NAME: ClassVar[str]
     RESULT: ClassVar[type]
+    #: Requests to the API for which its answer may have to wait.
+    API_REQUESTS: ClassVar[int] = 0
 
     def to_request(self) -> dict[str, Any]:
         """Return the request; an older daemon refuses fields that it lacks, so defaults are out."""
@@ -198,6 +200,7 @@ class Retry(Command[Retried]):
 
     NAME = "retry"
     RESULT = Retried
+    API_REQUESTS = 2
 
     job: int
     key: str = dataclasses.field(default_factory=_new_key)
@@ -233,6 +236,7 @@ class SubmitTask(Command[Submitted]):
 
     NAME = "submit_task"
     RESULT = Submitted
+    API_REQUESTS = 1
 
     task: str
 
