@@ -153,6 +153,7 @@ def test_only_who_has_the_token_and_comes_by_our_name_is_served(door: Door) -> N
 
 
 def test_token_is_private_and_told_to_nobody(workplace: Workplace) -> None:
+    workplace.forks = False
     daemon, door = _start(workplace, "--port", "0", "--log-level", "DEBUG")
     with door.http:
         modes = [stat.S_IMODE((workplace.base_dir / name).stat().st_mode)

@@ -56,6 +56,7 @@ def _written(workplace: Workplace, repository: Repository, **fields: object) -> 
 def test_task_of_a_file_is_done_and_shown(
     workplace: Workplace, repository: Repository, model: ScriptedModel, around: Around
 ) -> None:
+    workplace.forks = False
     path = _written(workplace, repository, title="instead")
 
     result = workplace.run("runner", "run", "--context", str(path), "--set", "title=Mend: half")

@@ -102,6 +102,7 @@ def test_stop_timeout_stops_a_task_that_takes_too_long_to_finish(
 def test_hangup_replaces_the_daemon_in_place_and_the_script_is_adopted(
     workplace: Workplace, api: Api, tmp_path: Path
 ) -> None:
+    workplace.forks = False
     config = workplace.path / "home" / ".keruta" / "config.yaml"
     config.parent.mkdir()
     config.write_text("logging:\n  format: text\n", encoding="ascii")

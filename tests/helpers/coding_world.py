@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from keruta_agent.testing.language_model import ScriptedModel
 from tests.helpers import coding
 from tests.helpers.coding import BRANCH, KEY, TOKEN
+from tests.helpers.forked import ForkedProcess
+from tests.helpers.processes import start_keruta
 from tests.helpers.repositories import Repository, git
 from tests.helpers.runner_services import Around, runner_services
 
 _PATIENCE_S = 90.0
+
+
+@dataclasses.dataclass
+class Run:
+    """A runner that works at a task."""
+
+    process: subprocess.Popen[bytes] | ForkedProcess
+    output: TextIO
+
+    def end(self) -> subprocess.CompletedProcess[str]:
+        """Wait for its end; return the exit code, and what else was written."""
+        with self.output:
+            rest = self.output.read()
+        return subprocess.CompletedProcess(["keruta"], self.process.wait(_PATIENCE_S), rest)
 
 
 class CodingWorld:
@@ -44,48 +60,42 @@ class CodingWorld:
         }
         (path / "tmp").mkdir()
 
-    def start(self, task_id: str = "1.1", branch: str = BRANCH) -> subprocess.Popen[str]:
-        """Starts a runner."""
+    def start(self, task_id: str = "1.1", branch: str = BRANCH) -> Run:
+        """Start a runner."""
         context = coding.task(self.repository, task_id=task_id, branch_name=branch)
         file = self.path / f"task-{task_id}.json"
         file.write_text(json.dumps(context.to_dict()), encoding="utf-8")
-        return subprocess.Popen(
-            [sys.executable, "-m", "keruta_agent", "runner", "run", "--context", str(file)],
-            cwd=self.path,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-        )
+        reading, writing = os.pipe()
+        with Path(os.devnull).open("rb") as nothing, os.fdopen(writing, "wb") as output:
+            process = start_keruta(
+                ["runner", "run", "--context", str(file)],
+                self._environment,
+                self.path,
+                (nothing, output, output),
+            )
+        return Run(process, os.fdopen(reading, encoding="utf-8"))
 
     def run(self, task_id: str = "1.1", branch: str = BRANCH) -> subprocess.CompletedProcess[str]:
-        """Runs a task to its end."""
-        process = self.start(task_id, branch)
-        output, _ = process.communicate(timeout=_PATIENCE_S)
-        return subprocess.CompletedProcess(process.args, process.returncode, output)
+        """Run a task to its end."""
+        return self.start(task_id, branch).end()
 
     def kill_at(self, moment: str) -> None:
-        """Starts a run and kills it when it says something."""
-        process = self.start()
-        assert process.stdout is not None
+        """Start a run and kill it when it says something."""
+        run = self.start()
         seen = []
-        for line in process.stdout:
+        for line in run.output:
             seen.append(line)
             if moment in line:
                 break
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=_PATIENCE_S)
-        assert process.returncode == -signal.SIGKILL, "".join(seen)
+        run.process.kill()
+        assert run.end().returncode == -signal.SIGKILL, "".join(seen)
 
     def kill_after(self, seconds: float, task_id: str, branch: str) -> bool:
-        """Starts a run and kills it after a while; tells whether it still ran."""
-        process = self.start(task_id, branch)
+        """Start a run and kill it after a while; tell whether it still ran."""
+        run = self.start(task_id, branch)
         time.sleep(seconds)
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=_PATIENCE_S)
-        return process.returncode == -signal.SIGKILL
+        run.process.kill()
+        return run.end().returncode == -signal.SIGKILL
 
     def slots(self) -> list[dict[str, Any]]:
         """Returns the slots of the pool."""

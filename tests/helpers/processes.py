@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from keruta_agent.observe.redact import Redactor
 from tests.helpers import forked
 from tests.helpers.forked import ForkedProcess
 from tests.helpers.waiting import wait_until
@@ -33,14 +32,16 @@ def start_keruta(
     environment: Mapping[str, str],
     directory: Path,
     standard: tuple[IO[bytes], IO[bytes], IO[bytes]],
+    *,
+    forks: bool = True,
 ) -> subprocess.Popen[bytes] | ForkedProcess:
-    """Start ``keruta`` with these standard streams, by a fork where nobody can see a difference.
+    """Start ``keruta`` with these standard streams.
 
-    An interpreter of its own is started where one would behave otherwise: with keys, which the
-    program hides by starting itself anew, and with variables that Python reads as it starts.
+    It is forked, and only ``/proc`` shows that, unless it shall not be, or there are variables
+    that an interpreter reads as it starts.
     """
     command = [KERUTA, *arguments]
-    if Redactor.secrets_in(environment) or any(map(_OF_INTERPRETERS.match, environment)):
+    if not forks or any(map(_OF_INTERPRETERS.match, environment)):
         stdin, stdout, stderr = standard
         return subprocess.Popen(
             command,
@@ -58,7 +59,12 @@ class Process:
     """One process with its output in files."""
 
     def __init__(
-        self, arguments: Sequence[str], environment: Mapping[str, str], outputs: Path
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        outputs: Path,
+        *,
+        forks: bool = True,
     ) -> None:
         outputs.mkdir(parents=True)
         #: The command line, without the program.
@@ -70,7 +76,9 @@ class Process:
             self._out.open("wb") as out,
             self._err.open("wb") as err,
         ):
-            self._popen = start_keruta(arguments, environment, Path.cwd(), (nothing, out, err))
+            self._popen = start_keruta(
+                arguments, environment, Path.cwd(), (nothing, out, err), forks=forks
+            )
 
     @property
     def pid(self) -> int:
@@ -139,13 +147,15 @@ class Workplace:
             "KERUTA_RETRY_COUNT": "0",
             "KERUTA_STOP_GRACE": "1s",
         }
+        #: False for tests that look at /proc: each program gets an interpreter of its own.
+        self.forks = True
         self._started: list[Process] = []
         (path / "home").mkdir()
 
     def start(self, *arguments: str, **environment: str) -> Process:
         """Starts ``keruta`` with these arguments and, on top, these variables."""
         outputs = self.path / f"process-{len(self._started)}"
-        process = Process(arguments, {**self.environment, **environment}, outputs)
+        process = Process(arguments, {**self.environment, **environment}, outputs, forks=self.forks)
         self._started.append(process)
         return process
 
@@ -172,7 +182,11 @@ class Workplace:
             tempfile.TemporaryFile() as err,
         ):
             process = start_keruta(
-                arguments, {**self.environment, **environment}, self.path, (nothing, out, err)
+                arguments,
+                {**self.environment, **environment},
+                self.path,
+                (nothing, out, err),
+                forks=self.forks,
             )
             try:
                 code = process.wait(PATIENCE_S)
