@@ -276,10 +276,8 @@ class Courier:
         )
 
     def _set_aside(self, parcel: Parcel, exc: Exception) -> None:
-        if isinstance(exc, errors.ApiError):
-            self._note("api_refused", parcel, exc)
-        else:
-            self._note("unsendable", parcel, exc)
+        is_refusal = isinstance(exc, errors.ApiError)
+        self._note("api_refused" if is_refusal else "unsendable", parcel, exc)
         with self._database.transaction():
             self._outbox.park(parcel, str(exc))
             if parcel.first.kind is Kind.ARTIFACT:
