@@ -9,7 +9,7 @@ from typing import Any, Self
 from keruta_agent import errors
 from keruta_agent.journey.agent import Agent
 from keruta_agent.ports import KerutaApi, WorkQueue
-from keruta_agent.records.jobs import Job, JobState, StopKind
+from keruta_agent.records.jobs import JobState, StopKind
 from keruta_agent.records.store import Records
 
 
@@ -82,22 +82,6 @@ class Control:
         if self.agent is None:
             raise errors.AgentUnreachable("no keruta daemon runs")
         return self.agent
-
-    def job(self, job_id: int) -> Job:
-        """Return a job.
-
-        Raises:
-            NotFound: there is none with this number.
-        """
-        job = self.records.jobs.get(job_id)
-        if job is None:
-            raise no_such_job(job_id)
-        return job
-
-
-def no_such_job(job_id: int) -> errors.NotFound:
-    """Return the error about a number that is no job's."""
-    return errors.NotFound(f"there is no job {job_id}", advice="See: keruta queue list")
 
 
 def _configured(api: KerutaApi | None) -> KerutaApi:

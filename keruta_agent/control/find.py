@@ -1,4 +1,4 @@
-"""Finds the job that a person means."""
+"""Lookups of the job that a command means."""
 
 from __future__ import annotations
 
@@ -17,4 +17,16 @@ def find_job(jobs: Jobs, text: str) -> Job:
         raise errors.NotFound(
             f"there is no job or task {text}", advice="See: keruta queue list --all"
         )
+    return job
+
+
+def get_job(jobs: Jobs, job_id: int) -> Job:
+    """Return a job by its number.
+
+    Raises:
+        NotFound: there is none.
+    """
+    job = jobs.get(job_id)
+    if job is None:
+        raise errors.NotFound(f"there is no job {job_id}", advice="See: keruta queue list")
     return job

@@ -25,8 +25,8 @@ from keruta_agent.control.commands import (
     SubmitTask,
     Submitted,
 )
-from keruta_agent.control.control import Control, no_such_job
-from keruta_agent.control.find import find_job
+from keruta_agent.control.control import Control
+from keruta_agent.control.find import find_job, get_job
 from keruta_agent.records.jobs import JobState
 
 #: Characters of why a job was cancelled.
@@ -55,7 +55,7 @@ def move(control: Control, command: Move) -> Moved:
         WrongState: it does not wait any more.
     """
     if not control.records.jobs.set_priority(command.job, command.priority):
-        job = control.job(command.job)
+        job = get_job(control.records.jobs, command.job)
         raise errors.WrongState(f"job {job.id} does not wait any more: it is {job.shown_state}")
     waiting = control.records.jobs.waiting_ids()
     return Moved(
@@ -76,7 +76,7 @@ def retry(control: Control, command: Retry) -> Retried:
         WrongState: it has not ended.
         ApiError: it is a task, and the API did not take the new one.
     """
-    job = control.job(command.job)
+    job = get_job(control.records.jobs, command.job)
     if job.state is not JobState.FINISHED:
         raise errors.WrongState(f"job {job.id} has not ended: it is {job.shown_state}")
     if job.task_id is None:
@@ -97,13 +97,12 @@ def cancel(control: Control, command: Cancel) -> Cancelled:
     Raises:
         NotFound: there is no such job.
     """
-    was = control.cancel_job(command.job, command.reason[:LONGEST_REASON])
-    if was is None:
-        raise no_such_job(command.job)
+    job = get_job(control.records.jobs, command.job)
+    was = control.cancel_job(job.id, command.reason[:LONGEST_REASON]) or job.state
     if control.agent is not None:
         control.agent.wake_event.wake()
     control.queue.outbox_filled()
-    return Cancelled(job=command.job, was=was.value)
+    return Cancelled(job=job.id, was=was.value)
 
 
 def submit(control: Control, command: Submit) -> Submitted:

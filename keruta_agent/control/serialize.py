@@ -13,7 +13,7 @@ from keruta_agent.records.run import Run
 from keruta_agent.records.usage import Usage
 from keruta_agent.wire import format_date
 
-#: What is told of a run, of what it used, and of a file, under the names of the records.
+#: The fields of a run, of what it used, and of a file, under the names of the records.
 _OF_RUN: Final = ("number", "exit_code", "signal", "message", "progress", "progress_message")
 _OF_USAGE: Final = (
     "wall_s",
@@ -29,12 +29,12 @@ _OF_ARTIFACT: Final = ("path", "size", "sha256", "content_type", "description", 
 
 
 def date(unix_time: float | None) -> str | None:
-    """Returns a point in time as text, None for none."""
+    """Return a point in time as text, None for none."""
     return None if unix_time is None else format_date(datetime.fromtimestamp(unix_time, tz=UTC))
 
 
 def job_to_json(job: Job) -> dict[str, Any]:
-    """Returns a job without what it executes, which may hold secrets of any shape."""
+    """Return a job without what it executes, which may hold secrets of any shape."""
     return {
         "id": job.id,
         "task": job.task_id,
@@ -52,7 +52,7 @@ def job_to_json(job: Job) -> dict[str, Any]:
 
 
 def run_to_json(run: Run) -> dict[str, Any]:
-    """Returns one execution of a job."""
+    """Return one execution of a job."""
     return _picked(run, _OF_RUN) | {
         "started_at": date(run.claimed_at),
         "ended_at": date(run.ended_at),
@@ -61,23 +61,23 @@ def run_to_json(run: Run) -> dict[str, Any]:
 
 
 def usage_to_json(usage: Usage) -> dict[str, Any]:
-    """Returns what a run used."""
+    """Return what a run used."""
     return _picked(usage, _OF_USAGE)
 
 
 def artifact_to_json(artifact: Artifact) -> dict[str, Any]:
-    """Returns a file that a job left, and what became of it."""
+    """Return a file that a job left, and what became of it."""
     return _picked(artifact, _OF_ARTIFACT) | {"state": artifact.state.value}
 
 
 def kept_artifact_to_json(artifact: Artifact) -> dict[str, Any]:
-    """Returns a file that a job left, and where it lies on this machine."""
+    """Return a file that a job left, and where it lies on this machine."""
     where = {"file": artifact.file, "added_at": date(artifact.added_at)}
     return artifact_to_json(artifact) | where
 
 
 def question_to_json(asked: AskedOf) -> dict[str, Any]:
-    """Returns a question of a running script."""
+    """Return a question of a running script."""
     return {
         "job": asked.job_id,
         "task": asked.task_id,
@@ -90,7 +90,7 @@ def question_to_json(asked: AskedOf) -> dict[str, Any]:
 
 
 def event_to_json(job: Job, event: Event) -> dict[str, Any]:
-    """Returns one thing that happened to a job."""
+    """Return one thing that happened to a job."""
     return {
         "job": job.id,
         "task": job.task_id,
