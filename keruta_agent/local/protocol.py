@@ -58,7 +58,10 @@ def decode_answer(line: bytes) -> dict[str, Any]:
         if exit_code == errors.AgentBusy.exit_code:
             raise errors.AgentBusy(message)
         if message.startswith(UNKNOWN):
-            raise errors.AgentOutdated("the daemon that runs is of another version without this")
+            name = message.removeprefix(UNKNOWN).strip(": '")
+            raise errors.AgentOutdated(
+                f"the daemon that runs is of another version and lacks the command {name}"
+            )
         refusal = errors.KerutaError(message)
         refusal.exit_code = exit_code
         raise refusal

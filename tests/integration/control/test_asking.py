@@ -128,7 +128,7 @@ def test_daemon_of_an_older_version_is_named_in_one_line_and_nothing_is_done(
     with served(agent, older):
         called = keruta(*command)
     assert (called.code, called.out) == (1, "")
-    assert called.err.startswith("keruta: the daemon that runs is of another version")
+    assert f"of another version and lacks the command {command[1]}. Send it SIGHUP" in called.err
     assert called.err.count("\n") == 1
     assert agent.records.jobs.pause_reason() == "for a test"
     assert [(job.id, job.priority) for job in agent.records.jobs.listing()] == [(2, 0), (1, 0)]
