@@ -117,7 +117,7 @@ def clean(ctx: click.Context, ignored: bool, remove: bool, force: bool, as_json:
       keruta workspace clean --ignored
       keruta workspace clean --remove
     """
-    from keruta_agent.git.clone import locked
+    from keruta_agent.git.directory import locked
     from keruta_agent.workspace import survey
 
     settings = load(ctx).settings
@@ -159,11 +159,12 @@ def _clone(settings: Settings) -> Clone:
     """
     from keruta_agent import errors
     from keruta_agent.git import clone
+    from keruta_agent.git import directory as directories
     from keruta_agent.git.command import Git
-    from keruta_agent.workspace import location
+    from keruta_agent.git.directory import Found
 
     directory, url = _place(settings)
-    if location.look(directory) not in (location.Found.OURS, location.Found.FOREIGN):
+    if directories.look(directory) not in (Found.OURS, Found.FOREIGN):
         raise errors.NotFound(
             f"there is no clone of {url} in {directory} yet", advice="The first task makes it"
         )

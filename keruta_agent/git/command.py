@@ -28,6 +28,9 @@ from keruta_agent.process_tree import waiting as command
 from keruta_agent.process_tree.children import OWN
 from keruta_agent.units import format_duration
 
+#: Reports progress to whoever follows the work.
+Say = Callable[[str], None]
+
 #: Bytes of what a command wrote that are kept in memory.
 MOST_OUTPUT: Final = 64 * 1024 * 1024
 MOST_COMPLAINTS: Final = 256 * 1024
@@ -51,6 +54,10 @@ class Result:
     def text(self) -> str:
         """The output as text, without the line end."""
         return self.output.decode("utf-8", errors="surrogateescape").rstrip("\n")
+
+
+def say_nothing(_message: str) -> None:
+    """Report progress to nobody."""
 
 
 class Git:

@@ -11,8 +11,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from keruta_agent.git.clone import Clone, Say
-from keruta_agent.git.command import Git, records
+from keruta_agent.git.clone import Clone
+from keruta_agent.git.command import Git, Say, records
 
 #: How a file begins that only points at a large one; empty ones are committed as they are.
 POINTER: Final = b"version https://git-lfs.github.com/spec/v1\n"

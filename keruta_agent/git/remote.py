@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.git.clone import REMOTE, Clone, Say
-from keruta_agent.git.command import Git
+from keruta_agent.git.clone import Clone
+from keruta_agent.git.command import Git, Say
 from keruta_agent.git.problems import GitError, Problem
+from keruta_agent.git.url import REMOTE
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}", re.IGNORECASE)
 #: What no ref's name holds (git check-ref-format), and what would be read as something else.

@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 from keruta_agent import errors
 
+#: How every clone names the server that it is from.
+REMOTE: Final = "origin"
 #: What git may be asked to speak. Not ``ext::`` and its like, which run programs.
 SCHEMES: Final = ("http", "https", "ssh", "git", "file")
 _SAME_SCHEME: Final = {"git+ssh": "ssh", "ssh+git": "ssh"}

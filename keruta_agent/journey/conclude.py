@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keruta_agent import errors
-from keruta_agent.git import clone
+from keruta_agent.git import clone, directory
 from keruta_agent.git import maintenance as repair
 from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Git
@@ -128,7 +128,7 @@ class _Conclusion:
 
     def _deliver(self) -> str:
         """Commit and push what a successful run changed; return what was done, in words."""
-        with clone.locked(self.place.directory, self.ctx.settings.git_timeout_s):
+        with directory.locked(self.place.directory, self.ctx.settings.git_timeout_s):
             found = self._open()
             pushed = push.by_runner(found)
             if pushed is not None:
@@ -151,7 +151,7 @@ class _Conclusion:
         wish = self.ctx.settings.git_on_failure
         if wish == "keep":
             return ""
-        with clone.locked(self.place.directory, self.ctx.settings.git_timeout_s):
+        with directory.locked(self.place.directory, self.ctx.settings.git_timeout_s):
             if wish == "push" and self.result.outcome not in _STOPPED:
                 return self._push_aside(self._open())
             return self._set_aside(self._open())

@@ -143,7 +143,6 @@ def _bring(ctx: RunContext, repository: Repository, git: Git) -> Place:
     options = CloneOptions(
         is_partial=settings.git_partial_clone,
         mirrors=settings.git_mirrors,
-        made=made_clones(settings),
     )
     wish = checkout.Wish(
         session_id=ctx.job.session_id,
@@ -153,7 +152,8 @@ def _bring(ctx: RunContext, repository: Repository, git: Git) -> Place:
         goes_on=settings.git_rerun == "continue",
         excluded=_artifacts_in(settings, git.directory),
     )
-    return recovery.bring(git, repository.url, options, wish, ctx.log.say)
+    made = made_clones(settings)
+    return recovery.bring(git, repository.url, options, made, wish, ctx.log.say)
 
 
 def _artifacts_in(settings: Settings, directory: Path) -> tuple[str, ...]:

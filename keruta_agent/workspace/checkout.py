@@ -13,9 +13,11 @@ from keruta_agent.git import lfs
 from keruta_agent.git import maintenance as repair
 from keruta_agent.git import remote as refs
 from keruta_agent.git import work_tree as tree
-from keruta_agent.git.clone import REMOTE, Clone, Say
+from keruta_agent.git.clone import Clone
+from keruta_agent.git.command import Say
 from keruta_agent.git.problems import NOT_LOCAL, GitError, Problem, error_from
 from keruta_agent.git.submodules import work_trees as submodules
+from keruta_agent.git.url import REMOTE
 from keruta_agent.workspace import branch as branches
 from keruta_agent.workspace import exclude, obstacles
 

@@ -9,7 +9,8 @@ from typing import Final
 from keruta_agent import errors, file_trees
 from keruta_agent.git import lfs, scan
 from keruta_agent.git import work_tree as tree
-from keruta_agent.git.clone import Clone, Say
+from keruta_agent.git.clone import Clone
+from keruta_agent.git.command import Say
 from keruta_agent.git.scan import Limits
 from keruta_agent.git.submodules import work_trees as submodules
 from keruta_agent.workspace.checkout import TASK_TRAILER, Place

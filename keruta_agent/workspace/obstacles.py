@@ -8,8 +8,8 @@ from typing import Final
 from keruta_agent import file_trees
 from keruta_agent.git import remote as refs
 from keruta_agent.git import work_tree as tree
-from keruta_agent.git.clone import Clone, Say
-from keruta_agent.git.command import Git, records
+from keruta_agent.git.clone import Clone
+from keruta_agent.git.command import Git, Say, records
 from keruta_agent.workspace import moved, rescue
 
 _TREE: Final = "tree"

@@ -10,12 +10,13 @@ from keruta_agent import errors
 from keruta_agent.backoff import Backoff
 from keruta_agent.git import lfs, scan
 from keruta_agent.git import work_tree as tree
-from keruta_agent.git.clone import REMOTE, Clone, Say
-from keruta_agent.git.command import Result
+from keruta_agent.git.clone import Clone
+from keruta_agent.git.command import Result, Say
 from keruta_agent.git.problems import TRANSIENT, GitError, Problem, error_from
 from keruta_agent.git.scan import Limits
 from keruta_agent.git.submodules import push as submodule_push
 from keruta_agent.git.submodules.push import Delivery
+from keruta_agent.git.url import REMOTE
 from keruta_agent.workspace import branch as branches
 from keruta_agent.workspace.checkout import RUNNER_TRAILER
 from keruta_agent.workspace.repository_hooks import RepositoryHooks

@@ -15,17 +15,19 @@ from typing import Final
 
 from keruta_agent import errors, file_trees
 from keruta_agent.git import clone as clones
+from keruta_agent.git import directory as directories
 from keruta_agent.git import maintenance as repair
-from keruta_agent.git.clone import CloneOptions, Say
-from keruta_agent.git.command import Git
+from keruta_agent.git.clone import CloneOptions
+from keruta_agent.git.command import Git, Say
 from keruta_agent.git.config.files import UnreadableError
 from keruta_agent.git.config.repository import repositories
+from keruta_agent.git.directory import Found
 from keruta_agent.git.notes import Notes
 from keruta_agent.git.problems import OF_THE_SERVER, GitError, Problem
 from keruta_agent.git.url import RepositoryUrl
-from keruta_agent.workspace import checkout, git_dir, location, moved, rescue
+from keruta_agent.workspace import checkout, git_dir, moved, rescue
 from keruta_agent.workspace.checkout import Place, Wish
-from keruta_agent.workspace.location import Found
+from keruta_agent.workspace.made import MadeClones
 
 #: What no repair changes.
 _HOPELESS: Final = frozenset({Problem.STOPPED, Problem.DISK_FULL, Problem.MISSING_PROGRAM})
@@ -45,7 +47,9 @@ class RuinedError(errors.WorkspaceError):
 _LOCAL: Final = (GitError, UnreadableError, RuinedError, OSError)
 
 
-def bring(git: Git, url: RepositoryUrl, options: CloneOptions, wish: Wish, say: Say) -> Place:
+def bring(
+    git: Git, url: RepositoryUrl, options: CloneOptions, made: MadeClones, wish: Wish, say: Say
+) -> Place:
     """Open, mend or make the clone in git's directory, and check the branch of a task out.
 
     Raises:
@@ -55,11 +59,11 @@ def bring(git: Git, url: RepositoryUrl, options: CloneOptions, wish: Wish, say: 
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
-        raise location.refuse(directory) from None
+        raise directories.refuse(directory) from None
     except OSError as exc:
         raise errors.WorkspaceError(f"cannot make {directory}: {exc.strerror}") from exc
-    location.open_gate(directory)
-    attempts = _Attempts(git=git, url=url, options=options, wish=wish, say=say)
+    directories.open_gate(directory)
+    attempts = _Attempts(git=git, url=url, options=options, made=made, wish=wish, say=say)
     try:
         return attempts.bring()
     except OSError as exc:
@@ -76,11 +80,12 @@ class _Attempts:
     git: Git
     url: RepositoryUrl
     options: CloneOptions
+    made: MadeClones
     wish: Wish
     say: Say
 
     def bring(self) -> Place:
-        with clones.locked(self._directory, self.git.timeout_s):
+        with directories.locked(self._directory, self.git.timeout_s):
             try:
                 return self._prepare()
             except _LOCAL as exc:
@@ -97,7 +102,7 @@ class _Attempts:
         for line in moved.make_room(aside):
             self.say(line)
         self._directory.mkdir(parents=True, exist_ok=True)
-        with clones.locked(self._directory, self.git.timeout_s):
+        with directories.locked(self._directory, self.git.timeout_s):
             return self._prepare(is_replacement=True)
 
     @property
@@ -109,7 +114,7 @@ class _Attempts:
         return Notes(git_dir=self._directory / ".git")
 
     def _prepare(self, *, is_replacement: bool = False) -> Place:
-        found = location.look(self._directory)
+        found = directories.look(self._directory)
         if found in (Found.OTHER, Found.FOREIGN) and self._has_made():
             raise RuinedError(f"{self._directory} is no clone any more: its .git was changed")
         if found is Found.OURS and not git_dir.is_sound(self._directory / ".git"):
@@ -133,8 +138,7 @@ class _Attempts:
             return checkout.prepare(clone, self.wish, self.say)
         if is_replacement:
             clone.notes.note_recovery()
-        if self.options.made is not None:
-            self.options.made.remember(self._directory, self.url.identity)
+        self.made.remember(self._directory, self.url.identity)
         rescued = self._rescue()
         place = checkout.prepare(clone, self.wish, self.say)
         for aside, lost in rescued:
@@ -145,8 +149,7 @@ class _Attempts:
         return place
 
     def _has_made(self) -> bool:
-        made = self.options.made
-        return made is not None and made.has_made(self._directory, self.url.identity)
+        return self.made.has_made(self._directory, self.url.identity)
 
     def _repair(self, failure: Exception) -> None:
         """Mend what can be mended without another clone.
@@ -154,7 +157,7 @@ class _Attempts:
         Raises:
             Exception: the failure, where a repair makes no difference.
         """
-        if location.look(self._directory) is not Found.OURS or self._is_hopeless(failure):
+        if directories.look(self._directory) is not Found.OURS or self._is_hopeless(failure):
             raise failure
         if repair.git_runs_in(self._directory) or not self._server_answers():
             raise failure

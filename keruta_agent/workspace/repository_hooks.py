@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
-from keruta_agent.git.clone import Clone, Say
+from keruta_agent.git.clone import Clone
+from keruta_agent.git.command import Say
 from keruta_agent.git.config import repository as repository_config
 
 #: What Git LFS installs itself: the agent moves large files without it.

@@ -9,9 +9,10 @@ from typing import Final
 from keruta_agent import errors, file_trees
 from keruta_agent.git import maintenance as repair
 from keruta_agent.git import work_tree as tree
-from keruta_agent.git.clone import REMOTE, Clone, Say
-from keruta_agent.git.command import Git
+from keruta_agent.git.clone import Clone
+from keruta_agent.git.command import Git, Say
 from keruta_agent.git.submodules import work_trees as submodules
+from keruta_agent.git.url import REMOTE
 from keruta_agent.workspace import branch as branches
 
 #: What was set aside, by the beginning of its ref.

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors, file_trees
-from keruta_agent.git.clone import Clone, Say
+from keruta_agent.git.clone import Clone
+from keruta_agent.git.command import Say
 from keruta_agent.git.config import repository as repository_config
 from keruta_agent.git.problems import GitError, Problem
 

@@ -15,12 +15,13 @@ from typing import Final
 
 from keruta_agent import errors
 from keruta_agent.git import lfs, scan, url
-from keruta_agent.git.clone import REMOTE, Clone, Say
-from keruta_agent.git.command import Git, records
+from keruta_agent.git.clone import Clone
+from keruta_agent.git.command import Git, Say, records
 from keruta_agent.git.problems import error_from
 from keruta_agent.git.scan import Limits, RefusedError
 from keruta_agent.git.submodules import work_trees as submodules
 from keruta_agent.git.submodules.work_trees import DEEPEST, GITLINK, Submodule
+from keruta_agent.git.url import REMOTE
 
 #: What a submodule's server has, while it is asked; removed afterwards.
 _SEEN: Final = "refs/keruta/server"

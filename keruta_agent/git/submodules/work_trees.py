@@ -18,8 +18,8 @@ from keruta_agent import errors, file_trees
 from keruta_agent.git import lfs, url
 from keruta_agent.git import link as git_link
 from keruta_agent.git import work_tree as tree
-from keruta_agent.git.clone import Clone, Say
-from keruta_agent.git.command import Git, records
+from keruta_agent.git.clone import Clone
+from keruta_agent.git.command import Git, Say, records
 from keruta_agent.git.config import repository as repository_config
 from keruta_agent.git.problems import GitError, Problem
 from keruta_agent.git.submodules import aside

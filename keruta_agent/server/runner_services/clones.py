@@ -21,16 +21,15 @@ from typing import Final
 from keruta_agent import errors, file_trees
 from keruta_agent.git import clone
 from keruta_agent.git.access.credentials import TOKEN_USERNAME, Credentials, install_helper
-from keruta_agent.git.command import Git
+from keruta_agent.git.command import Git, say_nothing
 from keruta_agent.git.config import repository as repository_config
 from keruta_agent.git.config import user as user_config
-from keruta_agent.git.url import RepositoryUrl
+from keruta_agent.git.url import REMOTE, RepositoryUrl
 
 logger = logging.getLogger(__name__)
 
 #: What of ``.git`` outlives a loan. Not the index: it can hide changed files from a reset.
 _KEPT: Final = frozenset({"objects", "refs", "packed-refs", "shallow"})
-_REMOTE: Final = clone.REMOTE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,9 +86,7 @@ class Clones:
                 )
         self.discard(slot_id)
         git = self._git(slot_id, url)
-        clone.open_or_make(
-            git, url, clone.CloneOptions(mirrors=self._mirrors), lambda _message: None
-        )
+        clone.open_or_make(git, url, clone.CloneOptions(mirrors=self._mirrors), say_nothing)
         config = self.path(slot_id) / ".git" / "config"
         # Put in place at once: half a configuration must not be taken for the whole.
         copy = self._configs / f"{slot_id}.new"
@@ -156,17 +153,17 @@ class Clones:
         except OSError as exc:
             raise errors.WorkspaceError(f"cannot clean slot {slot_id}: {exc.strerror}") from exc
         git = self._git(slot_id, url)
-        git.run("remote", "set-url", _REMOTE, url.address, action="note the address")
+        git.run("remote", "set-url", REMOTE, url.address, action="note the address")
         self._drop_refs(git)
         git.run(
-            *("fetch", "--quiet", "--prune", "--prune-tags", "--tags", "--force", _REMOTE),
+            *("fetch", "--quiet", "--prune", "--prune-tags", "--tags", "--force", REMOTE),
             action=f"fetch {url}",
         )
         self._check_out(git)
 
     def _check_out(self, git: Git) -> None:
         """Puts the files of the default branch's newest commit there, and nothing else."""
-        said = git.text("ls-remote", "--symref", _REMOTE, "HEAD", action="ask for the branches")
+        said = git.text("ls-remote", "--symref", REMOTE, "HEAD", action="ask for the branches")
         names = [
             line.removeprefix("ref: refs/heads/").partition("\t")[0]
             for line in said.splitlines()
@@ -174,7 +171,7 @@ class Clones:
         ]
         branch = names[0] if names else "main"
         git.run("symbolic-ref", "HEAD", f"refs/heads/{branch}", action="choose the branch")
-        remote_ref = f"refs/remotes/{_REMOTE}/{branch}"
+        remote_ref = f"refs/remotes/{REMOTE}/{branch}"
         if git.holds("rev-parse", "--quiet", "--verify", f"{remote_ref}^{{commit}}"):
             git.run("reset", "--hard", "--quiet", remote_ref, action=f"check out {branch}")
 
@@ -184,7 +181,7 @@ class Clones:
         ours = [
             name
             for name in names.splitlines()
-            if not name.startswith((f"refs/remotes/{_REMOTE}/", "refs/tags/"))
+            if not name.startswith((f"refs/remotes/{REMOTE}/", "refs/tags/"))
         ]
         commands = "".join(f"delete {name}\n" for name in ours)
         git.run(

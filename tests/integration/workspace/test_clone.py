@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent import errors
+from keruta_agent.git import directory as directories
 from keruta_agent.git import url
 from keruta_agent.git.clone import CloneOptions
 from keruta_agent.git.notes import Notes
@@ -116,7 +117,7 @@ def test_half_clone_is_made_anew(worker: Worker) -> None:
     notes = Notes(git_dir=worker.directory / ".git")
     notes.begin_clone(worker.url.identity)
     (worker.directory / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
-    assert location.look(worker.directory) is location.Found.HALF_CLONE
+    assert directories.look(worker.directory) is directories.Found.HALF_CLONE
     assert worker.prepare().branch == BRANCH
 
 

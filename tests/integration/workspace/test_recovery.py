@@ -28,12 +28,14 @@ class Workspace(Worker):
 
     def __init__(self, directory: Path, address: str) -> None:
         super().__init__(directory, address)
-        self.options = CloneOptions(made=MadeClones(notes=directory.parent / "made"))
+        self.made = MadeClones(notes=directory.parent / "made")
 
     def bring(self, *, task: str = TASK, ref: str = "") -> Place:
         self.said.clear()
         wish = Wish(session_id=SESSION, task_id=task, run_uid="0123abcd", ref=ref)
-        return recovery.bring(self.git(), self.url, self.options, wish, self.said.append)
+        return recovery.bring(
+            *(self.git(), self.url, self.options, self.made, wish), self.said.append
+        )
 
     @property
     def moved(self) -> list[Moved]:
