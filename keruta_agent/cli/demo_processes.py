@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
+from keruta_agent.git import commit as commits
 from keruta_agent.git.command import Git
-from keruta_agent.git.work_tree import fallback_identity
 from keruta_agent.proof.sandbox import Sandbox, tail
 from keruta_agent.records.store import Records
 from keruta_agent.runs.processes import sweep
@@ -163,9 +163,7 @@ def make_repository(path: Path, files: Mapping[str, str]) -> None:
         )
         entries.append(f"100644 blob {blob.text}\t{name}\n")
     tree = git.run("mktree", stdin="".join(entries).encode(), action="store a directory").text
-    commit = git.with_variables(fallback_identity(git)).text(
-        "commit-tree", tree, "-m", "Begin the project", action="store a commit"
-    )
+    commit = commits.commit_tree(git, tree, (), "Begin the project")
     git.run("update-ref", "refs/heads/main", commit, action="begin main")
 
 

@@ -98,7 +98,7 @@ def runner_services(
         UsageError: an option makes no sense.
         SettingsError: so does a setting.
     """
-    from keruta_agent.server.runner_services.clones import GitAccess
+    from keruta_agent.git.access.credentials import GitAccess
     from keruta_agent.server.runner_services.serve import Options, RunnerServices
 
     settings = load(ctx).settings

@@ -89,10 +89,10 @@ def open_existing(git: Git, url: RepositoryUrl, *, is_mere_look: bool = False) -
     notes = Notes(git_dir=git.directory / ".git")
     if not is_mere_look:
         repository_config.settle(notes.git_dir, is_ours=notes.is_ours, url=url)
+        git.forget_settings()
     elif notes.is_ours:
         git = git.with_settings(*repository_config.without_filters(git))
-    remotes = _remotes(git)
-    address = dict(remotes).get(f"remote.{REMOTE}.url", "")
+    address = git.setting(f"remote.{REMOTE}.url") or ""
     try:
         identity = notes.identity if notes.is_ours else parse(address).identity
     except errors.WorkspaceError:
@@ -110,17 +110,9 @@ def open_existing(git: Git, url: RepositoryUrl, *, is_mere_look: bool = False) -
         )
     if notes.is_ours and address != url.address:
         git.run(*("remote", "set-url", REMOTE, url.address), action="note the address")
-    if any(key.endswith(".promisor") for key, _ in remotes):
+    if git.settings_like(r"^remote\..*\.promisor$"):
         git = git.fetching_lazily()
     return Clone(git=git, url=url, is_ours=notes.is_ours)
-
-
-def _remotes(git: Git) -> list[tuple[str, str]]:
-    """Return what the settings say about servers; of a setting that is there twice, git takes the
-    last one."""
-    found = git.find("config", "-z", "--get-regexp", r"^remote\..*\.(url|promisor)$") or ""
-    entries = [field.partition("\n") for field in found.split("\0") if field]
-    return [(key, value) for key, _, value in entries]
 
 
 def _make(git: Git, url: RepositoryUrl, options: CloneOptions, say: Say) -> Clone:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +38,8 @@ MOST_COMPLAINTS: Final = 256 * 1024
 
 #: Commands that speak to a server: only they are given the credentials.
 NETWORK: Final = frozenset({"clone", "fetch", "lfs", "ls-remote", "push", "submodule"})
+#: Commands that may change the settings of a repository.
+_CONFIGURING: Final = frozenset({"config", "init", "lfs", "remote", "submodule"})
 #: Commands that would show a file by a program that an attribute names.
 _SHOWING: Final = frozenset({"diff", "log", "show"})
 _SSH: Final = "ssh -oBatchMode=yes -oConnectTimeout=30 -oServerAliveInterval=15"
@@ -96,6 +99,8 @@ class Git:
         self._has_server = url is not None and url.scheme != "file"
         self._variables = dict(variables or {})
         self._settings: tuple[tuple[str, str], ...] = ()
+        # Shared by all copies. Each question of its own would start git once more.
+        self._known_settings: dict[tuple[Path, str | None], Mapping[str, list[str]]] = {}
         self._fetches_lazily = False
 
     def at(self, directory: Path) -> Git:
@@ -130,6 +135,42 @@ class Git:
         """Return what every command sees as a variable, None when there is none."""
         return self._variables.get(name, self._environment.get(name))
 
+    def settings(self, key: str) -> list[str]:
+        """Return the values of one setting; the last one counts.
+
+        The key has section and name in lower case.
+        """
+        more = [value for name, value in self._settings if name.lower() == key.lower()]
+        return [*self._all_settings().get(key, ()), *more]
+
+    def setting(self, key: str) -> str | None:
+        """Return the value of a setting that counts, None when there is none."""
+        values = self.settings(key)
+        return values[-1] if values else None
+
+    def settings_like(self, pattern: str) -> dict[str, str]:
+        """Return the settings whose keys match a pattern, each with the value that counts."""
+        found = self._all_settings().items()
+        return {key: values[-1] for key, values in found if re.search(pattern, key)}
+
+    def forget_settings(self) -> None:
+        """Read the settings anew when they are asked for: something else may have changed them."""
+        self._known_settings.clear()
+
+    def _all_settings(self) -> Mapping[str, list[str]]:
+        place = (self.directory, self._variables.get("GIT_DIR"))
+        if place not in self._known_settings:
+            asking = self.at(self.directory)
+            asking._settings, asking._fetches_lazily, asking._known_settings = (), False, {}
+            listed = asking.run("config", "--list", "-z", action="read the settings", ok=False)
+            found: dict[str, list[str]] = {}
+            for field in records(listed.output if listed.code == 0 else b""):
+                key, newline, value = field.partition("\n")
+                # A name that stands alone means true.
+                found.setdefault(key, []).append(value if newline else "true")
+            self._known_settings[place] = found
+        return self._known_settings[place]
+
     @property
     def program(self) -> str:
         """The program that is run."""
@@ -154,8 +195,11 @@ class Git:
         Raises:
             GitError: it failed, took too long, or was stopped.
         """
+        name = name_of(arguments)
         with contextlib.ExitStack() as stack:
-            environment, descriptors = self._prepare(name_of(arguments), stack)
+            if name in _CONFIGURING:
+                stack.callback(self.forget_settings)
+            environment, descriptors = self._prepare(name, stack)
             output, complaints, given = (
                 stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)
             )
@@ -222,18 +266,12 @@ class Git:
         told = environment.get("GIT_SSH_COMMAND")
         if told is None and "GIT_SSH" in environment:
             return {}
-        start = told or self._setting("--get", "core.sshCommand") or _SSH
+        start = told or self.setting("core.sshcommand") or _SSH
         return {"GIT_SSH_COMMAND": ssh_config.with_file(start, self._user.ssh.path)}
 
     def _has_authorities(self) -> bool:
         """Tell whether the user has said to git whom it is to trust."""
-        return bool(self._setting("--get-regexp", trust.OWN_SETTINGS))
-
-    def _setting(self, *question: str) -> str | None:
-        """Return what git's settings answer, None when they have nothing."""
-        asking = self.at(self.directory)
-        asking._fetches_lazily = False
-        return asking.find("config", *question)
+        return bool(self.settings_like(trust.OWN_SETTINGS))
 
     def _start(
         self,
@@ -278,6 +316,11 @@ class Git:
             ) from None
         except command.StoppedError as exc:
             raise GitError(f"stopped while it was to {action}: {exc}", Problem.STOPPED) from None
+
+
+def is_true(value: str) -> bool:
+    """Tell whether git takes the value of a setting for a yes."""
+    return value.lower() in ("true", "yes", "on") or (value.isdigit() and int(value) != 0)
 
 
 def name_of(arguments: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 
 from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Git, Say, records
+from keruta_agent.git.url import REMOTE
 
 #: How a file begins that only points at a large one; empty ones are committed as they are.
 POINTER: Final = b"version https://git-lfs.github.com/spec/v1\n"
@@ -51,7 +52,7 @@ def bring(git: Git, say: Say) -> None:
     Raises:
         WorkspaceError: they cannot be had.
     """
-    if not is_meant(git):
+    if not is_meant(git) or git.setting(f"remote.{REMOTE}.url") is None:
         return
     if not is_installed():
         say("the repository uses Git LFS, which is not installed: large files are mere pointers")
@@ -66,7 +67,7 @@ def hand_over_staged(git: Git) -> None:
     Raises:
         WorkspaceError: it cannot take them.
     """
-    if git.find("config", "--get", "filter.lfs.clean") or not is_installed():
+    if git.setting("filter.lfs.clean") or not is_installed():
         return
     paths = _known(git)
     if not paths:

@@ -38,13 +38,13 @@ class Remote:
         return self.refs.get(f"refs/tags/{name}")
 
 
-def ask(clone: Clone, ref: str, branch: str) -> Remote:
-    """Asks the server for its default branch, the session's ref and a task's branch, at once.
+def ask(clone: Clone, *branches: str, ref: str = "") -> Remote:
+    """Ask the server for its default branch, for others, and for a ref of any kind, at once.
 
     Raises:
         GitError: it does not answer.
     """
-    wanted = ["HEAD", f"refs/heads/{branch}"]
+    wanted = ["HEAD", *(f"refs/heads/{branch}" for branch in branches)]
     if ref:
         wanted += [f"refs/heads/{ref}", f"refs/tags/{ref}"]
     answer = clone.git.text(
@@ -75,20 +75,22 @@ def check(ref: str) -> str:
     return ref
 
 
-def bring(clone: Clone, remote: Remote, ref: str, say: Say) -> str | None:
-    """Fetches the session's ref and returns its commit; None in a repository without commits.
+def bring(clone: Clone, remote: Remote, ref: str, known: Mapping[str, str], say: Say) -> str | None:
+    """Fetch the session's ref and return its commit; None in a repository without commits.
+
+    ``known`` is what ``commits_of`` said of what was fetched before.
 
     Raises:
         WorkspaceError: there is no such branch, tag or commit.
     """
     if not ref:
         if remote.default_branch and "HEAD" in remote.refs:
-            return fetch_branch(clone, remote.default_branch, remote.refs["HEAD"])
+            return fetch_branches(clone, {remote.default_branch: remote.refs["HEAD"]}, known)[0]
         return _bring_head(clone, remote)
     if (commit := remote.branch(ref)) is not None:
         if remote.tag(ref):
             say(f"{ref} is a branch and a tag: takes the branch")
-        return fetch_branch(clone, ref, commit)
+        return fetch_branches(clone, {ref: commit}, known)[0]
     if remote.tag(ref) is not None:
         return _bring_tag(clone, remote, ref)
     if _COMMIT.fullmatch(ref) and (found := _bring_commit(clone, ref)) is not None:
@@ -143,17 +145,41 @@ def _drop_fetched(git: Git, targets: Sequence[str]) -> bool:
     return bool(names)
 
 
-def fetch_branch(clone: Clone, name: str, commit: str) -> str:
-    """Makes sure that a branch of the server is here, and returns its commit."""
-    tracking = f"refs/remotes/{REMOTE}/{name}"
-    if clone.git.find("rev-parse", "--verify", "--quiet", tracking) == commit:
-        return commit
-    fetch(
-        clone.git,
-        [f"+refs/heads/{name}:{tracking}"],
-        action=f"fetch {name} from {clone.url}",
+def fetch_branches(
+    clone: Clone, wanted: Mapping[str, str], known: Mapping[str, str] | None = None
+) -> list[str]:
+    """Make sure that branches of the server are here, and return their commits.
+
+    ``wanted`` are the commits that the server has named; ``known`` what ``commits_of`` said.
+
+    Raises:
+        GitError: they cannot be fetched.
+    """
+    tracking = {name: f"refs/remotes/{REMOTE}/{name}" for name in wanted}
+    here = commits_of(clone.git, *tracking.values()) if known is None else known
+    missing = [name for name, commit in wanted.items() if here.get(tracking[name]) != commit]
+    if missing:
+        fetch(
+            clone.git,
+            [f"+refs/heads/{name}:{tracking[name]}" for name in missing],
+            action=f"fetch {' and '.join(missing)} from {clone.url}",
+        )
+        here = commits_of(clone.git, *tracking.values())
+    return [here[ref] for ref in tracking.values()]
+
+
+def commits_of(git: Git, *names: str) -> dict[str, str]:
+    """Return the commits that refs name, by their full names; those that are not there are not."""
+    listed = git.text(
+        "for-each-ref", "--format=%(refname) %(objectname)", *names, action="look for refs"
     )
-    return clone.git.text("rev-parse", "--verify", tracking, action=f"find {name}")
+    found = dict(line.split(" ") for line in listed.splitlines())
+    return {name: found[name] for name in names if name in found}
+
+
+def is_ancestor(git: Git, older: str, newer: str) -> bool:
+    """Tell whether a commit is another one, or one that it goes on from."""
+    return git.holds("merge-base", "--is-ancestor", older, newer)
 
 
 def _bring_head(clone: Clone, remote: Remote) -> str | None:

@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from keruta_agent import errors
+from keruta_agent.git import commit as commits
 from keruta_agent.git import lfs
 from keruta_agent.git.command import Git, Result, records
 from keruta_agent.units import format_size
 
-_RAW: Final = (
-    *("--raw", "-z", "--no-renames", "--no-abbrev", "--diff-filter=AMT"),
-    "--ignore-submodules=all",
-)
-_SUBMODULE: Final = "160000"
+#: Submodules among them, said here as the repository may say that theirs are not shown.
+_RAW: Final = ("--raw", "-z", "--no-renames", "--no-abbrev", "--ignore-submodules=none")
+#: Mode of a submodule in a tree.
+GITLINK: Final = "160000"
+#: Letters of changes that have brought something: added, modified, of another type.
+_BRINGING: Final = ("A", "M", "T")
 _SYMBOLIC_LINK: Final = "120000"
 #: Bytes of changed files that are read at once.
 _BATCH_BYTES: Final = 16 * 1024 * 1024
@@ -36,56 +38,55 @@ class Limits:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Blob:
+class Change:
+    """One path with what a change has brought there: the content of a file, or a submodule's."""
+
     path: str
     mode: str
     new: str
     old: str
+    letter: str
 
 
-def check_staged(git: Git, limits: Limits) -> None:
-    """Looks at what is staged.
-
-    Raises:
-        RefusedError: something of it must not be committed.
-    """
-    head = git.find("rev-parse", "--verify", "--quiet", "HEAD") or _empty_tree(git)
-    result = git.run("diff", "--cached", *_RAW, head, "--", action="look at what is staged")
-    _check(git, limits, _blobs(result))
+def staged_changes(git: Git, head: str | None) -> list[Change]:
+    """Return what is staged, deletions included; ``head`` is None before the first commit."""
+    before = "HEAD" if head else commits.empty_tree(git)
+    result = git.run("diff", "--cached", *_RAW, before, "--", action="look at what is staged")
+    return _changes(result)
 
 
-def check_commits(git: Git, limits: Limits, tip: str, *known: str) -> None:
-    """Looks at each commit that none of the known refs has (options of ``rev-list``).
+def new_changes(git: Git, tip: str, *known: str) -> list[Change]:
+    """Return what commits have brought that none of the known refs has, the newest first.
 
-    Raises:
-        RefusedError: something of it must not be pushed.
+    ``known`` are options of ``rev-list``.
     """
     result = git.run(
         # Merges against each of their parents: they may bring what neither of them had.
         *("log", "--format=", "--root", "-m", *_RAW, tip, "--not", *known, "--"),
         action="look at what is to be pushed",
     )
-    _check(git, limits, _blobs(result))
+    return _changes(result)
 
 
-def _empty_tree(git: Git) -> str:
-    return git.text("hash-object", "-t", "tree", "-w", "--stdin", action="make an empty tree")
-
-
-def _blobs(result: Result) -> list[_Blob]:
-    """Reads the output of a comparison; each new content of a path is there once."""
-    found: dict[tuple[str, str], _Blob] = {}
+def _changes(result: Result) -> list[Change]:
+    """Read the output of a comparison; each new content of a path is there once."""
+    found: dict[tuple[str, str], Change] = {}
     fields = records(result.output)
     for status in fields:
-        _, mode, old, new, _ = status.strip().split(" ")
+        _, mode, old, new, letter = status.strip().split(" ")
         path = next(fields)
-        if mode != _SUBMODULE:
-            blob = _Blob(path=path, mode=mode, new=new, old=old)
-            found.setdefault((path, new), blob)
+        change = Change(path=path, mode=mode, new=new, old=old, letter=letter)
+        found.setdefault((path, new), change)
     return list(found.values())
 
 
-def _check(git: Git, limits: Limits, blobs: list[_Blob]) -> None:
+def check(git: Git, limits: Limits, changes: Iterable[Change]) -> None:
+    """Look at the files that changes have brought.
+
+    Raises:
+        RefusedError: one of them must not be committed or pushed.
+    """
+    blobs = [one for one in changes if one.letter in _BRINGING and one.mode != GITLINK]
     if not blobs:
         return
     sizes = _sizes(git, blobs)
@@ -112,19 +113,19 @@ def _check(git: Git, limits: Limits, blobs: list[_Blob]) -> None:
                 )
 
 
-def _plain(blob: _Blob) -> RefusedError:
+def _plain(blob: Change) -> RefusedError:
     message, advice = lfs.plain_file(blob.path)
     return RefusedError(message, advice=advice)
 
 
-def _held_before(git: Git, limits: Limits, blob: _Blob) -> bool:
+def _held_before(git: Git, limits: Limits, blob: Change) -> bool:
     """Tells whether a file held a secret before it was changed: then it is no news."""
     if not blob.old.strip("0"):
         return False
     return limits.holds_secret(git.run("cat-file", "blob", blob.old, action="read a file").output)
 
 
-def _sizes(git: Git, blobs: list[_Blob]) -> dict[str, int]:
+def _sizes(git: Git, blobs: list[Change]) -> dict[str, int]:
     result = git.run(
         *("cat-file", "--batch-check=%(objectname) %(objectsize)"),
         stdin=_names(blobs),
@@ -134,13 +135,13 @@ def _sizes(git: Git, blobs: list[_Blob]) -> dict[str, int]:
     return {name: int(size) for name, size in pairs}
 
 
-def _names(blobs: Iterable[_Blob]) -> bytes:
+def _names(blobs: Iterable[Change]) -> bytes:
     return "".join(f"{blob.new}\n" for blob in blobs).encode()
 
 
-def _batches(blobs: list[_Blob], sizes: dict[str, int]) -> Iterator[list[_Blob]]:
+def _batches(blobs: list[Change], sizes: dict[str, int]) -> Iterator[list[Change]]:
     """Yields the files in groups that fit into memory."""
-    batch: list[_Blob] = []
+    batch: list[Change] = []
     size = 0
     for blob in blobs:
         if batch and size + sizes[blob.new] > _BATCH_BYTES:
@@ -151,7 +152,7 @@ def _batches(blobs: list[_Blob], sizes: dict[str, int]) -> Iterator[list[_Blob]]
     yield batch
 
 
-def _contents(git: Git, batch: list[_Blob], sizes: dict[str, int]) -> dict[str, bytes]:
+def _contents(git: Git, batch: list[Change], sizes: dict[str, int]) -> dict[str, bytes]:
     """Returns what the files of a batch hold, read by one git."""
     output = git.run(
         *("cat-file", "--batch=%(objectname)"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from keruta_agent import errors, file_trees
+from keruta_agent.git import commit as commits
 from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Git, records
 from keruta_agent.git.problems import GitError, Problem, error_from
@@ -26,25 +27,28 @@ _UNFINISHED: Final = {
     "BISECT_LOG": "bisect",
 }
 
-
-#: What git takes off the ends of a name (``crud`` in its ident.c): nothing may be left of it.
-_NO_NAME: Final = "".join(map(chr, range(33))) + ".,:;<>\"\\'"
 _Given = TypeVar("_Given")
-_FALLBACK: Final = {"name": "keruta-agent", "email": "keruta-agent@localhost"}
+#: How many fields stand before the path, by the first character of an entry of ``git status``.
+_FIELDS: Final = {"1": 8, "u": 10, "?": 1}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Change:
     """One entry of ``git status``."""
 
-    code: str
     path: str
+    #: Whether git does not know the file, or the directory.
+    is_untracked: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Found:
-    """What lies uncommitted in a work tree."""
+    """What is checked out in a work tree, and what lies uncommitted in it."""
 
+    #: The branch that is checked out; None on a detached HEAD.
+    branch: str | None
+    #: The commit that is checked out; None before the first one.
+    commit: str | None
     #: Without what is ignored, and without the repositories inside of this one.
     changes: list[Change]
     #: Directories that are repositories themselves: they are neither committed nor removed.
@@ -52,32 +56,44 @@ class Found:
 
 
 def look(git: Git, *, wholly: bool = False) -> Found:
-    """Returns what is not committed.
+    """Return what is checked out and what is not committed, asked of one git.
 
     Raises:
         GitError: git cannot tell; with ``wholly`` also when it cannot look into a directory.
     """
-    changes = _changes(git, [], wholly=wholly)
+    found = _status(git, [], wholly=wholly)
     nested = [
         path
-        for change in changes
-        if change.code == "??" and change.path.endswith("/")
+        for change in found.changes
+        if change.is_untracked and change.path.endswith("/")
         for path in _repositories(git.directory, change.path.rstrip("/"))
     ]
-    return Found(changes=_changes(git, nested) if nested else changes, nested=nested)
+    return _status(git, nested) if nested else found
 
 
-def _changes(git: Git, nested: list[str], *, wholly: bool = False) -> list[Change]:
+def _status(git: Git, nested: list[str], *, wholly: bool = False) -> Found:
     action = "look at the work tree"
     result = git.run(
-        *("status", "--porcelain=v1", "-z", "--untracked-files=normal"),
-        *("--ignore-submodules=dirty", "--no-renames"),
-        *(["--", ":/", *_excluded(nested)] if nested else []),
+        *("status", "--porcelain=v2", "--branch", "--no-ahead-behind", "-z", "--no-renames"),
+        *("--untracked-files=normal", "--ignore-submodules=dirty"),
+        *(["--", ":/", *commits.excluding(nested)] if nested else []),
         action=action,
     )
     if wholly and "could not open directory" in result.complaints:  # a mere warning of git's
         raise error_from(action, result.complaints)
-    return [Change(code=entry[:2], path=entry[3:]) for entry in records(result.output)]
+    entries = list(records(result.output))
+    headers = dict(entry[2:].partition(" ")[::2] for entry in entries if entry.startswith("# "))
+    branch, commit = headers.get("branch.head"), headers.get("branch.oid")
+    return Found(
+        branch=None if branch == "(detached)" else branch,
+        commit=None if commit == "(initial)" else commit,
+        changes=[
+            Change(is_untracked=kind == "?", path=entry.split(" ", _FIELDS[kind])[-1])
+            for entry in entries
+            if (kind := entry[0]) in _FIELDS
+        ],
+        nested=nested,
+    )
 
 
 def _repositories(root: Path, path: str) -> Iterator[str]:
@@ -93,8 +109,18 @@ def unfinished(git_dir: Path) -> str | None:
     return next((what for name, what in _UNFINISHED.items() if (git_dir / name).exists()), None)
 
 
-def set_aside(clone: Clone, name: str, reason: str) -> str | None:
-    """Stashes what is not committed under a ref of this name; returns the ref, None when clean.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SetAside:
+    """The refs that keep what was found in a work tree; None for what was not there."""
+
+    #: What was not committed.
+    changes: str | None
+    #: Commits of a detached HEAD that no ref had.
+    commits: str | None
+
+
+def set_aside(clone: Clone, name: str, reason: str) -> SetAside:
+    """Stash what is not committed under a ref of this name, and name commits that no ref has.
 
     First everything is stored and named, and only then is the work tree cleaned: a kill in between
     loses nothing.
@@ -111,14 +137,14 @@ def set_aside(clone: Clone, name: str, reason: str) -> str | None:
     found = _permitted(clone, lambda: look(git, wholly=clone.is_ours))
     ref = None
     if found.changes:
-        ref = _permitted(clone, lambda: snapshot(clone, name, reason, found.nested))
+        ref = _permitted(clone, lambda: _snapshot(clone, found, name, reason))
         _permitted(clone, lambda: _clean(git))
     if begun == "rebase":
         git.run("rebase", "--quit", action="end an unfinished rebase", ok=False)
         git.run("am", "--quit", action="end an unfinished rebase", ok=False)
     elif begun is not None and ref is None:
         git.run("reset", "--quiet", "--merge", action=f"end an unfinished {begun}", ok=False)
-    return ref
+    return SetAside(changes=ref, commits=_keep_head(git, found))
 
 
 def _clean(git: Git) -> None:
@@ -137,11 +163,9 @@ def _permitted(clone: Clone, act: Callable[[], _Given]) -> _Given:
         return act()
 
 
-def keep_head(clone: Clone) -> str | None:
-    """Names the commits of a detached HEAD that no ref has; returns the ref, None for none."""
-    git = clone.git
-    head = git.find("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-    if head is None or git.find("symbolic-ref", "--quiet", "HEAD") is not None:
+def _keep_head(git: Git, found: Found) -> str | None:
+    head = found.commit
+    if head is None or found.branch is not None:
         return None
     if git.find("for-each-ref", "--count=1", f"--contains={head}"):
         return None
@@ -150,26 +174,18 @@ def keep_head(clone: Clone) -> str | None:
     return ref
 
 
-def snapshot(clone: Clone, name: str, reason: str, nested: list[str]) -> str:
-    """Stores the work tree as a commit of the form of a stash, and returns the ref that names it.
+def _snapshot(clone: Clone, found: Found, name: str, reason: str) -> str:
+    """Store the work tree as a commit of the form of a stash, and return the ref that names it.
 
     Neither the work tree nor the index is changed.
     """
-    git = clone.git
-    head = git.find("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-    parents = [] if head is None else ["-p", head]
-    tree = _tree(clone, nested)
-    identity = git.with_variables(fallback_identity(git))
+    git, head = clone.git, found.commit
+    parents = [] if head is None else [head]
+    tree = _tree(clone, found.nested)
     # The index of a stash is its second parent; what was staged is in the tree like the rest.
     staged = tree if head is None else f"{head}^{{tree}}"
-    index = identity.text(
-        *("commit-tree", staged, *parents, "-m", f"index of: {reason}"),
-        action="set the work tree aside",
-    )
-    commit = identity.text(
-        *("commit-tree", tree, *parents, "-p", index, "-m", f"keruta-agent: {reason}"),
-        action="set the work tree aside",
-    )
+    index = commits.commit_tree(git, staged, parents, f"index of: {reason}")
+    commit = commits.commit_tree(git, tree, [*parents, index], f"keruta-agent: {reason}")
     ref = f"{KEPT}/{name}"
     existing = git.find("rev-parse", "--verify", "--quiet", ref)
     if existing is not None and git.find("rev-parse", f"{existing}^{{tree}}") != tree:
@@ -179,7 +195,7 @@ def snapshot(clone: Clone, name: str, reason: str, nested: list[str]) -> str:
 
 
 def _tree(clone: Clone, nested: list[str]) -> str:
-    """Writes the work tree, with an index of its own that starts as a copy of the real one."""
+    """Write the work tree, with an index of its own that starts as a copy of the real one."""
     git_dir = clone.git_dir
     temporary = git_dir / "keruta-index"
     temporary.unlink(missing_ok=True)
@@ -188,36 +204,7 @@ def _tree(clone: Clone, nested: list[str]) -> str:
         shutil.copyfile(git_dir / "index", temporary)
     try:
         git = clone.git.with_variables({"GIT_INDEX_FILE": str(temporary)})
-        git.run(*add_all(nested), action="set the work tree aside")
-        return git.text("write-tree", action="set the work tree aside")
+        commits.stage(git, nested)
+        return commits.write_tree(git)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def add_all(nested: list[str]) -> list[str]:
-    """Returns the command that stages everything but the repositories inside of this one."""
-    return ["add", "--all", "--", ":/", *_excluded(nested)]
-
-
-def _excluded(nested: list[str]) -> list[str]:
-    return [f":(exclude,top,literal){path}" for path in nested]
-
-
-def fallback_identity(git: Git) -> dict[str, str]:
-    """Return variables for an author and a committer, where nothing else names them.
-
-    Git refuses a commit when a name is empty, or nothing but punctuation.
-    """
-    found = git.find("config", "-z", "--get-regexp", r"^(user|author|committer)\.(name|email)$")
-    known = dict(entry.split("\n", 1) for entry in (found or "").split("\0") if "\n" in entry)
-    return {
-        variable: fallback
-        for role in ("author", "committer")
-        for what, fallback in _FALLBACK.items()
-        if not _is_name(git.variable(variable := f"GIT_{role}_{what}".upper()))
-        and not _is_name(known.get(f"{role}.{what}", known.get(f"user.{what}")))
-    }
-
-
-def _is_name(text: str | None) -> bool:
-    return bool(text and text.strip(_NO_NAME))

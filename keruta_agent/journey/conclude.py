@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from keruta_agent import errors
-from keruta_agent.git import clone, directory
-from keruta_agent.git import maintenance as repair
+from keruta_agent.git import clone, directory, maintenance
 from keruta_agent.git.clone import Clone
-from keruta_agent.git.command import Git
+from keruta_agent.git.command import Git, is_true
 from keruta_agent.git.scan import Limits
 from keruta_agent.git.submodules import work_trees as submodules
 from keruta_agent.journey import collect, environment, workspace
@@ -143,7 +142,7 @@ class _Conclusion:
                 return self._note(self.place.branch, tip, stat, "committed {} on {}, not pushed")
             tip = self._push(found, self._target())
             if found.is_ours:
-                repair.keep_house(found.git)
+                maintenance.keep_house(found.git)
             return self._note(self.place.branch, tip, stat, "pushed {} to {}")
 
     def _keep_evidence(self) -> str:
@@ -198,7 +197,7 @@ class _Conclusion:
         git = workspace.git_for(self.ctx, repository, self.place.directory, self.monitor)
         found = clone.open_existing(git, repository)
         if found.is_ours:
-            repair.remove_locks(git_dir)
+            maintenance.remove_locks(git_dir)
         return dataclasses.replace(found, git=self._signing(found.git))
 
     def _signing(self, git: Git) -> Git:
@@ -206,8 +205,7 @@ class _Conclusion:
         if self.ctx.settings.git_sign:
             return git.with_settings(("commit.gpgSign", "true"))
         # The last one is ours.
-        wished = (git.find("config", "--type=bool", "--get-all", "commit.gpgSign") or "").split()
-        if "true" in wished[-2:-1]:
+        if any(map(is_true, git.settings("commit.gpgsign")[-2:-1])):
             self.ctx.log.say("does not sign commits, as git is set up to: git.sign is off")
         return git
 

@@ -13,10 +13,10 @@ from typing import Final
 
 from keruta_agent import errors
 from keruta_agent.git import url
-from keruta_agent.git import work_tree as tree
-from keruta_agent.git.access.credentials import HELPER_NAME, Credentials
+from keruta_agent.git.access.credentials import HELPER_NAME, Credentials, GitAccess
 from keruta_agent.git.clone import CloneOptions
 from keruta_agent.git.command import Git
+from keruta_agent.git.commit import fallback_identity
 from keruta_agent.git.config import user as user_config
 from keruta_agent.git.problems import TRANSIENT, GitError, Problem
 from keruta_agent.git.url import RepositoryUrl
@@ -182,13 +182,12 @@ def git_for(
 def credentials_for(agent: Agent, repository: RepositoryUrl) -> Credentials | None:
     """Return what the agent knows of the access to a repository."""
     settings = agent.settings
-    return Credentials.of(
-        repository,
-        settings.git_token,
-        settings.git_username,
-        agent.command_dir / HELPER_NAME,
-        hosts=settings.git_token_hosts,
+    access = GitAccess(
+        token=settings.git_token,
+        username=settings.git_username,
+        token_hosts=settings.git_token_hosts,
     )
+    return access.credentials(repository)
 
 
 def end_left_over(ctx: RunContext) -> None:
@@ -225,12 +224,12 @@ def variables(agent: Agent, place: Place, passed: Mapping[str, str]) -> dict[str
     git = Git(place.directory, timeout_s=agent.settings.git_timeout_s)
     own = credentials_for(agent, url.parse(place.address)) if "GIT_TOKEN" in passed else None
     return {
-        **({} if own is None else own.for_script()),
+        **({} if own is None else own.for_script(agent.command_dir / HELPER_NAME)),
         "KERUTA_WORKING_DIR": str(place.directory),
         "KERUTA_GIT_BRANCH": place.branch,
         "KERUTA_GIT_BASE": place.base or "",
         "KERUTA_GIT_REF": place.ref or place.default_branch or "",
         "KERUTA_GIT_DEFAULT_BRANCH": place.default_branch or "",
         "GIT_TERMINAL_PROMPT": "0",
-        **tree.fallback_identity(git),
+        **fallback_identity(git),
     }

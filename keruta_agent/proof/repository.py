@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.workspace.checkout import TASK_TRAILER
+from keruta_agent.git.commit import TASK_TRAILER
 
 NAME: Final = "project"
 _NOBODYS: Final = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}

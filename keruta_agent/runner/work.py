@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from keruta_agent import errors
-from keruta_agent.git.access.credentials import install_helper
+from keruta_agent.git.access.credentials import GitAccess
+from keruta_agent.git.commit import RUNNER_TRAILER
 from keruta_agent.git.config import user as user_config
 from keruta_agent.git.url import RepositoryUrl, parse
 from keruta_agent.observe.redact import Redactor
@@ -22,7 +23,7 @@ from keruta_agent.runner.config import RunnerConfig
 from keruta_agent.runner.guard import Guard
 from keruta_agent.runner.playbooks import PlaybookEngine
 from keruta_agent.runner.reporting import Reporter
-from keruta_agent.runner.repository import Access
+from keruta_agent.runner.repository import WorkspaceAccess
 from keruta_agent.runner.testing import TestRunner
 from keruta_agent.runner.workspaces import WorkspaceManager
 from keruta_agent.runner_model import (
@@ -34,7 +35,6 @@ from keruta_agent.runner_model import (
     TestResult,
     Workspace,
 )
-from keruta_agent.workspace.checkout import RUNNER_TRAILER
 
 _LONGEST_TITLE: Final = 200
 
@@ -100,12 +100,13 @@ class Work:
         self._workspaces = WorkspaceManager(
             config.git_retry_config,
             clock=clock,
-            access=Access(
-                token=os.environ.get(config.git_token_env_var, "").strip() or None,
-                username=config.git_username,
-                hosts=config.git_token_hosts,
+            access=WorkspaceAccess(
+                servers=GitAccess(
+                    token=os.environ.get(config.git_token_env_var, "").strip() or None,
+                    username=config.git_username,
+                    token_hosts=config.git_token_hosts,
+                ),
                 login=_login(evidence.context),
-                helper=install_helper(directory),
                 hidden=hidden,
             ),
             index=directory / "index",

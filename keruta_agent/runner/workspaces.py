@@ -10,40 +10,53 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.git import lfs
-from keruta_agent.git import maintenance as repair
-from keruta_agent.git import remote as refs
-from keruta_agent.git import work_tree as trees
+from keruta_agent.git import checkout, maintenance, push, remote, work_tree
+from keruta_agent.git import commit as commits
+from keruta_agent.git.checkout import CheckoutPolicy, Start
 from keruta_agent.git.clone import Clone
-from keruta_agent.git.command import Git, records
+from keruta_agent.git.command import Git, Say, records, say_nothing
 from keruta_agent.git.config import repository as repository_config
 from keruta_agent.git.notes import Notes
 from keruta_agent.git.problems import GitError, Problem
+from keruta_agent.git.push import PushPolicy
+from keruta_agent.git.retry import Retry
+from keruta_agent.git.scan import Limits
 from keruta_agent.git.submodules import work_trees as submodules
-from keruta_agent.git.url import parse
-from keruta_agent.runner import branches, pushing
+from keruta_agent.git.url import RepositoryUrl, parse
+from keruta_agent.runner import branches
 from keruta_agent.runner.clock import Clock
 from keruta_agent.runner.config import RetryConfig
-from keruta_agent.runner.pushing import clone_of, say_nothing
-from keruta_agent.runner.repository import (
-    MOST_S,
-    REMOTE,
-    Access,
-    open_git,
-    remote_url,
-    retried,
-)
+from keruta_agent.runner.repository import MOST_S, WorkspaceAccess, remote_url, retrying
 from keruta_agent.runner_model import PushResult, Workspace
-from keruta_agent.workspace import obstacles
 
 #: Where commits of a branch are kept that a new run does not go on from.
-KEPT = f"{trees.KEPT}/runner"
+KEPT: Final = f"{work_tree.KEPT}/runner"
+#: The runner has bounds and secrets of its own; of files for Git LFS it has none.
+_PUSH: Final = PushPolicy(
+    limits=Limits(largest_file=sys.maxsize, holds_secret=lambda _content: False)
+)
+
+
+def _make_room(clone: Clone, branch: str, _commit: str, say: Say) -> None:
+    checkout.clear_branches(clone.git, branch, say)
+
+
+#: What is in the way of a run was set aside before; all but the branch's files go.
+_CHECKOUT: Final = CheckoutPolicy(
+    replaced="runner/{branch}-{commit}",
+    overwrites=True,
+    make_room=_make_room,
+    removes_untracked=True,
+)
 
 
 class WorkspaceManager:
@@ -54,7 +67,7 @@ class WorkspaceManager:
         retry_config: RetryConfig | None = None,
         *,
         clock: Clock | None = None,
-        access: Access | None = None,
+        access: WorkspaceAccess | None = None,
         index: Path | None = None,
     ) -> None:
         """Takes how often the network is tried, and the access to the repository's server.
@@ -64,17 +77,24 @@ class WorkspaceManager:
         self._index = index
         self.retry_config = retry_config or RetryConfig()
         self._clock = clock
-        self._access = access or Access()
+        self._access = access or WorkspaceAccess()
+        self._urls: dict[Path, RepositoryUrl | None] = {}
         self._starts: dict[Path, tuple[str, str]] = {}
 
     def git(self, path: Path) -> Git:
-        """Returns git in a workspace."""
-        return open_git(path, clock=self.clock, access=self._access)
+        """Return git in a workspace."""
+        if path not in self._urls:
+            self._urls[path] = remote_url(self._access.git(path, None, self.clock))
+        return self._access.git(path, self._urls[path], self.clock)
 
     @property
     def clock(self) -> Clock:
         """The run's clock; without one each step has time enough."""
         return self._clock or Clock(2 * MOST_S)
+
+    @property
+    def _retry(self) -> Retry:
+        return retrying(self.retry_config, self.clock)
 
     def prepare_workspace(
         self, slot_path: Path, branch_name: str, base_branch: str | None = None
@@ -96,6 +116,7 @@ class WorkspaceManager:
         git_dir = path / ".git"
         if git_dir.is_dir():
             repository_config.settle(git_dir, is_ours=Notes(git_dir=git_dir).is_ours)
+        self._urls.pop(path, None)
         git = self.git(path)
         top = git.find("rev-parse", "--show-toplevel")
         if top is None or Path(top).resolve() != path:
@@ -103,88 +124,63 @@ class WorkspaceManager:
                 f"{path} is not the top of a git work tree",
                 advice="Give slot_path the directory of a clone, or metadata.repo_url an address",
             )
-        url = remote_url(git)
-        clone = Clone(git=git, url=url or parse(str(path)), is_ours=True)
+        clone = self._clone(git)
         _remove_locks(path)
         name = f"runner-aside-{time.time_ns():x}"
-        submodules.set_aside(clone, name, "found by a run of the runner", say_nothing)
-        base, base_commit, there = (
-            self._at_home(git, wanted_base)
-            if url is None
-            else self._fetch(git, branch, wanted_base, str(url))
-        )
-        if base == branch:
-            raise errors.SecurityError(f"Pushing to {base!r} is not allowed: it is the base branch")
-        start = there or base_commit
-        self._keep(git, branch, start)
-        obstacles.clear_branches(git, branch, say_nothing)
-        own = dataclasses.replace(clone, is_ours=Notes(git_dir=git_dir).is_ours)
-        submodules.make_way(own, start, say_nothing)
-        # Git LFS fetches large files while they are checked out.
-        needs_server = git.find("config", "--get", "filter.lfs.smudge") is not None
-        (git.fetching_lazily() if needs_server else git).run(
-            *("checkout", "--quiet", "--force", "--no-track", "-B", branch, start, "--"),
-            action=f"check out {branch}",
-        )
-        git.run("clean", "--quiet", "-ffd", action="clean the work tree")
-        retried(lambda: submodules.bring(own, say_nothing), self.retry_config, self.clock)
-        if url is not None:
-            retried(lambda: lfs.bring(git, say_nothing), self.retry_config, self.clock)
-        forked = git.find("merge-base", base_commit, start) or base_commit
-        self._starts[path] = (start, forked)
+        everything = dataclasses.replace(clone, is_ours=True)
+        submodules.set_aside(everything, name, "found by a run of the runner", say_nothing)
+        find = self._find_at_home if self._urls[path] is None else self._find_at_server
+        base, base_commit, start = find(clone, branch, wanted_base)
+        policy = dataclasses.replace(_CHECKOUT, parts=self._retry)
+        checkout.check_out(clone, start, policy, say_nothing)
+        begun = start.commit or base_commit
+        forked = git.find("merge-base", base_commit, begun) or base_commit
+        self._starts[path] = (begun, forked)
         self._copy_index(git)
         return Workspace(path=path, branch_name=branch, base_branch=base)
 
-    def _fetch(
-        self, git: Git, branch: str, wanted_base: str | None, url: str
-    ) -> tuple[str, str, str | None]:
-        """Returns the base branch, its commit, and that of the task's branch if it is there."""
-        answer, _ = retried(
-            lambda: git.text(
-                "ls-remote", "--symref", REMOTE, "HEAD", "refs/heads/*", action=f"ask {url}"
-            ),
-            self.retry_config,
-            self.clock,
-        )
-        head, there = "", set()
-        for line in answer.splitlines():
-            value, _, name = line.partition("\t")
-            if value.startswith("ref: refs/heads/") and name == "HEAD":
-                head = value.removeprefix("ref: refs/heads/")
-            there.add(name.removeprefix("refs/heads/"))
-        base = wanted_base or head or "main"
-        if base not in there:
+    def _clone(self, git: Git) -> Clone:
+        """Return the clone in a workspace, which may be a person's."""
+        path = git.directory
+        is_ours = Notes(git_dir=path / ".git").is_ours
+        return Clone(git=git, url=self._urls.get(path) or parse(str(path)), is_ours=is_ours)
+
+    def _find_at_server(
+        self, clone: Clone, branch: str, wanted_base: str | None
+    ) -> tuple[str, str, Start]:
+        """Return the base branch, its commit, and where the task's branch is to begin."""
+        asked = functools.partial(remote.ask, clone, branch, wanted_base or "main")
+        server, _ = self._retry.run(asked)
+        base = wanted_base or server.default_branch or "main"
+        at_head = server.refs.get("HEAD") if base == server.default_branch else None
+        base_commit = server.branch(base) or at_head
+        if base_commit is None:
             raise errors.WorkspacePreparationError(
-                f"{url} has no branch {base!r} to begin from",
+                f"{clone.url} has no branch {base!r} to begin from",
                 advice="Correct metadata.base_branch, or leave it out for the default branch",
             )
-        names = [base, *([branch] if branch in there else [])]
-        specs = [f"+refs/heads/{name}:refs/remotes/{REMOTE}/{name}" for name in names]
-        retried(
-            lambda: refs.fetch(git, specs, action=f"fetch from {url}"),
-            self.retry_config,
-            self.clock,
-        )
-        commits = [self._commit(git, f"refs/remotes/{REMOTE}/{name}") for name in names]
-        return base, commits[0], commits[1] if len(commits) > 1 else None
+        _refuse_base(branch, base)
+        pushed = server.branch(branch)
+        wanted = {base: base_commit, **({} if pushed is None else {branch: pushed})}
+        fetched, _ = self._retry.run(lambda: remote.fetch_branches(clone, wanted))
+        return base, fetched[0], _start(clone, branch, fetched[-1])
 
-    def _at_home(self, git: Git, wanted_base: str | None) -> tuple[str, str, str | None]:
-        """Does the same in a repository that has no server."""
+    def _find_at_home(
+        self, clone: Clone, branch: str, wanted_base: str | None
+    ) -> tuple[str, str, Start]:
+        """Do the same in a repository that has no server."""
+        git = clone.git
         base = wanted_base or git.find("symbolic-ref", "--short", "HEAD") or "HEAD"
         if base.startswith(branches.BEGINNINGS) and wanted_base is None:
             base = next((name for name in ("main", "master") if _has(git, name)), base)
         if not _has(git, base):
             raise errors.WorkspacePreparationError(f"there is no branch {base!r} to begin from")
-        return base, self._commit(git, base), None
+        _refuse_base(branch, base)
+        commit = self._commit(git, base)
+        return base, commit, _start(clone, branch, commit)
 
     def _commit(self, git: Git, name: str) -> str:
         return git.text("rev-parse", "--verify", f"{name}^{{commit}}", action=f"find {name}")
-
-    def _keep(self, git: Git, branch: str, start: str) -> None:
-        """Names the commits of a former run that were not pushed, so that they are not lost."""
-        local = git.find("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}")
-        if local and not git.holds("merge-base", "--is-ancestor", local, start):
-            git.run("update-ref", f"{KEPT}/{branch}-{local[:12]}", local, action="keep commits")
 
     def stage(self, workspace: Workspace, *, only_known: bool = False) -> str:
         """Returns the tree of what lies in the work tree now; what is ignored is left out.
@@ -193,8 +189,8 @@ class WorkspaceManager:
         """
         with self._told_as(errors.WorkspacePreparationError):
             git = self._staging(workspace.path)
-            git.run("add", "--update" if only_known else "--all", "--", ":/", action="stage")
-            return git.text("write-tree", action="stage the changes")
+            commits.stage(git, only_known=only_known)
+            return commits.write_tree(git)
 
     def restore(self, workspace: Workspace, tree: str) -> None:
         """Brings the work tree back to a staged tree; what is ignored stays."""
@@ -203,7 +199,7 @@ class WorkspaceManager:
             git.run("read-tree", "--reset", "-u", tree, action="clean the work tree")
             git.run("checkout-index", "--all", "--force", action="clean the work tree")
             git.run("clean", "--quiet", "-ffd", action="clean the work tree")
-            submodules.reset(clone_of(git))
+            submodules.reset(self._clone(git))
 
     def _staging(self, path: Path) -> Git:
         """Returns git with the run's own list of files."""
@@ -242,12 +238,7 @@ class WorkspaceManager:
                 if start != forked:
                     return start  # a run before this one has committed and pushed the same
                 raise errors.ImplementationError("The model changed nothing")
-            made = git.with_variables(trees.fallback_identity(git)).run(
-                *("commit-tree", tree, "-p", start, "-F", "-"),
-                action="commit the changes",
-                stdin=f"{commit_message.strip()}\n".encode(),
-            )
-            commit = made.text
+            commit = commits.commit_tree(git, tree, [start], commit_message)
             ref = f"refs/heads/{workspace.branch_name}"
             _remove_locks(workspace.path)
             git.run("update-ref", ref, commit, action="move the branch")
@@ -261,8 +252,8 @@ class WorkspaceManager:
         with self._told_as(errors.WorkspacePreparationError):
             git = self.git(workspace.path)
             _, forked = self._start(git, workspace)
-            arguments = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary")
-            result = git.run(*arguments, forked, tree, action="compare with the base branch")
+            arguments = ("diff", "--no-color", "--binary", forked, tree)
+            result = git.run(*arguments, action="compare with the base branch")
             return result.output.decode("utf-8", errors="replace")
 
     def push_branch(
@@ -280,12 +271,15 @@ class WorkspaceManager:
         with self._told_as(errors.PushError):
             git = self.git(workspace.path)
             commit = commit or self._commit(git, f"refs/heads/{branch_name}")
-            _, retries = retried(
-                lambda: pushing.push(git, commit, branch_name), self.retry_config, self.clock
-            )
-            # Git notes it only where the clone follows all branches.
-            seen = f"refs/remotes/{REMOTE}/{branch_name}"
-            git.run("update-ref", seen, commit, action="note what was pushed")
+            clone = self._clone(git)
+            attempted = functools.partial(push.push, clone, commit, branch_name, _PUSH)
+            refusal, retries = self._retry.run(attempted)
+            if refusal:
+                raise errors.PushError(
+                    f"the server refuses the branch {branch_name}: {refusal}",
+                    advice="If somebody else has pushed there, run the task again: "
+                    "it goes on from that",
+                )
             return PushResult(
                 success=True, branch_name=branch_name, commit_hash=commit, retry_count=retries
             )
@@ -316,9 +310,9 @@ class WorkspaceManager:
         """Brings the work tree back to where the run began; what lay in it is kept by git."""
         with self._told_as(errors.WorkspacePreparationError):
             git = self.git(workspace.path)
-            clone = Clone(git=git, url=parse(str(workspace.path)), is_ours=True)
+            everything = dataclasses.replace(self._clone(git), is_ours=True)
             name = f"runner-rollback-{time.time_ns():x}"
-            submodules.set_aside(clone, name, "rolled back", say_nothing)
+            submodules.set_aside(everything, name, "rolled back", say_nothing)
             start, _ = self._start(git, workspace)
             git.run("reset", "--quiet", "--hard", start, action="roll back")
 
@@ -341,10 +335,22 @@ class WorkspaceManager:
         return head, git.find("merge-base", head, workspace.base_branch) or head
 
 
+def _refuse_base(branch: str, base: str) -> None:
+    if base == branch:
+        raise errors.SecurityError(f"Pushing to {base!r} is not allowed: it is the base branch")
+
+
+def _start(clone: Clone, branch: str, commit: str) -> Start:
+    former = f"refs/heads/{branch}"
+    return Start(
+        branch=branch, commit=commit, former=remote.commits_of(clone.git, former).get(former)
+    )
+
+
 def _remove_locks(path: Path) -> None:
     """Removes the locks that a killed git has left: no command of the run is there any more."""
     if (path / ".git").is_dir():
-        repair.remove_locks(path / ".git")
+        maintenance.remove_locks(path / ".git")
 
 
 def _has(git: Git, branch: str) -> bool:

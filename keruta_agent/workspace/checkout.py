@@ -5,26 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any, Final, Self
 
 from keruta_agent import file_trees
-from keruta_agent.git import lfs
-from keruta_agent.git import maintenance as repair
-from keruta_agent.git import remote as refs
-from keruta_agent.git import work_tree as tree
+from keruta_agent.git import checkout, maintenance, remote
+from keruta_agent.git.checkout import CheckoutPolicy, Start
 from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Say
-from keruta_agent.git.problems import NOT_LOCAL, GitError, Problem, error_from
+from keruta_agent.git.commit import TASK_TRAILER
+from keruta_agent.git.remote import Remote
 from keruta_agent.git.submodules import work_trees as submodules
 from keruta_agent.git.url import REMOTE
 from keruta_agent.workspace import branch as branches
 from keruta_agent.workspace import exclude, obstacles
 
-#: Trailer of a commit that says for which task it was made.
-TASK_TRAILER: Final = "Keruta-Task"
-#: Trailer of a commit of the Agent Runner: which task asked for it, in which words.
-RUNNER_TRAILER: Final = "Runner-Task"
 #: Commits of a branch that are asked for whose they are.
 _ASKED: Final = 50
 
@@ -81,39 +77,37 @@ class Place:
 
 
 def prepare(clone: Clone, wish: Wish, say: Say) -> Place:
-    """Checks the branch of a task out, clean.
+    """Check the branch of a task out, clean.
 
     Raises:
         WorkspaceError: the server, the ref or the work tree does not allow it.
     """
     git_dir = clone.directory / ".git"
-    for lock in repair.remove_locks(git_dir) if clone.is_ours else ():
+    for lock in maintenance.remove_locks(git_dir) if clone.is_ours else ():
         say(f"removed the lock {lock}, which nobody held any more")
     if clone.is_ours:
         clone = _whole(clone, say)
     for directory in wish.excluded:
         exclude.add(git_dir, PurePath(directory))
-    ref = refs.check(wish.ref)
-    name, remote = _name(clone, wish, ref)
-    base = refs.bring(clone, remote, ref, say)
-    pushed = remote.branch(name)
-    if pushed is not None:
-        refs.fetch_branch(clone, name, pushed)
+    ref = remote.check(wish.ref)
+    named = _name(clone, wish, ref)
+    base = remote.bring(clone, named.server, ref, named.known, say)
     _set_aside(clone, wish, say)
-    start = _start(clone, wish, name, base, pushed, say)
-    submodules.make_way(clone, start, say)
-    _switch(clone, name, start, say)
-    _extras(clone, say)
-    say(f"on branch {name}, from {ref or remote.default_branch or 'HEAD'} at {(base or '-')[:12]}")
+    start = _start(clone, wish, named, base, say)
+    policy = _OURS if clone.is_ours else _THEIRS
+    beginning = Start(branch=named.branch, commit=start, former=named.local)
+    checkout.check_out(clone, beginning, policy, say)
+    where = ref or named.server.default_branch or "HEAD"
+    say(f"on branch {named.branch}, from {where} at {(base or '-')[:12]}")
     return Place(
         directory=clone.directory,
         address=clone.url.address,
-        branch=name,
+        branch=named.branch,
         base=base,
         start=start,
-        pushed=pushed,
+        pushed=named.pushed,
         ref=ref,
-        default_branch=remote.default_branch,
+        default_branch=named.server.default_branch,
     )
 
 
@@ -121,28 +115,57 @@ def _whole(clone: Clone, say: Say) -> Clone:
     """Undo what a task did to have git see a part of the files only."""
     file_trees.remove(clone.directory / ".git" / "info" / "sparse-checkout")
     git = clone.git.with_settings(("core.sparseCheckout", "false"))
-    if number := repair.unhide(git):
+    if number := maintenance.unhide(git):
         files = "1 file" if number == 1 else f"{number} files"
         say(f"looks again at {files} that a task had hidden from git")
     return dataclasses.replace(clone, git=git)
 
 
-def _name(clone: Clone, wish: Wish, ref: str) -> tuple[str, refs.Remote]:
-    """Returns the name of the task's branch, and what the server says about it and the ref."""
-    name = branches.name_for(wish.session_id, wish.task_id)
-    remote = refs.ask(clone, ref, name)
-    pushed = remote.branch(name)
-    if pushed is not None:
-        refs.fetch_branch(clone, name, pushed)
-    tips = [pushed, clone.git.find("rev-parse", "--verify", "--quiet", f"refs/heads/{name}")]
-    if any(tip is not None and _is_others(clone, tip, wish.task_id) for tip in tips):
-        name = branches.name_for(wish.session_id, wish.task_id, is_taken=True)
-        remote = refs.ask(clone, ref, name)
-    return name, remote
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Named:
+    """The branch of a task, and what is known of it."""
+
+    branch: str
+    server: Remote
+    #: Commits of the refs that were here before anything was fetched, by their full names.
+    known: Mapping[str, str]
+
+    @property
+    def pushed(self) -> str | None:
+        """Commit of the branch at the server."""
+        return self.server.branch(self.branch)
+
+    @property
+    def local(self) -> str | None:
+        """Commit of the branch here."""
+        return self.known.get(f"refs/heads/{self.branch}")
+
+
+def _name(clone: Clone, wish: Wish, ref: str) -> _Named:
+    """Return the name of the task's branch; if it is another task's, one that is nobody's."""
+    named = _ask(clone, wish, ref, is_taken=False)
+    if any(_is_others(clone, tip, wish.task_id) for tip in (named.pushed, named.local) if tip):
+        named = _ask(clone, wish, ref, is_taken=True)
+    return named
+
+
+def _ask(clone: Clone, wish: Wish, ref: str, *, is_taken: bool) -> _Named:
+    """Ask the server and the clone for the task's branch and the session's, and fetch the first."""
+    branch = branches.name_for(wish.session_id, wish.task_id, is_taken=is_taken)
+    server = remote.ask(clone, branch, ref=ref)
+    base = ref or server.default_branch or branch
+    known = remote.commits_of(
+        clone.git,
+        *(f"refs/heads/{branch}", f"refs/remotes/{REMOTE}/{branch}"),
+        f"refs/remotes/{REMOTE}/{base}",
+    )
+    if (pushed := server.branch(branch)) is not None:
+        remote.fetch_branches(clone, {branch: pushed}, known)
+    return _Named(branch=branch, server=server, known=known)
 
 
 def _is_others(clone: Clone, tip: str, task_id: str) -> bool:
-    """Tells whether a branch bears commits of another task, and none of this one."""
+    """Tell whether a branch bears commits of another task, and none of this one."""
     found = clone.git.find(
         *("log", f"--max-count={_ASKED}", "--first-parent"),
         *(f"--format=%(trailers:key={TASK_TRAILER},valueonly)", tip, "--not"),
@@ -162,68 +185,27 @@ def _set_aside(clone: Clone, wish: Wish, say: Say) -> None:
             f"set aside what was uncommitted in {clone.directory}: "
             f"bring it back with: git stash apply {ref}"
         )
-    kept = tree.keep_head(clone)  # a script's
-    if kept is not None:
-        say(f"kept commits that no branch had as {kept}")
 
 
-def _start(
-    clone: Clone, wish: Wish, name: str, base: str | None, pushed: str | None, say: Say
-) -> str | None:
-    """Returns the commit from which the run starts; what it leaves behind is kept."""
-    local = clone.git.find("rev-parse", "--verify", "--quiet", f"refs/heads/{name}")
+def _start(clone: Clone, wish: Wish, named: _Named, base: str | None, say: Say) -> str | None:
+    """Return the commit from which the run starts."""
+    local, pushed = named.local, named.pushed
     start = base
     if wish.goes_on and pushed is not None:
-        is_ahead = local is not None and _is_ancestor(clone, pushed, local)
+        is_ahead = local is not None and remote.is_ancestor(clone.git, pushed, local)
         start = local if is_ahead else pushed
     elif wish.goes_on and local is not None:
         start = local
     if start != base:
-        say(f"goes on with what an earlier run left on {name}")
-    if local is not None and start is not None and not _is_ancestor(clone, local, start):
-        ref = f"{tree.KEPT}/replaced/{name}/{local[:12]}"
-        clone.git.run("update-ref", ref, local, action=f"keep {name}")
-        say(f"kept what an earlier run had on {name} as {ref}")
+        say(f"goes on with what an earlier run left on {named.branch}")
     return start
 
 
-def _is_ancestor(clone: Clone, older: str, newer: str) -> bool:
-    return clone.git.holds("merge-base", "--is-ancestor", older, newer)
+def _make_room(clone: Clone, branch: str, start: str, say: Say) -> None:
+    file_trees.open_up(clone.directory)
+    obstacles.clear(clone, branch, start, say)
 
 
-def _switch(clone: Clone, name: str, start: str | None, say: Say) -> None:
-    if start is None:
-        clone.git.run("symbolic-ref", "HEAD", f"refs/heads/{name}", action=f"begin {name}")
-        return
-    try:
-        _check_out(clone, name, start)
-    except GitError as exc:
-        if not clone.is_ours or exc.problem in NOT_LOCAL:
-            raise
-        file_trees.open_up(clone.directory)
-        obstacles.clear(clone, name, start, say)
-        _check_out(clone, name, start, "--force")
-
-
-def _check_out(clone: Clone, name: str, start: str, *force: str) -> None:
-    action = f"check {name} out"
-    # A work tree that a script added beside may be on the branch: it is the task's all the same.
-    options = ("--ignore-other-worktrees",) if clone.is_ours else ()
-    result = clone.git.run(
-        *("checkout", "--quiet", "--no-track", *options, *force, "-B", name, start, "--"),
-        action=action,
-    )
-    # Git only warns of files that it could not remove.
-    if clone.is_ours and "unable to unlink" in result.complaints:
-        raise error_from(action, result.complaints)
-
-
-def _extras(clone: Clone, say: Say) -> None:
-    """Brings submodules and large files, where the repository has any."""
-    try:
-        submodules.bring(clone, say)
-        lfs.bring(clone.git, say)
-    except GitError as exc:
-        if exc.problem is not Problem.OTHER:
-            raise
-        raise GitError(exc.message, Problem.PART, advice=exc.advice) from exc
+#: In a clone that the agent made, what is in the way is moved aside; in others it stays.
+_OURS: Final = CheckoutPolicy(make_room=_make_room)
+_THEIRS: Final = CheckoutPolicy()

@@ -7,13 +7,14 @@ import re
 from typing import Final
 
 from keruta_agent import errors, file_trees
-from keruta_agent.git import lfs, scan
-from keruta_agent.git import work_tree as tree
+from keruta_agent.git import commit as commits
+from keruta_agent.git import lfs, scan, work_tree
 from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Say
+from keruta_agent.git.commit import TASK_TRAILER
 from keruta_agent.git.scan import Limits
 from keruta_agent.git.submodules import work_trees as submodules
-from keruta_agent.workspace.checkout import TASK_TRAILER, Place
+from keruta_agent.workspace.checkout import Place
 from keruta_agent.workspace.repository_hooks import RepositoryHooks
 
 _LONGEST_NAME: Final = 100
@@ -65,44 +66,47 @@ def commit_all(
     limits: Limits,
     say: Say,
     hooks: RepositoryHooks | None = None,
-) -> bool:
-    """Commits everything that is not ignored onto the task's branch; tells whether it was needed.
+) -> str | None:
+    """Commit everything that is not ignored onto the task's branch, and return its commit.
+
+    None in a repository that has none.
 
     Raises:
         WorkspaceError: something must not be committed, or cannot be.
     """
     git = clone.git
-    _return_to_branch(clone, place, say)
     for path in submodules.uncommitted(clone):
         say(f"does not commit what lies uncommitted in the submodule {path}: commit it there")
-    found = tree.look(git)
+    found = work_tree.look(git)
+    _return_to_branch(clone, place, found.branch, say)
     for path in found.nested:
         say(f"does not commit {path}: it is a repository itself")
     if not found.changes:
-        return False
-    begun = tree.unfinished(clone.git_dir)
+        return found.commit
+    begun = work_tree.unfinished(clone.git_dir)
     if begun is not None:
         raise scan.RefusedError(
             f"the script left a {begun} unfinished", advice="Finish or abort it in the script"
         )
-    git.run(*tree.add_all(found.nested), action="stage the changes")
+    commits.stage(git, found.nested)
     hooks = hooks or RepositoryHooks(clone=clone, run_hook=None, say=say)
     hooks.run("pre-commit")
     lfs.hand_over_staged(git)
+    staged = scan.staged_changes(git, found.commit)
     try:
-        scan.check_staged(git, limits)
+        scan.check(git, limits, staged)
     except scan.RefusedError:
         git.run("reset", "--quiet", action="take the changes back", ok=False)
         raise
-    if git.holds("diff", "--cached", "--quiet", "--ignore-submodules=dirty"):
-        return False
-    git.with_variables(tree.fallback_identity(git)).run(
+    if not staged:
+        return found.commit
+    commits.signed_by_somebody(git).run(
         *("commit", "--quiet", "--cleanup=verbatim", "--file=-"),
         stdin=_text(clone, message, hooks),
         action="commit the changes",
     )
     hooks.run("post-commit")
-    return True
+    return git.text("rev-parse", "HEAD", action="find the commit")
 
 
 def _text(clone: Clone, message: Message, hooks: RepositoryHooks) -> bytes:
@@ -127,14 +131,13 @@ def _text(clone: Clone, message: Message, hooks: RepositoryHooks) -> bytes:
         raise errors.WorkspaceError(f"cannot use {file}: {exc.strerror}") from exc
 
 
-def _return_to_branch(clone: Clone, place: Place, say: Say) -> None:
-    """Moves the task's branch to where the script has gone, if it went on from there.
+def _return_to_branch(clone: Clone, place: Place, current: str | None, say: Say) -> None:
+    """Move the task's branch to where the script has gone, if it went on from there.
 
     Raises:
         RefusedError: it went elsewhere, and what lies there is not for the task's branch.
     """
     git = clone.git
-    current = git.find("symbolic-ref", "--quiet", "--short", "HEAD")
     if current == place.branch:
         return
     where = f"branch {current}" if current else "a detached HEAD"
@@ -156,18 +159,15 @@ def _return_to_branch(clone: Clone, place: Place, say: Say) -> None:
 
 
 def diff_stat(clone: Clone, place: Place) -> DiffStat:
-    """Returns how much the task's branch differs from what it began with."""
+    """Return how much the task's branch differs from what it began with."""
     git = clone.git
-    base = place.base or git.text(
-        "hash-object", "-t", "tree", "-w", "--stdin", action="make an empty tree"
-    )
-    merge_base = git.find("merge-base", base, "HEAD") if place.base else base
-    lines = git.text(
-        *("diff", "--numstat", "--no-renames", "--ignore-submodules=dirty"),
-        *(merge_base or base, "HEAD", "--"),
-        action="count the changes",
-    ).splitlines()
-    counts = [line.split("\t")[:2] for line in lines]
+    counting = ("diff", "--numstat", "--no-renames", "--ignore-submodules=dirty")
+    # From where the two went apart; there need not be any such place.
+    counted = git.find(*counting, f"{place.base}...HEAD", "--") if place.base else None
+    if counted is None:
+        before = place.base or commits.empty_tree(git)
+        counted = git.text(*counting, before, "HEAD", "--", action="count the changes")
+    counts = [line.split("\t")[:2] for line in counted.splitlines()]
     return DiffStat(
         files=len(counts),
         insertions=sum(int(added) for added, _ in counts if added.isdigit()),

@@ -6,8 +6,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from keruta_agent import file_trees
-from keruta_agent.git import remote as refs
-from keruta_agent.git import work_tree as tree
+from keruta_agent.git import checkout, work_tree
 from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Git, Say, records
 from keruta_agent.workspace import moved, rescue
@@ -21,26 +20,10 @@ def clear(clone: Clone, branch: str, start: str, say: Say) -> None:
     Raises:
         WorkspaceError: something cannot be moved.
     """
-    clear_branches(clone.git, branch, say)
-    for path in tree.look(clone.git).nested:
+    checkout.clear_branches(clone.git, branch, say)
+    for path in work_tree.look(clone.git).nested:
         if _is_wanted(clone.git, start, path):
             _move_repository(clone, path, say)
-
-
-def clear_branches(git: Git, branch: str, say: Say) -> None:
-    """Keep under other names the branches that git cannot have beside a task's.
-
-    Raises:
-        GitError: one cannot be moved.
-    """
-    for name in refs.in_the_way(git, f"refs/heads/{branch}"):
-        commit = git.text("rev-parse", "--verify", name, action=f"find {name}")
-        kept = f"{tree.KEPT}/replaced/{name.removeprefix('refs/heads/')}/{commit[:12]}"
-        git.run("update-ref", kept, commit, action=f"keep {name}")
-        if git.find("symbolic-ref", "--quiet", "HEAD") == name:
-            git.run("update-ref", "--no-deref", "HEAD", commit, action=f"leave {name}")
-        git.run("update-ref", "--no-deref", "-d", name, action=f"remove {name}")
-        say(f"kept the branch {name}, which was in the way, as {kept}")
 
 
 def _is_wanted(git: Git, start: str, path: str) -> bool:

@@ -16,7 +16,7 @@ from typing import Final
 from keruta_agent import errors, file_trees
 from keruta_agent.git import clone as clones
 from keruta_agent.git import directory as directories
-from keruta_agent.git import maintenance as repair
+from keruta_agent.git import maintenance
 from keruta_agent.git.clone import CloneOptions
 from keruta_agent.git.command import Git, Say
 from keruta_agent.git.config.files import UnreadableError
@@ -159,7 +159,7 @@ class _Attempts:
         """
         if directories.look(self._directory) is not Found.OURS or self._is_hopeless(failure):
             raise failure
-        if repair.git_runs_in(self._directory) or not self._server_answers():
+        if maintenance.git_runs_in(self._directory) or not self._server_answers():
             raise failure
         self.say(f"repairs {self._directory}: {_words(failure)}")
         file_trees.open_up(self._directory)

@@ -58,6 +58,7 @@ class RepositoryHooks:
         # It could write what a task can.
         clone = self.clone
         repository_config.settle(clone.git_dir, is_ours=clone.is_ours, url=clone.url)
+        clone.git.forget_settings()
         return True
 
     def _find(self, name: str) -> Path | None:
@@ -71,9 +72,11 @@ class RepositoryHooks:
     @functools.cached_property
     def _directory(self) -> Path:
         """Where they are, as git had it before the first one ran."""
-        named = self.clone.git.find("config", "--type=path", "--get-all", "core.hooksPath") or ""
+        git = self.clone.git
         # The last one is ours, which has git find none.
-        chosen = named.splitlines()[:-1]
-        if not chosen:
+        if len(git.settings("core.hookspath")) == 1:
             return self.clone.git_dir / "hooks"
-        return self.clone.directory / chosen[-1]
+        named = git.text(
+            *("config", "--type=path", "--get-all", "core.hooksPath"), action="look for hooks"
+        )
+        return self.clone.directory / named.splitlines()[-2]

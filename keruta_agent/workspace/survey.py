@@ -7,8 +7,7 @@ import time
 from typing import Final
 
 from keruta_agent import errors, file_trees
-from keruta_agent.git import maintenance as repair
-from keruta_agent.git import work_tree as tree
+from keruta_agent.git import maintenance, work_tree
 from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Git, Say
 from keruta_agent.git.submodules import work_trees as submodules
@@ -46,7 +45,7 @@ def survey(clone: Clone) -> Survey:
     """Returns what there is in a clone."""
     git, git_dir = clone.git, clone.directory / ".git"
     kept = git.text(
-        *("for-each-ref", "--format=%(refname)", *(f"{tree.KEPT}/{kind}" for kind in _KEPT)),
+        *("for-each-ref", "--format=%(refname)", *(f"{work_tree.KEPT}/{kind}" for kind in _KEPT)),
         action="list what was set aside",
     ).split()
     own = _task_branches(git)
@@ -54,12 +53,14 @@ def survey(clone: Clone) -> Survey:
     return Survey(
         branch=git.find("symbolic-ref", "--quiet", "--short", "HEAD"),
         commit=git.find("rev-parse", "--verify", "--quiet", "HEAD^{commit}"),
-        uncommitted=len(tree.look(git).changes) + len(submodules.uncommitted(clone)),
-        unfinished=tree.unfinished(git_dir),
+        uncommitted=len(work_tree.look(git).changes) + len(submodules.uncommitted(clone)),
+        unfinished=work_tree.unfinished(git_dir),
         kept=kept,
         unpushed=[*unpushed, *(f"submodule {name}" for name in submodules.only_here(clone))],
         pushed=[name for name in own if name not in unpushed],
-        stale_locks=[path.relative_to(git_dir).as_posix() for path in repair.stale_locks(git_dir)],
+        stale_locks=[
+            path.relative_to(git_dir).as_posix() for path in maintenance.stale_locks(git_dir)
+        ],
     )
 
 
@@ -89,7 +90,7 @@ def tidy(clone: Clone, say: Say, *, ignored: bool = False) -> None:
         WorkspaceError: it cannot be done, or must not in a clone that is not ours.
     """
     git = clone.git
-    for lock in repair.remove_locks(clone.directory / ".git") if clone.is_ours else ():
+    for lock in maintenance.remove_locks(clone.directory / ".git") if clone.is_ours else ():
         say(f"removed the lock {lock}, which nobody held any more")
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     ref = submodules.set_aside(

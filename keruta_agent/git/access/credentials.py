@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -36,34 +36,20 @@ esac
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Credentials:
-    """What the agent itself knows of a repository's access; all else is the environment's."""
+class GitAccess:
+    """The token of whoever uses the driver, and the servers that it is for."""
 
-    #: What they are for: scheme, and host with its port as git names it.
-    scheme: str
-    host: str
-    username: str = dataclasses.field(repr=False)
-    password: str = dataclasses.field(repr=False)
-    helper: Path
+    token: str | None = dataclasses.field(default=None, repr=False)
+    username: str = TOKEN_USERNAME
+    #: The only hosts that are told the token; see ``token_hosts``.
+    token_hosts: tuple[str, ...] = ()
 
-    @classmethod
-    def of(
-        cls,
-        url: RepositoryUrl,
-        token: str | None,
-        username: str,
-        helper: Path,
-        *,
-        hosts: Iterable[str] = (),
-    ) -> Credentials | None:
-        """Returns them when there are any for this address; the token goes before the address's.
-
-        ``hosts`` are those that the token is for; see ``token_hosts``.
-        """
+    def credentials(self, url: RepositoryUrl) -> Credentials | None:
+        """Return those for an address, None for none; the token goes before the address's own."""
         if url.scheme not in ("http", "https"):
             return None
-        if token and is_meant(url, token, hosts):
-            name, secret = username, token
+        if self.token and is_meant(url, self.token, self.token_hosts):
+            name, secret = self.username, self.token
         elif url.password:
             name, secret = url.username, url.password
         elif url.username:
@@ -71,7 +57,18 @@ class Credentials:
             name, secret = TOKEN_USERNAME, url.username
         else:
             return None
-        return cls(scheme=url.scheme, host=url.host, username=name, password=secret, helper=helper)
+        return Credentials(scheme=url.scheme, host=url.host, username=name, password=secret)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """What git is told of a repository's access; all else it finds in the environment."""
+
+    #: What they are for: scheme, and host with its port as git names it.
+    scheme: str
+    host: str
+    username: str = dataclasses.field(repr=False)
+    password: str = dataclasses.field(repr=False)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -99,17 +96,20 @@ class Credentials:
         finally:
             os.close(descriptor)
 
-    def for_script(self) -> dict[str, str]:
-        """Returns what lets a script that was given GIT_TOKEN push with it; holds no secret."""
+    def for_script(self, helper: Path) -> dict[str, str]:
+        """Return what lets a script that was given GIT_TOKEN push with it; it holds no secret.
+
+        ``helper`` is the program of ``install_helper``.
+        """
         return {
-            "GIT_ASKPASS": str(self.helper),
+            "GIT_ASKPASS": str(helper),
             "KERUTA_ASKPASS_HOST": self.host,
             "KERUTA_ASKPASS_USER": self.username,
         }
 
 
 def install_helper(directory: Path) -> Path:
-    """Writes the helper into a directory of programs and returns it."""
+    """Write the helper of scripts into a directory of programs, and return it."""
     helper = directory / HELPER_NAME
     temporary = directory / f"{HELPER_NAME}.new"
     temporary.write_text(_HELPER, encoding="utf-8")

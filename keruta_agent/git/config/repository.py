@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.git import link as git_link
+from keruta_agent.git import link
 from keruta_agent.git.command import Git
 from keruta_agent.git.config import files as config_file
 from keruta_agent.git.config import user as user_config
@@ -138,7 +138,7 @@ def _is_own_work_tree(entry: Entry, path: Path, top: Path) -> bool:
     if entry.key != "core.worktree" or not entry.value or path.parent == top / ".git":
         return False
     place = Path(os.path.normpath(path.parent / entry.value))
-    return git_link.leads_back(place, path.parent, top)
+    return link.leads_back(place, path.parent, top)
 
 
 def _settle(

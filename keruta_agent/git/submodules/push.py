@@ -10,17 +10,17 @@ import dataclasses
 import os
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from keruta_agent import errors
 from keruta_agent.git import lfs, scan, url
 from keruta_agent.git.clone import Clone
-from keruta_agent.git.command import Git, Say, records
+from keruta_agent.git.command import Git, Say
 from keruta_agent.git.problems import error_from
-from keruta_agent.git.scan import Limits, RefusedError
+from keruta_agent.git.scan import GITLINK, Change, Limits, RefusedError
 from keruta_agent.git.submodules import work_trees as submodules
-from keruta_agent.git.submodules.work_trees import DEEPEST, GITLINK, Submodule
+from keruta_agent.git.submodules.work_trees import DEEPEST, Submodule
 from keruta_agent.git.url import REMOTE
 
 #: What a submodule's server has, while it is asked; removed afterwards.
@@ -45,29 +45,26 @@ class _Pin:
     commit: str
 
 
-def push_pinned(
-    clone: Clone, commit: str, known: tuple[str, ...], delivery: Delivery, *, base: str = ""
-) -> None:
+def push_pinned(clone: Clone, commit: str, changes: Iterable[Change], delivery: Delivery) -> None:
     """See to it that servers have the submodules' commits that a branch points at.
 
-    ``known`` are the options of ``rev-list`` for the commits that need no look; ``base`` is the
-    address that relative ones of submodules start from, the clone's own when left out.
+    ``changes`` are those of the commits that are to be pushed.
 
     Raises:
         RefusedError: one would point at a commit that nobody else can get.
         WorkspaceError: a server cannot be asked, or does not take one.
     """
-    _push_pinned(clone, commit, known, delivery, base or clone.url.address, 0)
+    _push_pinned(clone, commit, changes, delivery, clone.url.address, 0)
 
 
-def check_pinned(clone: Clone, commit: str, known: tuple[str, ...]) -> None:
+def check_pinned(clone: Clone, commit: str, changes: Iterable[Change]) -> None:
     """Make sure that servers have the submodules' commits that a branch points at; push nothing.
 
     Raises:
         RefusedError: it points at a commit that nobody else can get.
         WorkspaceError: a server cannot be asked.
     """
-    pins = list(_new_pins(clone.git, commit, known))
+    pins = _new_pins(changes)
     if not pins:
         return
     declared = submodules.declared(clone.git, commit)
@@ -84,9 +81,9 @@ def check_pinned(clone: Clone, commit: str, known: tuple[str, ...]) -> None:
 
 
 def _push_pinned(
-    clone: Clone, commit: str, known: tuple[str, ...], delivery: Delivery, base: str, depth: int
+    clone: Clone, commit: str, changes: Iterable[Change], delivery: Delivery, base: str, depth: int
 ) -> None:
-    pins = list(_new_pins(clone.git, commit, known))
+    pins = _new_pins(changes)
     if not pins:
         return
     if depth == DEEPEST:
@@ -111,22 +108,9 @@ def _push_pinned(
         _deliver(found, pin, address, delivery, depth)
 
 
-def _new_pins(git: Git, commit: str, known: tuple[str, ...]) -> Iterator[_Pin]:
-    """Yield each pointer that new commits have set, the newest first."""
-    result = git.run(
-        *("log", "--format=", "--root", "-m", "--raw", "-z", "--no-renames", "--no-abbrev"),
-        # Said here, as the repository may say that changes of submodules are not shown.
-        *("--diff-filter=AMT", "--ignore-submodules=none", commit, "--not", *known, "--"),
-        action="look for changed submodules",
-    )
-    seen = set()
-    fields = records(result.output)
-    for status in fields:
-        _, mode, _, new, _ = status.strip().split(" ")
-        pin = _Pin(path=next(fields), commit=new)
-        if mode == GITLINK and pin not in seen:
-            seen.add(pin)
-            yield pin
+def _new_pins(changes: Iterable[Change]) -> list[_Pin]:
+    """Return each pointer that changes have set, the newest first."""
+    return [_Pin(path=one.path, commit=one.new) for one in changes if one.mode == GITLINK]
 
 
 def _deliver(inner: Clone, pin: _Pin, address: str, delivery: Delivery, depth: int) -> None:
@@ -140,15 +124,16 @@ def _deliver(inner: Clone, pin: _Pin, address: str, delivery: Delivery, depth: i
             f"+refs/tags/*:{_SEEN}/tags/*",
             action=f"ask the server of the submodule {pin.path} what it has",
         )
-        known = (f"--glob={_SEEN}",)
+        known = f"--glob={_SEEN}"
         left = git.text(
-            *("rev-list", "--max-count=1", pin.commit, "--not", *known),
+            *("rev-list", "--max-count=1", pin.commit, "--not", known),
             action=f"compare the submodule {pin.path} with its server",
         )
         if not left:
             return
-        _push_pinned(inner, pin.commit, known, delivery, address, depth + 1)
-        scan.check_commits(git, delivery.limits, pin.commit, *known)
+        changes = scan.new_changes(git, pin.commit, known)
+        _push_pinned(inner, pin.commit, changes, delivery, address, depth + 1)
+        scan.check(git, delivery.limits, changes)
         lfs.push(inner, address, pin.commit)
         _push(git, pin, address, delivery)
     finally:

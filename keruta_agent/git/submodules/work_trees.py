@@ -15,17 +15,14 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors, file_trees
-from keruta_agent.git import lfs, url
-from keruta_agent.git import link as git_link
-from keruta_agent.git import work_tree as tree
+from keruta_agent.git import lfs, link, url, work_tree
 from keruta_agent.git.clone import Clone
-from keruta_agent.git.command import Git, Say, records
+from keruta_agent.git.command import Git, Say, records, say_nothing
 from keruta_agent.git.config import repository as repository_config
 from keruta_agent.git.problems import GitError, Problem
+from keruta_agent.git.scan import GITLINK
 from keruta_agent.git.submodules import aside
 
-#: Mode of a submodule in a tree.
-GITLINK: Final = "160000"
 #: Submodules in submodules that are followed; a repository may name itself as its submodule.
 DEEPEST: Final = 8
 _KEY: Final = re.compile(r"submodule\.(?P<name>.+)\.(?P<key>path|url|update)", re.DOTALL)
@@ -105,25 +102,30 @@ def modules(clone: Clone) -> list[Path]:
 
 
 def set_aside(clone: Clone, name: str, reason: str, say: Say) -> str | None:
-    """Do what ``tree.set_aside`` does, in the submodules first.
+    """Set aside what is not committed, in the submodules first; return its ref, None when clean.
 
-    What is set aside in a submodule has a ref of the same name there.
+    What is set aside in a submodule has a ref of the same name there. Commits that no ref has are
+    named as well.
 
     Raises:
         WorkspaceError: see there.
     """
     _each(clone, lambda inner: _set_aside(clone, inner, name, reason, say), say)
-    return tree.set_aside(clone, name, reason)
+    kept = work_tree.set_aside(clone, name, reason)
+    if kept.commits is not None:
+        say(f"kept commits that no branch had as {kept.commits}")
+    return kept.changes
 
 
 def uncommitted(clone: Clone) -> list[str]:
     """Return the paths of submodules that hold changes nobody has committed."""
     found: list[str] = []
-    _each(
-        clone,
-        lambda inner: found.append(_shown(clone, inner)) if tree.look(inner.git).changes else None,
-        lambda _: None,
-    )
+
+    def look(inner: Clone) -> None:
+        if work_tree.look(inner.git).changes:
+            found.append(_shown(clone, inner))
+
+    _each(clone, look, say_nothing)
     return found
 
 
@@ -283,8 +285,7 @@ def _each(clone: Clone, act: Callable[[Clone], None], say: Say, depth: int = 0) 
 def _set_aside(clone: Clone, inner: Clone, name: str, reason: str, say: Say) -> None:
     path = _shown(clone, inner)
     try:
-        ref = tree.set_aside(inner, name, reason)
-        kept = tree.keep_head(inner)
+        kept = work_tree.set_aside(inner, name, reason)
     except GitError as exc:
         if not clone.is_ours or exc.problem is Problem.STOPPED:
             raise
@@ -294,10 +295,10 @@ def _set_aside(clone: Clone, inner: Clone, name: str, reason: str, say: Say) -> 
         if git_dir != inner.directory / ".git":
             _move_module_aside(clone, git_dir, say)
         return
-    if ref is not None:
-        say(f"set aside what was uncommitted in {path}: git -C {path} stash apply {ref}")
-    if kept is not None:
-        say(f"kept commits of {path} that no branch had as {kept}")
+    if kept.changes is not None:
+        say(f"set aside what was uncommitted in {path}: git -C {path} stash apply {kept.changes}")
+    if kept.commits is not None:
+        say(f"kept commits of {path} that no branch had as {kept.commits}")
 
 
 def _clear_place(clone: Clone, one: Submodule, say: Say) -> None:
@@ -364,9 +365,9 @@ def _belongs(clone: Clone, place: Path) -> bool:
     """Tell whether a directory is the work tree of a submodule of this clone, and no other's."""
     if not os.path.lexists(place / ".git"):
         return False
-    git_dir = git_link.follow(place)
+    git_dir = link.follow(place)
     own = git_dir == place / ".git" or git_dir.is_relative_to(clone.git_dir / "modules")
-    is_its = git_link.leads_back(place, git_dir, clone.directory)
+    is_its = link.leads_back(place, git_dir, clone.directory)
     return own and is_its and (git_dir / "HEAD").is_file()
 
 

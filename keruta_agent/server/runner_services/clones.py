@@ -8,7 +8,6 @@ doubt is thrown away.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import shutil
@@ -19,8 +18,11 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent import errors, file_trees
-from keruta_agent.git import clone
-from keruta_agent.git.access.credentials import TOKEN_USERNAME, Credentials, install_helper
+from keruta_agent.git import checkout, remote
+from keruta_agent.git import clone as clones
+from keruta_agent.git.access.credentials import GitAccess
+from keruta_agent.git.checkout import CheckoutPolicy, Start
+from keruta_agent.git.clone import Clone, CloneOptions
 from keruta_agent.git.command import Git, say_nothing
 from keruta_agent.git.config import repository as repository_config
 from keruta_agent.git.config import user as user_config
@@ -28,20 +30,12 @@ from keruta_agent.git.url import REMOTE, RepositoryUrl
 
 logger = logging.getLogger(__name__)
 
+#: Seconds that one git command may take.
+_TIMEOUT_S: Final = 600.0
+#: A slot is empty before; whoever gets it brings its submodules and large files.
+_POLICY: Final = CheckoutPolicy(overwrites=True, parts=None)
 #: What of ``.git`` outlives a loan. Not the index: it can hide changed files from a reset.
 _KEPT: Final = frozenset({"objects", "refs", "packed-refs", "shallow"})
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GitAccess:
-    """How the pool speaks to git servers."""
-
-    token: str = dataclasses.field(default="", repr=False)
-    username: str = TOKEN_USERNAME
-    #: The only hosts that are given the token: addresses come from whoever asks for a slot.
-    token_hosts: tuple[str, ...] = ()
-    #: Seconds that one git command may take.
-    timeout_s: float = 600.0
 
 
 class Clones:
@@ -58,7 +52,6 @@ class Clones:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         user_config.current()  # now, before anybody has a slot and runs tests in it
         self._access = access
-        self._helper = install_helper(root)
         self._stop_reason = stop_reason
         for left in self._trash.iterdir():
             _remove_or_tell(left)
@@ -85,14 +78,14 @@ class Clones:
                     extra={"action": "slot_discarded"},
                 )
         self.discard(slot_id)
-        git = self._git(slot_id, url)
-        clone.open_or_make(git, url, clone.CloneOptions(mirrors=self._mirrors), say_nothing)
+        options = CloneOptions(mirrors=self._mirrors)
+        clone = clones.open_or_make(self._git(slot_id, url), url, options, say_nothing)
         config = self.path(slot_id) / ".git" / "config"
         # Put in place at once: half a configuration must not be taken for the whole.
         copy = self._configs / f"{slot_id}.new"
         shutil.copyfile(config, copy)
         copy.replace(self._configs / slot_id)
-        self._check_out(git)
+        _check_out(clone)
 
     def tidy(self, slot_id: str) -> bool:
         """Removes what a loan left, without asking the server; tells whether the clone is usable.
@@ -134,17 +127,11 @@ class Clones:
     def _git(self, slot_id: str, url: RepositoryUrl | None) -> Git:
         return Git(
             self.path(slot_id),
-            timeout_s=self._access.timeout_s,
+            timeout_s=_TIMEOUT_S,
             url=url,
-            credentials=None if url is None else self._credentials(url),
+            credentials=None if url is None else self._access.credentials(url),
             stop_reason=self._stop_reason,
             variables={"GIT_ALLOW_PROTOCOL": "http:https:ssh:git:file"},
-        )
-
-    def _credentials(self, url: RepositoryUrl) -> Credentials | None:
-        access = self._access
-        return Credentials.of(
-            url, access.token, access.username, self._helper, hosts=access.token_hosts
         )
 
     def _renew(self, slot_id: str, url: RepositoryUrl) -> None:
@@ -159,21 +146,7 @@ class Clones:
             *("fetch", "--quiet", "--prune", "--prune-tags", "--tags", "--force", REMOTE),
             action=f"fetch {url}",
         )
-        self._check_out(git)
-
-    def _check_out(self, git: Git) -> None:
-        """Puts the files of the default branch's newest commit there, and nothing else."""
-        said = git.text("ls-remote", "--symref", REMOTE, "HEAD", action="ask for the branches")
-        names = [
-            line.removeprefix("ref: refs/heads/").partition("\t")[0]
-            for line in said.splitlines()
-            if line.startswith("ref: refs/heads/")
-        ]
-        branch = names[0] if names else "main"
-        git.run("symbolic-ref", "HEAD", f"refs/heads/{branch}", action="choose the branch")
-        remote_ref = f"refs/remotes/{REMOTE}/{branch}"
-        if git.holds("rev-parse", "--quiet", "--verify", f"{remote_ref}^{{commit}}"):
-            git.run("reset", "--hard", "--quiet", remote_ref, action=f"check out {branch}")
+        _check_out(Clone(git=git, url=url, is_ours=True))
 
     def _drop_refs(self, git: Git) -> None:
         """Removes branches, stashes and all that did not come from the server."""
@@ -224,6 +197,14 @@ class Clones:
         # Whoever had the slot may have reached the pool's copy as well.
         repository_config.settle(git_dir, is_ours=True)
         (git_dir / "HEAD").write_text("ref: refs/heads/main\n", encoding="ascii")
+
+
+def _check_out(clone: Clone) -> None:
+    """Put the files of the default branch's newest commit there, and nothing else."""
+    branch = remote.ask(clone).default_branch or "main"
+    tracking = f"refs/remotes/{REMOTE}/{branch}"
+    commit = remote.commits_of(clone.git, tracking).get(tracking)
+    checkout.check_out(clone, Start(branch=branch, commit=commit), _POLICY, say_nothing)
 
 
 def _is_plain(path: Path) -> bool:

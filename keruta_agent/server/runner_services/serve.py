@@ -12,9 +12,9 @@ from typing import Final
 
 import flask
 
+from keruta_agent.git.access.credentials import GitAccess
 from keruta_agent.server.runner_services import artifacts, pool, registry
 from keruta_agent.server.runner_services.application import create_application
-from keruta_agent.server.runner_services.clones import GitAccess
 from keruta_agent.server.runner_services.lending import MOST_WAITING
 from keruta_agent.server.runner_services.slots import Slots
 from keruta_agent.server.runner_services.store import Store

@@ -20,8 +20,9 @@ from typing import Any, Final
 import peewee
 
 from keruta_agent import errors
+from keruta_agent.git.access.credentials import GitAccess
 from keruta_agent.server import tables as t
-from keruta_agent.server.runner_services.clones import Clones, GitAccess
+from keruta_agent.server.runner_services.clones import Clones
 from keruta_agent.server.runner_services.lending import (
     HELD,
     LENDABLE,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.server.runner_services.clones import GitAccess
+from keruta_agent.git.access.credentials import GitAccess
 from tests.helpers import coding
 from tests.helpers.coding import (
     BRANCH,

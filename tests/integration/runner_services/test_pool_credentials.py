@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent import errors
-from keruta_agent.server.runner_services.clones import GitAccess
+from keruta_agent.git.access.credentials import GitAccess
 from tests.helpers.git_http import PASSWORD, USER, GitHttpServer, git_http_server
 from tests.helpers.repositories import Repository
 from tests.helpers.runner_services import runner_services

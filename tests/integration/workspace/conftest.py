@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent.git import clone, url
-from keruta_agent.git.access.credentials import Credentials, install_helper
+from keruta_agent.git.access.credentials import GitAccess
 from keruta_agent.git.clone import Clone, CloneOptions
 from keruta_agent.git.command import Git
 from keruta_agent.git.scan import Limits
@@ -59,10 +59,9 @@ class Worker:
         self.said: list[str] = []
         self.url = url.parse(address)
         directory.mkdir(parents=True, exist_ok=True)
-        helper = install_helper(directory.parent)
-        self.credentials = Credentials.of(
-            *(self.url, token, "hanako", helper), hosts=[f"{self.url.scheme}://{self.url.host}"]
-        )
+        hosts = (f"{self.url.scheme}://{self.url.host}",)
+        access = GitAccess(token=token, username="hanako", token_hosts=hosts)
+        self.credentials = access.credentials(self.url)
         self.timeout_s = 20.0
         self.options = CloneOptions()
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.git import clone, url
-from keruta_agent.git import work_tree as tree
+from keruta_agent.git import clone, url, work_tree
 from keruta_agent.git.command import Git
 from keruta_agent.git.config import user as user_config
 from keruta_agent.workspace import commit, push
@@ -165,7 +164,7 @@ def test_mere_look_runs_no_filter_and_changes_nothing(worker: Worker, trap: Path
     before = (worker.directory / ".git" / "config").read_bytes()
     (worker.directory / "README.md").write_text("# A PROJECT\n")
     found = clone.open_existing(worker.git(), worker.url, is_mere_look=True)
-    assert [change.path for change in tree.look(found.git).changes] == ["README.md"]
+    assert [change.path for change in work_tree.look(found.git).changes] == ["README.md"]
     assert loot_of(trap) == ""
     assert (worker.directory / ".git" / "config").read_bytes() == before
 

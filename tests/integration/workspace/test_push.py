@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.git import maintenance as repair
-from keruta_agent.git import scan
+from keruta_agent.git import maintenance, scan
 from keruta_agent.workspace import commit, push
 from keruta_agent.workspace.checkout import Place
 from keruta_agent.workspace.push import PushRefusedError, Target
@@ -98,7 +97,8 @@ def test_push_that_is_done_again_changes_nothing(worker: Worker, repository: Rep
     change(worker, place, "file.txt")
     assert deliver(worker, place) == deliver(worker, place) == repository.branches[BRANCH]
     message = commit.Message(name="n", task_id=TASK, session_id=SESSION, run_uid="r")
-    assert not commit.commit_all(worker.open(), place, message, LIMITS, worker.said.append)
+    again = commit.commit_all(worker.open(), place, message, LIMITS, worker.said.append)
+    assert again == repository.branches[BRANCH]
 
 
 def test_script_that_commits_by_itself_elsewhere_is_taken_along_if_it_went_on_from_there(
@@ -196,6 +196,6 @@ def test_house_is_kept_when_there_is_much_to_pack(
         (worker.directory / f"file-{number}").write_text(f"{number}\n")
     git(worker.directory, "add", "--all")
     git(worker.directory, "commit", "--quiet", "--message", "many")
-    monkeypatch.setattr(repair, "_MANY_OBJECTS", 1)
-    repair.keep_house(worker.git())
+    monkeypatch.setattr(maintenance, "_MANY_OBJECTS", 1)
+    maintenance.keep_house(worker.git())
     assert "count: 0" in git(worker.directory, "count-objects", "--verbose")

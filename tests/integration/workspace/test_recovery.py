@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from keruta_agent import errors, file_trees
+from keruta_agent.git import lfs
 from keruta_agent.git.clone import CloneOptions
 from keruta_agent.git.problems import GitError, Problem
-from keruta_agent.workspace import checkout, moved, recovery
+from keruta_agent.git.submodules import work_trees
+from keruta_agent.workspace import moved, recovery
 from keruta_agent.workspace.checkout import Place, Wish
 from keruta_agent.workspace.made import MadeClones
 from keruta_agent.workspace.moved import Moved
@@ -277,7 +279,7 @@ def test_healthy_clone_stays_when_a_part_of_it_cannot_be_had(
     def fail(*_arguments: object) -> None:
         raise GitError(f"cannot bring the {what}: the object is not there", Problem.OTHER)
 
-    part = checkout.submodules if what == "submodule" else checkout.lfs
+    part = work_trees if what == "submodule" else lfs
     monkeypatch.setattr(part, "bring", fail)
     with pytest.raises(errors.WorkspaceError, match=what):
         workspace.bring(task=OTHER_TASK)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from keruta_agent.git import url
-from keruta_agent.git.access.credentials import Credentials
+from keruta_agent.git.access.credentials import GitAccess
 from keruta_agent.git.access.token_hosts import is_meant
 
 GITHUB, GITLAB = "https://github.com/o/r.git", "https://gitlab.com/o/r.git"
@@ -57,9 +55,9 @@ def test_named_hosts_are_told_and_no_others(address: str, is_told: bool) -> None
     assert is_meant(url.parse(address), "ghp_0123", named) is is_told
 
 
-def test_foreign_host_is_told_the_password_of_its_own_address_only(tmp_path: Path) -> None:
-    own = url.parse("https://hanako:own-password@evil.example/o/r.git")
-    found = Credentials.of(own, "ghp_0123", "x", tmp_path)
+def test_foreign_host_is_told_the_password_of_its_own_address_only() -> None:
+    access = GitAccess(token="ghp_0123")
+    found = access.credentials(url.parse("https://hanako:own-password@evil.example/o/r.git"))
     assert found is not None
     assert (found.username, found.password) == ("hanako", "own-password")
-    assert Credentials.of(url.parse("https://evil.example/o/r"), "ghp_0123", "x", tmp_path) is None
+    assert access.credentials(url.parse("https://evil.example/o/r")) is None
