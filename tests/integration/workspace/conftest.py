@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from keruta_agent import file_trees
 from keruta_agent.git import clone, url
 from keruta_agent.git.access.credentials import GitAccess
 from keruta_agent.git.clone import Clone, CloneOptions
@@ -49,6 +51,29 @@ def superproject(
     """The repository, with the library as its submodule."""
     monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "file")
     return Superproject(repository, library, tmp_path / "person")
+
+
+#: Makes directories in each other: the outermost one's place, how many, and their name.
+MakeDeep = Callable[[Path, int, str], None]
+
+
+@pytest.fixture
+def make_deep(tmp_path: Path) -> Iterator[MakeDeep]:
+    """What is left of them is removed, also after a failure: it is too deep for pytest to do so."""
+
+    def make(top: Path, levels: int, name: str) -> None:
+        here = os.open(top, os.O_RDONLY)
+        for _ in range(levels):
+            os.mkdir(name, dir_fd=here)
+            inner = os.open(name, os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = inner
+        os.close(os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+        os.close(here)
+
+    yield make
+    for place in tmp_path.iterdir():
+        file_trees.remove(place)
 
 
 class Worker:

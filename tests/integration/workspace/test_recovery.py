@@ -15,12 +15,12 @@ from keruta_agent.git import lfs
 from keruta_agent.git.clone import CloneOptions
 from keruta_agent.git.problems import GitError, Problem
 from keruta_agent.git.submodules import work_trees
-from keruta_agent.workspace import moved, recovery
+from keruta_agent.workspace import checkout, moved, recovery
 from keruta_agent.workspace.checkout import Place, Wish
 from keruta_agent.workspace.made import MadeClones
 from keruta_agent.workspace.moved import Moved
 from tests.helpers.repositories import Repository, git
-from tests.integration.workspace.conftest import BRANCH, SESSION, TASK, Worker
+from tests.integration.workspace.conftest import BRANCH, SESSION, TASK, MakeDeep, Worker
 
 OTHER_TASK = "87654321-1234-4ca2-b064-7a7a7672dd1a"
 
@@ -493,22 +493,44 @@ def test_work_tree_beside_that_has_the_tasks_branch_is_in_nobodys_way(
     assert workspace.bring().branch == BRANCH
 
 
-def test_directory_deeper_than_any_path_is_out_of_the_way(workspace: Workspace) -> None:
-    here = os.open(workspace.directory, os.O_RDONLY)
-    for _ in range(2500):  # longer than any path may be
-        os.mkdir("名", dir_fd=here)
-        inner = os.open("名", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = inner
-    os.close(os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=here))
-    os.close(here)
+def test_directory_deeper_than_any_path_is_out_of_the_way(
+    workspace: Workspace, make_deep: MakeDeep
+) -> None:
+    make_deep(workspace.directory, 2500, "名")  # longer than any path may be
+    workspace.bring(task=OTHER_TASK)
+    assert not (workspace.directory / "名").exists()
 
-    try:
-        workspace.bring(task=OTHER_TASK)
-        assert not (workspace.directory / "名").exists()
-    finally:
-        for aside in workspace.moved:  # too deep for what removes temporary directories
-            file_trees.remove(aside.directory)
+
+def _is_replaced_in_vain(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object) -> None:
+        raise GitError("cannot check the branch out", Problem.OTHER)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkout, "prepare", fail)
+        with pytest.raises(GitError, match="cannot check the branch out"):
+            workspace.bring()
+
+
+def test_whole_clone_in_which_nothing_succeeded_is_not_replaced_again_at_once(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _is_replaced_in_vain(workspace, monkeypatch)
+    _is_replaced_in_vain(workspace, monkeypatch)
+    assert len(workspace.moved) == 1
+
+    workspace.bring()
+    _is_replaced_in_vain(workspace, monkeypatch)
+    assert len(workspace.moved) == 2
+
+
+def test_clone_that_was_broken_anew_is_replaced_at_once_also_when_nothing_succeeded_in_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _is_replaced_in_vain(workspace, monkeypatch)
+    (workspace.git_dir / "objects").rename(workspace.directory / "objects")
+
+    assert workspace.bring().branch == BRANCH
+    assert len(workspace.moved) == 2
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from keruta_agent.workspace.checkout import Place
 from tests.helpers.repositories import git, make_repository
 from tests.helpers.superprojects import SUBMODULE as PATH
 from tests.helpers.superprojects import Superproject, commit_in
-from tests.integration.workspace.conftest import Worker
+from tests.integration.workspace.conftest import MakeDeep, Worker
 
 OTHER = "87654321-1234-4ca2-b064-7a7a7672dd1a"
 
@@ -310,27 +309,17 @@ def test_the_oldest_without_commits_makes_room(
 
 
 def test_deep_tree_in_a_submodule_that_is_gone_is_removed(
-    worker: Worker, superproject: Superproject
+    worker: Worker, superproject: Superproject, make_deep: MakeDeep
 ) -> None:
     worker.prepare()
     inner = worker.directory / PATH
     (inner / ".gitignore").write_text("d/\n")
     git(inner, "add", ".gitignore")
-    make_deep(inner, 1500)
+    make_deep(inner, 1500, "d")
     superproject.remove()
     superproject.publish()
     next_task(worker)
     assert not inner.exists()
-
-
-def make_deep(top: Path, levels: int) -> None:
-    here = os.open(top, os.O_RDONLY)
-    for _ in range(levels):
-        os.mkdir("d", dir_fd=here)
-        inner = os.open("d", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = inner
-    os.close(here)
 
 
 def test_submodule_that_a_task_leads_to_its_own_repository_is_refused_in_a_persons_clone(
