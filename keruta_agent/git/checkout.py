@@ -1,4 +1,4 @@
-"""Brings a clone onto a branch, clean, without losing what was there.
+"""The way of a clone onto a branch, clean, without losing what was there.
 
 What each user of the driver does otherwise is its policy: the agent moves out of the way what a
 checkout would overwrite, the Agent Runner overwrites what it has set aside before, and a slot of

@@ -1,4 +1,4 @@
-"""Makes the clone of a repository, or opens the one that is there.
+"""Clones of repositories: made where there is none, else opened with harmless settings.
 
 It is made in its place, with a note in it from the first moment that says so: what an agent left
 that was killed meanwhile is known for what it is, and is made anew.
@@ -62,7 +62,7 @@ class Clone:
 
 
 def open_or_make(git: Git, url: RepositoryUrl, options: CloneOptions, say: Say) -> Clone:
-    """Returns the clone in git's directory, made if there is none.
+    """Return the clone in git's directory, made if there is none.
 
     Raises:
         WorkspaceError: there is something else, or it cannot be made.
@@ -79,7 +79,7 @@ def open_or_make(git: Git, url: RepositoryUrl, options: CloneOptions, say: Say) 
 
 
 def open_existing(git: Git, url: RepositoryUrl, *, is_mere_look: bool = False) -> Clone:
-    """Returns the clone in git's directory, without settings that a task may have put there.
+    """Return the clone in git's directory, without settings that a task may have put there.
 
     A mere look changes nothing.
 

@@ -1,4 +1,4 @@
-"""Runs one git command: with a time limit, nobody to ask, and all its processes ended in the end.
+"""One git command: with a time limit, without questions, and with no process left behind.
 
 With ``subprocess`` and not ``sh``: a task makes some twenty of these calls, ``sh`` takes five
 milliseconds for each, and runs Python between fork and exec in a process that has threads.
@@ -104,7 +104,7 @@ class Git:
         self._fetches_lazily = False
 
     def at(self, directory: Path) -> Git:
-        """Returns the same git in another directory."""
+        """Return the same git in another directory."""
         other = object.__new__(Git)
         other.__dict__.update(self.__dict__, directory=directory)
         return other
@@ -114,7 +114,7 @@ class Git:
         return self.at(directory).with_variables({"GIT_DIR": str(directory)})
 
     def with_variables(self, variables: Mapping[str, str]) -> Git:
-        """Returns the same git with more variables."""
+        """Return the same git with more variables."""
         other = self.at(self.directory)
         other._variables = {**self._variables, **variables}
         return other
@@ -177,7 +177,7 @@ class Git:
         return self._user.program
 
     def redact(self, text: str) -> str:
-        """Returns a text without the secrets that git was given."""
+        """Return a text without the secrets that git was given."""
         return self._redactor.redact(text)
 
     def run(
@@ -188,7 +188,7 @@ class Git:
         ok: bool = True,
         most: int = MOST_OUTPUT,
     ) -> Result:
-        """Runs a command; with ``ok`` a failure is an error that says what could not be done.
+        """Run a command; with ``ok`` a failure is an error that says what could not be done.
 
         Of its output, this many bytes are read.
 
@@ -220,16 +220,16 @@ class Git:
         return result
 
     def text(self, *arguments: str, action: str) -> str:
-        """Runs a command and returns its output."""
+        """Run a command and return its output."""
         return self.run(*arguments, action=action).text
 
     def find(self, *arguments: str) -> str | None:
-        """Runs a command that may fail and returns its output, None when it failed."""
+        """Run a command that may fail and return its output, None when it failed."""
         result = self.run(*arguments, action=f"run git {arguments[0]}", ok=False)
         return result.text if result.code == 0 else None
 
     def holds(self, *arguments: str) -> bool:
-        """Tells whether a command that is a question says yes."""
+        """Return whether a command that is a question says yes."""
         return self.run(*arguments, action=f"run git {arguments[0]}", ok=False).code == 0
 
     def _prepare(
@@ -270,7 +270,7 @@ class Git:
         return {"GIT_SSH_COMMAND": ssh_config.with_file(start, self._user.ssh.path)}
 
     def _has_authorities(self) -> bool:
-        """Tell whether the user has said to git whom it is to trust."""
+        """Return whether the user has said to git whom it is to trust."""
         return bool(self.settings_like(trust.OWN_SETTINGS))
 
     def _start(
@@ -319,7 +319,7 @@ class Git:
 
 
 def is_true(value: str) -> bool:
-    """Tell whether git takes the value of a setting for a yes."""
+    """Return whether git takes the value of a setting for a yes."""
     return value.lower() in ("true", "yes", "on") or (value.isdigit() and int(value) != 0)
 
 
@@ -348,7 +348,7 @@ def _read(file: IO[Any], most: int) -> bytes:
 
 
 def records(output: bytes) -> Iterator[str]:
-    """Yields the fields of output that ``-z`` has separated."""
+    """Yield the fields of output that ``-z`` has separated."""
     for field in output.split(b"\0"):
         if field:
             yield os.fsdecode(field)

@@ -33,7 +33,7 @@ class Found(enum.Enum):
 
 
 def look(directory: Path) -> Found:
-    """Tells what a directory holds."""
+    """Return what a directory holds."""
     if directory.is_symlink() and not directory.exists():
         return Found.OTHER
     if not directory.exists():
@@ -63,7 +63,7 @@ def open_gate(directory: Path) -> None:
 
 
 def refuse(directory: Path) -> errors.WorkspaceError:
-    """Returns the error for a directory that holds something else."""
+    """Return the error for a directory that holds something else."""
     return errors.WorkspaceError(
         f"{directory} is not empty and holds no clone of the session's repository",
         advice="Set KERUTA_WORKING_DIR to an empty directory, or move this one away: "
@@ -73,7 +73,7 @@ def refuse(directory: Path) -> errors.WorkspaceError:
 
 @contextlib.contextmanager
 def locked(path: Path, patience_s: float) -> Iterator[None]:
-    """Keeps other agents out of a directory while the block runs.
+    """Keep other agents out of a directory while the block runs.
 
     The kernel lets go of the lock when we are killed.
 

@@ -23,7 +23,7 @@ _MEANT: Final = ":(top,attr:filter=lfs)"
 
 
 def is_meant(git: Git) -> bool:
-    """Tell whether any file that git knows is one for Git LFS."""
+    """Return whether any file that git knows is one for Git LFS."""
     return bool(_known(git))
 
 
@@ -33,7 +33,7 @@ def _known(git: Git) -> bytes:
 
 
 def is_installed() -> bool:
-    """Tell whether Git LFS can be used."""
+    """Return whether Git LFS can be used."""
     return shutil.which("git-lfs") is not None
 
 
@@ -111,7 +111,7 @@ def meant(git: Git, paths: Collection[str]) -> frozenset[str]:
 
 
 def is_pointer(content: bytes) -> bool:
-    """Tell whether this is what Git LFS has git keep in place of a large file."""
+    """Return whether this is what Git LFS has git keep in place of a large file."""
     return not content or (len(content) <= LARGEST_POINTER and content.startswith(POINTER))
 
 

@@ -24,7 +24,7 @@ def follow(work_tree: Path) -> Path:
 
 
 def leads_back(work_tree: Path, repository: Path, top: Path) -> bool:
-    """Tell whether a directory below ``top`` is the work tree of a repository, and no other's.
+    """Return whether a directory below ``top`` is the work tree of a repository, and no other's.
 
     One that is not there is nobody else's either.
     """

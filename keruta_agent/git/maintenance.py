@@ -1,4 +1,4 @@
-"""Clears away what git commands left that were killed: locks that nobody holds any more."""
+"""Upkeep of a clone: stale locks, hidden files, packs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WITHOUT_LOCKS: Final = frozenset({"objects", "lfs", "hooks"})
 
 
 def stale_locks(git_dir: Path) -> list[Path]:
-    """Returns the locks in a repository that no living git can hold.
+    """Return the locks in a repository that no living git can hold.
 
     Git cannot be asked who holds one. While any git runs in the repository, none counts as stale.
     """
@@ -32,7 +32,7 @@ def stale_locks(git_dir: Path) -> list[Path]:
 
 
 def remove_locks(git_dir: Path) -> list[str]:
-    """Removes the stale locks and returns their names."""
+    """Remove the stale locks and return their names."""
     removed = []
     for lock in stale_locks(git_dir):
         lock.unlink(missing_ok=True)
@@ -65,7 +65,7 @@ def unhide(git: Git) -> int:
 
 
 def keep_house(git: Git) -> None:
-    """Packs what many tasks have left, once it has become much; nothing that a ref names is lost.
+    """Pack what many tasks have left, once it has become much; nothing that a ref names is lost.
 
     Here and not in the background, where git would do it: a task must leave no process behind.
     """
@@ -89,7 +89,7 @@ def _locks(git_dir: Path) -> Iterator[Path]:
 
 
 def git_runs_in(directory: Path) -> bool:
-    """Tells whether any git works in a directory or below it."""
+    """Return whether any git works in a directory or below it."""
     place = str(directory.resolve())
     return any(cwd == place or cwd.startswith(f"{place}/") for cwd in _directories_of_gits())
 

@@ -39,7 +39,7 @@ class Notes:
         self._write(_CLONE, {"state": _CLONING, "repository": identity})
 
     def finish_clone(self, identity: str) -> None:
-        """Notes that the clone is whole."""
+        """Note that the clone is whole."""
         self._write(_CLONE, {"state": _CLONED, "repository": identity})
 
     @property
@@ -86,11 +86,11 @@ class Notes:
         (self.directory / _INSTALLED).unlink(missing_ok=True)
 
     def has_installed(self, script: Path) -> bool:
-        """Tells whether the repository's own set-up was run as it is now."""
+        """Return whether the repository's own set-up was run as it is now."""
         return self._read(_INSTALLED).get("digest") == _digest(script)
 
     def note_installed(self, script: Path) -> None:
-        """Notes that the repository's own set-up was run."""
+        """Note that the repository's own set-up was run."""
         self.directory.mkdir(mode=0o700, exist_ok=True)
         self._write(_INSTALLED, {"digest": _digest(script)})
 

@@ -157,7 +157,7 @@ _LONGEST_CAUSE: Final = 300
 
 
 def error_from(action: str, complaints: str) -> GitError:
-    """Returns the error for a command that failed: what was done, git's own words, and advice."""
+    """Return the error for a command that failed: what was done, git's own words, and advice."""
     said = [line.strip() for line in complaints.splitlines()]
     lines = [line for line in said if line and not _NOISE.search(line)]
     # Some commands fail with nothing but warnings, such as git clean.

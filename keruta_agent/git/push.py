@@ -1,4 +1,4 @@
-"""Pushes a commit to a branch, if others can do something with it.
+"""Pushes of a commit to a branch, if others can do something with it.
 
 A branch that points at a submodule's commit which nobody can get, or that holds a large file as a
 plain one, is refused here: whoever checks it out would be stuck.

@@ -1,4 +1,4 @@
-"""Finds what the session's ref means at the server, and brings it here."""
+"""What refs mean at the server, and how they are brought here."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Remote:
     refs: Mapping[str, str]
 
     def branch(self, name: str) -> str | None:
-        """Returns the commit of a branch."""
+        """Return the commit of a branch."""
         return self.refs.get(f"refs/heads/{name}")
 
     def tag(self, name: str) -> str | None:
-        """Returns what a tag names."""
+        """Return what a tag names."""
         return self.refs.get(f"refs/tags/{name}")
 
 
@@ -61,7 +61,7 @@ def ask(clone: Clone, *branches: str, ref: str = "") -> Remote:
 
 
 def check(ref: str) -> str:
-    """Returns the short form of the session's ref.
+    """Return the short form of the session's ref.
 
     Raises:
         WorkspaceError: no ref can have this name.
@@ -178,7 +178,7 @@ def commits_of(git: Git, *names: str) -> dict[str, str]:
 
 
 def is_ancestor(git: Git, older: str, newer: str) -> bool:
-    """Tell whether a commit is another one, or one that it goes on from."""
+    """Return whether a commit is another one, or one that it goes on from."""
     return git.holds("merge-base", "--is-ancestor", older, newer)
 
 
@@ -207,7 +207,7 @@ def _bring_tag(clone: Clone, remote: Remote, name: str) -> str:
 
 
 def _bring_commit(clone: Clone, ref: str) -> str | None:
-    """Looks for a commit here, then asks the server for it, then for all that it has."""
+    """Look for a commit here, then ask the server for it, then for all that it has."""
     # Tags that moved at the server, and such as stand in each other's way, must not end it.
     everything = [f"+refs/heads/*:refs/remotes/{REMOTE}/*", f"+refs/tags/*:{_TAGS}*"]
     attempts = [[], ["--no-tags", REMOTE, ref], ["--no-tags", "--prune", REMOTE, *everything]]

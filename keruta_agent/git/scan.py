@@ -1,4 +1,4 @@
-"""Refuses what must not be committed: too large files, known secrets, large files without LFS."""
+"""What must not be committed: too large files, known secrets, large files without LFS."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _plain(blob: Change) -> RefusedError:
 
 
 def _held_before(git: Git, limits: Limits, blob: Change) -> bool:
-    """Tells whether a file held a secret before it was changed: then it is no news."""
+    """Return whether a file held a secret before it was changed: then it is no news."""
     if not blob.old.strip("0"):
         return False
     return limits.holds_secret(git.run("cat-file", "blob", blob.old, action="read a file").output)
@@ -140,7 +140,7 @@ def _names(blobs: Iterable[Change]) -> bytes:
 
 
 def _batches(blobs: list[Change], sizes: dict[str, int]) -> Iterator[list[Change]]:
-    """Yields the files in groups that fit into memory."""
+    """Yield the files in groups that fit into memory."""
     batch: list[Change] = []
     size = 0
     for blob in blobs:
@@ -153,7 +153,7 @@ def _batches(blobs: list[Change], sizes: dict[str, int]) -> Iterator[list[Change
 
 
 def _contents(git: Git, batch: list[Change], sizes: dict[str, int]) -> dict[str, bytes]:
-    """Returns what the files of a batch hold, read by one git."""
+    """Return what the files of a batch hold, read by one git."""
     output = git.run(
         *("cat-file", "--batch=%(objectname)"),
         stdin=_names(batch),

@@ -66,7 +66,7 @@ class RepositoryUrl:
 
 
 def parse(text: str) -> RepositoryUrl:
-    """Reads an address.
+    """Read an address.
 
     A query or fragment of an http address is dropped: it was copied from a browser, and may hold a
     token.
@@ -95,7 +95,7 @@ def parse(text: str) -> RepositoryUrl:
 
 
 def without_secrets(text: str) -> str:
-    """Returns an address as it may be shown, also one that cannot be read."""
+    """Return an address as it may be shown, also one that cannot be read."""
     try:
         return parse(text).address
     except errors.WorkspaceError:
@@ -142,7 +142,7 @@ def _file(path: str) -> RepositoryUrl:
 
 
 def _plain(path: str) -> str:
-    """Returns a path without what may be left out of it."""
+    """Return a path without what may be left out of it."""
     return path.strip("/").removesuffix("/.git").removesuffix(".git").rstrip("/")
 
 

@@ -1,4 +1,4 @@
-"""Sets aside what lies uncommitted in a work tree, so that it is neither lost nor in the way."""
+"""What is checked out in a work tree, and what lies uncommitted in it: set aside, never lost."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _status(git: Git, nested: list[str], *, wholly: bool = False) -> Found:
 
 
 def _repositories(root: Path, path: str) -> Iterator[str]:
-    """Yields the repositories in an untracked directory, itself among them."""
+    """Yield the repositories in an untracked directory, itself among them."""
     for folder, inner, names in file_trees.walk(root / path):
         if ".git" in inner or ".git" in names:
             inner.clear()
@@ -105,7 +105,7 @@ def _repositories(root: Path, path: str) -> Iterator[str]:
 
 
 def unfinished(git_dir: Path) -> str | None:
-    """Returns what somebody has begun in the repository and not finished."""
+    """Return what somebody has begun in the repository and not finished."""
     return next((what for name, what in _UNFINISHED.items() if (git_dir / name).exists()), None)
 
 

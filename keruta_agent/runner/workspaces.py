@@ -1,4 +1,4 @@
-"""Brings a workspace to where a run begins, and its change to where people find it.
+"""The workspace of a run, from where it begins to the push of its change.
 
 What is committed is never what happens to lie in the work tree, but a tree of git's that was
 written before the tests ran: what they leave there, commit or stage goes nowhere. The list of files
@@ -70,7 +70,7 @@ class WorkspaceManager:
         access: WorkspaceAccess | None = None,
         index: Path | None = None,
     ) -> None:
-        """Takes how often the network is tried, and the access to the repository's server.
+        """Take how often the network is tried, and the access to the repository's server.
 
         ``index`` is where git's list of files is kept that no command of the run shall reach.
         """
@@ -99,7 +99,7 @@ class WorkspaceManager:
     def prepare_workspace(
         self, slot_path: Path, branch_name: str, base_branch: str | None = None
     ) -> Workspace:
-        """Checks out the branch, new from the base branch or where it stands at the server.
+        """Check out the branch, new from the base branch or where it stands at the server.
 
         Without ``base_branch`` it begins at the server's default branch. What lies uncommitted, and
         commits that only this clone holds, are kept under ``refs/keruta``.
@@ -183,7 +183,7 @@ class WorkspaceManager:
         return git.text("rev-parse", "--verify", f"{name}^{{commit}}", action=f"find {name}")
 
     def stage(self, workspace: Workspace, *, only_known: bool = False) -> str:
-        """Returns the tree of what lies in the work tree now; what is ignored is left out.
+        """Return the tree of what lies in the work tree now; what is ignored is left out.
 
         With ``only_known`` new files are left out as well.
         """
@@ -193,7 +193,7 @@ class WorkspaceManager:
             return commits.write_tree(git)
 
     def restore(self, workspace: Workspace, tree: str) -> None:
-        """Brings the work tree back to a staged tree; what is ignored stays."""
+        """Bring the work tree back to a staged tree; what is ignored stays."""
         with self._told_as(errors.WorkspacePreparationError):
             git = self._staging(workspace.path)
             git.run("read-tree", "--reset", "-u", tree, action="clean the work tree")
@@ -202,7 +202,7 @@ class WorkspaceManager:
             submodules.reset(self._clone(git))
 
     def _staging(self, path: Path) -> Git:
-        """Returns git with the run's own list of files."""
+        """Return git with the run's own list of files."""
         git = self.git(path)
         if self._index is None:
             return git
@@ -224,7 +224,7 @@ class WorkspaceManager:
     def commit_changes(
         self, workspace: Workspace, commit_message: str, *, tree: str | None = None
     ) -> str:
-        """Commits a tree, or all that lies in the work tree, and returns the commit.
+        """Commit a tree, or all that lies in the work tree, and return the commit.
 
         Raises:
             ImplementationError: there is nothing to commit.
@@ -247,7 +247,7 @@ class WorkspaceManager:
             return commit
 
     def get_diff(self, workspace: Workspace, *, tree: str | None = None) -> str:
-        """Returns the difference to the base branch, new files included."""
+        """Return the difference to the base branch, new files included."""
         tree = tree or self.stage(workspace)
         with self._told_as(errors.WorkspacePreparationError):
             git = self.git(workspace.path)
@@ -259,7 +259,7 @@ class WorkspaceManager:
     def push_branch(
         self, workspace: Workspace, branch_name: str, *, commit: str | None = None
     ) -> PushResult:
-        """Pushes a commit, or the branch as it is here, and never forces anything.
+        """Push a commit, or the branch as it is here, and never force anything.
 
         Raises:
             SecurityError: it is no branch that a run may push to.
@@ -285,7 +285,7 @@ class WorkspaceManager:
             )
 
     def message_of_earlier_run(self, workspace: Workspace) -> str:
-        """Returns what the branch's newest commit says, empty when a run has yet to begin it."""
+        """Return what the branch's newest commit says, empty when a run has yet to begin it."""
         with self._told_as(errors.WorkspacePreparationError):
             git = self.git(workspace.path)
             start, forked = self._start(git, workspace)
@@ -296,7 +296,7 @@ class WorkspaceManager:
             )
 
     def files_changed(self, workspace: Workspace) -> list[str]:
-        """Returns the files in which the branch differs from its base branch."""
+        """Return the files in which the branch differs from its base branch."""
         with self._told_as(errors.WorkspacePreparationError):
             git = self.git(workspace.path)
             start, forked = self._start(git, workspace)
@@ -307,7 +307,7 @@ class WorkspaceManager:
             return list(records(result.output))
 
     def rollback(self, workspace: Workspace) -> None:
-        """Brings the work tree back to where the run began; what lay in it is kept by git."""
+        """Bring the work tree back to where the run began; what lay in it is kept by git."""
         with self._told_as(errors.WorkspacePreparationError):
             git = self.git(workspace.path)
             everything = dataclasses.replace(self._clone(git), is_ours=True)
@@ -318,7 +318,7 @@ class WorkspaceManager:
 
     @contextlib.contextmanager
     def _told_as(self, kind: type[errors.RunnerError]) -> Iterator[None]:
-        """Lets git's errors be errors of the runner."""
+        """Let git's errors be errors of the runner."""
         try:
             yield
         except errors.WorkspaceError as exc:
@@ -327,7 +327,7 @@ class WorkspaceManager:
             raise kind(exc.message, advice=exc.advice) from exc
 
     def _start(self, git: Git, workspace: Workspace) -> tuple[str, str]:
-        """Returns where the run began, and where its branch leaves the base branch."""
+        """Return where the run began, and where its branch leaves the base branch."""
         known = self._starts.get(workspace.path)
         if known is not None:
             return known
@@ -348,7 +348,7 @@ def _start(clone: Clone, branch: str, commit: str) -> Start:
 
 
 def _remove_locks(path: Path) -> None:
-    """Removes the locks that a killed git has left: no command of the run is there any more."""
+    """Remove the locks that a killed git has left: no command of the run is there any more."""
     if (path / ".git").is_dir():
         maintenance.remove_locks(path / ".git")
 

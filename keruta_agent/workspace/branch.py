@@ -15,7 +15,7 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_]+")
 
 
 def name_for(session_id: str, task_id: str, *, is_taken: bool = False) -> str:
-    """Returns the name of a task's branch.
+    """Return the name of a task's branch.
 
     What identifies the task is shortened to eight characters, as people expect it; a hash is added
     where that loses what tells two tasks apart, or where another task has the name (``is_taken``).
@@ -35,17 +35,17 @@ def name_for(session_id: str, task_id: str, *, is_taken: bool = False) -> str:
 
 
 def failed_name(branch: str) -> str:
-    """Returns the name of the branch for what a failed run of a task left."""
+    """Return the name of the branch for what a failed run of a task left."""
     return f"{branch}-failed"
 
 
 def is_ours(branch: str) -> bool:
-    """Tells whether a branch bears a name of this module."""
+    """Return whether a branch bears a name of this module."""
     return branch.startswith(PREFIX)
 
 
 def _short(identity: str) -> str:
-    """Returns the part before the first hyphen, else the first eight characters."""
+    """Return the part before the first hyphen, else the first eight characters."""
     if len(identity) < SHORT:
         return ""
     part = identity.partition("-")[0] if "-" in identity else identity[:SHORT]
@@ -53,7 +53,7 @@ def _short(identity: str) -> str:
 
 
 def _is_told(identity: str, short: str) -> bool:
-    """Tells whether a short form tells an identity apart from all others."""
+    """Return whether a short form tells an identity apart from all others."""
     if identity == short:
         return True
     return len(short) == SHORT and _HEX_AND_HYPHENS.fullmatch(identity) is not None

@@ -1,4 +1,4 @@
-"""Brings a clone to the session's ref and onto the branch of a task."""
+"""A task's way onto its branch: the session's ref, and what earlier runs left."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class Place:
     default_branch: str | None
 
     def to_json(self) -> str:
-        """Returns the stored form."""
+        """Return the stored form."""
         return json.dumps({**dataclasses.asdict(self), "directory": str(self.directory)})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Reads the stored form.
+        """Read the stored form.
 
         Raises:
             ValueError: it is none.
@@ -165,7 +165,7 @@ def _ask(clone: Clone, wish: Wish, ref: str, *, is_taken: bool) -> _Named:
 
 
 def _is_others(clone: Clone, tip: str, task_id: str) -> bool:
-    """Tell whether a branch bears commits of another task, and none of this one."""
+    """Return whether a branch bears commits of another task, and none of this one."""
     found = clone.git.find(
         *("log", f"--max-count={_ASKED}", "--first-parent"),
         *(f"--format=%(trailers:key={TASK_TRAILER},valueonly)", tip, "--not"),

@@ -1,4 +1,4 @@
-"""Commits what a task has changed."""
+"""The commit of what a task has changed."""
 
 from __future__ import annotations
 

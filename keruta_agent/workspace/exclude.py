@@ -1,4 +1,4 @@
-"""Lets git ignore directories in one clone, without a change of anybody's file.
+"""Directories that git ignores in one clone, without a change of anybody's file.
 
 Written to the repository's own ``info/exclude``, which is never committed and belongs to this
 clone alone; a ``.gitignore`` would be somebody else's file, and a change to commit.
@@ -20,7 +20,7 @@ _SPECIAL: Final = re.compile(r"([\\*?\[\]!# ])")
 
 
 def add(git_dir: Path, directory: PurePath) -> None:
-    """Adds a directory, as seen from the work tree's root, to ``info/exclude``, once.
+    """Add a directory, as seen from the work tree's root, to ``info/exclude``, once.
 
     Raises:
         OSError: the file cannot be written.
@@ -39,7 +39,7 @@ def add(git_dir: Path, directory: PurePath) -> None:
 
 
 def _pattern(path: PurePath) -> str:
-    """Returns the pattern that matches just this directory."""
+    """Return the pattern that matches just this directory."""
     return "/" + _SPECIAL.sub(r"\\\1", path.as_posix()) + "/"
 
 

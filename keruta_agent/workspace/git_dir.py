@@ -1,4 +1,4 @@
-"""Puts back the files of a ``.git`` without which git does nothing: HEAD, config, index, refs.
+"""The files of a ``.git`` without which git does nothing, put back: HEAD, config, index, refs.
 
 A task, a crash or a full disk can empty or replace any of them. None of them holds work: what they
 said is in the logs of the refs, at the server, or can be made anew. Objects are not mended: where

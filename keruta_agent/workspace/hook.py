@@ -1,4 +1,4 @@
-"""Runs a program around a task: the repository's own set-up, and the hooks of the settings."""
+"""Programs around a task: the repository's own set-up, and the hooks of the settings."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Hook:
 
 
 def run(hook: Hook, stop_reason: Callable[[], str | None]) -> None:
-    """Runs a hook to its end.
+    """Run a hook to its end.
 
     Raises:
         WorkspaceError: it failed, took too long, or could not be started.

@@ -22,7 +22,7 @@ MOST_NAMES: Final = 9
 
 
 def choose(parent: Path, url: RepositoryUrl, made: MadeClones | None = None) -> Path:
-    """Returns the directory for a repository below a parent.
+    """Return the directory for a repository below a parent.
 
     It bears the repository's name; a hash is added where another thing has the name already, and a
     number where that name is taken too. A broken clone that the agent made keeps its name.

@@ -1,4 +1,4 @@
-"""Remembers where the agent made clones, for when a task has removed the notes in them.
+"""Where the agent made clones, for when a task has removed the notes in them.
 
 Kept outside of the clones. A directory is known by what no other one has: its device, its number
 there, and the moment of its birth, so that a directory which a person put in its place is not

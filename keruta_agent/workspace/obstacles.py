@@ -1,4 +1,4 @@
-"""Moves aside what keeps a task's branch from being checked out, so that none of it is lost."""
+"""What keeps a task's branch from being checked out, moved aside so that none of it is lost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def clear(clone: Clone, branch: str, start: str, say: Say) -> None:
 
 
 def _is_wanted(git: Git, start: str, path: str) -> bool:
-    """Tell whether a commit has files where a directory is."""
+    """Return whether a commit has files where a directory is."""
     above = [str(parent) for parent in PurePosixPath(path).parents][:-1]
     found = git.run("ls-tree", "-z", start, "--", *above, path, action="look at the files").output
     for entry in records(found):

@@ -1,4 +1,4 @@
-"""Pushes a task's branch, and nothing else, without losing what somebody else pushed there."""
+"""The push of a task's branch, and of nothing else, without losing what others pushed there."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _announced(clone: Clone, target: Target) -> bytes:
 
 
 def by_runner(clone: Clone) -> tuple[str, str] | None:
-    """Returns the branch that the Agent Runner has pushed from here, and its commit.
+    """Return the branch that the Agent Runner has pushed from here, and its commit.
 
     None when it has not, or when something was changed since.
     """
@@ -119,12 +119,12 @@ def by_runner(clone: Clone) -> tuple[str, str] | None:
 
 
 def _has_moved_on(refusal: str) -> bool:
-    """Tell whether the server refuses because its branch is ahead of ours."""
+    """Return whether the server refuses because its branch is ahead of ours."""
     return any(sign in refusal for sign in (*_MOVED_ON, *_RACE))
 
 
 def _take_in(clone: Clone, target: Target) -> None:
-    """Fetches the server's branch and puts our commits on top of it.
+    """Fetch the server's branch and put our commits on top of it.
 
     Raises:
         PushRefusedError: they contradict each other.

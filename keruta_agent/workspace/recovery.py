@@ -1,4 +1,4 @@
-"""Brings a task to its branch, whatever an earlier task, a crash or a full disk has left.
+"""The way of a task to its branch, whatever a task, a crash or a full disk has left.
 
 One way in, with three attempts: as it is; after a repair; in a new clone, with the broken one moved
 aside. What lies at the server or at the network is no reason to touch a clone: before anything is

@@ -1,4 +1,4 @@
-"""Runs the hooks of a repository, where its owner wants that.
+"""The hooks of a repository, where its owner wants them run.
 
 Git runs none of them: it would hand them what it inherited, the credentials of a push among it.
 They are run around its commands instead, as what they are: programs that a task could write.

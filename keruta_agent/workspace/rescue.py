@@ -1,4 +1,4 @@
-"""Brings commits that only a broken clone holds to the clone that took its place.
+"""Commits that only a broken clone holds, brought to the clone that took its place.
 
 No git runs in the broken one: its configuration is a task's. Its refs are read as files, and its
 objects are lent to a git in the new clone.

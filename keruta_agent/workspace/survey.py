@@ -1,4 +1,4 @@
-"""Looks at a clone for a person, and tidies it when they ask for that."""
+"""What a clone holds, for a person, and its clean-up when they ask for that."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Survey:
 
 
 def survey(clone: Clone) -> Survey:
-    """Returns what there is in a clone."""
+    """Return what there is in a clone."""
     git, git_dir = clone.git, clone.directory / ".git"
     kept = git.text(
         *("for-each-ref", "--format=%(refname)", *(f"{work_tree.KEPT}/{kind}" for kind in _KEPT)),
@@ -73,7 +73,7 @@ def _task_branches(git: Git) -> list[str]:
 
 
 def _has_arrived(git: Git, name: str) -> bool:
-    """Tells whether the server had all commits of a branch when it was asked last."""
+    """Return whether the server had all commits of a branch when it was asked last."""
     left = git.text(
         *("rev-list", "--max-count=1", f"refs/heads/{name}", "--not", f"--remotes={REMOTE}"),
         action=f"look at {name}",
@@ -82,7 +82,7 @@ def _has_arrived(git: Git, name: str) -> bool:
 
 
 def tidy(clone: Clone, say: Say, *, ignored: bool = False) -> None:
-    """Sets aside what is uncommitted, and removes the branches whose commits the server has.
+    """Set aside what is uncommitted, and remove the branches whose commits the server has.
 
     With ``ignored`` also the files that git ignores, such as builds.
 
@@ -110,7 +110,7 @@ def tidy(clone: Clone, say: Say, *, ignored: bool = False) -> None:
 
 
 def remove(clone: Clone, *, force: bool = False) -> None:
-    """Removes a clone that the agent made.
+    """Remove a clone that the agent made.
 
     Raises:
         WorkspaceError: somebody else made it, or something in it would be lost.

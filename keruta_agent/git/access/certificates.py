@@ -1,4 +1,4 @@
-"""Lets git trust the certificate authorities that every other part of keruta trusts.
+"""The certificate authorities that git trusts: those of every other part of keruta.
 
 Git reads none of the usual variables: SSL_CERT_FILE is OpenSSL's, and many a git is built with
 GnuTLS. What is set up for git itself goes first.

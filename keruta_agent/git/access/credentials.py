@@ -1,4 +1,4 @@
-"""Hands git a user name and a password so that nobody else sees them.
+"""User name and password for git, handed over so that nobody else sees them.
 
 They are not put into an argument, an address, a file or a variable: git asks a credential helper
 for them, which reads them from a file in memory whose descriptor it inherits. The helper is a

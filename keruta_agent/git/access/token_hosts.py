@@ -21,7 +21,7 @@ _PORTS: Final = {"https": ":443", "http": ":80"}
 
 
 def is_meant(url: RepositoryUrl, token: str, hosts: Iterable[str]) -> bool:
-    """Tells whether a token may be told to a repository's server.
+    """Return whether a token may be told to a repository's server.
 
     ``hosts`` are those that somebody has named; without any, the public server that the token is
     from, or each of them when it does not say. Over plain http it goes only where that is named
@@ -37,7 +37,7 @@ def _issuers(token: str) -> list[str]:
 
 
 def _place(name: str) -> str:
-    """Returns a scheme and host as all ways to write it have in common."""
+    """Return a scheme and host as all ways to write it have in common."""
     scheme, _, host = name.lower().rstrip("/").rpartition("://")
     scheme = scheme or "https"
     return f"{scheme}://{host.removesuffix(_PORTS.get(scheme, ''))}"

@@ -1,4 +1,4 @@
-"""Reads and writes files in git's own format, and makes copies that nobody can change.
+"""Files in git's own format, and copies of them that nobody can change.
 
 Git itself does the parsing (``git config --file``), which runs nothing that such a file names.
 """

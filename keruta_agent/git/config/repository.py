@@ -1,4 +1,4 @@
-"""Decides which of a repository's own settings may act on the agent's git.
+"""Which of a repository's own settings may act on keruta's git.
 
 ``.git/config`` is a file that every task can write: a filter, an address that replaces another
 one, a proxy or an included file in it would act with the credentials of the next push. Before the
@@ -134,7 +134,7 @@ def _is_readable(path: Path, user: UserConfig) -> bool:
 
 
 def _is_own_work_tree(entry: Entry, path: Path, top: Path) -> bool:
-    """Tell whether a setting of a submodule names its own place in the superproject."""
+    """Return whether a setting of a submodule names its own place in the superproject."""
     if entry.key != "core.worktree" or not entry.value or path.parent == top / ".git":
         return False
     place = Path(os.path.normpath(path.parent / entry.value))
@@ -200,7 +200,7 @@ def without_filters(git: Git) -> list[tuple[str, str]]:
 
 
 def is_harmless(entry: Entry) -> bool:
-    """Tell whether a setting may act whoever wrote it."""
+    """Return whether a setting may act whoever wrote it."""
     if (entry.key, entry.value) in _LFS:
         return True
     if entry.key.startswith("submodule.") and entry.key.endswith(".update"):
@@ -231,7 +231,7 @@ _trust: Final = _Trust()
 
 
 def _is_old(include: Entry, path: Path, user: UserConfig, depth: int = _DEEPEST) -> bool:
-    """Tell whether an included file, and those that it includes, are as they were."""
+    """Return whether an included file, and those that it includes, are as they were."""
     target = user_config.included_path(include, path, os.environ.get("HOME", ""))
     try:
         return (

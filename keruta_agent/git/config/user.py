@@ -66,7 +66,7 @@ class UserConfig:
         return sorted(path for path, held in self.contents.items() if content_of(path) != held)
 
     def is_older(self, path: Path) -> bool:
-        """Tell whether a file is as it was when the settings were read.
+        """Return whether a file is as it was when the settings were read.
 
         The kernel sets this time itself: nobody can turn it back without the system's clock.
         """

@@ -1,4 +1,4 @@
-"""Keeps what stood in the way in a clone: submodules' repositories, directories where one belongs.
+"""What stood in the way in a clone: submodules' repositories, directories where one belongs.
 
 It is bounded in number and size. What holds commits that no server has is never removed.
 """
@@ -75,7 +75,7 @@ def _make_room(clone: Clone, aside: Path, place: Path) -> None:
 
 
 def _any_holds_commits(clone: Clone, place: Path) -> bool:
-    """Tell whether any repository at or below a place has commits that no server has."""
+    """Return whether any repository at or below a place has commits that no server has."""
     for folder, inner, names in file_trees.walk(place):
         found = Path(folder)
         if "HEAD" not in names or "objects" not in inner:
@@ -91,7 +91,7 @@ def _any_holds_commits(clone: Clone, place: Path) -> bool:
 
 
 def holds_commits(clone: Clone, module: Path) -> bool:
-    """Tell whether a bare repository has commits that no server has."""
+    """Return whether a bare repository has commits that no server has."""
     # Its work tree may be gone, and is not looked at.
     git = clone.git.at_bare(module).with_variables({"GIT_WORK_TREE": str(module)})
     head = ("HEAD",) if git.holds("rev-parse", "--verify", "--quiet", "HEAD") else ()

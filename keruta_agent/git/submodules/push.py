@@ -1,4 +1,4 @@
-"""Pushes what a task committed in submodules before the branch that points at it.
+"""Pushes of what a task committed in submodules, before the branch that points at it.
 
 A pointer to a commit that nobody else can get makes a branch that nobody can check out. What the
 submodule's server has is asked of the server: refs in the workspace are a task's to write.
@@ -174,7 +174,7 @@ def _tips(git: Git, address: str, pin: _Pin) -> frozenset[str]:
 
 
 def _server_gives(git: Git, address: str, commit: str) -> bool:
-    """Tell whether a server has a commit that the workspace has not."""
+    """Return whether a server has a commit that the workspace has not."""
     git = git.with_variables(_VARIABLES)
     if not _has(git, commit):
         try:

@@ -362,7 +362,7 @@ def _work_tree(module: Path) -> Path | None:
 
 
 def _belongs(clone: Clone, place: Path) -> bool:
-    """Tell whether a directory is the work tree of a submodule of this clone, and no other's."""
+    """Return whether a directory is the work tree of a submodule of this clone, and no other's."""
     if not os.path.lexists(place / ".git"):
         return False
     git_dir = link.follow(place)

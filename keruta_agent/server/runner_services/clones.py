@@ -57,11 +57,11 @@ class Clones:
             _remove_or_tell(left)
 
     def path(self, slot_id: str) -> Path:
-        """Returns the directory of a slot."""
+        """Return the directory of a slot."""
         return self._slots / slot_id
 
     def prepare(self, slot_id: str, url: RepositoryUrl) -> None:
-        """Makes a slot a clean clone on the newest commit of the default branch.
+        """Make a slot a clean clone on the newest commit of the default branch.
 
         Raises:
             WorkspaceError: git cannot make it so.
@@ -88,7 +88,7 @@ class Clones:
         _check_out(clone)
 
     def tidy(self, slot_id: str) -> bool:
-        """Removes what a loan left, without asking the server; tells whether the clone is usable.
+        """Remove what a loan left, without asking the server; return whether the clone is usable.
 
         One that is not is removed.
         """
@@ -108,7 +108,7 @@ class Clones:
         return False
 
     def discard(self, slot_id: str) -> None:
-        """Removes a slot's directory, also from under those who still work in it."""
+        """Remove a slot's directory, also from under those who still work in it."""
         (self._configs / slot_id).unlink(missing_ok=True)
         directory = self.path(slot_id)
         if not os.path.lexists(directory):
@@ -119,7 +119,7 @@ class Clones:
         _remove_or_tell(left)
 
     def discard_unknown(self, known: frozenset[str]) -> None:
-        """Removes directories of slots that nobody knows."""
+        """Remove directories of slots that nobody knows."""
         for directory in self._slots.iterdir():
             if directory.name not in known:
                 self.discard(directory.name)
@@ -149,7 +149,7 @@ class Clones:
         _check_out(Clone(git=git, url=url, is_ours=True))
 
     def _drop_refs(self, git: Git) -> None:
-        """Removes branches, stashes and all that did not come from the server."""
+        """Remove branches, stashes and all that did not come from the server."""
         names = git.text("for-each-ref", "--format=%(refname)", action="list the refs")
         ours = [
             name
@@ -164,7 +164,7 @@ class Clones:
         )
 
     def _is_sound(self, slot_id: str) -> bool:
-        """Tells whether what outlives a loan is what git makes: directories and plain files."""
+        """Return whether what outlives a loan is what git makes: directories and plain files."""
         directory = self.path(slot_id)
         git_dir = directory / ".git"
         places = (directory, git_dir, git_dir / "objects", git_dir / "refs")
@@ -178,7 +178,7 @@ class Clones:
             return False
 
     def _scrub(self, slot_id: str) -> None:
-        """Removes all that does not outlive a loan, and puts back the pool's configuration."""
+        """Remove all that does not outlive a loan, and put back the pool's configuration."""
         directory = self.path(slot_id)
         git_dir = directory / ".git"
         for place in list(directory.iterdir()):
@@ -208,7 +208,7 @@ def _check_out(clone: Clone) -> None:
 
 
 def _is_plain(path: Path) -> bool:
-    """Tells whether there are only directories and plain files, and no links."""
+    """Return whether there are only directories and plain files, and no links."""
     waiting = [path]
     while waiting:
         place = waiting.pop()
@@ -227,7 +227,7 @@ def _is_plain(path: Path) -> bool:
 
 
 def _remove_or_tell(path: Path) -> None:
-    """Removes what nobody uses; what cannot be removed now is tried again at the next start."""
+    """Remove what nobody uses; what cannot be removed now is tried again at the next start."""
     try:
         file_trees.remove(path)
     except OSError as exc:
