@@ -8,11 +8,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import secrets
 import time
 from pathlib import Path
 from typing import Any, Final
+
+from keruta_agent import atomic_file
 
 NOTES: Final = "keruta"
 _INSTALLED: Final = "install.json"
@@ -107,13 +107,8 @@ class Notes:
         return found if isinstance(found, dict) else {}
 
     def _write(self, name: str, values: dict[str, Any]) -> None:
-        temporary = self.directory / f"{name}.{secrets.token_hex(4)}"
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(values, file)
-            file.flush()
-            # A clone that a power cut has torn must not be taken for a whole one.
-            os.fsync(file.fileno())
-        temporary.replace(self.directory / name)
+        # A clone that a power cut has torn must not be taken for a whole one.
+        atomic_file.write(self.directory / name, json.dumps(values).encode())
 
 
 def _digest(script: Path) -> str:

@@ -6,13 +6,12 @@ clone alone; a ``.gitignore`` would be somebody else's file, and a change to com
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import secrets
-import stat
 from pathlib import Path, PurePath
 from typing import Final
+
+from keruta_agent import atomic_file
 
 MARK: Final = "# keruta-agent: what scripts leave as artifacts is not for commits"
 #: Characters that mean something in a pattern.
@@ -35,23 +34,9 @@ def add(git_dir: Path, directory: PurePath) -> None:
         return
     start = b"" if not text or text.endswith(b"\n") else b"\n"
     file.parent.mkdir(exist_ok=True)
-    _replace(file, text + start + MARK.encode() + b"\n" + line + b"\n")
+    atomic_file.write(file, text + start + MARK.encode() + b"\n" + line + b"\n")
 
 
 def _pattern(path: PurePath) -> str:
     """Return the pattern that matches just this directory."""
     return "/" + _SPECIAL.sub(r"\\\1", path.as_posix()) + "/"
-
-
-def _replace(file: Path, content: bytes) -> None:
-    mode = stat.S_IMODE(file.stat().st_mode) if file.exists() else 0o644
-    temporary = file.with_name(f".{file.name}-{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(content)
-        temporary.chmod(mode)
-        temporary.rename(file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise

@@ -12,12 +12,11 @@ import dataclasses
 import hashlib
 import json
 import os
-import secrets
 import subprocess
 from pathlib import Path
 from typing import Any, Final
 
-from keruta_agent import file_trees
+from keruta_agent import atomic_file, file_trees
 from keruta_agent.process_tree.children import OWN
 
 #: Seconds that a question about one directory may take.
@@ -48,11 +47,7 @@ class MadeClones:
             "inode": found.st_ino,
             "identity": _identity(directory),
         }
-        file = self._file(directory)
-        temporary = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
-        with temporary.open("w", encoding="utf-8", errors="surrogateescape") as stream:
-            json.dump(values, stream)
-        temporary.replace(file)
+        atomic_file.write(self._file(directory), json.dumps(values).encode())
 
     def has_made(self, directory: Path, repository: str) -> bool:
         """Return whether this very directory is a clone that the agent made of a repository."""

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from keruta_agent import errors, file_trees
+from keruta_agent import atomic_file, errors, file_trees
 
 #: Between a clone's name and when it was moved.
 _MARK: Final = ".moved-"
@@ -230,14 +230,4 @@ def _read(directory: Path) -> Moved:
 
 def _write(moved: Moved) -> None:
     values = {**dataclasses.asdict(moved), "directory": str(moved.directory)}
-    note = _note_of(moved.directory)
-    temporary = note.with_name(f"{note.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("w", encoding="utf-8", errors="surrogateescape") as file:
-            json.dump(values, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(note)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    atomic_file.write(_note_of(moved.directory), json.dumps(values).encode())

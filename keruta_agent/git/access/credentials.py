@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from keruta_agent import atomic_file
 from keruta_agent.git.access.token_hosts import is_meant
 from keruta_agent.git.url import RepositoryUrl
 
@@ -111,8 +112,5 @@ class Credentials:
 def install_helper(directory: Path) -> Path:
     """Write the helper of scripts into a directory of programs, and return it."""
     helper = directory / HELPER_NAME
-    temporary = directory / f"{HELPER_NAME}.new"
-    temporary.write_text(_HELPER, encoding="utf-8")
-    temporary.chmod(0o700)
-    temporary.rename(helper)
+    atomic_file.write(helper, _HELPER.encode(), mode=0o700)
     return helper

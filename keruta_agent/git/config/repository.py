@@ -12,13 +12,12 @@ import dataclasses
 import logging
 import os
 import re
-import secrets
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import errors
+from keruta_agent import atomic_file, errors
 from keruta_agent.git import link
 from keruta_agent.git.command import Git
 from keruta_agent.git.config import files as config_file
@@ -274,14 +273,10 @@ def _modules(directory: Path, depth: int) -> Iterator[Path]:
 
 
 def _replace(path: Path, content: bytes, *, keep: Path | None) -> None:
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
         if keep is not None:
-            temporary.write_bytes(path.read_bytes())
-            temporary.replace(keep)
-        temporary.write_bytes(content)
-        temporary.chmod(path.stat().st_mode & 0o777)
-        temporary.replace(path)
+            atomic_file.write(keep, path.read_bytes())
+        atomic_file.write(path, content)
     except OSError as exc:
         raise errors.WorkspaceError(f"cannot write {path}: {exc.strerror}") from exc
 

@@ -31,7 +31,7 @@ from keruta_agent.git.url import REMOTE, RepositoryUrl
 logger = logging.getLogger(__name__)
 
 #: Seconds that one git command may take.
-_TIMEOUT_S: Final = 600.0
+TIMEOUT_S: Final = 600.0
 #: A slot is empty before; whoever gets it brings its submodules and large files.
 _POLICY: Final = CheckoutPolicy(overwrites=True, parts=None)
 #: What of ``.git`` outlives a loan. Not the index: it can hide changed files from a reset.
@@ -127,7 +127,7 @@ class Clones:
     def _git(self, slot_id: str, url: RepositoryUrl | None) -> Git:
         return Git(
             self.path(slot_id),
-            timeout_s=_TIMEOUT_S,
+            timeout_s=TIMEOUT_S,
             url=url,
             credentials=None if url is None else self._access.credentials(url),
             stop_reason=self._stop_reason,

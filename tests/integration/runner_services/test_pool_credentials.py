@@ -9,6 +9,7 @@ import pytest
 
 from keruta_agent import errors
 from keruta_agent.git.access.credentials import GitAccess
+from keruta_agent.server.runner_services import clones
 from tests.helpers.git_http import PASSWORD, USER, GitHttpServer, git_http_server
 from tests.helpers.repositories import Repository
 from tests.helpers.runner_services import runner_services
@@ -68,12 +69,14 @@ def test_password_in_an_address_is_used_and_not_kept(
 
 
 def test_server_that_hangs_takes_no_slot_for_good(
-    served: GitHttpServer, repository: Repository, tmp_path: Path
+    served: GitHttpServer,
+    repository: Repository,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     served.hangs = True
-    access = GitAccess(
-        token=PASSWORD, username=USER, token_hosts=(f"http://{served.host}",), timeout_s=0.5
-    )
+    monkeypatch.setattr(clones, "TIMEOUT_S", 0.5)
+    access = GitAccess(token=PASSWORD, username=USER, token_hosts=(f"http://{served.host}",))
 
     with runner_services(tmp_path / "services", git=access, pool_size=1) as around:
         for _ in range(2):
