@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent import atomic_file
 from keruta_agent.journey import exclude
 from keruta_agent.workspace import exclude as workspace_exclude
 
@@ -99,6 +100,6 @@ def test_file_that_cannot_be_written_costs_a_warning_only(
     def fails(file: Path, content: bytes) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(workspace_exclude, "_replace", fails)
+    monkeypatch.setattr(atomic_file, "write", fails)
     leave(repository / "out")
     assert "out of git's commits" in caplog.text
