@@ -105,7 +105,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "server_lacks": "The API lacks something that the agent can do without.",
     "status_name_switched": "The API calls a running task by its other name.",
     # The queue
-    "queue_failed": "Work of the agent itself cannot be queued now; tried again.",
+    "queue_failed": "Work of the agent itself failed, or cannot be queued now; tried again.",
     "queue_damaged": "A queue's file is damaged and was made anew; no job is lost.",
     "message_dropped": "A message in a queue makes no sense; no job is lost.",
     # The embedded server

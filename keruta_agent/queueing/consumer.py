@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +9,8 @@ from typing import Any, Final
 
 from huey import SqliteHuey
 from huey.consumer import Consumer, Scheduler, Worker
+
+from keruta_agent.queueing.due_thread import give_way
 
 #: Seconds after which a waiting worker looks into its queue although nobody knocked.
 SAFETY_POLL_S: Final = 5.0
@@ -19,19 +20,15 @@ class KnockableWorker(Worker):  # type: ignore[misc]
     """Sleeps until somebody knocks, where Huey's own polls ever more slowly, up to 10 s."""
 
     knock: threading.Event
-    patience: Callable[[], float]
     niceness: int
 
     def initialize(self) -> None:
-        if self.niceness:  # on Linux a thread has one of its own
-            thread = threading.get_native_id()
-            nicer = os.getpriority(os.PRIO_PROCESS, thread) + self.niceness
-            os.setpriority(os.PRIO_PROCESS, thread, min(nicer, 19))
+        give_way(self.niceness)
         super().initialize()
 
     def sleep(self) -> None:
         if not self.stop_flag.is_set():
-            self.knock.wait(self.patience())
+            self.knock.wait(SAFETY_POLL_S)
         self.knock.clear()
 
 
@@ -53,7 +50,6 @@ class QuietConsumer(Consumer):  # type: ignore[misc]
         self,
         huey: SqliteHuey,
         *,
-        patience: Callable[[], float] = lambda: SAFETY_POLL_S,
         every_s: float = 3600.0,
         request_periodic: Callable[[], None] = lambda: None,
         niceness: int = 0,
@@ -62,13 +58,11 @@ class QuietConsumer(Consumer):  # type: ignore[misc]
 
         Args:
             huey: the queue.
-            patience: returns the seconds that the worker sleeps at most.
             every_s: interval of the periodic tasks, in seconds.
             request_periodic: is called once an interval.
             niceness: of the worker's thread; higher ones give way to others.
         """
         self.knock = threading.Event()
-        self._patience = patience
         self._every_s = every_s
         self._request_periodic = request_periodic
         self._niceness = niceness
@@ -83,7 +77,6 @@ class QuietConsumer(Consumer):  # type: ignore[misc]
             backoff=self.backoff,
         )
         worker.knock = self.knock
-        worker.patience = self._patience
         worker.niceness = self._niceness
         return worker
 

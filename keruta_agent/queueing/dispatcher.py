@@ -1,19 +1,19 @@
-"""The dispatcher: three Huey queues in one process, each with one worker.
+"""The dispatcher: Huey's queues of jobs and of polls, and a thread for each thing beside them.
 
-**work** runs jobs, one at a time. **control** polls the API, flushes the outbox and keeps house,
-so that a script of two hours delays none of that. **uploads** sends the outbox's files, so that
-one of a gigabyte does not either. A message in the work queue says "a job is runnable"; which job
-runs is decided by the claim, in the order of the records.
+The **work** queue runs jobs, one at a time. A message in it says "a job is runnable"; which job
+runs is decided by the claim, in the order of the records. The **polls** queue has a worker of its
+own, so that a script of two hours delays no poll. The outbox, its files, jobs to be tried again
+and house-keeping have threads: the records say what is due, and no message has to.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +25,8 @@ from keruta_agent.journey import quarantine, recover, run
 from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.poll import SessionPoll
 from keruta_agent.queueing.consumer import SAFETY_POLL_S, QuietConsumer
-from keruta_agent.queueing.queues import CONTROL, UPLOADS, WORK, open_queue
+from keruta_agent.queueing.due_thread import DueThread
+from keruta_agent.queueing.queues import POLLS, WORK, open_queue
 from keruta_agent.records.outbox import Lane
 from keruta_agent.records.run import RunResult
 
@@ -35,13 +36,11 @@ logger = logging.getLogger(__name__)
 GATHER_S: Final = 0.2
 #: What reports gives way to the script that it reports on: a third of its share of a busy core.
 REPORTING_NICENESS: Final = 5
-#: Seconds of one flush, after which the poll gets its turn.
+#: Seconds of one flush, after which the thread looks whether it is to stop.
 FLUSH_BUDGET_S: Final = 1.0
-#: The task that flushes a lane.
-FLUSHES: Final = {Lane.WORDS: "flush", Lane.FILES: "upload"}
 #: Seconds between two rounds of house-keeping.
 HOUSEKEEPING_S: Final = 600.0
-#: Seconds before a job is taken up again after the agent itself failed at it.
+#: Seconds before something is taken up again after the agent itself failed at it.
 AGENT_FAILURE_WAIT_S: Final = 2.0
 
 
@@ -56,39 +55,39 @@ class Dispatcher:
         """
         _quiet_huey()
         self._work = open_queue(base_dir, WORK)
-        self._control = open_queue(base_dir, CONTROL)
-        self._uploads = open_queue(base_dir, UPLOADS)
-        self._flush_at: dict[Lane, float] = {}
-        self._guard = threading.Lock()
-        self._queued: set[str] = set()
+        self._polls = open_queue(base_dir, POLLS)
         self._work_consumer = QuietConsumer(self._work)
-        self._control_consumer = QuietConsumer(
-            self._control,
-            patience=self._patience,
+        self._poll_consumer = QuietConsumer(
+            self._polls,
             every_s=poll_interval_s,
-            request_periodic=self._request_periodic,
+            request_periodic=self.poll_now,
             niceness=REPORTING_NICENESS,
         )
-        self._upload_consumer = QuietConsumer(
-            self._uploads,
-            patience=lambda: self._seconds_to_flush(Lane.FILES),
-            niceness=REPORTING_NICENESS,
-        )
-        self._consumers = (self._work_consumer, self._control_consumer, self._upload_consumer)
-        self._flushers = {Lane.WORDS: self._control_consumer, Lane.FILES: self._upload_consumer}
+        self._consumers = (self._work_consumer, self._poll_consumer)
+        self._senders = {
+            Lane.WORDS: DueThread("reports", niceness=REPORTING_NICENESS),
+            Lane.FILES: DueThread("uploads", niceness=REPORTING_NICENESS),
+        }
+        self._retries = DueThread("retries")
+        self._housekeeping = DueThread("housekeeping", niceness=REPORTING_NICENESS)
+        self._threads = (*self._senders.values(), self._retries, self._housekeeping)
+        self._parts: tuple[QuietConsumer | DueThread, ...] = (*self._consumers, *self._threads)
+        self._poll_interval_s = poll_interval_s
+        self._housekeeping_at = time.monotonic()
         self._agent: Agent | None = None
         self._tasks: dict[str, Any] = {}
-        self._housekeeping_at = time.monotonic()
 
     def start(self, agent: Agent, poll: SessionPoll | None, job_ids: Iterable[int]) -> None:
-        """Starts both workers; these jobs are runnable from the beginning."""
+        """Start the workers and threads; these jobs are runnable from the beginning."""
         self._agent = agent
         agent.room.hold_reserve()
         self._define_tasks(agent, poll)
         _prepare_next(agent)
         for job_id in job_ids:
             self._tasks["run_job"](job_id)
-        self.outbox_filled()
+        for thread, work in self._work_of_threads(agent):
+            thread.due_in(0.0)
+            thread.start(work)
         for consumer in self._consumers:
             consumer.start()
 
@@ -104,12 +103,20 @@ class Dispatcher:
         self._work.announce_failure(job_id)
 
     def outbox_filled(self) -> None:
-        """Says that the outbox holds something; it leaves after a moment, with what follows."""
-        self._flush_in(Lane.WORDS, GATHER_S)
+        """Say that the outbox holds something; it leaves after a moment, with what follows."""
+        self._senders[Lane.WORDS].due_in(GATHER_S)
+        self._retries.due_in(GATHER_S)  # what happened may have had a job scheduled
 
     def poll_now(self) -> None:
-        """Asks for a poll before the next regular one."""
-        self._request("poll")
+        """Ask for a poll before the next regular one; one that waits already is enough."""
+        try:
+            if not self._polls.pending_count():
+                self._tasks["poll"]()
+        except sqlite3.Error as exc:  # the disk is full, or the file is gone: asked again later
+            if self._agent is None or not self._agent.room.is_wanting(exc):
+                logger.warning("cannot queue a poll now: %s", exc, extra={"action": "queue_failed"})
+            return
+        self._poll_consumer.knock.set()
 
     # What the supervisor asks for.
 
@@ -122,24 +129,28 @@ class Dispatcher:
         return self._work_consumer.join(timeout_s)
 
     def stop(self, timeout_s: float) -> None:
-        """Stops the workers and closes the queues."""
+        """Stop the workers and threads, and close the queues."""
         for consumer in self._consumers:
             consumer.stop_taking()
-        for consumer in self._consumers:
-            consumer.join(timeout_s)
-        for queue in (self._work, self._control, self._uploads):
+        for thread in self._threads:
+            thread.stop()
+        for part in self._parts:
+            part.join(timeout_s)
+        for queue in (self._work, self._polls):
             queue.storage.close()
 
     def hindrance(self) -> str | None:
         """Returns what keeps the workers from working, None when they do."""
         if self._work_consumer.stop_flag.is_set():
             return "the daemon is stopping and takes no more jobs"
-        if not all(consumer.is_working() for consumer in self._consumers):
+        if not all(part.is_working() for part in self._parts):
             return "a worker has died and is to be started again"
         return None
 
     def check_workers(self) -> None:
-        """Starts a worker again that died."""
+        """Start a worker or thread again that died."""
+        for thread in self._threads:
+            thread.revive()
         for consumer in self._consumers:
             if not consumer.stop_flag.is_set():
                 consumer.check_worker_health()
@@ -151,35 +162,14 @@ class Dispatcher:
             self._run_job(agent, job_id)
 
         def poll_session() -> None:
-            if poll is not None:
-                poll.poll()
-
-        def flush_outbox() -> None:
-            self._flush(agent, Lane.WORDS)
-
-        def upload_files() -> None:
-            self._flush(agent, Lane.FILES)
-
-        def done(name: str, work: Callable[[], None]) -> Callable[[], None]:
-            return self._done(agent, name, work)
-
-        def wake_scheduled() -> None:
-            self._wake_scheduled(agent)
-
-        def keep_house() -> None:
-            recover.remove_old_runs(agent)
+            self._poll(agent, poll)
 
         def tell_of_failure(signal: str, task: Task, exc: BaseException | None = None) -> None:
-            self.outbox_filled()  # which wakes the worker that waits for the retry, too
+            self.outbox_filled()  # which wakes the thread that waits for the retry, too
 
-        define: Callable[..., Any] = self._control.task
         self._tasks = {
             "run_job": self._work.task(name="run_job")(run_job),
-            "poll": self._control.periodic_task(_always, name="poll")(done("poll", poll_session)),
-            "flush": define(name="flush")(done("flush", flush_outbox)),
-            "upload": self._uploads.task(name="upload")(done("upload", upload_files)),
-            "wake_scheduled": define(name="wake_scheduled")(done("wake_scheduled", wake_scheduled)),
-            "housekeeping": define(name="housekeeping")(done("housekeeping", keep_house)),
+            "poll": self._polls.periodic_task(_always, name="poll")(poll_session),
         }
         self._work.signal(SIGNAL_ERROR)(tell_of_failure)
 
@@ -217,101 +207,69 @@ class Dispatcher:
             if self._work_consumer.stop_flag.wait(AGENT_FAILURE_WAIT_S):
                 return None
 
-    def _wake_scheduled(self, agent: Agent) -> None:
-        for job_id in agent.records.jobs.wake_due():
-            self.job_runnable(job_id)
-
-    def _flush(self, agent: Agent, lane: Lane) -> None:
-        with self._guard:
-            self._flush_at.pop(lane, None)
-        if agent.courier is None:
-            return
-        budget_ends = time.monotonic() + FLUSH_BUDGET_S
+    def _poll(self, agent: Agent, poll: SessionPoll | None) -> None:
         try:
-            due_in_s = agent.courier.deliver(FLUSH_BUDGET_S, lane)
-        except sqlite3.Error:  # the disk may be full; what waits is still there
-            self._flush_in(lane, SAFETY_POLL_S)
-            raise
-        if due_in_s is not None:
-            had_time = time.monotonic() < budget_ends
-            # What is due all the same has just come, or another thread is at it.
-            self._flush_in(lane, max(due_in_s, GATHER_S if had_time else 0.0))
-        other = Lane.WORDS if lane is Lane.FILES else Lane.FILES
-        due_in_s = agent.courier.due_in_s(other)
-        if due_in_s is not None:  # it may have waited for what has left now
-            self._flush_in(other, due_in_s)
+            if poll is not None:
+                poll.poll()
+        except Exception as exc:  # it may be asked for again at once, and must not spin
+            self._poll_consumer.stop_flag.wait(AGENT_FAILURE_WAIT_S)
+            if not agent.room.is_wanting(exc):
+                raise
 
-    def _flush_in(self, lane: Lane, seconds: float) -> None:
-        due = time.monotonic() + seconds
-        with self._guard:
-            if due < self._flush_at.get(lane, math.inf):
-                self._flush_at[lane] = due
-                self._flushers[lane].knock.set()
+    # The threads. Each does what is due and returns the seconds until more is.
 
-    def _patience(self) -> float:
-        """Returns how long the control worker may sleep, after it asked for what is due."""
-        retry_in_s = None if self._agent is None else self._agent.records.jobs.seconds_to_next()
-        if retry_in_s is None or (retry_in_s <= 0 and not self._request("wake_scheduled")):
-            retry_in_s = SAFETY_POLL_S
-        return min(self._seconds_to_flush(Lane.WORDS), retry_in_s)
+    def _work_of_threads(self, agent: Agent) -> Iterator[tuple[DueThread, Callable[[], float]]]:
+        def guarded(thread: DueThread, work: Callable[[], float]) -> Callable[[], float]:
+            return lambda: self._guarded(agent, thread, work)
 
-    def _seconds_to_flush(self, lane: Lane) -> float:
-        """Returns how long the worker of a lane may sleep, after it asked for what is due."""
-        with self._guard:
-            flush_at = self._flush_at.get(lane)
-        if flush_at is None:
-            return SAFETY_POLL_S
-        wait = flush_at - time.monotonic()
-        if wait > 0:
-            return min(wait, SAFETY_POLL_S)
-        return 0.0 if self._request(FLUSHES[lane]) else SAFETY_POLL_S
+        for lane, thread in self._senders.items():
+            yield thread, guarded(thread, functools.partial(self._flush, agent, lane))
+        yield self._retries, guarded(self._retries, lambda: self._wake_scheduled(agent))
+        yield self._housekeeping, guarded(self._housekeeping, lambda: self._keep_house(agent))
 
-    def _request_periodic(self) -> None:
-        self._request("poll")
-        wants_room = self._agent is not None and self._agent.room.lacks_reserve
-        if wants_room or time.monotonic() >= self._housekeeping_at:
-            self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
-            self._request("housekeeping")
-
-    def _request(self, name: str) -> bool:
-        """Queues a task that is no job, unless it is: a slow API piles nothing up.
-
-        Returns whether it is queued: who waits for it must not ask again at once if not.
-        """
-        with self._guard:
-            if name in self._queued:
-                return True
-            self._queued.add(name)
+    def _guarded(self, agent: Agent, thread: DueThread, work: Callable[[], float]) -> float:
         try:
-            self._tasks[name]()
-        except sqlite3.Error as exc:  # the disk is full, or the file is gone: asked again later
-            with self._guard:
-                self._queued.discard(name)
-            if self._agent is None or not self._agent.room.is_wanting(exc):
-                logger.warning(
-                    "cannot queue the task %s now: %s", name, exc, extra={"action": "queue_failed"}
+            return work()
+        except Exception as exc:  # the thread's edge: what waits is still there
+            if not agent.room.is_wanting(exc):
+                logger.exception(
+                    "the agent failed at its %s and tries again: %s",
+                    thread.name,
+                    exc,
+                    extra={"action": "queue_failed"},
                 )
-            return False
-        (self._upload_consumer if name == "upload" else self._control_consumer).knock.set()
-        return True
+        thread.pause(AGENT_FAILURE_WAIT_S)  # it may be asked for at once, and must not spin
+        return 0.0
 
-    def _done(self, agent: Agent, name: str, work: Callable[[], None]) -> Callable[[], None]:
-        """Wraps a task that is no job, so that it may be queued again once it has begun."""
+    def _flush(self, agent: Agent, lane: Lane) -> float:
+        if agent.courier is None:
+            return math.inf
+        budget_ends = time.monotonic() + FLUSH_BUDGET_S
+        due_in_s = agent.courier.deliver(FLUSH_BUDGET_S, lane)
+        had_time = time.monotonic() < budget_ends
+        other = Lane.WORDS if lane is Lane.FILES else Lane.FILES
+        other_due_in_s = agent.courier.due_in_s(other)
+        if other_due_in_s is not None:  # it may have waited for what has left now
+            self._senders[other].due_in(other_due_in_s)
+        if due_in_s is None:
+            return math.inf
+        # What is due all the same has just come, or another thread is at it.
+        return max(due_in_s, GATHER_S if had_time else 0.0)
 
-        def begin() -> None:
-            with self._guard:
-                self._queued.discard(name)
-            try:
-                work()
-            except Exception as exc:  # it may be due again at once, and must not spin
-                self._control_consumer.stop_flag.wait(AGENT_FAILURE_WAIT_S)
-                if not agent.room.is_wanting(exc):
-                    raise
-            # While polls take longer than their interval the worker never comes to sleep, and
-            # would never ask by itself.
-            self._seconds_to_flush(Lane.WORDS)
+    def _wake_scheduled(self, agent: Agent) -> float:
+        jobs = agent.records.jobs
+        if jobs.seconds_to_next() == 0.0:  # asked first: it takes no lock
+            for job_id in jobs.wake_due():
+                self.job_runnable(job_id)
+        due_in_s = jobs.seconds_to_next()
+        # Not for ever: commands schedule jobs beside the daemon.
+        return SAFETY_POLL_S if due_in_s is None else min(due_in_s, SAFETY_POLL_S)
 
-        return begin
+    def _keep_house(self, agent: Agent) -> float:
+        if agent.room.lacks_reserve or time.monotonic() >= self._housekeeping_at:
+            self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
+            recover.remove_old_runs(agent)
+        return min(self._poll_interval_s, HOUSEKEEPING_S)
 
 
 def _prepare_next(agent: Agent) -> None:

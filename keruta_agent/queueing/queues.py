@@ -28,8 +28,7 @@ logger = logging.getLogger(__name__)
 
 QUEUE_NAME: Final = "queue.db"
 WORK: Final = "work"
-CONTROL: Final = "control"
-UPLOADS: Final = "uploads"
+POLLS: Final = "polls"
 #: Seconds before a worker may try again to take a message that it could not take.
 FULL_DISK_WAIT_S: Final = 1.0
 
@@ -117,6 +116,8 @@ def _open(path: Path, name: str) -> TolerantHuey:
         # Huey's own default keeps 8 MB of pages a connection; the queue holds a few ids.
         cache_mb=1,
     )
-    huey.storage.flush_queue()
-    huey.storage.flush_schedule()
+    # Of every queue in the file: what to do is told at each start, and older versions had queues
+    # that nobody reads any more.
+    for table in ("task", "schedule"):
+        huey.storage.sql(f"DELETE FROM {table}", commit=True)  # noqa: S608 - one of two names
     return huey

@@ -189,7 +189,7 @@ def test_upload_that_fails_again_and_again_does_not_silence_the_rest(api, make):
 
 def test_outbox_is_flushed_again_after_the_disk_was_full(api, make, monkeypatch):
     """Although nothing new comes that would have it flushed."""
-    monkeypatch.setattr(dispatcher, "SAFETY_POLL_S", 0.1)
+    monkeypatch.setattr(dispatcher, "AGENT_FAILURE_WAIT_S", 0.1)
     task = api.add_task(SESSION, "true")
     running = make()
     line = {"level": "INFO", "message": "said", "source": "agent"}
@@ -306,6 +306,72 @@ def test_stopping_finishes_the_running_job_and_leaves_the_waiting_one(make, tmp_
     assert running.dispatcher.wait_for_job(30)
     assert running.agent.records.jobs.get(first).state is JobState.FINISHED
     assert running.agent.records.jobs.get(second).state is JobState.WAITING
+
+
+def test_polls_do_not_pile_up(api, make, monkeypatch):
+    running = make()
+    polling, may_end = threading.Event(), threading.Event()
+
+    def poll() -> None:
+        polling.set()
+        assert may_end.wait(30)
+
+    monkeypatch.setattr(running.poll, "poll", poll)
+    running.start()
+    wait_until(polling.is_set, "a poll is slow")
+    for _ in range(10):
+        running.dispatcher.poll_now()
+    waiting = running.dispatcher._polls.pending_count()
+    may_end.set()
+    assert waiting == 1
+
+
+@pytest.mark.parametrize("queue", ["control", "uploads", "work"])
+def test_messages_that_a_version_before_left_are_dropped_with_their_queues(
+    api, make, tmp_path, queue
+):
+    make().stop()
+    with sqlite3.connect(tmp_path / "base" / "queue.db") as connection:
+        for number, name in enumerate(("poll", "flush", "upload", "wake_scheduled", "run_job")):
+            connection.execute(
+                "INSERT INTO task (queue, data, priority) VALUES (?, ?, 0)",
+                (queue, json.dumps([str(number), name, []]).encode()),
+            )
+            connection.execute(
+                "INSERT INTO schedule (queue, data, timestamp) VALUES (?, ?, 0)", (queue, b"x")
+            )
+    connection.close()
+    task = api.add_task(SESSION, "echo hello")
+    make().start()
+    wait_until(lambda: api.task(task.id).status is TaskStatus.COMPLETED, "the task is done")
+    assert api.log_text(task.id) == "hello\n"
+    with sqlite3.connect(tmp_path / "base" / "queue.db") as connection:
+        left = connection.execute("SELECT * FROM task UNION ALL SELECT * FROM schedule").fetchall()
+    connection.close()
+    assert left == []
+
+
+@pytest.mark.parametrize("name", ["reports", "uploads", "retries", "housekeeping"])
+def test_thread_that_died_is_started_again(make, monkeypatch, name):
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    running = make()
+    thread = next(thread for thread in running.dispatcher._threads if thread.name == name)
+    running.start()
+    wait_until(lambda: running.dispatcher.hindrance() is None, "all work")
+
+    def dies() -> float:
+        raise SystemExit
+
+    thread.stop()
+    thread.join(30)
+    thread._is_stopping = False
+    thread.start(dies)
+    thread.due_in(0.0)
+    wait_until(lambda: not thread.is_working(), "the thread has died")
+    assert running.dispatcher.hindrance() == "a worker has died and is to be started again"
+    thread._work = lambda: 60.0
+    running.dispatcher.check_workers()
+    assert running.dispatcher.hindrance() is None
 
 
 def test_worker_that_died_is_started_again(make):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+import time
 
 import pytest
 
@@ -145,7 +146,7 @@ def test_failed_job_whose_end_could_not_be_decided_is_decided_when_there_is_room
 def test_poll_that_could_not_be_queued_is_asked_for_again(api, start, disk, caplog):
     disk.full = False
     dispatcher, _ = start()
-    disk.at(dispatcher._control.storage, "enqueue", FULL[0])
+    disk.at(dispatcher._polls.storage, "enqueue", FULL[0])
     wait_until(lambda: "pending_tasks" in api.calls, "it has polled")
     disk.full = True
     wait_until(lambda: disk.refused > 1, "a poll could not be queued")
@@ -155,21 +156,22 @@ def test_poll_that_could_not_be_queued_is_asked_for_again(api, start, disk, capl
     assert caplog.text.count("nothing can be stored") == 1
 
 
-def test_who_waits_for_room_in_the_queue_does_not_spin(start, disk):
+def test_thread_that_waits_for_room_does_not_spin(start, disk, monkeypatch):
+    monkeypatch.setattr(dispatcher_module, "AGENT_FAILURE_WAIT_S", 300.0)
     disk.full = False
-    dispatcher, agent = start()
-    disk.at(dispatcher._control.storage, "enqueue", FULL[0])
+    dispatcher, _ = start()
+    disk.at(Outbox, "tasks_due", FULL[0])
     disk.full = True
-    agent.records.jobs.schedule(agent.records.jobs.record_script("x", Work(script="true")), 0.0)
-    dispatcher._flush_at[Lane.WORDS] = 0.0
-    assert dispatcher._patience() > 1.0
+    for _ in range(20):
+        dispatcher.outbox_filled()
+        time.sleep(dispatcher_module.GATHER_S / 10)
+    wait_until(lambda: disk.refused, "the disk was found full")
+    time.sleep(2 * dispatcher_module.GATHER_S)
+    assert disk.refused <= len(Lane)  # once in the thread of each lane
 
 
 @pytest.mark.parametrize(("owner", "name"), [(Outbox, "tasks_due"), (Jobs, "wake_due")])
-def test_what_the_reporting_worker_could_not_do_is_done_when_there_is_room(
-    api, start, disk, monkeypatch, owner, name
-):
-    monkeypatch.setattr(dispatcher_module, "SAFETY_POLL_S", 0.05)
+def test_what_a_thread_could_not_do_is_done_when_there_is_room(api, start, disk, owner, name):
     disk.at(owner, name, FULL[0])
     task = api.add_task(SESSION, "exit 3", parameters={"retry": {"count": 1, "delay": 0}})
     start()
