@@ -1,18 +1,19 @@
 """The daemon's log file: rotated by size and age, by us or by somebody else.
 
-Whoever moves the file away (logrotate does) finds the next line in a new file of the old name;
-who wants that new file at once calls ``reopen``, which SIGUSR1 does. A file that cannot be
-rotated is written to all the same: a line is worth more than a limit.
+The standard library rotates by size (``RotatingFileHandler``) and follows a file that somebody
+moved away, as logrotate does (``WatchedFileHandler``). What it cannot do is here: an age that a
+restarted daemon remembers (``TimedRotatingFileHandler`` counts from the last line before its
+start), a file for its owner alone, and a line that is worth more than a rotation that fails.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import logging.handlers
 import os
 import re
-import stat
 import time
 from datetime import datetime
 from pathlib import Path
@@ -22,9 +23,7 @@ from typing import Final
 PATIENCE_S: Final = 60.0
 #: Bytes at the beginning of a file in which its first line says when it was written.
 _FIRST_BYTES: Final = 4096
-_DATE: Final = re.compile(
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:\d\d)?", re.ASCII
-)
+_DATE: Final = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:\d\d)?")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,20 +37,20 @@ class Rotation:
     backups: int = 5
 
 
-class LogFile(logging.handlers.RotatingFileHandler):
-    """Writes a log file that only its owner can read."""
+class LogFile(logging.handlers.RotatingFileHandler, logging.handlers.WatchedFileHandler):
+    """A log file that only its owner can read."""
 
     def __init__(self, file: Path, rotation: Rotation) -> None:
-        """Opens the file.
+        """Open the file.
 
         Raises:
             OSError: it cannot be written.
         """
         self._max_age_s = rotation.max_age_s
         self._not_before = 0.0
-        self._began = time.time()
-        self._identity = (0, 0)
-        super().__init__(
+        self.dev = self.ino = -1  # of WatchedFileHandler, whose own beginning is passed over
+        logging.handlers.RotatingFileHandler.__init__(
+            self,
             file,
             maxBytes=rotation.max_bytes,
             backupCount=rotation.backups,
@@ -60,72 +59,56 @@ class LogFile(logging.handlers.RotatingFileHandler):
         )
 
     def reopen(self) -> None:
-        """Goes on in the file that has the name now, and makes it if there is none."""
-        if self.lock is None:
-            return
-        with self.lock:
-            self._close_stream()
-            self.stream = self._open()
+        """Go on in the file that has the name now, and make it if there is none."""
+        with self.lock or contextlib.nullcontext():
+            self.reopenIfNeeded()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one record, to the file that has the name now."""
+        """Write one record, to the file that has the name now."""
         try:
-            if not self._is_still_there():
-                self._close_stream()
+            self.reopenIfNeeded()
         except OSError:
             self.handleError(record)
-        super().emit(record)
+        logging.handlers.RotatingFileHandler.emit(self, record)
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:
-        """Tells whether a new file is to begin before this record."""
+        """Return whether a new file is to begin before this record."""
         if time.monotonic() < self._not_before:
             return False
-        if self.stream is None:
-            self.stream = self._open()
-        if not stat.S_ISREG(os.fstat(self.stream.fileno()).st_mode):
-            return False
-        is_old = bool(self._max_age_s) and time.time() - self._began >= self._max_age_s
-        return (is_old and self.stream.tell() > 0) or bool(super().shouldRollover(record))
+        return self._is_old() or bool(super().shouldRollover(record))
 
     def doRollover(self) -> None:
-        """Begins a new file; goes on in the old one when that is not possible."""
+        """Begin a new file; go on in the old one when that is not possible."""
         try:
             super().doRollover()
         except OSError:
             self._not_before = time.monotonic() + PATIENCE_S
-            if self.stream is None:
-                self.stream = self._open()
 
     def _open(self) -> io.TextIOWrapper:
-        descriptor = os.open(
-            self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
+        stream = open(  # noqa: SIM115 - as the standard library's own does
+            self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=_open_private
         )
-        status = os.fstat(descriptor)
-        self._identity = (status.st_dev, status.st_ino)
-        self._began = _first_time(self.baseFilename, status)
-        return open(descriptor, "a", encoding=self.encoding, errors=self.errors)  # noqa: PTH123 - a descriptor
+        self._began = _first_time(Path(self.baseFilename))
+        return stream
 
-    def _is_still_there(self) -> bool:
-        try:
-            status = Path(self.baseFilename).stat()
-        except FileNotFoundError:
+    def _is_old(self) -> bool:
+        if not self._max_age_s or time.time() - self._began < self._max_age_s:
             return False
-        return (status.st_dev, status.st_ino) == self._identity
-
-    def _close_stream(self) -> None:
-        if self.stream is not None:
-            self.stream.close()
-            self.stream = None
+        is_file = Path(self.baseFilename).is_file()
+        return is_file and self.stream is not None and self.stream.tell() > 0
 
 
-def _first_time(path: str, status: os.stat_result) -> float:
-    """Returns when a file's first line was written, as Unix time; now for an empty one."""
-    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _first_time(file: Path) -> float:
+    """Return when a file's first line was written, as Unix time; now for an empty one."""
+    if not file.is_file() or file.stat().st_size == 0:
         return time.time()
-    with open(path, "rb") as file:  # noqa: PTH123 - as the handler names it
-        first = file.readline(_FIRST_BYTES).decode("utf-8", errors="replace")
-    found = _DATE.search(first)
-    try:
-        return datetime.fromisoformat(found[0]).timestamp() if found else status.st_mtime
-    except (ValueError, OverflowError):
-        return status.st_mtime
+    with file.open("rb") as stream:
+        found = _DATE.search(stream.readline(_FIRST_BYTES))
+    with contextlib.suppress(ValueError, OverflowError):
+        if found is not None:
+            return datetime.fromisoformat(found[0].decode("ascii")).timestamp()
+    return file.stat().st_mtime
