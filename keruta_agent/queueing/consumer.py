@@ -12,14 +12,14 @@ from huey.consumer import Consumer, Scheduler, Worker
 
 from keruta_agent.queueing.due_thread import give_way
 
-#: Seconds after which a waiting worker looks into its queue although nobody knocked.
+#: Seconds after which a waiting worker looks into its queue although nobody woke it.
 SAFETY_POLL_S: Final = 5.0
 
 
-class KnockableWorker(Worker):  # type: ignore[misc]
-    """Sleeps until somebody knocks, where Huey's own polls ever more slowly, up to 10 s."""
+class WakeableWorker(Worker):  # type: ignore[misc]
+    """Sleeps until it is woken, where Huey's own polls ever more slowly, up to 10 s."""
 
-    knock: threading.Event
+    wake_event: threading.Event
     niceness: int
 
     def initialize(self) -> None:
@@ -28,8 +28,8 @@ class KnockableWorker(Worker):  # type: ignore[misc]
 
     def sleep(self) -> None:
         if not self.stop_flag.is_set():
-            self.knock.wait(SAFETY_POLL_S)
-        self.knock.clear()
+            self.wake_event.wait(SAFETY_POLL_S)
+        self.wake_event.clear()
 
 
 class PollScheduler(Scheduler):  # type: ignore[misc]
@@ -54,7 +54,7 @@ class QuietConsumer(Consumer):  # type: ignore[misc]
         request_periodic: Callable[[], None] = lambda: None,
         niceness: int = 0,
     ) -> None:
-        """Creates the consumer.
+        """Create the consumer.
 
         Args:
             huey: the queue.
@@ -62,21 +62,21 @@ class QuietConsumer(Consumer):  # type: ignore[misc]
             request_periodic: is called once an interval.
             niceness: of the worker's thread; higher ones give way to others.
         """
-        self.knock = threading.Event()
+        self.wake_event = threading.Event()
         self._every_s = every_s
         self._request_periodic = request_periodic
         self._niceness = niceness
         super().__init__(huey, workers=1)
 
     def _create_worker(self) -> Any:
-        worker = KnockableWorker(
+        worker = WakeableWorker(
             huey=self.huey,
             stop_flag=self.stop_flag,
             default_delay=self.default_delay,
             max_delay=self.max_delay,
             backoff=self.backoff,
         )
-        worker.knock = self.knock
+        worker.wake_event = self.wake_event
         worker.niceness = self._niceness
         return worker
 
@@ -92,12 +92,12 @@ class QuietConsumer(Consumer):  # type: ignore[misc]
         return
 
     def stop_taking(self) -> None:
-        """Lets the worker take no more messages; the one that it has goes on."""
+        """Stop taking messages; the one at hand goes on."""
         self.stop_flag.set()
-        self.knock.set()
+        self.wake_event.set()
 
     def join(self, timeout_s: float | None) -> bool:
-        """Waits until the worker has ended, in seconds; tells whether it has."""
+        """Wait until the worker has ended, in seconds; return whether it has."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         for _, thread in self.worker_threads:
             if thread.ident is None:  # it was never started
@@ -108,7 +108,7 @@ class QuietConsumer(Consumer):  # type: ignore[misc]
         return True
 
     def is_working(self) -> bool:
-        """Tells whether the worker lives and takes messages."""
+        """Return whether the worker lives and takes messages."""
         return not self.stop_flag.is_set() and all(
             thread.is_alive() for _, thread in self.worker_threads
         )

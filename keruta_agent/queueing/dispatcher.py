@@ -48,7 +48,7 @@ class Dispatcher:
     """Implements ``ports.WorkQueue`` on Huey."""
 
     def __init__(self, base_dir: Path, poll_interval_s: float) -> None:
-        """Opens the queues empty: what is to be done is told by ``start``.
+        """Open the queues empty: what is to be done is told by ``start``.
 
         Raises:
             AgentStateError: the queue's file cannot be used.
@@ -94,9 +94,9 @@ class Dispatcher:
     # What the journey and the daemon's doors ask for.
 
     def job_runnable(self, job_id: int) -> None:
-        """Says that a job waits to be run."""
+        """Say that a job waits to be run."""
         self._tasks["run_job"](job_id)
-        self._work_consumer.knock.set()
+        self._work_consumer.wake_event.set()
 
     def job_failed(self, job_id: int) -> None:
         """Announce to Huey's failure signal that a run of a job failed."""
@@ -116,16 +116,16 @@ class Dispatcher:
             if self._agent is None or not self._agent.room.is_wanting(exc):
                 logger.warning("cannot queue a poll now: %s", exc, extra={"action": "queue_failed"})
             return
-        self._poll_consumer.knock.set()
+        self._poll_consumer.wake_event.set()
 
     # What the supervisor asks for.
 
     def stop_taking_jobs(self) -> None:
-        """Lets the running job be the last one."""
+        """Stop taking jobs; the running one finishes (drain)."""
         self._work_consumer.stop_taking()
 
     def wait_for_job(self, timeout_s: float | None) -> bool:
-        """Waits for the running job, in seconds; tells whether none is left."""
+        """Wait for the running job, in seconds; return whether none is left."""
         return self._work_consumer.join(timeout_s)
 
     def stop(self, timeout_s: float) -> None:
@@ -140,7 +140,7 @@ class Dispatcher:
             queue.storage.close()
 
     def hindrance(self) -> str | None:
-        """Returns what keeps the workers from working, None when they do."""
+        """Return what keeps the workers from working, None when they do."""
         if self._work_consumer.stop_flag.is_set():
             return "the daemon is stopping and takes no more jobs"
         if not all(part.is_working() for part in self._parts):
@@ -273,7 +273,7 @@ class Dispatcher:
 
 
 def _prepare_next(agent: Agent) -> None:
-    """Gets the process ready that will start the next script; without it the start is slower."""
+    """Prepare the process that will start the next script; without it the start is slower."""
     try:
         agent.launcher.prepare()
     except errors.RunError as exc:

@@ -77,7 +77,7 @@ class TolerantHuey(SqliteHuey):  # type: ignore[misc]
 
 
 def open_queue(base_dir: Path, name: str) -> TolerantHuey:
-    """Opens one of the queues; a damaged file is moved away and made anew.
+    """Open one of the queues; a damaged file is moved away and made anew.
 
     Raises:
         AgentStateError: the file cannot be used.

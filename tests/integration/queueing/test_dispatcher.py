@@ -379,7 +379,7 @@ def test_worker_that_died_is_started_again(make):
     running.start()
     consumer = running.dispatcher._work_consumer
     consumer.stop_flag.set()
-    consumer.knock.set()
+    consumer.wake_event.set()
     assert consumer.join(30)
     consumer.stop_flag.clear()
     running.dispatcher.check_workers()
