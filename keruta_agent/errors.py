@@ -193,7 +193,7 @@ class ApiBlocked(ApiFailed):
 class ApiUnauthorized(ApiError):
     """The server does not accept the token (401, 403)."""
 
-    default_advice = "Check KERUTA_API_TOKEN: it is missing, wrong or expired"
+    default_advice = "Check KERUTA_API_TOKEN: it is missing, wrong, expired, or not for this"
 
 
 class ApiRefused(ApiError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator
 from typing import Final
@@ -23,6 +24,10 @@ _AUTHORITY_ADVICE: Final = (
     "Name the authority that signed it: api.ca_file (KERUTA_API_CA_FILE) for the API alone, "
     "SSL_CERT_FILE for everything"
 )
+
+#: What is raised about a proxy: it cannot be reached, refuses, or its address makes no sense.
+_OF_THE_PROXY: Final = (requests.exceptions.ProxyError, requests.exceptions.InvalidProxyURL)
+_TUNNEL_REFUSED: Final = re.compile(r"Tunnel connection failed: (\d{3})")
 
 #: What OpenSSL calls an answer in plain HTTP.
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
@@ -52,6 +57,11 @@ def error_of(
             f"({refusal.verify_message}; trusted are {trusted})",
             advice=_CERTIFICATE_ADVICE.get(refusal.verify_code, _AUTHORITY_ADVICE),
         )
+    if isinstance(exc, _OF_THE_PROXY) or _wants_socks(exc):
+        return errors.ApiUnreachable(
+            f"{action} failed: the proxy before {whom} cannot be used{_reason_of_proxy(exc)}",
+            advice="Correct HTTPS_PROXY (or HTTP_PROXY, ALL_PROXY), or name the host in NO_PROXY",
+        )
     if read_only or nothing_was_sent(exc):
         return errors.ApiUnreachable(f"{action} failed: {whom} cannot be reached{reason(exc)}")
     return errors.ApiAmbiguous(
@@ -68,6 +78,20 @@ def _whom(exc: requests.RequestException, url: str) -> str:
     return f"{redirects.shown(asked)}, where {url} leads,"
 
 
+def _wants_socks(exc: requests.RequestException) -> bool:
+    return isinstance(exc, requests.exceptions.InvalidSchema) and "SOCKS" in str(exc)
+
+
+def _reason_of_proxy(exc: requests.RequestException) -> str:
+    if _wants_socks(exc):
+        return " (it is one of SOCKS; the agent speaks to those of http and https)"
+    if isinstance(exc, requests.exceptions.InvalidProxyURL):
+        return " (its address makes no sense)"
+    refusals = (_TUNNEL_REFUSED.search(str(cause)) for cause in _causes(exc))
+    status = next((found[1] for found in refusals if found), None)
+    return reason(exc) if status is None else f" (it answers {status})"
+
+
 def _certificate_refusal(exc: requests.RequestException) -> ssl.SSLCertVerificationError | None:
     found = (cause for cause in _causes(exc) if isinstance(cause, ssl.SSLCertVerificationError))
     return next(found, None)
@@ -75,7 +99,7 @@ def _certificate_refusal(exc: requests.RequestException) -> ssl.SSLCertVerificat
 
 def nothing_was_sent(exc: requests.RequestException) -> bool:
     """Tells whether a request surely did not reach the server."""
-    if isinstance(exc, requests.ConnectTimeout | requests.exceptions.ProxyError):
+    if isinstance(exc, (requests.ConnectTimeout, *_OF_THE_PROXY)):
         return True
     before_sending = (
         urllib3.exceptions.NewConnectionError,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -166,3 +168,43 @@ def _link_by_hash(certificate: Path, directory: Path) -> None:
         check=True,
     )
     (directory / f"{shown.stdout.strip()}.0").symlink_to(certificate)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "why"),
+    [
+        ("http://user:s3cret-word@127.0.0.1:{closed}", "(Connection refused)"),
+        ("http://127.0.0.1:{refusing}", "(it answers 407)"),
+        ("socks5h://127.0.0.1:{closed}", "SOCKS"),
+        ("http://", "(its address makes no sense)"),
+    ],
+)
+def test_proxy_that_cannot_be_used_is_named_and_nothing_may_have_been_sent(
+    monkeypatch: pytest.MonkeyPatch, proxy: str, why: str
+) -> None:
+    with socket.socket() as closed, socket.create_server(("127.0.0.1", 0)) as refusing:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens
+
+        def refuse() -> None:
+            with contextlib.suppress(OSError), refusing.accept()[0] as connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=refuse, daemon=True)
+        thread.start()
+        ports = {"closed": closed.getsockname()[1], "refusing": refusing.getsockname()[1]}
+        monkeypatch.setenv("HTTPS_PROXY", proxy.format(**ports))
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        client = HttpClient("https://api.invalid", token=None, user_agent="x", timeout_s=10)
+        try:
+            with pytest.raises(errors.ApiUnreachable) as caught:
+                client.write("Saying", "PUT", "/x", {}, key="k")
+        finally:
+            client.close()
+            refusing.shutdown(socket.SHUT_RDWR)
+            thread.join()
+    assert "the proxy before https://api.invalid cannot be used" in caught.value.message
+    assert why in caught.value.message
+    assert "s3cret" not in f"{caught.value.message}{caught.value.advice}"
+    assert "NO_PROXY" in caught.value.advice
