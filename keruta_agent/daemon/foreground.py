@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import sqlite3
 import threading
@@ -21,6 +22,7 @@ from keruta_agent.journey.agent import Agent
 from keruta_agent.journey.context import RunContext
 from keruta_agent.journey.report import Courier
 from keruta_agent.local.socket_server import AgentSocket
+from keruta_agent.queueing.due_thread import DueThread
 from keruta_agent.records.jobs import JobState
 from keruta_agent.settings.schema import Settings, shown
 
@@ -39,46 +41,35 @@ class ForegroundQueue:
     """The dispatcher of an agent that runs just one job: it only carries the outbox."""
 
     def __init__(self) -> None:
-        self._filled = threading.Event()
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = DueThread("courier")
 
     def job_runnable(self, job_id: int) -> None:
-        """Leaves the job to the next daemon."""
+        """Leave the job to the next daemon."""
 
     def job_failed(self, job_id: int) -> None:
         """Carry what is to be told of the failure soon."""
         self.outbox_filled()
 
     def outbox_filled(self) -> None:
-        """Lets the outbox be carried to the API soon."""
-        self._filled.set()
+        """Have the outbox carried to the API soon."""
+        self._thread.due_in(GATHER_S)
 
     def poll_now(self) -> None:
         """There is no session to poll."""
 
     def start(self, courier: Courier) -> None:
-        """Begins to carry."""
-        self._thread = threading.Thread(
-            target=self._carry, args=(courier,), name="courier", daemon=True
-        )
-        self._thread.start()
+        """Begin to carry."""
+
+        def carry() -> float:
+            due_in_s = courier.deliver(CARRY_BUDGET_S)
+            return math.inf if due_in_s is None else max(due_in_s, GATHER_S)
+
+        self._thread.start(carry)
 
     def stop(self) -> None:
-        """Ends the carrying; what is left waits in the outbox."""
-        self._stopped.set()
-        self._filled.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _carry(self, courier: Courier) -> None:
-        while not self._stopped.is_set():
-            self._filled.wait()
-            self._filled.clear()
-            due_in_s = courier.deliver(CARRY_BUDGET_S)
-            if due_in_s is not None:
-                self._stopped.wait(max(due_in_s, GATHER_S))
-                self._filled.set()
+        """End the carrying; what is left waits in the outbox."""
+        self._thread.stop()
+        self._thread.join(None)
 
 
 @contextlib.contextmanager

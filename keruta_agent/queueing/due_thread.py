@@ -55,7 +55,7 @@ class DueThread:
             self._is_stopping = True
             self._changed.notify()
 
-    def join(self, timeout_s: float) -> None:
+    def join(self, timeout_s: float | None) -> None:
         """Wait for the work at hand, in seconds."""
         if self._thread is not None:
             self._thread.join(timeout_s)
