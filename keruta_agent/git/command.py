@@ -42,6 +42,8 @@ NETWORK: Final = frozenset({"clone", "fetch", "lfs", "ls-remote", "push", "submo
 _CONFIGURING: Final = frozenset({"config", "init", "lfs", "remote", "submodule"})
 #: Commands that would show a file by a program that an attribute names.
 _SHOWING: Final = frozenset({"diff", "log", "show"})
+#: Variables that say of one repository where its parts are.
+_OF_ONE_PLACE: Final = frozenset({"GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"})
 _SSH: Final = "ssh -oBatchMode=yes -oConnectTimeout=30 -oServerAliveInterval=15"
 
 
@@ -107,6 +109,11 @@ class Git:
         """Return the same git in another directory."""
         other = object.__new__(Git)
         other.__dict__.update(self.__dict__, directory=directory)
+        if directory != self.directory:
+            # With the list of files of another repository, all of this one's would be new to git.
+            other._variables = {
+                name: value for name, value in self._variables.items() if name not in _OF_ONE_PLACE
+            }
         return other
 
     def at_bare(self, directory: Path) -> Git:

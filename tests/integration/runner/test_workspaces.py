@@ -27,8 +27,8 @@ def slot(tmp_path: Path, server: Repository) -> Path:
     return tmp_path / "slot"
 
 
-def _manager() -> WorkspaceManager:
-    return WorkspaceManager(RetryConfig(max_retries=1, initial_delay_seconds=0.01))
+def _manager(index: Path | None = None) -> WorkspaceManager:
+    return WorkspaceManager(RetryConfig(max_retries=1, initial_delay_seconds=0.01), index=index)
 
 
 def test_change_is_committed_and_pushed(slot: Path, server: Repository) -> None:
@@ -300,8 +300,11 @@ def superproject(
     return Superproject(server, library, tmp_path / "person")
 
 
-def test_submodules_are_cleaned_between_rounds(superproject: Superproject, slot: Path) -> None:
-    manager = _manager()
+@pytest.mark.parametrize("has_own_index", [False, True])
+def test_submodules_are_cleaned_between_rounds(
+    superproject: Superproject, slot: Path, tmp_path: Path, has_own_index: bool
+) -> None:
+    manager = _manager(tmp_path / "index" if has_own_index else None)
     workspace = manager.prepare_workspace(slot, BRANCH)
     (slot / "a.py").write_text("2\n")
     tree = manager.stage(workspace)
