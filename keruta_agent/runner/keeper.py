@@ -17,15 +17,9 @@ import sys
 def main(parent: int, report: int, grace_s: float, command: list[str]) -> int:
     """Runs the command, reports its wait status, and returns the exit code."""
     # -I and -S leave our package out of reach.
-    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    sys.path.append(os.path.abspath(__file__).rpartition("/keruta_agent/")[0])
     from keruta_agent.process_tree import prctl
-    from keruta_agent.runs.watch import PYTHONS, Watch, forget_inherited_signals
-
-    class Quiet(Watch):
-        """Notes nothing: the working directory is the task's."""
-
-        def note(self, number: int, pids: list[int]) -> None:
-            return
+    from keruta_agent.process_tree.watch import PYTHONS, Watch, forget_inherited_signals
 
     os.set_inheritable(report, False)
     forget_inherited_signals()
@@ -42,7 +36,7 @@ def main(parent: int, report: int, grace_s: float, command: list[str]) -> int:
         setsigmask=(),
         setsigdef=PYTHONS,  # a command expects `yes | head` to end
     )
-    watch = Quiet(pid, grace_s, None, None)
+    watch = Watch(pid, grace_s)
     watch.run()
     if watch.status is not None:
         os.write(report, b"%d\n" % watch.status)

@@ -14,8 +14,8 @@ import time
 from keruta_agent.process_tree import ending
 from keruta_agent.process_tree.children import LOOK_S, OWN, PATIENCE_S, signal_all
 from keruta_agent.process_tree.proc import descendants, process_state
+from keruta_agent.process_tree.watch import END_OF_INPUT
 from keruta_agent.runs.directory import MARKER_VARIABLE, ProcessId
-from keruta_agent.runs.watch import END_OF_INPUT
 
 
 def stop_shim(shim: ProcessId) -> None:

@@ -24,10 +24,16 @@ import sys
 import time
 
 if __name__ == "__main__":  # -I and -S leave our package out of reach
-    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    sys.path.append(os.path.abspath(__file__).rpartition("/keruta_agent/")[0])
 from keruta_agent.process_tree.prctl import deny_inspection
-from keruta_agent.runs.evidence import claim_the_start, full_directory, note_process, record
-from keruta_agent.runs.watch import PYTHONS, Watch, forget_inherited_signals
+from keruta_agent.process_tree.watch import PYTHONS, Watch, forget_inherited_signals
+from keruta_agent.runs.evidence import (
+    claim_the_start,
+    full_directory,
+    note_process,
+    note_signal,
+    record,
+)
 
 TYPE_CHECKING = False  # typing's own takes time to import
 if TYPE_CHECKING:
@@ -46,6 +52,30 @@ TERMINAL = b"terminal"
 WITH_SECRET = b"with secret"
 #: Last field of complete instructions.
 END = b"end"
+
+
+class ScriptWatch(Watch):
+    """Watch a script: note who is sent a signal, and end its input when that is wanted."""
+
+    def __init__(
+        self, pid: int, grace_s: float, writing: int | None, terminal: Terminal | None
+    ) -> None:
+        super().__init__(pid, grace_s)
+        #: What keeps the script from seeing the end of its input; None when nothing does.
+        self.writing = writing
+        self.terminal = terminal
+
+    def end_input(self) -> None:
+        """Let the script see the end of its input, when it has read what is there."""
+        if self.writing is not None:
+            os.close(self.writing)
+            self.writing = None
+        if self.terminal is not None:
+            self.terminal.press_end()
+
+    def note(self, number: int, pids: list[int]) -> None:
+        """Note in the run directory who is sent a signal."""
+        note_signal(number, pids)
 
 
 def main() -> None:
@@ -82,7 +112,7 @@ def main() -> None:
     finally:
         set_oom_score(score_file, own_score)
     note_process(pid)
-    watch = Watch(pid, float(grace), writing, terminal)
+    watch = ScriptWatch(pid, float(grace), writing, terminal)
     watch.run()
     full = full_directory(b".", working_directory)
     if terminal is not None:

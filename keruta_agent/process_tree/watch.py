@@ -13,11 +13,6 @@ import os
 import time
 
 from keruta_agent.process_tree.proc import descendants
-from keruta_agent.runs.evidence import note_signal
-
-TYPE_CHECKING = False  # typing's own takes time to import
-if TYPE_CHECKING:
-    from keruta_agent.runs.terminal import Terminal
 
 KILL_INTERVAL_S = 0.05
 #: Whoever answers the script has nothing more to say.
@@ -39,16 +34,11 @@ def forget_inherited_signals() -> None:
 
 
 class Watch:
-    """Waits for the script and everything that it started."""
+    """Wait for a program and everything that it started."""
 
-    def __init__(
-        self, pid: int, grace_s: float, writing: int | None, terminal: Terminal | None
-    ) -> None:
+    def __init__(self, pid: int, grace_s: float) -> None:
         self.pid = pid
         self.grace_s = grace_s
-        #: What keeps the script from seeing the end of its input; None when nothing does.
-        self.writing = writing
-        self.terminal = terminal
         #: Wait status of the script, None while it runs.
         self.status: int | None = None
         self.stopped = False
@@ -71,12 +61,7 @@ class Watch:
                 self.stop()
 
     def end_input(self) -> None:
-        """Lets the script see the end of its input, when it has read what is there."""
-        if self.writing is not None:
-            os.close(self.writing)
-            self.writing = None
-        if self.terminal is not None:
-            self.terminal.press_end()
+        """Let the program see the end of its input; here it has none."""
 
     def patience(self) -> float:
         """Seconds until something must be done even when no signal comes."""
@@ -116,5 +101,4 @@ class Watch:
         return len(below)
 
     def note(self, number: int, pids: list[int]) -> None:
-        """Notes who is sent a signal."""
-        note_signal(number, pids)
+        """Hear which processes are sent a signal."""
