@@ -192,8 +192,8 @@ def test_script_that_filled_the_disk_is_stopped_before_there_is_room(
     script = f"echo $$ > {tmp_path}/pid; while [ ! -e {tmp_path}/full ]; do sleep 0.02; done\n"
     task = api.add_task(SESSION, f"{script}echo filled; sleep 300", parameters=limit)
     _, agent = start()
-    wait_until(lambda: (tmp_path / "pid").exists(), "the script runs")
-    pid = int((tmp_path / "pid").read_text())
+    pid_file = tmp_path / "pid"
+    pid = int(wait_until(lambda: pid_file.exists() and pid_file.read_text(), "the script runs"))
     disk.full = True
     (tmp_path / "full").touch()
     written = agent.directory_of(agent.records.runs.active()[1]).path / "stdout"
