@@ -229,9 +229,12 @@ def test_shim_that_waits_for_room_to_record_the_end_is_not_killed_for_it(
     monkeypatch.setattr(follow, "descendants", lambda pid: [])
     monkeypatch.setattr(processes, "stop_shim", lambda shim: None)
     disk.full = False
-    task = api.add_task(SESSION, f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; echo end")
+    api.add_task(
+        SESSION,
+        f"touch {tmp_path}/begun; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; echo end",
+    )
     dispatcher, agent = start()
-    wait_until(lambda: api.task(task.id).status is TaskStatus.PROCESSING, "it runs")
+    wait_until((tmp_path / "begun").exists, "it runs")
     agent.stops.request(1, StopKind.AGENT_STOPPED, "The agent was stopped")
     dispatcher.stop_taking_jobs()
     assert dispatcher.wait_for_job(30)  # the daemon can leave all the same
