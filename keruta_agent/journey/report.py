@@ -184,13 +184,11 @@ class Courier:
                 self._set_aside(parcel, exc)
         except errors.ApiError as exc:
             return self._broken(parcel, exc)
-        except (errors.KerutaError, FileNotFoundError) as exc:
-            # The file was changed since it was collected, or is gone: waiting helps nobody.
+        except (errors.KerutaError, FileNotFoundError) as exc:  # the file was changed, or is gone
             self._set_aside(parcel, exc)
             return True
         except (OSError, ValueError, TypeError, LookupError) as exc:
-            # Its files were removed, or it was written by another version: one letter that
-            # cannot be read must not hold up all the others for ever.
+            # One letter that cannot be read must not hold up all the others for ever.
             logger.debug(
                 "cannot send a parcel", exc_info=exc, extra={"action": "parcel_unreadable"}
             )
@@ -276,8 +274,10 @@ class Courier:
         )
 
     def _set_aside(self, parcel: Parcel, exc: Exception) -> None:
-        is_refusal = isinstance(exc, errors.ApiError)
-        self._note("api_refused" if is_refusal else "unsendable", parcel, exc)
+        if isinstance(exc, errors.ApiError):
+            self._note("api_refused", parcel, exc)
+        else:
+            self._note("unsendable", parcel, exc)
         with self._database.transaction():
             self._outbox.park(parcel, str(exc))
             if parcel.first.kind is Kind.ARTIFACT:
