@@ -106,7 +106,6 @@ class Worker:
 
     def end(self) -> int | None:
         """Wait until it is gone and return its exit code."""
-        self.connection.close()
         self._process.join(_PATIENCE_S)
         if self._process.is_alive():
             self._process.kill()
@@ -142,6 +141,8 @@ class Pool:
                 if self._session.shouldstop:
                     raise self._session.Interrupted(self._session.shouldstop)
         finally:
+            for connection in self._workers:
+                connection.close()
             for worker in self._workers.values():
                 worker.end()
 
@@ -160,6 +161,7 @@ class Pool:
         hook, config = self._session.config.hook, self._session.config
         if ended:
             del self._workers[worker.connection]
+            worker.connection.close()
             code = worker.end()
             if worker.given:
                 self._bury(worker, code)
@@ -210,13 +212,15 @@ def _work(
     _own_temporary_directory(config, number)
     config.pluginmanager.register(_Reports(config, connection))
     tests = _tests(session, connection)
-    with contextlib.suppress(EOFError, BrokenPipeError):  # no more are wanted
+    try:
         item = next(tests)
         while item is not None:
             nextitem = next(tests)
             config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)
             connection.send(None)
             item = nextitem
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):  # no more are wanted
+        session._setupstate.teardown_exact(None)
 
 
 def _tests(session: pytest.Session, connection: Connection) -> Iterator[pytest.Item | None]:
