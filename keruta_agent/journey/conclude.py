@@ -117,9 +117,11 @@ class _Conclusion:
             say=self.ctx.log.say,
         )
 
-    def _commit(self, found: Clone, place: Place) -> None:
+    def _commit(self, found: Clone, place: Place) -> str | None:
         hooks = self._repository_hooks(found)
-        commit.commit_all(found, place, self._message(), self._limits(), self.ctx.log.say, hooks)
+        return commit.commit_all(
+            found, place, self._message(), self._limits(), self.ctx.log.say, hooks
+        )
 
     def _push(self, found: Clone, target: Target) -> str:
         hooks = self._repository_hooks(found)
@@ -132,8 +134,7 @@ class _Conclusion:
             pushed = push.by_runner(found)
             if pushed is not None:
                 return self._note(*pushed, commit.diff_stat(found, self.place), "pushed {} to {}")
-            self._commit(found, self.place)
-            tip = found.git.find("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+            tip = self._commit(found, self.place)
             if tip is None or tip in (self.place.base, self.place.pushed):
                 self.ctx.log.say("nothing was changed")
                 return ""
@@ -162,9 +163,8 @@ class _Conclusion:
         found.git.run(
             *("checkout", "--quiet", "--no-track", "-B", branch), action=f"begin {branch}"
         )
-        self._commit(found, failed)
-        tip = found.git.text("rev-parse", "HEAD", action="find the commit")
-        if tip in (self.place.base, self.place.start):
+        tip = self._commit(found, failed)
+        if tip is None or tip in (self.place.base, self.place.start):
             return ""
         stat = commit.diff_stat(found, failed)
         target = dataclasses.replace(self._target(), branch=branch, force=True)
