@@ -120,7 +120,7 @@ def remove_old_runs(agent: Agent) -> int:
     now = time.time()
     kept_size = 0
     removed = 0
-    for ended in reversed(agent.records.runs.ended_before(now)):
+    for ended in reversed(agent.records.runs.ended()):
         directory = agent.directory_of(ended).path
         if not directory.exists():
             continue
@@ -141,7 +141,7 @@ def remove_old_runs(agent: Agent) -> int:
 def _make_room(agent: Agent) -> int:
     """Remove large runs that the API knows all of, the oldest first, until there is a reserve."""
     removed = 0
-    for ended in agent.records.runs.ended_before(time.time()):
+    for ended in agent.records.runs.ended():
         if agent.room.hold_reserve():
             break
         directory = agent.directory_of(ended).path

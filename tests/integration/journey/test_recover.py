@@ -173,6 +173,17 @@ def test_run_directories_are_removed_by_total_size_the_oldest_first(
         assert [path.name for path in (tmp_path / "base" / "runs").iterdir()] == [newest]
 
 
+def test_run_that_ended_in_the_future_by_a_clock_set_back_since_counts_too(
+    api, agent, file_task, run_all, tmp_path
+):
+    file_task("head -c 100000 /dev/zero")
+    run_all()
+    with agent.records.database.transaction() as connection:
+        connection.execute("UPDATE runs SET ended_at = ended_at + 1e8")
+    with agent_in(tmp_path, api, runs_keep_size="50KB") as later:
+        assert recover.remove_old_runs(later) == 1
+
+
 def test_large_runs_make_room_for_the_reserve_before_their_time(
     api, agent, file_task, run_all, monkeypatch
 ):
