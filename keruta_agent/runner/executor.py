@@ -16,7 +16,7 @@ from typing import Any, Final
 from keruta_agent import errors
 from keruta_agent.clients.llm import LLMClient
 from keruta_agent.observe.redact import Redactor
-from keruta_agent.runner import difference, edits, failure, files, prompt, protected
+from keruta_agent.runner import difference, edits, failure, files, prompt, protected, validation
 from keruta_agent.runner.budget import Budget, Limits
 from keruta_agent.runner.config import RunnerConfig
 from keruta_agent.runner.permission import PermissionValidator
@@ -141,7 +141,7 @@ class TaskExecutor:
                 workspace.path,
                 task_context.test_commands or (),
                 protected=protected.playbook(task_context, workspace.path),
-                allowed=protected.allowed_files(task_context),
+                allowed=validation.allowed_files(task_context),
             ),
         )
         error: errors.RunnerError | None = None

@@ -20,6 +20,7 @@ from keruta_agent import errors
 from keruta_agent.git.command import Git
 from keruta_agent.runner import protected as protection
 from keruta_agent.runner.protected import INVISIBLE, folded, folded_path
+from keruta_agent.runner.validation import ALLOWED
 
 #: Bytes of one part of a path, and of all of it: half of what Linux takes, as the workspace's
 #: own path comes before.
@@ -170,7 +171,7 @@ class PermissionValidator:
                 shown = repr(text) if is_itself else f"{text!r}, to which {path!r} leads,"
                 raise errors.SecurityError(
                     f"{shown} is not allowed: {reason}",
-                    advice=f"A task may name it in metadata.{protection.ALLOWED}",
+                    advice=f"A task may name it in metadata.{ALLOWED}",
                 )
 
     def _is_protected(self, name: str) -> bool:

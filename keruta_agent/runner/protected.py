@@ -9,15 +9,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
-from keruta_agent import errors
 from keruta_agent.git.command import Git, records
 from keruta_agent.runner_model import TaskContext
 
-#: Field of a task's metadata: the protected files that its model may write, each by its path.
-ALLOWED: Final = "allowed_files"
 #: Symbolic links that are followed from one to the next.
 _MOST_LINKS: Final = 8
 _SYMBOLIC_LINK: Final = "120000"
@@ -160,21 +157,6 @@ def configured(git: Git) -> list[str]:
         and place != root
         and place.relative_to(root).parts[0] != ".git"
     )
-
-
-def allowed_files(context: TaskContext) -> frozenset[str]:
-    """Return the protected files that a task names as ones that its model may write.
-
-    Raises:
-        TaskContextValidationError: they are no list of paths.
-    """
-    given = context.metadata.get(ALLOWED) or []
-    if not isinstance(given, list) or not all(isinstance(path, str) and path for path in given):
-        raise errors.TaskContextValidationError(
-            f"metadata.{ALLOWED} must be a list of paths",
-            advice="Name each file, such as .github/workflows/test.yml",
-        )
-    return frozenset(PurePosixPath(path).as_posix() for path in given)
 
 
 def playbook(context: TaskContext, root: Path) -> list[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Final
 
 from keruta_agent import errors
-from keruta_agent.runner import protected
 from keruta_agent.runner_model import TaskContext
 
+#: Field of a task's metadata: the protected files that its model may write, each by its path.
+ALLOWED: Final = "allowed_files"
 #: Characters of an id, as the Task Registry takes them.
 _LONGEST_ID: Final = 1000
 #: Seconds of 30 days: who waits longer has made a mistake.
@@ -50,6 +52,21 @@ def takes_slot(context: TaskContext, *, has_pool: bool) -> bool:
     return has_pool and bool(context.metadata.get("repo_url"))
 
 
+def allowed_files(context: TaskContext) -> frozenset[str]:
+    """Return the protected files that a task names as ones that its model may write.
+
+    Raises:
+        TaskContextValidationError: they are no list of paths.
+    """
+    given = context.metadata.get(ALLOWED) or []
+    if not isinstance(given, list) or not all(isinstance(path, str) and path for path in given):
+        raise errors.TaskContextValidationError(
+            f"metadata.{ALLOWED} must be a list of paths",
+            advice="Name each file, such as .github/workflows/test.yml",
+        )
+    return frozenset(PurePosixPath(path).as_posix() for path in given)
+
+
 def _about_texts(context: TaskContext) -> Iterator[str]:
     """Yields what no file, branch, process or request can be given."""
     for name in ("task_id", "spec_name"):
@@ -60,7 +77,7 @@ def _about_texts(context: TaskContext) -> Iterator[str]:
         if not isinstance(context.metadata.get(name) or "", str):
             yield f"metadata.{name} must be text"
     try:
-        protected.allowed_files(context)
+        allowed_files(context)
     except errors.TaskContextValidationError as error:
         yield error.message
     for field in dataclasses.fields(context):

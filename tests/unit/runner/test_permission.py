@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent import errors
-from keruta_agent.runner import protected
+from keruta_agent.runner import protected, validation
 from keruta_agent.runner.permission import PermissionValidator
 from keruta_agent.runner_model import TaskContext
 from tests.helpers.repositories import git
@@ -191,10 +191,10 @@ def test_allowed_files_are_a_list_of_paths(given: object) -> None:
         spec_name="s",
         title="t",
         description="d",
-        metadata={protected.ALLOWED: given},
+        metadata={validation.ALLOWED: given},
     )
     with pytest.raises(errors.TaskContextValidationError, match="must be a list of paths"):
-        protected.allowed_files(context)
+        validation.allowed_files(context)
 
 
 def test_a_file_to_which_a_protected_name_leads_is_protected(root: Path) -> None:
