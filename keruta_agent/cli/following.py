@@ -122,6 +122,8 @@ class _JobFollower:
         if job is None or job.state is not JobState.WAITING:
             return
         active = self._runs.active()
+        if active is not None and active[0].id == job.id:  # it has begun meanwhile
+            return
         ahead = [] if active is None else [active[0].id]
         ahead += takewhile(lambda job_id: job_id != job.id, self._jobs.waiting_ids())
         parts = [f"queued as job {job.id}"]

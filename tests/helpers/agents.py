@@ -57,4 +57,5 @@ def agent_in(directory: Path, api: KerutaApi | None = None, **flags: object) -> 
     try:
         yield agent
     finally:
+        agent.launcher.close()
         agent.records.database.close()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -102,11 +103,25 @@ def _become(request: dict[str, Any], standard: tuple[int, ...]) -> None:
     for wanted, descriptor in enumerate(standard):
         os.dup2(descriptor, wanted)
         os.close(descriptor)
+    _open_standard_streams()
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["directory"])
     sys.argv = request["arguments"]
     sys.orig_argv = [sys.executable, *sys.argv]
+
+
+def _open_standard_streams() -> None:
+    """Open them as the interpreter does: whether they can seek, for one, is asked only then."""
+    modes = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
+    for number, (name, mode) in enumerate(modes):
+        old = getattr(sys, name)
+        stream = io.open(  # noqa: SIM115, UP020 - open until the end
+            number, mode, encoding=old.encoding, errors=old.errors, closefd=False
+        )
+        stream.reconfigure(line_buffering=name == "stderr" or stream.isatty())
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def _import_everything() -> None:

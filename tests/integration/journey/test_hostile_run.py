@@ -42,9 +42,10 @@ def test_script_that_replaces_its_run_directory_is_lost_and_not_taken_for_one_th
     tmp_path, instead
 ):
     with agent_in(tmp_path) as agent:
-        # Once is not enough: its shim may just be writing there.
+        # Its shim has noted it, and may be writing there still: to remove it once is not enough.
+        noted = "while [ ! -e $KERUTA_RUN_DIR/process ]; do sleep 0.01; done"
         gone = "while [ -e $KERUTA_RUN_DIR ]; do rm -rf $KERUTA_RUN_DIR; done"
-        script = f"cd /; {gone}; {instead}"
+        script = f"cd /; {noted}; {gone}; {instead}"
         agent.records.jobs.record_script("bad", Work(script=script))
         assert run.run_next(agent).outcome == "lost"
         agent.launcher.close()
