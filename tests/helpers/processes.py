@@ -142,7 +142,7 @@ class Workplace:
             "HOME": str(path / "home"),
             "KERUTA_BASE_DIR": str(self.base_dir),
             "KERUTA_ARTIFACTS_DIR": str(path / "artifacts"),
-            "KERUTA_POLL_INTERVAL": "200ms",
+            "KERUTA_POLL_INTERVAL": "1s",  # the server's events tell of what is new
             "KERUTA_AUTO_FIX_ENABLED": "false",
             "KERUTA_RETRY_COUNT": "0",
             "KERUTA_STOP_GRACE": "1s",

@@ -23,7 +23,7 @@ _AHEAD = 2
 #: Seconds for a worker to end when it has nothing more to do.
 _PATIENCE_S = 60.0
 #: Rings whose tests take long come first, so that no worker ends long after the others.
-_LONG_RINGS = ("acceptance", "browser", "integration")
+_LONG_RINGS = ("browser", "acceptance", "integration")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,10 +51,10 @@ class Plan:
     """Which test a worker runs next."""
 
     def __init__(self, items: list[pytest.Item]) -> None:
-        modules: dict[str, deque[int]] = {}
+        groups: dict[str, deque[int]] = {}
         for index, item in enumerate(items):
-            modules.setdefault(item.nodeid.partition("::")[0], deque()).append(index)
-        self._unclaimed = deque(modules[name] for name in sorted(modules, key=_ring))
+            groups.setdefault(_group(item), deque()).append(index)
+        self._unclaimed = deque(groups[name] for name in sorted(groups, key=_ring))
         self._claimed: dict[int, deque[int]] = {}
 
     def next_for(self, worker: int) -> int | None:
@@ -74,6 +74,12 @@ class Plan:
             return self._unclaimed.popleft()
         longest = max(self._claimed.values(), key=len, default=deque[int]())
         return deque(reversed([longest.pop() for _ in range((len(longest) + 1) // 2)]))
+
+
+def _group(item: pytest.Item) -> str:
+    """Return the test's module; tests with a browser are one group, for another would cost most."""
+    module = item.nodeid.partition("::")[0]
+    return "tests/browser/" if module.startswith("tests/browser/") else module
 
 
 def _ring(module: str) -> int:
@@ -121,6 +127,7 @@ class Pool:
         self._plan = Plan(session.items)
         self._number = number
         self._workers: dict[Connection, Worker] = {}
+        self._finished = 0
 
     def run(self) -> None:
         """Run all tests.
@@ -140,6 +147,7 @@ class Pool:
                     raise self._session.Failed(self._session.shouldfail)
                 if self._session.shouldstop:
                     raise self._session.Interrupted(self._session.shouldstop)
+            assert self._finished == len(self._session.items), "tests were left out"
         finally:
             for connection in self._workers:
                 connection.close()
@@ -167,6 +175,7 @@ class Pool:
                 self._bury(worker, code)
         elif data is None:  # a test is over
             worker.given.popleft()
+            self._finished += 1
             worker.give(self._plan.next_for(worker.number))
         else:
             report = hook.pytest_report_from_serializable(config=config, data=data)
@@ -175,6 +184,7 @@ class Pool:
     def _bury(self, worker: Worker, code: int | None) -> None:
         """Report the test that a worker died of, and start another worker in its place."""
         item = self._session.items[worker.given.popleft()]
+        self._finished += 1
         report = pytest.TestReport(
             nodeid=item.nodeid,
             location=item.location,
