@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from benchmarks.agent import KERUTA, Measured, cpu_seconds, memory_mb, running_agent
-from keruta_agent.local import client
+from keruta_agent.agent.control.socket import client
 
 #: What is settled before the first look: caches, the allocator's arenas.
 WARM_UP = 500

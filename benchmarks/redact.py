@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from keruta_agent.observe.redact import Redactor
+from keruta_agent.core.redaction.redactor import Redactor
 from tests.helpers.build_logs import build_log, random_secret
 
 _HOSTILE = ("a", "eyJ", "eyJ.", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "token=", "key:=(")

@@ -16,10 +16,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from keruta_agent.runs.directory import MARKER_VARIABLE, ProcessId, RunDirectory
-from keruta_agent.runs.launch import Launcher, LaunchPlan, Stdin
-from keruta_agent.runs.processes import sweep
-from keruta_agent.runs.waiting import LOOK_INTERVAL_S, InputDetector
+from keruta_agent.agent.run.directory import MARKER_VARIABLE, ProcessId, RunDirectory
+from keruta_agent.agent.run.input.waiting import LOOK_INTERVAL_S, InputDetector
+from keruta_agent.agent.run.launch import Launcher, LaunchPlan, Stdin
+from keruta_agent.agent.run.processes import sweep
 from tests.helpers.interactive import (
     AT_A_TERMINAL,
     SILENT,

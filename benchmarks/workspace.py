@@ -15,14 +15,14 @@ import time
 import uuid
 from pathlib import Path
 
+from keruta_agent.agent.workspace import checkout, commit, push
+from keruta_agent.agent.workspace.checkout import Place, Wish
+from keruta_agent.agent.workspace.commit import Message
+from keruta_agent.agent.workspace.push import Target
 from keruta_agent.git import clone, url
 from keruta_agent.git.clone import Clone, CloneOptions
 from keruta_agent.git.command import Git
 from keruta_agent.git.scan import Limits
-from keruta_agent.workspace import checkout, commit, push
-from keruta_agent.workspace.checkout import Place, Wish
-from keruta_agent.workspace.commit import Message
-from keruta_agent.workspace.push import Target
 from tests.helpers.repositories import Repository, git, make_repository
 
 SESSION = str(uuid.uuid4())

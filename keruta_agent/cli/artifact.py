@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from keruta_agent import errors
 from keruta_agent.cli import completion, own_run
 from keruta_agent.cli.options import Group, api_options, json_option, load, print_json, task_option
+from keruta_agent.core import errors
 
 if TYPE_CHECKING:
-    from keruta_agent.control.commands import Command, ResultT
+    from keruta_agent.agent.control.commands import Command, ResultT
 
 #: What is said of an artifact that was taken back, by the state in which it was.
 _SAID: Final = {
@@ -112,7 +112,7 @@ def list_artifacts(ctx: click.Context, job: str | None, task_id: str | None, as_
         click.echo("No artifacts.")
         return
     from keruta_agent.cli.tables import print_table
-    from keruta_agent.units import format_size
+    from keruta_agent.core.units import format_size
 
     print_table(
         ("STATE", "SIZE", "TYPE", "PATH", "WHY AND WHERE"),
@@ -147,12 +147,12 @@ def remove(ctx: click.Context, name: str, job: str | None, task_id: str | None) 
     """
     names = [name, _path_of(name)]
     if own_run.is_meant(task_id) and job is None:
-        from keruta_agent.control.commands import RemoveArtifact
+        from keruta_agent.agent.control.commands import RemoveArtifact
 
         removed = _ask(RemoveArtifact(**_own_run(), names=names))
         path, was = removed.path, removed.was
     else:
-        from keruta_agent.records.artifacts import named
+        from keruta_agent.agent.store.artifacts import named
 
         records, owner = _owner(ctx, job, task_id)
         found = named(records.artifacts.of(owner), names)
@@ -174,10 +174,10 @@ def why_and_where(found: dict[str, Any]) -> str:
 
 def _artifacts_of(ctx: click.Context, job: str | None, task_id: str | None) -> list[dict[str, Any]]:
     if job is None and own_run.is_meant(task_id):
-        from keruta_agent.control.commands import ListArtifacts
+        from keruta_agent.agent.control.commands import ListArtifacts
 
         return [dict(each) for each in _ask(ListArtifacts(**_own_run())).artifacts]
-    from keruta_agent.control.serialize import kept_artifact_to_json
+    from keruta_agent.agent.control.serialize import kept_artifact_to_json
 
     records, owner = _owner(ctx, job, task_id)
     return [kept_artifact_to_json(each) for each in records.artifacts.of(owner)]
@@ -185,8 +185,8 @@ def _artifacts_of(ctx: click.Context, job: str | None, task_id: str | None) -> l
 
 def _owner(ctx: click.Context, job: str | None, task_id: str | None) -> tuple[Any, Any]:
     """Returns the agent's records, and whose artifacts in them are meant."""
+    from keruta_agent.agent.store.artifacts import Owner
     from keruta_agent.cli.jobs import open_existing, open_job
-    from keruta_agent.records.artifacts import Owner
 
     settings = load(ctx, task_id=task_id).settings
     if job is not None:
@@ -215,14 +215,14 @@ def _own_run() -> dict[str, str]:
 
 
 def _ask(command: Command[ResultT]) -> ResultT:
-    from keruta_agent.local import client
+    from keruta_agent.agent.control.socket import client
 
     return client.ask_at(Path(os.environ.get("KERUTA_SOCKET", "")), command)
 
 
 def _add_in_run(file: str, path: str, description: str, limit: int) -> int:
-    from keruta_agent.runs import copies
-    from keruta_agent.runs.directory import ADDED
+    from keruta_agent.agent.run import copies
+    from keruta_agent.agent.run.directory import ADDED
 
     run_dir = Path(os.environ.get("KERUTA_RUN_DIR", ""))
     if not run_dir.is_dir():
@@ -285,7 +285,7 @@ def _opened(file: str, limit: int) -> Iterator[int]:
                 advice="Copy it with cat first, and add the copy",
             )
         if status.st_size > limit:
-            from keruta_agent.units import format_size
+            from keruta_agent.core.units import format_size
 
             raise errors.UsageError(
                 f"{_shown(file)} is too large: {format_size(status.st_size)}, the limit is "

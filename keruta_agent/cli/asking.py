@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keruta_agent import errors
-from keruta_agent.control.commands import Command, Look, ResultT
-from keruta_agent.local import client
+from keruta_agent.agent.control.commands import Command, Look, ResultT
+from keruta_agent.agent.control.socket import client
+from keruta_agent.core import errors
 
 if TYPE_CHECKING:
-    from keruta_agent.settings.schema import Settings
+    from keruta_agent.core.settings.schema import Settings
 
 
 def ask(settings: Settings, command: Command[ResultT], *, without_daemon: str = "") -> ResultT:
@@ -48,10 +48,10 @@ def do_here(settings: Settings, command: Command[ResultT]) -> ResultT:
     Raises:
         KerutaError: it cannot be done.
     """
-    from keruta_agent.control.control import Control
-    from keruta_agent.control.table import execute
-    from keruta_agent.daemon.wiring import make_client
-    from keruta_agent.records.store import Records
+    from keruta_agent.agent.control.control import Control
+    from keruta_agent.agent.control.table import execute
+    from keruta_agent.agent.daemon.wiring import make_client
+    from keruta_agent.agent.store.store import Records
 
     with contextlib.closing(Records.open(settings.base_dir)) as records:
         return execute(Control.of_records(records, lambda: make_client(settings)), command)

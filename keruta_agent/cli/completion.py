@@ -45,7 +45,7 @@ def tasks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 def keys(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offers the keys of settings."""
-    from keruta_agent.settings import schema
+    from keruta_agent.core.settings import schema
 
     return [
         _item(info.key, info.help)
@@ -56,7 +56,7 @@ def keys(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
 
 def values(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offers the words that the setting named before may have."""
-    from keruta_agent.settings import fields, schema
+    from keruta_agent.core.settings import fields, schema
 
     wanted = ctx.params.get("key")
     words: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 def levels(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offers the levels of a task's log."""
-    from keruta_agent.model import LogLevel
+    from keruta_agent.core.model import LogLevel
 
     return [_item(level.value) for level in LogLevel if level.value.startswith(incomplete.upper())]
 
@@ -95,7 +95,7 @@ def _rows(ctx: click.Context) -> Iterator[tuple[int, str | None, str, str]]:
     import sqlite3
     import urllib.parse
 
-    from keruta_agent import errors
+    from keruta_agent.core import errors
 
     with contextlib.suppress(errors.KerutaError, sqlite3.Error, OSError, ValueError):
         # Read only and as it is: no file is made, and a database of another version is no error.
@@ -110,7 +110,7 @@ def _rows(ctx: click.Context) -> Iterator[tuple[int, str | None, str, str]]:
 
 
 def _database(ctx: click.Context) -> Path:
+    from keruta_agent.agent.store.database import DATABASE_NAME
     from keruta_agent.cli.options import load
-    from keruta_agent.records.database import DATABASE_NAME
 
     return load(ctx).settings.base_dir / DATABASE_NAME

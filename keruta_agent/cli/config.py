@@ -14,7 +14,7 @@ from keruta_agent.cli.tables import print_table, printable
 if TYPE_CHECKING:
     import pathlib
 
-    from keruta_agent.settings.schema import Settings
+    from keruta_agent.core.settings.schema import Settings
 
 
 @click.group(cls=Group)
@@ -69,7 +69,7 @@ def path(ctx: click.Context, as_json: bool) -> None:
     Examples:
       keruta config path
     """
-    from keruta_agent.settings.sources import config_candidates
+    from keruta_agent.core.settings.sources import config_candidates
 
     looked_for = []
     used = False
@@ -116,7 +116,7 @@ def show(ctx: click.Context, as_json: bool) -> None:
       keruta config show
       keruta config show --json
     """
-    from keruta_agent.settings import schema
+    from keruta_agent.core.settings import schema
 
     loaded = load(ctx)
     shown = schema.shown(loaded.settings)
@@ -158,9 +158,9 @@ def show(ctx: click.Context, as_json: bool) -> None:
 
 
 def _queue(settings: Settings) -> dict[str, Any]:
-    from keruta_agent.records.database import DATABASE_NAME
-    from keruta_agent.records.jobs import JobState
-    from keruta_agent.records.store import Records
+    from keruta_agent.agent.store.database import DATABASE_NAME
+    from keruta_agent.agent.store.jobs import JobState
+    from keruta_agent.agent.store.store import Records
 
     path = settings.base_dir / DATABASE_NAME
     records = Records.open_existing(settings.base_dir)

@@ -9,15 +9,15 @@ from typing import Final
 
 import click
 
-from keruta_agent import errors
 from keruta_agent.cli import reload_hint
-from keruta_agent.settings import checking, store
-from keruta_agent.settings.config_file import Candidate
-from keruta_agent.settings.declaration import SettingInfo
-from keruta_agent.settings.edited import EditedFile
-from keruta_agent.settings.fields import MASK
-from keruta_agent.settings.given import is_secret, setting_of, value_to_write
-from keruta_agent.settings.sources import KNOWN_KEYS, config_candidates
+from keruta_agent.core import errors
+from keruta_agent.core.settings import checking, store
+from keruta_agent.core.settings.config_file import Candidate
+from keruta_agent.core.settings.declaration import SettingInfo
+from keruta_agent.core.settings.edited import EditedFile
+from keruta_agent.core.settings.fields import MASK
+from keruta_agent.core.settings.given import is_secret, setting_of, value_to_write
+from keruta_agent.core.settings.sources import KNOWN_KEYS, config_candidates
 
 #: Characters of a value that are read from standard input.
 LONGEST_VALUE: Final = 64 * 1024

@@ -85,15 +85,15 @@ def run_here(
     ctx: click.Context, flags: Mapping[str, object | None], *, serves_http: bool = False
 ) -> None:
     """Makes this process the daemon; the HTTP API is on with ``serves_http`` or by the settings."""
-    from keruta_agent.observe import keys
+    from keruta_agent.core.log import keys
 
     keys.put_away()  # scripts run as the same user, and may look into this process
     loaded = load(ctx, **flags)
     settings = loaded.settings
-    from keruta_agent.daemon.supervisor import run_daemon
-    from keruta_agent.daemon.wiring import own_redactor
-    from keruta_agent.observe import logs
-    from keruta_agent.observe.log_file import Rotation
+    from keruta_agent.agent.daemon.supervisor import run_daemon
+    from keruta_agent.agent.daemon.wiring import own_redactor
+    from keruta_agent.core.log import logs
+    from keruta_agent.core.log.log_file import Rotation
 
     logs.set_up(
         level=settings.log_level,

@@ -11,21 +11,15 @@ from typing import Any, Final
 
 import click
 
-from keruta_agent import errors
 from keruta_agent.cli.live_view import Silent, View, make_view
 from keruta_agent.cli.options import PathType, json_option, print_json
 from keruta_agent.cli.tables import duration, print_table
-from keruta_agent.model import LogEntry, LogLevel, Task, TaskStatus
-from keruta_agent.proof import demo_world
-from keruta_agent.proof.demo_world import (
-    PAGE,
-    DemoApi,
-    DemoProcesses,
-    Interruption,
-    make_repository,
-)
-from keruta_agent.proof.sandbox import tail
+from keruta_agent.core import errors
+from keruta_agent.core.model import LogEntry, LogLevel, Task, TaskStatus
 from keruta_agent.server.pages import examples
+from keruta_agent.soak import demo_world
+from keruta_agent.soak.demo_world import PAGE, DemoApi, DemoProcesses, Interruption, make_repository
+from keruta_agent.soak.sandbox import tail
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

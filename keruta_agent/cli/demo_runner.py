@@ -19,11 +19,11 @@ from typing import Any, Final
 
 import click
 
-from keruta_agent import errors, file_trees
 from keruta_agent.cli.tables import print_table
+from keruta_agent.core import errors, file_trees
 from keruta_agent.git.command import Git
-from keruta_agent.proof.demo_world import NOBODYS_GIT, Interruption, make_repository, stop
-from keruta_agent.proof.sandbox import Sandbox, tail
+from keruta_agent.soak.demo_world import NOBODYS_GIT, Interruption, make_repository, stop
+from keruta_agent.soak.sandbox import Sandbox, tail
 from keruta_agent.testing.language_model import ScriptedModel, Turn, changes
 
 TASK: Final = "1.1"

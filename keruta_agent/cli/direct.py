@@ -15,19 +15,19 @@ from typing import Any, Final, Self
 
 import click
 
-from keruta_agent import errors
-from keruta_agent.control.commands import Flush, Status
-from keruta_agent.daemon.lock import agent_lock
-from keruta_agent.daemon.wiring import make_client, make_courier
-from keruta_agent.journey import select_artifacts
-from keruta_agent.journey.select_artifacts import Taken
-from keruta_agent.local import client
-from keruta_agent.model import ArtifactFile, LogLevel, StatusReport, TaskStatus
-from keruta_agent.records.artifacts import ArtifactState, Owner
-from keruta_agent.records.outbox import Kind
-from keruta_agent.records.store import Records
-from keruta_agent.runs import copies, media
-from keruta_agent.settings.schema import Settings
+from keruta_agent.agent.control.commands import Flush, Status
+from keruta_agent.agent.control.socket import client
+from keruta_agent.agent.daemon.lock import agent_lock
+from keruta_agent.agent.daemon.wiring import make_client, make_courier
+from keruta_agent.agent.delivery import select_artifacts
+from keruta_agent.agent.delivery.select_artifacts import Taken
+from keruta_agent.agent.run import copies, media
+from keruta_agent.agent.store.artifacts import ArtifactState, Owner
+from keruta_agent.agent.store.outbox import Kind
+from keruta_agent.agent.store.store import Records
+from keruta_agent.core import errors
+from keruta_agent.core.model import ArtifactFile, LogLevel, StatusReport, TaskStatus
+from keruta_agent.core.settings.schema import Settings
 
 #: Seconds that a command waits for a running daemon to deliver what it was given.
 PATIENCE_S: Final = 10.0

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keruta_agent import errors
 from keruta_agent.cli.options import json_option, load, print_json
+from keruta_agent.core import errors
 
 if TYPE_CHECKING:
-    from keruta_agent.checkup.finding import Finding
+    from keruta_agent.agent.checkup.finding import Finding
 
 DEFAULT_KILLS = 30
 
@@ -49,8 +49,8 @@ def doctor(
 
 
 def _check_up(ctx: click.Context, *, as_json: bool) -> int:
-    from keruta_agent.checkup.checkup import check_everything
-    from keruta_agent.checkup.finding import Level
+    from keruta_agent.agent.checkup.checkup import check_everything
+    from keruta_agent.agent.checkup.finding import Level
 
     findings = []
     for finding in check_everything(lambda: load(ctx), os.environ):
@@ -73,7 +73,7 @@ def _check_up(ctx: click.Context, *, as_json: bool) -> int:
 
 
 def _show(finding: Finding) -> None:
-    from keruta_agent.checkup.finding import Level
+    from keruta_agent.agent.checkup.finding import Level
 
     colours = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
     level = click.style(f"{finding.level:<8}", fg=colours[finding.level])
@@ -87,7 +87,7 @@ def _number(count: int, word: str) -> str:
 
 def _soak(kills: int, seed: int, *, as_json: bool) -> int:
     from keruta_agent.cli import soak_report
-    from keruta_agent.proof.soak import soak
+    from keruta_agent.soak.soak import soak
 
     click.echo(f"soak with seed {seed}: {kills} kills", err=as_json)
     try:

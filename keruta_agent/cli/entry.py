@@ -33,10 +33,10 @@ def _run() -> int:
         if code is not None:
             return code
     if "KERUTA_KEYS_FD" in os.environ:  # the second start of a program that has hidden its keys
-        from keruta_agent.observe import keys
+        from keruta_agent.core.log import keys
 
         keys.take_back()
-    from keruta_agent.process_tree.dispositions import hear_children
+    from keruta_agent.core.process_tree.dispositions import hear_children
 
     hear_children()
     from keruta_agent.cli.main import run

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from keruta_agent import errors
 from keruta_agent.cli import completion
 from keruta_agent.cli.options import PRIORITY, api_options, load, task_option
+from keruta_agent.core import errors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from keruta_agent.control.commands import Command, Submitted
-    from keruta_agent.settings.schema import Settings
+    from keruta_agent.agent.control.commands import Command, Submitted
+    from keruta_agent.core.settings.schema import Settings
 
 #: Seconds between attempts while another agent is starting, or runs a job in the foreground.
 RETRY_S: Final = 0.2
@@ -87,7 +87,7 @@ def execute(
 
 
 def _task_command(settings: Settings) -> Command[Submitted]:
-    from keruta_agent.control.commands import SubmitTask
+    from keruta_agent.agent.control.commands import SubmitTask
 
     if settings.task_id is None:
         raise errors.UsageError(
@@ -102,9 +102,9 @@ def _script_command(
     import shlex
     from pathlib import Path
 
-    from keruta_agent.control.commands import Submit
-    from keruta_agent.journey.environment import passed_environment
-    from keruta_agent.records.jobs import Work
+    from keruta_agent.agent.control.commands import Submit
+    from keruta_agent.agent.journey.environment import passed_environment
+    from keruta_agent.agent.store.jobs import Work
 
     if not script.strip():
         raise errors.UsageError("the command is empty", advice="Give a script or a command")
@@ -160,8 +160,8 @@ def _program(script: str) -> list[str]:
 
 
 def _script_file(path: Path) -> list[str]:
-    from keruta_agent.runs import script_text
-    from keruta_agent.runs.interpreter import check_line_ends, interpreter, starts_by_itself
+    from keruta_agent.agent.run import script_text
+    from keruta_agent.agent.run.interpreter import check_line_ends, interpreter, starts_by_itself
 
     try:
         with path.open("rb") as file:
@@ -206,9 +206,9 @@ def _attached(settings: Settings, command: Command[Submitted]) -> int:
     """
     from pathlib import Path
 
+    from keruta_agent.agent.control.socket import client
+    from keruta_agent.agent.run.directory import RUNS_DIRECTORY
     from keruta_agent.cli.following import follow
-    from keruta_agent.local import client
-    from keruta_agent.runs.directory import RUNS_DIRECTORY
 
     own_run = os.environ.get("KERUTA_RUN_DIR")
     if own_run and Path(own_run).parent == settings.base_dir / RUNS_DIRECTORY:
@@ -237,10 +237,10 @@ def _run_here(settings: Settings, command: Command[Submitted]) -> int:
     Raises:
         AlreadyRunning: there is an agent.
     """
+    from keruta_agent.agent.daemon.foreground import agent_here, start_job
     from keruta_agent.cli.asking import do_here
     from keruta_agent.cli.following import follow
-    from keruta_agent.daemon.foreground import agent_here, start_job
-    from keruta_agent.process_tree.program import take_charge
+    from keruta_agent.core.process_tree.program import take_charge
 
     take_charge()
     with agent_here(settings) as agent:

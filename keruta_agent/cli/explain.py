@@ -14,10 +14,10 @@ from keruta_agent.cli.options import json_option, load, print_json
 from keruta_agent.cli.tables import duration, local_time, printable
 
 if TYPE_CHECKING:
-    from keruta_agent.records.jobs import Job
-    from keruta_agent.records.journal import Event
-    from keruta_agent.records.store import Records
-    from keruta_agent.settings.schema import Settings
+    from keruta_agent.agent.store.jobs import Job
+    from keruta_agent.agent.store.journal import Event
+    from keruta_agent.agent.store.store import Records
+    from keruta_agent.core.settings.schema import Settings
 
 _Detail = Mapping[str, Any]
 
@@ -86,7 +86,7 @@ def explain(ctx: click.Context, job: str, as_json: bool) -> None:
     records, found = open_job(settings, job)
     events = records.journal.of_job(found.id)
     if as_json:
-        from keruta_agent.control.serialize import event_to_json
+        from keruta_agent.agent.control.serialize import event_to_json
 
         print_json([event_to_json(found, event) for event in events])
         return
@@ -142,7 +142,7 @@ def _signals(settings: Settings, records: Records, job: Job) -> dict[int | None,
 
     The shims note it in the run directories.
     """
-    from keruta_agent.runs.directory import RUNS_DIRECTORY, RunDirectory
+    from keruta_agent.agent.run.directory import RUNS_DIRECTORY, RunDirectory
 
     lines: dict[int | None, list[str]] = {}
     for run in records.runs.of_job(job.id):
@@ -157,7 +157,7 @@ def _signals(settings: Settings, records: Records, job: Job) -> dict[int | None,
 
 def _now(records: Records, job: Job) -> str:
     """Says where the job stands and what it waits for."""
-    from keruta_agent.records.jobs import JobState
+    from keruta_agent.agent.store.jobs import JobState
 
     if job.state is JobState.FINISHED:
         unsent = records.outbox.unsent(job.task_id) if job.task_id else 0

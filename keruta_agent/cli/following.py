@@ -15,16 +15,16 @@ from typing import BinaryIO, Final
 
 import click
 
-from keruta_agent import errors
+from keruta_agent.agent.control.commands import Cancel
+from keruta_agent.agent.run.directory import RUNS_DIRECTORY
+from keruta_agent.agent.run.files import open_regular
+from keruta_agent.agent.store.jobs import Job, JobState
+from keruta_agent.agent.store.run import Outcome, Run
+from keruta_agent.agent.store.store import Records
 from keruta_agent.cli.asking import ask
 from keruta_agent.cli.forwarding import Forwarder
-from keruta_agent.control.commands import Cancel
-from keruta_agent.records.jobs import Job, JobState
-from keruta_agent.records.run import Outcome, Run
-from keruta_agent.records.store import Records
-from keruta_agent.runs.directory import RUNS_DIRECTORY
-from keruta_agent.runs.files import open_regular
-from keruta_agent.settings.schema import Settings
+from keruta_agent.core import errors
+from keruta_agent.core.settings.schema import Settings
 
 LOOK_S: Final = 0.05
 COPY_BYTES: Final = 64 * 1024

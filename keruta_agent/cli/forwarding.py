@@ -12,18 +12,18 @@ import os
 import select
 from typing import TYPE_CHECKING, Any, Final
 
-from keruta_agent import errors
-from keruta_agent.control.commands import FeedInput
-from keruta_agent.local import client
-from keruta_agent.runs import prompt
-from keruta_agent.runs.directory import RUNS_DIRECTORY
+from keruta_agent.agent.control.commands import FeedInput
+from keruta_agent.agent.control.socket import client
+from keruta_agent.agent.run.directory import RUNS_DIRECTORY
+from keruta_agent.agent.run.input import prompt
+from keruta_agent.core import errors
 
 if TYPE_CHECKING:
-    from keruta_agent.records.jobs import Job
-    from keruta_agent.records.questions import Question
-    from keruta_agent.records.run import Run
-    from keruta_agent.records.store import Records
-    from keruta_agent.settings.schema import Settings
+    from keruta_agent.agent.store.jobs import Job
+    from keruta_agent.agent.store.questions import Question
+    from keruta_agent.agent.store.run import Run
+    from keruta_agent.agent.store.store import Records
+    from keruta_agent.core.settings.schema import Settings
 
 #: Bytes that are passed on at once; a pipe holds more.
 CHUNK_BYTES: Final = 16 * 1024

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keruta_agent import errors
 from keruta_agent.cli.options import json_option, load, print_json
+from keruta_agent.core import errors
 
 if TYPE_CHECKING:
-    from keruta_agent.checkup.finding import Finding
+    from keruta_agent.agent.checkup.finding import Finding
 
 
 @click.command()
@@ -35,8 +35,8 @@ def health(ctx: click.Context, /, as_json: bool, **asked: bool) -> int:
       keruta health --check-api --check-disk
       keruta health --json
     """
-    from keruta_agent.checkup.finding import Level
-    from keruta_agent.checkup.health import check_health
+    from keruta_agent.agent.checkup.finding import Level
+    from keruta_agent.agent.checkup.health import check_health
 
     wanted = [name for name, is_wanted in asked.items() if is_wanted]
     findings = []
@@ -52,7 +52,7 @@ def health(ctx: click.Context, /, as_json: bool, **asked: bool) -> int:
 
 
 def _show(finding: Finding) -> None:
-    from keruta_agent.checkup.finding import Level
+    from keruta_agent.agent.checkup.finding import Level
 
     word, colour = {
         Level.OK: ("ok", "green"),

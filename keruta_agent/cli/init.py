@@ -61,6 +61,6 @@ def init(
 def _path(ctx: click.Context) -> pathlib.Path:
     import os
 
-    from keruta_agent.settings.store import file_to_change
+    from keruta_agent.core.settings.store import file_to_change
 
     return file_to_change(config_path(ctx), os.environ)

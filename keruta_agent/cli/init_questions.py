@@ -9,12 +9,12 @@ from typing import Final, NamedTuple
 
 import click
 
-from keruta_agent import errors
 from keruta_agent.cli import reload_hint
-from keruta_agent.settings import store, template
-from keruta_agent.settings.edited import EditedFile
-from keruta_agent.settings.given import is_secret, setting_of, value_to_write
-from keruta_agent.settings.sources import KNOWN_KEYS, load_settings
+from keruta_agent.core import errors
+from keruta_agent.core.settings import store, template
+from keruta_agent.core.settings.edited import EditedFile
+from keruta_agent.core.settings.given import is_secret, setting_of, value_to_write
+from keruta_agent.core.settings.sources import KNOWN_KEYS, load_settings
 
 #: Characters of a token that are read.
 LONGEST_TOKEN: Final = 64 * 1024
@@ -123,9 +123,9 @@ def _token(file: str) -> str:
 
 
 def _try_api(values: dict[str, object], *, may_ask: bool) -> None:
-    from keruta_agent.checkup.api import check_api
-    from keruta_agent.checkup.finding import Level
-    from keruta_agent.daemon.wiring import make_client
+    from keruta_agent.agent.checkup.api import check_api
+    from keruta_agent.agent.checkup.finding import Level
+    from keruta_agent.agent.daemon.wiring import make_client
 
     flags = {setting_of(key)[0].name: value for key, value in values.items()}
     # The new file alone, not the one that it replaces.

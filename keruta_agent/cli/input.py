@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from keruta_agent import errors
 from keruta_agent.cli import completion
 from keruta_agent.cli.jobs import open_existing, open_job
 from keruta_agent.cli.options import json_option, load, print_json
 from keruta_agent.cli.tables import ago, print_table, printable
+from keruta_agent.core import errors
 
 if TYPE_CHECKING:
-    from keruta_agent.records.questions import Question
-    from keruta_agent.settings.schema import Settings
+    from keruta_agent.agent.store.questions import Question
+    from keruta_agent.core.settings.schema import Settings
 
 #: Where an answer is read from standard input to its end, not just a line.
 ALL_OF_STDIN: Final = "-"
@@ -44,8 +44,8 @@ def answer_input(ctx: click.Context, job: str | None, text: str | None, as_json:
     if job is None:
         _show_open(settings, as_json=as_json)
         return
-    from keruta_agent.control.commands import AnswerInput
-    from keruta_agent.local import client
+    from keruta_agent.agent.control.commands import AnswerInput
+    from keruta_agent.agent.control.socket import client
 
     records, found = open_job(settings, job)
     question = records.questions.open_of_job(found.id)
@@ -64,7 +64,7 @@ def _show_open(settings: Settings, *, as_json: bool) -> None:
     records = open_existing(settings)
     asked = [] if records is None else records.questions.open_ones()
     if as_json:
-        from keruta_agent.control.serialize import question_to_json
+        from keruta_agent.agent.control.serialize import question_to_json
 
         print_json([question_to_json(one) for one in asked])
         return
@@ -90,7 +90,7 @@ def _show_open(settings: Settings, *, as_json: bool) -> None:
 
 def shown(question: Question) -> str:
     """Returns what a script asks, on one line."""
-    from keruta_agent.records.questions import NO_PROMPT
+    from keruta_agent.agent.store.questions import NO_PROMPT
 
     return (question.prompt or NO_PROMPT) + (" [secret]" if question.secret else "")
 

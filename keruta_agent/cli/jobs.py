@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 
 if TYPE_CHECKING:
-    from keruta_agent.records.jobs import Job
-    from keruta_agent.records.store import Records
-    from keruta_agent.settings.schema import Settings
+    from keruta_agent.agent.store.jobs import Job
+    from keruta_agent.agent.store.store import Records
+    from keruta_agent.core.settings.schema import Settings
 
 
 def open_existing(settings: Settings) -> Records | None:
@@ -20,7 +20,7 @@ def open_existing(settings: Settings) -> Records | None:
     Raises:
         AgentStateError: they cannot be used.
     """
-    from keruta_agent.records.store import Records
+    from keruta_agent.agent.store.store import Records
 
     records = Records.open_existing(settings.base_dir)
     if records is not None:
@@ -35,7 +35,7 @@ def open_job(settings: Settings, text: str) -> tuple[Records, Job]:
         NotFound: there is no such job, or no agent has run here yet.
         AgentStateError: the records cannot be read.
     """
-    from keruta_agent.control.find import find_job
+    from keruta_agent.agent.control.find import find_job
 
     records = open_existing(settings)
     if records is None:

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import click
 
 from keruta_agent.cli.tables import display_width, fit
-from keruta_agent.model import LogEntry, LogLevel, Task, TaskStatus
+from keruta_agent.core.model import LogEntry, LogLevel, Task, TaskStatus
 
 #: Log lines of one task that are shown; the others are counted.
 MOST_LINES: Final = 8

@@ -11,14 +11,14 @@ from typing import Final
 
 import click
 
-from keruta_agent import errors
+from keruta_agent.agent.delivery.loglines import CONTINUES, LEVELS, OUR_METADATA, LogReader
+from keruta_agent.agent.store.run import LogRange, Run
+from keruta_agent.agent.store.runs import Runs
 from keruta_agent.cli.tables import printable
-from keruta_agent.journey.loglines import CONTINUES, LEVELS, OUR_METADATA, LogReader
-from keruta_agent.model import LogEntry, LogLevel
-from keruta_agent.records.run import LogRange, Run
-from keruta_agent.records.runs import Runs
-from keruta_agent.units import parse_duration
-from keruta_agent.wire import format_date, parse_date
+from keruta_agent.core import errors
+from keruta_agent.core.model import LogEntry, LogLevel
+from keruta_agent.core.units import parse_duration
+from keruta_agent.core.wire import format_date, parse_date
 
 #: Ranges that are read at once, so that a log of any size needs little memory.
 RANGES_A_READ: Final = 20

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from keruta_agent import errors
 from keruta_agent.cli import completion
 from keruta_agent.cli.jobs import open_job
 from keruta_agent.cli.options import level_of, load
+from keruta_agent.core import errors
 
 if TYPE_CHECKING:
-    from keruta_agent.records.run import Run
+    from keruta_agent.agent.store.run import Run
 
 LOOK_S: Final = 0.1
 STREAMS: Final = ("stdout", "stderr", "agent")
@@ -65,9 +65,9 @@ def logs(
       keruta logs -f --tail 20 29229ea1-8c41-4ca2-b064-7a7a7672dd1a
       keruta logs 12 --level WARN --since 10m --timestamps
     """
+    from keruta_agent.agent.daemon.wiring import make_log_reader
+    from keruta_agent.agent.store.jobs import JobState
     from keruta_agent.cli import log_view
-    from keruta_agent.daemon.wiring import make_log_reader
-    from keruta_agent.records.jobs import JobState
 
     wanted = log_view.Wanted(
         level=None if level is None else level_of(level),

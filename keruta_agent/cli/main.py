@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple, TextIO
 
 import click
 
-from keruta_agent import __version__, errors
+from keruta_agent import __version__
+from keruta_agent.core import errors
 
 #: Where each command lives: module and attribute.
 COMMANDS: Final = {
@@ -330,7 +331,7 @@ def _about_the_records(exc: Exception) -> errors.KerutaError | None:
 
     if not isinstance(exc, sqlite3.DatabaseError):
         return None
-    from keruta_agent.records import room
+    from keruta_agent.agent.store import room
 
     told = room.failure_to_store(exc)
     return told if room.is_wanting(exc) or type(exc) is sqlite3.DatabaseError else None

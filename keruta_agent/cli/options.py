@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from keruta_agent import errors
 from keruta_agent.cli import completion
 from keruta_agent.cli.main import Invocation
+from keruta_agent.core import errors
 
 if TYPE_CHECKING:
     import pathlib
 
-    from keruta_agent.model import LogLevel
-    from keruta_agent.settings.sources import LoadedSettings
+    from keruta_agent.core.model import LogLevel
+    from keruta_agent.core.settings.sources import LoadedSettings
 
 #: Priorities as the database and other programs can hold them.
 PRIORITY: Final = click.IntRange(-(2**31), 2**31 - 1)
@@ -60,10 +60,10 @@ def load(ctx: click.Context, **flags: object | None) -> LoadedSettings:
     Raises:
         SettingsError: a setting is wrong.
     """
-    from keruta_agent.settings.sources import load_settings
+    from keruta_agent.core.settings.sources import load_settings
 
     if _invocation(ctx).verbose:
-        from keruta_agent.observe import logs
+        from keruta_agent.core.log import logs
 
         flags.setdefault("log_level", "DEBUG")
         logs.set_up(level="DEBUG", format="text")
@@ -88,7 +88,7 @@ def level_of(text: str) -> LogLevel:
     Raises:
         UsageError: there is no such level.
     """
-    from keruta_agent.model import LogLevel, parse_log_level
+    from keruta_agent.core.model import LogLevel, parse_log_level
 
     try:
         return parse_log_level(text)

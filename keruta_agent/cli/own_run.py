@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from keruta_agent import errors
 from keruta_agent.cli import small
+from keruta_agent.core import errors
 
 
 def is_meant(task_id: str | None) -> bool:

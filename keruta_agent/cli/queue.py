@@ -14,10 +14,10 @@ from keruta_agent.cli.options import PRIORITY, Group, json_option, load, print_j
 from keruta_agent.cli.tables import ago, duration, local_time, print_table, printable
 
 if TYPE_CHECKING:
-    from keruta_agent.records.jobs import Job, Jobs
-    from keruta_agent.records.questions import Question
-    from keruta_agent.records.run import Run
-    from keruta_agent.records.store import Records
+    from keruta_agent.agent.store.jobs import Job, Jobs
+    from keruta_agent.agent.store.questions import Question
+    from keruta_agent.agent.store.run import Run
+    from keruta_agent.agent.store.store import Records
 
 
 _NEXT_DAEMON: Final = "no daemon runs; the next one takes it up"
@@ -87,9 +87,9 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
     Examples:
       keruta queue show 12
     """
+    from keruta_agent.agent.control import serialize
+    from keruta_agent.agent.store.artifacts import ArtifactState, Owner
     from keruta_agent.cli.artifact import why_and_where
-    from keruta_agent.control import serialize
-    from keruta_agent.records.artifacts import ArtifactState, Owner
 
     records, found = open_job(load(ctx).settings, job)
     runs = records.runs.of_job(found.id)
@@ -146,8 +146,8 @@ def cancel(ctx: click.Context, job: str, as_json: bool) -> None:
     Examples:
       keruta queue cancel 12
     """
+    from keruta_agent.agent.control.commands import Cancel
     from keruta_agent.cli.asking import ask
-    from keruta_agent.control.commands import Cancel
 
     settings = load(ctx).settings
     _, found = open_job(settings, job)
@@ -170,8 +170,8 @@ def pause(ctx: click.Context, reason: str, as_json: bool) -> None:
     Examples:
       keruta queue pause --reason "the disk is being replaced"
     """
+    from keruta_agent.agent.control.commands import Pause
     from keruta_agent.cli.asking import ask
-    from keruta_agent.control.commands import Pause
 
     state = ask(load(ctx).settings, Pause(reason=reason))
     if as_json:
@@ -190,8 +190,8 @@ def resume(ctx: click.Context, as_json: bool) -> None:
     Examples:
       keruta queue resume
     """
+    from keruta_agent.agent.control.commands import Resume
     from keruta_agent.cli.asking import ask
-    from keruta_agent.control.commands import Resume
 
     state = ask(load(ctx).settings, Resume(), without_daemon=_NEXT_DAEMON)
     if as_json:
@@ -214,8 +214,8 @@ def move(ctx: click.Context, job: str, priority: int, as_json: bool) -> None:
       keruta queue move 12 5
       keruta queue move 12 -5
     """
+    from keruta_agent.agent.control.commands import Move
     from keruta_agent.cli.asking import ask
-    from keruta_agent.control.commands import Move
 
     settings = load(ctx).settings
     _, found = open_job(settings, job)
@@ -240,8 +240,8 @@ def retry(ctx: click.Context, job: str, as_json: bool) -> None:
     Examples:
       keruta queue retry 12
     """
+    from keruta_agent.agent.control.commands import Retry
     from keruta_agent.cli.asking import ask
-    from keruta_agent.control.commands import Retry
 
     settings = load(ctx).settings
     _, found = open_job(settings, job)
@@ -255,7 +255,7 @@ def retry(ctx: click.Context, job: str, as_json: bool) -> None:
 
 
 def _listed(jobs: Jobs, show_all: bool) -> list[Job]:
-    from keruta_agent.records.jobs import JobState
+    from keruta_agent.agent.store.jobs import JobState
 
     if show_all:
         return jobs.listing()
@@ -280,14 +280,14 @@ def _state(job: Job, asked: Mapping[int, Question]) -> str:
 
 
 def _job(job: Job, asked: Mapping[int, Question]) -> dict[str, Any]:
-    from keruta_agent.control.serialize import job_to_json
+    from keruta_agent.agent.control.serialize import job_to_json
 
     question = asked.get(job.id)
     return {**job_to_json(job), "question": None if question is None else question.prompt}
 
 
 def _run(records: Records, run: Run) -> dict[str, Any]:
-    from keruta_agent.control.serialize import run_to_json
+    from keruta_agent.agent.control.serialize import run_to_json
 
     used = usage.as_json(records, run.id)
     here = {"directory": run.directory, "shim_pid": run.shim_pid, "usage": used}

@@ -8,9 +8,9 @@ from typing import TextIO
 
 import click
 
-from keruta_agent import errors
 from keruta_agent.cli import small
 from keruta_agent.cli.options import Group
+from keruta_agent.core import errors
 
 
 @click.group(cls=Group)
@@ -31,7 +31,7 @@ def add(secret: str | None) -> int:
     """
     import json
 
-    from keruta_agent.runs.messages import MASK
+    from keruta_agent.agent.run.messages import MASK
 
     if "KERUTA_RUN_TOKEN" not in os.environ:
         raise errors.UsageError(
@@ -45,7 +45,7 @@ def add(secret: str | None) -> int:
     if code is None:
         from pathlib import Path
 
-        from keruta_agent.runs.directory import RunDirectory
+        from keruta_agent.agent.run.directory import RunDirectory
 
         RunDirectory(Path(os.environ["KERUTA_RUN_DIR"])).add_secret(value)
         return 0
@@ -62,7 +62,7 @@ def check(file: TextIO) -> None:
       keruta redact check build.log
       env | keruta redact check
     """
-    from keruta_agent.observe.redact import Redactor
+    from keruta_agent.core.redaction.redactor import Redactor
 
     redactor = Redactor.from_environment(os.environ)
     click.echo(redactor.redact(file.read()), nl=False)

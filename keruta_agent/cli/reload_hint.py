@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from keruta_agent import errors
-from keruta_agent.control.commands import Status
-from keruta_agent.local import client
-from keruta_agent.settings.sources import load_settings
+from keruta_agent.agent.control.commands import Status
+from keruta_agent.agent.control.socket import client
+from keruta_agent.core import errors
+from keruta_agent.core.settings.sources import load_settings
 
 
 def base_dir_in_force(config_path: Path | None) -> Path | None:

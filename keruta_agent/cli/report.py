@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keruta_agent import errors
 from keruta_agent.cli import completion, own_run
 from keruta_agent.cli.options import PathType, api_options, level_of, load, task_option
+from keruta_agent.core import errors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from keruta_agent.model import TaskStatus
+    from keruta_agent.core.model import TaskStatus
 
 
 @click.command()
@@ -41,7 +41,7 @@ def start(
     if own_run.is_meant(task_id):
         return
     from keruta_agent.cli.direct import DirectReport
-    from keruta_agent.model import StatusReport, TaskStatus
+    from keruta_agent.core.model import StatusReport, TaskStatus
 
     settings = load(ctx, task_id=task_id, api_url=api_url, log_level=log_level).settings
     with DirectReport(settings) as report:
@@ -147,7 +147,7 @@ def success(
       keruta success --message "all built"
       keruta success --artifacts-dir ./build/reports
     """
-    from keruta_agent.model import StatusReport, TaskStatus
+    from keruta_agent.core.model import StatusReport, TaskStatus
 
     directory = None if artifacts_dir is None else str(artifacts_dir.absolute())
     if own_run.is_meant(task_id):
@@ -189,7 +189,7 @@ def fail(
       keruta fail --message "no disk" --error-code DISK --no-auto-fix
       trap 'keruta fail --message "line $LINENO" --error-code BROKEN' ERR
     """
-    from keruta_agent.model import StatusReport, TaskStatus
+    from keruta_agent.core.model import StatusReport, TaskStatus
 
     if own_run.is_meant(task_id):
         return own_run.tell(

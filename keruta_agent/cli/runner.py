@@ -54,7 +54,8 @@ def run(ctx: click.Context, path: Path | None, changes: tuple[str, ...], as_json
     """
     import os
 
-    from keruta_agent.runner import context_file, process
+    from keruta_agent.core.coding import context_file
+    from keruta_agent.runner import process
 
     config = _config(ctx)
     process.begin(config)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keruta_agent import errors
 from keruta_agent.cli.options import PathType, load
 from keruta_agent.cli.server_runner import (
     refuse_idle_options,
     runner_service_options,
     runner_services,
 )
+from keruta_agent.core import errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,10 +62,10 @@ def server(
       keruta server --runner-services --pool-size 10
       KERUTA_SERVER_TOKEN=... keruta server --port 9000 --data /var/lib/keruta
     """
-    from keruta_agent.observe import keys
-    from keruta_agent.process_tree.program import take_charge
+    from keruta_agent.core.log import keys
+    from keruta_agent.core.process_tree.program import take_charge
+    from keruta_agent.core.signals import StopRequests
     from keruta_agent.server.serve import Server
-    from keruta_agent.signals import StopRequests
 
     keys.put_away()  # tests of a coding task may run as the same user, and look into this process
     take_charge()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from keruta_agent import errors
 from keruta_agent.cli.options import load
+from keruta_agent.core import errors
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import click
 from keruta_agent.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from keruta_agent.proof.soak import Outcome
+    from keruta_agent.soak.soak import Outcome
 
 #: Violations of one promise that are printed; all of them are in the evidence.
 MOST_SHOWN: Final = 10

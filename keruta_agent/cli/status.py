@@ -14,7 +14,7 @@ from keruta_agent.cli.options import json_option, load, print_json
 
 if TYPE_CHECKING:
     from keruta_agent.cli.status_facts import Facts
-    from keruta_agent.settings.schema import Settings
+    from keruta_agent.core.settings.schema import Settings
 
 EXIT_NO_DAEMON: Final = 4
 #: Seconds between looks unless told otherwise.

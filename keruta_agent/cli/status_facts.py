@@ -11,17 +11,17 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from keruta_agent import errors
-from keruta_agent.control.commands import Status
-from keruta_agent.daemon import lock
-from keruta_agent.local import client
-from keruta_agent.process_tree.proc import process_state
-from keruta_agent.records.clock import boot_seconds
-from keruta_agent.records.jobs import Job, JobState
-from keruta_agent.records.run import Run
-from keruta_agent.records.store import Records
-from keruta_agent.runs.directory import CLOCK_TICKS_A_SECOND
-from keruta_agent.settings.schema import Settings, shown
+from keruta_agent.agent.control.commands import Status
+from keruta_agent.agent.control.socket import client
+from keruta_agent.agent.daemon import lock
+from keruta_agent.agent.run.directory import CLOCK_TICKS_A_SECOND
+from keruta_agent.agent.store.jobs import Job, JobState
+from keruta_agent.agent.store.run import Run
+from keruta_agent.agent.store.store import Records
+from keruta_agent.core import errors
+from keruta_agent.core.boot_clock import boot_seconds
+from keruta_agent.core.process_tree.proc import process_state
+from keruta_agent.core.settings.schema import Settings, shown
 
 #: Jobs that wait, and that have ended, of which more than the number is told.
 NEXT_JOBS: Final = 5
@@ -260,7 +260,7 @@ def _last_line(settings: Settings, records: Records, run: Run) -> str | None:
     What the script printed goes before what it told the agent at about the same time: that is
     shown as its progress.
     """
-    from keruta_agent.daemon.wiring import make_log_reader
+    from keruta_agent.agent.daemon.wiring import make_log_reader
 
     first = max(0, records.runs.range_count(run.id) - RECENT_RANGES)
     pieces = records.runs.ranges(run.id, first=first, limit=RECENT_RANGES)

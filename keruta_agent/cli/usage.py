@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from keruta_agent.cli.tables import duration
 
 if TYPE_CHECKING:
-    from keruta_agent.records.store import Records
-    from keruta_agent.records.usage import Usage
+    from keruta_agent.agent.store.store import Records
+    from keruta_agent.agent.store.usage import Usage
 
 _UNITS: Final = ("kB", "MB", "GB", "TB")
 

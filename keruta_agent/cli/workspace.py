@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from keruta_agent.agent.workspace.moved import Moved
+    from keruta_agent.core.settings.schema import Settings
     from keruta_agent.git.clone import Clone
     from keruta_agent.git.url import RepositoryUrl
-    from keruta_agent.settings.schema import Settings
-    from keruta_agent.workspace.moved import Moved
 
 
 @click.group(cls=Group)
@@ -53,9 +53,9 @@ def status(ctx: click.Context, as_json: bool) -> None:
     Examples:
       keruta workspace status
     """
-    from keruta_agent import errors
-    from keruta_agent.workspace import moved
-    from keruta_agent.workspace.survey import survey
+    from keruta_agent.agent.workspace import moved
+    from keruta_agent.agent.workspace.survey import survey
+    from keruta_agent.core import errors
 
     settings = load(ctx).settings
     aside = moved.all_beside(_place(settings)[0])
@@ -117,8 +117,8 @@ def clean(ctx: click.Context, ignored: bool, remove: bool, force: bool, as_json:
       keruta workspace clean --ignored
       keruta workspace clean --remove
     """
+    from keruta_agent.agent.workspace import survey
     from keruta_agent.git.directory import locked
-    from keruta_agent.workspace import survey
 
     settings = load(ctx).settings
     clone = _clone(settings)
@@ -139,8 +139,8 @@ def clean(ctx: click.Context, ignored: bool, remove: bool, force: bool, as_json:
 
 def _refuse_while_running(settings: Settings) -> None:
     """Raises when a job runs, which may work in the clone."""
-    from keruta_agent import errors
     from keruta_agent.cli.jobs import open_existing
+    from keruta_agent.core import errors
 
     records = open_existing(settings)
     active = None if records is None else records.runs.active()
@@ -157,7 +157,7 @@ def _clone(settings: Settings) -> Clone:
     Raises:
         NotFound: there is none yet.
     """
-    from keruta_agent import errors
+    from keruta_agent.core import errors
     from keruta_agent.git import clone
     from keruta_agent.git import directory as directories
     from keruta_agent.git.command import Git
@@ -180,10 +180,10 @@ def _place(settings: Settings) -> tuple[Path, RepositoryUrl]:
     Raises:
         NotFound: no session with a repository is known here.
     """
-    from keruta_agent import errors
+    from keruta_agent.agent.control.socket import client
+    from keruta_agent.agent.journey.workspace import directory_for
+    from keruta_agent.core import errors
     from keruta_agent.git import url
-    from keruta_agent.journey.workspace import directory_for
-    from keruta_agent.local import client
 
     if settings.session_id is None:
         served = client.served_session(settings.base_dir)
@@ -212,9 +212,9 @@ def _known_address(settings: Settings) -> str:
 
 def _asked_address(settings: Settings) -> str:
     """Returns the address that the API tells; empty when none is configured."""
-    from keruta_agent.daemon.wiring import make_client
+    from keruta_agent.agent.daemon.wiring import make_client
+    from keruta_agent.agent.journey import resolve
     from keruta_agent.git import url
-    from keruta_agent.journey import resolve
 
     if settings.api_url is None:
         return ""

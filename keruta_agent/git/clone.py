@@ -10,7 +10,7 @@ import dataclasses
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import errors, file_trees
+from keruta_agent.core import errors, file_trees
 from keruta_agent.git import directory as directories
 from keruta_agent.git import link, mirror
 from keruta_agent.git.command import Git, Say

@@ -16,7 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
-from keruta_agent import errors
+from keruta_agent.core import errors
+from keruta_agent.core.process_tree import waiting as command
+from keruta_agent.core.process_tree.children import OWN
+from keruta_agent.core.redaction.redactor import Redactor
+from keruta_agent.core.units import format_duration
 from keruta_agent.git.access import certificates as trust
 from keruta_agent.git.access.credentials import Credentials
 from keruta_agent.git.config import ssh as ssh_config
@@ -24,10 +28,6 @@ from keruta_agent.git.config import user as user_config
 from keruta_agent.git.config.environment import base_environment, local_environment, with_settings
 from keruta_agent.git.problems import GitError, Problem, error_from
 from keruta_agent.git.url import RepositoryUrl
-from keruta_agent.observe.redact import Redactor
-from keruta_agent.process_tree import waiting as command
-from keruta_agent.process_tree.children import OWN
-from keruta_agent.units import format_duration
 
 #: Reports progress to whoever follows the work.
 Say = Callable[[str], None]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import errors, file_trees
+from keruta_agent.core import errors, file_trees
 from keruta_agent.git.notes import NOTES, Notes
 
 #: Seconds between looks whether another agent has let go of a directory.

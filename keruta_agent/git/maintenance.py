@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import file_trees
+from keruta_agent.core import file_trees
 from keruta_agent.git.command import Git, records
 from keruta_agent.git.problems import GitError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import file_trees
+from keruta_agent.core import file_trees
 from keruta_agent.git import maintenance
 from keruta_agent.git.command import Git, Say
 from keruta_agent.git.directory import locked

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from keruta_agent import atomic_file
+from keruta_agent.core import atomic_file
 
 NOTES: Final = "keruta"
 _INSTALLED: Final = "install.json"

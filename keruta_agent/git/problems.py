@@ -7,7 +7,7 @@ import enum
 import re
 from typing import Final
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 
 
 class Problem(enum.StrEnum):

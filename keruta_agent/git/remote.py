@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Git, Say
 from keruta_agent.git.problems import GitError, Problem

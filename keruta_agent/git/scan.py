@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from keruta_agent import errors
+from keruta_agent.core import errors
+from keruta_agent.core.units import format_size
 from keruta_agent.git import commit as commits
 from keruta_agent.git import lfs
 from keruta_agent.git.command import Git, Result, records
-from keruta_agent.units import format_size
 
 #: Submodules among them, said here as the repository may say that theirs are not shown.
 _RAW: Final = ("--raw", "-z", "--no-renames", "--no-abbrev", "--ignore-submodules=none")

@@ -12,7 +12,7 @@ import re
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 
 #: How every clone names the server that it is from.
 REMOTE: Final = "origin"

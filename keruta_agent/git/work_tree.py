@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
-from keruta_agent import errors, file_trees
+from keruta_agent.core import errors, file_trees
 from keruta_agent.git import commit as commits
 from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Git, records

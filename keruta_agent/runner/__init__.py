@@ -10,11 +10,25 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from keruta_agent.clients.llm import LLMClient
-    from keruta_agent.clients.runner.artifact_store import ArtifactStoreClient
-    from keruta_agent.clients.runner.repo_pool import RepoPoolClient
-    from keruta_agent.clients.runner.task_registry import TaskRegistryClient
-    from keruta_agent.errors import (
+    from keruta_agent.core.coding.model import (
+        Artifact,
+        ArtifactType,
+        CodeChange,
+        ImplementationResult,
+        LLMConfig,
+        LLMResponse,
+        Playbook,
+        PlaybookStep,
+        PushResult,
+        RunnerResult,
+        RunnerState,
+        SingleTestResult,
+        SlotAllocation,
+        TaskContext,
+        TestResult,
+        Workspace,
+    )
+    from keruta_agent.core.errors import (
         ArtifactUploadError,
         AuthenticationError,
         BudgetExceededError,
@@ -33,33 +47,19 @@ if TYPE_CHECKING:
         WorkspacePreparationError,
     )
     from keruta_agent.runner.artifacts import ArtifactUploader
-    from keruta_agent.runner.commands import CommandExecutor
+    from keruta_agent.runner.changes.permission import PermissionValidator
+    from keruta_agent.runner.checks.commands import CommandExecutor
+    from keruta_agent.runner.checks.playbooks import PlaybookEngine, PlaybookResult, StepResult
+    from keruta_agent.runner.checks.testing import TestRunner
     from keruta_agent.runner.config import ExecutionMode, RetryConfig, RunnerConfig
     from keruta_agent.runner.credentials import CredentialManager, SecretMasker
     from keruta_agent.runner.executor import TaskExecutor
+    from keruta_agent.runner.model.client import LLMClient
     from keruta_agent.runner.orchestrator import RunnerOrchestrator
-    from keruta_agent.runner.permission import PermissionValidator
-    from keruta_agent.runner.playbooks import PlaybookEngine, PlaybookResult, StepResult
-    from keruta_agent.runner.testing import TestRunner
+    from keruta_agent.runner.services.artifact_store import ArtifactStoreClient
+    from keruta_agent.runner.services.repo_pool import RepoPoolClient
+    from keruta_agent.runner.services.task_registry import TaskRegistryClient
     from keruta_agent.runner.workspaces import WorkspaceManager
-    from keruta_agent.runner_model import (
-        Artifact,
-        ArtifactType,
-        CodeChange,
-        ImplementationResult,
-        LLMConfig,
-        LLMResponse,
-        Playbook,
-        PlaybookStep,
-        PushResult,
-        RunnerResult,
-        RunnerState,
-        SingleTestResult,
-        SlotAllocation,
-        TaskContext,
-        TestResult,
-        Workspace,
-    )
 
 #: The module of each public name.
 _PLACES: Final = {
@@ -71,7 +71,7 @@ _PLACES: Final = {
             *("SlotAllocationError", "TaskContextValidationError", "TestExecutionError"),
             *("TimeoutError", "WorkspacePreparationError"),
         ),
-        "keruta_agent.errors",
+        "keruta_agent.core.errors",
     ),
     **dict.fromkeys(
         (
@@ -80,24 +80,24 @@ _PLACES: Final = {
             *("RunnerState", "SingleTestResult", "SlotAllocation", "TaskContext", "TestResult"),
             "Workspace",
         ),
-        "keruta_agent.runner_model",
+        "keruta_agent.core.coding.model",
     ),
-    "LLMClient": "keruta_agent.clients.llm",
+    "LLMClient": "keruta_agent.runner.model.client",
     "ArtifactUploader": "keruta_agent.runner.artifacts",
     "RunnerOrchestrator": "keruta_agent.runner.orchestrator",
-    "CommandExecutor": "keruta_agent.runner.commands",
+    "CommandExecutor": "keruta_agent.runner.checks.commands",
     "CredentialManager": "keruta_agent.runner.credentials",
-    "PlaybookEngine": "keruta_agent.runner.playbooks",
-    "PlaybookResult": "keruta_agent.runner.playbooks",
+    "PlaybookEngine": "keruta_agent.runner.checks.playbooks",
+    "PlaybookResult": "keruta_agent.runner.checks.playbooks",
     "SecretMasker": "keruta_agent.runner.credentials",
-    "StepResult": "keruta_agent.runner.playbooks",
-    "TestRunner": "keruta_agent.runner.testing",
+    "StepResult": "keruta_agent.runner.checks.playbooks",
+    "TestRunner": "keruta_agent.runner.checks.testing",
     "WorkspaceManager": "keruta_agent.runner.workspaces",
-    "PermissionValidator": "keruta_agent.runner.permission",
+    "PermissionValidator": "keruta_agent.runner.changes.permission",
     "TaskExecutor": "keruta_agent.runner.executor",
-    "ArtifactStoreClient": "keruta_agent.clients.runner.artifact_store",
-    "RepoPoolClient": "keruta_agent.clients.runner.repo_pool",
-    "TaskRegistryClient": "keruta_agent.clients.runner.task_registry",
+    "ArtifactStoreClient": "keruta_agent.runner.services.artifact_store",
+    "RepoPoolClient": "keruta_agent.runner.services.repo_pool",
+    "TaskRegistryClient": "keruta_agent.runner.services.task_registry",
     **dict.fromkeys(("ExecutionMode", "RetryConfig", "RunnerConfig"), "keruta_agent.runner.config"),
 }
 

@@ -11,9 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-from keruta_agent import errors
-from keruta_agent.observe import keys
-from keruta_agent.runner import context_file, process
+from keruta_agent.core import errors
+from keruta_agent.core.coding import context_file
+from keruta_agent.core.log import keys
+from keruta_agent.runner import process
 from keruta_agent.runner.config import RunnerConfig
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 from keruta_agent.runner.config import RunnerConfig
 
 #: Prices are for so many tokens.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 
 
 class StoppedError(errors.RunnerError):

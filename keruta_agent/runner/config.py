@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from keruta_agent import errors
-from keruta_agent.backoff import Backoff
-from keruta_agent.runner_model import MASK, LLMConfig
-from keruta_agent.settings import retired
-from keruta_agent.settings.schema import Settings
-from keruta_agent.settings.sources import load_settings
+from keruta_agent.core import errors
+from keruta_agent.core.backoff import Backoff
+from keruta_agent.core.coding.model import MASK, LLMConfig
+from keruta_agent.core.settings import retired
+from keruta_agent.core.settings.schema import Settings
+from keruta_agent.core.settings.sources import load_settings
 
 
 class ExecutionMode(enum.StrEnum):

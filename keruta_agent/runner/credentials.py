@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keruta_agent import errors
-from keruta_agent.observe.redact import Redactor
+from keruta_agent.core import errors
+from keruta_agent.core.redaction.redactor import Redactor
 
 _SHORTEST_SECRET = 8
 

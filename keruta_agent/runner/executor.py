@@ -13,15 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from keruta_agent import errors
-from keruta_agent.clients.llm import LLMClient
-from keruta_agent.observe.redact import Redactor
-from keruta_agent.runner import difference, edits, failure, files, prompt, protected, validation
-from keruta_agent.runner.budget import Budget, Limits
-from keruta_agent.runner.config import RunnerConfig
-from keruta_agent.runner.permission import PermissionValidator
-from keruta_agent.runner.tree import Tree
-from keruta_agent.runner_model import (
+from keruta_agent.core import errors
+from keruta_agent.core.coding import validation
+from keruta_agent.core.coding.model import (
     CodeChange,
     ImplementationResult,
     LLMConfig,
@@ -30,6 +24,15 @@ from keruta_agent.runner_model import (
     TestResult,
     Workspace,
 )
+from keruta_agent.core.redaction.redactor import Redactor
+from keruta_agent.runner.budget import Budget, Limits
+from keruta_agent.runner.changes import difference, edits, files, protected
+from keruta_agent.runner.changes.permission import PermissionValidator
+from keruta_agent.runner.changes.tree import Tree
+from keruta_agent.runner.checks import failure
+from keruta_agent.runner.config import RunnerConfig
+from keruta_agent.runner.model import prompt
+from keruta_agent.runner.model.client import LLMClient
 
 #: Tokens that a prompt may have, unless the settings say otherwise.
 PROMPT_TOKENS: Final = 60_000

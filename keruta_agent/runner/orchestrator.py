@@ -13,25 +13,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from keruta_agent import errors, file_trees
-from keruta_agent.observe.redact import Redactor
-from keruta_agent.observe.secrets.values import url_passwords
-from keruta_agent.runner import branches, services, slots, validation
+from keruta_agent.core import errors, file_trees
+from keruta_agent.core.coding import branches, validation
+from keruta_agent.core.coding.model import Playbook, RunnerResult, RunnerState, TaskContext
+from keruta_agent.core.redaction.redactor import Redactor
+from keruta_agent.core.redaction.values import url_passwords
+from keruta_agent.runner import slots
 from keruta_agent.runner.artifacts import ArtifactUploader
-from keruta_agent.runner.checks import Checks
+from keruta_agent.runner.checks.checks import Checks
+from keruta_agent.runner.checks.playbooks import PlaybookEngine
 from keruta_agent.runner.clock import Clock, StoppedError, Stopping
 from keruta_agent.runner.config import RunnerConfig, refuse_retired_variables
 from keruta_agent.runner.credentials import CredentialManager
 from keruta_agent.runner.executor import TaskExecutor
-from keruta_agent.runner.playbooks import PlaybookEngine
 from keruta_agent.runner.reporting import OnLine, OnStep, Reporter, unheard
+from keruta_agent.runner.services import connect as services
 from keruta_agent.runner.work import Evidence, Executor, Work
-from keruta_agent.runner_model import (
-    Playbook,
-    RunnerResult,
-    RunnerState,
-    TaskContext,
-)
 
 logger = logging.getLogger(__name__)
 

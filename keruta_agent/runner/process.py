@@ -11,15 +11,15 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from keruta_agent.observe import keys
-from keruta_agent.process_tree.prctl import end_with_parent
-from keruta_agent.process_tree.program import take_charge
+from keruta_agent.core.coding.context_file import VARIABLE
+from keruta_agent.core.coding.model import RunnerResult, TaskContext
+from keruta_agent.core.log import keys
+from keruta_agent.core.process_tree.prctl import end_with_parent
+from keruta_agent.core.process_tree.program import take_charge
+from keruta_agent.core.signals import StopFlag
 from keruta_agent.runner.config import RunnerConfig
-from keruta_agent.runner.context_file import VARIABLE
 from keruta_agent.runner.orchestrator import RunnerOrchestrator
 from keruta_agent.runner.reporting import Step
-from keruta_agent.runner_model import RunnerResult, TaskContext
-from keruta_agent.signals import StopFlag
 
 #: Says that an agent's run has started this process.
 RUN_TOKEN: Final = "KERUTA_RUN_TOKEN"  # noqa: S105 - the name of a variable

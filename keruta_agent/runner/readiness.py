@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from keruta_agent import errors
-from keruta_agent.runner import services
+from keruta_agent.core import errors
 from keruta_agent.runner.config import RunnerConfig
 from keruta_agent.runner.credentials import CredentialManager
+from keruta_agent.runner.services import connect as services
 
 
 class Finding(NamedTuple):
@@ -54,7 +54,7 @@ def _keys(config: RunnerConfig) -> Iterator[Finding]:
     except errors.AuthenticationError as exc:
         yield Finding("Language model", False, str(exc))
     else:
-        from keruta_agent.clients.llm import LLMClient
+        from keruta_agent.runner.model.client import LLMClient
 
         try:
             LLMClient(model, key_variable=config.llm_api_key_env_var).check_access()

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from keruta_agent import errors
-from keruta_agent.observe.redact import Redactor
-from keruta_agent.runner_model import Artifact, TaskContext
+from keruta_agent.core import errors
+from keruta_agent.core.coding.model import Artifact, TaskContext
+from keruta_agent.core.redaction.redactor import Redactor
 
 if TYPE_CHECKING:
-    from keruta_agent.clients.runner.task_registry import TaskRegistryClient
+    from keruta_agent.runner.services.task_registry import TaskRegistryClient
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from keruta_agent import errors
-from keruta_agent.runner_model import SlotAllocation, TaskContext
+from keruta_agent.core import errors
+from keruta_agent.core.coding.model import SlotAllocation, TaskContext
 
 if TYPE_CHECKING:
-    from keruta_agent.clients.runner.repo_pool import RepoPoolClient
     from keruta_agent.runner.clock import Clock
+    from keruta_agent.runner.services.repo_pool import RepoPoolClient
 
 logger = logging.getLogger(__name__)
 

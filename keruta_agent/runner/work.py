@@ -9,24 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
-from keruta_agent import errors
-from keruta_agent.git.access.credentials import GitAccess
-from keruta_agent.git.commit import RUNNER_TRAILER
-from keruta_agent.git.config import user as user_config
-from keruta_agent.git.url import RepositoryUrl, parse
-from keruta_agent.observe.redact import Redactor
-from keruta_agent.runner import home
-from keruta_agent.runner.checks import Checks
-from keruta_agent.runner.clock import Clock
-from keruta_agent.runner.commands import CommandExecutor
-from keruta_agent.runner.config import RunnerConfig
-from keruta_agent.runner.guard import Guard
-from keruta_agent.runner.playbooks import PlaybookEngine
-from keruta_agent.runner.reporting import Reporter
-from keruta_agent.runner.repository import WorkspaceAccess
-from keruta_agent.runner.testing import TestRunner
-from keruta_agent.runner.workspaces import WorkspaceManager
-from keruta_agent.runner_model import (
+from keruta_agent.core import errors
+from keruta_agent.core.coding.model import (
     Artifact,
     ImplementationResult,
     Playbook,
@@ -35,6 +19,22 @@ from keruta_agent.runner_model import (
     TestResult,
     Workspace,
 )
+from keruta_agent.core.redaction.redactor import Redactor
+from keruta_agent.git.access.credentials import GitAccess
+from keruta_agent.git.commit import RUNNER_TRAILER
+from keruta_agent.git.config import user as user_config
+from keruta_agent.git.url import RepositoryUrl, parse
+from keruta_agent.runner.checks import home
+from keruta_agent.runner.checks.checks import Checks
+from keruta_agent.runner.checks.commands import CommandExecutor
+from keruta_agent.runner.checks.guard import Guard
+from keruta_agent.runner.checks.playbooks import PlaybookEngine
+from keruta_agent.runner.checks.testing import TestRunner
+from keruta_agent.runner.clock import Clock
+from keruta_agent.runner.config import RunnerConfig
+from keruta_agent.runner.reporting import Reporter
+from keruta_agent.runner.repository import WorkspaceAccess
+from keruta_agent.runner.workspaces import WorkspaceManager
 
 _LONGEST_TITLE: Final = 200
 

@@ -18,7 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import errors
+from keruta_agent.core import errors
+from keruta_agent.core.coding import branches
+from keruta_agent.core.coding.model import PushResult, Workspace
 from keruta_agent.git import checkout, maintenance, push, remote, work_tree
 from keruta_agent.git import commit as commits
 from keruta_agent.git.checkout import CheckoutPolicy, Start
@@ -32,11 +34,9 @@ from keruta_agent.git.retry import Retry
 from keruta_agent.git.scan import Limits
 from keruta_agent.git.submodules import work_trees as submodules
 from keruta_agent.git.url import RepositoryUrl, parse
-from keruta_agent.runner import branches
 from keruta_agent.runner.clock import Clock
 from keruta_agent.runner.config import RetryConfig
 from keruta_agent.runner.repository import MOST_S, WorkspaceAccess, remote_url, retrying
-from keruta_agent.runner_model import PushResult, Workspace
 
 #: Where commits of a branch are kept that a new run does not go on from.
 KEPT: Final = f"{work_tree.KEPT}/runner"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from flask import Request
 
-from keruta_agent.server import health
+from keruta_agent.http.access import BearerToken, host_name, is_from_foreign_page, is_loopback
+from keruta_agent.http.pages import look
+from keruta_agent.http.problems import Problem
+from keruta_agent.http.routes import OPENAPI_PATH
 from keruta_agent.server.pages.blueprint import OPEN_ENDPOINTS, pages
-from keruta_agent.web.access import BearerToken, host_name, is_from_foreign_page, is_loopback
-from keruta_agent.web.pages import look
-from keruta_agent.web.problems import Problem
-from keruta_agent.web.routes import OPENAPI_PATH
+from keruta_agent.server.resources import health
 
 _OPEN_PATHS = health.PATHS | {OPENAPI_PATH}
 

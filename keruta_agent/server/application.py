@@ -6,8 +6,15 @@ import copy
 
 import flask
 
-from keruta_agent import wire
-from keruta_agent.server import (
+from keruta_agent.core import wire
+from keruta_agent.http.bodies import MAX_JSON_BODY
+from keruta_agent.http.pages.logins import Logins
+from keruta_agent.http.routes import DocumentedApi
+from keruta_agent.http.streams import Streams
+from keruta_agent.server.access import Access
+from keruta_agent.server.foundation import guard, new_application
+from keruta_agent.server.pages.install import add_pages
+from keruta_agent.server.resources import (
     agents,
     artifacts,
     autofix,
@@ -24,14 +31,7 @@ from keruta_agent.server import (
     tasks,
     workspaces,
 )
-from keruta_agent.server.access import Access
-from keruta_agent.server.foundation import guard, new_application
-from keruta_agent.server.pages.install import add_pages
-from keruta_agent.server.store import Store
-from keruta_agent.web.bodies import MAX_JSON_BODY
-from keruta_agent.web.pages.logins import Logins
-from keruta_agent.web.routes import DocumentedApi
-from keruta_agent.web.streams import Streams
+from keruta_agent.server.store.store import Store
 
 _RESOURCES = (
     sessions,

@@ -7,13 +7,13 @@ import sqlite3
 import flask
 import peewee
 
+from keruta_agent.http import drain
+from keruta_agent.http.answers import answer_failures
+from keruta_agent.http.problems import Problem
+from keruta_agent.http.routes import DocumentedApi
 from keruta_agent.server import routes
 from keruta_agent.server.access import Access
-from keruta_agent.server.keeper import Keeper
-from keruta_agent.web import drain
-from keruta_agent.web.answers import answer_failures
-from keruta_agent.web.problems import Problem
-from keruta_agent.web.routes import DocumentedApi
+from keruta_agent.server.store.protocol import Keeper
 
 
 def new_application(

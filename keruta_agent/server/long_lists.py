@@ -14,8 +14,8 @@ from typing import Any, Final
 import flask
 import peewee
 
-from keruta_agent.server.store import Store
-from keruta_agent.web.bodies import to_json
+from keruta_agent.http.bodies import to_json
+from keruta_agent.server.store.store import Store
 
 #: Characters of the rows that are in memory at once, but for a single row that is larger.
 PART_CHARACTERS: Final = 1024 * 1024

@@ -15,11 +15,11 @@ from typing import Any
 import flask
 from marshmallow import Schema
 
-from keruta_agent.server import idempotency
-from keruta_agent.server.keeper import Keeper
-from keruta_agent.web import routes
-from keruta_agent.web.bodies import to_json
-from keruta_agent.web.routes import Answer, View, json_response, respond_with
+from keruta_agent.http import routes
+from keruta_agent.http.bodies import to_json
+from keruta_agent.http.routes import Answer, View, json_response, respond_with
+from keruta_agent.server.store import idempotency
+from keruta_agent.server.store.protocol import Keeper
 
 #: Where the application keeps its store.
 STORE_KEY = "keruta-store"

@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from keruta_agent import wire
+from keruta_agent.core import wire
 
 MAX_ID = 200
 

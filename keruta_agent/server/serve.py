@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from keruta_agent.server import events
+from keruta_agent.http.access import is_loopback
+from keruta_agent.http.listener import Listener
 from keruta_agent.server.application import create_application
-from keruta_agent.server.store import Store
-from keruta_agent.web.access import is_loopback
-from keruta_agent.web.listener import Listener
+from keruta_agent.server.resources import events
+from keruta_agent.server.store.store import Store
 
 logger = logging.getLogger(__name__)
 

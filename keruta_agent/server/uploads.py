@@ -15,7 +15,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
-from keruta_agent.web.problems import Problem, invalid
+from keruta_agent.http.problems import Problem, invalid
 
 #: Bytes of all form fields beside the file, and how many parts there may be.
 _MAX_FIELDS_SIZE: Final = 1024 * 1024

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import time
 
-from keruta_agent import errors
-from keruta_agent.model import AgentIdentity, AgentRole, Registration, Task, TaskStatus
+from keruta_agent.core import errors
+from keruta_agent.core.model import AgentIdentity, AgentRole, Registration, Task, TaskStatus
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

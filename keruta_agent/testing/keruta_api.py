@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-from keruta_agent import errors, model
-from keruta_agent.model import (
+from keruta_agent.core import errors, model
+from keruta_agent.core.model import (
     AgentIdentity,
     ApiCalls,
     ApiHealth,

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from keruta_agent import errors, model
-from keruta_agent.model import (
+from keruta_agent.core import errors, model
+from keruta_agent.core.model import (
     ApiHealth,
     LogEntry,
     Script,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
 from keruta_agent.cli import demo
+from keruta_agent.core import errors
 from tests.helpers.processes import KERUTA, Workplace, is_alive
 from tests.helpers.waiting import wait_until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.local.address import socket_path
+from keruta_agent.agent.control.socket.address import socket_path
 from tests.helpers.api import Api
 from tests.helpers.processes import KERUTA, Workplace, is_alive
 from tests.helpers.waiting import wait_until

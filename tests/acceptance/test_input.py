@@ -12,8 +12,8 @@ import termios
 
 import pytest
 
-from keruta_agent.records.questions import AskedOf
-from keruta_agent.records.store import Records
+from keruta_agent.agent.store.questions import AskedOf
+from keruta_agent.agent.store.store import Records
 from tests.helpers.api import Api
 from tests.helpers.processes import KERUTA, PATIENCE_S, Workplace, free_port
 from tests.helpers.waiting import wait_until

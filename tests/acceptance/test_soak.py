@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from keruta_agent.proof import leftovers
+from keruta_agent.soak import leftovers
 from tests.helpers.processes import Workplace
 from tests.helpers.waiting import wait_until
 
@@ -37,7 +37,7 @@ CARELESS = '''
 import sys
 
 sys.path.append("HOME")
-from keruta_agent.runs import shim
+from keruta_agent.agent.run import shim
 
 reap = shim.Watch.reap
 shim.Watch.reap = lambda watch: reap(watch) and watch.status is None
@@ -46,22 +46,23 @@ shim.main()
 
 class Saboteur:
     def find_spec(self, name, path=None, target=None):
-        if name != "keruta_agent.journey.on_failure" or sys.orig_argv[-1] != "daemon":
+        if name != "keruta_agent.agent.journey.on_failure" or sys.orig_argv[-1] != "daemon":
             return None
         sys.meta_path.remove(self)
-        from keruta_agent.journey import finish, loglines, retry
+        from keruta_agent.agent.journey import finish, retry
+        from keruta_agent.agent.delivery import loglines
         tell = finish.error_code
         finish.error_code = lambda run, ending: "WRONG" + tell(run, ending)
         retry.RetryRule.allows = lambda rule, run: run.outcome == "failed" and run.number <= 4
         read = loglines.LogReader.entries
         loglines.LogReader.entries = lambda *arguments: read(*arguments)[1:]
-        from keruta_agent.process_tree.children import OWN
-        from keruta_agent.runs import processes
+        from keruta_agent.core.process_tree.children import OWN
+        from keruta_agent.agent.run import processes
         processes.sweep = lambda *arguments, **options: []
         type(OWN).end_orphans = lambda *arguments, **options: []
-        from keruta_agent.runs import shim
+        from keruta_agent.agent.run import shim
         careless = pathlib.Path(__file__).with_name("careless_shim.py")
-        home = pathlib.Path(shim.__file__).parents[2]
+        home = pathlib.Path(shim.__file__).parents[3]
         careless.write_text(CARELESS.replace("HOME", str(home)), encoding="utf-8")
         shim.__file__ = str(careless)
         return None

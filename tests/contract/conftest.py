@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.clients.keruta import KerutaClient
+from keruta_agent.agent.api import KerutaClient
 from keruta_agent.server.serve import Server
 from tests.contract.worlds import DoubleWorld, ServerWorld, World
 from tests.helpers.embedded_server import embedded_server

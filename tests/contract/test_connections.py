@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.clients import http
-from keruta_agent.clients.keruta import KerutaClient, events
-from keruta_agent.model import ArtifactFile, StatusReport, TaskStatus
+from keruta_agent.agent.api import KerutaClient, events
+from keruta_agent.core import errors
+from keruta_agent.core.model import ArtifactFile, StatusReport, TaskStatus
+from keruta_agent.http.client import http
 from tests.helpers.raw_server import raw_server, read_head
 
 REPORT = StatusReport(status=TaskStatus.COMPLETED)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.model import ArtifactFile, LogEntry, LogLevel, StatusReport, TaskStatus
+from keruta_agent.core import errors
+from keruta_agent.core.model import ArtifactFile, LogEntry, LogLevel, StatusReport, TaskStatus
 from tests.contract.worlds import World
 
 

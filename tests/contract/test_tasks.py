@@ -6,8 +6,8 @@ import uuid
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.model import StatusReport, Task, TaskStatus
+from keruta_agent.core import errors
+from keruta_agent.core.model import StatusReport, Task, TaskStatus
 from tests.contract.worlds import World
 
 

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import requests
 
-from keruta_agent import wire
-from keruta_agent.model import LogEntry, Session, Task
-from keruta_agent.ports import KerutaApi
+from keruta_agent.agent.ports import KerutaApi
+from keruta_agent.core import wire
+from keruta_agent.core.model import LogEntry, Session, Task
 from keruta_agent.testing import InMemoryKerutaApi
 
 

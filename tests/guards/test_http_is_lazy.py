@@ -7,7 +7,7 @@ import sys
 
 LOADS_WITHOUT = """
 import sys
-import keruta_agent.cli.daemon, keruta_agent.daemon.supervisor
+import keruta_agent.cli.daemon, keruta_agent.agent.daemon.supervisor
 print(*sorted(sys.modules))
 """
 WITH_HTTP = {"cheroot", "flask", "flask_smorest", "prometheus_client", "werkzeug"}
@@ -18,5 +18,5 @@ def test_daemon_without_the_http_api_loads_nothing_of_it() -> None:
         [sys.executable, "-c", LOADS_WITHOUT], capture_output=True, encoding="utf-8", check=True
     )
     loaded = set(done.stdout.split())
-    assert "keruta_agent.daemon.http" in loaded
+    assert "keruta_agent.agent.daemon.http" in loaded
     assert loaded & WITH_HTTP == set()

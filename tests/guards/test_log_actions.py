@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from functools import cache
 
-from keruta_agent.observe.actions import ACTIONS
+from keruta_agent.core.log.actions import ACTIONS
 from tests.guards.source import modules_with
 
 METHODS = {"info", "warning", "error", "exception", "critical", "log"}

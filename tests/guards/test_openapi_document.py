@@ -19,7 +19,7 @@ import pytest
 
 from keruta_agent.server.application import create_application
 from keruta_agent.server.runner_services.serve import POOL, REGISTRY, STORE
-from keruta_agent.server.store import Store
+from keruta_agent.server.store.store import Store
 from tests.helpers.agent_http import TOKEN, agent_application
 from tests.helpers.agents import agent_in
 from tests.helpers.runner_services import application_of

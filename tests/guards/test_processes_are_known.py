@@ -11,8 +11,17 @@ from tests.guards.source import modules_with
 
 #: Parts that run in a daemon, a server, an agent in the foreground, or a runner.
 LONG_RUNNING = (
-    *("daemon", "journey", "local", "queueing", "records", "runner", "runs", "server", "web"),
-    *("git", "workspace", "clients", "settings", "observe"),
+    *(
+        "agent/daemon",
+        "agent/journey",
+        "agent/delivery",
+        "agent/control",
+        "agent/queue",
+        "agent/store",
+        "agent/run",
+    ),
+    *("agent/api", "agent/workspace", "server", "runner", "git", "http"),
+    *("core/coding", "core/log", "core/redaction", "core/settings"),
 )
 STARTS = {"Popen", "run", "call", "check_call", "check_output", "getoutput", "getstatusoutput"}
 
@@ -37,4 +46,4 @@ def test_programs_are_started_by_the_list_of_children() -> None:
         for module, tree in modules_with("subprocess.", "os.system", "os.popen", parts=LONG_RUNNING)
         if (lines := starts_in(tree))
     }
-    assert found == {}, "use OWN.spawn or OWN.run of keruta_agent.process_tree.children"
+    assert found == {}, "use OWN.spawn or OWN.run of keruta_agent.core.process_tree.children"

@@ -12,12 +12,13 @@ from pathlib import Path
 import click
 import pytest
 
-from keruta_agent import errors
 from keruta_agent.cli import main
+from keruta_agent.core import errors
 from tests.helpers.processes import KERUTA
 from tests.helpers.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
+PAGES = [str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -95,14 +96,29 @@ def test_readme_links_to_files_that_exist() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_tree_in_readme_names_every_part_of_the_package() -> None:
-    tree = README.partition("## How the code reads")[2]
-    named = set(re.findall(r"^  (\w+(?:/|\.py)) ", tree, re.M))
-    package = ROOT / "keruta_agent"
-    present = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
-    present |= {path.name for path in package.glob("[a-z]*.py")}
+def test_tree_in_the_architecture_names_every_part_of_the_package() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree = re.search(r"```text\nkeruta_agent/\n(.*?)```", page, re.S)
+    assert tree is not None
+    named = set(re.findall(r"^  (\w+)/ ", tree[1], re.M))
+    agent = set(re.findall(r"^    (\w+)/ ", tree[1], re.M))
 
-    assert named == present
+    assert named == _packages("keruta_agent")
+    assert agent == _packages("keruta_agent/agent")
+
+
+def _packages(place: str) -> set[str]:
+    return {path.parent.name for path in (ROOT / place).glob("*/__init__.py")}
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", *sorted(PAGES)], ids=str)
+def test_page_names_files_that_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    linked = [(ROOT / page).parent / name for name in re.findall(r"\]\(([^)#:]+)\)", text)]
+    tops = "agent|core|http|git|server|runner|soak|testing|cli"
+    named = [ROOT / "keruta_agent" / name for name in re.findall(rf"`((?:{tops})/[\w/.]+)`", text)]
+
+    assert [str(path) for path in (*linked, *named) if not path.exists()] == []
 
 
 def test_exit_codes_of_errors_stand_in_help_and_readme() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.settings import declaration, schema, template
-from keruta_agent.settings.sources import load_settings
+from keruta_agent.core.settings import declaration, schema, template
+from keruta_agent.core.settings.sources import load_settings
 
 SAMPLE = Path(__file__).parents[2] / "etc" / "config.yaml"
 
@@ -53,7 +53,7 @@ def test_sample_file_explains_the_key_and_names_its_variables(
 
 def test_sample_file_is_the_one_that_init_writes() -> None:
     assert SAMPLE.read_text(encoding="utf-8") == template.text(), (
-        'write it anew: python -c "from keruta_agent.settings import template;'
+        'write it anew: python -c "from keruta_agent.core.settings import template;'
         " print(template.text(), end='')\" > etc/config.yaml (sections have their titles there)"
     )
 

@@ -22,7 +22,7 @@ FORBIDDEN = {
     "huey",
     "importlib.metadata",
     "json",
-    "keruta_agent.errors",
+    "keruta_agent.core.errors",
     "logging",
     "marshmallow",
     "pathlib",

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from keruta_agent.cli import main
-from keruta_agent.settings import schema
+from keruta_agent.core.settings import schema
 from tests.guards import spec_table
 
 ROWS = list(spec_table.rows())

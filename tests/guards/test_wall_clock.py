@@ -7,7 +7,7 @@ import ast
 from tests.guards.source import modules_with
 
 #: Packages that decide when something happens.
-DECIDING = ("journey", "records", "runs", "queueing", "daemon")
+DECIDING = ("journey", "delivery", "store", "run", "queue", "daemon")
 WALL_CLOCKS = {"time.time()", "time.time_ns()", "datetime.now(UTC)", "datetime.now()"}
 #: How old a run's directory is may be told by the wall clock: it is about days.
 EXCEPTIONS = {"remove_old_runs"}
@@ -51,7 +51,9 @@ def decisions_by_the_wall_clock(tree: ast.AST) -> list[str]:
 def test_no_decision_is_made_by_the_wall_clock() -> None:
     found = {
         module: decisions
-        for module, tree in modules_with("time.time", "datetime.now", parts=DECIDING)
+        for module, tree in modules_with(
+            "time.time", "datetime.now", parts=tuple(f"agent/{part}" for part in DECIDING)
+        )
         if (decisions := decisions_by_the_wall_clock(tree))
     }
     assert found == {}

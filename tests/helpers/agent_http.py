@@ -7,12 +7,12 @@ from typing import Any
 import flask
 from werkzeug.test import TestResponse
 
-from keruta_agent.control.control import Control
-from keruta_agent.control.status import describe
-from keruta_agent.journey.agent import Agent
-from keruta_agent.local.http.access import Access
-from keruta_agent.local.http.application import create_application
-from keruta_agent.local.http.services import Services
+from keruta_agent.agent.control.control import Control
+from keruta_agent.agent.control.http.access import Access
+from keruta_agent.agent.control.http.application import create_application
+from keruta_agent.agent.control.http.services import Services
+from keruta_agent.agent.control.status import describe
+from keruta_agent.agent.journey.agent import Agent
 
 TOKEN = "a-token-of-the-test-that-is-long-enough"
 

@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from keruta_agent.daemon.wiring import build_agent
-from keruta_agent.journey.agent import Agent
-from keruta_agent.ports import KerutaApi
-from keruta_agent.settings.schema import Settings
-from keruta_agent.settings.sources import load_settings
+from keruta_agent.agent.daemon.wiring import build_agent
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.ports import KerutaApi
+from keruta_agent.core.settings.schema import Settings
+from keruta_agent.core.settings.sources import load_settings
 
 #: The session that agents of tests serve.
 SESSION = "11111111-2222-3333-4444-555555555555"

@@ -32,7 +32,7 @@ MOST_BYTES = 2**17
 #: Descriptors of a request: the socket for the answers, and three standard streams.
 DESCRIPTORS = 4
 #: No part of an installed agent's everyday commands.
-_LEFT_OUT = ("keruta_agent.__main__", "keruta_agent.proof", "keruta_agent.testing")
+_LEFT_OUT = ("keruta_agent.__main__", "keruta_agent.soak", "keruta_agent.testing")
 
 
 class ForkServer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from keruta_agent.runner_model import LLMConfig, TaskContext, Workspace
+from keruta_agent.core.coding.model import LLMConfig, TaskContext, Workspace
 from keruta_agent.testing.language_model import ScriptedModel
 
 KEY = "sk-live-4f9aD03kq8ZbT71x"

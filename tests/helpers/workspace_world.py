@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from keruta_agent.journey import run
-from keruta_agent.journey.agent import Agent
-from keruta_agent.journey.poll import SessionPoll
-from keruta_agent.model import Task
+from keruta_agent.agent.journey import run
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.core.model import Task
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agents import SESSION, agent_in
 from tests.helpers.repositories import Repository

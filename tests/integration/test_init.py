@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from keruta_agent.core.settings import template
 from keruta_agent.server.serve import Server
-from keruta_agent.settings import template
 from tests.helpers.command_line import CommandLine, command_line
 from tests.helpers.embedded_server import embedded_server
 from tests.helpers.processes import KERUTA

@@ -13,10 +13,10 @@ from typing import Final
 
 import pytest
 
-from keruta_agent.migrations import statements
-from keruta_agent.records.database import Database
-from keruta_agent.server.database import open_database
+from keruta_agent.agent.store.database import Database
+from keruta_agent.core.migrations import statements
 from keruta_agent.server.runner_services import migrations as services
+from keruta_agent.server.store.database import open_database
 
 #: Opens each database, by its file's name.
 OPEN: Final[dict[str, Callable[[Path], None]]] = {

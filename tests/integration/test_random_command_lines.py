@@ -22,10 +22,10 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from keruta_agent import errors
+from keruta_agent.agent.store.jobs import Work
+from keruta_agent.agent.store.store import Records
 from keruta_agent.cli import entry, main
-from keruta_agent.records.jobs import Work
-from keruta_agent.records.store import Records
+from keruta_agent.core import errors
 
 
 def exit_codes(kind: type[errors.KerutaError]) -> set[int]:

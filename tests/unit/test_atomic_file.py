@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import atomic_file
+from keruta_agent.core import atomic_file
 
 
 def test_permissions_stay_unless_others_are_asked_for(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keruta_agent.backoff import Backoff, spread
+from keruta_agent.core.backoff import Backoff, spread
 
 
 def test_delay_grows_from_the_first_to_the_longest() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keruta_agent import bounded_json
+from keruta_agent.core import bounded_json
 
 VALUES = st.recursive(
     st.none() | st.integers() | st.text(alphabet='a",[{\\\u00e9'),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 
 
 @pytest.mark.parametrize(

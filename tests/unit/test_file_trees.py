@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from keruta_agent import file_trees
+from keruta_agent.core import file_trees
 
 #: More than Python recurses, and than a path may be long.
 DEEP = 5000

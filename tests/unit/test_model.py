@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keruta_agent import model
-from keruta_agent.model import LogLevel, Script, Session, Task, TaskStatus
+from keruta_agent.core import model
+from keruta_agent.core.model import LogLevel, Script, Session, Task, TaskStatus
 
 _DATES = st.none() | st.datetimes(
     min_value=datetime(2020, 1, 1), max_value=datetime(2030, 1, 1), timezones=st.just(UTC)

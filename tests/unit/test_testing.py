@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.model import LogEntry, LogLevel, StatusReport, TaskStatus
+from keruta_agent.core import errors
+from keruta_agent.core.model import LogEntry, LogLevel, StatusReport, TaskStatus
 from keruta_agent.testing import InMemoryKerutaApi
 
 RUNNING = StatusReport(status=TaskStatus.PROCESSING)

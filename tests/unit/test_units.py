@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
-from keruta_agent import units
+from keruta_agent.core import units
 
 
 @pytest.mark.parametrize(

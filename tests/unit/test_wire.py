@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
-from keruta_agent import wire
-from keruta_agent.model import LogEntry, LogLevel, Script, Session, Task, TaskStatus
+from keruta_agent.core import wire
+from keruta_agent.core.model import LogEntry, LogLevel, Script, Session, Task, TaskStatus
 
 _MOMENTS = st.datetimes(
     min_value=datetime(1990, 1, 1), max_value=datetime(2100, 1, 1), timezones=st.just(UTC)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from keruta_agent import authorities
+from keruta_agent.core import authorities
 
 #: Names of the settings with which a user says to git whom it is to trust.
 OWN_SETTINGS: Final = r"^http\.(.*\.)?sslca(info|path)$"

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import atomic_file
+from keruta_agent.core import atomic_file
 from keruta_agent.git.access.token_hosts import is_meant
 from keruta_agent.git.url import RepositoryUrl
 

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import errors
-from keruta_agent.process_tree.children import OWN
+from keruta_agent.core import errors
+from keruta_agent.core.process_tree.children import OWN
 
 #: Seconds that git may take to read one file.
 READ_S: Final = 10.0

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import atomic_file, errors
+from keruta_agent.core import atomic_file, errors
 from keruta_agent.git import link
 from keruta_agent.git.command import Git
 from keruta_agent.git.config import files as config_file

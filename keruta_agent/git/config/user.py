@@ -20,11 +20,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from keruta_agent.core.process_tree.children import OWN
 from keruta_agent.git.config import files as config_file
 from keruta_agent.git.config import ssh as ssh_config
 from keruta_agent.git.config.files import Entry, SealedFile, UnreadableError
 from keruta_agent.git.config.ssh import SshConfig
-from keruta_agent.process_tree.children import OWN
 
 logger = logging.getLogger(__name__)
 

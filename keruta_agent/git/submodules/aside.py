@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import errors, file_trees
+from keruta_agent.core import errors, file_trees
 from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Say
 from keruta_agent.git.config import repository as repository_config

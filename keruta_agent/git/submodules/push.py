@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 from keruta_agent.git import lfs, scan, url
 from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Git, Say

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import errors, file_trees
+from keruta_agent.core import errors, file_trees
 from keruta_agent.git import lfs, link, url, work_tree
 from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Git, Say, records, say_nothing

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import file_trees, runner
+from keruta_agent import runner
+from keruta_agent.core import file_trees
+from keruta_agent.core.settings import retired
 from keruta_agent.runner.migration.finding import Finding
-from keruta_agent.settings import retired
 
 OLD_PACKAGE: Final = "necrocode.agent_runner"
 NEW_PACKAGE: Final = "keruta_agent.runner"

@@ -11,9 +11,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-from keruta_agent import errors
+from keruta_agent.core import errors
+from keruta_agent.core.settings import retired, schema
 from keruta_agent.runner.migration.finding import Finding
-from keruta_agent.settings import retired, schema
 
 #: Addresses that the guide gives the services.
 SERVICES: Final = {

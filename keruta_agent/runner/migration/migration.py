@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 from keruta_agent.runner.migration import code as old_code
 from keruta_agent.runner.migration import configuration, variables
 from keruta_agent.runner.migration.finding import Finding

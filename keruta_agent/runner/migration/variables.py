@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import errors
+from keruta_agent.core import errors
+from keruta_agent.core.settings import retired
 from keruta_agent.runner.migration.finding import Finding
-from keruta_agent.settings import retired
 
 _ASSIGNMENT: Final = re.compile(r"\s*(?:export\s+|-\s*|ENV\s+)?([A-Za-z_]\w*)\s*[=:]")
 #: Names that still work when they are said to be meant.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import flask
 
-from keruta_agent.server import session_rows, task_rows
-from keruta_agent.server.artifacts import find as find_artifact
+from keruta_agent.http.pages import look
+from keruta_agent.http.problems import missing
 from keruta_agent.server.pages import difference, previews
 from keruta_agent.server.pages.blueprint import pages
+from keruta_agent.server.resources.artifacts import find as find_artifact
 from keruta_agent.server.routes import current_store
-from keruta_agent.server.store import Store
-from keruta_agent.web.pages import look
-from keruta_agent.web.problems import missing
+from keruta_agent.server.store import session_rows, task_rows
+from keruta_agent.server.store.store import Store
 
 
 @pages.get("/tasks/<task_id>/artifacts/<artifact_id>")

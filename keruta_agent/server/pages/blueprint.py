@@ -6,11 +6,11 @@ from typing import Final
 
 import flask
 
-from keruta_agent.web.access import is_from_foreign_page
-from keruta_agent.web.pages import look
-from keruta_agent.web.pages.forms import OPEN_VIEWS, add_forms
-from keruta_agent.web.pages.seen import seen
-from keruta_agent.web.problems import Problem
+from keruta_agent.http.access import is_from_foreign_page
+from keruta_agent.http.pages import look
+from keruta_agent.http.pages.forms import OPEN_VIEWS, add_forms
+from keruta_agent.http.pages.seen import seen
+from keruta_agent.http.problems import Problem
 
 pages: Final = flask.Blueprint(
     "pages",

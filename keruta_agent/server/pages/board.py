@@ -6,14 +6,14 @@ from typing import Any
 
 import flask
 
-from keruta_agent.model import SessionStatus
-from keruta_agent.server import session_rows
-from keruta_agent.server import sessions as resource
+from keruta_agent.core.model import SessionStatus
+from keruta_agent.http.pages import look
 from keruta_agent.server.pages import cards
 from keruta_agent.server.pages.blueprint import ask_to_confirm, confirmed, pages
+from keruta_agent.server.resources import sessions as resource
 from keruta_agent.server.routes import current_store
-from keruta_agent.server.task_rows import date
-from keruta_agent.web.pages import look
+from keruta_agent.server.store import session_rows
+from keruta_agent.server.store.task_rows import date
 
 
 @pages.get("/sessions/<session_id>")

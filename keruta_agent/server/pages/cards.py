@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import peewee
 
-from keruta_agent.model import TaskStatus
-from keruta_agent.server.store import Store
-from keruta_agent.server.task_rows import date
-from keruta_agent.web.pages.seen import seen
+from keruta_agent.core.model import TaskStatus
+from keruta_agent.http.pages.seen import seen
+from keruta_agent.server.store.store import Store
+from keruta_agent.server.store.task_rows import date
 
 #: Ended tasks on a board; a session may have thousands.
 MOST_ENDED: Final = 100

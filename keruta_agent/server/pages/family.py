@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from keruta_agent.server import tables as t
-from keruta_agent.server.tables import Tables
+from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.tables import Tables
 
 #: Tasks above one another that are looked at: more is a circle, or nobody's chain of fixes.
 DEEPEST: Final = 50

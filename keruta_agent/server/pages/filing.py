@@ -10,13 +10,13 @@ from typing import Any, Self
 import flask
 from marshmallow import ValidationError
 
-from keruta_agent.server import session_rows
-from keruta_agent.server import tasks as resource
+from keruta_agent.http.pages import look
+from keruta_agent.http.routes import first_problem
 from keruta_agent.server.pages import examples
 from keruta_agent.server.pages.blueprint import pages
+from keruta_agent.server.resources import tasks as resource
 from keruta_agent.server.routes import current_store
-from keruta_agent.web.pages import look
-from keruta_agent.web.routes import first_problem
+from keruta_agent.server.store import session_rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from keruta_agent.server import tables as t
 from keruta_agent.server.pages.charts import Chart, chart
-from keruta_agent.server.tables import Tables
+from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.tables import Tables
 
 #: Events of one task that are looked at, the newest: a script may tell its progress all day.
 MOST_EVENTS: Final = 2000

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import flask
 
+from keruta_agent.http.pages import look
+from keruta_agent.http.pages.logins import Logins
 from keruta_agent.server.pages import artifacts, board, filing, sessions, steering, task
 from keruta_agent.server.pages.blueprint import pages
-from keruta_agent.web.pages import look
-from keruta_agent.web.pages.logins import Logins
 
 #: Loading them adds their routes to the blueprint.
 PAGES = (sessions, board, filing, steering, task, artifacts)

@@ -7,14 +7,14 @@ from typing import Any
 import flask
 from marshmallow import ValidationError
 
-from keruta_agent.server import session_rows
-from keruta_agent.server import sessions as resource
+from keruta_agent.http.pages import look
+from keruta_agent.http.routes import first_problem
 from keruta_agent.server.pages import cards
 from keruta_agent.server.pages.blueprint import pages
+from keruta_agent.server.resources import sessions as resource
 from keruta_agent.server.routes import current_store
-from keruta_agent.server.task_rows import date
-from keruta_agent.web.pages import look
-from keruta_agent.web.routes import first_problem
+from keruta_agent.server.store import session_rows
+from keruta_agent.server.store.task_rows import date
 
 _FIELDS = {
     "name": "name",

@@ -6,15 +6,16 @@ from typing import Any
 
 import flask
 
-from keruta_agent.model import FAILURE_PARAMETER, TaskStatus
-from keruta_agent.server import claims, task_rows
-from keruta_agent.server import status as status_resource
-from keruta_agent.server import tables as t
-from keruta_agent.server import tasks as resource
+from keruta_agent.core.model import FAILURE_PARAMETER, TaskStatus
+from keruta_agent.http.pages import look
+from keruta_agent.http.problems import invalid
 from keruta_agent.server.pages.blueprint import ask_to_confirm, confirmed, pages
+from keruta_agent.server.resources import claims
+from keruta_agent.server.resources import status as status_resource
+from keruta_agent.server.resources import tasks as resource
 from keruta_agent.server.routes import current_store
-from keruta_agent.web.pages import look
-from keruta_agent.web.problems import invalid
+from keruta_agent.server.store import tables as t
+from keruta_agent.server.store import task_rows
 
 #: A task that a person runs again is no fix, and none of the fixes that are counted.
 _OF_FIXES = ("autoFix", "fixCount", "originalTaskId", "errorCode", FAILURE_PARAMETER)

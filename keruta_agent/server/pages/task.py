@@ -10,19 +10,20 @@ from typing import Any, Final
 
 import flask
 
-from keruta_agent import model
-from keruta_agent.server import claims, questions, session_rows, task_rows
-from keruta_agent.server import input as input_routes
-from keruta_agent.server import tables as t
+from keruta_agent.core import model
+from keruta_agent.http.bodies import repair_text
+from keruta_agent.http.pages import look
+from keruta_agent.http.problems import Problem
 from keruta_agent.server.pages import cards, difference, family, history
 from keruta_agent.server.pages.blueprint import pages
 from keruta_agent.server.pages.charts import Chart, of_measurements
+from keruta_agent.server.resources import claims
+from keruta_agent.server.resources import input as input_routes
 from keruta_agent.server.routes import current_store
-from keruta_agent.server.store import Store
-from keruta_agent.server.tables import Tables
-from keruta_agent.web.bodies import repair_text
-from keruta_agent.web.pages import look
-from keruta_agent.web.problems import Problem
+from keruta_agent.server.store import questions, session_rows, task_rows
+from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.store import Store
+from keruta_agent.server.store.tables import Tables
 
 #: Runs of which the resources are drawn, the newest.
 _MOST_RUNS: Final = 5

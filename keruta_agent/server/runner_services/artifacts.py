@@ -16,13 +16,13 @@ from urllib.parse import unquote, urlsplit
 import flask
 from marshmallow import Schema, fields, validate
 
-from keruta_agent.server import tables as t
+from keruta_agent.http.bodies import check_free_json, to_json
+from keruta_agent.http.fields import Request
+from keruta_agent.http.problems import invalid, missing
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.runner_services.store import Change, Store
+from keruta_agent.server.store import tables as t
 from keruta_agent.server.uploads import IncomingFile, received
-from keruta_agent.web.bodies import check_free_json, to_json
-from keruta_agent.web.fields import Request
-from keruta_agent.web.problems import invalid, missing
 
 resource = Resource("artifacts", "Diffs, logs and test results of tasks")
 

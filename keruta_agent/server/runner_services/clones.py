@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from keruta_agent import errors, file_trees
+from keruta_agent.core import errors, file_trees
 from keruta_agent.git import checkout, remote
 from keruta_agent.git import clone as clones
 from keruta_agent.git.access.credentials import GitAccess

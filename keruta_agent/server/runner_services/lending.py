@@ -6,9 +6,9 @@ import dataclasses
 import enum
 from typing import Any, Final
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 from keruta_agent.git.url import RepositoryUrl
-from keruta_agent.web.problems import Problem, conflict
+from keruta_agent.http.problems import Problem, conflict
 
 #: Requests that may wait at once; each holds a thread of the server.
 MOST_WAITING: Final = 48

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from keruta_agent.migrations import Step, Steps
+from keruta_agent.core.migrations import Step, Steps
 
 _FIRST: Final = (
     """CREATE TABLE registry_tasks (

@@ -8,15 +8,15 @@ from typing import Any, Final
 import flask
 from marshmallow import Schema, fields, validate
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 from keruta_agent.git import url as urls
+from keruta_agent.http.fields import Name, Request
+from keruta_agent.http.problems import invalid
+from keruta_agent.http.routes import respond_with
 from keruta_agent.server.routes import KEY_PARAMETER, Resource
 from keruta_agent.server.runner_services.lending import Wish
 from keruta_agent.server.runner_services.slots import Slots
 from keruta_agent.server.runner_services.store import Store
-from keruta_agent.web.fields import Name, Request
-from keruta_agent.web.problems import invalid
-from keruta_agent.web.routes import respond_with
 
 resource = Resource("slots", "Clones of repositories, lent to one run at a time")
 

@@ -11,12 +11,12 @@ from typing import Any, Final
 import flask
 from marshmallow import Schema, fields, validate
 
-from keruta_agent.server import tables as t
+from keruta_agent.http.bodies import to_json
+from keruta_agent.http.fields import FreeObject, Name, Request
+from keruta_agent.http.problems import Problem, conflict, invalid, missing
 from keruta_agent.server.routes import KEY_PARAMETER, Resource
 from keruta_agent.server.runner_services.store import Change, Store, Tables
-from keruta_agent.web.bodies import to_json
-from keruta_agent.web.fields import FreeObject, Name, Request
-from keruta_agent.web.problems import Problem, conflict, invalid, missing
+from keruta_agent.server.store import tables as t
 
 resource = Resource("tasks", "Tasks, and what happened to them")
 

@@ -13,13 +13,13 @@ from typing import Final
 import flask
 
 from keruta_agent.git.access.credentials import GitAccess
+from keruta_agent.http.access import is_loopback
+from keruta_agent.http.listener import Listener
 from keruta_agent.server.runner_services import artifacts, pool, registry
 from keruta_agent.server.runner_services.application import create_application
 from keruta_agent.server.runner_services.lending import MOST_WAITING
 from keruta_agent.server.runner_services.slots import Slots
 from keruta_agent.server.runner_services.store import Store
-from keruta_agent.web.access import is_loopback
-from keruta_agent.web.listener import Listener
 
 logger = logging.getLogger(__name__)
 

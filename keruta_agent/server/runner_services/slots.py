@@ -19,9 +19,9 @@ from typing import Any, Final
 
 import peewee
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 from keruta_agent.git.access.credentials import GitAccess
-from keruta_agent.server import tables as t
+from keruta_agent.http.problems import Problem, conflict, missing
 from keruta_agent.server.runner_services.clones import Clones
 from keruta_agent.server.runner_services.lending import (
     HELD,
@@ -37,7 +37,7 @@ from keruta_agent.server.runner_services.lending import (
     unusable,
 )
 from keruta_agent.server.runner_services.store import Store
-from keruta_agent.web.problems import Problem, conflict, missing
+from keruta_agent.server.store import tables as t
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import peewee
 
-from keruta_agent.server import tables as t
-from keruta_agent.server.data_directory import DataDirectory
-from keruta_agent.server.database import Database, open_database
 from keruta_agent.server.runner_services.migrations import MIGRATIONS
+from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.data_directory import DataDirectory
+from keruta_agent.server.store.database import Database, open_database
 
 logger = logging.getLogger(__name__)
 

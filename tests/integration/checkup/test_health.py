@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.checkup import memory
-from keruta_agent.checkup.finding import Finding, Level, room
-from keruta_agent.checkup.health import check_health
-from keruta_agent.model import StatusReport, TaskStatus
-from keruta_agent.records.jobs import Work
-from keruta_agent.records.store import Records
-from keruta_agent.settings.sources import load_settings
+from keruta_agent.agent.checkup import memory
+from keruta_agent.agent.checkup.finding import Finding, Level, room
+from keruta_agent.agent.checkup.health import check_health
+from keruta_agent.agent.store.jobs import Work
+from keruta_agent.agent.store.store import Records
+from keruta_agent.core.model import StatusReport, TaskStatus
+from keruta_agent.core.settings.sources import load_settings
 from tests.helpers.raw_server import raw_server, read_head
 
 HUGE = "9000000GB"

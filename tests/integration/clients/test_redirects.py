@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.clients.keruta import KerutaClient
-from keruta_agent.model import ArtifactFile, StatusReport, TaskStatus
+from keruta_agent.agent.api import KerutaClient
+from keruta_agent.core import errors
+from keruta_agent.core.model import ArtifactFile, StatusReport, TaskStatus
 from tests.helpers import tls
 from tests.helpers.tls import Authority
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import authorities, errors
-from keruta_agent.clients.http import HttpClient
-from keruta_agent.clients.keruta import KerutaClient
-from keruta_agent.clients.llm import LLMClient
-from keruta_agent.clients.runner.task_registry import TaskRegistryClient
-from keruta_agent.runner_model import LLMConfig
+from keruta_agent.agent.api import KerutaClient
+from keruta_agent.core import authorities, errors
+from keruta_agent.core.coding.model import LLMConfig
+from keruta_agent.http.client.http import HttpClient
+from keruta_agent.runner.model.client import LLMClient
+from keruta_agent.runner.services.task_registry import TaskRegistryClient
 from tests.helpers import tls
 from tests.helpers.tls import Authority
 

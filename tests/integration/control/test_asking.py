@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.control.commands import Pause, Submit
-from keruta_agent.control.control import Control
-from keruta_agent.journey.agent import Agent
-from keruta_agent.local import protocol, socket_server
-from keruta_agent.local.socket_server import AgentSocket, respond
-from keruta_agent.records.jobs import JobState, Work
-from keruta_agent.records.store import Records
+from keruta_agent.agent.control.commands import Pause, Submit
+from keruta_agent.agent.control.control import Control
+from keruta_agent.agent.control.socket import protocol, socket_server
+from keruta_agent.agent.control.socket.socket_server import AgentSocket, respond
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.store.jobs import JobState, Work
+from keruta_agent.agent.store.store import Records
 from tests.helpers.agents import agent_in
 from tests.helpers.command_line import CommandLine, command_line
 from tests.helpers.waiting import wait_until

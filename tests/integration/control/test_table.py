@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.control import commands, table
-from keruta_agent.control.commands import Command, RunCommand
-from keruta_agent.control.control import Control
-from keruta_agent.control.table import TABLE, execute
-from keruta_agent.journey.agent import Agent
-from keruta_agent.records import requests
-from keruta_agent.records.jobs import Work
+from keruta_agent.agent.control import commands, table
+from keruta_agent.agent.control.commands import Command, RunCommand
+from keruta_agent.agent.control.control import Control
+from keruta_agent.agent.control.table import TABLE, execute
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.store import requests
+from keruta_agent.agent.store.jobs import Work
+from keruta_agent.core import errors
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agents import SESSION, agent_in
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.daemon import answers
-from keruta_agent.journey import answer
-from keruta_agent.journey.agent import Agent
-from keruta_agent.model import Task
-from keruta_agent.records.jobs import Job
-from keruta_agent.records.run import Run
+from keruta_agent.agent.daemon import answers
+from keruta_agent.agent.journey import answer
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.store.jobs import Job
+from keruta_agent.agent.store.run import Run
+from keruta_agent.core import errors
+from keruta_agent.core.model import Task
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agents import SESSION, agent_in
 from tests.helpers.waiting import wait_until

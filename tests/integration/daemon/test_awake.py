@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.daemon import awake
-from keruta_agent.journey.agent import Agent
-from keruta_agent.records.jobs import Job, Work
-from keruta_agent.records.run import Run
+from keruta_agent.agent.daemon import awake
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.store.jobs import Job, Work
+from keruta_agent.agent.store.run import Run
 from tests.helpers.agents import agent_in
 from tests.helpers.waiting import wait_until
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent import errors
+from keruta_agent.agent.daemon.foreground import agent_here, start_job
+from keruta_agent.agent.journey import finish, run
+from keruta_agent.agent.store.jobs import Work
 from keruta_agent.cli.following import follow
-from keruta_agent.daemon.foreground import agent_here, start_job
-from keruta_agent.journey import finish, run
-from keruta_agent.records.jobs import Work
+from keruta_agent.core import errors
 from tests.helpers.agents import settings_in
 
 

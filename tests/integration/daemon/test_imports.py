@@ -11,7 +11,7 @@ LATE = ("psutil", "prometheus_client")
 
 def test_daemon_starts_without_the_libraries_for_measuring() -> None:
     code = (
-        "import sys, keruta_agent.daemon.supervisor, keruta_agent.local.metrics; "
+        "import sys, keruta_agent.agent.daemon.supervisor, keruta_agent.agent.control.metrics; "
         f"print([name for name in {LATE!r} if name in sys.modules])"
     )
     loaded = subprocess.run(

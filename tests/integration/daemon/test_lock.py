@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.daemon import lock
+from keruta_agent.agent.daemon import lock
+from keruta_agent.core import errors
 
 
 def test_second_agent_is_kept_out_although_the_lock_file_was_removed(tmp_path, monkeypatch):
@@ -46,7 +46,7 @@ def test_file_system_that_locks_no_directories_is_no_hindrance(tmp_path, monkeyp
 _REPLACED = """
 import os, sys
 from pathlib import Path
-from keruta_agent.daemon import lock
+from keruta_agent.agent.daemon import lock
 
 if len(sys.argv) == 3:
     sys.stdin.readline()  # nobody has taken the lock over yet

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 import keruta_agent
-from keruta_agent import signals
-from keruta_agent.daemon import supervisor, watch
-from keruta_agent.daemon.systemd import ServiceManager
-from keruta_agent.observe import keys
+from keruta_agent.agent.daemon import supervisor, watch
+from keruta_agent.agent.daemon.systemd import ServiceManager
+from keruta_agent.core import signals
+from keruta_agent.core.log import keys
+from keruta_agent.core.signals import ALL_SIGNALS, StopRequests
 from keruta_agent.runner import process
-from keruta_agent.signals import ALL_SIGNALS, StopRequests
 from tests.helpers.agents import agent_in
 
 #: An instruction: where it is, and how often it was met before; loops differ from pass to pass.

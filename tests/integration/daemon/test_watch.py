@@ -7,15 +7,15 @@ import logging
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.daemon import watch
-from keruta_agent.daemon.lock import agent_lock
-from keruta_agent.daemon.state_files import StateFiles
-from keruta_agent.daemon.systemd import ServiceManager
-from keruta_agent.journey.poll import SessionPoll
-from keruta_agent.records.jobs import StopKind, Work
-from keruta_agent.records.store import Records
-from keruta_agent.signals import StopRequests
+from keruta_agent.agent.daemon import watch
+from keruta_agent.agent.daemon.lock import agent_lock
+from keruta_agent.agent.daemon.state_files import StateFiles
+from keruta_agent.agent.daemon.systemd import ServiceManager
+from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.store.jobs import StopKind, Work
+from keruta_agent.agent.store.store import Records
+from keruta_agent.core import errors
+from keruta_agent.core.signals import StopRequests
 from tests.helpers.agents import SESSION, agent_in
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import authorities, errors
+from keruta_agent.core import authorities, errors
 from keruta_agent.git.command import Git
 from keruta_agent.git.url import parse
 from tests.helpers import tls

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.journey import answer, run
-from keruta_agent.journey.agent import Agent
-from keruta_agent.journey.poll import SessionPoll
-from keruta_agent.model import TaskStatus
-from keruta_agent.records.questions import AskedOf, QuestionState
-from keruta_agent.records.run import Outcome
+from keruta_agent.agent.journey import answer, run
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.store.questions import AskedOf, QuestionState
+from keruta_agent.agent.store.run import Outcome
+from keruta_agent.core import errors
+from keruta_agent.core.model import TaskStatus
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agents import SESSION, agent_in
 from tests.helpers.waiting import wait_until

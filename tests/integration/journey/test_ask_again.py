@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from keruta_agent.journey import ask, execute, prepare
-from keruta_agent.journey.agent import Agent
-from keruta_agent.journey.context import RunContext
-from keruta_agent.records.jobs import Work
-from keruta_agent.records.questions import Question, QuestionState
-from keruta_agent.runs import processes
-from keruta_agent.runs.directory import ProcessId
+from keruta_agent.agent.journey import ask, execute, prepare
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.journey.context import RunContext
+from keruta_agent.agent.run import processes
+from keruta_agent.agent.run.directory import ProcessId
+from keruta_agent.agent.store.jobs import Work
+from keruta_agent.agent.store.questions import Question, QuestionState
 from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(

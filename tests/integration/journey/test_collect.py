@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keruta_agent import bounded_json, errors
-from keruta_agent.journey import run, select_artifacts
-from keruta_agent.model import LogLevel, TaskStatus
-from keruta_agent.records.artifacts import Owner
-from keruta_agent.records.jobs import Work
-from keruta_agent.runs import copies
+from keruta_agent.agent.delivery import select_artifacts
+from keruta_agent.agent.journey import run
+from keruta_agent.agent.run import copies
+from keruta_agent.agent.store.artifacts import Owner
+from keruta_agent.agent.store.jobs import Work
+from keruta_agent.core import bounded_json, errors
+from keruta_agent.core.model import LogLevel, TaskStatus
 from tests.helpers.agents import SESSION, agent_in
 from tests.integration.journey.conftest import deliver
 

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from keruta_agent.journey.agent import Agent
-from keruta_agent.journey.context import JobStoppedError, RunContext
-from keruta_agent.records.jobs import StopKind, Work
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.journey.context import JobStoppedError, RunContext
+from keruta_agent.agent.store.jobs import StopKind, Work
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from keruta_agent.journey import execute, recover, run
-from keruta_agent.journey.context import RunContext
-from keruta_agent.records.jobs import Work
-from keruta_agent.runs import processes
+from keruta_agent.agent.journey import execute, recover, run
+from keruta_agent.agent.journey.context import RunContext
+from keruta_agent.agent.run import processes
+from keruta_agent.agent.store.jobs import Work
 from tests.helpers.waiting import wait_until
 
 GOOD = json.dumps({"exit_code": 0, "started_at": 1, "ended_at": 2, "proof": "0" * 64})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.journey import run
-from keruta_agent.model import TaskStatus
-from keruta_agent.records.jobs import JobState, Work
-from keruta_agent.runs.directory import LARGEST_SECRET, RunDirectory
+from keruta_agent.agent.journey import run
+from keruta_agent.agent.run.directory import LARGEST_SECRET, RunDirectory
+from keruta_agent.agent.store.jobs import JobState, Work
+from keruta_agent.core import errors
+from keruta_agent.core.model import TaskStatus
 from tests.helpers.agents import agent_in
 
 FILES = "agent secrets signals process identity about oom-before artifacts-before.json"

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from keruta_agent.journey import ingest, run
-from keruta_agent.journey.context import RunContext
+from keruta_agent.agent.journey import ingest, run
+from keruta_agent.agent.journey.context import RunContext
 from tests.helpers.agents import SESSION, agent_in
 from tests.integration.journey.conftest import deliver
 
@@ -113,7 +113,7 @@ def test_limit_holds_when_agents_are_killed_in_the_middle(
 
 
 def test_end_that_is_stored_twice_says_once_what_is_missing(tmp_path, api, file_task):
-    from keruta_agent.journey import loglimit
+    from keruta_agent.agent.journey import loglimit
 
     task = file_task("seq -f 'line %06.0f' 10000")
     with agent_in(tmp_path, api, session_id=SESSION, log_run_limit=LIMIT) as agent:

@@ -6,8 +6,8 @@ import base64
 
 import pytest
 
-from keruta_agent.journey import run
-from keruta_agent.runs.output import LONGEST_LINE
+from keruta_agent.agent.journey import run
+from keruta_agent.agent.run.output import LONGEST_LINE
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agents import SESSION, agent_in
 from tests.integration.journey.conftest import deliver

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.journey import measure, run
-from keruta_agent.journey.agent import Agent
-from keruta_agent.journey.context import RunContext
-from keruta_agent.model import Task
-from keruta_agent.records.clock import boot_seconds
-from keruta_agent.records.jobs import Work
-from keruta_agent.records.run import Run
-from keruta_agent.records.usage import Usage
-from keruta_agent.runs import usage as runs_usage
-from keruta_agent.runs.family import Family
+from keruta_agent.agent.journey import measure, run
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.journey.context import RunContext
+from keruta_agent.agent.run import usage as runs_usage
+from keruta_agent.agent.run.family import Family
+from keruta_agent.agent.store.jobs import Work
+from keruta_agent.agent.store.run import Run
+from keruta_agent.agent.store.usage import Usage
+from keruta_agent.core.boot_clock import boot_seconds
+from keruta_agent.core.model import Task
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.waiting import wait_until
 

@@ -6,13 +6,14 @@ import logging
 
 import pytest
 
-from keruta_agent import model
-from keruta_agent.journey import autofix, on_failure, run
-from keruta_agent.journey.context import RunContext
-from keruta_agent.journey.poll import SessionPoll
-from keruta_agent.model import TaskStatus
-from keruta_agent.records.jobs import JobState, StopKind, Work
-from keruta_agent.records.run import Outcome
+from keruta_agent.agent.delivery import autofix
+from keruta_agent.agent.journey import on_failure, run
+from keruta_agent.agent.journey.context import RunContext
+from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.store.jobs import JobState, StopKind, Work
+from keruta_agent.agent.store.run import Outcome
+from keruta_agent.core import model
+from keruta_agent.core.model import TaskStatus
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agents import SESSION, agent_in
 from tests.integration.journey.conftest import deliver

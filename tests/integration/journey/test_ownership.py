@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.journey import claim, run
-from keruta_agent.journey.agent import Agent
-from keruta_agent.journey.context import RunContext
-from keruta_agent.journey.poll import SessionPoll
-from keruta_agent.model import AgentRole, TaskStatus
-from keruta_agent.records.jobs import JobState, StopKind, Work
-from keruta_agent.records.run import Outcome
+from keruta_agent.agent.journey import claim, run
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.journey.context import RunContext
+from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.store.jobs import JobState, StopKind, Work
+from keruta_agent.agent.store.run import Outcome
+from keruta_agent.core import errors
+from keruta_agent.core.model import AgentRole, TaskStatus
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agents import SESSION, agent_in
 

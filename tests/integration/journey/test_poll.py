@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.journey import pausing
-from keruta_agent.journey.agent import Agent
-from keruta_agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey import pausing
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.journey.poll import SessionPoll
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agents import SESSION, agent_in
 

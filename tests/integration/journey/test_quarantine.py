@@ -6,19 +6,11 @@ import sqlite3
 
 import pytest
 
-from keruta_agent.journey import (
-    announce,
-    collect,
-    finish,
-    ingest,
-    prepare,
-    quarantine,
-    run,
-)
-from keruta_agent.model import TaskStatus
-from keruta_agent.records.jobs import JobState
-from keruta_agent.records.run import Outcome
-from keruta_agent.runs import processes
+from keruta_agent.agent.journey import announce, collect, finish, ingest, prepare, quarantine, run
+from keruta_agent.agent.run import processes
+from keruta_agent.agent.store.jobs import JobState
+from keruta_agent.agent.store.run import Outcome
+from keruta_agent.core.model import TaskStatus
 from tests.helpers.waiting import wait_until
 from tests.integration.journey.conftest import deliver
 

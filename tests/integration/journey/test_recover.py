@@ -8,12 +8,12 @@ import signal
 
 import pytest
 
-from keruta_agent.journey import announce, execute, finish, on_failure, prepare, recover, run
-from keruta_agent.model import TaskStatus
-from keruta_agent.process_tree.proc import process_state
-from keruta_agent.records.jobs import JobState
-from keruta_agent.records.run import Outcome
-from keruta_agent.runs.launch import Launcher
+from keruta_agent.agent.journey import announce, execute, finish, on_failure, prepare, recover, run
+from keruta_agent.agent.run.launch import Launcher
+from keruta_agent.agent.store.jobs import JobState
+from keruta_agent.agent.store.run import Outcome
+from keruta_agent.core.model import TaskStatus
+from keruta_agent.core.process_tree.proc import process_state
 from tests.helpers.agents import SESSION, agent_in
 from tests.helpers.waiting import wait_until
 from tests.integration.journey.conftest import deliver

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.control.control import Control
-from keruta_agent.journey import run
-from keruta_agent.local.socket_server import AgentSocket
-from keruta_agent.model import TaskStatus
-from keruta_agent.observe import logs
-from keruta_agent.observe.redact import Redactor
+from keruta_agent.agent.control.control import Control
+from keruta_agent.agent.control.socket.socket_server import AgentSocket
+from keruta_agent.agent.journey import run
+from keruta_agent.core.log import logs
+from keruta_agent.core.model import TaskStatus
+from keruta_agent.core.redaction.redactor import Redactor
 from tests.helpers.agents import SESSION, agent_in
 from tests.integration.journey.conftest import deliver
 

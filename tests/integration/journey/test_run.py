@@ -6,15 +6,16 @@ import dataclasses
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.backoff import Backoff
-from keruta_agent.journey import circuit_breaker, environment, run
-from keruta_agent.journey import poll as poll_module
-from keruta_agent.journey.poll import NOT_FOUND_LIMIT
-from keruta_agent.model import Script, TaskStatus
-from keruta_agent.records.artifacts import Owner
-from keruta_agent.records.jobs import JobState, Work
-from keruta_agent.records.run import Outcome
+from keruta_agent.agent.delivery import circuit_breaker
+from keruta_agent.agent.journey import environment, run
+from keruta_agent.agent.journey import poll as poll_module
+from keruta_agent.agent.journey.poll import NOT_FOUND_LIMIT
+from keruta_agent.agent.store.artifacts import Owner
+from keruta_agent.agent.store.jobs import JobState, Work
+from keruta_agent.agent.store.run import Outcome
+from keruta_agent.core import errors
+from keruta_agent.core.backoff import Backoff
+from keruta_agent.core.model import Script, TaskStatus
 from tests.helpers.agents import SESSION
 from tests.integration.journey.conftest import deliver
 
@@ -229,7 +230,7 @@ def test_removed_run_directory_does_not_hold_up_the_outbox(api, agent, poll, fil
 
 
 def test_endpoints_that_a_server_lacks_cost_nothing(tmp_path):
-    from keruta_agent.journey.poll import SessionPoll
+    from keruta_agent.agent.journey.poll import SessionPoll
     from keruta_agent.testing import InMemoryKerutaApi
     from tests.helpers.agents import agent_in
 

@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 
-from keruta_agent.journey import follow, limits, run
-from keruta_agent.model import TaskStatus
-from keruta_agent.process_tree.proc import process_state
-from keruta_agent.records.jobs import JobState, StopKind, Work
-from keruta_agent.records.run import Outcome
-from keruta_agent.runs import memory, processes
-from keruta_agent.runs.directory import RunDirectory
+from keruta_agent.agent.journey import follow, limits, run
+from keruta_agent.agent.run import memory, processes
+from keruta_agent.agent.run.directory import RunDirectory
+from keruta_agent.agent.store.jobs import JobState, StopKind, Work
+from keruta_agent.agent.store.run import Outcome
+from keruta_agent.core.model import TaskStatus
+from keruta_agent.core.process_tree.proc import process_state
 from tests.helpers.agents import agent_in, settings_in
 from tests.helpers.waiting import wait_until
 from tests.integration.journey.conftest import deliver

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.journey import recover, run
-from keruta_agent.journey.poll import SessionPoll
-from keruta_agent.model import TaskStatus
-from keruta_agent.records.jobs import JobState, Work
-from keruta_agent.runs.processes import marked_processes
+from keruta_agent.agent.journey import recover, run
+from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.run.processes import marked_processes
+from keruta_agent.agent.store.jobs import JobState, Work
+from keruta_agent.core import errors
+from keruta_agent.core.model import TaskStatus
 from tests.helpers.agents import SESSION, agent_in
 from tests.helpers.waiting import wait_until
 from tests.integration.journey.conftest import deliver

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent.agent.journey import workspace
+from keruta_agent.core.model import TaskStatus
+from keruta_agent.core.settings.sources import load_settings
 from keruta_agent.git import url
-from keruta_agent.journey import workspace
-from keruta_agent.model import TaskStatus
-from keruta_agent.settings.sources import load_settings
 from tests.helpers.agents import SESSION
 from tests.helpers.repositories import Repository, git
 from tests.helpers.workspace_world import BRANCH, OTHER_TASK, TASK, World

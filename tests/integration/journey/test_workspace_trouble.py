@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.journey import ingest, run
-from keruta_agent.journey.context import RunContext
-from keruta_agent.journey.poll import SessionPoll
-from keruta_agent.model import Session
-from keruta_agent.records.jobs import Job, StopKind
-from keruta_agent.records.run import Run
-from keruta_agent.runs import processes
-from keruta_agent.runs.directory import About
+from keruta_agent.agent.journey import ingest, run
+from keruta_agent.agent.journey.context import RunContext
+from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.run import processes
+from keruta_agent.agent.run.directory import About
+from keruta_agent.agent.store.jobs import Job, StopKind
+from keruta_agent.agent.store.run import Run
+from keruta_agent.core import errors
+from keruta_agent.core.model import Session
 from tests.helpers.agents import SESSION, agent_in
 from tests.helpers.git_http import PASSWORD, USER, git_http_server
 from tests.helpers.repositories import git

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from keruta_agent import errors
-from keruta_agent.journey import run
-from keruta_agent.journey.agent import Agent
-from keruta_agent.local import metrics
-from keruta_agent.model import StatusReport, TaskStatus
-from keruta_agent.records.jobs import Work
+from keruta_agent.agent.control import metrics
+from keruta_agent.agent.journey import run
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.store.jobs import Work
+from keruta_agent.core import errors
+from keruta_agent.core.model import StatusReport, TaskStatus
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agents import agent_in
 

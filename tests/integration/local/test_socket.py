@@ -18,15 +18,15 @@ from typing import Any
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.control.control import Control
-from keruta_agent.journey.agent import Agent
-from keruta_agent.local import client, connections
-from keruta_agent.local.address import socket_path
-from keruta_agent.local.client import exchange
-from keruta_agent.local.socket_server import AgentSocket
-from keruta_agent.model import Task
-from keruta_agent.records.jobs import Jobs, JobState, Work
+from keruta_agent.agent.control.control import Control
+from keruta_agent.agent.control.socket import client, connections
+from keruta_agent.agent.control.socket.address import socket_path
+from keruta_agent.agent.control.socket.client import exchange
+from keruta_agent.agent.control.socket.socket_server import AgentSocket
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.store.jobs import Jobs, JobState, Work
+from keruta_agent.core import errors
+from keruta_agent.core.model import Task
 from tests.helpers.agents import agent_in
 from tests.helpers.waiting import wait_until
 

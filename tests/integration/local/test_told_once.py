@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.runs import messages
+from keruta_agent.agent.run import messages
 from tests.helpers.processes import KERUTA
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.journey.agent import Agent
-from keruta_agent.records.jobs import Work
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.store.jobs import Work
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agent_http import AgentCaller, agent_application
 from tests.helpers.agents import agent_in

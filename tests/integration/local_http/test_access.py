@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent.journey.agent import Agent
-from keruta_agent.local.http.application import MOST_BODY_BYTES
+from keruta_agent.agent.control.http.application import MOST_BODY_BYTES
+from keruta_agent.agent.journey.agent import Agent
 from tests.helpers.agent_http import TOKEN, AgentCaller, agent_application, services_of
 
 RIGHT = {"Authorization": f"Bearer {TOKEN}"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.records.jobs import Work
+from keruta_agent.agent.store.jobs import Work
 from tests.helpers.agent_http import AgentCaller, agent_application
 from tests.helpers.agents import agent_in
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from keruta_agent.journey import run
-from keruta_agent.journey.agent import Agent
-from keruta_agent.local.http import events
-from keruta_agent.local.http.services import Services
-from keruta_agent.records import changes
-from keruta_agent.records.jobs import StopKind, Work
-from keruta_agent.web.streams import LEFT_KEY
+from keruta_agent.agent.control.http import events
+from keruta_agent.agent.control.http.services import Services
+from keruta_agent.agent.journey import run
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.store import changes
+from keruta_agent.agent.store.jobs import StopKind, Work
+from keruta_agent.http.streams import LEFT_KEY
 from tests.helpers.agent_http import AgentCaller, agent_application, services_of
 
 Event = dict[str, Any]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from keruta_agent.agent.journey import run
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.store.jobs import Jobs, JobState, StopKind, Work
 from keruta_agent.cli import main
-from keruta_agent.journey import run
-from keruta_agent.journey.agent import Agent
-from keruta_agent.records.jobs import Jobs, JobState, StopKind, Work
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agent_http import AgentCaller
 from tests.helpers.agents import SESSION

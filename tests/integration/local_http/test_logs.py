@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from keruta_agent.journey import run
-from keruta_agent.journey.agent import Agent
-from keruta_agent.local.http import logs
-from keruta_agent.records.jobs import Work
+from keruta_agent.agent.control.http import logs
+from keruta_agent.agent.journey import run
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.store.jobs import Work
 from tests.helpers.agent_http import AgentCaller
 
 TALK = (

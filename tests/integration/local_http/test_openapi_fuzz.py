@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import schemathesis
 
-from keruta_agent.journey.agent import Agent
-from keruta_agent.records.jobs import Work
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.store.jobs import Work
 from tests.helpers.agent_http import TOKEN, agent_application
 from tests.helpers.agents import agent_in
 from tests.helpers.made_up_requests import check_answers, operations

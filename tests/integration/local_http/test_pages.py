@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from keruta_agent.journey.agent import Agent
-from keruta_agent.records.jobs import JobState, Work
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.store.jobs import JobState, Work
 from tests.helpers.agent_http import TOKEN, agent_application, services_of
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.local.http import address, token
+from keruta_agent.agent.control.http import address, token
+from keruta_agent.core import errors
 from tests.helpers.agents import settings_in
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.process_tree.proc import process_state
+from keruta_agent.core.process_tree.proc import process_state
 from tests.helpers.waiting import wait_until
 
 #: A program whose child hides as well as it can, and is then killed.
 _PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
-from keruta_agent.process_tree.children import OWN
-from keruta_agent.process_tree.program import take_charge
+from keruta_agent.core.process_tree.children import OWN
+from keruta_agent.core.process_tree.program import take_charge
 take_charge()
 note = Path(sys.argv[1])
 hidden = f"env -i setsid sh -c 'echo $$ > {note}.new; mv {note}.new {note}; exec sleep 1000' & wait"
@@ -35,8 +35,8 @@ other.wait()
 #: A program that had a child before it began: others' processes may come to it as well.
 _WITH_CHILD = """
 import subprocess, sys, time
-from keruta_agent.process_tree.children import OWN
-from keruta_agent.process_tree.program import take_charge
+from keruta_agent.core.process_tree.children import OWN
+from keruta_agent.core.process_tree.program import take_charge
 before = subprocess.Popen(["sleep", "1000"])
 take_charge()
 print(OWN.end_orphans(0.0), before.poll())
@@ -53,9 +53,9 @@ os.execv(sys.executable, [sys.executable, "-c", sys.argv[1], *sys.argv[2:]])
 """
 _SHOWS_CHILDREN = """
 import os, signal, subprocess
-from keruta_agent.process_tree.children import OWN
-from keruta_agent.process_tree.dispositions import is_ignored
-from keruta_agent.process_tree.program import take_charge
+from keruta_agent.core.process_tree.children import OWN
+from keruta_agent.core.process_tree.dispositions import is_ignored
+from keruta_agent.core.process_tree.program import take_charge
 take_charge()
 child = OWN.spawn(["grep", "-E", "Sig(Ign|Blk)", "/proc/self/status"], stdout=subprocess.PIPE)
 print(child.communicate()[0].decode().split())
@@ -101,8 +101,8 @@ def test_what_a_parent_did_to_signals_ends_here() -> None:
 _COMMAND = """
 import sys
 from pathlib import Path
-from keruta_agent.process_tree.program import take_charge
-from keruta_agent.runner.commands import CommandExecutor
+from keruta_agent.core.process_tree.program import take_charge
+from keruta_agent.runner.checks.commands import CommandExecutor
 take_charge()
 result = CommandExecutor().execute(sys.argv[1], Path(sys.argv[2]))
 print(result.success, result.exit_code, result.stderr.strip())
@@ -128,7 +128,7 @@ def test_command_is_not_taken_for_a_success_where_nobody_hears_how_it_ended(
     """A program that embeds the executor may ignore SIGCHLD itself."""
     code = (
         "import signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN);"
-        "from pathlib import Path; from keruta_agent.runner.commands import CommandExecutor;"
+        "from pathlib import Path; from keruta_agent.runner.checks.commands import CommandExecutor;"
         "print(CommandExecutor().execute('exit 3', Path(sys.argv[1])).exit_code)"
     )
     assert output_of(code, tmp_path) == "3\n"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from keruta_agent.proof.proxy import FlakyProxy, Mood
+from keruta_agent.soak.proxy import FlakyProxy, Mood
 from tests.helpers.strange_api import strange_server
 from tests.helpers.waiting import wait_until
 

@@ -6,9 +6,9 @@ import os
 import subprocess
 from pathlib import Path
 
-from keruta_agent.proof import leftovers
-from keruta_agent.proof.ledger import Ledger
-from keruta_agent.proof.shapes import COMPLETED, plan_task
+from keruta_agent.soak import leftovers
+from keruta_agent.soak.ledger import Ledger
+from keruta_agent.soak.shapes import COMPLETED, plan_task
 from tests.helpers.waiting import wait_until
 
 

@@ -13,17 +13,17 @@ import pytest
 from huey.consumer import Consumer
 from huey.signals import SIGNAL_ERROR
 
-from keruta_agent import errors
-from keruta_agent.daemon import supervisor
-from keruta_agent.daemon.wiring import build_agent
-from keruta_agent.journey import recover, run
-from keruta_agent.journey.agent import Agent
-from keruta_agent.journey.poll import SessionPoll
-from keruta_agent.model import ArtifactFile, TaskStatus
-from keruta_agent.queueing import dispatcher
-from keruta_agent.queueing.dispatcher import Dispatcher
-from keruta_agent.records.jobs import JobState, Work
-from keruta_agent.records.outbox import Kind, Lane
+from keruta_agent.agent.daemon import supervisor
+from keruta_agent.agent.daemon.wiring import build_agent
+from keruta_agent.agent.journey import recover, run
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.queue import dispatcher
+from keruta_agent.agent.queue.dispatcher import Dispatcher
+from keruta_agent.agent.store.jobs import JobState, Work
+from keruta_agent.agent.store.outbox import Kind, Lane
+from keruta_agent.core import errors
+from keruta_agent.core.model import ArtifactFile, TaskStatus
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agents import SESSION, settings_in
 from tests.helpers.waiting import wait_until
@@ -269,8 +269,8 @@ def test_foreign_message_is_not_executed_and_stops_nothing(make, tmp_path, messa
 
 
 def test_agent_that_failed_at_a_job_takes_it_up_again(make, monkeypatch, tmp_path):
-    from keruta_agent.journey import finish
-    from keruta_agent.queueing import dispatcher
+    from keruta_agent.agent.journey import finish
+    from keruta_agent.agent.queue import dispatcher
 
     monkeypatch.setattr(dispatcher, "AGENT_FAILURE_WAIT_S", 0.01)
     store, failures = finish.store, iter([OSError("disk full"), ValueError("bug")])

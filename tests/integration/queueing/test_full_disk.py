@@ -8,23 +8,23 @@ import time
 
 import pytest
 
-from keruta_agent.control.commands import Cancel
-from keruta_agent.control.control import Control
-from keruta_agent.control.table import execute
-from keruta_agent.daemon import supervisor
-from keruta_agent.daemon.wiring import build_agent
-from keruta_agent.journey import collect, finish, follow, ingest, on_failure, prepare, recover
-from keruta_agent.journey.poll import SessionPoll
-from keruta_agent.model import TaskStatus
-from keruta_agent.process_tree.proc import process_state
-from keruta_agent.queueing import dispatcher as dispatcher_module
-from keruta_agent.queueing import queues
-from keruta_agent.queueing.dispatcher import Dispatcher
-from keruta_agent.records.jobs import Jobs, StopKind, Work
-from keruta_agent.records.journal import Journal
-from keruta_agent.records.outbox import Lane, Outbox
-from keruta_agent.records.runs import Runs
-from keruta_agent.runs import processes
+from keruta_agent.agent.control.commands import Cancel
+from keruta_agent.agent.control.control import Control
+from keruta_agent.agent.control.table import execute
+from keruta_agent.agent.daemon import supervisor
+from keruta_agent.agent.daemon.wiring import build_agent
+from keruta_agent.agent.journey import collect, finish, follow, ingest, on_failure, prepare, recover
+from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.queue import dispatcher as dispatcher_module
+from keruta_agent.agent.queue import queues
+from keruta_agent.agent.queue.dispatcher import Dispatcher
+from keruta_agent.agent.run import processes
+from keruta_agent.agent.store.jobs import Jobs, StopKind, Work
+from keruta_agent.agent.store.journal import Journal
+from keruta_agent.agent.store.outbox import Lane, Outbox
+from keruta_agent.agent.store.runs import Runs
+from keruta_agent.core.model import TaskStatus
+from keruta_agent.core.process_tree.proc import process_state
 from tests.helpers.agents import SESSION, settings_in
 from tests.helpers.waiting import wait_until
 

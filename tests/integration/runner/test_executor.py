@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.runner import TaskExecutor
-from keruta_agent.runner.budget import Limits
-from keruta_agent.runner_model import (
+from keruta_agent.core import errors
+from keruta_agent.core.coding.model import (
     ImplementationResult,
     SingleTestResult,
     TaskContext,
     TestResult,
     Workspace,
 )
+from keruta_agent.runner import TaskExecutor
+from keruta_agent.runner.budget import Limits
 from keruta_agent.testing.language_model import ScriptedModel, Turn, changes, refusing
 from tests.helpers.model_server import KEY, config_of, repository, task
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import requests
 
-from keruta_agent import errors
-from keruta_agent.clients.runner import service
+from keruta_agent.core import errors
 from keruta_agent.runner import RetryConfig, RunnerConfig, RunnerOrchestrator, TaskContext
+from keruta_agent.runner.services import service
 from keruta_agent.testing.language_model import ScriptedModel
 from tests.helpers import coding
 from tests.helpers.coding import KEY

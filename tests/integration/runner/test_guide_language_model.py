@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 from keruta_agent.testing.language_model import ScriptedModel, changes, refusing
 
 SNIPPET = """

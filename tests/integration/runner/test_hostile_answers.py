@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
+from keruta_agent.core.coding.model import Workspace
 from keruta_agent.runner import TaskExecutor
 from keruta_agent.runner.budget import Limits
-from keruta_agent.runner_model import Workspace
 from keruta_agent.testing.language_model import ScriptedModel, Turn
 from tests.helpers.model_server import config_of, repository, task
 

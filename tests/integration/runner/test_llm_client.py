@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.clients import llm_limit
-from keruta_agent.clients.llm import LLMClient
-from keruta_agent.runner_model import CodeChange, LLMConfig, LLMResponse
+from keruta_agent.core import errors
+from keruta_agent.core.coding.model import CodeChange, LLMConfig, LLMResponse
+from keruta_agent.runner.model import limit as llm_limit
+from keruta_agent.runner.model.client import LLMClient
 from keruta_agent.testing.language_model import ScriptedModel, Turn, changes, refusing
 from tests.helpers.strange_api import strange_server
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.clients.llm_reply import estimated_tokens
-from keruta_agent.observe.redact import Redactor
-from keruta_agent.runner import prompt
-from keruta_agent.runner.permission import PermissionValidator
-from keruta_agent.runner.tree import Tree
+from keruta_agent.core import errors
+from keruta_agent.core.redaction.redactor import Redactor
+from keruta_agent.runner.changes.permission import PermissionValidator
+from keruta_agent.runner.changes.tree import Tree
+from keruta_agent.runner.model import prompt
+from keruta_agent.runner.model.reply import estimated_tokens
 from tests.helpers.model_server import repository, task
 
 

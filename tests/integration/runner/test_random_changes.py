@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keruta_agent import errors
-from keruta_agent.clients.llm_answer import OPERATIONS, AnswerError, parse
-from keruta_agent.runner import edits
-from keruta_agent.runner.permission import PermissionValidator
-from keruta_agent.runner.tree import Tree
-from keruta_agent.runner_model import CodeChange
+from keruta_agent.core import errors
+from keruta_agent.core.coding.model import CodeChange
+from keruta_agent.runner.changes import edits
+from keruta_agent.runner.changes.permission import PermissionValidator
+from keruta_agent.runner.changes.tree import Tree
+from keruta_agent.runner.model.answer import OPERATIONS, AnswerError, parse
 from tests.helpers.model_server import repository
 
 PARTS = st.one_of(

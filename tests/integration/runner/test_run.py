@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 from keruta_agent.runner import RunnerState
 from tests.helpers import coding
 from tests.helpers.coding import (

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
+from keruta_agent.core import errors
+from keruta_agent.core.coding.model import Workspace
+from keruta_agent.runner.checks.guard import Guard
 from keruta_agent.runner.clock import Clock, StoppedError
 from keruta_agent.runner.config import RetryConfig
-from keruta_agent.runner.guard import Guard
 from keruta_agent.runner.workspaces import KEPT, WorkspaceManager
-from keruta_agent.runner_model import Workspace
 from tests.helpers.repositories import Repository, git, make_repository
 from tests.helpers.superprojects import SUBMODULE, Superproject, commit_in
 

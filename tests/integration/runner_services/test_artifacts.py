@@ -11,7 +11,7 @@ import pytest
 import requests
 import time_machine
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 from keruta_agent.runner import ArtifactStoreClient, ArtifactType
 from keruta_agent.server.runner_services.serve import STORE
 from tests.helpers.runner_services import Around, runner_services

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 from keruta_agent.server.runner_services.serve import POOL, REGISTRY, STORE
 from tests.helpers.repositories import Repository, git
 from tests.helpers.runner_services import Around, runner_services

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 from keruta_agent.runner import RepoPoolClient, SlotAllocation
 from keruta_agent.server.runner_services.serve import POOL
 from tests.helpers.repositories import Repository, git

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 from keruta_agent.git.access.credentials import GitAccess
 from keruta_agent.server.runner_services import clones
 from tests.helpers.git_http import PASSWORD, USER, GitHttpServer, git_http_server

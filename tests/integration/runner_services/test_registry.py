@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 from keruta_agent.server.runner_services.serve import REGISTRY
 from tests.helpers.runner_services import Around
 

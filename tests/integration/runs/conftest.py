@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.runs.directory import MARKER_VARIABLE, ProcessId, RunDirectory
-from keruta_agent.runs.exit_record import ExitRecord
-from keruta_agent.runs.launch import Commitment, Launcher, LaunchPlan, Stdin
-from keruta_agent.runs.processes import sweep
+from keruta_agent.agent.run.directory import MARKER_VARIABLE, ProcessId, RunDirectory
+from keruta_agent.agent.run.exit_record import ExitRecord
+from keruta_agent.agent.run.launch import Commitment, Launcher, LaunchPlan, Stdin
+from keruta_agent.agent.run.processes import sweep
 from tests.helpers.waiting import wait_until
 
 UID = "0123456789abcdef"

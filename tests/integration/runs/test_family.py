@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 
-from keruta_agent.runs import family as families
-from keruta_agent.runs.family import Family
+from keruta_agent.agent.run import family as families
+from keruta_agent.agent.run.family import Family
 from tests.helpers.waiting import wait_until
 
 

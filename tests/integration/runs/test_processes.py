@@ -7,11 +7,11 @@ import signal
 import threading
 from pathlib import Path
 
-from keruta_agent.process_tree.proc import descendants, process_state
-from keruta_agent.records.clock import boot_id
-from keruta_agent.runs.directory import ProcessId
-from keruta_agent.runs.follower import ProcessWatch, WakeEvent
-from keruta_agent.runs.processes import kill_tree, marked_processes, sweep
+from keruta_agent.agent.run.directory import ProcessId
+from keruta_agent.agent.run.follower import ProcessWatch, WakeEvent
+from keruta_agent.agent.run.processes import kill_tree, marked_processes, sweep
+from keruta_agent.core.boot_clock import boot_id
+from keruta_agent.core.process_tree.proc import descendants, process_state
 from tests.helpers.waiting import wait_until
 from tests.integration.runs.conftest import UID
 

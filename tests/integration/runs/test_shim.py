@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.process_tree.proc import process_state
-from keruta_agent.runs import launch, shim
-from keruta_agent.runs.directory import RunDirectory
+from keruta_agent.agent.run import launch, shim
+from keruta_agent.agent.run.directory import RunDirectory
+from keruta_agent.core.process_tree.proc import process_state
 from tests.helpers.waiting import wait_until
 
 
@@ -280,12 +280,13 @@ def test_shim_loads_next_to_nothing_before_a_start():
         check=True,
     )
     tree = {
-        "keruta_agent.process_tree",
-        *(f"keruta_agent.process_tree.{m}" for m in ("proc", "prctl", "watch")),
+        "keruta_agent.core.process_tree",
+        *(f"keruta_agent.core.process_tree.{m}" for m in ("proc", "prctl", "watch")),
     }
-    runs = {"keruta_agent.runs", "keruta_agent.runs.evidence"}
+    runs = {"keruta_agent.agent.run", "keruta_agent.agent.run.evidence"}
     bare = {"__future__", "_ctypes", "_json", "errno"}
-    assert set(done.stdout.split()) <= {*bare, "keruta_agent", *tree, *runs}
+    packages = {"keruta_agent", "keruta_agent.core", "keruta_agent.agent"}
+    assert set(done.stdout.split()) <= {*bare, *packages, *tree, *runs}
 
 
 #: Runs the shim with a disk that is full for its first attempts to store some file.

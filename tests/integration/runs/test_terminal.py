@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.runs import launch, stdin
-from keruta_agent.runs.directory import ProcessId
-from keruta_agent.runs.processes import end_input
-from keruta_agent.runs.waiting import InputDetector, Waiting
+from keruta_agent.agent.run import launch
+from keruta_agent.agent.run.directory import ProcessId
+from keruta_agent.agent.run.input import stdin
+from keruta_agent.agent.run.input.waiting import InputDetector, Waiting
+from keruta_agent.agent.run.processes import end_input
+from keruta_agent.core import errors
 from tests.helpers.interactive import AT_A_TERMINAL, SILENT_AT_A_TERMINAL, python
 from tests.helpers.waiting import wait_until
 
@@ -227,8 +228,8 @@ def test_many_lines_arrive_when_the_script_comes_to_them(start):
 
 _LAUNCHER = """
 import pathlib, sys, time
-from keruta_agent.runs.directory import RunDirectory
-from keruta_agent.runs.launch import Launcher, LaunchPlan
+from keruta_agent.agent.run.directory import RunDirectory
+from keruta_agent.agent.run.launch import Launcher, LaunchPlan
 directory = RunDirectory(pathlib.Path(sys.argv[1]))
 directory.create()
 script = directory.write_script('read -p "first: " a; read -p "second: " b; echo "$a $b"; exit 5')

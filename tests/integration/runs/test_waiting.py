@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.runs import blocked
-from keruta_agent.runs.waiting import InputDetector, Waiting
+from keruta_agent.agent.run.input import blocked
+from keruta_agent.agent.run.input.waiting import InputDetector, Waiting
+from keruta_agent.core import errors
 from tests.helpers.interactive import SILENT, WAITING
 from tests.helpers.waiting import wait_until
 
@@ -211,9 +211,9 @@ def test_kernel_that_does_not_tell_is_replaced_by_a_guess(start, monkeypatch, sc
 #: Starts a script that nobody may look into, as sudo and ssh-agent are, and prints its prompt.
 _LOOK_AT_A_CLOSED_PROGRAM = """
 import pathlib, sys, time
-from keruta_agent.runs.directory import RunDirectory
-from keruta_agent.runs.launch import Launcher, LaunchPlan
-from keruta_agent.runs.waiting import InputDetector
+from keruta_agent.agent.run.directory import RunDirectory
+from keruta_agent.agent.run.launch import Launcher, LaunchPlan
+from keruta_agent.agent.run.input.waiting import InputDetector
 directory = RunDirectory(pathlib.Path(sys.argv[1]))
 directory.create()
 code = "import ctypes; ctypes.CDLL(None).prctl(4, 0); input(sys.argv[1])"

@@ -14,7 +14,7 @@ import pytest
 
 from keruta_agent.server.application import create_application
 from keruta_agent.server.serve import Server
-from keruta_agent.server.store import Store
+from keruta_agent.server.store.store import Store
 from tests.helpers.api_caller import ApiCaller
 from tests.helpers.embedded_server import embedded_server
 

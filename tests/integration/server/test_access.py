@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent.server.application import create_application
-from keruta_agent.server.store import Store
+from keruta_agent.server.store.store import Store
 from tests.helpers.api_caller import ApiCaller
 
 TOKEN = "geheim-日本"

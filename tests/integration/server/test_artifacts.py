@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from keruta_agent.server.store import Store
+from keruta_agent.server.store.store import Store
 from tests.helpers.api_caller import ApiCaller
 
 CONTENT = bytes(range(256)) * 1000

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from keruta_agent.model import failure_fingerprint
+from keruta_agent.core.model import failure_fingerprint
 from tests.helpers.api_caller import ApiCaller, Json
 from tests.helpers.embedded_server import embedded_server
 

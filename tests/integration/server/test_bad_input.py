@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.server import task_rows
 from keruta_agent.server.application import create_application
-from keruta_agent.server.store import Store
+from keruta_agent.server.store import task_rows
+from keruta_agent.server.store.store import Store
 from tests.helpers.api_caller import ApiCaller
 
 DEEP = "[" * 100_000 + "]" * 100_000

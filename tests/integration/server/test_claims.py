@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from keruta_agent.server import agents
-from keruta_agent.server.store import Store
+from keruta_agent.server.resources import agents
+from keruta_agent.server.store.store import Store
 from tests.helpers.api_caller import ApiCaller, Json
 
 #: Seconds in which no test ends.

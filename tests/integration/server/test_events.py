@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import requests
 
-from keruta_agent.server import events
+from keruta_agent.http.streams import Streams
+from keruta_agent.server.resources import events
 from keruta_agent.server.serve import Server
-from keruta_agent.web.streams import Streams
 
 #: Seconds; a stream that says nothing for so long is broken.
 PATIENCE_S = 20

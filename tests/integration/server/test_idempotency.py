@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from keruta_agent.server import tables as t
-from keruta_agent.server.changes import ANSWERS_KEPT_US
-from keruta_agent.server.store import Store
+from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.changes import ANSWERS_KEPT_US
+from keruta_agent.server.store.store import Store
 from tests.helpers.api_caller import ApiCaller
 
 

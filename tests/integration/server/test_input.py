@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent.server.store import Store
+from keruta_agent.server.store.store import Store
 from tests.helpers.api_caller import ApiCaller
 
 

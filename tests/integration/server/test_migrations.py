@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.migrations import Step
-from keruta_agent.server import migrations
-from keruta_agent.server.database import FILE_NAME, open_database
-from keruta_agent.server.tables import Tables
+from keruta_agent.core import errors
+from keruta_agent.core.migrations import Step
+from keruta_agent.server.store import migrations
+from keruta_agent.server.store.database import FILE_NAME, open_database
+from keruta_agent.server.store.tables import Tables
 
 
 def test_migrations_make_the_columns_that_the_queries_name(tmp_path: Path) -> None:

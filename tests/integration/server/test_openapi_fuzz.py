@@ -9,8 +9,8 @@ import pytest
 import schemathesis
 
 from keruta_agent.server.application import create_application
-from keruta_agent.server.events import PATH as STREAM_PATH
-from keruta_agent.server.store import Store
+from keruta_agent.server.resources.events import PATH as STREAM_PATH
+from keruta_agent.server.store.store import Store
 from tests.helpers.api_caller import ApiCaller
 from tests.helpers.made_up_requests import check_answers, operations
 

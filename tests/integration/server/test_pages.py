@@ -14,9 +14,9 @@ import pytest
 import time_machine
 from flask.testing import FlaskClient
 
+from keruta_agent.http.pages.logins import LIFETIME_S, MOST_WRONG
 from keruta_agent.server.application import create_application
-from keruta_agent.server.store import Store
-from keruta_agent.web.pages.logins import LIFETIME_S, MOST_WRONG
+from keruta_agent.server.store.store import Store
 
 TOKEN = "geheim-日本"
 #: For port 80, which has no number in its address.

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.server import postgresql
+from keruta_agent.core import errors
 from keruta_agent.server.serve import Server
+from keruta_agent.server.store import postgresql
 
 pytest.importorskip("psycopg")
 

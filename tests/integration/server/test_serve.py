@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from keruta_agent import errors
+from keruta_agent.core import errors
+from keruta_agent.http import drain
 from keruta_agent.server.serve import Server
-from keruta_agent.web import drain
 from tests.helpers.embedded_server import embedded_server
 
 PATIENCE_S = 20

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from keruta_agent.model import TASK_MOVES, TaskStatus
+from keruta_agent.core.model import TASK_MOVES, TaskStatus
 from tests.helpers.api_caller import ApiCaller
 
 #: How to get a task into each state.

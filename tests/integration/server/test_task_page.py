@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from keruta_agent.server.application import create_application
-from keruta_agent.server.store import Store
+from keruta_agent.server.store.store import Store
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 

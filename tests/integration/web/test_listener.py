@@ -16,9 +16,9 @@ import pytest
 import requests
 from cheroot.connections import ConnectionManager
 
-from keruta_agent import errors
-from keruta_agent.web import arrivals
-from keruta_agent.web.listener import Application, Listener
+from keruta_agent.core import errors
+from keruta_agent.http import arrivals
+from keruta_agent.http.listener import Application, Listener
 
 PATIENCE_S = 20
 THREADS = 2

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import file_trees
+from keruta_agent.agent.workspace import checkout
+from keruta_agent.agent.workspace.checkout import Place, Wish
+from keruta_agent.core import file_trees
 from keruta_agent.git import clone, url
 from keruta_agent.git.access.credentials import GitAccess
 from keruta_agent.git.clone import Clone, CloneOptions
 from keruta_agent.git.command import Git
 from keruta_agent.git.scan import Limits
-from keruta_agent.workspace import checkout
-from keruta_agent.workspace.checkout import Place, Wish
 from tests.helpers.repositories import Repository, make_repository
 from tests.helpers.superprojects import Superproject
 

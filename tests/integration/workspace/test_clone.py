@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
+from keruta_agent.agent.workspace import location
+from keruta_agent.core import errors
 from keruta_agent.git import directory as directories
 from keruta_agent.git import url
 from keruta_agent.git.clone import CloneOptions
 from keruta_agent.git.notes import Notes
-from keruta_agent.workspace import location
 from tests.helpers.repositories import Repository, git, make_repository
 from tests.integration.workspace.conftest import BRANCH, Worker
 

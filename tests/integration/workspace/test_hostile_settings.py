@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent.agent.workspace import commit, push
+from keruta_agent.agent.workspace.commit import Message
+from keruta_agent.agent.workspace.push import Target
 from keruta_agent.git import clone, url, work_tree
 from keruta_agent.git.command import Git
 from keruta_agent.git.config import user as user_config
-from keruta_agent.workspace import commit, push
-from keruta_agent.workspace.commit import Message
-from keruta_agent.workspace.push import Target
 from tests.helpers.git_http import PASSWORD, USER, GitHttpServer, git_http_server
 from tests.helpers.repositories import Repository, git
 from tests.integration.workspace.conftest import BRANCH, LIMITS, SESSION, TASK, Worker

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent.agent.workspace import commit, push
+from keruta_agent.agent.workspace.push import Target
 from keruta_agent.git.config.environment import with_settings
 from keruta_agent.git.problems import GitError, Problem
-from keruta_agent.workspace import commit, push
-from keruta_agent.workspace.push import Target
 from tests.helpers.git_http import PASSWORD, USER, GitHttpServer, git_http_server
 from tests.helpers.repositories import Repository, git
 from tests.integration.workspace.conftest import BRANCH, LIMITS, SESSION, TASK, Worker

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent.agent.workspace import commit, push
+from keruta_agent.agent.workspace.checkout import Place
+from keruta_agent.agent.workspace.push import Target
 from keruta_agent.git import lfs
 from keruta_agent.git.scan import RefusedError
-from keruta_agent.workspace import commit, push
-from keruta_agent.workspace.checkout import Place
-from keruta_agent.workspace.push import Target
 from tests.helpers.repositories import Repository, git
 from tests.helpers.superprojects import SUBMODULE, Superproject
 from tests.integration.workspace.conftest import BRANCH, LIMITS, SESSION, TASK, Worker

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent.agent.workspace import commit, push
+from keruta_agent.agent.workspace.checkout import Place
+from keruta_agent.agent.workspace.push import PushRefusedError, Target
 from keruta_agent.git import maintenance, scan
-from keruta_agent.workspace import commit, push
-from keruta_agent.workspace.checkout import Place
-from keruta_agent.workspace.push import PushRefusedError, Target
 from tests.helpers.repositories import Repository, git
 from tests.integration.workspace.conftest import BRANCH, LIMITS, SESSION, TASK, Worker
 

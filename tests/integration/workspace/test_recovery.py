@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors, file_trees
+from keruta_agent.agent.workspace import checkout, moved, recovery
+from keruta_agent.agent.workspace.checkout import Place, Wish
+from keruta_agent.agent.workspace.made import MadeClones
+from keruta_agent.agent.workspace.moved import Moved
+from keruta_agent.core import errors, file_trees
 from keruta_agent.git import lfs
 from keruta_agent.git.clone import CloneOptions
 from keruta_agent.git.problems import GitError, Problem
 from keruta_agent.git.submodules import work_trees
-from keruta_agent.workspace import checkout, moved, recovery
-from keruta_agent.workspace.checkout import Place, Wish
-from keruta_agent.workspace.made import MadeClones
-from keruta_agent.workspace.moved import Moved
 from tests.helpers.repositories import Repository, git
 from tests.integration.workspace.conftest import BRANCH, SESSION, TASK, MakeDeep, Worker
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent.agent.workspace import push
+from keruta_agent.agent.workspace.push import Target
 from keruta_agent.git.problems import GitError, Problem
-from keruta_agent.workspace import push
-from keruta_agent.workspace.push import Target
 from tests.helpers.git_ssh import GitSshServer, git_ssh_server, need_sshd
 from tests.helpers.repositories import Repository, git
 from tests.integration.workspace.conftest import BRANCH, LIMITS, Worker

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent.agent.workspace import commit, push
+from keruta_agent.agent.workspace.push import Target
 from keruta_agent.git.scan import RefusedError
 from keruta_agent.git.submodules.push import resolve
-from keruta_agent.workspace import commit, push
-from keruta_agent.workspace.push import Target
 from tests.helpers.repositories import git, make_repository
 from tests.helpers.superprojects import SUBMODULE as PATH
 from tests.helpers.superprojects import Superproject, commit_in

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
+from keruta_agent.agent.workspace import survey
+from keruta_agent.agent.workspace.checkout import Place
+from keruta_agent.core import errors
 from keruta_agent.git.submodules import aside
 from keruta_agent.git.submodules import work_trees as submodules
-from keruta_agent.workspace import survey
-from keruta_agent.workspace.checkout import Place
 from tests.helpers.repositories import git, make_repository
 from tests.helpers.superprojects import SUBMODULE as PATH
 from tests.helpers.superprojects import Superproject, commit_in

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.workspace import survey
+from keruta_agent.agent.workspace import survey
+from keruta_agent.core import errors
 from tests.helpers.repositories import Repository, git
 from tests.integration.workspace.conftest import BRANCH, Worker
 

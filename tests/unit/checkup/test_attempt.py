@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.checkup import state
-from keruta_agent.checkup.finding import Finding, Level, attempt, ok
+from keruta_agent.agent.checkup import state
+from keruta_agent.agent.checkup.finding import Finding, Level, attempt, ok
+from keruta_agent.core import errors
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent.agent.run import copies
 from keruta_agent.cli import main
-from keruta_agent.runs import copies
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent.agent.store.jobs import Work
+from keruta_agent.agent.store.store import Records
 from keruta_agent.cli import main
-from keruta_agent.model import Task
-from keruta_agent.records.jobs import Work
-from keruta_agent.records.store import Records
+from keruta_agent.core.model import Task
 from tests.helpers.command_line import CommandLine
 
 

@@ -11,7 +11,7 @@ from keruta_agent.cli import demo
 from keruta_agent.cli.demo import TaskOutcome, Wanted
 from keruta_agent.cli.live_view import MOST_LINES, Bars, PlainLines, log_line
 from keruta_agent.cli.tables import display_width, fit
-from keruta_agent.model import LogEntry, LogLevel, Task, TaskStatus
+from keruta_agent.core.model import LogEntry, LogLevel, Task, TaskStatus
 
 WANTED = {
     "good": Wanted(log_lines=2, artifacts=("a.txt",)),

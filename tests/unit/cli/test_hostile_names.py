@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent.model import Task
-from keruta_agent.records.jobs import JobState
-from keruta_agent.records.run import Outcome, RunResult
-from keruta_agent.records.store import Records
+from keruta_agent.agent.store.jobs import JobState
+from keruta_agent.agent.store.run import Outcome, RunResult
+from keruta_agent.agent.store.store import Records
+from keruta_agent.core.model import Task
 from tests.helpers.command_line import CommandLine
 
 NAME = "build\x1b]0;owned\x07\nJOB 2 \u202eend"

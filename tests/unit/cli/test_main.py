@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from keruta_agent.agent.store.jobs import Jobs
 from keruta_agent.cli import tables
-from keruta_agent.records.jobs import Jobs
 from tests.helpers.command_line import CommandLine
 
 

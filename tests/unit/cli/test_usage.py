@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from keruta_agent.agent.store.usage import Usage
 from keruta_agent.cli.usage import described, size
-from keruta_agent.records.usage import Usage
 
 
 @pytest.mark.parametrize(

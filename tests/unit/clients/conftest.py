@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import requests_mock
 
-from keruta_agent.backoff import Backoff
-from keruta_agent.clients import http
-from keruta_agent.clients.keruta import KerutaClient
+from keruta_agent.agent.api import KerutaClient
+from keruta_agent.core.backoff import Backoff
+from keruta_agent.http.client import http
 from tests.helpers.keruta_wire import API, Sent, TaskBody
 
 

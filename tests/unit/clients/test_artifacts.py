@@ -13,10 +13,10 @@ from werkzeug.datastructures import Headers
 from werkzeug.formparser import parse_form_data
 from werkzeug.test import EnvironBuilder
 
-from keruta_agent import errors
-from keruta_agent.clients.keruta import KerutaClient
-from keruta_agent.clients.multipart import MultipartBody
-from keruta_agent.model import ArtifactFile
+from keruta_agent.agent.api import KerutaClient
+from keruta_agent.core import errors
+from keruta_agent.core.model import ArtifactFile
+from keruta_agent.http.client.multipart import MultipartBody
 from tests.helpers.keruta_wire import API, TaskBody
 
 ARTIFACTS = f"{API}/tasks/t1/artifacts"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.clients import base_url
+from keruta_agent.core import errors
+from keruta_agent.http.client import base_url
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import logging
 import pytest
 import requests_mock
 
-from keruta_agent import errors
-from keruta_agent.clients.keruta import KerutaClient
-from keruta_agent.clients.keruta.capabilities import REPROBE_AFTER_S, Capabilities
+from keruta_agent.agent.api import KerutaClient
+from keruta_agent.agent.api.capabilities import REPROBE_AFTER_S, Capabilities
+from keruta_agent.core import errors
 from tests.helpers.keruta_wire import API, SPRING_500, Sent, TaskBody
 
 

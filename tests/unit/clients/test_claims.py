@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import requests_mock
 
-from keruta_agent import errors
-from keruta_agent.clients.keruta import KerutaClient
-from keruta_agent.model import AgentIdentity, AgentRole
+from keruta_agent.agent.api import KerutaClient
+from keruta_agent.core import errors
+from keruta_agent.core.model import AgentIdentity, AgentRole
 from tests.helpers.keruta_wire import API, Sent
 
 AGENT = AgentIdentity(id="agent-1", instance="here", host="box")

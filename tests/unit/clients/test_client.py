@@ -8,9 +8,9 @@ import pytest
 import requests
 import requests_mock
 
-from keruta_agent import errors
-from keruta_agent.clients.keruta import KerutaClient
-from keruta_agent.model import Task, TaskStatus
+from keruta_agent.agent.api import KerutaClient
+from keruta_agent.core import errors
+from keruta_agent.core.model import Task, TaskStatus
 from tests.helpers.keruta_wire import API, SPRING_500, Sent, TaskBody
 
 PROGRESS = f"{API}/tasks/t1/progress"

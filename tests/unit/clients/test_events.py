@@ -10,10 +10,10 @@ import requests_mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keruta_agent import errors
-from keruta_agent.clients.keruta import KerutaClient
-from keruta_agent.clients.keruta.events import EventParser
-from keruta_agent.model import ServerEvent
+from keruta_agent.agent.api import KerutaClient
+from keruta_agent.agent.api.events import EventParser
+from keruta_agent.core import errors
+from keruta_agent.core.model import ServerEvent
 from tests.helpers.keruta_wire import API, SPRING_500
 
 EVENTS = f"{API}/sessions/realtime/events"

@@ -8,8 +8,8 @@ import pytest
 import requests
 import requests_mock
 
-from keruta_agent import errors
-from keruta_agent.clients.keruta import KerutaClient
+from keruta_agent.agent.api import KerutaClient
+from keruta_agent.core import errors
 from tests.helpers.keruta_wire import API, SPRING_500
 
 ROOT = "http://keruta.test/health"

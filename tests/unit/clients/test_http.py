@@ -10,11 +10,11 @@ import requests
 import requests_mock
 
 import keruta_agent
-from keruta_agent import errors
-from keruta_agent.clients import bodies
-from keruta_agent.clients.http import HttpClient, segment
-from keruta_agent.clients.keruta import KerutaClient
-from keruta_agent.model import LogEntry, LogLevel, StatusReport, TaskStatus
+from keruta_agent.agent.api import KerutaClient
+from keruta_agent.core import errors
+from keruta_agent.core.model import LogEntry, LogLevel, StatusReport, TaskStatus
+from keruta_agent.http.client import bodies
+from keruta_agent.http.client.http import HttpClient, segment
 from tests.helpers.keruta_wire import API, Sent, TaskBody
 
 REPORT = StatusReport(status=TaskStatus.COMPLETED, progress=100)

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from keruta_agent.clients.llm_answer import AnswerError, parse
-from keruta_agent.runner_model import CodeChange
+from keruta_agent.core.coding.model import CodeChange
+from keruta_agent.runner.model.answer import AnswerError, parse
 
 CHANGE = {"file_path": "日本/a.py", "operation": "create", "content": "print('{}')\n"}
 PLAIN = json.dumps({"code_changes": [CHANGE], "explanation": "done"}, ensure_ascii=False)

@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from keruta_agent.clients.llm_reply import Refusal, Reply, estimated_tokens, read, refused
+from keruta_agent.runner.model.reply import Refusal, Reply, estimated_tokens, read, refused
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import requests_mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keruta_agent import errors
-from keruta_agent.clients.keruta import KerutaClient, logs
-from keruta_agent.model import LogEntry, LogLevel
+from keruta_agent.agent.api import KerutaClient, logs
+from keruta_agent.core import errors
+from keruta_agent.core.model import LogEntry, LogLevel
 from tests.helpers.keruta_wire import API, SPRING_500
 
 LOGS = f"{API}/tasks/t1/logs"

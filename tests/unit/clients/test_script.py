@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import requests_mock
 
-from keruta_agent import errors
-from keruta_agent.clients.keruta import KerutaClient, parsing
+from keruta_agent.agent.api import KerutaClient, parsing
+from keruta_agent.core import errors
 from tests.helpers.keruta_wire import API, SPRING_500, Sent, TaskBody
 
 SCRIPT = f"{API}/tasks/t1/script"

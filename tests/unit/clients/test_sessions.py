@@ -7,8 +7,8 @@ import logging
 import pytest
 import requests_mock
 
-from keruta_agent import errors
-from keruta_agent.clients.keruta import KerutaClient
+from keruta_agent.agent.api import KerutaClient
+from keruta_agent.core import errors
 from tests.helpers.keruta_wire import API, SPRING_500, Sent, TaskBody
 
 TASKS = f"{API}/sessions/s1/tasks?status=PENDING"

@@ -11,9 +11,9 @@ import requests
 import requests_mock
 import urllib3.exceptions
 
-from keruta_agent import errors
-from keruta_agent.clients.keruta import KerutaClient
-from keruta_agent.model import StatusReport, TaskStatus
+from keruta_agent.agent.api import KerutaClient
+from keruta_agent.core import errors
+from keruta_agent.core.model import StatusReport, TaskStatus
 from tests.helpers.keruta_wire import API, Sent, TaskBody
 
 REPORT = StatusReport(status=TaskStatus.COMPLETED, progress=100)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.daemon import systemd
-from keruta_agent.daemon.systemd import ServiceManager
+from keruta_agent.agent.daemon import systemd
+from keruta_agent.agent.daemon.systemd import ServiceManager
 
 
 class Listener:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 from keruta_agent.git import url
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import atomic_file
-from keruta_agent.journey import exclude
-from keruta_agent.workspace import exclude as workspace_exclude
+from keruta_agent.agent.journey import exclude
+from keruta_agent.agent.workspace import exclude as workspace_exclude
+from keruta_agent.core import atomic_file
 
 
 def git(*arguments: str, at: Path) -> str:

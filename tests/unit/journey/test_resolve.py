@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.journey.resolve import find_session, session_id_in
-from keruta_agent.settings.sources import load_settings
+from keruta_agent.agent.journey.resolve import find_session, session_id_in
+from keruta_agent.core import errors
+from keruta_agent.core.settings.sources import load_settings
 from keruta_agent.testing import InMemoryKerutaApi
 
 UUID = "29229ea1-8c41-4ca2-b064-7a7a7672dd1a"

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from keruta_agent.journey import retry
-from keruta_agent.journey.retry import RetryRule, reasons_of, rule_for
-from keruta_agent.model import Task
-from keruta_agent.records.jobs import Job, JobState, Work
-from keruta_agent.records.run import Outcome, Run, RunResult
-from keruta_agent.records.store import Records
+from keruta_agent.agent.journey import retry
+from keruta_agent.agent.journey.retry import RetryRule, reasons_of, rule_for
+from keruta_agent.agent.store.jobs import Job, JobState, Work
+from keruta_agent.agent.store.run import Outcome, Run, RunResult
+from keruta_agent.agent.store.store import Records
+from keruta_agent.core.model import Task
 from tests.helpers.agents import settings_in
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keruta_agent.journey import structured
-from keruta_agent.model import LogLevel
+from keruta_agent.agent.delivery import structured
+from keruta_agent.core.model import LogLevel
 
 
 @pytest.mark.parametrize(

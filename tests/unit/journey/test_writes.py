@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.journey.writes import WriteCheck, may_be_blocked
+from keruta_agent.agent.delivery.writes import WriteCheck, may_be_blocked
+from keruta_agent.core import errors
 from keruta_agent.testing import InMemoryKerutaApi
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from keruta_agent.observe.context import AddIds, about
+from keruta_agent.core.log.context import AddIds, about
 
 
 def ids_of(**extra: object) -> dict[str, object]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.observe import logs
-from keruta_agent.observe.log_file import LogFile, Rotation
+from keruta_agent.core.log import logs
+from keruta_agent.core.log.log_file import LogFile, Rotation
 
 DAY = 86_400.0
 

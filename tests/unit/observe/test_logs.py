@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from keruta_agent.observe import logs
+from keruta_agent.core.log import logs
 
 NAME = "build\n2026-01-01 00:00:00,000 INFO    job 1 ended\x1b]0;owned\x07\u202e日本"
 

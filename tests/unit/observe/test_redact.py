@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from keruta_agent.observe.redact import MASK, Redactor
+from keruta_agent.core.redaction.redactor import MASK, Redactor
 
 SECRET = "kW7-pq/Zr3+xY"
 OTHER = "f00dBeef-99-zz"

@@ -11,8 +11,8 @@ from urllib.parse import quote, quote_plus
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keruta_agent.observe.redact import MASK, Redactor
-from keruta_agent.observe.secrets import values
+from keruta_agent.core.redaction import values
+from keruta_agent.core.redaction.redactor import MASK, Redactor
 
 ENCODINGS: dict[str, Callable[[str], str]] = {
     "plain": str,

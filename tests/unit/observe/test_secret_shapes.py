@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent.observe.redact import MASK, Redactor
+from keruta_agent.core.redaction.redactor import MASK, Redactor
 from tests.helpers.build_logs import build_log
 
 KEY_LINE = "MIIEowIBAAKCAQEA7bq3Zx9Yw1Kf5Qm8Rt2Vu4Xs6Ao0Bp"

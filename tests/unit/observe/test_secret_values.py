@@ -13,8 +13,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from keruta_agent.observe.redact import MASK, Redactor
-from keruta_agent.observe.secrets import names, values
+from keruta_agent.core.redaction import names, values
+from keruta_agent.core.redaction.redactor import MASK, Redactor
 
 SECRET = "p/W+x'é\"y日 \\z&1~K<=>`"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from keruta_agent.queueing.due_thread import DueThread
+from keruta_agent.agent.queue.due_thread import DueThread
 from tests.helpers.waiting import wait_until
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.records.store import Records
+from keruta_agent.agent.store.store import Records
 
 
 @pytest.fixture

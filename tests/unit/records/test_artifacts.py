@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.model import ArtifactFile
-from keruta_agent.records.artifacts import ArtifactState, Owner, named
-from keruta_agent.records.outbox import Kind
-from keruta_agent.records.store import Records
+from keruta_agent.agent.store.artifacts import ArtifactState, Owner, named
+from keruta_agent.agent.store.outbox import Kind
+from keruta_agent.agent.store.store import Records
+from keruta_agent.core.model import ArtifactFile
 
 TASK = Owner(task_id="t1")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.records.identity import ID_NAME, identity_of, keep
+from keruta_agent.agent.store.identity import ID_NAME, identity_of, keep
+from keruta_agent.core import errors
 
 
 def test_id_is_made_once_and_is_for_its_user_alone(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keruta_agent.model import Task, TaskStatus
-from keruta_agent.records.jobs import JobState, StopKind, Work
-from keruta_agent.records.run import Outcome, RunResult
+from keruta_agent.agent.store.jobs import JobState, StopKind, Work
+from keruta_agent.agent.store.run import Outcome, RunResult
+from keruta_agent.core.model import Task, TaskStatus
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from keruta_agent.model import StatusReport, TaskStatus
-from keruta_agent.records.jobs import Work
-from keruta_agent.records.outbox import BATCH_BYTES, Kind, Lane
+from keruta_agent.agent.store.jobs import Work
+from keruta_agent.agent.store.outbox import BATCH_BYTES, Kind, Lane
+from keruta_agent.core.model import StatusReport, TaskStatus
 
 
 def add_status(records, task_id: str, key: str) -> None:

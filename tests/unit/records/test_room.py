@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from keruta_agent.records import room
+from keruta_agent.agent.store import room
 
 FULL = sqlite3.OperationalError("database or disk is full")
 

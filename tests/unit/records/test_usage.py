@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent.records.jobs import Work
-from keruta_agent.records.run import Run
-from keruta_agent.records.store import Records
-from keruta_agent.records.usage import MOST_SAMPLES, Sample, Usage
+from keruta_agent.agent.store.jobs import Work
+from keruta_agent.agent.store.run import Run
+from keruta_agent.agent.store.store import Records
+from keruta_agent.agent.store.usage import MOST_SAMPLES, Sample, Usage
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 
-from keruta_agent.model import Task
-from keruta_agent.records import jobs as jobs_module
-from keruta_agent.records.jobs import JobState, StopKind
-from keruta_agent.records.run import Outcome, RunResult
+from keruta_agent.agent.store import jobs as jobs_module
+from keruta_agent.agent.store.jobs import JobState, StopKind
+from keruta_agent.agent.store.run import Outcome, RunResult
+from keruta_agent.core.model import Task
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.runner.branches import branch_of
-from keruta_agent.runner_model import TaskContext
+from keruta_agent.core import errors
+from keruta_agent.core.coding.branches import branch_of
+from keruta_agent.core.coding.model import TaskContext
 
 
 def _branch(spec_name: str, task_id: str, branch_name: str = "") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 from keruta_agent.runner.budget import Budget, Limits
 from keruta_agent.runner.config import RunnerConfig
 

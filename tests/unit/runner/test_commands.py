@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.process_tree.proc import process_state
+from keruta_agent.core.coding.model import TaskContext, Workspace
+from keruta_agent.core.process_tree.proc import process_state
+from keruta_agent.runner.checks.commands import CommandExecutor
+from keruta_agent.runner.checks.detection import detect
+from keruta_agent.runner.checks.testing import TestRunner
 from keruta_agent.runner.clock import Clock
-from keruta_agent.runner.commands import CommandExecutor
 from keruta_agent.runner.credentials import CredentialManager, SecretMasker
-from keruta_agent.runner.detection import detect
-from keruta_agent.runner.testing import TestRunner
-from keruta_agent.runner_model import TaskContext, Workspace
 from tests.helpers.waiting import wait_until
 
 KEY = "sk-test-0123456789abcdefghij"
@@ -54,7 +54,7 @@ def test_everything_that_a_command_started_ends_with_it(tmp_path: Path, how: str
 def test_everything_ends_when_the_runner_is_killed(tmp_path: Path) -> None:
     command = "echo $$ > new; mv new pid; exec sleep 1000"
     code = (
-        "from pathlib import Path; from keruta_agent.runner.commands import CommandExecutor;"
+        "from pathlib import Path; from keruta_agent.runner.checks.commands import CommandExecutor;"
         f"CommandExecutor().execute({command!r}, Path({str(tmp_path)!r}))"
     )
     runner = subprocess.Popen([sys.executable, "-c", code])
@@ -230,7 +230,7 @@ os.kill(keeper, signal.SIGKILL)
 #: A runner of its own: what is forged must not reach what runs the tests.
 RUNNER = """
 import os, pathlib, sys
-from keruta_agent.runner.commands import CommandExecutor
+from keruta_agent.runner.checks.commands import CommandExecutor
 
 command = f"{sys.executable} forge.py {os.getpid()} $PPID; sleep 60"
 print(CommandExecutor().execute(command, pathlib.Path.cwd(), timeout_seconds=30))

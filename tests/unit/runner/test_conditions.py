@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.runner import conditions
+from keruta_agent.core import errors
+from keruta_agent.runner.checks import conditions
 
 VALUES = {
     "a": True,

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors, runner
+from keruta_agent import runner
+from keruta_agent.core import errors
+from keruta_agent.core.settings import retired
 from keruta_agent.runner import ExecutionMode, LLMConfig, RetryConfig, RunnerConfig
-from keruta_agent.settings import retired
 
 GUIDE = """\
 execution_mode: local-process

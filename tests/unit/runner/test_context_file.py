@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.runner import context_file
+from keruta_agent.core import errors
+from keruta_agent.core.coding import context_file
 
 PLAIN = {"task_id": "1", "spec_name": "s", "title": "t", "description": "d"}
 

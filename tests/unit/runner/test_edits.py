@@ -6,10 +6,10 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from keruta_agent.runner import edits
-from keruta_agent.runner.permission import PermissionValidator
-from keruta_agent.runner.tree import Tree
-from keruta_agent.runner_model import CodeChange
+from keruta_agent.core.coding.model import CodeChange
+from keruta_agent.runner.changes import edits
+from keruta_agent.runner.changes.permission import PermissionValidator
+from keruta_agent.runner.changes.tree import Tree
 
 BLOCK = "<<<<<<< SEARCH\n{}\n=======\n{}\n>>>>>>> REPLACE\n"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent.runner import failure
-from keruta_agent.runner_model import SingleTestResult, TestResult
+from keruta_agent.core.coding.model import SingleTestResult, TestResult
+from keruta_agent.runner.checks import failure
 
 
 def result_of(*results: SingleTestResult) -> TestResult:

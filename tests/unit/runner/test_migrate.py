@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
+from keruta_agent.core import errors
+from keruta_agent.core.settings import retired
 from keruta_agent.runner.config import RunnerConfig
 from keruta_agent.runner.migration import migration
-from keruta_agent.settings import retired
 
 OLD = """\
 # 設定

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keruta_agent.runner.patch import MOST_PASSAGES, PatchError, passages, replaced
+from keruta_agent.runner.changes.patch import MOST_PASSAGES, PatchError, passages, replaced
 
 TEXT = "def a():\n    return 1\n\n\ndef b():\n    return 1\n"
 

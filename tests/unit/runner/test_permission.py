@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.runner import protected, validation
-from keruta_agent.runner.permission import PermissionValidator
-from keruta_agent.runner_model import TaskContext
+from keruta_agent.core import errors
+from keruta_agent.core.coding import validation
+from keruta_agent.core.coding.model import TaskContext
+from keruta_agent.runner.changes import protected
+from keruta_agent.runner.changes.permission import PermissionValidator
 from tests.helpers.repositories import git
 
 

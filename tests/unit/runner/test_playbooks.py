@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.runner.playbooks import PlaybookEngine
-from keruta_agent.runner_model import Playbook, PlaybookStep
+from keruta_agent.core import errors
+from keruta_agent.core.coding.model import Playbook, PlaybookStep
+from keruta_agent.runner.checks.playbooks import PlaybookEngine
 
 HOSTILE = "$(touch {0}/pwned) `touch {0}/pwned` '; touch {0}/pwned; ' \"; touch {0}/pwned #"
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from keruta_agent.observe.keys import secret_names
+from keruta_agent.core.log.keys import secret_names
 from keruta_agent.runner.process import Follower
 from keruta_agent.runner.reporting import Step
 
@@ -65,7 +65,7 @@ def test_variables_with_secrets_are_found() -> None:
 
 _PROGRAM = """
 import os, sys
-from keruta_agent.observe import keys
+from keruta_agent.core.log import keys
 keys.take_back()
 keys.put_away()
 own = open(f"/proc/{os.getpid()}/environ", "rb").read()

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors, runner_model
-from keruta_agent.runner_model import (
+from keruta_agent.core import errors
+from keruta_agent.core.coding import model as runner_model
+from keruta_agent.core.coding.model import (
     Artifact,
     ArtifactType,
     CodeChange,

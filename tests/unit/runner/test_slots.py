@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from keruta_agent import errors
+from keruta_agent.core import errors
+from keruta_agent.core.coding.model import SlotAllocation, TaskContext
 from keruta_agent.runner import slots
 from keruta_agent.runner.clock import Clock, StoppedError
-from keruta_agent.runner_model import SlotAllocation, TaskContext
 from tests.helpers.waiting import wait_until
 
 CONTEXT = TaskContext(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent.runner.texts import FileText, NotTextError, decode
+from keruta_agent.runner.changes.texts import FileText, NotTextError, decode
 
 JAPANESE = "設定を読み込む。日本語のコメント。\nx = 1\n"
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from keruta_agent.runs import exit_record
+from keruta_agent.agent.run import exit_record
 
 GOOD = {"exit_code": 0, "signal": None, "error": None, "started_at": 1.5, "ended_at": 2}
 

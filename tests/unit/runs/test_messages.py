@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from keruta_agent.model import LogLevel, TaskStatus
-from keruta_agent.runs import messages
-from keruta_agent.runs.messages import EndTold, LogTold, ProgressTold, append, parse
+from keruta_agent.agent.run import messages
+from keruta_agent.agent.run.messages import EndTold, LogTold, ProgressTold, append, parse
+from keruta_agent.core.model import LogLevel, TaskStatus
 
 
 def test_messages_are_read():

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keruta_agent.runs import output, screen
-from keruta_agent.runs.output import LONGEST_LINE, PIECE_BYTES, OutputFiles, read_lines, tail
-from keruta_agent.runs.screen import render
+from keruta_agent.agent.run import output, screen
+from keruta_agent.agent.run.output import LONGEST_LINE, PIECE_BYTES, OutputFiles, read_lines, tail
+from keruta_agent.agent.run.screen import render
 
 
 class Growing:

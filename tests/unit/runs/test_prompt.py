@@ -6,7 +6,13 @@ import os
 
 import pytest
 
-from keruta_agent.runs.prompt import LONGEST_PROMPT, OutputEnd, is_secret, is_shaped, last_line
+from keruta_agent.agent.run.input.prompt import (
+    LONGEST_PROMPT,
+    OutputEnd,
+    is_secret,
+    is_shaped,
+    last_line,
+)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keruta_agent.runs.screen import has_controls, render, render_lines
+from keruta_agent.agent.run.screen import has_controls, render, render_lines
 
 HARMFUL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 COLOURS = re.compile(r"\x1b\[[0-9;:]*m")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keruta_agent import errors
-from keruta_agent.runs.interpreter import check_line_ends, command_for, interpreter
-from keruta_agent.runs.script_text import ScriptText, as_meant
+from keruta_agent.agent.run.interpreter import check_line_ends, command_for, interpreter
+from keruta_agent.agent.run.script_text import ScriptText, as_meant
+from keruta_agent.core import errors
 
 HEREDOC = "#!/bin/bash\ncat > request <<'E'\nGET / HTTP/1.0\r\n\r\nE\n"
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.runs.stdin import write_line
+from keruta_agent.agent.run.input.stdin import write_line
+from keruta_agent.core import errors
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent.runs.syscalls import TABLES, Epoll, Poll, Read, Select, parse
+from keruta_agent.agent.run.input.syscalls import TABLES, Epoll, Poll, Read, Select, parse
 
 TAIL = "0x7ffc1f6b0a98 0x7f3b1c0f71ae"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.settings import config_file
+from keruta_agent.core.settings import config_file
 
 
 # For a module, not for a test: property tests run many examples in one test.

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keruta_agent import errors
-from keruta_agent.settings import config_file
-from keruta_agent.settings.sources import LoadedSettings, Source, load_settings
+from keruta_agent.core import errors
+from keruta_agent.core.settings import config_file
+from keruta_agent.core.settings.sources import LoadedSettings, Source, load_settings
 
 
 @pytest.fixture
@@ -299,7 +299,7 @@ def test_any_text_is_read_or_refused_in_one_line(
 def test_without_a_file_the_yaml_library_is_not_imported(tmp_path: Path) -> None:
     code = (
         "import sys\n"
-        "from keruta_agent.settings.sources import load_settings\n"
+        "from keruta_agent.core.settings.sources import load_settings\n"
         "loaded = load_settings({}, {'HOME': sys.argv[1]})\n"
         "wrong = {'ruamel.yaml', 'click', 'requests', 'flask', 'huey'} & set(sys.modules)\n"
         "sys.exit(str(wrong) if loaded.config_file is None and wrong else 0)\n"

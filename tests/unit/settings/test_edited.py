@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keruta_agent import errors
-from keruta_agent.settings import template
-from keruta_agent.settings.config_file import ConfigFile
-from keruta_agent.settings.edited import EditedFile
-from keruta_agent.settings.sources import KNOWN_KEYS
+from keruta_agent.core import errors
+from keruta_agent.core.settings import template
+from keruta_agent.core.settings.config_file import ConfigFile
+from keruta_agent.core.settings.edited import EditedFile
+from keruta_agent.core.settings.sources import KNOWN_KEYS
 
 PATH = Path("config.yaml")
 

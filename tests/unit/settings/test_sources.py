@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keruta_agent import errors, units
-from keruta_agent.settings import declaration, schema
-from keruta_agent.settings.fields import Choice, Hosts, HttpUrl, Whole, YesNo
-from keruta_agent.settings.sources import Source, load_settings
+from keruta_agent.core import errors, units
+from keruta_agent.core.settings import declaration, schema
+from keruta_agent.core.settings.fields import Choice, Hosts, HttpUrl, Whole, YesNo
+from keruta_agent.core.settings.sources import Source, load_settings
 
 FIELDS = schema.SettingsSchema().fields
 

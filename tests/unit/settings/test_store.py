@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.settings import store
-from keruta_agent.settings.edited import EditedFile
-from keruta_agent.settings.sources import KNOWN_KEYS
+from keruta_agent.core import errors
+from keruta_agent.core.settings import store
+from keruta_agent.core.settings.edited import EditedFile
+from keruta_agent.core.settings.sources import KNOWN_KEYS
 
 
 def mode(path: Path) -> int:
@@ -164,7 +164,7 @@ def test_persons_file_does_not_hide_the_machines(
 ) -> None:
     machines = tmp_path / "etc.yaml"
     machines.write_text("api:\n  url: http://a\n")
-    monkeypatch.setattr("keruta_agent.settings.config_file.SYSTEM_FILE", machines)
+    monkeypatch.setattr("keruta_agent.core.settings.config_file.SYSTEM_FILE", machines)
     home = {"HOME": str(tmp_path)}
 
     with pytest.raises(errors.SettingsError, match="would not be read any more"):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent import errors
-from keruta_agent.settings import schema
-from keruta_agent.settings.sources import load_settings
+from keruta_agent.core import errors
+from keruta_agent.core.settings import schema
+from keruta_agent.core.settings.sources import load_settings
 
 HOME = {"HOME": "/home/hanako"}
 

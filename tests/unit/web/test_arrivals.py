@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent.web.arrivals import LARGE, MAX_HEADER_BYTES, MOST_WAITED, missing
+from keruta_agent.http.arrivals import LARGE, MAX_HEADER_BYTES, MOST_WAITED, missing
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"

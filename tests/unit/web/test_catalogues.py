@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 import keruta_agent
-from keruta_agent import model
-from keruta_agent.records.run import Outcome
-from keruta_agent.web.pages.language import LANGUAGES, catalogue
-from keruta_agent.web.problems import CODES
+from keruta_agent.agent.store.run import Outcome
+from keruta_agent.core import model
+from keruta_agent.http.pages.language import LANGUAGES, catalogue
+from keruta_agent.http.problems import CODES
 
 PACKAGE = Path(keruta_agent.__file__).parent
-FOLDERS = ("web/pages", "server/pages", "local/http")
+FOLDERS = ("http/pages", "server/pages", "agent/control/http")
 #: Keys in templates and modules that are written out: t('...') and text("...").
 WRITTEN = re.compile(r"""\b(?:t|text|say)\(\s*['"]([a-z][\w.-]*)['"]\s*[,)]""")
 #: Texts whose keys are put together: how they begin.

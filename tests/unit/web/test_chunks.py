@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from keruta_agent.web.chunks import MOST_OF_A_LINE, MOST_TRAILERS, Chunks
+from keruta_agent.http.chunks import MOST_OF_A_LINE, MOST_TRAILERS, Chunks
 
 
 def _read(sent: bytes) -> bytes:

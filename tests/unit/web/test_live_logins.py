@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.web.pages import live_logins
-from keruta_agent.web.pages.live_logins import LiveLogins
+from keruta_agent.http.pages import live_logins
+from keruta_agent.http.pages.live_logins import LiveLogins
 
 LATER = int(time.time()) + 3600
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent.web.pages.seen import seen, size
+from keruta_agent.http.pages.seen import seen, size
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent.workspace import branch
+from keruta_agent.agent.workspace import branch
 
 S = "29229ea1-8c41-4ca2-b064-7a7a7672dd1a"
 T = "12345678-1234-4ca2-b064-7a7a7672dd1a"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent.agent.workspace import location
 from keruta_agent.git import url
-from keruta_agent.workspace import location
 
 
 def test_clone_bears_the_name_of_its_repository(tmp_path: Path) -> None:

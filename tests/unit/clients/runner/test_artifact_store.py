@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import requests_mock
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 from keruta_agent.runner import ArtifactStoreClient
 
 URL = "http://store.test"

@@ -9,7 +9,7 @@ import pytest
 import requests
 import requests_mock
 
-from keruta_agent import errors
+from keruta_agent.core import errors
 from keruta_agent.runner import RepoPoolClient
 
 URL = "http://pool.test"

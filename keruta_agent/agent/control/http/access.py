@@ -1,0 +1,79 @@
+"""Who may ask the daemon: who has the token. No web page, and no name that somebody else chose.
+
+A page in a browser on this machine can send requests here. One of another origin names itself in
+``Origin``; one that had its own name lead here (DNS rebinding) shows that name in ``Host``. So a
+request must ask for a name that is known to be ours, whatever else it knows.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+
+from flask import Request
+
+from keruta_agent.core.settings.schema import Settings
+from keruta_agent.http.access import BearerToken, host_name, is_from_foreign_page
+from keruta_agent.http.pages import look
+from keruta_agent.http.pages.logins import Logins
+from keruta_agent.http.problems import Problem
+
+#: In the base directory; what signs the cookies of the status page.
+COOKIE_KEY_FILE: Final = "http-cookie-key"
+
+#: Routes that answer without a token; they tell nothing but whether the daemon works.
+OPEN_PATHS: Final = frozenset({"/api/v1/health/live", "/api/v1/health/ready"})
+#: Blueprints of the status page; "look" holds style and scripts, which are no secrets.
+PAGES: Final = frozenset({"status", "look"})
+_OWN_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - nothing is bound here
+
+
+class Access:
+    """Decides about requests."""
+
+    def __init__(self, settings: Settings, token: str) -> None:
+        self._token = BearerToken(token)
+        self.logins = Logins(settings.base_dir / COOKIE_KEY_FILE, token=token)
+        names = (settings.daemon_host, *settings.daemon_allowed_hosts)
+        self._names = _OWN_NAMES | {name.strip("[]").lower() for name in names}
+        # Who listens on all addresses is asked by any of them. An address cannot be rebound.
+        self._takes_addresses = bool(self._names & _ANY_ADDRESS)
+
+    def check(self, request: Request) -> None:
+        """Lets a request pass or refuses it.
+
+        Raises:
+            Problem: it asks for a name that is not ours (421), comes from a page of another
+                site (403), or does not carry the token (401).
+        """
+        if not self._is_ours(host_name(request.headers.get("Host", ""))):
+            raise Problem(
+                421,
+                "WRONG_HOST",
+                "this agent has another name; daemon.allowed_hosts says which names it has",
+                field="Host",
+            )
+        if is_from_foreign_page(request):
+            raise Problem(403, "FORBIDDEN", "pages of another site may not ask", field="Origin")
+        if request.path not in OPEN_PATHS and not self._is_for_pages(request):
+            self._token.check(request)
+
+    def _is_for_pages(self, request: Request) -> bool:
+        """Tells whether a page asks, or for one; those look after their visitors themselves."""
+        if request.blueprint in PAGES:
+            return True
+        # The scripts of the status page read the API with its cookie. They never write with it.
+        is_reading = request.method in ("GET", "HEAD") and "Authorization" not in request.headers
+        return is_reading and look.visitor().known
+
+    def _is_ours(self, name: str) -> bool:
+        return name in self._names or (self._takes_addresses and _is_address(name))
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,67 @@
+"""Coding tasks from a Dispatcher: each becomes a job of this agent, in the one queue for all."""
+
+from __future__ import annotations
+
+import urllib.parse
+from typing import Any, Final
+
+from marshmallow import fields
+
+from keruta_agent.agent.control.commands import Submit
+from keruta_agent.agent.control.http.job_schemas import NewJobAnswer
+from keruta_agent.agent.control.http.routes import Resource
+from keruta_agent.agent.control.http.services import Services
+from keruta_agent.agent.control.table import execute
+from keruta_agent.agent.store.jobs import Work
+from keruta_agent.core import errors
+from keruta_agent.core.coding import branches, context_file, validation
+from keruta_agent.http.fields import FreeObject, Priority, StrictRequest
+from keruta_agent.http.problems import invalid
+
+resource = Resource("coding", "Coding tasks, which the Agent Runner solves")
+
+_LONGEST_NAME: Final = 100
+
+
+class CodingDraft(StrictRequest):
+    """A task for the Agent Runner."""
+
+    task = FreeObject(
+        required=True,
+        metadata={"description": "A TaskContext: task_id, spec_name, title, description, ..."},
+    )
+    priority = Priority(load_default=0)
+
+
+class CodingAnswer(NewJobAnswer):
+    """The job that solves the task; its state, events, log and cancelling are those of jobs."""
+
+    task_id = fields.String(required=True)
+
+
+@resource.route("POST", "/api/v1/coding-tasks", body=CodingDraft, answer=CodingAnswer, status=201)
+def queue_coding_task(services: Services, draft: dict[str, Any]) -> Any:
+    """Queues a coding task; follow it as a job."""
+    settings = services.agent.settings
+    try:
+        context = context_file.from_values(draft["task"], timeout_s=int(settings.default_timeout_s))
+        # What can never run is refused here, where whoever files it hears of it.
+        validation.check(context, has_pool=settings.repo_pool_url is not None)
+        branches.branch_of(context)
+    except (errors.TaskContextValidationError, errors.SecurityError) as exc:
+        raise invalid("task", str(exc)) from exc
+    if _has_password(str(context.metadata.get("repo_url") or "")):
+        raise invalid("task", "repo_url must hold no password: set GIT_TOKEN where the runner is")
+    values = context.to_dict()
+    said = {name: value for name, value in values.items() if value not in (None, "", [], {})}
+    work = Work(parameters={"runner": said}, description=context.description)
+    name = context.title[:_LONGEST_NAME]
+    command = Submit(name=name, work=work, priority=draft["priority"])
+    return {"job": execute(services.control, command).job, "task_id": context.task_id}
+
+
+def _has_password(url: str) -> bool:
+    try:
+        return bool(urllib.parse.urlsplit(url).password)
+    except ValueError:
+        return True

@@ -1,0 +1,34 @@
+"""The daemon's HTTP API, where it is on; where it is off, nothing of it is even imported."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from keruta_agent.agent.control.http import address
+from keruta_agent.core.settings.schema import Settings
+
+if TYPE_CHECKING:
+    from keruta_agent.agent.control.http.serve import HttpDoor
+
+
+@contextlib.contextmanager
+def http_door(settings: Settings, *, is_on: bool) -> Iterator[HttpDoor | None]:
+    """Takes the port of the HTTP API for the length of the block, if the API is on.
+
+    Raises:
+        SettingsError: it must not listen there.
+        AgentStateError: it cannot listen there.
+    """
+    address.withdraw(settings.base_dir)  # of an agent that was killed
+    if not is_on:
+        yield None
+        return
+    from keruta_agent.agent.control.http.serve import HttpDoor
+
+    door = HttpDoor(settings)
+    try:
+        yield door
+    finally:
+        door.stop()

@@ -1,0 +1,149 @@
+"""The daemon's main loop: looks after the workers, and heeds who wants the daemon to end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from keruta_agent.agent.daemon.state_files import StateFiles
+from keruta_agent.agent.daemon.systemd import ServiceManager
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.queue.dispatcher import Dispatcher
+from keruta_agent.agent.store.jobs import StopKind
+from keruta_agent.core import errors
+from keruta_agent.core.log import logs
+from keruta_agent.core.settings.schema import Settings
+from keruta_agent.core.signals import StopRequests
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between looks.
+LOOK_S: Final = 1.0
+CHECK_S: Final = 10.0
+#: Seconds between looks whether the last job has ended, once the daemon was asked to stop.
+STOP_LOOK_S: Final = 0.1
+#: Requests to stop after which the daemon leaves at once.
+LEAVE_AT_ONCE: Final = 3
+#: Seconds that a service manager is asked for, again and again, while a task is being finished.
+EXTENSION_S: Final = 30.0
+
+
+def until_end(
+    agent: Agent,
+    poll: SessionPoll | None,
+    dispatcher: Dispatcher,
+    requests: StopRequests,
+    manager: ServiceManager,
+    reload_settings: Callable[[], Settings],
+    state_files: StateFiles,
+) -> None:
+    """Returns when the daemon is to end, or to replace itself."""
+    stopping = _Stopping(agent, dispatcher, manager)
+    next_check = time.monotonic() + CHECK_S
+    while requests.count < LEAVE_AT_ONCE and not requests.wants_replacement:
+        requests.wait(STOP_LOOK_S if requests.count else LOOK_S)
+        if requests.reopen_log:
+            requests.reopen_log = False
+            _reopen_log()
+        if stopping.heed(requests.count):
+            return
+        if poll is not None and poll.ended.is_set() and _may_leave(agent):
+            return
+        manager.alive()
+        if time.monotonic() >= next_check:
+            next_check = time.monotonic() + CHECK_S
+            dispatcher.check_workers()
+            if _token_was_renewed(agent, poll, reload_settings):
+                requests.reload()
+        if not requests.count:
+            _look_after(state_files, requests)
+    if not requests.wants_replacement:
+        logger.warning(
+            "leaves at once; the next daemon goes on with what runs", extra={"action": "leaving"}
+        )
+
+
+class _Stopping:
+    """What the first and the second request to stop mean."""
+
+    def __init__(self, agent: Agent, dispatcher: Dispatcher, manager: ServiceManager) -> None:
+        self._agent = agent
+        self._dispatcher = dispatcher
+        self._manager = manager
+        self._since: float | None = None
+        self._stopped_job = False
+
+    def heed(self, count: int) -> bool:
+        """Does what is due; tells whether the daemon can end now."""
+        if count == 0:
+            return False
+        if self._since is None:
+            self._finish_running()
+        if count > 1 or self._is_overdue():
+            self._stop_running()
+        self._manager.extend_stop(EXTENSION_S)
+        return self._dispatcher.wait_for_job(0)
+
+    def _is_overdue(self) -> bool:
+        limit = self._agent.settings.stop_timeout_s
+        return bool(limit) and time.monotonic() - (self._since or 0.0) > limit
+
+    def _finish_running(self) -> None:
+        self._since = time.monotonic()
+        active = self._agent.records.runs.active()
+        running = f"finishes job {active[0].id}; ask again to stop it" if active else "none runs"
+        logger.info("asked to stop: takes no more jobs, %s", running, extra={"action": "stopping"})
+        self._dispatcher.stop_taking_jobs()
+
+    def _stop_running(self) -> None:
+        active = self._agent.records.runs.active()
+        if active is None or self._stopped_job:
+            return
+        self._stopped_job = True
+        logger.warning("stops job %d", active[0].id, extra={"action": "stopping_job"})
+        self._agent.stops.request(active[0].id, StopKind.AGENT_STOPPED, "The agent was stopped")
+        self._agent.wake_event.wake()
+
+
+def _look_after(state_files: StateFiles, requests: StopRequests) -> None:
+    """Heeds that files of the agent were taken away under it."""
+    if state_files.base_was_removed():
+        logger.error("the base directory was removed: stops", extra={"action": "base_removed"})
+        requests.stop()
+        requests.stop()  # what runs as well: nobody could go on with it
+    elif removed := state_files.removed():
+        state_files.restore(removed)
+        requests.reload()
+
+
+def _reopen_log() -> None:
+    try:
+        logs.reopen()
+    except OSError as exc:  # the next line tries again
+        logger.warning("cannot open the log file anew: %s", exc, extra={"action": "log_unopened"})
+    else:
+        logger.info("goes on in a new log file", extra={"action": "log_reopened"})
+
+
+def _may_leave(agent: Agent) -> bool:
+    return not agent.settings.keep_alive and not agent.records.jobs.has_open()
+
+
+def _token_was_renewed(
+    agent: Agent, poll: SessionPoll | None, reload_settings: Callable[[], Settings]
+) -> bool:
+    """Looks, while the API refuses our token, whether the config file holds another one."""
+    told = agent.courier is not None and agent.courier.is_unauthorized
+    asked = poll is not None and poll.is_unauthorized
+    if not told and not asked:
+        return False
+    try:
+        return reload_settings().api_token != agent.settings.api_token
+    except errors.SettingsError as exc:
+        logger.warning(
+            "cannot read the settings again: %s", exc, extra={"action": "settings_unreadable"}
+        )
+        return False

@@ -1,0 +1,204 @@
+"""Polls the API for the session and its PENDING tasks, and records each new one as a job."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from keruta_agent.agent.journey import announce, claim, pausing, resolve, workspace
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.journey.context import RunContext
+from keruta_agent.agent.ports import KerutaApi
+from keruta_agent.agent.store.jobs import JobState, StopKind
+from keruta_agent.core import errors
+from keruta_agent.core.model import Session, Task
+
+logger = logging.getLogger(__name__)
+
+#: Answers 404 in a row after which a session counts as deleted; one may be a server's hiccup.
+NOT_FOUND_LIMIT: Final = 3
+#: Seconds for which they must go on: events make several looks in a moment.
+NOT_FOUND_S: Final = 10.0
+
+
+class SessionPoll:
+    """Looks after one session: which it is, which tasks it has, and when it ends."""
+
+    def __init__(self, agent: Agent, api: KerutaApi) -> None:
+        self._agent = agent
+        self._api = api
+        self._session_id: str | None = None
+        #: Monotonic times of the looks in a row at which there was no such session.
+        self._not_found: list[float] = []
+        self._problem: errors.ApiError | errors.SettingsError | None = None
+        #: PENDING tasks of other agents, as of the last look.
+        self._claimed_by_others: frozenset[str] = frozenset()
+        #: Set once the session takes no more tasks.
+        self.ended = threading.Event()
+
+    @property
+    def session_id(self) -> str | None:
+        """Id of the session, None until the API told it."""
+        return self._session_id
+
+    @property
+    def is_unauthorized(self) -> bool:
+        """Whether the API does not accept our token."""
+        return isinstance(self._problem, errors.ApiUnauthorized)
+
+    @property
+    def api_problem(self) -> str | None:
+        """Why the API cannot be asked, or takes no reports; None when all is well."""
+        if isinstance(self._problem, errors.ApiError):
+            return self._problem.message
+        writes = self._agent.writes.problem
+        return None if writes is None else writes.message
+
+    @property
+    def session_problem(self) -> str | None:
+        """Why it is not known which session to serve."""
+        return self._problem.message if isinstance(self._problem, errors.SettingsError) else None
+
+    def resolve(self) -> Session:
+        """Find out which session to serve.
+
+        Raises:
+            SettingsError: it cannot be told which.
+            ApiError: the API cannot be asked now.
+        """
+        try:
+            session = resolve.find_session(self._api, self._agent.settings, os.environ)
+        except (errors.ApiError, errors.SettingsError) as exc:
+            self._problem = exc
+            raise
+        self._session_id = session.id
+        logger.info(
+            "serves the session %s (%s)",
+            session.id,
+            session.name,
+            extra={"action": "session_resolved", "session": session.id},
+        )
+        return session
+
+    def poll(self) -> None:
+        """Record the session's new tasks; an API that is away is asked again the next time."""
+        if self.ended.is_set():
+            return
+        was_unauthorized, was_failing = self.is_unauthorized, self._problem is not None
+        try:
+            self._poll()
+        except (errors.ApiError, errors.SettingsError) as exc:
+            self._problem = exc
+            if not was_failing or was_unauthorized != self.is_unauthorized:
+                logger.log(
+                    logging.ERROR if self.is_unauthorized else logging.WARNING,
+                    "cannot ask the API for tasks, goes on trying: %s",
+                    exc,
+                    extra={"action": "poll_failed", "session": self._session_id},
+                )
+            return
+        if self._problem is not None:
+            logger.info("the API answers again", extra={"action": "poll_recovered"})
+            self._problem = None
+            self._deliver_again()
+
+    def _deliver_again(self) -> None:
+        if self._agent.courier is not None:
+            self._agent.courier.api_answers_again()
+            self._agent.queue.outbox_filled()
+
+    def _poll(self) -> None:
+        session_id = self._session_id or self.resolve().id
+        try:
+            session = self._api.session(session_id)
+        except errors.ApiNotFound:
+            self._not_found.append(time.monotonic())
+            lasts_s = self._not_found[-1] - self._not_found[0]
+            if len(self._not_found) >= NOT_FOUND_LIMIT and lasts_s >= NOT_FOUND_S:
+                self._end(session_id, "was deleted")
+            return
+        self._not_found.clear()
+        workspace.remember(self._agent, session)
+        self._agent.ownership.heartbeat(session_id)
+        self._look_at_running()
+        if session.has_ended:
+            self._end(session_id, f"is {session.status}")
+            return
+        if not self._may_report():
+            return
+        pausing.follow(self._agent, session)
+        claim.wake_withheld(self._agent)
+        if self._agent.ownership.standby is None:
+            self._record(self._api.pending_tasks(session_id))
+
+    def _record(self, pending: Sequence[Task]) -> None:
+        """Record the tasks that wait and that no other agent has claimed."""
+        self._agent.records.jobs.follow_priorities(pending)
+        own_id = self._agent.ownership.identity.id
+        for task in pending:
+            if task.claimed_by not in (None, own_id):
+                continue
+            job_id = self._agent.records.jobs.record_task(task)
+            if job_id is None:
+                job_id = self._agent.records.withdrawals.revive(task.id)
+            if job_id is not None:
+                logger.info(
+                    "recorded task %s as job %d: %s",
+                    task.id,
+                    job_id,
+                    task.name,
+                    extra={"action": "task_recorded", "task": task.id, "job": job_id},
+                )
+                self._agent.queue.job_runnable(job_id)
+        self._name_claimed([task.id for task in pending if task.claimed_by not in (None, own_id)])
+
+    def _name_claimed(self, task_ids: Sequence[str]) -> None:
+        """Say once of each task that another agent has claimed it and not begun it."""
+        for task_id in sorted(set(task_ids) - self._claimed_by_others):
+            logger.info(
+                "leaves task %s alone: another agent has claimed it",
+                task_id,
+                extra={"action": "task_left_alone", "task": task_id},
+            )
+        self._claimed_by_others = frozenset(task_ids)
+
+    def _may_report(self) -> bool:
+        """Test whether reports arrive; what waited for that may start when they do again."""
+        writes = self._agent.writes
+        was_refused = writes.problem is not None
+        writes.test(self._api)
+        if was_refused and writes.problem is None:
+            self._deliver_again()
+            for job_id in self._agent.records.jobs.waiting_ids():
+                self._agent.queue.job_runnable(job_id)
+        return writes.problem is None
+
+    def _look_at_running(self) -> None:
+        """Stop the running task if the API does not want it any more."""
+        running = RunContext.of_active(self._agent)
+        if running is None or running.job.stop_kind is not None:
+            return
+        announce.still_wanted(running)
+        self._agent.wake_event.wake()
+
+    def _end(self, session_id: str, how: str) -> None:
+        logger.info(
+            "the session %s %s: no more tasks are taken",
+            session_id,
+            how,
+            extra={"action": "session_ended", "session": session_id},
+        )
+        reason = f"The session {how}"
+        for job in self._agent.records.jobs.listing():
+            if job.session_id != session_id:
+                continue
+            if job.state is JobState.WAITING:  # the API knows that it has not begun
+                self._agent.stops.request(job.id, StopKind.REFUSED, reason)
+            elif job.state is not JobState.FINISHED:
+                self._agent.stops.request(job.id, StopKind.CANCELLED, reason)
+        self._agent.wake_event.wake()
+        self.ended.set()

@@ -1,0 +1,73 @@
+"""Finds the processes below a shim again and again, at little cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from typing import Final
+
+from keruta_agent.agent.run.files import read_kernel
+
+#: Seconds after which strangers are looked at again: their numbers may be somebody else's by then.
+STRANGER_S: Final = 30.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Member:
+    """A living process."""
+
+    pid: int
+    parent: int
+    #: How many threads it has.
+    threads: int
+    #: Clock ticks since boot.
+    start_time: int
+
+
+class Family:
+    """The living processes below one."""
+
+    def __init__(self, ancestor: int) -> None:
+        self._ancestor = ancestor
+        #: Processes that are not below the ancestor, and cannot come there: who loses its parent
+        #: goes up, never into another family. Reading hundreds of them is what costs.
+        self._strangers: set[int] = set()
+        self._known_since = 0.0
+
+    def members(self) -> list[Member]:
+        """Returns the processes below the ancestor."""
+        now = time.monotonic()
+        if now - self._known_since > STRANGER_S:
+            self._strangers = set()
+            self._known_since = now
+        numbers = {int(name) for name in os.listdir("/proc") if name.isdigit()}
+        self._strangers &= numbers
+        found = {pid: _read(pid) for pid in numbers - self._strangers}
+        living = {pid: process for pid, process in found.items() if process is not None}
+        return [process for process in living.values() if self._is_below(process, living)]
+
+    def _is_below(self, process: Member, living: dict[int, Member]) -> bool:
+        """Tells whether a process is a member; remembers who is a stranger for sure."""
+        way = []
+        at: Member | None = process
+        while at is not None and at.parent != self._ancestor:
+            way.append(at.pid)
+            if at.parent == 0 or at.parent in self._strangers:
+                self._strangers.update(way)
+                return False
+            at = living.get(at.parent)
+        # None: a parent ended while we looked, and the next look will tell.
+        return at is not None
+
+
+def _read(pid: int) -> Member | None:
+    """Returns a process, None when it has ended."""
+    try:
+        stat = read_kernel(f"/proc/{pid}/stat")
+    except OSError:
+        return None
+    fields = stat.rpartition(b")")[2].split()
+    if fields[0] in (b"Z", b"X"):
+        return None
+    return Member(pid, int(fields[1]), int(fields[17]), int(fields[19]))

@@ -1,0 +1,398 @@
+"""Jobs: the agent's record of each piece of work, an API task or an ad-hoc script.
+
+The order in which jobs run is a query over this table, so that nothing that happens to the
+dispatcher can change it: priority first, then age.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from keruta_agent.agent.store.database import Database
+from keruta_agent.agent.store.journal import Journal
+from keruta_agent.core.boot_clock import boot_id, boot_seconds
+from keruta_agent.core.model import Task
+
+#: Digits of a job's number that the database can hold.
+LONGEST_NUMBER: Final = 18
+
+#: Why a job stops that somebody cancelled here.
+CANCELLED_BY_A_PERSON: Final = "Cancelled by a person"
+
+
+class JobState(enum.StrEnum):
+    """Where a job is in its life."""
+
+    WAITING = "waiting"
+    #: Waits for a point in time, such as a retry.
+    SCHEDULED = "scheduled"
+    RUNNING = "running"
+    #: A run failed, and what follows from it has yet to be decided.
+    FAILING = "failing"
+    FINISHED = "finished"
+
+
+class StopKind(enum.StrEnum):
+    """Who or what wants a job to stop."""
+
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    #: Nobody answered what the script asked.
+    INPUT_TIMEOUT = "input_timeout"
+    AGENT_STOPPED = "agent_stopped"
+    #: The API does not want it run; it is told nothing of the end.
+    REFUSED = "refused"
+
+
+#: After these a job may be tried again, so they give way to those after which it must not.
+_MAY_BE_RETRIED = frozenset({StopKind.TIMED_OUT, StopKind.INPUT_TIMEOUT, StopKind.AGENT_STOPPED})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a job executes, as it was when the job was recorded.
+
+    Either a script text or a command of an ad-hoc job. A task's script is read from the API right
+    before the run, so ``script`` is only what the task list said.
+    """
+
+    script: str = ""
+    command: Sequence[str] = ()
+    directory: str | None = None
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    description: str = ""
+    parent_task_id: str | None = None
+
+    def to_json(self) -> str:
+        """Returns the stored form."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Work:
+        """Reads the stored form; fields of a newer version are dropped."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        values = {name: value for name, value in json.loads(text).items() if name in known}
+        values["command"] = tuple(values.get("command", ()))
+        return cls(**values)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """One piece of work."""
+
+    id: int
+    task_id: str | None
+    session_id: str
+    name: str
+    priority: int
+    #: Unix time at which the task was created at the API, or the script handed in.
+    filed_at: float
+    state: JobState
+    #: Seconds since boot (of ``not_before_boot``) before which a scheduled job is not run.
+    not_before: float | None
+    not_before_boot: str | None
+    work: Work
+    #: What wants the job to stop, and why in words, once something does.
+    stop_kind: StopKind | None
+    stop_reason: str | None
+    outcome: str | None
+    message: str
+    exit_code: int | None
+    recorded_at: float
+    finished_at: float | None
+    #: As the API said it last; a person here may have moved the job since.
+    api_priority: int | None
+
+    @property
+    def shown_state(self) -> str:
+        """The state as people are told it: of one that has ended, how."""
+        if self.state is JobState.FINISHED and self.outcome:
+            return self.outcome
+        return self.state.value
+
+
+class Jobs:
+    """The jobs of agent.db."""
+
+    def __init__(self, database: Database, journal: Journal) -> None:
+        self._database = database
+        self._journal = journal
+
+    def record_task(self, task: Task) -> int | None:
+        """Records an API task as a waiting job; returns its id, or None if it is known already."""
+        work = Work(
+            script=task.script,
+            parameters=task.parameters,
+            description=task.description,
+            parent_task_id=task.parent_task_id,
+        )
+        filed_at = task.created_at.timestamp() if task.created_at else time.time()
+        return self._insert(
+            task_id=task.id,
+            session_id=task.session_id,
+            name=task.name or task.id,
+            priority=task.priority,
+            filed_at=filed_at,
+            work=work,
+            api_priority=task.priority,
+        )
+
+    def record_script(self, name: str, work: Work, *, priority: int = 0) -> int:
+        """Records an ad-hoc script as a waiting job and returns its id."""
+        job_id = self._insert(
+            task_id=None,
+            session_id="",
+            name=name,
+            priority=priority,
+            filed_at=time.time(),
+            work=work,
+        )
+        if job_id is None:
+            raise sqlite3.IntegrityError("an ad-hoc job has no task id to collide with")
+        return job_id
+
+    def get(self, job_id: int) -> Job | None:
+        """Returns a job."""
+        return self._one("SELECT * FROM jobs WHERE id = ?", (job_id,))
+
+    def find(self, text: str) -> Job | None:
+        """Returns the job that a person means: by its number, or by its task's id."""
+        is_number = text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
+        found = self.get(int(text)) if is_number else None
+        return found or self.by_task(text.encode("utf-8", "replace").decode())
+
+    def by_task(self, task_id: str) -> Job | None:
+        """Returns the job of an API task."""
+        return self._one("SELECT * FROM jobs WHERE task_id = ?", (task_id,))
+
+    def next_waiting(self, *, only_local: bool = False, new_tasks: bool = True) -> Job | None:
+        """Returns the job that is to run next.
+
+        ``only_local`` leaves those of the API out, and without ``new_tasks`` those that never ran.
+        """
+        return self._one(
+            "SELECT * FROM jobs WHERE state = 'waiting' AND (task_id IS NULL OR (NOT ? AND (? "
+            "OR EXISTS (SELECT 1 FROM runs WHERE runs.job_id = jobs.id)))) "
+            "ORDER BY priority DESC, filed_at, id LIMIT 1",
+            (only_local, new_tasks),
+        )
+
+    def waiting_ids(self) -> list[int]:
+        """Returns the ids of the waiting jobs in the order in which they will run."""
+        rows = self._database.connection().execute(
+            "SELECT id FROM jobs WHERE state = 'waiting' ORDER BY priority DESC, filed_at, id"
+        )
+        return [row["id"] for row in rows]
+
+    def oldest_waiting(self) -> float | None:
+        """Returns the Unix time at which the longest waiting job was recorded, None without one."""
+        row = self._database.connection().execute(
+            "SELECT min(recorded_at) AS oldest FROM jobs WHERE state = 'waiting'"
+        )
+        oldest = row.fetchone()["oldest"]
+        return None if oldest is None else float(oldest)
+
+    def listing(self, *, states: Sequence[JobState] = (), limit: int | None = None) -> list[Job]:
+        """Returns jobs: what runs, then what waits in its order, then what ended, newest first."""
+        chosen = states or tuple(JobState)
+        marks = ", ".join("?" * len(chosen))
+        rows = self._database.connection().execute(
+            f"""
+            SELECT * FROM jobs WHERE state IN ({marks})
+            ORDER BY CASE state WHEN 'running' THEN 0 WHEN 'failing' THEN 0 WHEN 'waiting' THEN 1
+                                WHEN 'scheduled' THEN 2 ELSE 3 END,
+                     CASE WHEN state <> 'finished' THEN -priority END,
+                     CASE WHEN state <> 'finished' THEN filed_at END,
+                     finished_at DESC, id
+            LIMIT ?
+            """,  # noqa: S608 - only question marks are filled in
+            (*chosen, -1 if limit is None else limit),
+        )
+        return [_job(row) for row in rows]
+
+    def counts(self) -> dict[JobState, int]:
+        """Returns how many jobs are in each state."""
+        rows = self._database.connection().execute(
+            "SELECT state, count(*) AS number FROM jobs GROUP BY state"
+        )
+        found = {row["state"]: row["number"] for row in rows}
+        return {state: found.get(state.value, 0) for state in JobState}
+
+    def has_open(self) -> bool:
+        """Tells whether any job has yet to end."""
+        row = self._database.connection().execute(
+            "SELECT 1 FROM jobs WHERE state <> 'finished' LIMIT 1"
+        )
+        return row.fetchone() is not None
+
+    def request_stop(self, job_id: int, kind: StopKind, reason: str) -> JobState | None:
+        """Asks for a job to be stopped and returns the state in which it was found.
+
+        A job that has not started ends at once; a running one is stopped by who follows it. The
+        first reason stands, unless the job might be tried again after it and must not be after
+        this one. None means that there is no such job.
+        """
+        with self._database.transaction() as connection:
+            job = self.get(job_id)
+            if job is None:
+                return None
+            stands = job.stop_kind is not None and not (
+                job.stop_kind in _MAY_BE_RETRIED and kind not in _MAY_BE_RETRIED
+            )
+            if job.state is JobState.FINISHED or stands:
+                return job.state
+            connection.execute(
+                "UPDATE jobs SET stop_kind = ?, stop_reason = ? WHERE id = ?",
+                (kind.value, reason, job_id),
+            )
+            self._journal.add("stop_asked", job_id, kind=kind, reason=reason)
+            if job.state in (JobState.WAITING, JobState.SCHEDULED):
+                connection.execute(
+                    "UPDATE jobs SET state = 'finished', outcome = ?, message = ?, "
+                    "finished_at = ? WHERE id = ?",
+                    (kind.value, reason, time.time(), job_id),
+                )
+            return job.state
+
+    def schedule(self, job_id: int, wait_s: float) -> None:
+        """Lets a failing job wait for its next run; its place in the order stays what it is."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE jobs SET state = 'scheduled', not_before = ?, not_before_boot = ?, "
+                "stop_kind = NULL, stop_reason = NULL WHERE id = ?",
+                (boot_seconds() + wait_s, boot_id(), job_id),
+            )
+
+    def wake_due(self) -> list[int]:
+        """Turns the scheduled jobs whose time has come into waiting ones; returns their ids."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                "UPDATE jobs SET state = 'waiting' WHERE state = 'scheduled' "
+                "AND (not_before <= ? OR not_before_boot <> ?) RETURNING id",
+                (boot_seconds(), boot_id()),
+            )
+            return [row["id"] for row in rows.fetchall()]
+
+    def seconds_to_next(self) -> float | None:
+        """Returns the seconds until the first scheduled job is due, None when there is none."""
+        row = self._database.connection().execute(
+            # A time of an earlier boot means nothing any more, and may lie days ahead of ours.
+            "SELECT min(CASE WHEN not_before_boot = ? THEN not_before ELSE 0 END) AS due "
+            "FROM jobs WHERE state = 'scheduled'",
+            (boot_id(),),
+        )
+        due = row.fetchone()["due"]
+        return None if due is None else max(0.0, due - boot_seconds())
+
+    def set_priority(self, job_id: int, priority: int) -> bool:
+        """Moves a job to another place in the order, unless it waits no more; tells whether."""
+        with self._database.transaction() as connection:
+            moved = connection.execute(
+                "UPDATE jobs SET priority = ? WHERE id = ? AND state IN ('waiting', 'scheduled')",
+                (priority, job_id),
+            )
+            if not moved.rowcount:
+                return False
+            self._journal.add("moved", job_id, priority=priority)
+        return True
+
+    def follow_priorities(self, tasks: Iterable[Task]) -> None:
+        """Gives waiting jobs the priorities that were changed at the API since it was asked last.
+
+        What a person has moved here stays there until the API's own priority changes.
+        """
+        rows = self._database.connection().execute(
+            "SELECT id, task_id, api_priority FROM jobs "
+            "WHERE state = 'waiting' AND task_id IS NOT NULL"
+        )
+        known = {row["task_id"]: row for row in rows}
+        for task in tasks:
+            row = known.get(task.id)
+            if row is None or row["api_priority"] == task.priority:
+                continue
+            with self._database.transaction() as connection:
+                connection.execute(
+                    "UPDATE jobs SET api_priority = ? WHERE id = ?", (task.priority, row["id"])
+                )
+                if row["api_priority"] is not None:
+                    self.set_priority(row["id"], task.priority)
+
+    def pause(self, reason: str) -> None:
+        """Lets no further job start until ``resume``."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO flags (name, value) VALUES ('paused', ?) "
+                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (reason,),
+            )
+
+    def resume(self) -> None:
+        """Lets jobs start again."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM flags WHERE name = 'paused'")
+
+    def pause_reason(self) -> str | None:
+        """Returns why no job is started, None when the queue is not paused."""
+        row = self._database.connection().execute("SELECT value FROM flags WHERE name = 'paused'")
+        found = row.fetchone()
+        return None if found is None else str(found["value"])
+
+    def failing(self) -> list[Job]:
+        """Returns the jobs of which a run failed and nothing was decided yet."""
+        rows = self._database.connection().execute(
+            "SELECT * FROM jobs WHERE state = 'failing' ORDER BY id"
+        )
+        return [_job(row) for row in rows]
+
+    def finish(self, job_id: int) -> None:
+        """Ends a failing job for good."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE jobs SET state = 'finished', finished_at = ? WHERE id = ?",
+                (time.time(), job_id),
+            )
+
+    def _insert(
+        self,
+        *,
+        task_id: str | None,
+        session_id: str,
+        name: str,
+        priority: int,
+        filed_at: float,
+        work: Work,
+        api_priority: int | None = None,
+    ) -> int | None:
+        values = (task_id, session_id, name, priority, filed_at)
+        with self._database.transaction() as connection:
+            if task_id is not None and self.by_task(task_id) is not None:
+                return None
+            cursor = connection.execute(
+                "INSERT INTO jobs (task_id, session_id, name, priority, filed_at, state, work, "
+                "recorded_at, api_priority) VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?)",
+                (*values, work.to_json(), time.time(), api_priority),
+            )
+            job_id = cursor.lastrowid
+            if job_id is not None:
+                self._journal.add("recorded", job_id, priority=priority)
+            return job_id
+
+    def _one(self, query: str, parameters: tuple[object, ...] = ()) -> Job | None:
+        row = self._database.connection().execute(query, parameters).fetchone()
+        return None if row is None else _job(row)
+
+
+def _job(row: sqlite3.Row) -> Job:
+    values = dict(row)
+    if values["stop_kind"] is not None:
+        values["stop_kind"] = StopKind(values["stop_kind"])
+    values["state"] = JobState(values["state"])
+    values["work"] = Work.from_json(values["work"])
+    return Job(**values)

@@ -1,0 +1,78 @@
+"""Runs that are taken back before anything of them began, and what becomes of their jobs.
+
+A run is stored before its task is claimed at the API. Where the claim cannot be made, or is
+refused, the run leaves no trace: the next one is the first.
+"""
+
+from __future__ import annotations
+
+import time
+
+from keruta_agent.agent.store.database import Database
+from keruta_agent.agent.store.jobs import Job, Jobs, StopKind
+from keruta_agent.agent.store.journal import Journal
+from keruta_agent.agent.store.run import Outcome, Run
+
+
+class Withdrawals:
+    """Takes runs of agent.db back that do not own their task."""
+
+    def __init__(self, database: Database, jobs: Jobs, journal: Journal) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._journal = journal
+
+    def put_back(self, job: Job, run: Run, wait_s: float) -> None:
+        """Take a run back; its job is tried again after a while, in its place."""
+        with self._database.transaction():
+            self._take_back(run)
+            self._jobs.schedule(job.id, wait_s)
+
+    def count_put_back(self) -> int:
+        """Return how many jobs wait for their claim, and not for a retry: they have no run."""
+        row = self._database.connection().execute(
+            "SELECT count(*) AS number FROM jobs WHERE state = 'scheduled' "
+            "AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.job_id = jobs.id)"
+        )
+        return int(row.fetchone()["number"])
+
+    def leave_alone(self, job: Job, run: Run, reason: str) -> None:
+        """Take a run back whose task somebody else has; its job ends."""
+        with self._database.transaction() as connection:
+            self._take_back(run)
+            connection.execute(
+                "UPDATE jobs SET state = 'finished', outcome = ?, message = ?, stop_kind = ?, "
+                "stop_reason = ?, finished_at = ? WHERE id = ?",
+                (
+                    Outcome.REFUSED.value,
+                    reason,
+                    StopKind.REFUSED.value,
+                    reason,
+                    time.time(),
+                    job.id,
+                ),
+            )
+            self._journal.add("left_alone", job.id, reason=reason)
+
+    def revive(self, task_id: str) -> int | None:
+        """Have a task wait again that was left alone and never ran here; returns its job's id.
+
+        To be called for a task that is PENDING and claimed by nobody: a person has released it.
+        """
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                "UPDATE jobs SET state = 'waiting', outcome = NULL, message = '', "
+                "stop_kind = NULL, stop_reason = NULL, finished_at = NULL "
+                "WHERE task_id = ? AND state = 'finished' AND outcome = ? "
+                "AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.job_id = jobs.id) RETURNING id",
+                (task_id, Outcome.REFUSED.value),
+            ).fetchone()
+            if row is None:
+                return None
+            self._journal.add("revived", row["id"])
+            return int(row["id"])
+
+    def _take_back(self, run: Run) -> None:
+        self._database.connection().execute(
+            "DELETE FROM runs WHERE id = ? AND NOT is_owned", (run.id,)
+        )

@@ -1,0 +1,1 @@
+"""What all three products stand on: errors, model, settings, log, redaction, processes."""

@@ -1,0 +1,99 @@
+"""Checks that a task says what has to be known, before anything is begun or paid for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Final
+
+from keruta_agent.core import errors
+from keruta_agent.core.coding.model import TaskContext
+
+#: Field of a task's metadata: the protected files that its model may write, each by its path.
+ALLOWED: Final = "allowed_files"
+#: Characters of an id, as the Task Registry takes them.
+_LONGEST_ID: Final = 1000
+#: Seconds of 30 days: who waits longer has made a mistake.
+_LONGEST_S: Final = 30 * 24 * 3600
+
+
+def check(context: TaskContext, *, has_pool: bool) -> None:
+    """Checks a task; all that is wrong is told at once.
+
+    Raises:
+        TaskContextValidationError: something is missing or impossible.
+    """
+    wrong = [
+        f"{name} is required"
+        for name in ("task_id", "spec_name", "title", "description")
+        if not str(getattr(context, name) or "").strip()
+    ]
+    wrong += _about_texts(context)
+    if context.timeout_seconds <= 0:
+        wrong.append("timeout_seconds must be positive")
+    elif context.timeout_seconds > _LONGEST_S:
+        wrong.append(f"timeout_seconds must be at most {_LONGEST_S}")
+    if context.max_tokens is not None and context.max_tokens <= 0:
+        wrong.append("max_tokens must be positive")
+    if not all(command.strip() for command in context.test_commands or ()):
+        wrong.append("test_commands must not hold an empty command, which tests nothing")
+    if not takes_slot(context, has_pool=has_pool):
+        wrong += _about_place(context)
+    if context.playbook_path is not None and not context.playbook_path.is_file():
+        wrong.append(f"playbook_path does not exist: {context.playbook_path}")
+    if wrong:
+        listed = "\n".join(f"  - {line}" for line in wrong)
+        raise errors.TaskContextValidationError(f"The task cannot be run:\n{listed}")
+
+
+def takes_slot(context: TaskContext, *, has_pool: bool) -> bool:
+    """Tells whether the Repo Pool Manager supplies the workspace."""
+    return has_pool and bool(context.metadata.get("repo_url"))
+
+
+def allowed_files(context: TaskContext) -> frozenset[str]:
+    """Return the protected files that a task names as ones that its model may write.
+
+    Raises:
+        TaskContextValidationError: they are no list of paths.
+    """
+    given = context.metadata.get(ALLOWED) or []
+    if not isinstance(given, list) or not all(isinstance(path, str) and path for path in given):
+        raise errors.TaskContextValidationError(
+            f"metadata.{ALLOWED} must be a list of paths",
+            advice="Name each file, such as .github/workflows/test.yml",
+        )
+    return frozenset(PurePosixPath(path).as_posix() for path in given)
+
+
+def _about_texts(context: TaskContext) -> Iterator[str]:
+    """Yields what no file, branch, process or request can be given."""
+    for name in ("task_id", "spec_name"):
+        value = getattr(context, name)
+        if value.strip() in (".", "..") or len(value) > _LONGEST_ID or len(value.splitlines()) > 1:
+            yield f"{name} must be one line of at most {_LONGEST_ID} characters, and more than dots"
+    for name in ("repo_url", "base_branch"):
+        if not isinstance(context.metadata.get(name) or "", str):
+            yield f"metadata.{name} must be text"
+    try:
+        allowed_files(context)
+    except errors.TaskContextValidationError as error:
+        yield error.message
+    for field in dataclasses.fields(context):
+        value = getattr(context, field.name)
+        texts = value if isinstance(value, list) else [value]
+        if not all(_is_sound(text) for text in texts if isinstance(text, str)):
+            yield f"{field.name} must be text without NUL and halves of characters"
+
+
+def _is_sound(text: str) -> bool:
+    return "\0" not in text and text == text.encode("utf-8", "replace").decode()
+
+
+def _about_place(context: TaskContext) -> list[str]:
+    if context.slot_path is None:
+        return ["slot_path is required (or metadata.repo_url, with repo_pool_url in the settings)"]
+    if not context.slot_path.is_dir():
+        return [f"slot_path does not exist: {context.slot_path}"]
+    return []

@@ -1,0 +1,1 @@
+"""Requests to other services: what was refused, lost or redirected, and whom to trust."""

@@ -1,0 +1,223 @@
+"""Tells one visitor of the pages from another, and whether they have shown the token.
+
+A cookie holds a random id, when it ends, and a signature; the server keeps a list of the logins
+that have not ended, so that a copy of a cookie is of no use after the logout. The key is also made
+from the token, so that a new token ends all logins. The signature of the cookie under another name
+is what forms carry against forgery.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import hashlib
+import hmac
+import math
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Final
+
+from flask import Request, Response
+
+from keruta_agent.http.pages.live_logins import LiveLogins
+from keruta_agent.http.problems import Problem
+
+#: Seconds.
+LIFETIME_S: Final = 7 * 24 * 3600
+FIELD: Final = "csrf"
+HEADER: Final = "X-CSRF-Token"
+
+#: Wrong tokens in a minute, of all visitors, after which no other is looked at.
+MOST_WRONG: Final = 10
+_MINUTE_S: Final = 60.0
+#: Bytes of a form of who has not logged in: it is read into memory.
+_SMALL_FORM: Final = 64 * 1024
+
+_KNOWN: Final = "known"
+_ANYBODY: Final = "anybody"
+_KEY_BYTES: Final = 32
+
+
+def stored_key(path: Path) -> bytes:
+    """Returns the key that a file holds, which is made when it is missing.
+
+    Raises:
+        OSError: the file cannot be read or made.
+    """
+    if not path.exists():
+        # Linked into place complete: a key that is cut off would be guessed.
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(_KEY_BYTES))
+                os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(draft)
+        finally:
+            draft.unlink()
+    return path.read_bytes()
+
+
+class Logins:
+    """Issues and checks the cookies of one server."""
+
+    def __init__(self, key_file: Path, *, token: str | None) -> None:
+        """Take the file of the key, which is made when it is missing; the logins are beside it.
+
+        Raises:
+            OSError: the key cannot be read or made.
+        """
+        self._token = None if token is None else hashlib.sha256(token.encode()).digest()
+        self._key = hmac.digest(stored_key(key_file), self._token or b"", "sha256")
+        self._live = LiveLogins(
+            key_file.with_name(f"{key_file.stem}.logins"), realm=self.sign("realm", "")
+        )
+        #: When the last wrong tokens came, by the monotonic clock.
+        self._wrong: collections.deque[float] = collections.deque(maxlen=MOST_WRONG)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether visitors have to show a token."""
+        return self._token is not None
+
+    def fits(self, token: str) -> bool:
+        """Tells whether this is the token.
+
+        Raises:
+            Problem: too many wrong ones came just now (429).
+        """
+        left_s = self._wrong[0] + _MINUTE_S - time.monotonic() if self._wrong else 0.0
+        if len(self._wrong) == MOST_WRONG and left_s > 0:
+            raise Problem(
+                429,
+                "TOO_MANY_TRIES",
+                "too many wrong tokens; wait a minute",
+                headers={"Retry-After": str(math.ceil(left_s))},
+            )
+        given = hashlib.sha256(token.strip().encode("utf-8", "replace")).digest()
+        if self._token is not None and hmac.compare_digest(given, self._token):
+            return True
+        self._wrong.append(time.monotonic())
+        return False
+
+    def visitor(self, request: Request) -> Visitor:
+        """Returns who asks: somebody who has logged in, or anybody."""
+        cookie = request.cookies.get(cookie_name(request), "")
+        kind = self._kind(cookie)
+        if kind is None:
+            return self.welcome(known=False)
+        return Visitor(self, cookie, known=kind == _KNOWN, is_new=False)
+
+    def welcome(self, *, known: bool) -> Visitor:
+        """Returns a visitor with a new cookie.
+
+        Raises:
+            Problem: the login cannot be stored (503).
+        """
+        login, ends = secrets.token_urlsafe(18), int(time.time()) + LIFETIME_S
+        if known:
+            try:
+                self._live.begin(login, ends)
+            except OSError as exc:
+                message = f"the login cannot be stored: {exc.strerror}"
+                raise Problem(503, "UNAVAILABLE", message) from exc
+        text = ".".join((_KNOWN if known else _ANYBODY, str(ends), login))
+        return Visitor(self, f"{text}.{self.sign('cookie', text)}", known=known, is_new=True)
+
+    def is_live(self, cookie: str) -> bool:
+        """Tells whether a cookie is that of a login that has not ended."""
+        return self._kind(cookie) == _KNOWN
+
+    def end(self, cookie: str) -> None:
+        """Ends the login of a cookie, also for those who have a copy of it.
+
+        Raises:
+            Problem: that cannot be stored (503).
+        """
+        if not self.is_live(cookie):
+            return
+        try:
+            self._live.end(_login_of(cookie))
+        except OSError as exc:
+            message = f"the logout cannot be stored: {exc.strerror}"
+            raise Problem(503, "UNAVAILABLE", message) from exc
+
+    def sign(self, purpose: str, text: str) -> str:
+        """Returns the signature of a text for one purpose."""
+        message = f"{purpose}\n{text}".encode("utf-8", "replace")
+        return hmac.digest(self._key, message, "sha256").hex()
+
+    def _kind(self, cookie: str) -> str | None:
+        text, _, signature = cookie.rpartition(".")
+        if not hmac.compare_digest(signature.encode(), self.sign("cookie", text).encode()):
+            return None
+        kind, ends, _ = text.split(".")
+        if int(ends) <= time.time():
+            return None
+        return kind if kind != _KNOWN or self._live.is_live(_login_of(cookie)) else None
+
+
+def _login_of(cookie: str) -> str:
+    return cookie.split(".")[2]
+
+
+class Visitor:
+    """Who looks at the pages."""
+
+    def __init__(self, logins: Logins, cookie: str, *, known: bool, is_new: bool) -> None:
+        self._logins = logins
+        self._cookie = cookie
+        self.known = known
+        self._is_new = is_new
+
+    @property
+    def welcome(self) -> bool:
+        """Whether this visitor may see the pages."""
+        return self.known or not self._logins.wanted
+
+    @property
+    def form_token(self) -> str:
+        """What forms carry, so that no other site can send them."""
+        return self._logins.sign("form", self._cookie)
+
+    def is_logged_in(self) -> bool:
+        """Tells whether the login has not ended since this request began."""
+        return self._logins.is_live(self._cookie)
+
+    def log_out(self) -> None:
+        """Ends this visitor's login."""
+        self._logins.end(self._cookie)
+
+    def check_form(self, request: Request) -> None:
+        """Lets a request pass that one of our pages sent to this visitor.
+
+        Raises:
+            Problem: it is from elsewhere, or its page is older than the login (403).
+            RequestEntityTooLarge: it is larger than a login (413).
+        """
+        if not self.welcome:
+            request.max_content_length = _SMALL_FORM
+        given = request.headers.get(HEADER) or request.form.get(FIELD, "")
+        if not hmac.compare_digest(given.encode("utf-8", "replace"), self.form_token.encode()):
+            raise Problem(403, "FORM_EXPIRED", "this form is too old; load the page again")
+
+    def remember(self, request: Request, response: Response) -> None:
+        """Gives a new visitor the cookie."""
+        if self._is_new:
+            response.set_cookie(
+                cookie_name(request),
+                self._cookie,
+                max_age=LIFETIME_S,
+                httponly=True,
+                samesite="Strict",
+                secure=request.is_secure,
+            )
+
+
+def cookie_name(request: Request) -> str:
+    """Returns the name of the cookie: browsers share cookies among the ports of a machine."""
+    port = request.host.rpartition(":")[2]
+    return f"keruta_visitor_{port if port.isdigit() else ''}"

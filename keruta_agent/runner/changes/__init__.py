@@ -1,0 +1,1 @@
+"""The files that a model may see, and its changes to them."""

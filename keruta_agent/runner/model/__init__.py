@@ -1,0 +1,1 @@
+"""The language model: what it is asked, and what its answers mean."""

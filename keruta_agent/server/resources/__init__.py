@@ -1,0 +1,1 @@
+"""The resources of the keruta API, one a module."""

@@ -1,0 +1,195 @@
+"""The agents of each session: they register, send heartbeats, and one of them is active.
+
+Two agents of one session would run its tasks side by side. The first is active; another one
+stands by until the first has been silent for its lease. Only this server's clock counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from marshmallow import Schema, ValidationError, fields, validate
+
+from keruta_agent.core import wire
+from keruta_agent.core.model import AgentRole
+from keruta_agent.http.fields import FreeText, Request
+from keruta_agent.http.problems import conflict, invalid
+from keruta_agent.server.routes import Resource
+from keruta_agent.server.schemas import Identifier
+from keruta_agent.server.store import session_rows
+from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.store import Change, Store
+from keruta_agent.server.store.tables import Tables
+
+resource = Resource("agents", "Who serves the sessions")
+
+#: Days of silence after which an agent is forgotten.
+KEPT_DAYS: Final = 30
+#: Agents that are listed, those that were seen last.
+MAX_LISTED: Final = 1000
+_LONGEST_LEASE_S: Final = 24 * 3600
+_LONGEST_NAME: Final = 255
+_SECOND: Final = 1_000_000
+_DAY: Final = 24 * 3600 * _SECOND
+
+
+class Heartbeat(Request):
+    """An agent that serves a session."""
+
+    instance = Identifier(
+        required=True, metadata={"description": "Where it runs: copies of one agent differ in it."}
+    )
+    session_id = fields.String(required=True, data_key="sessionId")
+    lease_s = fields.Integer(
+        required=True,
+        data_key="leaseSeconds",
+        strict=True,
+        validate=validate.Range(min=0, max=_LONGEST_LEASE_S),
+        metadata={"description": "Silence after which another agent takes over; 0: it leaves."},
+    )
+    host = FreeText(load_default="", validate=validate.Length(max=_LONGEST_NAME))
+    version = FreeText(load_default="", validate=validate.Length(max=_LONGEST_NAME))
+
+
+class AgentAnswer(Schema):
+    """An agent, as it was seen last."""
+
+    id = fields.String(required=True)
+    session_id = fields.String(required=True, data_key="sessionId")
+    role = fields.String(required=True, validate=validate.OneOf(list(AgentRole)))
+    alive = fields.Boolean(required=True)
+    host = fields.String(required=True)
+    version = fields.String(required=True)
+    lease_s = fields.Integer(required=True, data_key="leaseSeconds")
+    registered_at = wire.AnyDate(required=True, data_key="registeredAt")
+    seen_at = wire.AnyDate(required=True, data_key="seenAt")
+
+
+class RegistrationAnswer(Schema):
+    """The agent itself, and the one that is active instead."""
+
+    agent = fields.Nested(AgentAnswer, required=True)
+    active = fields.Nested(AgentAnswer, allow_none=True)
+
+
+class AgentQuery(Request):
+    """Which agents to list."""
+
+    session_id = fields.String(data_key="sessionId")
+
+
+_ANSWER = AgentAnswer()
+
+
+@resource.write(
+    "PUT",
+    "/api/v1/agents/<agent_id>",
+    body=Heartbeat,
+    answer=RegistrationAnswer,
+    keyed=False,
+)
+def heartbeat(change: Change, draft: dict[str, Any], agent_id: str) -> Any:
+    """Registers an agent with its session, or renews its lease; tells whether it is active."""
+    _check_id(agent_id)
+    # The session's row makes two agents that come at once take turns.
+    session_rows.lock(change, draft["session_id"])
+    agents = change.tables.agents
+    now = t.now()
+    known = agents.select().where(agents.id == agent_id).dicts().get()
+    refuse_copy(known, draft["instance"], now)
+    active = _other_active(change, agent_id, draft["session_id"], now)
+    is_active = active is None and draft["lease_s"] > 0
+    values = {
+        "instance": draft["instance"],
+        "session_id": draft["session_id"],
+        "role": (AgentRole.ACTIVE if is_active else AgentRole.STANDBY).value,
+        "host": draft["host"],
+        "version": draft["version"],
+        "lease": draft["lease_s"],
+        "seen_at": now,
+    }
+    if known is None:
+        agents.insert(id=agent_id, registered_at=now, **values).execute()
+    else:
+        agents.update(**values).where(agents.id == agent_id).execute()
+    if is_active:
+        others = (agents.session_id == draft["session_id"]) & (agents.id != agent_id)
+        agents.update(role=AgentRole.STANDBY.value).where(others).execute()
+    agents.delete().where(agents.seen_at < now - KEPT_DAYS * _DAY).execute()
+    mine = agents.select().where(agents.id == agent_id).dicts().get()
+    return {
+        "agent": _to_answer(mine, now),
+        "active": None if active is None else _to_answer(active, now),
+    }
+
+
+@resource.read("/api/v1/agents", query=AgentQuery, answer=AgentAnswer(many=True))
+def list_agents(store: Store, query: dict[str, Any]) -> Any:
+    """Lists the agents that were seen lately, of one session or of all, the last seen first."""
+    agents = store.tables.agents
+    selected = agents.select().order_by(agents.seen_at.desc()).limit(MAX_LISTED)
+    if "session_id" in query:
+        selected = selected.where(agents.session_id == query["session_id"])
+    now = t.now()
+    return [_to_answer(row, now) for row in selected.dicts()]
+
+
+def refuse_copy(known: dict[str, Any] | None, instance: str, now: int) -> None:
+    """Refuses an agent whose id another living one uses: a base directory was copied.
+
+    Raises:
+        Problem: there is such a one (409).
+    """
+    if known is not None and known["instance"] != instance and is_alive(known, now):
+        raise conflict(
+            "AGENT_ID_IN_USE",
+            f"another agent with the id {known['id']} is alive on {known['host'] or 'a machine'}:"
+            " one base directory is a copy of the other",
+            field="instance",
+        )
+
+
+def is_alive(row: dict[str, Any], now: int) -> bool:
+    """Returns whether an agent's lease has yet to end."""
+    # What was seen in the future was seen before the clock was set back.
+    return bool(abs(now - row["seen_at"]) < row["lease"] * _SECOND)
+
+
+def find(tables: Tables, agent_id: str) -> dict[str, Any] | None:
+    """Returns an agent's row, None when it is not known (any more)."""
+    agents = tables.agents
+    row: dict[str, Any] | None = agents.select().where(agents.id == agent_id).dicts().get()
+    return row
+
+
+def _other_active(
+    change: Change, agent_id: str, session_id: str, now: int
+) -> dict[str, Any] | None:
+    agents = change.tables.agents
+    others = agents.select().where(
+        (agents.session_id == session_id)
+        & (agents.id != agent_id)
+        & (agents.role == AgentRole.ACTIVE.value)
+    )
+    rows: Iterable[dict[str, Any]] = others.order_by(agents.number).dicts()
+    return next((row for row in rows if is_alive(row, now)), None)
+
+
+def _check_id(agent_id: str) -> None:
+    try:
+        Identifier().deserialize(agent_id)
+    except ValidationError as exc:
+        raise invalid("id", str(exc.messages[0])) from None
+
+
+def _to_answer(row: dict[str, Any], now: int) -> Any:
+    return _ANSWER.dump(
+        {
+            **row,
+            "lease_s": row["lease"],
+            "alive": is_alive(row, now),
+            "registered_at": t.from_microseconds(row["registered_at"]),
+            "seen_at": t.from_microseconds(row["seen_at"]),
+        }
+    )

@@ -1,0 +1,51 @@
+"""The two health routes, which need no token."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import peewee
+from marshmallow import Schema, fields
+
+from keruta_agent.core import wire
+from keruta_agent.http.routes import Answer
+from keruta_agent.server.routes import Resource
+from keruta_agent.server.store.store import Store
+
+resource = Resource("health", "How the server is")
+
+#: Routes that answer without a token.
+PATHS = frozenset({"/health", "/api/v1/health"})
+
+
+class HealthAnswer(Schema):
+    """How the server is."""
+
+    status = fields.String(required=True)
+    timestamp = wire.AnyDate(required=True)
+    message = fields.String(required=True)
+
+
+@resource.read("/api/v1/health", answer=HealthAnswer)
+def get_health(store: Store) -> Any:
+    """Says whether the server and its database work."""
+    return _look(store)
+
+
+@resource.read("/health", answer=HealthAnswer)
+def get_root_health(store: Store) -> Any:
+    """Says whether the server and its database work, for older clients."""
+    return _look(store)
+
+
+def _look(store: Store) -> Any:
+    timestamp = wire.format_date(datetime.now(UTC))
+    try:
+        store.database.peewee.execute_sql("SELECT 1")
+    except (peewee.DatabaseError, peewee.InterfaceError) as exc:
+        message = f"the database does not answer: {type(exc).__name__}"
+        return Answer(
+            body={"status": "DOWN", "timestamp": timestamp, "message": message}, status=503
+        )
+    return {"status": "UP", "timestamp": timestamp, "message": "the embedded keruta API runs"}

@@ -1,0 +1,69 @@
+"""Routes for the measurements of a task's runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import INCLUDE, Schema, ValidationError, fields, post_load
+
+from keruta_agent.core import wire
+from keruta_agent.http.bodies import check_free_json, to_json
+from keruta_agent.server.routes import Resource
+from keruta_agent.server.store import tables as t
+from keruta_agent.server.store import task_rows
+from keruta_agent.server.store.store import Change, Store
+
+resource = Resource("metrics", "Measurements of a task's runs")
+
+
+class MetricsDraft(Schema):
+    """Any JSON object."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    @post_load
+    def _check(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        try:
+            check_free_json(data)
+        except ValueError as exc:
+            raise ValidationError(str(exc)) from None
+        return data
+
+
+class MetricsAnswer(Schema):
+    """One set of measurements."""
+
+    id = fields.String(required=True)
+    task_id = fields.String(required=True, data_key="taskId")
+    metrics = fields.Dict(required=True)
+    timestamp = wire.AnyDate(required=True)
+
+
+@resource.write(
+    "POST", "/api/v1/tasks/<task_id>/metrics", body=MetricsDraft, answer=MetricsAnswer, status=201
+)
+def store_metrics(change: Change, draft: dict[str, Any], task_id: str) -> Any:
+    """Stores a JSON object of measurements."""
+    task = task_rows.find(change.tables, task_id)
+    row = {"task": task["number"], "data": to_json(draft), "created_at": t.now()}
+    number = change.tables.metrics.insert(**row).execute()
+    return _to_answer(row | {"number": number}, task_id)
+
+
+@resource.read("/api/v1/tasks/<task_id>/metrics", answer=MetricsAnswer(many=True))
+def list_metrics(store: Store, task_id: str) -> Any:
+    """Lists a task's measurements, newest first."""
+    task = task_rows.find(store.tables, task_id)
+    metrics = store.tables.metrics
+    rows = metrics.select().where(metrics.task == task["number"])
+    return [_to_answer(row, task_id) for row in rows.order_by(metrics.number.desc()).dicts()]
+
+
+def _to_answer(row: dict[str, Any], task_id: str) -> dict[str, Any]:
+    return {
+        "id": str(row["number"]),
+        "taskId": task_id,
+        "metrics": t.from_json(row["data"]),
+        "timestamp": wire.format_date(t.from_microseconds(row["created_at"])),
+    }

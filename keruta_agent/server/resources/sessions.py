@@ -1,0 +1,180 @@
+"""Routes of sessions: create, read, list, look up, set the state, delete."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from marshmallow import ValidationError, fields, post_load
+
+from keruta_agent.core import model
+from keruta_agent.http.bodies import to_json
+from keruta_agent.http.fields import FreeObject, FreeText, Name, Request
+from keruta_agent.http.problems import conflict, invalid, missing
+from keruta_agent.server.routes import Resource
+from keruta_agent.server.schemas import Identifier, SessionAnswer
+from keruta_agent.server.store import artifact_files, session_rows
+from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.store import Change, Store
+
+#: Shorter beginnings of ids are refused: they would fit too many.
+MIN_PARTIAL_ID = 4
+
+resource = Resource("sessions", "What one workspace serves: a list of tasks")
+
+
+class SessionStatusName(fields.String):
+    """A session's state, in any case."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        name = (super()._deserialize(value, attr, data, **kwargs) or "").strip().upper()
+        try:
+            return model.SessionStatus(name).value
+        except ValueError:
+            names = ", ".join(model.SessionStatus)
+            raise ValidationError(f"Must be one of: {names}.") from None
+
+
+class SessionDraft(Request):
+    """A session to create."""
+
+    id = Identifier()
+    name = Name(required=True)
+    description = FreeText(load_default="")
+    tags = fields.List(FreeText(), load_default=list)
+    workspace_id = Name(data_key="workspaceId", max_length=200)
+    repository_url = Name(data_key="repositoryUrl", max_length=4000)
+    repository_ref = Name(data_key="repositoryRef")
+    template_config = FreeObject(data_key="templateConfig")
+
+
+class SessionStatusDraft(Request):
+    """A session's new state."""
+
+    status = SessionStatusName(required=True)
+
+
+class NameQuery(Request):
+    """What a session's name holds, in any case."""
+
+    name = FreeText(required=True)
+
+
+class PartialIdQuery(Request):
+    """How a session's id begins, in any case."""
+
+    partial_id = FreeText(required=True, data_key="partialId")
+
+    @post_load
+    def _check_length(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        if len(data["partial_id"].strip()) < MIN_PARTIAL_ID:
+            raise invalid("partialId", f"must have at least {MIN_PARTIAL_ID} characters")
+        return data
+
+
+@resource.write("POST", "/api/v1/sessions", body=SessionDraft, answer=SessionAnswer, status=201)
+def create_session(change: Change, draft: dict[str, Any]) -> Any:
+    """Creates a session."""
+    sessions = change.tables.sessions
+    session_id = draft.get("id") or str(uuid.uuid4())
+    if sessions.select(sessions.number).where(sessions.id == session_id).exists():
+        raise conflict("SESSION_EXISTS", f"there is a session {session_id} already", field="id")
+    template = draft.get("template_config")
+    moment = t.now()
+    sessions.insert(
+        id=session_id,
+        id_folded=session_id.casefold(),
+        name=draft["name"],
+        name_folded=draft["name"].casefold(),
+        description=draft["description"],
+        status=model.SessionStatus.ACTIVE.value,
+        tags=to_json(draft["tags"]),
+        workspace_id=draft.get("workspace_id"),
+        repository_url=draft.get("repository_url"),
+        repository_ref=draft.get("repository_ref"),
+        template_config=None if template is None else to_json(template),
+        created_at=moment,
+        updated_at=moment,
+    ).execute()
+    row = session_rows.find(change.tables, session_id)
+    session_rows.announce(change, "session_created", row)
+    return session_rows.to_answer(row)
+
+
+@resource.read("/api/v1/sessions", answer=SessionAnswer(many=True))
+def list_sessions(store: Store) -> Any:
+    """Lists all sessions, newest first."""
+    sessions = store.tables.sessions
+    rows = sessions.select().order_by(sessions.number.desc()).dicts()
+    return [session_rows.to_answer(row) for row in rows]
+
+
+@resource.read("/api/v1/sessions/<session_id>", answer=SessionAnswer)
+def get_session(store: Store, session_id: str) -> Any:
+    """Returns a session by its complete id."""
+    return session_rows.to_answer(session_rows.find(store.tables, session_id))
+
+
+@resource.read("/api/v1/sessions/search", query=NameQuery, answer=SessionAnswer(many=True))
+def search_sessions(store: Store, query: dict[str, Any]) -> Any:
+    """Lists the sessions whose name holds this text, in any case, newest first."""
+    sessions = store.tables.sessions
+    wanted = sessions.name_folded.contains(query["name"].casefold())
+    rows = sessions.select().where(wanted).order_by(sessions.number.desc()).dicts()
+    return [session_rows.to_answer(row) for row in rows]
+
+
+@resource.read(
+    "/api/v1/sessions/search/partial-id", query=PartialIdQuery, answer=SessionAnswer(many=True)
+)
+def search_sessions_by_partial_id(store: Store, query: dict[str, Any]) -> Any:
+    """Lists the sessions whose id begins with this text, in any case, newest first."""
+    sessions = store.tables.sessions
+    wanted = sessions.id_folded.startswith(query["partial_id"].strip().casefold())
+    rows = sessions.select().where(wanted).order_by(sessions.number.desc()).dicts()
+    return [session_rows.to_answer(row) for row in rows]
+
+
+@resource.read("/api/v1/sessions/by-workspace/<workspace_id>", answer=SessionAnswer)
+def get_session_by_workspace(store: Store, workspace_id: str) -> Any:
+    """Returns the newest session of a workspace, one that has not ended if there is any."""
+    sessions = store.tables.sessions
+    rows = list(
+        sessions.select()
+        .where(sessions.workspace_id == workspace_id)
+        .order_by(sessions.number.desc())
+        .dicts()
+    )
+    if not rows:
+        raise missing("session", workspace_id, key="workspace id")
+    active = [row for row in rows if row["status"] not in model.ENDED_SESSION_STATES]
+    return session_rows.to_answer((active or rows)[0])
+
+
+@resource.write(
+    "PUT",
+    "/api/v1/sessions/<session_id>/status",
+    body=SessionStatusDraft,
+    answer=SessionAnswer,
+)
+def set_session_status(change: Change, draft: dict[str, Any], session_id: str) -> Any:
+    """Sets a session's state; every move is legal."""
+    previous = session_rows.lock(change, session_id)["status"]
+    sessions = change.tables.sessions
+    sessions.update(status=draft["status"], updated_at=t.now()).where(
+        sessions.id == session_id
+    ).execute()
+    row = session_rows.find(change.tables, session_id)
+    session_rows.announce(change, "session_update", row, previousStatus=previous)
+    return session_rows.to_answer(row)
+
+
+@resource.write("DELETE", "/api/v1/sessions/<session_id>", status=204)
+def delete_session(change: Change, session_id: str) -> None:
+    """Deletes a session with its tasks, their logs and artifacts."""
+    row = session_rows.lock(change, session_id)
+    tasks, sessions = change.tables.tasks, change.tables.sessions
+    owned = tasks.select(tasks.number).where(tasks.session_id == session_id)
+    artifact_files.remove_with(change, owned)
+    sessions.delete().where(sessions.id == session_id).execute()
+    session_rows.announce(change, "session_deleted", row)

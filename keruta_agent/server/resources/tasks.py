@@ -1,0 +1,176 @@
+"""Routes of tasks: create, read, list, change, delete, and their subtasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import ValidationError, fields, post_load, pre_load
+
+from keruta_agent.core import model
+from keruta_agent.http.bodies import to_json
+from keruta_agent.http.fields import FreeObject, FreeText, Name, Priority, Request
+from keruta_agent.http.problems import Problem, invalid
+from keruta_agent.server.routes import Resource
+from keruta_agent.server.schemas import TaskAnswer
+from keruta_agent.server.store import artifact_files, session_rows, task_rows
+from keruta_agent.server.store.store import Change, Store
+
+resource = Resource("tasks", "Scripts to run, one at a time")
+
+
+class TaskChange(Request):
+    """What may be changed of a task."""
+
+    name = Name()
+    description = FreeText()
+    script = FreeText()
+    priority = Priority()
+    parameters = FreeObject()
+
+    @pre_load
+    def _accept_title(self, data: Any, **kwargs: Any) -> Any:
+        # "title" is the older name of "name", "session" of "sessionId".
+        if not isinstance(data, Mapping):
+            return data
+        renamed = dict(data)
+        for new, old in (("name", "title"), ("sessionId", "session")):
+            if renamed.get(new) is None and renamed.get(old) is not None:
+                renamed[new] = renamed[old]
+        return renamed
+
+
+class SubtaskDraft(TaskChange):
+    """A task to create under a parent, which gives it its session."""
+
+    @post_load
+    def _check_name(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        if "name" not in data:
+            raise ValidationError("Missing data for required field.", "name")
+        return data
+
+
+class TaskDraft(SubtaskDraft):
+    """A task to create."""
+
+    session_id = fields.String(data_key="sessionId")
+    parent_task_id = fields.String(data_key="parentTaskId")
+
+
+class StatusQuery(Request):
+    """Which tasks to list."""
+
+    status = FreeText(metadata={"description": "Only tasks in this state."})
+
+
+@resource.write("POST", "/api/v1/tasks", body=TaskDraft, answer=TaskAnswer, status=201)
+def create_task(change: Change, draft: dict[str, Any]) -> Any:
+    """Creates a task in a session; ``sessionId`` may be left out when a parent is named."""
+    session_id = draft.get("session_id")
+    parent_id = draft.get("parent_task_id")
+    if parent_id is not None:
+        parent = _parent(change, parent_id)
+        session_id = session_id or parent["session_id"]
+        if session_id != parent["session_id"]:
+            raise invalid("parentTaskId", f"task {parent_id} belongs to another session")
+    if not session_id or not session_id.strip():
+        raise invalid("sessionId", "Missing data for required field.")
+    session_rows.open_session(change, session_id)
+    return task_rows.to_answer(task_rows.create(change, draft, session_id))
+
+
+def _parent(change: Change, parent_id: str) -> dict[str, Any]:
+    try:
+        return task_rows.lock(change, parent_id)
+    except Problem as problem:
+        raise Problem(400, problem.code, problem.message, field="parentTaskId") from None
+
+
+@resource.read("/api/v1/tasks", query=StatusQuery, answer=TaskAnswer(many=True))
+def list_tasks(store: Store, query: dict[str, Any]) -> Any:
+    """Lists all tasks, newest first."""
+    selected = store.tables.tasks.select()
+    narrowed = task_rows.with_status(selected, store.tables, query.get("status"))
+    return task_rows.listed(store, narrowed)
+
+
+@resource.read("/api/v1/tasks/<task_id>", answer=TaskAnswer)
+def get_task(store: Store, task_id: str) -> Any:
+    """Returns a task."""
+    return task_rows.to_answer(task_rows.find(store.tables, task_id))
+
+
+@resource.write("PUT", "/api/v1/tasks/<task_id>", body=TaskChange, answer=TaskAnswer)
+def change_task(change: Change, draft: dict[str, Any], task_id: str) -> Any:
+    """Changes a task's name, description, script, priority or parameters."""
+    row = task_rows.lock(change, task_id)
+    values = dict(draft)
+    if "parameters" in draft:
+        values["parameters"] = to_json(draft["parameters"])
+        values["fix_root"] = task_rows.fix_root(draft["parameters"])
+    if values:
+        row = task_rows.update(change, task_id, values)
+        task_rows.announce(change, "task_update", row)
+    return task_rows.to_answer(row)
+
+
+@resource.write("DELETE", "/api/v1/tasks/<task_id>", status=204)
+def delete_task(change: Change, task_id: str) -> None:
+    """Deletes a task with its logs and artifacts; its subtasks stay."""
+    row = task_rows.lock(change, task_id)
+    tasks = change.tables.tasks
+    artifact_files.remove_with(change, tasks.select(tasks.number).where(tasks.id == task_id))
+    tasks.delete().where(tasks.id == task_id).execute()
+    task_rows.announce(change, "task_deleted", row)
+
+
+@resource.write(
+    "POST",
+    "/api/v1/tasks/<task_id>/subtasks",
+    body=SubtaskDraft,
+    answer=TaskAnswer,
+    status=201,
+)
+def create_subtask(change: Change, draft: dict[str, Any], task_id: str) -> Any:
+    """Creates a task under a parent, in the parent's session."""
+    parent = task_rows.lock(change, task_id)
+    session_rows.open_session(change, parent["session_id"])
+    row = task_rows.create(change, draft | {"parent_task_id": task_id}, parent["session_id"])
+    return task_rows.to_answer(row)
+
+
+@resource.read("/api/v1/tasks/<task_id>/subtasks", answer=TaskAnswer(many=True))
+def list_subtasks(store: Store, task_id: str) -> Any:
+    """Lists the tasks under a parent, newest first."""
+    task_rows.find(store.tables, task_id)
+    tasks = store.tables.tasks
+    return task_rows.listed(store, tasks.select().where(tasks.parent_task_id == task_id))
+
+
+def _session_tasks(store: Store, session_id: str, status: str | None) -> Any:
+    session_rows.find(store.tables, session_id)
+    tasks = store.tables.tasks
+    selected = tasks.select().where(tasks.session_id == session_id)
+    return task_rows.listed(store, task_rows.with_status(selected, store.tables, status))
+
+
+@resource.read(
+    "/api/v1/sessions/<session_id>/tasks", query=StatusQuery, answer=TaskAnswer(many=True)
+)
+def list_session_tasks(store: Store, query: dict[str, Any], session_id: str) -> Any:
+    """Lists a session's tasks, newest first."""
+    return _session_tasks(store, session_id, query.get("status"))
+
+
+@resource.read(
+    "/api/v1/tasks/session/<session_id>", query=StatusQuery, answer=TaskAnswer(many=True)
+)
+def list_tasks_of_session(store: Store, query: dict[str, Any], session_id: str) -> Any:
+    """Lists a session's tasks, newest first (older route)."""
+    return _session_tasks(store, session_id, query.get("status"))
+
+
+@resource.read("/api/v1/tasks/session/<session_id>/pending", answer=TaskAnswer(many=True))
+def list_pending_tasks_of_session(store: Store, session_id: str) -> Any:
+    """Lists a session's PENDING tasks, newest first (oldest route)."""
+    return _session_tasks(store, session_id, model.TaskStatus.PENDING.value)

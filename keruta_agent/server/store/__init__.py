@@ -1,0 +1,1 @@
+"""What the server keeps: rows, files, and how they change."""

@@ -1,0 +1,105 @@
+"""The directory that a server keeps everything in: its lock, and the bytes of artifacts.
+
+A file's name in it is the artifact's id and nothing else: no name that a client sent is ever part
+of a path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from keruta_agent.core import errors
+from keruta_agent.server.store.database import Database
+
+
+class DataDirectory:
+    """A directory that only this user sees, and one server at a time uses."""
+
+    def __init__(self, path: Path) -> None:
+        """Makes what is missing of it, and keeps other servers out.
+
+        Raises:
+            AgentStateError: there is another server, or the directory cannot be used.
+        """
+        _make_private(path)
+        self.path = path
+        # Held for as long as the object lives: a lock that is collected lets go.
+        self._lock = _locked(path)
+        try:
+            #: Finished artifacts, named by their ids.
+            self.artifacts = self.subdirectory("artifacts")
+            #: Uploads that are under way.
+            self.incoming = self.subdirectory("incoming")
+        except errors.AgentStateError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Lets another server use it."""
+        self._lock.release()
+
+    def subdirectory(self, name: str) -> Path:
+        """Makes a directory in it.
+
+        Raises:
+            AgentStateError: it cannot be made.
+        """
+        directory = self.path / name
+        _make_private(directory)
+        return directory
+
+    def artifact(self, artifact_id: str) -> Path:
+        """Returns where an artifact's bytes are; the id has to be one from the database."""
+        return self.artifacts / artifact_id
+
+    def remove_artifacts(self, artifact_ids: Iterable[str]) -> None:
+        """Removes the bytes of artifacts that are no longer in the database."""
+        for artifact_id in artifact_ids:
+            # What is left behind is swept at the next start.
+            with contextlib.suppress(OSError):
+                self.artifact(artifact_id).unlink()
+
+    def sweep(self, database: Database, artifacts: Any) -> None:
+        """Removes what a killed server left: broken uploads, and artifacts without a row."""
+        for leftover in self.incoming.iterdir():
+            leftover.unlink()
+        with database.connected():
+            known = {row["id"] for row in artifacts.select(artifacts.id).dicts()}
+        for file in self.artifacts.iterdir():
+            if file.name not in known:
+                file.unlink()
+
+
+def _make_private(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.chmod(0o700)
+    except OSError as exc:
+        raise _unusable(directory, exc.strerror or str(exc)) from exc
+
+
+def _locked(directory: Path) -> filelock.BaseFileLock:
+    """Keeps a second server out: it would take the uploads of the first for leftovers."""
+    lock = filelock.FileLock(directory / "server.lock", mode=0o600)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise errors.AgentStateError(
+            f"another keruta server uses the data directory {directory}",
+            advice="Stop it, or choose another directory with --data",
+        ) from None
+    except OSError as exc:
+        raise _unusable(directory, exc.strerror or str(exc)) from exc
+    return lock
+
+
+def _unusable(directory: Path, reason: str) -> errors.AgentStateError:
+    return errors.AgentStateError(
+        f"cannot use the server's data directory {directory}: {reason}",
+        advice="Choose another one with --data, or make it writable for this user",
+    )

@@ -1,0 +1,135 @@
+"""Opens the database that the server keeps everything in: SQLite by default, or what a URL names.
+
+Connections come from a pool and are taken for one request at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import peewee
+from playhouse.pool import PooledSqliteDatabase
+
+from keruta_agent.core import errors
+from keruta_agent.core.migrations import Steps
+from keruta_agent.server.store import migrations, postgresql
+
+#: Seconds that a write waits for another one on SQLite.
+BUSY_TIMEOUT_S = 10
+
+#: More than the server has threads, so that no request ever finds the pool empty.
+MAX_CONNECTIONS = 120
+
+FILE_NAME = "server.db"
+
+
+class Database:
+    """One open database, migrated to what this version needs."""
+
+    def __init__(self, peewee_database: Any, *, postgresql: bool) -> None:
+        self.peewee = peewee_database
+        self.postgresql = postgresql
+
+    def connected(self) -> AbstractContextManager[Any]:
+        """Takes a connection for this thread for the length of the block."""
+        context: AbstractContextManager[Any] = self.peewee.connection_context()
+        return context
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        """Makes the block one transaction; on SQLite it has the write lock from the start."""
+        context: AbstractContextManager[Any] = self.peewee.atomic()
+        return context
+
+    def for_writing(self, query: Any) -> Any:
+        """Makes a query lock the rows it reads until the transaction ends.
+
+        Nothing is to be done on SQLite, where a transaction excludes every other writer.
+        """
+        return query.for_update() if self.postgresql else query
+
+    def close(self) -> None:
+        """Closes every connection."""
+        self.peewee.close_all()
+
+
+def open_database(
+    data_dir: Path,
+    url: str | None,
+    *,
+    file_name: str = FILE_NAME,
+    steps: Steps | None = None,
+) -> Database:
+    """Opens and migrates the database: the file in ``data_dir``, or the one at ``url``.
+
+    One at a URL may be starting up itself, and is waited for.
+
+    Raises:
+        AgentStateError: it cannot be opened, or is none.
+    """
+    where = _without_password(url) if url else str(data_dir / file_name)
+    try:
+        database = _at_url(url) if url else _in_directory(data_dir / file_name)
+
+        def migrate() -> None:
+            with database.connected():
+                migrations.migrate(database.peewee, steps, postgresql=database.postgresql)
+
+        try:
+            if database.postgresql:
+                postgresql.when_up(database.peewee, where, migrate)
+            else:
+                migrate()
+        except BaseException:
+            database.close()
+            raise
+    except peewee.ImproperlyConfigured:
+        raise errors.SettingsError(
+            "the driver for PostgreSQL is not installed",
+            advice="Install it with: pip install 'keruta-agent[postgresql]'",
+        ) from None
+    except (OSError, peewee.DatabaseError, peewee.InterfaceError, sqlite3.Error) as exc:
+        # The driver's text may repeat the connection string, password and all.
+        reason = type(exc).__name__ if url else str(exc)
+        raise errors.AgentStateError(
+            f"cannot open the server's database {where}: {reason}",
+            advice="Check that it exists, is not damaged, and that this user may write to it",
+        ) from None
+    return database
+
+
+def _in_directory(path: Path) -> Database:
+    # Made here, because SQLite would follow the umask; the WAL takes over these permissions.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    return Database(
+        PooledSqliteDatabase(
+            str(path),
+            max_connections=MAX_CONNECTIONS,
+            # A transaction that reads and then writes would fail at once under concurrency.
+            lock_type="IMMEDIATE",
+            # The pool hands a connection to one thread at a time, but not always the same one.
+            check_same_thread=False,
+            autoconnect=False,
+            pragmas={
+                "journal_mode": "wal",
+                # What was acknowledged has to survive a power cut.
+                "synchronous": "full",
+                "foreign_keys": 1,
+                "busy_timeout": BUSY_TIMEOUT_S * 1000,
+            },
+        ),
+        postgresql=False,
+    )
+
+
+def _at_url(url: str) -> Database:
+    return Database(postgresql.at_url(url, MAX_CONNECTIONS), postgresql=True)
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"

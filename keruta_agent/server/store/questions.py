@@ -1,0 +1,74 @@
+"""Questions of scripts as rows, and where answers wait until the script has taken them.
+
+An answer belongs to one question: to the newest of its task, for as long as that is open. The
+answer to a secret question is never stored; it waits in memory, and is asked for again when the
+server ends before the script has read it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.store import Change, Store
+
+
+def newest(store: Store, task_number: int) -> dict[str, Any] | None:
+    """Returns a task's newest question with the answer that it has, None when it never asked."""
+    requests = store.tables.input_requests
+    mine = requests.select().where(requests.task == task_number)
+    row: dict[str, Any] | None = mine.order_by(requests.number.desc()).limit(1).dicts().get()
+    if row is not None and row["secret"]:
+        number, text = store.secret_answers.get(task_number, (0, ""))
+        row["answer"] = text if number == row["number"] else None
+    return row
+
+
+def ask(change: Change, task_number: int, prompt: str, *, secret: bool) -> dict[str, Any]:
+    """Stores a question and returns it; older ones of the task are over."""
+    close(change, task_number)
+    row = {
+        "task": task_number,
+        "prompt": prompt,
+        "created_at": t.now(),
+        "secret": int(secret),
+    }
+    number = change.tables.input_requests.insert(**row).execute()
+    return row | {"number": number, "answer": None, "delivered_at": None}
+
+
+def answer(change: Change, row: dict[str, Any], text: str) -> dict[str, Any]:
+    """Keeps the answer to a question and returns the question with it."""
+    if row["secret"]:
+        kept = change.store.secret_answers
+        change.afterwards(lambda: kept.update({row["task"]: (row["number"], text)}))
+    else:
+        _update(change, row["number"], answer=text, answered_at=t.now())
+    return row | {"answer": text}
+
+
+def deliver(change: Change, row: dict[str, Any]) -> None:
+    """Notes that an answer was handed out to a client that cannot say which question it means."""
+    _update(change, row["number"], delivered_at=t.now())
+    _forget(change, row["task"])
+
+
+def close(change: Change, task_number: int) -> None:
+    """Ends the open question of a task: the script has gone on."""
+    requests = change.tables.input_requests
+    requests.update(delivered_at=t.now()).where(
+        (requests.task == task_number) & (requests.delivered_at.is_null())
+    ).execute()
+    _forget(change, task_number)
+
+
+def _update(change: Change, number: int, **values: Any) -> None:
+    requests = change.tables.input_requests
+    requests.update(**values).where(requests.number == number).execute()
+
+
+def _forget(change: Change, task_number: int) -> None:
+    def forget() -> None:
+        change.store.secret_answers.pop(task_number, None)
+
+    change.afterwards(forget)

@@ -1,0 +1,90 @@
+"""Sessions as rows: found, turned into JSON, told about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keruta_agent.core import model
+from keruta_agent.http.problems import Problem, conflict, missing
+from keruta_agent.server.schemas import SessionAnswer
+from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.store import Change
+from keruta_agent.server.store.tables import Tables
+
+_ANSWER = SessionAnswer()
+
+
+def find(tables: Tables, session_id: str) -> dict[str, Any]:
+    """Returns a session's row.
+
+    Raises:
+        Problem: there is none (404).
+    """
+    row = tables.sessions.select().where(tables.sessions.id == session_id).dicts().get()
+    if row is None:
+        raise missing("session", session_id)
+    found: dict[str, Any] = row
+    return found
+
+
+def lock(change: Change, session_id: str) -> dict[str, Any]:
+    """Returns a session's row, which nobody else changes until the transaction ends."""
+    sessions = change.tables.sessions
+    row = change.locked(sessions.select().where(sessions.id == session_id)).dicts().get()
+    if row is None:
+        raise missing("session", session_id)
+    found: dict[str, Any] = row
+    return found
+
+
+def open_session(change: Change, session_id: str) -> dict[str, Any]:
+    """Returns the row of a session that a task is filed into.
+
+    Raises:
+        Problem: there is none (400, the id came in a body), or it takes no more tasks (409).
+    """
+    try:
+        row = lock(change, session_id)
+    except Problem as problem:
+        raise Problem(400, problem.code, problem.message, field="sessionId") from None
+    if row["status"] in model.ENDED_SESSION_STATES:
+        raise conflict(
+            "SESSION_ENDED",
+            f"session {session_id} is {row['status']} and takes no more tasks",
+            field="sessionId",
+        )
+    return row
+
+
+def to_session(row: dict[str, Any]) -> model.Session:
+    """Returns the session that a row holds."""
+    return model.Session(
+        id=row["id"],
+        name=row["name"],
+        status=row["status"],
+        description=row["description"],
+        tags=t.from_json(row["tags"]),
+        workspace_id=row["workspace_id"],
+        repository_url=row["repository_url"],
+        repository_ref=row["repository_ref"],
+        template_config=t.from_json(row["template_config"]),
+        created_at=t.from_microseconds(row["created_at"]),
+        updated_at=t.from_microseconds(row["updated_at"]),
+    )
+
+
+def to_answer(row: dict[str, Any]) -> Any:
+    """Returns a session as JSON."""
+    return _ANSWER.dump(to_session(row))
+
+
+def announce(change: Change, name: str, row: dict[str, Any], **more: Any) -> None:
+    """Tells listeners that something happened to a session."""
+    data = {
+        "sessionId": row["id"],
+        "name": row["name"],
+        "status": row["status"],
+        "description": row["description"],
+        "tags": t.from_json(row["tags"]),
+    }
+    change.announce(name, row["id"], data | more)

@@ -1,0 +1,88 @@
+"""What the server keeps: the database, the artifacts' directory, and one write at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from keruta_agent.server.store.changes import Announcement, Changes
+from keruta_agent.server.store.data_directory import DataDirectory
+from keruta_agent.server.store.database import Database, open_database
+from keruta_agent.server.store.tables import Tables
+
+
+class Change:
+    """One write in progress: a transaction, and what is to be told when it is through."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.tables = store.tables
+        self.announcements: list[Announcement] = []
+        self._afterwards: list[Callable[[], None]] = []
+
+    def locked(self, query: Any) -> Any:
+        """Makes a query lock the rows it reads until the transaction ends."""
+        return self.store.database.for_writing(query)
+
+    def announce(self, name: str, session_id: str, data: Mapping[str, Any]) -> None:
+        """Tells listeners of the session, once the write is through."""
+        self.announcements.append((name, session_id, data))
+
+    def afterwards(self, work: Callable[[], None]) -> None:
+        """Does something once the write is through, and not at all when it is not."""
+        self._afterwards.append(work)
+
+    def finish(self) -> None:
+        """Does what was to be done afterwards."""
+        for work in self._afterwards:
+            work()
+        if self.announcements:
+            self.store.changes.wake()
+
+
+class Store:
+    """Everything that the server keeps, in one directory (and a database elsewhere, if asked)."""
+
+    def __init__(self, directory: DataDirectory, database: Database) -> None:
+        self.directory = directory
+        self.database = database
+        self.tables = Tables(database.peewee)
+        self.changes = Changes(database, self.tables)
+        #: Answers to secret questions, by the number of the task: (question, text). Only here.
+        self.secret_answers: dict[int, tuple[int, str]] = {}
+
+    @classmethod
+    def open(cls, data_dir: Path, database_url: str | None = None) -> Store:
+        """Opens the store, creating what is missing.
+
+        Raises:
+            AgentStateError: the directory or the database cannot be used.
+            SettingsError: the database URL makes no sense.
+        """
+        with contextlib.ExitStack() as opened:
+            directory = opened.enter_context(contextlib.closing(DataDirectory(data_dir)))
+            database = open_database(data_dir, database_url)
+            opened.enter_context(contextlib.closing(database))
+            store = cls(directory, database)
+            directory.sweep(database, store.tables.artifacts)
+            store.changes.start()
+            opened.pop_all()
+        return store
+
+    def close(self) -> None:
+        """Ends the streams and closes the database."""
+        self.changes.close()
+        self.database.close()
+        self.directory.close()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Change]:
+        """Makes the block one write: all of it is stored, events included, or nothing."""
+        change = Change(self)
+        with self.database.connected():
+            with self.database.transaction():
+                yield change
+                self.changes.store(change.announcements)
+            change.finish()

@@ -1,0 +1,159 @@
+"""Tasks as rows: found, created, turned into JSON, told about."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from keruta_agent.core import model, wire
+from keruta_agent.http.bodies import to_json
+from keruta_agent.http.problems import invalid, missing
+from keruta_agent.server import long_lists
+from keruta_agent.server.schemas import TaskAnswer
+from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.store import Change, Store
+from keruta_agent.server.store.tables import Tables
+
+_ANSWER = TaskAnswer()
+
+
+def find(tables: Tables, task_id: str) -> dict[str, Any]:
+    """Returns a task's row.
+
+    Raises:
+        Problem: there is none (404).
+    """
+    return _existing(tables.tasks.select().where(tables.tasks.id == task_id), task_id)
+
+
+def lock(change: Change, task_id: str) -> dict[str, Any]:
+    """Returns a task's row, which nobody else changes until the transaction ends."""
+    tasks = change.tables.tasks
+    return _existing(change.locked(tasks.select().where(tasks.id == task_id)), task_id)
+
+
+def _existing(query: Any, task_id: str) -> dict[str, Any]:
+    row = query.dicts().get()
+    if row is None:
+        raise missing("task", task_id)
+    found: dict[str, Any] = row
+    return found
+
+
+def listed(store: Store, query: Any) -> Any:
+    """Returns the tasks of a query as JSON, newest first."""
+    tasks = store.tables.tasks
+    return long_lists.respond(
+        store,
+        query.order_by(tasks.number.desc()),
+        number=tasks.number,
+        texts=(tasks.description, tasks.script, tasks.message, tasks.parameters),
+        to_answer=to_answer,
+    )
+
+
+def with_status(query: Any, tables: Tables, status: str | None) -> Any:
+    """Narrows a query of tasks to those in a state, named as in the query string.
+
+    Raises:
+        Problem: there is no such state (400).
+    """
+    if status is None:
+        return query
+    try:
+        wanted = model.parse_task_status(status)
+    except ValueError:
+        names = ", ".join(model.TaskStatus)
+        raise invalid("status", f"must be one of: {names}") from None
+    return query.where(tables.tasks.status == wanted.value)
+
+
+def create(change: Change, draft: Mapping[str, Any], session_id: str) -> dict[str, Any]:
+    """Creates a PENDING task and returns its row."""
+    tasks = change.tables.tasks
+    task_id = str(uuid.uuid4())
+    parameters = draft.get("parameters") or {}
+    moment = t.now()
+    tasks.insert(
+        id=task_id,
+        session_id=session_id,
+        parent_task_id=draft.get("parent_task_id"),
+        name=draft["name"],
+        description=draft.get("description", ""),
+        script=draft.get("script", ""),
+        status=model.TaskStatus.PENDING.value,
+        message="",
+        progress=0,
+        error_code="",
+        priority=draft.get("priority", 0),
+        parameters=to_json(parameters),
+        fix_root=fix_root(parameters),
+        created_at=moment,
+        updated_at=moment,
+    ).execute()
+    row = find(change.tables, task_id)
+    announce(change, "task_created", row)
+    return row
+
+
+def update(change: Change, task_id: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes columns of a task and returns its new row."""
+    tasks = change.tables.tasks
+    tasks.update(**values, updated_at=t.now()).where(tasks.id == task_id).execute()
+    return find(change.tables, task_id)
+
+
+def fix_root(parameters: Mapping[str, Any]) -> str | None:
+    """Returns the task that an auto-fix task goes back to; None for any other task."""
+    root = parameters.get("originalTaskId")
+    return root if parameters.get("autoFix") is True and isinstance(root, str) else None
+
+
+def to_task(row: dict[str, Any]) -> model.Task:
+    """Returns the task that a row holds."""
+    return model.Task(
+        id=row["id"],
+        session_id=row["session_id"],
+        name=row["name"],
+        description=row["description"],
+        script=row["script"],
+        status=model.TaskStatus(row["status"]),
+        message=row["message"],
+        progress=row["progress"],
+        error_code=row["error_code"],
+        priority=row["priority"],
+        parameters=t.from_json(row["parameters"]),
+        parent_task_id=row["parent_task_id"],
+        claimed_by=row["claimed_by"],
+        created_at=t.from_microseconds(row["created_at"]),
+        updated_at=t.from_microseconds(row["updated_at"]),
+    )
+
+
+def to_answer(row: dict[str, Any]) -> Any:
+    """Returns a task as JSON."""
+    return _ANSWER.dump(to_task(row))
+
+
+def date(microseconds: int | None) -> str | None:
+    """Returns a stored date as it is sent."""
+    return None if microseconds is None else wire.format_date(t.from_microseconds(microseconds))
+
+
+def announce(change: Change, name: str, row: dict[str, Any], **more: Any) -> None:
+    """Tells listeners that something happened to a task."""
+    data = {
+        "taskId": row["id"],
+        "parentTaskId": row["parent_task_id"],
+        "name": row["name"],
+        "status": row["status"],
+        "progress": row["progress"],
+        "message": row["message"],
+        "errorCode": row["error_code"],
+        "priority": row["priority"],
+        "createdAt": date(row["created_at"]),
+        "startedAt": date(row["started_at"]),
+        "endedAt": date(row["ended_at"]),
+    }
+    change.announce(name, row["session_id"], data | more)
