@@ -224,7 +224,7 @@ def test_clone_with_commits_that_cannot_be_taken_over_is_never_removed(
         workspace.bring(task=OTHER_TASK)
 
     kept = workspace.moved
-    assert kept[0] == first
+    assert first in kept  # those of one second come in any order
     assert len(kept) == moved.MOST_KEPT + 1
 
 
