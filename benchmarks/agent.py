@@ -31,7 +31,7 @@ class Measured:
         self._server: subprocess.Popen[str] | None = None
 
     def start_server(self) -> None:
-        """Starts the server, on the port that it had before."""
+        """Start the server, on the port that it had before."""
         port = self.server_url.rpartition(":")[2] or str(free_port())
         self._server = subprocess.Popen(
             [*KERUTA, "server", "--port", port, "--data", str(self.directory / "server")],
@@ -44,7 +44,7 @@ class Measured:
         self.server_url = self._server.stdout.readline().split()[-1]
 
     def stop_server(self) -> None:
-        """Stops the server; its data stay."""
+        """Stop the server; its data stay."""
         if self._server is not None:
             _stop(self._server)
             self._server = None
@@ -66,21 +66,21 @@ class Measured:
         return str(answer.json()["id"])
 
     def status(self, task_id: str) -> str:
-        """Returns the state of a task at the server."""
+        """Return the state of a task at the server."""
         answer = requests.get(f"{self.server_url}/api/v1/tasks/{task_id}", timeout=30)
         return str(answer.json()["status"])
 
     def kill_daemon(self) -> None:
-        """Ends the daemon at once."""
+        """End the daemon at once."""
         self._running().kill()
         self._running().wait()
 
     def cpu_seconds(self) -> float:
-        """Returns the processor time that the daemon has used."""
+        """Return the processor time that the daemon has used."""
         return cpu_seconds(self._running().pid)
 
     def memory_mb(self, field: str = "VmRSS") -> float:
-        """Returns a memory figure of the daemon, such as VmRSS or its peak VmHWM."""
+        """Return a memory figure of the daemon, such as VmRSS or its peak VmHWM."""
         return memory_mb(self._running().pid, field)
 
     def _running(self) -> subprocess.Popen[str]:
@@ -89,14 +89,14 @@ class Measured:
         return self.daemon
 
     def log_count(self, task_id: str) -> int:
-        """Returns how many lines the server has of a task."""
+        """Return how many lines the server has of a task."""
         url = f"{self.server_url}/api/v1/tasks/{task_id}/logs/count"
         return int(requests.get(url, timeout=60).json()["count"])
 
 
 @contextlib.contextmanager
 def running_agent(*, with_server: bool, **variables: str) -> Iterator[Measured]:
-    """Runs an agent in a temporary directory, with a server of its own if wanted."""
+    """Run an agent in a temporary directory, with a server of its own if wanted."""
     with (
         tempfile.TemporaryDirectory(prefix="keruta-bench-") as name,
         contextlib.ExitStack() as stack,
@@ -126,7 +126,7 @@ def running_agent(*, with_server: bool, **variables: str) -> Iterator[Measured]:
 
 
 def _ended(measured: Measured) -> bool:
-    """Complains of a daemon that ended instead of serving.
+    """Complain of a daemon that ended instead of serving.
 
     Raises:
         RuntimeError: it did.
@@ -146,7 +146,7 @@ def _file_session(measured: Measured) -> None:
 
 
 def free_port() -> int:
-    """Returns a port that nobody uses; one named beforehand can be used again at once."""
+    """Return a port that nobody uses; one named beforehand can be used again at once."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -158,7 +158,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 
 def wait_for(condition: Callable[[], object], timeout_s: float = 600) -> None:
-    """Waits until a condition holds.
+    """Wait until a condition holds.
 
     Raises:
         TimeoutError: it did not.
@@ -171,7 +171,7 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 600) -> None:
 
 
 def note_start(proof: Path) -> str:
-    """Returns a script whose first instruction notes the time; bash's clock needs no process."""
+    """Return a script whose first instruction notes the time; bash's clock needs no process."""
     return f"""#!/bin/bash
 now=$EPOCHREALTIME
 echo "$now" > {proof}.new; mv {proof}.new {proof}
@@ -179,13 +179,13 @@ echo "$now" > {proof}.new; mv {proof}.new {proof}
 
 
 def cpu_seconds(pid: int) -> float:
-    """Returns the processor time that a process has used."""
+    """Return the processor time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
 
 
 def memory_mb(pid: int, field: str = "VmRSS") -> float:
-    """Returns a memory figure of a process, such as VmRSS or its peak VmHWM."""
+    """Return a memory figure of a process, such as VmRSS or its peak VmHWM."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(field):
             return int(line.split()[1]) / 1024

@@ -15,7 +15,7 @@ from benchmarks.agent import Measured, memory_mb, running_agent, wait_for
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--large-mb", type=int, default=1024)
     parser.add_argument("--files", type=int, default=10_000)

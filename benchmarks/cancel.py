@@ -21,7 +21,7 @@ SCRIPTS = {
 
 
 def is_gone(pid: str) -> bool:
-    """Tells whether a process has ended."""
+    """Return whether a process has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
@@ -29,7 +29,7 @@ def is_gone(pid: str) -> bool:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     with running_agent(with_server=False, KERUTA_STOP_GRACE=f"{GRACE_S}s") as agent:
         for name, script in SCRIPTS.items():
             pids = agent.directory / name.replace(" ", "-").replace(",", "")

@@ -26,7 +26,7 @@ SPARE_MB = 8.0
 
 
 def main() -> None:
-    """Measures and prints.
+    """Measure and print.
 
     Raises:
         SystemExit: something grew.

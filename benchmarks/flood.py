@@ -24,7 +24,7 @@ LINE = "0123456789 the quick brown fox jumps over it"
 
 
 def script(megabytes: int, proof: Path) -> str:
-    """Returns a script that prints much and notes how long it took."""
+    """Return a script that prints much and notes how long it took."""
     return f"""#!/bin/bash
 begin=$EPOCHREALTIME
 yes '{LINE}' | head -c {megabytes}M
@@ -34,13 +34,13 @@ echo "$begin $end" > {proof}.new; mv {proof}.new {proof}
 
 
 def took(proof: Path) -> float:
-    """Returns the seconds that a script noted."""
+    """Return the seconds that a script noted."""
     begin, end = proof.read_text().split()
     return float(end) - float(begin)
 
 
 def to_file(agent: Measured, megabytes: int) -> float:
-    """Runs the script with its output in a file; returns its seconds."""
+    """Run the script with its output in a file; return its seconds."""
     proof = agent.directory / "file-proof"
     path = agent.directory / "flood.sh"
     path.write_text(script(megabytes, proof))
@@ -51,7 +51,7 @@ def to_file(agent: Measured, megabytes: int) -> float:
 
 
 def to_agent(agent: Measured, megabytes: int) -> tuple[str, float]:
-    """Runs the script as a task; returns the task and the script's seconds."""
+    """Run the script as a task; return the task and the script's seconds."""
     proof = agent.directory / "agent-proof"
     os.sync()
     task = agent.file_task(script(megabytes, proof))
@@ -60,7 +60,7 @@ def to_agent(agent: Measured, megabytes: int) -> tuple[str, float]:
 
 
 def measure_pair(megabytes: int, number: int) -> float:
-    """Returns by how much the script took longer under a new agent than into a file."""
+    """Return by how much the script took longer under a new agent than into a file."""
     with running_agent(with_server=True) as agent:
         warm_up(agent)
         if number % 2:
@@ -75,7 +75,7 @@ def measure_pair(megabytes: int, number: int) -> float:
 
 
 def measure_delivery(megabytes: int) -> None:
-    """Prints what the agent used until all lines were at the server."""
+    """Print what the agent used until all lines were at the server."""
     with running_agent(with_server=True) as agent:
         warm_up(agent)
         idle, used, begin = agent.memory_mb(), agent.cpu_seconds(), time.monotonic()
@@ -95,7 +95,7 @@ def warm_up(agent: Measured) -> None:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--megabytes", type=int, default=200)
     parser.add_argument("--pairs", type=int, default=10)

@@ -14,7 +14,7 @@ from benchmarks.agent import cpu_seconds, memory_mb, running_agent
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--with-script", action="store_true")

@@ -21,7 +21,7 @@ LOOK_S = 0.02
 
 
 def script(lines: int, longest_pause_s: float, burst: int) -> str:
-    """Returns a script that writes when it writes."""
+    """Return a script that writes when it writes."""
     return f"""#!/bin/bash
 RANDOM=1
 for n in $(seq {lines}); do
@@ -33,7 +33,7 @@ done
 
 
 def follow(agent: Measured, task: str) -> list[float]:
-    """Returns the seconds between the writing of lines and when they could be read."""
+    """Return the seconds between the writing of lines and when they could be read."""
     lags: list[float] = []
     url = f"{agent.server_url}/api/v1/tasks/{task}/logs"
     seen = 0
@@ -58,7 +58,7 @@ def follow(agent: Measured, task: str) -> list[float]:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--lines", type=int, default=100)
     parser.add_argument("--longest-pause", type=float, default=1.5)

@@ -13,7 +13,7 @@ from benchmarks.flood import script
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--megabytes", type=int, default=200)
     arguments = parser.parse_args()

@@ -53,7 +53,7 @@ class _Page(threading.Thread, abc.ABC):
         self.connected = threading.Event()
 
     def run(self) -> None:
-        """Hears events for as long as the server lives."""
+        """Hear events for as long as the server lives."""
         self.get(f"/sessions/{self._session}")
         address = f"{self._server}/api/v1/sessions/realtime/events?sessionId={self._session}"
         with requests.get(address, stream=True, timeout=60) as stream:
@@ -65,17 +65,17 @@ class _Page(threading.Thread, abc.ABC):
 
     @abc.abstractmethod
     def hear(self, data: dict[str, Any]) -> None:
-        """Does what the page does when it hears an event."""
+        """Do what the page does when it hears an event."""
 
     def get(self, path: str) -> requests.Response:
-        """Reads something of the server."""
+        """Read something of the server."""
         self.reads += 1
         answer = self._client.get(self._server + path, timeout=30)
         answer.raise_for_status()
         return answer
 
     def is_due(self, what: str, interval_s: float) -> bool:
-        """Tells whether something may be read again, and notes that it is."""
+        """Return whether something may be read again, and note that it is."""
         now = time.monotonic()
         if now - self._read_at.get(what, 0.0) < interval_s:
             return False
@@ -103,7 +103,7 @@ class _TaskPage(_Page):
             self.get(task)
 
     def read_log(self, logs: str) -> None:
-        """Reads what is new; if nothing is known yet or much is new, the end."""
+        """Read what is new; if nothing is known yet or much is new, the end."""
         asked = f"{logs}?order=asc&after={self.last}&size={_MOST_NEW}"
         found = self.get(asked).json() if self.last else []
         if not self.last or len(found) == _MOST_NEW:
@@ -118,7 +118,7 @@ def _has_ended(agent: Measured, task: str) -> bool:
 
 
 def measure(kind: type[_Page], pages: int, seconds: int, lines: int) -> None:
-    """Runs one script while pages look, and prints what that took."""
+    """Run one script while pages look, and print what that took."""
     with running_agent(with_server=True) as agent:
         open_pages = [kind(agent.server_url, agent.session_id) for _ in range(pages)]
         for page in open_pages:
@@ -148,7 +148,7 @@ def measure(kind: type[_Page], pages: int, seconds: int, lines: int) -> None:
 
 
 def main() -> None:
-    """Measures without pages and with them, and prints."""
+    """Measure without pages and with them, and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--pages", type=int, default=50)
     parser.add_argument("--seconds", type=int, default=20)

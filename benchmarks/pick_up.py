@@ -14,7 +14,7 @@ from benchmarks.agent import note_start, running_agent, wait_for
 
 
 def measure(runs: int, poll_interval_s: float, *, events: bool) -> list[float]:
-    """Returns the seconds between filing a task and its first instruction."""
+    """Return the seconds between filing a task and its first instruction."""
     waits = []
     with running_agent(
         with_server=True,
@@ -33,7 +33,7 @@ def measure(runs: int, poll_interval_s: float, *, events: bool) -> list[float]:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--poll-interval", type=float, default=5)

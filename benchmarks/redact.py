@@ -21,7 +21,7 @@ _HOSTILE = ("a", "eyJ", "eyJ.", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "t
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--secrets", type=int, default=40)
     parser.add_argument("--megabytes", type=int, default=4)

@@ -22,7 +22,7 @@ LEASE_S = 60.0 + 30.0
 
 
 def main() -> int:
-    """Prints what became of it; exits with 1 when something was lost."""
+    """Print what became of it; exit with 1 when something was lost."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))

@@ -17,7 +17,7 @@ _LOOK_S = 0.05
 
 
 def main() -> int:
-    """Prints the figures; exits with 1 when a task failed or a slot was lent twice."""
+    """Print the figures; exit with 1 when a task failed or a slot was lent twice."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=40)
     parser.add_argument("--runners", type=int, default=8)
@@ -60,7 +60,7 @@ class _Watch:
         self._thread.start()
 
     def end(self) -> None:
-        """Ends it."""
+        """End it."""
         self._ended.set()
         self._thread.join()
 

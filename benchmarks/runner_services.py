@@ -43,13 +43,13 @@ class Services:
         self.start()
 
     def start(self) -> None:
-        """Starts the process and returns when it serves."""
+        """Start the process and return when it serves."""
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self._process.stdout.readline()
 
     def kill(self) -> None:
-        """Ends the process as ``kill -9`` does."""
+        """End the process as ``kill -9`` does."""
         self._process.kill()
         self._process.wait()
 
@@ -98,7 +98,7 @@ def _check(services: Services, tally: Tally, loans: int) -> None:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--runners", type=int, default=8)
     parser.add_argument("--slots", type=int, default=5)

@@ -41,7 +41,7 @@ _ASKS = "echo 'The release is built.'; printf 'Deploy it to which region? '; rea
 
 
 def main(directory: Path) -> None:
-    """Writes all pictures."""
+    """Write all pictures."""
     directory.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as place,

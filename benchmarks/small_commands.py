@@ -46,7 +46,7 @@ INSIDE = "import sys; sys.path.insert(0, {root!r}); from benchmarks import small
 
 
 def install(directory: Path) -> Path:
-    """Builds a wheel and installs it; dependencies come from this environment. Returns bin."""
+    """Build a wheel and installs it; dependencies come from this environment. Returns bin."""
     root = Path(keruta_agent.__file__).parents[1]
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     # From an exported tree: a build leaves its traces beside its sources.
@@ -83,7 +83,7 @@ class Cost(NamedTuple):
 
 
 def cost(command: list[str]) -> Cost:
-    """Runs a command and returns what it took.
+    """Run a command and return what it took.
 
     Raises:
         RuntimeError: it failed.
@@ -104,7 +104,7 @@ def cost(command: list[str]) -> Cost:
 
 
 def measure_inside(binaries: Path, rounds: int) -> bool:
-    """Measures the small commands by the ``keruta`` that scripts find first on their PATH."""
+    """Measure the small commands by the ``keruta`` that scripts find first on their PATH."""
     return measure(binaries, SMALL, rounds, INSIDE_A_RUN, Path(shutil.which("keruta") or ""))
 
 
@@ -115,7 +115,7 @@ def measure(
     most: float | None,
     keruta: Path | None = None,
 ) -> bool:
-    """Prints what each command takes; returns whether all keep to the limit."""
+    """Print what each command takes; return whether all keep to the limit."""
     program = str(keruta or binaries / "keruta")
     floor = [str(binaries / "python"), "-c", "pass"]
     good = True
@@ -141,7 +141,7 @@ def measure(
 
 
 def main() -> int:
-    """Measures and prints; returns 1 when a limit was broken."""
+    """Measure and print; return 1 when a limit was broken."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=30)
     rounds = parser.parse_args().rounds

@@ -16,7 +16,7 @@ from benchmarks.agent import note_start, running_agent, wait_for
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=40)
     parser.add_argument("--idle", type=float, default=120, help="seconds before the first run")
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def one_start(base_dir: Path, proof: Path) -> float:
-    """Hands one script in; returns the milliseconds until its first instruction."""
+    """Hand one script in; return the milliseconds until its first instruction."""
     request = {"op": "submit", "name": "latency", "work": {"script": note_start(proof)}}
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(base_dir / "agent.sock"))

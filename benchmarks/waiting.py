@@ -45,7 +45,7 @@ class Bench:
         self._count = 0
 
     def start(self, script: Script, stdin: Stdin) -> tuple[RunDirectory, ProcessId]:
-        """Starts one script."""
+        """Start one script."""
         self._count += 1
         place = self._directory / f"place-{self._count}"
         place.mkdir()
@@ -68,7 +68,7 @@ class Bench:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--silent", type=float, default=20, help="seconds to watch silent ones")
     arguments = parser.parse_args()
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def waits(bench: Bench, stdin: Stdin, scripts: Mapping[str, Script]) -> None:
-    """Prints how long after its beginning each wait is seen."""
+    """Print how long after its beginning each wait is seen."""
     latencies = {}
     for name, script in scripts.items():
         if script.is_installed:
@@ -102,7 +102,7 @@ def waits(bench: Bench, stdin: Stdin, scripts: Mapping[str, Script]) -> None:
 
 
 def latency(directory: RunDirectory, shim: ProcessId) -> float:
-    """Returns the seconds from the first sight of a blocked reader until the wait is told.
+    """Return the seconds from the first sight of a blocked reader until the wait is told.
 
     The detector looks at its own pace, from a random instant on; the witness all the time.
     """
@@ -125,7 +125,7 @@ def latency(directory: RunDirectory, shim: ProcessId) -> float:
 
 
 def alarms(bench: Bench, seconds: float) -> None:
-    """Prints which silent scripts are taken for waiting."""
+    """Print which silent scripts are taken for waiting."""
     detectors = {}
     for stdin, scripts in (("fifo", SILENT), ("terminal", SILENT_AT_A_TERMINAL)):
         for name, script in scripts.items():
@@ -147,7 +147,7 @@ def alarms(bench: Bench, seconds: float) -> None:
 
 
 def cost(bench: Bench) -> None:
-    """Prints what one look costs."""
+    """Print what one look costs."""
     many = Script("for i in $(seq 30); do sleep 300 & done; wait")
     for name, script in (
         ("one sleeping program", Script("exec sleep 300")),

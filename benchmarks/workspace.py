@@ -40,7 +40,7 @@ class Agent:
     repository: Repository
 
     def open(self) -> Clone:
-        """Returns the clone, made if need be."""
+        """Return the clone, made if need be."""
         self.directory.mkdir(parents=True, exist_ok=True)
         address = url.parse(str(self.repository.path))
         return clone.open_or_make(
@@ -48,12 +48,12 @@ class Agent:
         )
 
     def prepare(self, task_id: str) -> Place:
-        """Brings the clone to where a task begins."""
+        """Bring the clone to where a task begins."""
         wish = Wish(session_id=SESSION, task_id=task_id, run_uid="0123abcd")
         return checkout.prepare(self.open(), wish, lambda text: None)
 
     def finish(self, place: Place, task_id: str) -> None:
-        """Commits and pushes what the task changed."""
+        """Commit and push what the task changed."""
         message = Message(name="task", task_id=task_id, session_id=SESSION, run_uid="0123abcd")
         found = self.open()
         commit.commit_all(found, place, message, LIMITS, lambda text: None)
@@ -62,7 +62,7 @@ class Agent:
 
 
 def age(root: Path, tasks: int, files: int) -> None:
-    """Prints what preparing and finishing cost the first task, and the last."""
+    """Print what preparing and finishing cost the first task, and the last."""
     content = {
         f"d{number // FILES_IN_A_DIRECTORY:03}/f{number:05}.txt": f"file {number}\n"
         for number in range(files)
@@ -120,7 +120,7 @@ def race(root: Path, rounds: int) -> None:
 
 
 def main() -> None:
-    """Runs it."""
+    """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=200)
     parser.add_argument("--files", type=int, default=50_000)

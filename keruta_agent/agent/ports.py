@@ -34,43 +34,43 @@ class KerutaApi(Protocol):
     """
 
     def session(self, session_id: str) -> Session:
-        """Returns a session by its complete id."""
+        """Return a session by its complete id."""
         ...
 
     def sessions_by_partial_id(self, partial_id: str) -> list[Session]:
-        """Returns the sessions whose id begins with this (at least 4 characters)."""
+        """Return the sessions whose id begins with this (at least 4 characters)."""
         ...
 
     def sessions_by_name(self, name: str) -> list[Session]:
-        """Returns the sessions whose name is exactly this."""
+        """Return the sessions whose name is exactly this."""
         ...
 
     def all_sessions(self) -> list[Session]:
-        """Returns all sessions, for servers that cannot search; states may have other words."""
+        """Return all sessions, for servers that cannot search; states may have other words."""
         ...
 
     def session_by_workspace(self, workspace_id: str) -> Session:
-        """Returns the session that a workspace serves."""
+        """Return the session that a workspace serves."""
         ...
 
     def pending_tasks(self, session_id: str) -> list[Task]:
-        """Returns the session's PENDING tasks in execution order."""
+        """Return the session's PENDING tasks in execution order."""
         ...
 
     def workspace_pending_tasks(self, workspace_id: str) -> list[Task]:
-        """Returns a workspace's PENDING tasks in execution order (legacy route)."""
+        """Return a workspace's PENDING tasks in execution order (legacy route)."""
         ...
 
     def task(self, task_id: str) -> Task:
-        """Returns a task."""
+        """Return a task."""
         ...
 
     def script(self, task_id: str) -> Script:
-        """Returns what the task wants executed, falling back to the task's own script field."""
+        """Return what the task wants executed, falling back to the task's own script field."""
         ...
 
     def write_status(self, task_id: str, report: StatusReport, *, key: str) -> Task:
-        """Writes a task's state once and returns the task as the server now holds it.
+        """Write a task's state once and return the task as the server now holds it.
 
         Raises:
             ApiAmbiguous: the write may have been stored; look with ``task`` before repeating it.
@@ -78,53 +78,53 @@ class KerutaApi(Protocol):
         ...
 
     def send_logs(self, task_id: str, entries: Sequence[LogEntry], *, key: str) -> int:
-        """Stores log entries in order and returns how many, counted from the first, are stored.
+        """Store log entries in order and return how many, counted from the first, are stored.
 
         Fewer than all when the server failed on the way; raises only when none was stored.
         """
         ...
 
     def send_progress(self, task_id: str, percent: int, message: str, *, key: str) -> None:
-        """Stores the progress, as a log line where the server has no better place for it."""
+        """Store the progress, as a log line where the server has no better place for it."""
         ...
 
     def send_metrics(self, task_id: str, metrics: Mapping[str, Any], *, key: str) -> None:
-        """Stores measurements of a run."""
+        """Store measurements of a run."""
         ...
 
     def upload_artifact(self, task_id: str, artifact: ArtifactFile, *, key: str) -> None:
-        """Streams a file from disk to the server."""
+        """Stream a file from disk to the server."""
         ...
 
     def request_auto_fix(
         self, task_id: str, *, error_message: str, error_code: str, key: str
     ) -> None:
-        """Asks the server to create the auto-fix task of a failed task."""
+        """Ask the server to create the auto-fix task of a failed task."""
         ...
 
     def subtasks(self, task_id: str) -> list[Task]:
-        """Returns the tasks whose parent this is."""
+        """Return the tasks whose parent this is."""
         ...
 
     def create_subtask(self, parent_id: str, task: Task, *, key: str) -> Task:
-        """Creates a task under a parent; ``task.id`` and ``task.status`` are ignored."""
+        """Create a task under a parent; ``task.id`` and ``task.status`` are ignored."""
         ...
 
     def create_task(self, task: Task, *, key: str) -> Task:
-        """Creates a task in ``task.session_id``; ``task.id`` and ``task.status`` are ignored."""
+        """Create a task in ``task.session_id``; ``task.id`` and ``task.status`` are ignored."""
         ...
 
     def request_input(
         self, task_id: str, prompt: str, *, secret: bool = False, key: str
     ) -> str | None:
-        """Tells the server that the script waits for an answer to this prompt.
+        """Tell the server that the script waits for an answer to this prompt.
 
         Returns the server's id of the question, where it has one.
         """
         ...
 
     def poll_input(self, task_id: str, question_id: str | None = None) -> str | None:
-        """Returns the answer to the open prompt, or None while there is none.
+        """Return the answer to the open prompt, or None while there is none.
 
         By its id a question's answer may be asked for again and again, until the task goes on;
         without one it is handed out once.
@@ -134,7 +134,7 @@ class KerutaApi(Protocol):
     def register_agent(
         self, agent: AgentIdentity, session_id: str, *, lease_s: float
     ) -> Registration:
-        """Registers an agent with its session or renews its lease (0: it leaves).
+        """Register an agent with its session or renews its lease (0: it leaves).
 
         Raises:
             ApiConflict: another living agent uses its id.
@@ -142,7 +142,7 @@ class KerutaApi(Protocol):
         ...
 
     def claim_task(self, task_id: str, agent: AgentIdentity, *, run: str, begun: bool) -> None:
-        """Claims a task for a run of an agent; repeated for the same agent it is renewed.
+        """Claim a task for a run of an agent; repeated for the same agent it is renewed.
 
         ``begun`` says that the agent itself has begun the task before, perhaps without a claim.
 
@@ -152,11 +152,11 @@ class KerutaApi(Protocol):
         ...
 
     def health(self) -> ApiHealth:
-        """Asks the server how it is; an answer of its own is never an error."""
+        """Ask the server how it is; an answer of its own is never an error."""
         ...
 
     def check_writes(self) -> None:
-        """Returns when writes reach the API; changes nothing there.
+        """Return when writes reach the API; change nothing there.
 
         Raises:
             ApiBlocked: something before the API keeps them from it.
@@ -165,11 +165,11 @@ class KerutaApi(Protocol):
         ...
 
     def call_counts(self) -> ApiCalls:
-        """Returns what became of the requests so far."""
+        """Return what became of the requests so far."""
         ...
 
     def events(self, session_id: str, stop: Event) -> Iterator[ServerEvent]:
-        """Yields the server's events of a session until ``stop`` is set or the stream ends."""
+        """Yield the server's events of a session until ``stop`` is set or the stream ends."""
         ...
 
 
@@ -189,5 +189,5 @@ class WorkQueue(Protocol):
         ...
 
     def poll_now(self) -> None:
-        """Asks for a poll before the next regular one."""
+        """Ask for a poll before the next regular one."""
         ...

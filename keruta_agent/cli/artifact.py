@@ -36,7 +36,7 @@ _SAID: Final = {
 
 @click.group(cls=Group)
 def artifact() -> None:
-    """Stores files with the task, while it runs."""
+    """Store files with the task, while it runs."""
 
 
 @artifact.command()
@@ -57,7 +57,7 @@ def add(
     api_url: str | None,
     log_level: str | None,
 ) -> int:
-    """Stores files with the task now; they may be changed or deleted afterwards.
+    """Store files with the task now; they may be changed or deleted afterwards.
 
     A file is stored under its path below the artifacts directory or the current directory, else
     under its whole path. One that was stored before and is unchanged is not sent again.
@@ -94,7 +94,7 @@ def add(
 @json_option
 @click.pass_context
 def list_artifacts(ctx: click.Context, job: str | None, task_id: str | None, as_json: bool) -> None:
-    """Lists what was stored with the task, and what became of it.
+    """List what was stored with the task, and what became of it.
 
     JOB is a job's number or the id of its task; inside a run it is that of the run.
 
@@ -135,7 +135,7 @@ def list_artifacts(ctx: click.Context, job: str | None, task_id: str | None, as_
 @task_option
 @click.pass_context
 def remove(ctx: click.Context, name: str, job: str | None, task_id: str | None) -> None:
-    """Takes an artifact back: the file itself, or the path that `keruta artifact list` shows.
+    """Take an artifact back: the file itself, or the path that `keruta artifact list` shows.
 
     One that was not sent yet is not sent. One that was is removed from the list here, and the API
     keeps it. The file itself stays where it is, and is not collected when the run ends.
@@ -165,7 +165,7 @@ def remove(ctx: click.Context, name: str, job: str | None, task_id: str | None) 
 
 
 def why_and_where(found: dict[str, Any]) -> str:
-    """Returns why an artifact is not at the API and where it lies on this machine."""
+    """Return why an artifact is not at the API and where it lies on this machine."""
     if found["state"] not in ("stays here", "refused"):
         return ""
     where = found["file"] if Path(found["file"]).exists() else "its copy was cleared away"
@@ -184,7 +184,7 @@ def _artifacts_of(ctx: click.Context, job: str | None, task_id: str | None) -> l
 
 
 def _owner(ctx: click.Context, job: str | None, task_id: str | None) -> tuple[Any, Any]:
-    """Returns the agent's records, and whose artifacts in them are meant."""
+    """Return the agent's records, and whose artifacts in them are meant."""
     from keruta_agent.agent.store.artifacts import Owner
     from keruta_agent.cli.jobs import open_existing, open_job
 
@@ -257,7 +257,7 @@ def _add_in_run(file: str, path: str, description: str, limit: int) -> int:
 
 @contextmanager
 def _opened(file: str, limit: int) -> Iterator[int]:
-    """Opens a regular file that is not too large.
+    """Open a regular file that is not too large.
 
     Raises:
         UsageError: it is not there, none, unreadable, or too large.
@@ -315,7 +315,7 @@ def _copying(file: str) -> Iterator[None]:
 
 
 def _limit_in_run(ctx: click.Context) -> int:
-    """Returns the largest size in bytes, as the daemon told it to the script."""
+    """Return the largest size in bytes, as the daemon told it to the script."""
     text = os.environ.get("KERUTA_MAX_FILE_SIZE", "")
     number = text.removesuffix("B")
     if text != number and number.isascii() and number.isdigit():
@@ -324,7 +324,7 @@ def _limit_in_run(ctx: click.Context) -> int:
 
 
 def _path_of(file: str) -> str:
-    """Returns the relative path under which a file is stored."""
+    """Return the relative path under which a file is stored."""
     there = PurePosixPath(os.path.abspath(file))  # noqa: PTH100 - resolve() would follow links
     for root in (os.environ.get("KERUTA_ARTIFACTS_DIR"), Path.cwd()):
         if root and there.is_relative_to(root) and there != PurePosixPath(root):
@@ -343,5 +343,5 @@ def _checked_name(name: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """Returns a name for a message of one line."""
+    """Return a name for a message of one line."""
     return "".join(each if each.isprintable() else "\ufffd" for each in text)

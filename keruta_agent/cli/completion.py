@@ -22,7 +22,7 @@ MOST: Final = 50
 
 
 def jobs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offers numbers of jobs with their names, and the ids of their tasks."""
+    """Offer numbers of jobs with their names, and the ids of their tasks."""
     found = []
     for number, task_id, name, state in _rows(ctx):
         about = f"{state}: {name[:60]}"
@@ -35,7 +35,7 @@ def jobs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
 
 
 def tasks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offers the ids of tasks that the agent has taken up."""
+    """Offer the ids of tasks that the agent has taken up."""
     return [
         _item(task_id, f"{state}: {name[:60]}")
         for _, task_id, name, state in _rows(ctx)
@@ -44,7 +44,7 @@ def tasks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 
 def keys(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offers the keys of settings."""
+    """Offer the keys of settings."""
     from keruta_agent.core.settings import schema
 
     return [
@@ -55,7 +55,7 @@ def keys(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
 
 
 def values(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offers the words that the setting named before may have."""
+    """Offer the words that the setting named before may have."""
     from keruta_agent.core.settings import fields, schema
 
     wanted = ctx.params.get("key")
@@ -78,7 +78,7 @@ def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 
 def levels(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offers the levels of a task's log."""
+    """Offer the levels of a task's log."""
     from keruta_agent.core.model import LogLevel
 
     return [_item(level.value) for level in LogLevel if level.value.startswith(incomplete.upper())]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def config() -> None:
-    """Shows, changes and checks the agent's settings."""
+    """Show, change and check the agent's settings."""
 
 
 @config.command("set")
@@ -27,7 +27,7 @@ def config() -> None:
 @click.argument("value", shell_complete=completion.values)
 @click.pass_context
 def set_value(ctx: click.Context, key: str, value: str) -> None:
-    """Sets KEY, such as api.url, in the config file. VALUE - reads it from standard input.
+    """Set KEY, such as api.url, in the config file. VALUE - reads it from standard input.
 
     The file is that of --config or KERUTA_CONFIG, else ~/.keruta/config.yaml; comments and all
     else in it stay as they are. A secret is never taken from the command line, which other users
@@ -48,7 +48,7 @@ def set_value(ctx: click.Context, key: str, value: str) -> None:
 @click.argument("key", shell_complete=completion.keys)
 @click.pass_context
 def unset(ctx: click.Context, key: str) -> None:
-    """Takes KEY out of the config file, so that its default is in force again.
+    """Take KEY out of the config file, so that its default is in force again.
 
     \b
     Examples:
@@ -63,7 +63,7 @@ def unset(ctx: click.Context, key: str) -> None:
 @json_option
 @click.pass_context
 def path(ctx: click.Context, as_json: bool) -> None:
-    """Prints which config files are looked for, and which one is used.
+    """Print which config files are looked for, and which one is used.
 
     \b
     Examples:
@@ -90,7 +90,7 @@ def path(ctx: click.Context, as_json: bool) -> None:
 @click.argument("file", required=False, type=PathType(dir_okay=False))
 @click.pass_context
 def check(ctx: click.Context, file: pathlib.Path | None) -> int:
-    """Checks the config file, or FILE, and names all that is wrong with it, line by line.
+    """Check the config file, or FILE, and names all that is wrong with it, line by line.
 
     Without FILE the variables of the environment are checked as well. Exits with 2 when something
     cannot be used.
@@ -109,7 +109,7 @@ def check(ctx: click.Context, file: pathlib.Path | None) -> int:
 @json_option
 @click.pass_context
 def show(ctx: click.Context, as_json: bool) -> None:
-    """Shows each setting, where it comes from, and what is in the queue.
+    """Show each setting, where it comes from, and what is in the queue.
 
     \b
     Examples:

@@ -24,7 +24,7 @@ LONGEST_VALUE: Final = 64 * 1024
 
 
 def set_value(config_path: Path | None, key: str, value: str) -> None:
-    """Writes a value into the config file.
+    """Write a value into the config file.
 
     Raises:
         NotFound: there is no such setting.
@@ -55,7 +55,7 @@ def set_value(config_path: Path | None, key: str, value: str) -> None:
 
 
 def unset(config_path: Path | None, key: str) -> None:
-    """Takes a key out of the config file.
+    """Take a key out of the config file.
 
     Raises:
         NotFound: there is no such setting.
@@ -80,7 +80,7 @@ def unset(config_path: Path | None, key: str) -> None:
 
 
 def check(config_path: Path | None, file: Path | None) -> int:
-    """Prints all that is wrong; returns the exit code.
+    """Print all that is wrong; return the exit code.
 
     Raises:
         SettingsError: a file that was named cannot be read.

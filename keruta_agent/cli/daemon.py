@@ -49,7 +49,7 @@ def daemon(
     api_url: str | None,
     log_level: str | None,
 ) -> None:
-    """Takes the session's tasks and runs them, one at a time, until the session has ended.
+    """Take the session's tasks and run them, one at a time, until the session has ended.
 
     A first Ctrl-C (or SIGTERM) finishes the running task and takes no more, a second one stops
     the task, a third one leaves at once. A script that is left running, by that or by kill -9,
@@ -84,7 +84,7 @@ def daemon(
 def run_here(
     ctx: click.Context, flags: Mapping[str, object | None], *, serves_http: bool = False
 ) -> None:
-    """Makes this process the daemon; the HTTP API is on with ``serves_http`` or by the settings."""
+    """Make this process the daemon; the HTTP API is on with ``serves_http`` or by the settings."""
     from keruta_agent.core.log import keys
 
     keys.put_away()  # scripts run as the same user, and may look into this process

@@ -320,7 +320,7 @@ class Showing:
 )
 @json_option
 def demo(keep: bool, runner: bool, kept_in: Path | None, as_json: bool) -> int:
-    """Shows all of it on this machine: a server, a daemon, and the tasks of a session.
+    """Show all of it on this machine: a server, a daemon, and the tasks of a session.
 
     Everything lives in a temporary directory and is gone afterwards; your settings are neither
     used nor changed. Exits with 0 when every task ended as it should, else with 1.

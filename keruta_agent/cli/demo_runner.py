@@ -74,7 +74,7 @@ class Fact:
 
 
 def answer(request: Mapping[str, Any]) -> Turn:
-    """Returns what the model says: wrong, until it has seen how its change fails."""
+    """Return what the model says: wrong, until it has seen how its change fails."""
     has_seen = _SAYS_WRONG in str(request["messages"][-1]["content"])
     change = {
         "file_path": "statistic.py",
@@ -95,7 +95,7 @@ class Showing:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def play(self) -> list[Fact]:
-        """Runs everything and returns what came of it.
+        """Run everything and return what came of it.
 
         Raises:
             RunError: a part did not start.
@@ -118,7 +118,7 @@ class Showing:
         return [*facts, *self._git_facts(repository), *self._service_facts(urls), self._key_fact()]
 
     def remove(self) -> None:
-        """Ends what still runs and removes the directory."""
+        """End what still runs and removes the directory."""
         for process in self._processes:
             stop(process, requests=1)
         self._sandbox.remove()
@@ -212,7 +212,7 @@ class Showing:
         yield Fact(what="Repo Pool Manager", found=f"{lent} slots lent", is_well=lent == 0)
 
     def _key_fact(self) -> Fact:
-        """Looks for the key in every byte that the demo has written."""
+        """Look for the key in every byte that the demo has written."""
         key = self._key.encode()
         found = [
             str(path.relative_to(self._sandbox.directory))
@@ -226,7 +226,7 @@ class Showing:
 
 
 def print_facts(facts: list[Fact]) -> None:
-    """Prints what came of it as a table."""
+    """Print what came of it as a table."""
     print_table(
         ("WHAT", "FOUND", ""),
         [(fact.what, fact.found, "ok" if fact.is_well else "WRONG") for fact in facts],
@@ -254,7 +254,7 @@ def _shown(text: str) -> str:
 
 
 def show(*, as_json: bool) -> int:
-    """Shows it; returns the exit code."""
+    """Show it; return the exit code."""
     from keruta_agent.cli.options import print_json
 
     def say(line: str) -> None:

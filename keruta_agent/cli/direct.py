@@ -76,7 +76,7 @@ class DirectReport:
             self._records.close()
 
     def is_running(self) -> bool:
-        """Asks the API whether the task is being worked on; one that is away does not know."""
+        """Ask the API whether the task is being worked on; one that is away does not know."""
         try:
             return self._api.task(self._task_id).status is TaskStatus.PROCESSING
         except (errors.ApiUnreachable, errors.ApiOverloaded, errors.ApiAmbiguous):
@@ -91,19 +91,19 @@ class DirectReport:
         self._add(Kind.PROGRESS, {"percent": percent, "message": message})
 
     def log(self, level: LogLevel, message: str, fields: Mapping[str, str]) -> None:
-        """Adds a line to its log."""
+        """Add a line to its log."""
         self._add(
             Kind.LOG_LINE,
             {"level": level, "message": message, "source": "agent", "metadata": dict(fields)},
         )
 
     def artifacts(self, directory: Path) -> None:
-        """Stores the files in a directory with it."""
+        """Store the files in a directory with it."""
         for entry, descriptor in select_artifacts.wanted_files(self._settings, directory):
             self._add_artifact(select_artifacts.take(entry, descriptor, directory, self._kept))
 
     def artifact(self, descriptor: int, path: str, description: str) -> None:
-        """Stores an open file with it, copied: what waits for the API may be deleted meanwhile.
+        """Store an open file with it, copied: what waits for the API may be deleted meanwhile.
 
         Raises:
             OSError: it cannot be read, or there is no room for the copy.
@@ -132,7 +132,7 @@ class DirectReport:
         self._keys.append(key)
 
     def auto_fix(self, message: str, error_code: str) -> None:
-        """Asks for a task that mends it."""
+        """Ask for a task that mends it."""
         self._add(Kind.AUTO_FIX, {"error_message": message, "error_code": error_code})
 
     def _add(self, kind: Kind, payload: Mapping[str, Any]) -> None:
@@ -155,7 +155,7 @@ class DirectReport:
             self._courier.deliver_task(self._task_id)
 
     def _wait(self) -> None:
-        """Waits until the daemon has tried it, or knows that the API is away."""
+        """Wait until the daemon has tried it, or knows that the API is away."""
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             fates = [self._records.outbox.fate(key) for key in self._keys]

@@ -27,7 +27,7 @@ DEFAULT_KILLS = 30
 def doctor(
     ctx: click.Context, is_soak: bool, kills: int | None, seed: int | None, as_json: bool
 ) -> int:
-    """Checks this installation, one line each; exits with 1 when there is a problem.
+    """Check this installation, one line each; exit with 1 when there is a problem.
 
     With --soak, proves instead that nothing gets lost here: an agent of its own, in a temporary
     directory, works off tasks while it is killed with kill -9 at random instants, its API is down,

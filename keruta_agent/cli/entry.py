@@ -13,7 +13,7 @@ import sys
 
 
 def main() -> int:
-    """Runs one command and returns its exit code."""
+    """Run one command and return its exit code."""
     # What is loaded stays to the end. To look through it for garbage, again and again and once
     # more when the interpreter ends, would take a command a seventh of its time.
     gc.disable()

@@ -51,7 +51,7 @@ def execute(
     api_url: str | None,
     log_level: str | None,
 ) -> int:
-    """Runs a script or a command in its turn, shows its output, and exits with its exit code.
+    """Run a script or a command in its turn, show its output, and exit with its exit code.
 
     SCRIPT is a script file, a program, or one string with a whole command line. Without it, the
     script of the task --task-id (or KERUTA_TASK_ID) is run. Without a daemon the job runs right
@@ -125,7 +125,7 @@ def _script_command(
 
 
 def _is_command_line(script: str) -> bool:
-    """Tells a whole command line from a file or a program."""
+    """Tell a whole command line from a file or a program."""
     import shutil
     from pathlib import Path
 
@@ -138,7 +138,7 @@ def _is_command_line(script: str) -> bool:
 
 
 def _program(script: str) -> list[str]:
-    """Returns what is executed for a script file or a program.
+    """Return what is executed for a script file or a program.
 
     Raises:
         UsageError: it is neither, or a file that is not text.
@@ -199,7 +199,7 @@ def _detach(settings: Settings, command: Command[Submitted]) -> int:
 
 
 def _attached(settings: Settings, command: Command[Submitted]) -> int:
-    """Runs the job in the daemon, or here when there is none, and follows it.
+    """Run the job in the daemon, or here when there is none, and follow it.
 
     Raises:
         UsageError: we are part of the job that this one would have to wait for.
@@ -232,7 +232,7 @@ def _attached(settings: Settings, command: Command[Submitted]) -> int:
 
 
 def _run_here(settings: Settings, command: Command[Submitted]) -> int:
-    """Runs the job in this process.
+    """Run the job in this process.
 
     Raises:
         AlreadyRunning: there is an agent.

@@ -75,7 +75,7 @@ SENTENCES: Final[Mapping[str, Callable[[_Detail], str]]] = {
 @json_option
 @click.pass_context
 def explain(ctx: click.Context, job: str, as_json: bool) -> None:
-    """Tells what happened to a job, and why: JOB is its number, or the id of its task.
+    """Tell what happened to a job, and why: JOB is its number, or the id of its task.
 
     \b
     Examples:
@@ -109,7 +109,7 @@ def _tell(*lines: str) -> None:
 
 
 def _words(kind: object) -> str:
-    """Returns the name of an end as people write it."""
+    """Return the name of an end as people write it."""
     return str(kind).replace("_", " ")
 
 
@@ -138,7 +138,7 @@ def _sentence(event: Event) -> str:
 
 
 def _signals(settings: Settings, records: Records, job: Job) -> dict[int | None, list[str]]:
-    """Returns which signals went to which processes, by the numbers of the runs.
+    """Return which signals went to which processes, by the numbers of the runs.
 
     The shims note it in the run directories.
     """

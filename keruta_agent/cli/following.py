@@ -49,7 +49,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def follow(settings: Settings, job_id: int, *, is_served: Callable[[], bool] = lambda: True) -> int:
-    """Copies a job's output to ours, and our input to it, until it ends; returns its exit code.
+    """Copy a job's output to ours, and our input to it, until it ends; return its exit code.
 
     Ctrl-C or SIGTERM cancels the job, a second one leaves it; the end of whoever reads our output
     cancels it, too.
@@ -109,11 +109,11 @@ class _JobFollower:
         self._forwarder = Forwarder(settings, records, job_id)
 
     def close(self) -> None:
-        """Leaves our terminal as it was."""
+        """Leave our terminal as it was."""
         self._forwarder.close()
 
     def mute(self) -> None:
-        """Shows nothing any more: nobody reads it."""
+        """Show nothing any more: nobody reads it."""
         self._is_muted = True
 
     def tell_place(self) -> None:
@@ -178,7 +178,7 @@ class _JobFollower:
 
 
 def _exit_code(job: Job, runs: list[Run]) -> int:
-    """Returns the script's own exit code, or what a shell would have answered."""
+    """Return the script's own exit code, or what a shell would have answered."""
     if job.outcome == Outcome.SUCCEEDED:
         return os.EX_OK
     if not job.exit_code and job.message:

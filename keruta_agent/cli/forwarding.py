@@ -48,7 +48,7 @@ class Forwarder:
         self._is_refused = False
 
     def look(self, job: Job, run: Run) -> bool:
-        """Passes on what the script asks for and what is there; tells whether it was anything."""
+        """Pass on what the script asks for and what is there; tell whether it was anything."""
         question = self._questions.open_of_job(self._job_id)
         run_id = run.id
         if self._terminal is not None:
@@ -66,12 +66,12 @@ class Forwarder:
         return self._pass_on(run_id)
 
     def close(self) -> None:
-        """Leaves the terminal as it was."""
+        """Leave the terminal as it was."""
         if self._terminal is not None:
             self._terminal.hide_input(False)
 
     def _is_hidden(self, job: Job, run: Run, question: Question | None) -> bool:
-        """Tells whether what is typed must not be shown here.
+        """Return whether what is typed must not be shown here.
 
         A person may type before the agent has seen that the script waits.
         """
@@ -120,14 +120,14 @@ class _Terminal:
         self._shown: list[Any] | None = None
 
     def is_ours(self) -> bool:
-        """Tells whether we may read: who is in the background may not."""
+        """Return whether we may read: who is in the background may not."""
         try:
             return os.tcgetpgrp(STDIN) == os.getpgrp()
         except OSError:  # it is not our controlling terminal: nobody else has a claim
             return True
 
     def hide_input(self, hidden: bool) -> None:
-        """Shows what is typed, or does not."""
+        """Show what is typed, or does not."""
         import termios
 
         if hidden == (self._shown is not None) or not self.is_ours():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_context
 def health(ctx: click.Context, /, as_json: bool, **asked: bool) -> int:
-    """Checks whether the agent can work here, one line each; exits with 1 when it cannot.
+    """Check whether the agent can work here, one line each; exit with 1 when it cannot.
 
     Without an option all checks are made. What is asked for by name must be there: an API that
     is not configured fails --check-api and is only mentioned else. The limits are the settings

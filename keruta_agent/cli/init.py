@@ -31,7 +31,7 @@ def init(
     no_check: bool,
     force: bool,
 ) -> None:
-    """Writes a config file with every setting explained, after asking for what is needed.
+    """Write a config file with every setting explained, after asking for what is needed.
 
     Asks for the API, its token and the session, tries them, and writes ~/.keruta/config.yaml (or
     the file of --config). Where nobody can be asked, in a pipe say, give them as options.

@@ -30,7 +30,7 @@ class Answers(NamedTuple):
 
 
 def set_up(path: Path, given: Answers, *, ask: bool, check: bool, force: bool) -> None:
-    """Gathers values, tries them, and writes the file.
+    """Gather values, tries them, and write the file.
 
     Raises:
         SettingsError: there is a file already, or a value or the file cannot be used.
@@ -98,7 +98,7 @@ def _ask(
     default: str | None,
     hide: bool = False,
 ) -> None:
-    """Asks until the answer can be used; an empty one, if it may be, sets nothing."""
+    """Ask until the answer can be used; an empty one, if it may be, sets nothing."""
     while True:
         text = click.prompt(
             question, default=default, hide_input=hide, show_default=bool(default), err=True

@@ -28,7 +28,7 @@ ALL_OF_STDIN: Final = "-"
 @json_option
 @click.pass_context
 def answer_input(ctx: click.Context, job: str | None, text: str | None, as_json: bool) -> None:
-    """Answers what a script asks: JOB is its number, or the id of its task.
+    """Answer what a script asks: JOB is its number, or the id of its task.
 
     Without TEXT the answer is asked for here, or read as one line from standard input; - reads
     all of that. Without JOB the open question is shown. A secret is never taken from the command
@@ -89,14 +89,14 @@ def _show_open(settings: Settings, *, as_json: bool) -> None:
 
 
 def shown(question: Question) -> str:
-    """Returns what a script asks, on one line."""
+    """Return what a script asks, on one line."""
     from keruta_agent.agent.store.questions import NO_PROMPT
 
     return (question.prompt or NO_PROMPT) + (" [secret]" if question.secret else "")
 
 
 def _answer(job_id: int, question: Question, text: str | None) -> str:
-    """Returns the answer, from wherever the person gives it.
+    """Return the answer, from wherever the person gives it.
 
     Raises:
         UsageError: there is none, or a secret stands on the command line.

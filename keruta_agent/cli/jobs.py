@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def open_existing(settings: Settings) -> Records | None:
-    """Opens the agent's records until the command ends; None when no agent has run here yet.
+    """Open the agent's records until the command ends; None when no agent has run here yet.
 
     Raises:
         AgentStateError: they cannot be used.
@@ -29,7 +29,7 @@ def open_existing(settings: Settings) -> Records | None:
 
 
 def open_job(settings: Settings, text: str) -> tuple[Records, Job]:
-    """Returns the agent's records and, in them, a job by its number or its task's id.
+    """Return the agent's records and, in them, a job by its number or its task's id.
 
     Raises:
         NotFound: there is no such job, or no agent has run here yet.

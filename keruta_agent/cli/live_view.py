@@ -31,20 +31,20 @@ class View(Protocol):
     """Shows what happens while it happens."""
 
     def show(self, tasks: Sequence[Task]) -> None:
-        """Shows the state of all tasks."""
+        """Show the state of all tasks."""
 
     def log(self, task: Task, entries: Sequence[LogEntry]) -> None:
-        """Shows new log lines of a task."""
+        """Show new log lines of a task."""
 
 
 class Silent:
     """Shows nothing: the outcome is wanted as JSON."""
 
     def show(self, tasks: Sequence[Task]) -> None:
-        """Shows nothing."""
+        """Show nothing."""
 
     def log(self, task: Task, entries: Sequence[LogEntry]) -> None:
-        """Shows nothing."""
+        """Show nothing."""
 
 
 class PlainLines:
@@ -55,7 +55,7 @@ class PlainLines:
         self._logged: dict[str, int] = {}
 
     def show(self, tasks: Sequence[Task]) -> None:
-        """Prints the tasks that changed."""
+        """Print the tasks that changed."""
         for task in tasks:
             text = described(task)
             if self._said.get(task.id) == text:
@@ -66,7 +66,7 @@ class PlainLines:
             self._print(f"{task.name}: {text}")
 
     def log(self, task: Task, entries: Sequence[LogEntry]) -> None:
-        """Prints the first lines of each task's log."""
+        """Print the first lines of each task's log."""
         logged = self._logged.get(task.id, 0)
         self._logged[task.id] = logged + len(entries)
         for entry in entries[: max(0, MOST_LINES - logged)]:
@@ -90,13 +90,13 @@ class Bars:
         self._logged: dict[str, int] = {}
 
     def show(self, tasks: Sequence[Task]) -> None:
-        """Redraws the bars."""
+        """Redraw the bars."""
         if list(tasks) != list(self._tasks):
             self._tasks = tuple(tasks)
             self._draw([])
 
     def log(self, task: Task, entries: Sequence[LogEntry]) -> None:
-        """Prints the first lines of each task's log above the bars."""
+        """Print the first lines of each task's log above the bars."""
         logged = self._logged.get(task.id, 0)
         self._logged[task.id] = logged + len(entries)
         shown = entries[: max(0, MOST_LINES - logged)]
@@ -121,7 +121,7 @@ class Bars:
 
 
 def make_view(most_tasks: int) -> View:
-    """Returns bars where they can be drawn, plain lines otherwise."""
+    """Return bars where they can be drawn, plain lines otherwise."""
     size = shutil.get_terminal_size()
     drawable = (
         sys.stdout.isatty()
@@ -133,19 +133,19 @@ def make_view(most_tasks: int) -> View:
 
 
 def coloured(text: str, *, fg: str | None = None, dim: bool = False) -> str:
-    """Returns text in a colour, unless NO_COLOR forbids it."""
+    """Return text in a colour, unless NO_COLOR forbids it."""
     return text if os.environ.get("NO_COLOR") else click.style(text, fg=fg, dim=dim or None)
 
 
 def described(task: Task) -> str:
-    """Returns a task's state, progress and message in a few words."""
+    """Return a task's state, progress and message in a few words."""
     percent = f" {task.progress}%" if task.status is TaskStatus.PROCESSING else ""
     message = _printable(task.message.partition("\n")[0])
     return f"{task.status.value}{percent}" + (f" {message}" if message else "")
 
 
 def log_line(task: Task, entry: LogEntry) -> str:
-    """Returns a log entry as one line."""
+    """Return a log entry as one line."""
     level = "" if entry.level is LogLevel.INFO else f"[{entry.level.value}] "
     return f"{task.name} | {level}{_printable(entry.message)}"
 
@@ -156,5 +156,5 @@ def _bar(task: Task) -> str:
 
 
 def _printable(text: str) -> str:
-    """Returns text without characters that would drive the terminal."""
+    """Return text without characters that would drive the terminal."""
     return "".join(character if character.isprintable() else " " for character in text)

@@ -42,7 +42,7 @@ class Wanted:
 
 
 def moment_of(text: str) -> datetime:
-    """Returns the time that a person means by a date, or by how long ago it was.
+    """Return the time that a person means by a date, or by how long ago it was.
 
     Raises:
         UsageError: it is neither.
@@ -68,7 +68,7 @@ class Printer:
         self._torn: str | None = None
 
     def print(self, entry: LogEntry) -> None:
-        """Prints one entry; a line that was cut is put together again."""
+        """Print one entry; a line that was cut is put together again."""
         if self._as_json:
             values = {**dataclasses.asdict(entry), "timestamp": format_date(entry.timestamp)}
             click.echo(json.dumps(values, ensure_ascii=False))
@@ -114,7 +114,7 @@ class Shown:
         return bool(self._next)
 
     def show_new(self, run: Run) -> bool:
-        """Prints what is new of a run's log; tells whether there was anything."""
+        """Print what is new of a run's log; tell whether there was anything."""
         if self._tail is not None and not self._next:
             return self._show_tail(run, self._tail)
         ranges = self._runs.ranges(run.id, first=self._next.get(run.id, 0), limit=RANGES_A_READ)

@@ -55,7 +55,7 @@ def logs(
     number: int | None,
     as_json: bool,
 ) -> None:
-    """Prints the log of a job: JOB is its number, or the id of its task.
+    """Print the log of a job: JOB is its number, or the id of its task.
 
     Colours are shown on a terminal only; nothing else that a script prints can act on it.
 

@@ -41,37 +41,31 @@ COMMANDS: Final = {
 
 #: What ``keruta --help`` says of each: to ask twenty modules would take it a tenth of a second.
 SUMMARIES: Final = {
-    "artifact": "Stores files with the task, while it runs.",
-    "config": "Shows, changes and checks the agent's settings.",
-    "daemon": (
-        "Takes the session's tasks and runs them, one at a time, until the session has ended."
-    ),
-    "demo": "Shows all of it on this machine: a server, a daemon, and the tasks of a session.",
-    "doctor": "Checks this installation, one line each; exits with 1 when there is a problem.",
+    "artifact": "Store files with the task, while it runs.",
+    "config": "Show, change and check the agent's settings.",
+    "daemon": "Take the session's tasks and run them, one at a time, until the session has ended.",
+    "demo": "Show all of it on this machine: a server, a daemon, and the tasks of a session.",
+    "explain": "Tell what happened to a job, and why: JOB is its number, or the id of its task.",
+    "doctor": "Check this installation, one line each; exit with 1 when there is a problem.",
     "execute": (
-        "Runs a script or a command in its turn, shows its output, and exits with its exit code."
+        "Run a script or a command in its turn, show its output, and exit with its exit code."
     ),
-    "explain": "Tells what happened to a job, and why: JOB is its number, or the id of its task.",
-    "fail": "Says that the task failed (FAILED).",
-    "health": "Checks whether the agent can work here, one line each; exits with 1 when it cannot.",
-    "init": ("Writes a config file with every setting explained, after asking for what is needed."),
-    "input": "Answers what a script asks: JOB is its number, or the id of its task.",
-    "log": "Adds a line to the task's log.",
-    "logs": "Prints the log of a job: JOB is its number, or the id of its task.",
-    "progress": "Reports how far the task is, in percent.",
-    "queue": "Shows and changes what the agent has to do.",
-    "redact": "Masks secrets in what leaves this machine.",
-    "runner": (
-        "Solves coding tasks with a language model, and serves and checks what belongs to it."
-    ),
-    "server": "Serves the keruta API from this machine, for one person's sessions.",
-    "start": "Says that the task is being worked on (PROCESSING).",
-    "status": (
-        "Shows how the agent is: what runs, waits and ended, what the API has yet to be told."
-    ),
-    "success": "Says that the task succeeded (COMPLETED).",
-    "version": "Prints the version of keruta and of its Python.",
-    "workspace": "Shows and tidies the clone of the session's repository.",
+    "fail": "Report that the task failed (FAILED).",
+    "health": "Check whether the agent can work here, one line each; exit with 1 when it cannot.",
+    "init": "Write a config file with every setting explained, after asking for what is needed.",
+    "input": "Answer what a script asks: JOB is its number, or the id of its task.",
+    "log": "Add a line to the task's log.",
+    "logs": "Print the log of a job: JOB is its number, or the id of its task.",
+    "progress": "Report how far the task is, in percent.",
+    "queue": "Show and change what the agent has to do.",
+    "redact": "Mask secrets in what leaves this machine.",
+    "runner": ("Solve coding tasks with a language model, and serve and check what belongs to it."),
+    "server": "Serve the keruta API from this machine, for one person's sessions.",
+    "start": "Report that the task is being worked on (PROCESSING).",
+    "status": "Show how the agent is: what runs, waits and ended, what the API has yet to be told.",
+    "success": "Report that the task succeeded (COMPLETED).",
+    "version": "Print the version of keruta and of its Python.",
+    "workspace": "Show and tidy the clone of the session's repository.",
 }
 
 #: Columns that help takes at most, however wide the terminal is.
@@ -142,7 +136,7 @@ class LazyGroup(click.Group):
         raise click.UsageError(f"No such command '{name}'.{hint}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Lists the commands without loading them."""
+        """List the commands without loading them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, SUMMARIES[name]) for name in self.list_commands(ctx)])
 
@@ -186,7 +180,7 @@ def _be_verbose(ctx: click.Context, _: click.Parameter, is_given: bool) -> None:
 @click.version_option(__version__, prog_name="keruta-agent")
 @click.pass_context
 def cli(ctx: click.Context, config_path: str | None, verbose: bool) -> None:
-    """Runs the tasks of a keruta session in this workspace, one at a time.
+    """Run the tasks of a keruta session in this workspace, one at a time.
 
     \b
     keruta demo       shows all of it on this machine
@@ -203,7 +197,7 @@ def cli(ctx: click.Context, config_path: str | None, verbose: bool) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs one command line and returns the exit code."""
+    """Run one command line and return the exit code."""
     _open_standard_streams()
     code = _run(arguments)
     try:
@@ -217,7 +211,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _help_width() -> int:
-    """Returns the columns for help. Click would ask shutil, whose import takes 3 ms."""
+    """Return the columns for help. Click would ask shutil, whose import takes 3 ms."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isascii() and columns.isdigit() and len(columns) < 5:
         width = int(columns)
@@ -230,7 +224,7 @@ def _help_width() -> int:
 
 
 def _open_standard_streams() -> None:
-    """Opens what the caller closed: else the next file opened, a lock say, is standard output."""
+    """Open what the caller closed: else the next file opened, a lock say, is standard output."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -326,7 +320,7 @@ def _give_up(stream: TextIO) -> None:
 
 
 def _about_the_records(exc: Exception) -> errors.KerutaError | None:
-    """Returns what to say of a failure of the agent's database, None of any other."""
+    """Return what to say of a failure of the agent's database, None of any other."""
     import sqlite3
 
     if not isinstance(exc, sqlite3.DatabaseError):
@@ -338,7 +332,7 @@ def _about_the_records(exc: Exception) -> errors.KerutaError | None:
 
 
 def _about_threads(exc: Exception) -> errors.KerutaError | None:
-    """Returns what to say when this user or container may have no more threads, else None."""
+    """Return what to say when this user or container may have no more threads, else None."""
     # Python gives this failure no type and no number of its own.
     if not isinstance(exc, RuntimeError) or str(exc) != "can't start new thread":
         return None

@@ -26,7 +26,7 @@ class Group(click.Group):
     """A group whose help has the summaries of its commands in full."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Lists the commands; click itself cuts what takes more than one line."""
+        """List the commands; click itself cuts what takes more than one line."""
         with formatter.section("Commands"):
             formatter.write_dl(
                 [
@@ -42,7 +42,7 @@ class PathType(click.Path):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> pathlib.Path:
-        """Checks the path and returns it."""
+        """Check the path and return it."""
         from pathlib import Path
 
         return Path(os.fsdecode(super().convert(value, param, ctx)))
@@ -55,7 +55,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def load(ctx: click.Context, **flags: object | None) -> LoadedSettings:
-    """Loads the settings; flags that were not given are None.
+    """Load the settings; flags that were not given are None.
 
     Raises:
         SettingsError: a setting is wrong.
@@ -71,7 +71,7 @@ def load(ctx: click.Context, **flags: object | None) -> LoadedSettings:
 
 
 def config_path(ctx: click.Context) -> pathlib.Path | None:
-    """Returns the file of ``--config``."""
+    """Return the file of ``--config``."""
     from pathlib import Path
 
     named = _invocation(ctx).config_path
@@ -83,7 +83,7 @@ def _invocation(ctx: click.Context) -> Invocation:
 
 
 def level_of(text: str) -> LogLevel:
-    """Returns the log level that a person names.
+    """Return the log level that a person names.
 
     Raises:
         UsageError: there is no such level.
@@ -99,19 +99,19 @@ def level_of(text: str) -> LogLevel:
 
 
 def print_json(value: object) -> None:
-    """Prints a value for programs."""
+    """Print a value for programs."""
     import json
 
     click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
 def json_option(command: _Command) -> _Command:
-    """Adds ``--json``."""
+    """Add ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)
 
 
 def api_options(command: _Command) -> _Command:
-    """Adds the options that name the API and the log level."""
+    """Add the options that name the API and the log level."""
     for option in (
         click.option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARN or ERROR."),
         click.option("--api-url", metavar="URL", help="The keruta API."),
@@ -121,7 +121,7 @@ def api_options(command: _Command) -> _Command:
 
 
 def task_option(command: _Command) -> _Command:
-    """Adds ``--task-id``."""
+    """Add ``--task-id``."""
     return click.option(
         "--task-id",
         metavar="ID",

@@ -12,13 +12,13 @@ from keruta_agent.core import errors
 
 
 def is_meant(task_id: str | None) -> bool:
-    """Tells whether a command about this task speaks for the run that it is part of."""
+    """Return whether a command about this task speaks for the run that it is part of."""
     own = os.environ.get("KERUTA_TASK_ID", "")
     return "KERUTA_RUN_TOKEN" in os.environ and task_id in (None, own)
 
 
 def tell(message: Mapping[str, Any]) -> int:
-    """Tells the agent something about the run; returns the exit code.
+    """Tell the agent something about the run; return the exit code.
 
     Raises:
         AgentUnreachable: there is nobody, and no place, to leave it with.

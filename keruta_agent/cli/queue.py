@@ -31,7 +31,7 @@ _CANCELLED: Final = {
 
 @click.group(cls=Group)
 def queue() -> None:
-    """Shows and changes what the agent has to do."""
+    """Show and change what the agent has to do."""
 
 
 @queue.command("list")
@@ -39,7 +39,7 @@ def queue() -> None:
 @json_option
 @click.pass_context
 def list_jobs(ctx: click.Context, show_all: bool, as_json: bool) -> None:
-    """Lists what runs, what waits in its order, and what ended last.
+    """List what runs, what waits in its order, and what ended last.
 
     \b
     Examples:
@@ -81,7 +81,7 @@ def list_jobs(ctx: click.Context, show_all: bool, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def show(ctx: click.Context, job: str, as_json: bool) -> None:
-    """Shows all that is known of a job: JOB is its number, or the id of its task.
+    """Show all that is known of a job: JOB is its number, or the id of its task.
 
     \b
     Examples:
@@ -140,7 +140,7 @@ def show(ctx: click.Context, job: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def cancel(ctx: click.Context, job: str, as_json: bool) -> None:
-    """Cancels a job: JOB is its number, or the id of its task. A running one is stopped.
+    """Cancel a job: JOB is its number, or the id of its task. A running one is stopped.
 
     \b
     Examples:
@@ -207,7 +207,7 @@ def resume(ctx: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def move(ctx: click.Context, job: str, priority: int, as_json: bool) -> None:
-    """Gives a waiting job another priority: higher runs first, the older first among equals.
+    """Give a waiting job another priority: higher runs first, the older first among equals.
 
     \b
     Examples:
@@ -232,7 +232,7 @@ def move(ctx: click.Context, job: str, priority: int, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def retry(ctx: click.Context, job: str, as_json: bool) -> None:
-    """Runs a job that has ended once more, as a new one.
+    """Run a job that has ended once more, as a new one.
 
     A task at the API has one end, which stands; so a new task with the same script is filed there.
 
@@ -264,7 +264,7 @@ def _listed(jobs: Jobs, show_all: bool) -> list[Job]:
 
 
 def _asked(records: Records) -> dict[int, Question]:
-    """Returns what jobs wait for, by their numbers."""
+    """Return what jobs wait for, by their numbers."""
     return {one.job_id: one.question for one in records.questions.open_ones()}
 
 

@@ -15,7 +15,7 @@ from keruta_agent.core import errors
 
 @click.group(cls=Group)
 def redact() -> None:
-    """Masks secrets in what leaves this machine."""
+    """Mask secrets in what leaves this machine."""
 
 
 @redact.command()
@@ -55,7 +55,7 @@ def add(secret: str | None) -> int:
 @redact.command()
 @click.argument("file", type=click.File("r", errors="replace"), default="-")
 def check(file: TextIO) -> None:
-    """Prints a text (a file, or standard input) as it would leave, with its secrets masked.
+    """Print a text (a file, or standard input) as it would leave, with its secrets masked.
 
     \b
     Examples:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def start(
     ctx: click.Context, task_id: str | None, api_url: str | None, log_level: str | None
 ) -> None:
-    """Says that the task is being worked on (PROCESSING).
+    """Report that the task is being worked on (PROCESSING).
 
     Under the daemon this is known already and costs nothing. A task that is running is left as
     it is.
@@ -63,7 +63,7 @@ def progress(
     api_url: str | None,
     log_level: str | None,
 ) -> int:
-    """Reports how far the task is, in percent.
+    """Report how far the task is, in percent.
 
     \b
     Examples:
@@ -100,7 +100,7 @@ def log(
     api_url: str | None,
     log_level: str | None,
 ) -> int:
-    """Adds a line to the task's log.
+    """Add a line to the task's log.
 
     \b
     Examples:
@@ -137,7 +137,7 @@ def success(
     api_url: str | None,
     log_level: str | None,
 ) -> int:
-    """Says that the task succeeded (COMPLETED).
+    """Report that the task succeeded (COMPLETED).
 
     Inside a run the API is told when the script has ended, with its log and artifacts before. A
     script that then exits with another code than 0 has failed all the same.
@@ -182,7 +182,7 @@ def fail(
     api_url: str | None,
     log_level: str | None,
 ) -> int:
-    """Says that the task failed (FAILED). It stands, even if the script then exits with 0.
+    """Report that the task failed (FAILED). It stands, even if the script then exits with 0.
 
     \b
     Examples:

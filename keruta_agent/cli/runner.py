@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def runner() -> None:
-    """Solves coding tasks with a language model, and serves and checks what belongs to it."""
+    """Solve coding tasks with a language model, and serve and check what belongs to it."""
 
 
 def _config(ctx: click.Context) -> RunnerConfig:
-    """Returns the runner's configuration; an old variable is an error that names the new one."""
+    """Return the runner's configuration; an old variable is an error that names the new one."""
     import os
 
     from keruta_agent.runner.config import RunnerConfig
@@ -43,7 +43,7 @@ def _config(ctx: click.Context) -> RunnerConfig:
 @json_option
 @click.pass_context
 def run(ctx: click.Context, path: Path | None, changes: tuple[str, ...], as_json: bool) -> int:
-    """Runs one coding task: workspace, model, tests, commit, push, evidence.
+    """Run one coding task: workspace, model, tests, commit, push, evidence.
 
     Shows how it goes, and exits with 0 when the task is done, else with 1.
 
@@ -79,7 +79,7 @@ def _to_stderr(line: str) -> None:
 
 
 def _report_progress(step: Step) -> None:
-    """Tells the agent how far the task is, when it is one of its runs."""
+    """Tell the agent how far the task is, when it is one of its runs."""
     import json
     import os
 
@@ -96,7 +96,7 @@ def _report_progress(step: Step) -> None:
 @click.option("--port", metavar="PORT", help="Port of the HTTP API, 0 for a free one.")
 @click.pass_context
 def serve(ctx: click.Context, host: str | None, port: str | None) -> None:
-    """Takes coding tasks over HTTP, as from a Dispatcher, and solves them one at a time.
+    """Take coding tasks over HTTP, as from a Dispatcher, and solves them one at a time.
 
     This is the agent's daemon with its HTTP API on: POST /api/v1/coding-tasks queues a task as a
     job; GET /api/v1/jobs/JOB tells its state, /api/v1/events what happens, and
@@ -117,7 +117,7 @@ def serve(ctx: click.Context, host: str | None, port: str | None) -> None:
 @json_option
 @click.pass_context
 def check(ctx: click.Context, as_json: bool) -> int:
-    """Checks services, keys and model, one line each; exits with 1 when something is missing.
+    """Check services, keys and model, one line each; exit with 1 when something is missing.
 
     \b
     Examples:
@@ -150,7 +150,7 @@ def check(ctx: click.Context, as_json: bool) -> int:
 def migrate(
     path: Path, env_file: Path | None, code: Path | None, output: Path | None, as_json: bool
 ) -> int:
-    """Rewrites a configuration of the old runner, and lists what has to change elsewhere.
+    """Rewrite a configuration of the old runner, and list what has to change elsewhere.
 
     PATH is the old config file. The new one is printed, the list goes to standard error. Nothing
     is changed but the file of --output, which must not be there yet. Exits with 1 when a person

@@ -47,7 +47,7 @@ def server(
     database_url: str | None,
     **services: Any,
 ) -> None:
-    """Serves the keruta API from this machine, for one person's sessions.
+    """Serve the keruta API from this machine, for one person's sessions.
 
     Prints where it listens when it is ready. A token is better given by the variable
     KERUTA_SERVER_TOKEN than on the command line, which other users can see.

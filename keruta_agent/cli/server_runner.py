@@ -66,14 +66,14 @@ _OPTIONS = (
 
 
 def runner_service_options(command: F) -> F:
-    """Adds the options to a command."""
+    """Add the options to a command."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def refuse_idle_options(ctx: click.Context, values: Mapping[str, Any]) -> None:
-    """Refuses options of services that are not served.
+    """Refuse options of services that are not served.
 
     Raises:
         UsageError: there is one.
@@ -92,7 +92,7 @@ def refuse_idle_options(ctx: click.Context, values: Mapping[str, Any]) -> None:
 def runner_services(
     ctx: click.Context, data_dir: Path, host: str, token: str | None, values: Mapping[str, Any]
 ) -> RunnerServices:
-    """Returns the services that the options and the settings ask for, not yet started.
+    """Return the services that the options and the settings ask for, not yet started.
 
     Raises:
         UsageError: an option makes no sense.

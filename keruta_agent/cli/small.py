@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def run(command: str, arguments: list[str]) -> int | None:
-    """Does one small command; returns its exit code, or None if it is not a plain one."""
+    """Do one small command; return its exit code, or None if it is not a plain one."""
     forms = {
         "progress": _progress,
         "log": _log,
@@ -43,7 +43,7 @@ def run(command: str, arguments: list[str]) -> int | None:
 def _options(
     arguments: list[str], names: tuple[str, ...]
 ) -> tuple[list[str], dict[str, str]] | None:
-    """Splits arguments into positional ones and options with a value; None if one is unknown."""
+    """Split arguments into positional ones and options with a value; None if one is unknown."""
     positional: list[str] = []
     values: dict[str, str] = {}
     rest = iter(arguments)
@@ -87,7 +87,7 @@ def _log(arguments: list[str]) -> str | None:
 
 
 def _fields(arguments: list[str]) -> str | None:
-    """Returns the members of a JSON object for ``--field NAME=VALUE``; None for anything else."""
+    """Return the members of a JSON object for ``--field NAME=VALUE``; None for anything else."""
     values: dict[str, str] = {}
     rest = iter(arguments)
     for argument in rest:
@@ -102,7 +102,7 @@ def _fields(arguments: list[str]) -> str | None:
 
 
 def _start(arguments: list[str]) -> str | None:
-    """The run has been announced by the daemon: there is nothing left to do."""
+    """Do nothing: the daemon has announced the run."""
     found = _options(arguments, ("--log-level",))
     if found is None or found[0] or found[1].get("--log-level", "INFO").upper() not in LEVELS:
         return None
@@ -157,7 +157,7 @@ def _end(
 
 
 def tell(message: str, *, keep: bool = True) -> int | None:
-    """Tells the agent one message for this run; returns the exit code, None if it cannot.
+    """Tell the agent one message for this run; return the exit code, None if it cannot.
 
     With ``keep``, a message that nobody takes is left where the next daemon finds it.
     """
@@ -219,7 +219,7 @@ def _connect(connection: _socket.socket, path: str) -> None:
 
 
 def _leave_behind(message: str, mark: str) -> int | None:
-    """Puts the message where the daemon would have put it, unless it has."""
+    """Put the message where the daemon would have put it, unless it has."""
     path = os.path.join(os.environ.get("KERUTA_RUN_DIR", ""), "agent")
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND)

@@ -19,7 +19,7 @@ MOST_SHOWN: Final = 10
 
 
 def show(outcome: Outcome) -> None:
-    """Prints the table of promises, the numbers, and what was broken."""
+    """Print the table of promises, the numbers, and what was broken."""
     verdict = outcome.verdict
     counted = _counted(outcome)
     click.echo()
@@ -50,7 +50,7 @@ def show(outcome: Outcome) -> None:
 
 
 def as_json(outcome: Outcome) -> Mapping[str, Any]:
-    """Returns the outcome for programs."""
+    """Return the outcome for programs."""
     verdict = outcome.verdict
     return {
         "seed": outcome.seed,
@@ -81,7 +81,7 @@ def as_json(outcome: Outcome) -> Mapping[str, Any]:
 
 
 def _grouped(ends: Counter[str]) -> Counter[str]:
-    """Returns the ends with all exit codes as one."""
+    """Return the ends with all exit codes as one."""
     grouped: Counter[str] = Counter()
     for end, number in ends.items():
         grouped[re.sub(r"EXIT_\d+", "with an exit code", end)] += number

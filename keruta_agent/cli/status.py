@@ -34,7 +34,7 @@ WATCH_S: Final = 1.0
 @json_option
 @click.pass_context
 def status(ctx: click.Context, interval_s: float | None, as_json: bool) -> int:
-    """Shows how the agent is: what runs, waits and ended, what the API has yet to be told.
+    """Show how the agent is: what runs, waits and ended, what the API has yet to be told.
 
     Exits with 0 when a daemon runs and with 4 when none does; then it shows what the last one
     left. With --watch it redraws itself on a terminal, prints what has changed elsewhere, and
@@ -78,7 +78,7 @@ def _watch(settings: Settings, interval_s: float, *, as_json: bool) -> None:
 
 
 def _shower(*, as_json: bool) -> Callable[[Facts], None]:
-    """Returns what shows the facts: a picture on a terminal, what has changed elsewhere."""
+    """Return what shows the facts: a picture on a terminal, what has changed elsewhere."""
     import json
 
     from keruta_agent.cli import status_facts, status_view

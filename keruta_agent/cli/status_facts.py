@@ -118,7 +118,7 @@ class Facts:
 
 
 def look(settings: Settings) -> Facts:
-    """Returns how the agent is at this moment.
+    """Return how the agent is at this moment.
 
     Raises:
         AgentStateError: the agent's database cannot be read.
@@ -132,7 +132,7 @@ def look(settings: Settings) -> Facts:
 
 
 def gather(settings: Settings, records: Records | None) -> Facts:
-    """Returns how the agent is; without records, no agent has run here yet."""
+    """Return how the agent is; without records, no agent has run here yet."""
     told = _told(settings.base_dir)
     daemon = _daemon(settings.base_dir, told)
     # The daemon may have been given another address than we were.
@@ -171,7 +171,7 @@ def gather(settings: Settings, records: Records | None) -> Facts:
 
 
 def _told(base_dir: Path) -> dict[str, Any] | None:
-    """Returns what the daemon says of itself, None when none answers."""
+    """Return what the daemon says of itself, None when none answers."""
     try:
         return client.ask(base_dir, Status(), timeout_s=client.STATUS_TIMEOUT_S)
     except errors.KerutaError:
@@ -208,7 +208,7 @@ def _daemon(base_dir: Path, told: dict[str, Any] | None) -> DaemonFacts | None:
 
 
 def _age(pid: int | None) -> float | None:
-    """Returns for how many seconds a process has lived."""
+    """Return for how many seconds a process has lived."""
     found = None if pid is None else process_state(pid)
     return None if found is None else boot_seconds() - found[1] / CLOCK_TICKS_A_SECOND
 
@@ -255,7 +255,7 @@ def _running(settings: Settings, records: Records) -> RunningFacts | None:
 
 
 def _last_line(settings: Settings, records: Records, run: Run) -> str | None:
-    """Returns the last line of the log that is not empty, with its secrets masked.
+    """Return the last line of the log that is not empty, with its secrets masked.
 
     What the script printed goes before what it told the agent at about the same time: that is
     shown as its progress.
@@ -288,7 +288,7 @@ def _outbox(records: Records, now: float) -> OutboxFacts:
 
 
 def advice(facts: Facts) -> list[str]:
-    """Returns what a person could do now, the most urgent first."""
+    """Return what a person could do now, the most urgent first."""
     found = []
     if facts.daemon is None:
         waits = facts.waiting or facts.scheduled or facts.current or facts.outbox.pending
@@ -317,7 +317,7 @@ def advice(facts: Facts) -> list[str]:
 
 
 def as_json(facts: Facts) -> dict[str, Any]:
-    """Returns the facts for programs."""
+    """Return the facts for programs."""
     return {**dataclasses.asdict(facts), "advice": advice(facts)}
 
 
@@ -337,7 +337,7 @@ _VOLATILE: Final = frozenset(
 
 
 def essence(facts: Facts) -> object:
-    """Returns the facts without what changes while nothing happens."""
+    """Return the facts without what changes while nothing happens."""
     return _essence(dataclasses.asdict(facts))
 
 

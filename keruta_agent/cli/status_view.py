@@ -24,14 +24,14 @@ Line = tuple[str, str, str | None]
 
 
 def lines_of(facts: Facts, advice: Sequence[str]) -> list[Line]:
-    """Returns the facts as lines."""
+    """Return the facts as lines."""
     found = [*_daemon(facts), *_running(facts), *_jobs(facts), *_outbox(facts)]
     found += [("next", text, "cyan") for text in advice]
     return [(label, printable(text.replace("\n", " ")), colour) for label, text, colour in found]
 
 
 def written(lines: Sequence[Line], columns: int | None = None) -> str:
-    """Returns lines as text; with ``columns``, each cut to fit into them."""
+    """Return lines as text; with ``columns``, each cut to fit into them."""
     rows = []
     for label, text, colour in lines:
         shown = text if columns is None else fit(text, max(10, columns - LABEL - 1))
@@ -46,7 +46,7 @@ class Picture:
         self._drawn = 0
 
     def draw(self, lines: Sequence[Line]) -> None:
-        """Draws the lines, as many as the terminal has room for."""
+        """Draw the lines, as many as the terminal has room for."""
         terminal = shutil.get_terminal_size()
         shown = lines[: max(1, terminal.lines - 1)]
         # Each line is written over the old one and only its rest is cleared: nothing flickers.
@@ -108,7 +108,7 @@ def _running(facts: Facts) -> Iterator[Line]:
 
 
 def bar(percent: int) -> str:
-    """Returns a bar of the progress."""
+    """Return a bar of the progress."""
     done = BAR * max(0, min(percent, 100)) // 100
     return "[" + "#" * done + "." * (BAR - done) + "]"
 

@@ -30,7 +30,7 @@ NARROWEST: Final = 12
 def print_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, is_overview: bool = False
 ) -> None:
-    """Prints rows under a header, each column as wide as its widest cell; states in colour.
+    """Print rows under a header, each column as wide as its widest cell; states in colour.
 
     The cells of an overview are cut to what fits into the terminal, if it goes to one.
     """
@@ -56,7 +56,7 @@ def print_table(
 
 
 def fit(text: str, columns: int) -> str:
-    """Cuts text to the columns of a terminal."""
+    """Cut text to the columns of a terminal."""
     if display_width(text) <= columns:
         return text
     kept, left = [], columns - 3
@@ -69,7 +69,7 @@ def fit(text: str, columns: int) -> str:
 
 
 def _columns() -> int | None:
-    """Returns the columns of the terminal; None when the table does not go to one."""
+    """Return the columns of the terminal; None when the table does not go to one."""
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns
     except (OSError, ValueError):
@@ -77,7 +77,7 @@ def _columns() -> int | None:
 
 
 def _shrink(widths: list[int], columns: int | None) -> None:
-    """Makes the widest columns of a table narrower until all of it fits into the terminal."""
+    """Make the widest columns of a table narrower until all of it fits into the terminal."""
     while columns and sum(widths) + 2 * (len(widths) - 1) > columns:
         widest = widths.index(max(widths))
         if widths[widest] <= NARROWEST:
@@ -86,17 +86,17 @@ def _shrink(widths: list[int], columns: int | None) -> None:
 
 
 def printable(text: str) -> str:
-    """Returns text without what would act on a terminal: escapes, and marks of direction."""
+    """Return text without what would act on a terminal: escapes, and marks of direction."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def ago(unix_time: float | None, now: float) -> str:
-    """Returns how long ago something was, such as ``3m``."""
+    """Return how long ago something was, such as ``3m``."""
     return "" if unix_time is None else duration(max(0.0, now - unix_time))
 
 
 def duration(seconds: float) -> str:
-    """Returns a time span in one or two units, such as ``1.2s`` or ``2h05m``."""
+    """Return a time span in one or two units, such as ``1.2s`` or ``2h05m``."""
     if seconds < 60:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
@@ -107,10 +107,10 @@ def duration(seconds: float) -> str:
 
 
 def local_time(unix_time: float) -> str:
-    """Returns a point in time in this machine's zone."""
+    """Return a point in time in this machine's zone."""
     return datetime.fromtimestamp(unix_time).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def display_width(text: str) -> int:
-    """Returns the columns that a terminal needs: Japanese characters take two."""
+    """Return the columns that a terminal needs: Japanese characters take two."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

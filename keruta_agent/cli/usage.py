@@ -15,7 +15,7 @@ _UNITS: Final = ("kB", "MB", "GB", "TB")
 
 
 def as_json(records: Records, run_id: int) -> dict[str, Any] | None:
-    """Returns what a run has used and its series, None when nobody has measured it."""
+    """Return what a run has used and its series, None when nobody has measured it."""
     usage = records.usages.get(run_id)
     if usage is None:
         return None
@@ -27,7 +27,7 @@ def as_json(records: Records, run_id: int) -> dict[str, Any] | None:
 
 
 def described(usage: Usage) -> str:
-    """Returns what a run has used as one line."""
+    """Return what a run has used as one line."""
     used_s = usage.user_s + usage.system_s
     took_s = usage.elapsed_s if usage.wall_s is None else usage.wall_s
     share = f" ({100 * used_s / took_s:.0f} % of a core)" if took_s >= 1 else ""
@@ -46,7 +46,7 @@ def described(usage: Usage) -> str:
 
 
 def size(number: int) -> str:
-    """Returns bytes in the unit that suits them, such as ``12.3 MB``; 1 kB is 1024 bytes."""
+    """Return bytes in the unit that suits them, such as ``12.3 MB``; 1 kB is 1024 bytes."""
     if number < 1024:
         return f"{number} B"
     scaled = float(number)

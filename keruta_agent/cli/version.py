@@ -11,7 +11,7 @@ from keruta_agent.cli.options import json_option, print_json
 @click.command()
 @json_option
 def version(as_json: bool) -> None:
-    """Prints the version of keruta and of its Python.
+    """Print the version of keruta and of its Python.
 
     \b
     Examples:

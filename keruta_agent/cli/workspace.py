@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def workspace() -> None:
-    """Shows and tidies the clone of the session's repository."""
+    """Show and tidy the clone of the session's repository."""
 
 
 @workspace.command("path")
 @json_option
 @click.pass_context
 def show_path(ctx: click.Context, as_json: bool) -> None:
-    """Prints the directory of the clone.
+    """Print the directory of the clone.
 
     \b
     Examples:
@@ -47,7 +47,7 @@ def show_path(ctx: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> None:
-    """Shows the branch of the clone, what is uncommitted, and what was set or moved aside.
+    """Show the branch of the clone, what is uncommitted, and what was set or moved aside.
 
     \b
     Examples:
@@ -110,7 +110,7 @@ def _print_line(name: str, value: str, *, err: bool = False) -> None:
 @json_option
 @click.pass_context
 def clean(ctx: click.Context, ignored: bool, remove: bool, force: bool, as_json: bool) -> None:
-    """Sets aside what is uncommitted, and removes the branches whose commits the server has.
+    """Set aside what is uncommitted, and remove the branches whose commits the server has.
 
     \b
     Examples:
@@ -138,7 +138,7 @@ def clean(ctx: click.Context, ignored: bool, remove: bool, force: bool, as_json:
 
 
 def _refuse_while_running(settings: Settings) -> None:
-    """Raises when a job runs, which may work in the clone."""
+    """Raise when a job runs, which may work in the clone."""
     from keruta_agent.cli.jobs import open_existing
     from keruta_agent.core import errors
 
@@ -152,7 +152,7 @@ def _refuse_while_running(settings: Settings) -> None:
 
 
 def _clone(settings: Settings) -> Clone:
-    """Returns the clone.
+    """Return the clone.
 
     Raises:
         NotFound: there is none yet.
@@ -175,7 +175,7 @@ def _clone(settings: Settings) -> Clone:
 
 
 def _place(settings: Settings) -> tuple[Path, RepositoryUrl]:
-    """Returns the directory of the clone and the repository's address.
+    """Return the directory of the clone and the repository's address.
 
     Raises:
         NotFound: no session with a repository is known here.
@@ -199,7 +199,7 @@ def _place(settings: Settings) -> tuple[Path, RepositoryUrl]:
 
 
 def _known_address(settings: Settings) -> str:
-    """Returns the address that the daemon learnt; empty when it is not known which one is meant."""
+    """Return the address that the daemon learnt; empty when it is not known which one is meant."""
     from keruta_agent.cli.jobs import open_existing
 
     records = open_existing(settings)
@@ -211,7 +211,7 @@ def _known_address(settings: Settings) -> str:
 
 
 def _asked_address(settings: Settings) -> str:
-    """Returns the address that the API tells; empty when none is configured."""
+    """Return the address that the API tells; empty when none is configured."""
     from keruta_agent.agent.daemon.wiring import make_client
     from keruta_agent.agent.journey import resolve
     from keruta_agent.git import url

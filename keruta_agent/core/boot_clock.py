@@ -12,10 +12,10 @@ from pathlib import Path
 
 
 def boot_seconds() -> float:
-    """Returns the seconds since the machine was started."""
+    """Return the seconds since the machine was started."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def boot_id() -> str:
-    """Returns the kernel's name for the time since the last boot."""
+    """Return the kernel's name for the time since the last boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -85,7 +85,7 @@ TASK_MOVES: Mapping[TaskStatus, frozenset[TaskStatus]] = {
 
 
 def parse_task_status(text: str) -> TaskStatus:
-    """Returns the state that a wire name means, in any case.
+    """Return the state that a wire name means, in any case.
 
     Raises:
         ValueError: the name is none of the known ones.
@@ -138,7 +138,7 @@ LOG_LEVEL_ALIASES: Mapping[str, LogLevel] = {
 
 
 def parse_log_level(text: str) -> LogLevel:
-    """Returns the level that a name means, in any case.
+    """Return the level that a name means, in any case.
 
     Raises:
         ValueError: the name is none of the known ones.
@@ -204,14 +204,14 @@ FAILURE_PARAMETER = "failure"
 
 
 def auto_fix_title(name: str) -> str:
-    """Returns the title of the task that mends a task; the prefix is not stacked."""
+    """Return the title of the task that mends a task; the prefix is not stacked."""
     return AUTO_FIX_TITLE_PREFIX + name.removeprefix(AUTO_FIX_TITLE_PREFIX)
 
 
 def auto_fix_parameters(
     failed: Task, *, root: str, fix_count: int, error_code: str, error_message: str
 ) -> dict[str, Any]:
-    """Returns the parameters of the task that mends a task."""
+    """Return the parameters of the task that mends a task."""
     return {
         **failed.parameters,
         "autoFix": True,
@@ -225,7 +225,7 @@ def auto_fix_parameters(
 
 
 def has_failed_so_before(parameters: Mapping[str, Any], error_code: str, message: str) -> bool:
-    """Tells whether a fix failed as a task before it in its chain: one more would not help."""
+    """Return whether a fix failed as a task before it in its chain: one more would not help."""
     return failure_fingerprint(error_code, message) in _failures(parameters)
 
 
@@ -234,7 +234,7 @@ def _failures(parameters: Mapping[str, Any]) -> list[str]:
 
 
 def failure_fingerprint(error_code: str, message: str) -> str:
-    """Returns what a failure looks like, without what differs each time: numbers, ids, paths.
+    """Return what a failure looks like, without what differs each time: numbers, ids, paths.
 
     The code is taken as it is: an exit with 1 is another failure than one with 2.
     """
@@ -243,7 +243,7 @@ def failure_fingerprint(error_code: str, message: str) -> str:
 
 
 def in_execution_order(tasks_newest_first: Sequence[Task]) -> list[Task]:
-    """Sorts tasks by priority, then age: the order in which they run.
+    """Sort tasks by priority, then age: the order in which they run.
 
     The oldest dateless task is the last one received, because servers list the newest first.
     """

@@ -35,7 +35,7 @@ _SIZE_FACTORS: Mapping[str, int] = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**
 
 
 def parse_duration(raw: str | int | float) -> float:
-    """Returns the seconds that a text or a number of seconds means.
+    """Return the seconds that a text or a number of seconds means.
 
     Raises:
         ValueError: it is no duration, negative, or longer than a hundred years. The message does
@@ -71,7 +71,7 @@ def _duration_of_text(raw: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Returns the text that :func:`parse_duration` reads as these very seconds."""
+    """Return the text that :func:`parse_duration` reads as these very seconds."""
     if seconds != int(seconds):
         return _format_fraction(seconds)
     parts = []
@@ -92,7 +92,7 @@ def _format_fraction(seconds: float) -> str:
 
 
 def parse_size(raw: str | int | float) -> int:
-    """Returns the bytes that a text or a number of bytes means; part bytes are cut off.
+    """Return the bytes that a text or a number of bytes means; part bytes are cut off.
 
     Raises:
         ValueError: it is no size, negative, or beyond 2**63 - 1. The message does not repeat the
@@ -121,7 +121,7 @@ def _size_of_text(raw: str) -> int | None:
 
 
 def format_size(size: int) -> str:
-    """Returns the text that :func:`parse_size` reads as these very bytes."""
+    """Return the text that :func:`parse_size` reads as these very bytes."""
     for unit in ("g", "m", "k"):
         count, rest = divmod(size, _SIZE_FACTORS[unit])
         if count and not rest:

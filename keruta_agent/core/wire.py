@@ -24,7 +24,7 @@ _Entity = TypeVar("_Entity")
 
 
 def parse_date(raw: object) -> datetime | None:
-    """Reads a date in any encoding that a keruta server uses; None when it makes no sense.
+    """Read a date in any encoding that a keruta server uses; None when it makes no sense.
 
     A date never fails a poll: what cannot be read counts as missing. Without a zone it means UTC.
     """
@@ -66,7 +66,7 @@ def _from_array(parts: list[Any]) -> datetime:
 
 
 def format_date(moment: datetime | None) -> str | None:
-    """Writes a date as ISO 8601 in UTC with milliseconds or more digits, as needed."""
+    """Write a date as ISO 8601 in UTC with milliseconds or more digits, as needed."""
     if moment is None:
         return None
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -237,7 +237,7 @@ class ScriptSchema(_TolerantSchema):
 
 
 def load(schema: Schema, data: object, kind: type[_Entity]) -> _Entity:
-    """Reads one object of a known kind.
+    """Read one object of a known kind.
 
     Raises:
         ValidationError: it does not have the required fields.

@@ -34,7 +34,7 @@ class Notes:
         return self.git_dir / NOTES
 
     def begin_clone(self, identity: str) -> None:
-        """Notes, before anything else is there, that the agent makes this clone."""
+        """Note, before anything else is there, that the agent makes this clone."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._write(_CLONE, {"state": _CLONING, "repository": identity})
 

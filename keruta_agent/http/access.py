@@ -40,20 +40,20 @@ class BearerToken:
 
 
 def is_from_foreign_page(request: Request) -> bool:
-    """Tells whether a web page of another site sent the request."""
+    """Return whether a web page of another site sent the request."""
     origin = request.headers.get("Origin")
     return origin is not None and origin.partition("://")[2] != request.headers.get("Host")
 
 
 def host_name(host: str) -> str:
-    """Returns the name in a ``Host`` header, without its port and brackets."""
+    """Return the name in a ``Host`` header, without its port and brackets."""
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()
 
 
 def is_loopback(host: str) -> bool:
-    """Returns whether a server that listens there is reached from this machine only."""
+    """Return whether a server that listens there is reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -43,7 +43,7 @@ LARGE: Final = -1
 
 
 def missing(arrived: bytes) -> int:
-    """Returns how long a request has to be before it can be read without waiting.
+    """Return how long a request has to be before it can be read without waiting.
 
     0 when it can be read now; ``LARGE`` when nobody should wait for it.
     """
@@ -166,7 +166,7 @@ class Connection(server.HTTPConnection):
         http.open_connections.add(self)
 
     def look(self) -> int:
-        """Returns what ``missing`` says; looked at again, something new must have come.
+        """Return what ``missing`` says; looked at again, something new must have come.
 
         Else the client has ended, or the kernel keeps no more, or does not tell when more comes.
         """
@@ -195,7 +195,7 @@ class Connection(server.HTTPConnection):
             self.socket.settimeout(timeout_s)
 
     def is_left(self) -> bool:
-        """Tells whether the client has gone; for the thread that answers it."""
+        """Return whether the client has gone; for the thread that answers it."""
         try:
             return not self.rfile.has_data() and not self._peek_unread(1)
         except BlockingIOError:
@@ -220,7 +220,7 @@ class Connection(server.HTTPConnection):
         self._begun = time.monotonic(), self._watched.received
 
     def is_too_slow(self, patience_s: float) -> bool:
-        """Tells whether a large body comes so slowly that its thread is wasted on it."""
+        """Return whether a large body comes so slowly that its thread is wasted on it."""
         if self._begun is None:
             return False
         since, before = self._begun
@@ -228,12 +228,12 @@ class Connection(server.HTTPConnection):
         return time.monotonic() - since > patience_s + earned_s
 
     def deaf_s(self) -> float:
-        """Returns for how many seconds the client has taken nothing of its answer."""
+        """Return for how many seconds the client has taken nothing of its answer."""
         since = self._watched.deaf_since
         return 0.0 if since is None else time.monotonic() - since
 
     def give_up(self) -> None:
-        """Makes room for another connection; the selector sees the end and has this one closed."""
+        """Make room for another connection; the selector sees the end and has this one closed."""
         self.is_given_up = True
         self.server.open_connections.discard(self)
         self.hang_up()
@@ -276,7 +276,7 @@ class LargeBodies:
         self._read_next()
 
     def leave(self, connection: Connection) -> None:
-        """Gives the place of a request that was read to the next one."""
+        """Give the place of a request that was read to the next one."""
         with self._guard:
             self._being_read.discard(connection)
         self._read_next()
@@ -291,19 +291,19 @@ class LargeBodies:
         self._read(connection)
 
     def cut_off_slow(self, patience_s: float) -> None:
-        """Ends bodies that hardly come."""
+        """End bodies that hardly come."""
         with self._guard:
             slow = [each for each in self._being_read if each.is_too_slow(patience_s)]
         for connection in slow:
             connection.hang_up()
 
     def waiting(self) -> list[Connection]:
-        """Returns those that wait for a place."""
+        """Return those that wait for a place."""
         with self._guard:
             return list(self._waiting)
 
     def drop(self, connection: Connection) -> None:
-        """Closes one that waits for a place, if it still does."""
+        """Close one that waits for a place, if it still does."""
         with self._guard:
             if connection not in self._waiting:
                 return
@@ -322,7 +322,7 @@ class Connections(connections.ConnectionManager):
     _selector: Any
 
     def wait_for(self, connection: Connection, size: int) -> None:
-        """Waits, without a thread, until a request is this long."""
+        """Wait, without a thread, until a request is this long."""
         connection.wake_at(size)
         number = connection.socket.fileno()
         self._selector.register(number, selectors.EVENT_READ, data=connection)

@@ -28,7 +28,7 @@ def read_json(
     largest: int = MAX_OBJECT_BODY,
     most_values: int = bounded_json.MOST_VALUES,
 ) -> Any:
-    """Returns the JSON value of the body; None when there is no body.
+    """Return the JSON value of the body; None when there is no body.
 
     Raises:
         Problem: it is not JSON, is not called JSON, or is too large.
@@ -54,7 +54,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def check_free_json(value: object) -> None:
-    """Checks that a JSON value can be stored and written again.
+    """Check that a JSON value can be stored and written again.
 
     Raises:
         ValueError: it is nested too deeply, holds too many values, or a number that JSON cannot
@@ -81,7 +81,7 @@ def check_free_json(value: object) -> None:
 
 
 def repair_text(text: str) -> str:
-    """Returns text that every database stores: NUL and half surrogates become U+FFFD."""
+    """Return text that every database stores: NUL and half surrogates become U+FFFD."""
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
     if text.isascii():
@@ -94,7 +94,7 @@ def repair_text(text: str) -> str:
 
 
 def to_json(value: object) -> str:
-    """Returns a JSON value as it is stored and sent.
+    """Return a JSON value as it is stored and sent.
 
     ASCII only: half surrogates and NUL, which JSON may carry but a database may not, stay escaped.
     """

@@ -31,7 +31,7 @@ class Chunks(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Reads as much as there is room for.
+        """Read as much as there is room for.
 
         Raises:
             ValueError: these are no chunks, or they end too early.
@@ -59,7 +59,7 @@ class Chunks(io.RawIOBase):
             self._has_ended = True
 
     def _read_trailers(self) -> None:
-        """Reads past what follows the last chunk, to where the next request begins."""
+        """Read past what follows the last chunk, to where the next request begins."""
         left = MOST_TRAILERS
         while left > 0:
             line = self._source.readline(left)

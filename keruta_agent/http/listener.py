@@ -42,7 +42,7 @@ class Listener:
         most_connections: int,
         slow_clients: int,
     ) -> None:
-        """Binds the address; nobody is answered before ``start``.
+        """Bind the address; nobody is answered before ``start``.
 
         Args:
             application: what is served.
@@ -96,11 +96,11 @@ class Listener:
         return f"http://{host}:{self.port}"
 
     def start(self) -> None:
-        """Begins to answer."""
+        """Begin to answer."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Finishes the requests in flight, or cuts them off, and frees the address."""
+        """Finish the requests in flight, or cuts them off, and frees the address."""
         self._http.stop()
         if self._thread.ident is not None:
             self._thread.join()
@@ -120,7 +120,7 @@ class Listener:
 
 
 def _cut_off(connection: Any) -> None:
-    """Ends a connection at a stop, also one that nobody reads from.
+    """End a connection at a stop, also one that nobody reads from.
 
     cheroot itself would wait until its thread gives up writing.
     """

@@ -42,7 +42,7 @@ class Problem(Exception):
         self.details = dict(details or {})
 
     def body(self) -> dict[str, Any]:
-        """Returns the JSON body of the answer."""
+        """Return the JSON body of the answer."""
         error: dict[str, Any] = {"code": self.code, "message": self.message, "status": self.status}
         if self.field is not None:
             error["field"] = self.field
@@ -50,12 +50,12 @@ class Problem(Exception):
 
 
 def invalid(field: str, message: str) -> Problem:
-    """Returns the refusal of a value that makes no sense (400)."""
+    """Return the refusal of a value that makes no sense (400)."""
     return Problem(400, "INVALID_INPUT", f"{field}: {message}", field=field)
 
 
 def missing(kind: str, identifier: str, *, key: str = "id") -> Problem:
-    """Returns the refusal of an id that nothing has (404).
+    """Return the refusal of an id that nothing has (404).
 
     Its code tells it apart from an unknown route: clients remember the latter.
     """
@@ -63,5 +63,5 @@ def missing(kind: str, identifier: str, *, key: str = "id") -> Problem:
 
 
 def conflict(code: str, message: str, *, field: str | None = None, **details: str) -> Problem:
-    """Returns the refusal of a write that contradicts what is stored (409)."""
+    """Return the refusal of a write that contradicts what is stored (409)."""
     return Problem(409, code, message, field=field, details=details)

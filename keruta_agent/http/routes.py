@@ -54,7 +54,7 @@ class _Parser(FlaskParser):  # type: ignore[misc]
 
 
 def first_problem(messages: Any, path: str = "") -> tuple[str, str]:
-    """Returns the path of the first wrong field and what is wrong with it."""
+    """Return the path of the first wrong field and what is wrong with it."""
     if isinstance(messages, dict) and messages:
         name, inner = next(iter(messages.items()))
         step = "body" if name == "_schema" else str(name)
@@ -97,11 +97,11 @@ class Resource:
         self._blueprint = _Blueprint(name, name, description=description)
 
     def register(self, api: DocumentedApi) -> None:
-        """Adds the routes to an application."""
+        """Add the routes to an application."""
         api.register_blueprint(self._blueprint)
 
     def plain(self, path: str) -> Callable[[View], View]:
-        """Declares a GET route outside of the OpenAPI document, such as a stream."""
+        """Declare a GET route outside of the OpenAPI document, such as a stream."""
 
         def decorate(view: View) -> View:
             self._blueprint.record(
@@ -127,7 +127,7 @@ class Resource:
         also: tuple[int, Any] | None = None,
         doc: Mapping[str, Any] | None = None,
     ) -> None:
-        """Declares a route.
+        """Declare a route.
 
         Args:
             method: of HTTP.
@@ -153,7 +153,7 @@ class Resource:
 
 
 def respond_with(result: Any, status: int) -> flask.Response:
-    """Returns what a view returned as an answer."""
+    """Return what a view returned as an answer."""
     if isinstance(result, flask.Response):
         return result
     if isinstance(result, Answer):
@@ -162,7 +162,7 @@ def respond_with(result: Any, status: int) -> flask.Response:
 
 
 def json_response(text: str, status: int) -> flask.Response:
-    """Returns JSON text as an answer; 204 carries none."""
+    """Return JSON text as an answer; 204 carries none."""
     if status == 204:
         return flask.Response(status=204)
     return flask.Response(text + "\n", status=status, content_type="application/json")

@@ -31,7 +31,7 @@ class Streams:
         self._limit = limit
 
     def enter(self) -> None:
-        """Takes a place.
+        """Take a place.
 
         Raises:
             Problem: all are taken (503).
@@ -45,12 +45,12 @@ class Streams:
             )
 
     def leave(self) -> None:
-        """Gives the place back."""
+        """Give the place back."""
         self._free.release()
 
     @staticmethod
     def is_left() -> Callable[[], bool]:
-        """Returns what tells whether the client of this request has left, or has logged out."""
+        """Return what tells whether the client of this request has left, or has logged out."""
         has_left: Callable[[], bool] = flask.request.environ.get(LEFT_KEY, lambda: False)
         is_by_token = "Authorization" in flask.request.headers
         if is_by_token or not look.is_installed() or not look.visitor().known:
@@ -59,7 +59,7 @@ class Streams:
         return lambda: has_left() or not visitor.is_logged_in()
 
     def respond(self, events: Iterator[bytes]) -> flask.Response:
-        """Returns the answer that carries the events; a place must have been taken for it."""
+        """Return the answer that carries the events; a place must have been taken for it."""
         response = flask.Response(events, content_type="text/event-stream")
         response.headers["Cache-Control"] = "no-cache"
         # Proxies would hold events back until their buffer is full.
@@ -70,5 +70,5 @@ class Streams:
 
 
 def frame(identity: str, name: str, payload: Mapping[str, Any]) -> bytes:
-    """Returns one event as it is sent."""
+    """Return one event as it is sent."""
     return f"id: {identity}\nevent: {name}\ndata: {to_json(payload)}\n\n".encode()

@@ -55,7 +55,7 @@ class ArtifactUploader:
         test_result: TestResult | None = None,
         logs: str = "",
     ) -> list[Artifact]:
-        """Stores what there is and tells the registry; what fails is noted and left out."""
+        """Store what there is and tell the registry; what fails is noted and left out."""
         self.failures = []
         if self._store is None:
             return []
@@ -74,7 +74,7 @@ class ArtifactUploader:
         test_result: TestResult | None,
         logs: str,
     ) -> Path:
-        """Writes the same into a directory of this machine, which is made for it.
+        """Write the same into a directory of this machine, which is made for it.
 
         Raises:
             ArtifactUploadError: it cannot be written.

@@ -29,7 +29,7 @@ class Limits:
 
     @classmethod
     def of(cls, config: RunnerConfig, seconds: float = 0.0) -> Limits:
-        """Returns the limits that a configuration sets."""
+        """Return the limits that a configuration sets."""
         return cls(
             rounds=config.max_rounds,
             tokens=config.max_total_tokens,
@@ -66,12 +66,12 @@ class Budget:
         return (price + self.completion_tokens * limits.output_price) / PRICED
 
     def spend(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """Counts one request."""
+        """Count one request."""
         self.prompt_tokens += prompt_tokens
         self.completion_tokens += completion_tokens
 
     def check(self) -> None:
-        """Returns when the model may be asked.
+        """Return when the model may be asked.
 
         Raises:
             BudgetExceededError: tokens, money or time are used up.
@@ -90,7 +90,7 @@ class Budget:
         self.check_time()
 
     def check_time(self) -> None:
-        """Returns while there is time.
+        """Return while there is time.
 
         Raises:
             BudgetExceededError: it is over.

@@ -23,7 +23,7 @@ class Clock:
     """Says when a run has to end. Everything that takes long asks it, and ends at once."""
 
     def __init__(self, limit_s: float, stopping: Stopping | None = None) -> None:
-        """Takes the seconds that the run may take, and what is set when it is to stop."""
+        """Take the seconds that the run may take, and what is set when it is to stop."""
         self.limit_s = limit_s
         self._hindrance: str | None = None
         self._lease_end: float | None = None
@@ -41,7 +41,7 @@ class Clock:
         return max(0.0, self.limit_s - self.elapsed_s)
 
     def stop(self, reason: str) -> None:
-        """Ends the run: it must not go on, for this reason."""
+        """End the run: it must not go on, for this reason."""
         self._hindrance = reason
 
     def lasts_until(self, end: float | None) -> None:
@@ -49,7 +49,7 @@ class Clock:
         self._lease_end = end
 
     def stop_reason(self) -> str | None:
-        """Returns why the run has to end, None when it may go on."""
+        """Return why the run has to end, None when it may go on."""
         end = self._lease_end
         if self._hindrance is None and end is not None and time.monotonic() > end:
             self.stop("The slot's lease ran out: this run, or the pool, stood still for too long")
@@ -66,7 +66,7 @@ class Clock:
         return self._stopping is not None and self._stopping.is_set()
 
     def check(self) -> None:
-        """Returns when the run may go on.
+        """Return when the run may go on.
 
         Raises:
             StoppedError: somebody wants it stopped.

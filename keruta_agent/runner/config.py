@@ -125,7 +125,7 @@ class RunnerConfig:
         self.validate()
 
     def validate(self) -> None:
-        """Checks the numbers.
+        """Check the numbers.
 
         Raises:
             SettingsError: one of them cannot be meant.
@@ -155,7 +155,7 @@ class RunnerConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the values, ready for JSON; the key is masked."""
+        """Return the values, ready for JSON; the key is masked."""
         values: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -171,7 +171,7 @@ class RunnerConfig:
         return values
 
     def model(self, environment: Mapping[str, str] = os.environ) -> LLMConfig:
-        """Returns the model to ask, with its key from the variable that holds it.
+        """Return the model to ask, with its key from the variable that holds it.
 
         Raises:
             AuthenticationError: there is no key.
@@ -194,7 +194,7 @@ class RunnerConfig:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> RunnerConfig:
-        """Returns what the settings say."""
+        """Return what the settings say."""
         return cls(
             execution_mode=ExecutionMode(settings.execution_mode),
             default_timeout_seconds=int(settings.default_timeout_s),
@@ -228,7 +228,7 @@ class RunnerConfig:
     def from_file(
         cls, path: Path | None = None, environment: Mapping[str, str] = os.environ
     ) -> RunnerConfig:
-        """Returns what a config file and the environment say; see ``etc/config.yaml``.
+        """Return what a config file and the environment say; see ``etc/config.yaml``.
 
         Raises:
             SettingsError: the file cannot be used, or the environment is the old runner's.

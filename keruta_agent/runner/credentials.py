@@ -29,19 +29,19 @@ class CredentialManager:
         self._mounts[name] = Path(path)
 
     def get_git_token(self, env_var: str = "GIT_TOKEN") -> str | None:
-        """Returns the token for git servers."""
+        """Return the token for git servers."""
         return self._get("git_token", env_var)
 
     def get_llm_api_key(self, env_var: str = "OPENAI_API_KEY") -> str | None:
-        """Returns the key for the language model."""
+        """Return the key for the language model."""
         return self._get("llm_api_key", env_var)
 
     def get_api_key(self, service: str, env_var: str | None = None) -> str | None:
-        """Returns the key for a service, by default from ``<SERVICE>_API_KEY``."""
+        """Return the key for a service, by default from ``<SERVICE>_API_KEY``."""
         return self._get(f"{service.lower()}_api_key", env_var or f"{service.upper()}_API_KEY")
 
     def validate_credentials(self, required: set[str]) -> None:
-        """Checks that the named credentials were found.
+        """Check that the named credentials were found.
 
         Raises:
             SecurityError: one of them was not.
@@ -54,7 +54,7 @@ class CredentialManager:
             )
 
     def clear_credentials(self) -> None:
-        """Forgets what was found."""
+        """Forget what was found."""
         self._found.clear()
 
     @property
@@ -92,9 +92,9 @@ class SecretMasker:
             self._redactor = self._redactor.with_secrets([secret])
 
     def mask(self, text: str) -> str:
-        """Returns a text without its secrets."""
+        """Return a text without its secrets."""
         return self._redactor.redact(text) if text else text
 
     def mask_dict(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns named values without their secrets; also those in lists and below."""
+        """Return named values without their secrets; also those in lists and below."""
         return dict(self._redactor.redact_object(data))

@@ -67,7 +67,7 @@ class TaskExecutor:
         check: Callable[[], None] = _never,
         tell: Tell = _told_to_nobody,
     ) -> None:
-        """Takes the model, and what runs the tests; without that the first answer is taken.
+        """Take the model, and what runs the tests; without that the first answer is taken.
 
         ``check`` is called all the time and may raise to interrupt. With ``tests_first`` the tests
         also run before the model is asked, which then sees how they fail.
@@ -104,7 +104,7 @@ class TaskExecutor:
         tell: Tell = _told_to_nobody,
         environment: Mapping[str, str] = os.environ,
     ) -> TaskExecutor:
-        """Returns one that does what a configuration says.
+        """Return one that does what a configuration says.
 
         Raises:
             AuthenticationError: there is no key for the model.
@@ -123,7 +123,7 @@ class TaskExecutor:
         )
 
     def execute(self, task_context: TaskContext, workspace: Workspace) -> ImplementationResult:
-        """Returns what came of a task; ``error`` and ``error_type`` say why it failed.
+        """Return what came of a task; ``error`` and ``error_type`` say why it failed.
 
         After a failure the last answer that could be applied lies in the workspace, as evidence.
 
@@ -183,7 +183,7 @@ class TaskExecutor:
         raise self._used_up(work)
 
     def _round(self, client: LLMClient, work: _Work) -> errors.RunnerError | None:
-        """Does one round and returns what is wrong with what came of it."""
+        """Do one round and return what is wrong with what came of it."""
         asked = prompt.build(
             work.context,
             work.tree,
@@ -266,13 +266,13 @@ class _Work:
     _digest: str = ""
 
     def remember(self, steps: list[edits.Step]) -> None:
-        """Notes what was written."""
+        """Note what was written."""
         for step in steps:
             before, _ = self.files.get(step.path, (step.before, None))
             self.files[step.path] = (before, step.after)
 
     def goes_on_from(self, problem: errors.RunnerError) -> None:
-        """Notes what is wrong, for the next round.
+        """Note what is wrong, for the next round.
 
         Raises:
             RunnerError: it is what was wrong in the round before as well.
@@ -295,7 +295,7 @@ class _Work:
 
 
 def _check_use(steps: list[edits.Step], root: Path) -> None:
-    """Refuses what would pass the tests here and be in no commit."""
+    """Refuse what would pass the tests here and be in no commit."""
     if not steps:
         raise edits.EditError("The answer changes nothing")
     if any(step.path.name == ".gitignore" for step in steps):
@@ -306,7 +306,7 @@ def _check_use(steps: list[edits.Step], root: Path) -> None:
 
 
 def _last_line(text: str) -> str:
-    """Returns the line of a failure that most likely says what it is."""
+    """Return the line of a failure that most likely says what it is."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("(exit code", "$ "))]
     return (telling or lines or [""])[-1][:200]

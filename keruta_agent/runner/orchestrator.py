@@ -46,7 +46,7 @@ class RunnerOrchestrator:
         on_line: OnLine = unheard,
         stopping: Stopping | None = None,
     ) -> None:
-        """Takes what to work with, who follows the run, and what is set when it is to stop.
+        """Take what to work with, who follows the run, and what is set when it is to stop.
 
         Raises:
             SettingsError: an address or a variable cannot be used.
@@ -72,7 +72,7 @@ class RunnerOrchestrator:
         return f"<RunnerOrchestrator {self.runner_id}, {self.state}>"
 
     def run(self, task_context: TaskContext) -> RunnerResult:
-        """Does a task and returns what came of it; a task that fails is a result, no error."""
+        """Do a task and return what came of it; a task that fails is a result, no error."""
         self.state = RunnerState.RUNNING
         self.current_task_id = task_context.task_id
         self.current_spec_name = task_context.spec_name
@@ -184,7 +184,7 @@ class RunnerOrchestrator:
         return None if path is None else PlaybookEngine().load_playbook(path)
 
     def _store(self, evidence: Evidence, reporter: Reporter, redactor: Redactor) -> None:
-        """Stores the evidence.
+        """Store the evidence.
 
         Raises:
             ArtifactUploadError: not all of it is stored.
@@ -210,7 +210,7 @@ class RunnerOrchestrator:
     def _fail(
         self, error: Exception, evidence: Evidence, reporter: Reporter, redactor: Redactor
     ) -> Exception:
-        """Tells everybody of a failure, keeps all evidence, and returns the error to be shown."""
+        """Tell everybody of a failure, keep all evidence, and return the error to be shown."""
         reporter.step("end", f"failed: {type(error).__name__}: {error}", 100)
         # The error may be that the store is away: asking it once more takes long and gives nothing.
         if not evidence.is_stored and not isinstance(error, errors.ArtifactUploadError):

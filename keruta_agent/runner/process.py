@@ -47,7 +47,7 @@ def run(
     write: Callable[[str], None],
     on_step: Callable[[Step], None] | None = None,
 ) -> RunnerResult:
-    """Runs a task and shows how it goes, line by line; SIGTERM and SIGINT stop it in order."""
+    """Run a task and show how it goes, line by line; SIGTERM and SIGINT stop it in order."""
     follower = Follower(write, grouped=RUN_TOKEN in os.environ, on_step=on_step)
     with _stopped_by_signals() as stopping:
         if RUN_TOKEN in os.environ:
@@ -85,7 +85,7 @@ class Follower:
         self._lock = threading.Lock()
 
     def step(self, step: Step) -> None:
-        """Shows that the run has come to a step."""
+        """Show that the run has come to a step."""
         with self._lock:
             if self._grouped:
                 self._close()
@@ -99,7 +99,7 @@ class Follower:
             self._on_step(step)
 
     def line(self, line: str) -> None:
-        """Shows a line of the log."""
+        """Show a line of the log."""
         with self._lock:
             if line == self._step_text:
                 self._step_text = None
@@ -107,7 +107,7 @@ class Follower:
             self._write(line if self._grouped else f"       {line}")
 
     def difference(self, text: str) -> None:
-        """Shows what was changed, in the log of a task only: a person has the branch."""
+        """Show what was changed, in the log of a task only: a person has the branch."""
         lines = text.splitlines()
         if not self._grouped or not lines:
             return
@@ -119,12 +119,12 @@ class Follower:
         self._write("::endgroup::")
 
     def end(self) -> None:
-        """Shows that there is no more."""
+        """Show that there is no more."""
         with self._lock:
             self._close()
 
     def _write(self, line: str) -> None:
-        """Prints a line; a reader that has left does not end the run."""
+        """Print a line; a reader that has left does not end the run."""
         if not self._is_heard:
             return
         try:
@@ -139,7 +139,7 @@ class Follower:
 
 
 def summary(result: RunnerResult) -> list[str]:
-    """Returns what a person wants to know of an ended run."""
+    """Return what a person wants to know of an ended run."""
     lines = []
     if result.push_result is not None:
         pushed = result.push_result
@@ -154,7 +154,7 @@ def summary(result: RunnerResult) -> list[str]:
 
 
 def print_line(line: str) -> None:
-    """Prints a line so that it is seen at once."""
+    """Print a line so that it is seen at once."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -22,7 +22,7 @@ class Finding(NamedTuple):
 
 
 def look(config: RunnerConfig) -> list[Finding]:
-    """Returns what is there and what is missing."""
+    """Return what is there and what is missing."""
     return [*_services(config), *_keys(config), _git()]
 
 

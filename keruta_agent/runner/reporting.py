@@ -69,7 +69,7 @@ class Reporter:
         return "\n".join(self.lines) + "\n"
 
     def say(self, text: str) -> None:
-        """Adds a line to the run's log."""
+        """Add a line to the run's log."""
         for line in self._redactor.redact(text).splitlines() or [""]:
             self.lines.append(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {line}")
             self._on_line(line)
@@ -93,7 +93,7 @@ class Reporter:
             self._send_event("implementation_started", {"branch_name": branch})
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Adds to the task's history, if that can be done now."""
+        """Add to the task's history, if that can be done now."""
         if self._registry is None or self._is_away:
             return
         try:

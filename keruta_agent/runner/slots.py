@@ -36,7 +36,7 @@ def lent(
     clock: Clock,
     say: Callable[[str], None],
 ) -> Iterator[TaskContext]:
-    """Yields the context with the place of a slot that is this run's until the end of the block.
+    """Yield the context with the place of a slot that is this run's until the end of the block.
 
     Raises:
         SlotAllocationError: the pool lends none.
@@ -84,7 +84,7 @@ def _keep(pool: RepoPoolClient, slot: SlotAllocation, ended: threading.Event, cl
 
 
 def _give_back(pool: RepoPoolClient, slot: SlotAllocation, say: Callable[[str], None]) -> None:
-    """Releases a slot; if that fails, its lease does the same a little later."""
+    """Release a slot; if that fails, its lease does the same a little later."""
     try:
         pool.release_slot(slot.slot_id)
     except errors.RunnerError as exc:

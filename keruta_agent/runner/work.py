@@ -43,7 +43,7 @@ class Executor(Protocol):
     """Has the model write the change."""
 
     def execute(self, task_context: TaskContext, workspace: Workspace) -> ImplementationResult:
-        """Returns what came of it."""
+        """Return what came of it."""
 
 
 #: Makes one whose rounds are checked by these checks.
@@ -79,7 +79,7 @@ class Work:
         secrets: tuple[str, ...],
         directory: Path,
     ) -> None:
-        """Takes all that the run works with; ``directory`` is a private one for its helpers."""
+        """Take all that the run works with; ``directory`` is a private one for its helpers."""
         hidden = config.key_variables
         self._make_executor = make_executor
         self._evidence = evidence
@@ -113,7 +113,7 @@ class Work:
         )
 
     def do(self, playbook: Playbook | None) -> None:
-        """Changes, tests, commits and pushes."""
+        """Change, tests, commits and pushes."""
         context, reporter = self._evidence.context, self._reporter
         if context.slot_path is None:
             raise errors.WorkspacePreparationError("The pool gave no path for its slot")
@@ -172,7 +172,7 @@ class Work:
         )
 
     def _is_done_before(self, checks: Checks) -> bool:
-        """Tells whether a run of this very task has pushed its change, and then was cut off."""
+        """Return whether a run of this very task has pushed its change, and then was cut off."""
         workspace = checks.workspace
         if self._mark not in self._workspaces.message_of_earlier_run(workspace).splitlines():
             return False
@@ -189,7 +189,7 @@ class Work:
         return True
 
     def _take_evidence(self, checks: Checks) -> None:
-        """Notes what was tested, and how the change looks, also of a run that failed."""
+        """Note what was tested, and how the change looks, also of a run that failed."""
         self._evidence.tests = checks.last
         try:
             checks.guard.check()
@@ -222,7 +222,7 @@ class Work:
 
 
 def _login(context: TaskContext) -> RepositoryUrl | None:
-    """Returns the address that the task names, with the password that may stand in it.
+    """Return the address that the task names, with the password that may stand in it.
 
     The remote of a slot is the same address without it.
     """
@@ -233,7 +233,7 @@ def _login(context: TaskContext) -> RepositoryUrl | None:
 
 
 def _failure(result: ImplementationResult) -> errors.RunnerError:
-    """Returns the error that an executor has told as a result."""
+    """Return the error that an executor has told as a result."""
     text = result.error or "the model gave nothing that can be used"
     kind = getattr(errors, result.error_type or "", None)
     if kind is errors.TestExecutionError:
@@ -245,7 +245,7 @@ def _failure(result: ImplementationResult) -> errors.RunnerError:
 
 
 def _digest(context: TaskContext) -> str:
-    """Returns what tells whether two runs were asked for the same."""
+    """Return what tells whether two runs were asked for the same."""
     asked = (
         *(context.spec_name, context.task_id, context.title, context.description),
         *context.acceptance_criteria,

@@ -62,7 +62,7 @@ def create_application(
     loopback: bool = True,
     streams: Streams | None = None,
 ) -> flask.Flask:
-    """Returns the application that serves a store.
+    """Return the application that serves a store.
 
     ``loopback`` says that only this machine can reach it; then requests to it under foreign names
     are refused unless there is a token.

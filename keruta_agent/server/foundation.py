@@ -19,7 +19,7 @@ from keruta_agent.server.store.protocol import Keeper
 def new_application(
     name: str, store: Keeper, *, title: str, max_body: int
 ) -> tuple[flask.Flask, DocumentedApi]:
-    """Returns an application without routes that serves a store, and its OpenAPI document."""
+    """Return an application without routes that serves a store, and its OpenAPI document."""
     app = flask.Flask(name, static_folder=None)
     app.extensions[routes.STORE_KEY] = store
     app.config["MAX_CONTENT_LENGTH"] = max_body
@@ -30,7 +30,7 @@ def new_application(
 
 
 def guard(app: flask.Flask, access: Access) -> None:
-    """Refuses who may not ask, and has every failure answered."""
+    """Refuse who may not ask, and has every failure answered."""
 
     @app.before_request
     def _check_access() -> None:

@@ -32,7 +32,7 @@ def respond(
     texts: Iterable[Any],
     to_answer: Callable[[dict[str, Any]], Any],
 ) -> Any:
-    """Returns the rows of a query as a JSON list.
+    """Return the rows of a query as a JSON list.
 
     Args:
         store: where the rows are.
@@ -57,7 +57,7 @@ def respond(
 
 
 def _parts(sizes: Iterable[tuple[int, int]]) -> Iterator[_Part]:
-    """Yields the parts of a list whose rows have these numbers and sizes."""
+    """Yield the parts of a list whose rows have these numbers and sizes."""
     numbers: list[int] = []
     characters = 0
     for number, size in sizes:

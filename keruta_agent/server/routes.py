@@ -37,7 +37,7 @@ KEY_PARAMETER = {
 
 
 def current_store() -> Any:
-    """Returns the store of the application that serves this request: a ``Keeper``."""
+    """Return the store of the application that serves this request: a ``Keeper``."""
     return flask.current_app.extensions[STORE_KEY]
 
 
@@ -54,7 +54,7 @@ class Resource(routes.Resource):
         also: tuple[int, Any] | None = None,
         doc: dict[str, Any] | None = None,
     ) -> Callable[[View], View]:
-        """Declares a GET route; ``answer`` documents what it returns, ``also`` a second one."""
+        """Declare a GET route; ``answer`` documents what it returns, ``also`` a second one."""
 
         def decorate(view: View) -> View:
             @functools.wraps(view)
@@ -83,7 +83,7 @@ class Resource(routes.Resource):
         doc: dict[str, Any] | None = None,
         keyed: bool = True,
     ) -> Callable[[View], View]:
-        """Declares a writing route.
+        """Declare a writing route.
 
         ``keyed`` is False where a repeated write must act again, such as a heartbeat: its answer
         is not remembered.

@@ -44,7 +44,7 @@ class Server:
         self._listener: Listener | None = None
 
     def start(self) -> None:
-        """Binds the port and serves in background threads; returns when requests are taken.
+        """Bind the port and serve in background threads; return when requests are taken.
 
         Raises:
             AgentStateError: the port or the data directory cannot be used.
@@ -81,7 +81,7 @@ class Server:
         return self._listener.url
 
     def stop(self) -> None:
-        """Ends the streams, finishes the requests in flight and closes the database."""
+        """End the streams, finishes the requests in flight and close the database."""
         if self._store is None or self._listener is None:
             return
         self._store.changes.close()

@@ -35,7 +35,7 @@ class IncomingFile:
         self._file = os.fdopen(descriptor, "wb")
 
     def write(self, piece: bytes) -> int:
-        """Appends a piece.
+        """Append a piece.
 
         Raises:
             Problem: the file is larger than it may be (413).
@@ -49,7 +49,7 @@ class IncomingFile:
         return self._file.write(piece)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Does nothing: the parser rewinds what it has written, and nobody reads it here."""
+        """Do nothing: the parser rewinds what it has written, and nobody reads it here."""
         return offset
 
     @property
@@ -58,7 +58,7 @@ class IncomingFile:
         return self._hash.hexdigest()
 
     def keep(self, directory: Path) -> None:
-        """Puts the complete file in its place, where a power cut cannot take it away."""
+        """Put the complete file in its place, where a power cut cannot take it away."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -66,7 +66,7 @@ class IncomingFile:
         _sync_directory(directory)
 
     def close(self) -> None:
-        """Closes the file and removes it unless it was kept."""
+        """Close the file and remove it unless it was kept."""
         self._file.close()
         self._path.unlink(missing_ok=True)
 
@@ -75,7 +75,7 @@ class IncomingFile:
 def received(
     directory: Path, *, limit: int | None = None
 ) -> Iterator[tuple[IncomingFile, FileStorage, Mapping[str, str]]]:
-    """Receives the request's form: the part ``file``, as a file and as it was sent, and the fields.
+    """Receive the request's form: the part ``file``, as a file and as it was sent, and the fields.
 
     The field ``sha256`` is compared if it is sent. At the end of the block the file is removed
     unless it was kept.

@@ -32,12 +32,12 @@ class DirectApi:
         self._connection: http.client.HTTPConnection | None = None
 
     def create_session(self, repository_url: str) -> str:
-        """Creates the soak's session, which works in a repository, and returns its id."""
+        """Create the soak's session, which works in a repository, and return its id."""
         body = {"name": "soak", "repositoryUrl": repository_url}
         return str(self._json("POST", "/sessions", body, key="session")["id"])
 
     def end_session(self, session_id: str) -> None:
-        """Ends the session: its daemon leaves when it has nothing left to do."""
+        """End the session: its daemon leaves when it has nothing left to do."""
         self._json("PUT", f"/sessions/{session_id}/status", {"status": "COMPLETED"})
 
     def file_task(self, session_id: str, task: PlannedTask) -> str:
@@ -52,15 +52,15 @@ class DirectApi:
         return str(self._json("POST", "/tasks", body, key=f"file-{task.number}")["id"])
 
     def task(self, task_id: str) -> Mapping[str, Any]:
-        """Returns a task."""
+        """Return a task."""
         return dict(self._json("GET", f"/tasks/{task_id}"))
 
     def tasks(self, session_id: str) -> list[Mapping[str, Any]]:
-        """Returns all tasks of the session."""
+        """Return all tasks of the session."""
         return list(self._json("GET", f"/sessions/{session_id}/tasks"))
 
     def log(self, task_id: str) -> list[tuple[str, str]]:
-        """Returns source and message of each log entry, in order."""
+        """Return source and message of each log entry, in order."""
         found: list[tuple[str, str]] = []
         for page in itertools.count():
             query = f"order=asc&size={PAGE}&page={page}"
@@ -71,7 +71,7 @@ class DirectApi:
         return found
 
     def artifacts(self, task_id: str) -> list[tuple[str, str]]:
-        """Returns path and SHA-256 of each artifact, computed from the bytes that are stored."""
+        """Return path and SHA-256 of each artifact, computed from the bytes that are stored."""
         stored = self._json("GET", f"/tasks/{task_id}/artifacts")
         return [
             (each["path"], self._digest(f"/tasks/{task_id}/artifacts/{quote(each['id'])}/content"))
@@ -79,7 +79,7 @@ class DirectApi:
         ]
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -32,12 +32,12 @@ class Ledger:
             self.left += word == "left"
 
     def output(self, stream: str, number: int) -> bytes:
-        """Returns what a run wrote to one of its streams."""
+        """Return what a run wrote to one of its streams."""
         path = self._directory / f"{stream}.{number}"
         return path.read_bytes() if path.exists() else b""
 
     def told(self, number: int) -> list[str]:
-        """Returns what a run said with ``keruta log``."""
+        """Return what a run said with ``keruta log``."""
         return _lines(self._directory / f"agent.{number}")
 
     @property

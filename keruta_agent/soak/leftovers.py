@@ -9,12 +9,12 @@ from keruta_agent.core.process_tree.proc import process_state
 
 
 def of_task(task_id: str, ledger: Path) -> list[int]:
-    """Returns the living processes of one task."""
+    """Return the living processes of one task."""
     return _living(f"KERUTA_TASK_ID={task_id}".encode(), os.fsencode(ledger))
 
 
 def of_directory(directory: Path) -> list[int]:
-    """Returns the living processes that have to do with a directory, save this very process."""
+    """Return the living processes that have to do with a directory, save this very process."""
     name = os.fsencode(directory)
     return [pid for pid in _living(b"", name) if pid != os.getpid()]
 

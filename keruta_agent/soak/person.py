@@ -59,7 +59,7 @@ class Person:
         self.tasks: list[FiledTask] = []
 
     def start(self) -> None:
-        """Begins to file tasks."""
+        """Begin to file tasks."""
         self._thread.start()
 
     def file_no_more(self) -> None:
@@ -67,19 +67,19 @@ class Person:
         self._files = False
 
     def stop(self) -> None:
-        """Ends the thread."""
+        """End the thread."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
         self._api.close()
 
     def end_session(self) -> None:
-        """Ends the session, after all tasks have ended."""
+        """End the session, after all tasks have ended."""
         with contextlib.closing(DirectApi(self._world.server_address)) as api:
             api.end_session(self.session_id)
 
     def check(self) -> None:
-        """Raises what went wrong in the thread, if anything did."""
+        """Raise what went wrong in the thread, if anything did."""
         if self._failure is not None:
             raise self._failure
 
@@ -128,7 +128,7 @@ class Person:
             task.cancel_at = now + CANCEL_AGAIN_S
 
     def _cancel_at_owner(self, task: FiledTask) -> bool:
-        """Cancels a task at the agent that has it; returns whether that took it."""
+        """Cancel a task at the agent that has it; return whether that took it."""
         owners = [agent for agent in self._world.agents if agent.agent_id == task.claimed_by]
         asked = owners or self._world.agents
         return any(self._world.command(one, "queue", "cancel", task.id) == 0 for one in asked)

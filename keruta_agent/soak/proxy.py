@@ -82,19 +82,19 @@ class FlakyProxy:
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Begins to take connections."""
+        """Begin to take connections."""
         self._open_listener()
         self._thread.start()
 
     def stop(self) -> None:
-        """Cuts all connections and ends."""
+        """Cut all connections and end."""
         self._stopping = True
         self.set_mood(Mood.DOWN)
         self._thread.join()
         self._reservation.close()
 
     def set_mood(self, mood: Mood) -> None:
-        """Changes the mood; what is connected is cut."""
+        """Change the mood; what is connected is cut."""
         with self._guard:
             if mood is self._mood:
                 return
@@ -130,7 +130,7 @@ class FlakyProxy:
             self._listener = None
 
     def _serve(self, client: socket.socket, mood: Mood, epoch: int) -> None:
-        """Lives one connection's life; a broken one is what this is about."""
+        """Live one connection's life; a broken one is what this is about."""
         with contextlib.suppress(OSError), contextlib.closing(client):
             client.setblocking(True)
             if mood in _ANSWERS:
@@ -161,7 +161,7 @@ class FlakyProxy:
     def _pass_on(
         self, client: socket.socket, server: socket.socket, mood: Mood, epoch: int
     ) -> bool:
-        """Passes on until one side ends or it is cut; tells whether the end was in order."""
+        """Pass on until one side ends or it is cut; tell whether the end was in order."""
         left = self._random.randrange(1, 400) if mood is Mood.CUTTING else None
         while self._epoch == epoch:
             readable, _, _ = select.select([client, server], [], [], LOOK_S)
@@ -191,13 +191,13 @@ def _bound(address: tuple[str, int]) -> socket.socket:
 
 
 def _break(connection: socket.socket) -> None:
-    """Makes the close that follows a reset: the other side sees a broken connection."""
+    """Make the close that follows a reset: the other side sees a broken connection."""
     linger = struct.pack("ii", 1, 0)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
 
 def _read_request(client: socket.socket) -> None:
-    """Reads one request, as far as it comes."""
+    """Read one request, as far as it comes."""
     with contextlib.suppress(TimeoutError):
         data = b""
         while b"\r\n\r\n" not in data:

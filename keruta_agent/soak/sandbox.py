@@ -24,7 +24,7 @@ class Sandbox:
     """A temporary directory, and keruta's processes that work in it."""
 
     def __init__(self, purpose: str) -> None:
-        """Makes the directory.
+        """Make the directory.
 
         Raises:
             AgentStateError: there is no place for it.
@@ -41,7 +41,7 @@ class Sandbox:
         log: Path,
         base_dir: Path | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Starts ``keruta`` with these arguments and settings; its output is added to a log."""
+        """Start ``keruta`` with these arguments and settings; its output is added to a log."""
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)
         }
@@ -62,7 +62,7 @@ class Sandbox:
             )
 
     def remove(self) -> None:
-        """Removes every file.
+        """Remove every file.
 
         Raises:
             RunError: some cannot be removed.
@@ -74,7 +74,7 @@ class Sandbox:
 
 
 def tail(log: Path) -> str:
-    """Returns the last lines of a log, indented."""
+    """Return the last lines of a log, indented."""
     try:
         lines = log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
     except FileNotFoundError:

@@ -97,7 +97,7 @@ class _Ending:
 
 
 def plan_task(seed: int, number: int, directory: Path) -> PlannedTask:
-    """Returns the task of this number: the same one for the same seed, whatever happened before."""
+    """Return the task of this number: the same one for the same seed, whatever happened before."""
     chosen = random.Random(f"{seed}/task/{number}")
     name = f"task-{number:05d}"
     ending = _ending(chosen, number)
@@ -249,7 +249,7 @@ _KINDS: Final = {
 
 
 def _steps(chosen: random.Random, number: int, ledger: Path) -> tuple[list[str], int]:
-    """Returns what a script does before its end, and how many processes it leaves behind."""
+    """Return what a script does before its end, and how many processes it leaves behind."""
     steps: list[str] = []
     leaves = 0
     for step in range(chosen.randint(1, 6)):

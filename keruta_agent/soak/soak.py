@@ -81,7 +81,7 @@ class Outcome:
 
 
 def soak(kills: int, seed: int, say: Callable[[str], None]) -> Outcome:
-    """Runs one soak; removes everything afterwards unless a promise was broken.
+    """Run one soak; remove everything afterwards unless a promise was broken.
 
     Raises:
         AgentStateError: this machine lacks what a soak needs.
@@ -139,7 +139,7 @@ class _Soak:
         self._done = self._replaced = self._server_kills = 0
 
     def run(self) -> Outcome:
-        """Kills, settles, judges."""
+        """Kill, settle, judges."""
         self._world.start()
         person = Person(self._world, self._seed)
         self._world.serve(person.session_id)
@@ -157,7 +157,7 @@ class _Soak:
         return self._outcome(verdict)
 
     def _live(self, person: Person) -> str | None:
-        """Kills and settles; returns why it did not come to rest, None if it did."""
+        """Kill and settle; return why it did not come to rest, None if it did."""
         while self._done < self._kills:
             self._kill_once(person)
         person.file_no_more()
@@ -216,7 +216,7 @@ class _Soak:
         self._wait_for(person, lambda: agent.is_ready, START_S)
 
     def _wait_for(self, person: Person, is_there: Callable[[], bool], seconds: float) -> None:
-        """Waits until the agent has come so far, has ended, or takes too long."""
+        """Wait until the agent has come so far, has ended, or take too long."""
         deadline = time.monotonic() + seconds
         while not is_there() and time.monotonic() < deadline:
             if self._world.agent.code() is not None:
@@ -258,7 +258,7 @@ class _Soak:
         )
 
     def _settle(self, person: Person) -> str | None:
-        """Waits until all has ended and was told; returns what did not, None if all did."""
+        """Wait until all has ended and was told; return what did not, None if all did."""
         agents = [agent for agent in self._world.agents if agent.starts]
         before: object = None
         last = time.monotonic() + LONGEST_REST_S
@@ -283,7 +283,7 @@ class _Soak:
             self._pause(person, LOOK_S)
 
     def _end_session(self, person: Person) -> str | None:
-        """Ends the session and waits for the daemons to leave; returns what they did wrong."""
+        """End the session and wait for the daemons to leave; return what they did wrong."""
         person.end_session()
         deadline = time.monotonic() + PATIENCE_S
         for agent in self._world.agents:

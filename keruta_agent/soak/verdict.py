@@ -74,7 +74,7 @@ class Verdict:
 
 
 def judge(world: World, tasks: Sequence[FiledTask], session_id: str) -> Verdict:
-    """Returns the verdict on a soak that has come to rest, with its daemon ended."""
+    """Return the verdict on a soak that has come to rest, with its daemon ended."""
     return _Judge(world, tasks, session_id).judge()
 
 

@@ -42,7 +42,7 @@ class World(Sandbox):
     """Directories and processes of one soak."""
 
     def __init__(self, seed: int) -> None:
-        """Makes the directory.
+        """Make the directory.
 
         Raises:
             AgentStateError: there is no place for it.
@@ -61,7 +61,7 @@ class World(Sandbox):
         self._session_id = ""
 
     def start(self) -> None:
-        """Makes the repository, and starts the server and the proxy.
+        """Make the repository, and start the server and the proxy.
 
         Raises:
             RunError: the server does not start.
@@ -80,7 +80,7 @@ class World(Sandbox):
         self._session_id = session_id
 
     def kill_server(self) -> None:
-        """Ends the server as ``kill -9`` does, and starts it again at once."""
+        """End the server as ``kill -9`` does, and start it again at once."""
         if self._server is not None:
             self._server.kill()
             self._server.wait()
@@ -92,7 +92,7 @@ class World(Sandbox):
         return self.agent, self.rival
 
     def command(self, agent: Daemon, *arguments: str) -> int:
-        """Runs one keruta command beside an agent and returns its exit code."""
+        """Run one keruta command beside an agent and return its exit code."""
         process = self._spawn(arguments, agent.base_dir, self.directory / "commands.log")
         try:
             return process.wait(PATIENCE_S)
@@ -101,7 +101,7 @@ class World(Sandbox):
             return process.wait()
 
     def end_processes(self) -> None:
-        """Ends everything that was started here, and what the scripts left."""
+        """End everything that was started here, and what the scripts left."""
         for agent in self.agents:
             agent.kill()
         if self._server is not None and self._server.poll() is None:

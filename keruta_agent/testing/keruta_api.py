@@ -38,7 +38,7 @@ _Result = TypeVar("_Result")
 def _call(
     method: Callable[Concatenate[InMemoryKerutaApi, _Parameters], _Result],
 ) -> Callable[Concatenate[InMemoryKerutaApi, _Parameters], _Result]:
-    """Records a call of the port, lets it fail when a test wants it to, one call at a time."""
+    """Record a call of the port, lets it fail when a test wants it to, one call at a time."""
     name = method.__name__
 
     @functools.wraps(method)
@@ -72,30 +72,30 @@ class InMemoryKerutaApi(ServerState):
 
     @_call
     def session(self, session_id: str) -> Session:
-        """Returns a session by its complete id."""
+        """Return a session by its complete id."""
         if session_id not in self.sessions:
             raise errors.ApiNotFound(f"There is no session {session_id}", status=404)
         return self.sessions[session_id]
 
     @_call
     def sessions_by_partial_id(self, partial_id: str) -> list[Session]:
-        """Returns the sessions whose id begins with this."""
+        """Return the sessions whose id begins with this."""
         wanted = partial_id.lower()
         return [one for one in self.sessions.values() if one.id.lower().startswith(wanted)]
 
     @_call
     def sessions_by_name(self, name: str) -> list[Session]:
-        """Returns the sessions whose name is exactly this."""
+        """Return the sessions whose name is exactly this."""
         return [session for session in self.sessions.values() if session.name == name]
 
     @_call
     def all_sessions(self) -> list[Session]:
-        """Returns all sessions."""
+        """Return all sessions."""
         return list(self.sessions.values())
 
     @_call
     def session_by_workspace(self, workspace_id: str) -> Session:
-        """Returns the newest session of a workspace, one that has not ended if there is any."""
+        """Return the newest session of a workspace, one that has not ended if there is any."""
         served = [
             one for one in reversed(self.sessions.values()) if one.workspace_id == workspace_id
         ]
@@ -105,31 +105,31 @@ class InMemoryKerutaApi(ServerState):
 
     @_call
     def pending_tasks(self, session_id: str) -> list[Task]:
-        """Returns the session's PENDING tasks in execution order."""
+        """Return the session's PENDING tasks in execution order."""
         if session_id not in self.sessions:
             raise errors.ApiNotFound(f"There is no session {session_id}", status=404)
         return self._pending({session_id})
 
     @_call
     def workspace_pending_tasks(self, workspace_id: str) -> list[Task]:
-        """Returns the PENDING tasks of a workspace's open sessions in execution order."""
+        """Return the PENDING tasks of a workspace's open sessions in execution order."""
         open_sessions = [one for one in self.sessions.values() if not one.has_ended]
         return self._pending({one.id for one in open_sessions if one.workspace_id == workspace_id})
 
     @_call
     def task(self, task_id: str) -> Task:
-        """Returns a task."""
+        """Return a task."""
         return self._task(task_id)
 
     @_call
     def script(self, task_id: str) -> Script:
-        """Returns what the task wants executed."""
+        """Return what the task wants executed."""
         task = self._task(task_id)
         return self.scripts.get(task_id) or Script(content=task.script, parameters=task.parameters)
 
     @_call
     def write_status(self, task_id: str, report: StatusReport, *, key: str) -> Task:
-        """Writes a task's state once and returns the task."""
+        """Write a task's state once and return the task."""
 
         def act() -> Task:
             task = self._task(task_id)
@@ -164,7 +164,7 @@ class InMemoryKerutaApi(ServerState):
 
     @_call
     def send_logs(self, task_id: str, entries: Sequence[LogEntry], *, key: str) -> int:
-        """Stores log entries in order and returns how many."""
+        """Store log entries in order and return how many."""
 
         def act() -> int:
             self._task(task_id)
@@ -175,7 +175,7 @@ class InMemoryKerutaApi(ServerState):
 
     @_call
     def send_progress(self, task_id: str, percent: int, message: str, *, key: str) -> None:
-        """Stores the progress; as a log line where the server lacks ``progress``."""
+        """Store the progress; as a log line where the server lacks ``progress``."""
 
         def act() -> None:
             if "progress" in self.lacking:
@@ -192,7 +192,7 @@ class InMemoryKerutaApi(ServerState):
 
     @_call
     def send_metrics(self, task_id: str, metrics: Mapping[str, Any], *, key: str) -> None:
-        """Stores measurements of a run."""
+        """Store measurements of a run."""
 
         def act() -> None:
             self._task(task_id)
@@ -202,7 +202,7 @@ class InMemoryKerutaApi(ServerState):
 
     @_call
     def upload_artifact(self, task_id: str, artifact: ArtifactFile, *, key: str) -> None:
-        """Stores the file's content."""
+        """Store the file's content."""
 
         def act() -> None:
             self._task(task_id)
@@ -231,7 +231,7 @@ class InMemoryKerutaApi(ServerState):
     def request_auto_fix(
         self, task_id: str, *, error_message: str, error_code: str, key: str
     ) -> None:
-        """Creates the auto-fix task of a failed task, unless a limit is reached."""
+        """Create the auto-fix task of a failed task, unless a limit is reached."""
         self._once(
             "request_auto_fix",
             task_id,
@@ -275,13 +275,13 @@ class InMemoryKerutaApi(ServerState):
 
     @_call
     def subtasks(self, task_id: str) -> list[Task]:
-        """Returns the tasks whose parent this is, newest first."""
+        """Return the tasks whose parent this is, newest first."""
         self._task(task_id)
         return [one for one in reversed(self.tasks.values()) if one.parent_task_id == task_id]
 
     @_call
     def create_subtask(self, parent_id: str, task: Task, *, key: str) -> Task:
-        """Creates a task under a parent."""
+        """Create a task under a parent."""
 
         def act() -> Task:
             parent = self._task(parent_id)
@@ -291,7 +291,7 @@ class InMemoryKerutaApi(ServerState):
 
     @_call
     def create_task(self, task: Task, *, key: str) -> Task:
-        """Creates a task in ``task.session_id``."""
+        """Create a task in ``task.session_id``."""
         return self._once(
             "create_task",
             task.session_id,
@@ -305,7 +305,7 @@ class InMemoryKerutaApi(ServerState):
     def request_input(
         self, task_id: str, prompt: str, *, secret: bool = False, key: str
     ) -> str | None:
-        """Opens a prompt and returns its id; an answer to an earlier one is forgotten."""
+        """Open a prompt and return its id; an answer to an earlier one is forgotten."""
 
         def act() -> str:
             self._open_task(task_id)
@@ -319,7 +319,7 @@ class InMemoryKerutaApi(ServerState):
 
     @_call
     def poll_input(self, task_id: str, question_id: str | None = None) -> str | None:
-        """Returns the answer to the open prompt, once without an id; None while there is none."""
+        """Return the answer to the open prompt, once without an id; None while there is none."""
         self._task(task_id)
         if question_id is None:
             return self._answers.pop(task_id, None)
@@ -330,14 +330,14 @@ class InMemoryKerutaApi(ServerState):
     def register_agent(
         self, agent: AgentIdentity, session_id: str, *, lease_s: float
     ) -> Registration:
-        """Registers an agent or renews its lease."""
+        """Register an agent or renews its lease."""
         if session_id not in self.sessions:
             raise errors.ApiNotFound(f"There is no session {session_id}", status=404)
         return self.agents.register(agent, session_id, lease_s)
 
     @_call
     def claim_task(self, task_id: str, agent: AgentIdentity, *, run: str, begun: bool) -> None:
-        """Claims a task for a run of an agent."""
+        """Claim a task for a run of an agent."""
         task = self._task(task_id)
         self.agents.refuse_copy(agent)
         check_claim(task, agent, begun=begun)
@@ -347,19 +347,19 @@ class InMemoryKerutaApi(ServerState):
 
     @_call
     def health(self) -> ApiHealth:
-        """Returns ``health_answer``."""
+        """Return ``health_answer``."""
         return self.health_answer
 
     @_call
     def check_writes(self) -> None:
-        """Returns: writes arrive, unless a test has this fail."""
+        """Return: writes arrive, unless a test has this fail."""
 
     def call_counts(self) -> ApiCalls:
-        """Returns how many calls there were; without a network, all of them are answered."""
+        """Return how many calls there were; without a network, all of them are answered."""
         return ApiCalls(results={"2xx": len(self.calls)}, retries=0)
 
     def events(self, session_id: str, stop: threading.Event) -> Iterator[ServerEvent]:
-        """Yields the events of a session from now on."""
+        """Yield the events of a session from now on."""
         with self.lock:
             failure = self._begin("events")
             if failure is not None:
@@ -377,7 +377,7 @@ class InMemoryKerutaApi(ServerState):
                 yield event
 
     def _once(self, method: str, owner: str, key: str, act: Callable[[], _Result]) -> _Result:
-        """Acts once for a key; a refused write leaves no trace and may be tried again."""
+        """Act once for a key; a refused write leaves no trace and may be tried again."""
         if (method, owner, key) not in self._results:
             self._results[method, owner, key] = act()
         return cast("_Result", self._results[method, owner, key])

@@ -42,12 +42,12 @@ class Turn:
 
 
 def changes(*items: Mapping[str, str], explanation: str = "as asked") -> str:
-    """Returns the text of an answer with these changes."""
+    """Return the text of an answer with these changes."""
     return json.dumps({"code_changes": list(items), "explanation": explanation})
 
 
 def refusing(status: int, message: str, *, headers: Mapping[str, str] | None = None) -> Turn:
-    """Returns an error as OpenAI words it."""
+    """Return an error as OpenAI words it."""
     body = json.dumps({"error": {"message": message, "type": "error", "param": None, "code": None}})
     return Turn(status=status, raw=body.encode(), headers=headers or {})
 
@@ -60,7 +60,7 @@ class ScriptedModel:
     """A server on a free port of the loopback, and what it was asked."""
 
     def __init__(self, turns: Sequence[Turn | str] | Script) -> None:
-        """Takes the turns in order, after which it answers 500; or a function that chooses."""
+        """Take the turns in order, after which it answers 500; or a function that chooses."""
         self._turns = turns
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -83,7 +83,7 @@ class ScriptedModel:
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[ScriptedModel]:
-        """Serves until it is left."""
+        """Serve until it is left."""
         thread = threading.Thread(
             target=self._server.serve_forever, args=(_LOOK_S,), name="scripted-model"
         )
@@ -135,7 +135,7 @@ class ScriptedModel:
                 self._send(turn.status, turn.headers, content, turn.cut_off_after)
 
             def _trickle(self, turn: Turn) -> None:
-                """Sends a header that never ends, to keep the connection alive."""
+                """Send a header that never ends, to keep the connection alive."""
                 self.wfile.write(b"HTTP/1.0 200 OK\r\nX-Alive: ")
                 for _ in range(int(turn.delay_s * 10)):
                     if model._ended.wait(0.1):

@@ -49,7 +49,7 @@ class ServerState:
     """The state of the in-memory server, with what tests do to it and what they look at."""
 
     def __init__(self, *, without: Sequence[str] = ()) -> None:
-        """Begins empty; ``without`` names methods of the port that this server lacks.
+        """Begin empty; ``without`` names methods of the port that this server lacks.
 
         ``"progress"`` among them sends progress to the log, as servers without that route get it.
         """
@@ -95,7 +95,7 @@ class ServerState:
             return session
 
     def end_session(self, session_id: str, status: str = "COMPLETED") -> None:
-        """Puts a session into a state in which it takes no more tasks."""
+        """Put a session into a state in which it takes no more tasks."""
         with self.lock:
             ended = dataclasses.replace(self.sessions[session_id], status=status)
             self.sessions[session_id] = ended
@@ -118,29 +118,29 @@ class ServerState:
             return task
 
     def set_status(self, task_id: str, status: TaskStatus) -> None:
-        """Sets a task's state without asking whether the move is legal, as another person would."""
+        """Set a task's state without asking whether the move is legal, as another person would."""
         with self.lock:
             self.tasks[task_id] = dataclasses.replace(self._task(task_id), status=status)
 
     def release_claim(self, task_id: str) -> None:
-        """Releases a task that an agent has claimed, as another person would."""
+        """Release a task that an agent has claimed, as another person would."""
         with self.lock:
             self.tasks[task_id] = dataclasses.replace(self._task(task_id), claimed_by=None)
 
     def answer_input(self, task_id: str, text: str) -> None:
-        """Answers the open prompt of a task; a missing line end is added."""
+        """Answer the open prompt of a task; a missing line end is added."""
         with self.lock:
             self._answers[task_id] = text if text.endswith("\n") else f"{text}\n"
 
     def publish(self, session_id: str, name: str, data: Mapping[str, Any] | None = None) -> None:
-        """Sends an event to the listeners of a session."""
+        """Send an event to the listeners of a session."""
         with self.lock:
             self._publish(session_id, name, data or {})
 
     def fail_next(
         self, method: str, error: Exception, *, times: int = 1, after_acting: bool = False
     ) -> None:
-        """Makes the next calls of a method of the port raise this error.
+        """Make the next calls of a method of the port raise this error.
 
         With ``after_acting`` the call is stored first: the answer was lost, not the request.
         """
@@ -153,17 +153,17 @@ class ServerState:
     # What tests look at.
 
     def statuses(self, task_id: str) -> list[TaskStatus]:
-        """Returns the states that were stored for a task, in order."""
+        """Return the states that were stored for a task, in order."""
         with self.lock:
             return [report.status for task, report in self.status_writes if task == task_id]
 
     def logs(self, task_id: str) -> list[LogEntry]:
-        """Returns the log entries of a task, in order."""
+        """Return the log entries of a task, in order."""
         with self.lock:
             return list(self._logs[task_id])
 
     def log_text(self, task_id: str, source: str | None = None) -> str:
-        """Returns the messages of a task's log, a line each."""
+        """Return the messages of a task's log, a line each."""
         entries = self.logs(task_id)
         return "".join(
             f"{entry.message}\n" for entry in entries if source is None or entry.source == source
@@ -213,5 +213,5 @@ class ServerState:
 
     @staticmethod
     def _now(number: int) -> datetime:
-        """Returns a time that grows with every change, whatever the clock of the machine does."""
+        """Return a time that grows with every change, whatever the clock of the machine does."""
         return _START + timedelta(seconds=number)

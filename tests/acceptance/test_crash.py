@@ -122,7 +122,7 @@ def test_whatever_is_killed_at_random_moments_every_task_runs_once_and_is_told_o
 
 
 def _shim(workplace: Workplace) -> int:
-    """Returns the pid of the process that looks after the one script that was started."""
+    """Return the pid of the process that looks after the one script that was started."""
 
     def found() -> int:
         [directory] = workplace.run_directories()

@@ -43,7 +43,7 @@ def temporary(workplace: Workplace) -> Path:
 
 
 def processes_in(directory: Path) -> list[int]:
-    """Returns the living processes whose working directory or environment is in a directory."""
+    """Return the living processes whose working directory or environment is in a directory."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -171,7 +171,7 @@ def test_directory_that_is_no_demo_is_left_alone(workplace: Workplace, temporary
 
 
 def daemon_in(temporary: Path) -> int:
-    """Returns the pid of the demo's daemon."""
+    """Return the pid of the demo's daemon."""
     for pid in processes_in(temporary):
         if b"\0daemon\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
             return pid

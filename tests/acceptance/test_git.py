@@ -88,7 +88,7 @@ class Sampler:
 
 
 def holding(root: Path, secret: str) -> list[Path]:
-    """Returns the files below a directory that hold a secret in any byte."""
+    """Return the files below a directory that hold a secret in any byte."""
     files = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
     assert len(files) > 50
     return [path for path in files if secret.encode() in path.read_bytes()]

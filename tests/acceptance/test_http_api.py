@@ -295,7 +295,7 @@ def test_daemon_stops_although_somebody_listens(workplace: Workplace, keeps_read
 
 @contextlib.contextmanager
 def _dead_reader(door: Door, job: int) -> Iterator[None]:
-    """Asks for a stream and reads its first byte only."""
+    """Ask for a stream and read its first byte only."""
     address = urlsplit(door.url)
     with socket.create_connection((str(address.hostname), address.port or 0)) as connection:
         connection.settimeout(PATIENCE_S)

@@ -30,7 +30,7 @@ echo "$name and $again"
 
 
 def waiting(workplace: Workplace, number: int = 1) -> AskedOf:
-    """Returns the open question once it has this number."""
+    """Return the open question once it has this number."""
 
     def found() -> AskedOf | None:
         records = Records.open_existing(workplace.base_dir)
@@ -211,17 +211,17 @@ class Terminal:
         self._shown = b""
 
     def wait_until_hidden(self) -> None:
-        """Returns when the terminal does not show what is typed."""
+        """Return when the terminal does not show what is typed."""
         wait_until(
             lambda: not termios.tcgetattr(self._ours)[3] & termios.ECHO, "what is typed is hidden"
         )
 
     def type(self, text: str) -> None:
-        """Types a line."""
+        """Type a line."""
         os.write(self._ours, f"{text}\n".encode())
 
     def wait_for(self, text: str) -> str:
-        """Returns what is shown up to a text, since the last time."""
+        """Return what is shown up to a text, since the last time."""
 
         def found() -> bool:
             if select.select([self._ours], [], [], 0)[0]:

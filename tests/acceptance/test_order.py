@@ -30,7 +30,7 @@ _BODIES = {
 
 
 def _alone(place: Path, name: str, *, body: str = "true", pause: float = 0.0) -> str:
-    """Returns a script that proves that no other one runs while it does."""
+    """Return a script that proves that no other one runs while it does."""
     return _ALONE.format(place=place, name=name, body=body, pause=pause)
 
 

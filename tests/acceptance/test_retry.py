@@ -17,7 +17,7 @@ def _hold(place: Path) -> str:
 
 
 def _in_order(story: str, *sentences: str) -> bool:
-    """Tells whether the sentences are in the story, one after the other."""
+    """Return whether the sentences are in the story, one after the other."""
     place = 0
     for sentence in sentences:
         place = story.find(sentence, place)

@@ -18,7 +18,7 @@ EXIT_CODES: Mapping[str, int] = {"fail-and-be-fixed.sh": 3}
 
 
 def shown(script: Path) -> str:
-    """Returns what a script says of itself: the comment under its first line."""
+    """Return what a script says of itself: the comment under its first line."""
     lines = script.read_text(encoding="utf-8").splitlines()[1:]
     comment = []
     for line in lines:

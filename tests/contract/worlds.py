@@ -37,23 +37,23 @@ class World(Protocol):
         ...
 
     def end_session(self, session_id: str) -> None:
-        """Ends a session."""
+        """End a session."""
         ...
 
     def answer_input(self, task_id: str, text: str) -> None:
-        """Answers a task's open prompt."""
+        """Answer a task's open prompt."""
         ...
 
     def logs(self, task_id: str) -> list[LogEntry]:
-        """Returns a task's log, oldest first."""
+        """Return a task's log, oldest first."""
         ...
 
     def artifacts(self, task_id: str) -> list[Artifact]:
-        """Returns a task's artifacts in the order of their arrival."""
+        """Return a task's artifacts in the order of their arrival."""
         ...
 
     def metrics(self, task_id: str) -> list[dict[str, Any]]:
-        """Returns a task's measurements, newest first."""
+        """Return a task's measurements, newest first."""
         ...
 
 

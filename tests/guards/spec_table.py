@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
 
 def rows() -> Iterator[Row]:
-    """Yields every row, with the shortcuts of its proofs written out."""
+    """Yield every row, with the shortcuts of its proofs written out."""
     spec = tomllib.loads(SPEC.read_text(encoding="utf-8"))
     shortcuts = spec["shortcuts"]
 
@@ -56,7 +56,7 @@ def _written_out(proof: str, shortcuts: dict[str, str]) -> str:
 
 
 def is_there(proof: str) -> bool:
-    """Tells whether a named test, or a file with tests, exists."""
+    """Return whether a named test, or a file with tests, exists."""
     file, _, function = proof.partition("::")
     names = _tests_in(TESTS / file)
     return function in names if function else bool(names)
@@ -72,7 +72,7 @@ def _tests_in(path: Path) -> frozenset[str]:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     print("| | row | proved by |")
     print("|---|---|---|")
     for row in rows():

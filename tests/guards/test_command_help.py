@@ -37,7 +37,7 @@ HEAVY = {
 
 
 def leaves(group: click.Group, parent: click.Context) -> list[click.Context]:
-    """Returns a context for every command below a group that is no group itself."""
+    """Return a context for every command below a group that is no group itself."""
     found = []
     for name in group.list_commands(parent):
         command = group.get_command(parent, name)
@@ -65,7 +65,7 @@ def examples_of(context: click.Context) -> list[str]:
 
 
 def words_of(context: click.Context, example: str) -> list[str] | None:
-    """Returns what an example gives to its command; None when it calls another one."""
+    """Return what an example gives to its command; None when it calls another one."""
     words = shlex.split(example)
     path = context.command_path.split()
     for start in range(len(words)):

@@ -32,7 +32,7 @@ def _adds_to_a_journal(call: ast.Call) -> bool:
 
 @cache
 def told_events() -> list[tuple[str, set[str], str]]:
-    """Returns each action that is added anywhere, with the names of its details and the place."""
+    """Return each action that is added anywhere, with the names of its details and the place."""
     found = []
     for module, tree in modules_with("journal.add("):
         for function in ast.walk(tree):

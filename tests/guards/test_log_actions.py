@@ -30,7 +30,7 @@ def events() -> list[tuple[str, str | None, str]]:
 
 
 def action_of(call: ast.Call) -> str | None:
-    """Returns the literal action in a call's ``extra``."""
+    """Return the literal action in a call's ``extra``."""
     extra = next((word.value for word in call.keywords if word.arg == "extra"), None)
     if not isinstance(extra, ast.Dict):
         return None

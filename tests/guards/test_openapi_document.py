@@ -56,12 +56,12 @@ PAGES = ("look", "pages", "status")
 
 
 def checked_in(name: str) -> Any:
-    """Returns the document in the project."""
+    """Return the document in the project."""
     return json.loads((DOCUMENTS / name).read_text(encoding="utf-8"))
 
 
 def served(name: str, directory: Path) -> Any:
-    """Returns the document as it is served."""
+    """Return the document as it is served."""
     with APPLICATIONS[name](directory) as app:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         return app.test_client().get("/openapi.json", headers=headers).get_json()

@@ -23,7 +23,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def help_of(*command: str) -> str:
-    """Returns the help of a command."""
+    """Return the help of a command."""
     result = subprocess.run(
         [KERUTA, *command, "--help"], capture_output=True, encoding="utf-8", check=True
     )
@@ -31,7 +31,7 @@ def help_of(*command: str) -> str:
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], set[str]]:
-    """Returns every command below a group with its options."""
+    """Return every command below a group with its options."""
     found = {}
     context = click.Context(group)
     for name in group.list_commands(context):
@@ -47,14 +47,14 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> dict[tuple[str, 
 
 
 def fenced_under(heading: str) -> list[str]:
-    """Returns the lines of the fenced block that stands right under a heading."""
+    """Return the lines of the fenced block that stands right under a heading."""
     found = re.search(rf"^## {heading}\n\n```sh\n(.*?)^```$", README, re.M | re.S)
     assert found is not None, f"no fenced block right under '## {heading}'"
     return found[1].splitlines()
 
 
 def examples() -> list[str]:
-    """Returns the command lines of keruta that README shows."""
+    """Return the command lines of keruta that README shows."""
     code = re.findall(r"`(keruta [^`]+)`", README)
     for block in re.findall(r"^```(?:sh|console)\n(.*?)^```$", README, re.M | re.S):
         code += re.findall(r"^(?:\$ )?((?:\.venv/bin/)?keruta .+)$", block, re.M)
@@ -229,7 +229,7 @@ def test_setup_refuses_an_unknown_word() -> None:
 
 
 def run_setup(tmp_path: Path, **tools: str) -> subprocess.CompletedProcess[str]:
-    """Runs setup.sh in an empty checkout, on a machine that has just these tools."""
+    """Run setup.sh in an empty checkout, on a machine that has just these tools."""
     checkout = tmp_path / "checkout"
     (checkout / "etc").mkdir(parents=True)
     setup = checkout / "etc" / "setup.sh"
@@ -269,7 +269,7 @@ def test_setup_without_venv_says_what_to_install(tmp_path: Path) -> None:
 
 
 def start_workspace(home: Path, python: str) -> list[str]:
-    """Runs the Coder template's startup script where ``python`` stands for that of the venv."""
+    """Run the Coder template's startup script where ``python`` stands for that of the venv."""
     programs = home / ".keruta" / "venv" / "bin"
     programs.mkdir(parents=True)
     (home / "tools").mkdir()

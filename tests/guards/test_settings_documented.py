@@ -21,7 +21,7 @@ IN_FILE = [info for info in schema.SETTINGS if info.key is not None]
 
 
 def documented_keys() -> Iterator[tuple[str, str]]:
-    """Yields each commented out key of the sample with the prose above it."""
+    """Yield each commented out key of the sample with the prose above it."""
     section, prose = "", []
     for line in SAMPLE.read_text(encoding="utf-8").splitlines():
         if not line:

@@ -87,7 +87,7 @@ def agent(tmp_path: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def call(socket_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Calls a small command in a run; prints the modules that it loaded."""
+    """Call a small command in a run; print the modules that it loaded."""
     return subprocess.run(
         # Without site, so that what an editable installation loads is not counted.
         [sys.executable, "-S", "-c", CODE, *arguments],

@@ -17,7 +17,7 @@ def of_kind(kind: str) -> list[spec_table.Row]:
 
 
 def command(path: str) -> click.Command:
-    """Returns a command of the program."""
+    """Return a command of the program."""
     found: click.Command = main.cli
     for name in path.split():
         assert isinstance(found, click.Group), f"there is no command keruta {path}"

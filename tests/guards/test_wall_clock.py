@@ -21,7 +21,7 @@ def _reads_the_wall_clock(node: ast.AST) -> bool:
 
 
 def _clock_names(function: ast.FunctionDef) -> set[str]:
-    """Returns the variables that hold a reading of the wall clock."""
+    """Return the variables that hold a reading of the wall clock."""
     return {
         ast.unparse(target)
         for node in ast.walk(function)
@@ -31,7 +31,7 @@ def _clock_names(function: ast.FunctionDef) -> set[str]:
 
 
 def decisions_by_the_wall_clock(tree: ast.AST) -> list[str]:
-    """Returns the functions that compare, add or subtract readings of the wall clock."""
+    """Return the functions that compare, add or subtract readings of the wall clock."""
     found = []
     for function in ast.walk(tree):
         if not isinstance(function, ast.FunctionDef) or function.name in EXCEPTIONS:

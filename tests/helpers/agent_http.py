@@ -18,7 +18,7 @@ TOKEN = "a-token-of-the-test-that-is-long-enough"
 
 
 def services_of(agent: Agent, hindrances: dict[str, str] | None = None) -> Services:
-    """Returns the services of an agent that has no daemon around it."""
+    """Return the services of an agent that has no daemon around it."""
     found = hindrances or {}
     control = Control.of_agent(
         agent, lambda: {**describe(agent, session_id=None, started_at=0.0), "http": None}
@@ -27,7 +27,7 @@ def services_of(agent: Agent, hindrances: dict[str, str] | None = None) -> Servi
 
 
 def agent_application(agent: Agent, services: Services | None = None) -> flask.Flask:
-    """Returns the application that serves an agent to who has ``TOKEN``."""
+    """Return the application that serves an agent to who has ``TOKEN``."""
     return create_application(services or services_of(agent), Access(agent.settings, TOKEN))
 
 
@@ -38,19 +38,19 @@ class AgentCaller:
         self.app = app
 
     def call(self, method: str, path: str, **options: Any) -> TestResponse:
-        """Sends a request with the token; paths are below ``/api/v1``."""
+        """Send a request with the token; paths are below ``/api/v1``."""
         headers = {"Authorization": f"Bearer {TOKEN}", **options.pop("headers", {})}
         client = self.app.test_client()
         return client.open(f"/api/v1{path}", method=method, headers=headers, **options)
 
     def get(self, path: str, **options: Any) -> Any:
-        """Returns the JSON of a GET that has to succeed."""
+        """Return the JSON of a GET that has to succeed."""
         response = self.call("GET", path, **options)
         assert response.status_code == 200, response.get_data(as_text=True)
         return response.get_json()
 
     def send(self, method: str, path: str, body: Any = None, *, status: int = 200) -> Any:
-        """Returns the JSON of an order that has to end with this status."""
+        """Return the JSON of an order that has to end with this status."""
         options = {} if body is None else {"json": body}
         response = self.call(method, path, **options)
         assert response.status_code == status, response.get_data(as_text=True)

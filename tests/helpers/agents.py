@@ -39,7 +39,7 @@ class RecordingQueue:
 
 
 def settings_in(directory: Path, **flags: object) -> Settings:
-    """Returns settings whose every path is in a directory."""
+    """Return settings whose every path is in a directory."""
     environment = {
         "HOME": str(directory),
         "KERUTA_BASE_DIR": str(directory / "base"),
@@ -52,7 +52,7 @@ def settings_in(directory: Path, **flags: object) -> Settings:
 
 @contextlib.contextmanager
 def agent_in(directory: Path, api: KerutaApi | None = None, **flags: object) -> Iterator[Agent]:
-    """Builds an agent in a directory."""
+    """Build an agent in a directory."""
     agent = build_agent(settings_in(directory, **flags), RecordingQueue(), api)
     try:
         yield agent

@@ -44,19 +44,19 @@ class Api:
         return str(self._call("POST", "/tasks", json={**body, **more})["id"])
 
     def task(self, task_id: str) -> dict[str, Any]:
-        """Returns a task."""
+        """Return a task."""
         return dict(self._call("GET", f"/tasks/{task_id}"))
 
     def tasks(self) -> list[dict[str, Any]]:
-        """Returns the session's tasks."""
+        """Return the session's tasks."""
         return list(self._call("GET", f"/sessions/{self.session_id}/tasks"))
 
     def fixes(self, task_id: str) -> list[str]:
-        """Returns the ids of the tasks that were filed to fix this one."""
+        """Return the ids of the tasks that were filed to fix this one."""
         return [task["id"] for task in self.tasks() if task["parentTaskId"] == task_id]
 
     def logs(self, task_id: str) -> list[dict[str, Any]]:
-        """Returns a task's log, oldest first."""
+        """Return a task's log, oldest first."""
         found: list[dict[str, Any]] = []
         for page in itertools.count():
             query = f"order=asc&size={PAGE}&page={page}"
@@ -67,51 +67,51 @@ class Api:
         return found
 
     def lines(self, task_id: str, source: str = "stdout") -> list[str]:
-        """Returns the lines of one source of a task's log, oldest first."""
+        """Return the lines of one source of a task's log, oldest first."""
         return [entry["message"] for entry in self.logs(task_id) if entry["source"] == source]
 
     def artifacts(self, task_id: str) -> list[dict[str, Any]]:
-        """Returns what is stored with a task."""
+        """Return what is stored with a task."""
         return list(self._call("GET", f"/tasks/{task_id}/artifacts"))
 
     def question(self, task_id: str) -> dict[str, Any] | None:
-        """Returns the open question of a task."""
+        """Return the open question of a task."""
         answer = self._connections.request("GET", f"{self._root}/tasks/{task_id}/input-request")
         found = answer.json() if answer.status == 200 else None
         return found if found is not None and found["open"] else None
 
     def wait_for_question(self, task_id: str) -> dict[str, Any]:
-        """Returns the question of a task once it asks one."""
+        """Return the question of a task once it asks one."""
         return wait_until(lambda: self.question(task_id), f"task {task_id} asks") or {}
 
     def answer(self, task_id: str, text: str) -> None:
-        """Answers a task's open question."""
+        """Answer a task's open question."""
         self._call("POST", f"/tasks/{task_id}/input", json={"input": text})
 
     def write_status(self, task_id: str, status: str, **more: Any) -> None:
-        """Writes a task's state, as another client would."""
+        """Write a task's state, as another client would."""
         body = {"status": status, "message": "", **more}
         self._call("PUT", f"/tasks/{task_id}/status", json=body)
 
     def write_log(self, task_id: str, *messages: str, **more: Any) -> None:
-        """Writes lines to a task's log, as another client would."""
+        """Write lines to a task's log, as another client would."""
         entries = [{"level": "INFO", "message": message, **more} for message in messages]
         self._call("POST", f"/tasks/{task_id}/logs", json=entries)
 
     def write_script(self, task_id: str, script: str) -> None:
-        """Changes what a task is to execute."""
+        """Change what a task is to execute."""
         self._call("PUT", f"/tasks/{task_id}", json={"script": script})
 
     def delete_task(self, task_id: str) -> None:
-        """Deletes a task."""
+        """Delete a task."""
         self._call("DELETE", f"/tasks/{task_id}")
 
     def end_session(self, status: str = "COMPLETED") -> None:
-        """Ends the session: its daemon may leave."""
+        """End the session: its daemon may leave."""
         self._call("PUT", f"/sessions/{self.session_id}/status", json={"status": status})
 
     def wait_for(self, task_id: str, *states: str, timeout_s: float = 30.0) -> dict[str, Any]:
-        """Returns the task once it is in one of these states, by default an end."""
+        """Return the task once it is in one of these states, by default an end."""
         wanted = states or ENDED
 
         def found() -> dict[str, Any] | None:
@@ -121,7 +121,7 @@ class Api:
         return wait_until(found, f"task {task_id} is {' or '.join(wanted)}", timeout_s) or {}
 
     def wait_for_all(self, task_ids: Sequence[str], timeout_s: float = 60.0) -> None:
-        """Returns when all of these tasks have ended."""
+        """Return when all of these tasks have ended."""
         wanted = set(task_ids)
 
         def open_tasks() -> set[str]:

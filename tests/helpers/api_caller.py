@@ -17,17 +17,17 @@ class ApiCaller:
         self.app = app
 
     def call(self, method: str, path: str, **options: Any) -> TestResponse:
-        """Sends a request to a path under ``/api/v1``, or to an absolute one that begins so."""
+        """Send a request to a path under ``/api/v1``, or to an absolute one that begins so."""
         if not path.startswith(("/api/", "/health")):
             path = f"/api/v1{path}"
         return self.app.test_client().open(path, method=method, buffered=True, **options)
 
     def get(self, path: str, **options: Any) -> Any:
-        """Returns the JSON of a GET that has to succeed."""
+        """Return the JSON of a GET that has to succeed."""
         return self._json(self.call("GET", path, **options), 200)
 
     def send(self, method: str, path: str, body: Any, *, status: int = 200, key: str = "") -> Any:
-        """Returns the JSON of a write that has to end with this status."""
+        """Return the JSON of a write that has to end with this status."""
         headers = {"Idempotency-Key": key} if key else {}
         return self._json(self.call(method, path, json=body, headers=headers), status)
 
@@ -36,12 +36,12 @@ class ApiCaller:
         return response.get_json()
 
     def session(self, **values: Any) -> Json:
-        """Creates a session."""
+        """Create a session."""
         created: Json = self.send("POST", "/sessions", {"name": "session"} | values, status=201)
         return created
 
     def task(self, **values: Any) -> Json:
-        """Creates a task, in a session of its own unless one is named."""
+        """Create a task, in a session of its own unless one is named."""
         values.setdefault("script", "true\n")
         if "sessionId" not in values:
             values["sessionId"] = self.session()["id"]
@@ -49,14 +49,14 @@ class ApiCaller:
         return created
 
     def move(self, task_id: str, *states: str, **values: Any) -> Json:
-        """Moves a task through states; the values go with the last one."""
+        """Move a task through states; the values go with the last one."""
         for state in states[:-1]:
             self.send("PUT", f"/tasks/{task_id}/status", {"status": state})
         moved: Json = self.send("PUT", f"/tasks/{task_id}/status", {"status": states[-1]} | values)
         return moved
 
     def error(self, method: str, path: str, body: Any, status: int) -> Json:
-        """Returns what a refused write says."""
+        """Return what a refused write says."""
         error: Json = self.send(method, path, body, status=status)["error"]
         assert error["status"] == status
         return error

@@ -80,7 +80,7 @@ class Window:
 
 
 def serious_faults(page: Page) -> list[str]:
-    """Returns what axe finds wrong with a page: rule, weight, and where."""
+    """Return what axe finds wrong with a page: rule, weight, and where."""
     found = Axe().run(page)
     return [
         f"{fault['id']} ({fault['impact']}): {[node['target'] for node in fault['nodes']]}"

@@ -180,7 +180,7 @@ _KINDS: Final = [_pip, _npm, _cargo, _gcc, _git, _pytest, _docker, _service]
 
 
 def build_log(seed: int, size: int) -> str:
-    """Returns a log of at least so many bytes, the same for the same seed."""
+    """Return a log of at least so many bytes, the same for the same seed."""
     chance = _Chance(seed)
     pieces: list[str] = []
     length = 0
@@ -192,5 +192,5 @@ def build_log(seed: int, size: int) -> str:
 
 
 def random_secret(chance: random.Random, length: int) -> str:
-    """Returns a secret as programs make them."""
+    """Return a secret as programs make them."""
     return "".join(chance.choices(string.ascii_letters + string.digits + "-_+/", k=length))

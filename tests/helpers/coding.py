@@ -38,13 +38,13 @@ TESTS = f"{sys.executable} -m unittest -v"
 
 
 def project(path: Path) -> Repository:
-    """Makes the project's repository."""
+    """Make the project's repository."""
     files = {"half.py": BROKEN, "test_half.py": TEST, ".gitignore": "__pycache__/\n"}
     return make_repository(path, files)
 
 
 def says(*contents: str) -> list[Turn | str]:
-    """Returns turns that write these contents into half.py."""
+    """Return turns that write these contents into half.py."""
     return [
         changes({"file_path": "half.py", "operation": "modify", "content": content})
         for content in contents
@@ -61,7 +61,7 @@ def mending(request: Mapping[str, Any]) -> Turn:
 def config(
     model: ScriptedModel, around: Around | None, directory: Path, **more: Any
 ) -> RunnerConfig:
-    """Returns a configuration for these servers that loses no time."""
+    """Return a configuration for these servers that loses no time."""
     retry = RetryConfig(max_retries=1, initial_delay_seconds=0.01)
     urls: dict[str, Any] = {}
     if around is not None:
@@ -85,7 +85,7 @@ def config(
 
 
 def task(repository: Repository | None = None, **fields: Any) -> TaskContext:
-    """Returns the task to mend the project."""
+    """Return the task to mend the project."""
     metadata = {} if repository is None else {"repo_url": str(repository.path)}
     values: dict[str, Any] = {
         "task_id": "1.1",
@@ -104,7 +104,7 @@ def task(repository: Repository | None = None, **fields: Any) -> TaskContext:
 def runner_with(
     directory: Path, turns: Any, around: Around | None = None, **more: Any
 ) -> Iterator[tuple[RunnerOrchestrator, ScriptedModel]]:
-    """Yields a runner, and the model with these answers that it asks."""
+    """Yield a runner, and the model with these answers that it asks."""
     followers = {name: more.pop(name) for name in ("on_step", "stopping") if name in more}
     with ScriptedModel(turns).serving() as model:
         told = config(model, around, directory, **more)
@@ -112,6 +112,6 @@ def runner_with(
 
 
 def slot_in(tmp_path: Path, repository: Repository) -> Path:
-    """Returns a clone as a pool would lend it."""
+    """Return a clone as a pool would lend it."""
     git(tmp_path, "clone", "--quiet", str(repository.path), "own")
     return tmp_path / "own"

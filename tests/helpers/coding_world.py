@@ -98,12 +98,12 @@ class CodingWorld:
         return run.end().returncode == -signal.SIGKILL
 
     def slots(self) -> list[dict[str, Any]]:
-        """Returns the slots of the pool."""
+        """Return the slots of the pool."""
         pools = self.around.pool.get_pools_status()["pools"]
         return [slot for pool in pools for slot in pool["slots"]]
 
     def lost(self, before: dict[str, str]) -> list[str]:
-        """Returns the branches whose former commits are no longer part of them."""
+        """Return the branches whose former commits are no longer part of them."""
         now = self.repository.branches
         gone = []
         for name, commit in before.items():
@@ -116,7 +116,7 @@ class CodingWorld:
         return gone
 
     def files_with(self, *secrets: str) -> list[Path]:
-        """Returns the files that hold a secret."""
+        """Return the files that hold a secret."""
         return [
             path
             for path in self.path.rglob("*")
@@ -128,7 +128,7 @@ class CodingWorld:
 
 @contextlib.contextmanager
 def coding_world(path: Path, *, pool_size: int) -> Iterator[CodingWorld]:
-    """Gives such a world for the length of the block."""
+    """Give such a world for the length of the block."""
     with (
         runner_services(path / "services", pool_size=pool_size) as around,
         ScriptedModel(coding.mending).serving() as model,

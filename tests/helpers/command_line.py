@@ -43,7 +43,7 @@ class CommandLine:
         monkeypatch.setenv("HOME", str(home))
 
     def __call__(self, *arguments: str, stdin: str = "") -> Called:
-        """Runs one command line."""
+        """Run one command line."""
         self._monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
         code = main.run(arguments)
         return Called(code, *self._capsys.readouterr())

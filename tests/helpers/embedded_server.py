@@ -13,7 +13,7 @@ from keruta_agent.server.serve import Server
 def embedded_server(
     data_dir: Path, *, token: str | None = None, database_url: str | None = None
 ) -> Iterator[Server]:
-    """Serves ``data_dir`` for the length of the block; ``server.url`` says where."""
+    """Serve ``data_dir`` for the length of the block; ``server.url`` says where."""
     server = Server(data_dir, host="127.0.0.1", port=0, token=token, database_url=database_url)
     server.start()
     try:

@@ -47,7 +47,7 @@ class Passage(BaseHTTPRequestHandler):
     def answer(
         self, status: int, content: bytes, content_type: str = "application/json", **headers: str
     ) -> bool:
-        """Sends an answer; header names have underscores for hyphens."""
+        """Send an answer; header names have underscores for hyphens."""
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(content)))
@@ -81,7 +81,7 @@ class Gate:
         self.over = threading.Event()
 
     def hang(self, passage: Passage) -> bool:
-        """Takes the request and never answers it."""
+        """Take the request and never answers it."""
         self.turned_away.append(f"{passage.command} {passage.path}")
         self.over.wait(60)
         passage.close_connection = True
@@ -90,7 +90,7 @@ class Gate:
 
 @contextlib.contextmanager
 def gate_before(target: str) -> Iterator[Gate]:
-    """Puts a gate in front of a server."""
+    """Put a gate in front of a server."""
     gate = Gate(target)
     handler = type("Handler", (Passage,), {"gate": gate})
     server = _Server(("127.0.0.1", 0), handler)

@@ -43,7 +43,7 @@ class GitHttpServer(ThreadingHTTPServer):
         return f"127.0.0.1:{self.server_port}"
 
     def url(self, repository: Repository) -> str:
-        """Returns the address of a repository."""
+        """Return the address of a repository."""
         return f"http://{self.host}/{repository.path.name}"
 
 
@@ -58,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Keeps the tests' output clean."""
+        """Keep the tests' output clean."""
 
     def _serve(self) -> None:
         self.server.requests.append(f"{self.command} {self.path}")
@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def git_http_server(root: Path) -> Iterator[GitHttpServer]:
-    """Serves the repositories in a directory for the length of the block."""
+    """Serve the repositories in a directory for the length of the block."""
     server = GitHttpServer(root)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()

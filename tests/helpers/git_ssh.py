@@ -21,7 +21,7 @@ SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/l
 
 
 def need_sshd() -> None:
-    """Skips the test where no sshd is installed; on a CI machine there must be one."""
+    """Skip the test where no sshd is installed; on a CI machine there must be one."""
     if SSHD is None and not os.environ.get("CI"):
         pytest.skip("needs sshd: apt-get install openssh-server")
     assert SSHD is not None, "sshd is missing on a CI machine"
@@ -57,11 +57,11 @@ class GitSshServer:
         )
 
     def url(self, repository: Repository) -> str:
-        """Returns the address of a repository."""
+        """Return the address of a repository."""
         return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}{repository.path}"
 
     def command(self, *, knows_host: bool = True, has_key: bool = True) -> str:
-        """Returns how a client starts ssh, by its settings for it."""
+        """Return how a client starts ssh, by its settings for it."""
         known = self.known_hosts if knows_host else "/dev/null"
         key = self.key if has_key else self.stranger_key
         return (
@@ -70,7 +70,7 @@ class GitSshServer:
         )
 
     def accepts(self) -> bool:
-        """Tells whether the server listens."""
+        """Return whether the server listens."""
         try:
             socket.create_connection(("127.0.0.1", self.port), 1).close()
         except OSError:
@@ -80,7 +80,7 @@ class GitSshServer:
 
 @contextlib.contextmanager
 def git_ssh_server(directory: Path) -> Iterator[GitSshServer]:
-    """Runs an sshd for the length of the block."""
+    """Run an sshd for the length of the block."""
     directory.mkdir()
     server = GitSshServer(directory)
     if os.getuid() == 0:

@@ -27,12 +27,12 @@ class Script:
 
 
 def python(code: str) -> str:
-    """Returns a shell command that runs a piece of Python."""
+    """Return a shell command that runs a piece of Python."""
     return f"exec python3 -c {shlex.quote(code)}"
 
 
 def perl(code: str) -> str:
-    """Returns a shell command that runs a piece of Perl."""
+    """Return a shell command that runs a piece of Perl."""
     return f"exec perl -e {shlex.quote(code)}"
 
 

@@ -26,7 +26,7 @@ _CHECKS = [
 def operations(
     document: str, *, is_stream: Callable[[str], bool] = lambda path: False
 ) -> list[tuple[str, str, GenerationMode]]:
-    """Returns method, path and mode of what a document describes; streams never end."""
+    """Return method, path and mode of what a document describes; streams never end."""
     paths = json.loads((DOCUMENTS / document).read_text(encoding="utf-8"))["paths"]
     return [
         (method, path, mode)
@@ -47,7 +47,7 @@ def _modes(operation: Mapping[str, Any]) -> list[GenerationMode]:
 def check_answers(
     requests: Any, known: Mapping[str, str], headers: Mapping[str, str] | None = None
 ) -> None:
-    """Sends some requests and looks at the answers.
+    """Send some requests and look at the answers.
 
     Args:
         requests: the strategy of an operation.

@@ -12,12 +12,12 @@ KEY = "sk-live-4f9aD03kq8ZbT71x"
 
 
 def config_of(model: ScriptedModel) -> LLMConfig:
-    """Returns how the scripted model is asked."""
+    """Return how the scripted model is asked."""
     return LLMConfig(api_key=KEY, endpoint=model.endpoint, timeout_seconds=30)
 
 
 def repository(path: Path, **files: str) -> Workspace:
-    """Makes a git repository of one commit. In names of files ``__`` is a slash, ``_`` a dot."""
+    """Make a git repository of one commit. In names of files ``__`` is a slash, ``_`` a dot."""
     path.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         place = path / name.replace("__", "/").replace("_", ".")
@@ -36,7 +36,7 @@ def repository(path: Path, **files: str) -> Workspace:
 
 
 def task(**fields: object) -> TaskContext:
-    """Returns a task with these fields."""
+    """Return a task with these fields."""
     given: dict[str, object] = {
         "task_id": "1.1",
         "spec_name": "calc",

@@ -101,25 +101,25 @@ class Process:
         return self._popen.poll() is None
 
     def signal(self, number: int) -> None:
-        """Sends it a signal."""
+        """Send it a signal."""
         self._popen.send_signal(number)
 
     def kill(self) -> None:
-        """Ends it as ``kill -9`` does, and waits until it is gone."""
+        """End it as ``kill -9`` does, and wait until it is gone."""
         self._popen.kill()
         self._popen.wait(PATIENCE_S)
 
     def stop(self) -> int:
-        """Asks it to end (SIGTERM) and returns its exit code."""
+        """Ask it to end (SIGTERM) and return its exit code."""
         self._popen.terminate()
         return self.wait()
 
     def wait(self) -> int:
-        """Waits for its end and returns its exit code."""
+        """Wait for its end and return its exit code."""
         return self._popen.wait(PATIENCE_S)
 
     def wait_for(self, text: str) -> None:
-        """Waits until it has written a text to standard output or error."""
+        """Wait until it has written a text to standard output or error."""
 
         def written() -> bool:
             if text in self.out or text in self.err:
@@ -153,20 +153,20 @@ class Workplace:
         (path / "home").mkdir()
 
     def start(self, *arguments: str, **environment: str) -> Process:
-        """Starts ``keruta`` with these arguments and, on top, these variables."""
+        """Start ``keruta`` with these arguments and, on top, these variables."""
         outputs = self.path / f"process-{len(self._started)}"
         process = Process(arguments, {**self.environment, **environment}, outputs, forks=self.forks)
         self._started.append(process)
         return process
 
     def daemon(self, *arguments: str, **environment: str) -> Process:
-        """Starts a daemon and returns when it is ready."""
+        """Start a daemon and return when it is ready."""
         process = self.start("daemon", *arguments, **environment)
         process.wait_for("is ready")
         return process
 
     def server(self, port: int = 0) -> tuple[Process, str]:
-        """Starts the embedded API and returns it with its address when it is ready."""
+        """Start the embedded API and return it with its address when it is ready."""
         data = self.path / "server"
         process = self.start("server", "--port", str(port), "--data", str(data))
         process.wait_for("listening on")
@@ -175,7 +175,7 @@ class Workplace:
         return process, found.group(1)
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Runs one ``keruta`` command to its end, in the workplace's own directory."""
+        """Run one ``keruta`` command to its end, in the workplace's own directory."""
         with (
             Path(os.devnull).open("rb") as nothing,
             tempfile.TemporaryFile() as out,
@@ -198,7 +198,7 @@ class Workplace:
         return subprocess.CompletedProcess(["keruta", *arguments], code, *texts)
 
     def write_script(self, name: str, text: str) -> Path:
-        """Writes an executable script."""
+        """Write an executable script."""
         script = self.path / name
         script.parent.mkdir(parents=True, exist_ok=True)
         script.write_text(text, encoding="utf-8")
@@ -206,16 +206,16 @@ class Workplace:
         return script
 
     def run_directories(self) -> list[Path]:
-        """Returns the run directories, oldest first."""
+        """Return the run directories, oldest first."""
         return sorted((self.base_dir / "runs").glob("*"))
 
     def run_processes(self) -> list[int]:
-        """Returns the living processes that belong to runs of this base directory."""
+        """Return the living processes that belong to runs of this base directory."""
         marker = f"KERUTA_RUN_DIR={self.base_dir}/runs/".encode()
         return [pid for pid in _living() if marker in _read(pid, "environ")]
 
     def end_everything(self) -> None:
-        """Ends all that was started here, and what those left behind."""
+        """End all that was started here, and what those left behind."""
         for process in self._started:
             if process.running:
                 process.kill()
@@ -228,7 +228,7 @@ class Workplace:
 
 
 def free_port() -> int:
-    """Returns a port of the loopback that nobody listens on.
+    """Return a port of the loopback that nobody listens on.
 
     A server that is to be started again on its port must be given one from the beginning: on
     port 0 it does not ask for SO_REUSEADDR, and the port stays blocked for a while.
@@ -239,7 +239,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def workplace_in(path: Path) -> Iterator[Workplace]:
-    """Gives a workplace for the length of the block."""
+    """Give a workplace for the length of the block."""
     workplace = Workplace(path)
     try:
         yield workplace
@@ -248,7 +248,7 @@ def workplace_in(path: Path) -> Iterator[Workplace]:
 
 
 def is_alive(pid: int) -> bool:
-    """Tells whether a process lives; a zombie does not."""
+    """Return whether a process lives; a zombie does not."""
     state = _read(pid, "stat").rpartition(b")")[2].split()
     return bool(state) and state[0] not in (b"Z", b"X")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 
 def read_head(connection: socket.socket) -> bytes:
-    """Reads up to the end of a request's headers; what came of the body follows them."""
+    """Read up to the end of a request's headers; what came of the body follows them."""
     received = b""
     while b"\r\n\r\n" not in received:
         block = connection.recv(65536)
@@ -21,7 +21,7 @@ def read_head(connection: socket.socket) -> bytes:
 
 @contextlib.contextmanager
 def raw_server(*turns: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Listens on a free port of the loopback; each connection is served by the next turn."""
+    """Listen on a free port of the loopback; each connection is served by the next turn."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(30)
 

@@ -15,7 +15,7 @@ IDENTITY = {
 
 
 def git(directory: Path, *arguments: str, stdin: str = "", **variables: str) -> str:
-    """Runs git as a person would, without anybody's configuration."""
+    """Run git as a person would, without anybody's configuration."""
     plain = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", **IDENTITY}
     done = subprocess.run(
         ["git", *arguments],
@@ -50,23 +50,23 @@ class Repository:
         return sorted(name for name in self.branches if name.startswith("keruta-"))
 
     def file(self, ref: str, path: str) -> str:
-        """Returns what a file holds."""
+        """Return what a file holds."""
         return git(self.path, "show", f"{ref}:{path}")
 
     def files(self, ref: str) -> list[str]:
-        """Returns the names of the files."""
+        """Return the names of the files."""
         return git(self.path, "ls-tree", "-r", "-z", "--name-only", ref).strip("\0").split("\0")
 
     def message(self, ref: str) -> str:
-        """Returns the message of the newest commit."""
+        """Return the message of the newest commit."""
         return git(self.path, "log", "-1", "--format=%B", ref)
 
     def count(self, ref: str) -> int:
-        """Returns the number of commits."""
+        """Return the number of commits."""
         return int(git(self.path, "rev-list", "--count", ref))
 
     def commit(self, branch: str, files: dict[str, str], message: str = "A change") -> str:
-        """Adds a commit to a branch, as another person's push would; a new one begins at main."""
+        """Add a commit to a branch, as another person's push would; a new one begins at main."""
         known = self.branches
         start = branch if branch in known else "main"
         stream = [
@@ -90,7 +90,7 @@ def _data(text: str) -> str:
 
 
 def make_repository(path: Path, files: dict[str, str] | None = None) -> Repository:
-    """Makes a bare repository with one commit on main."""
+    """Make a bare repository with one commit on main."""
     git(path.parent, "init", "--quiet", "--bare", "--initial-branch=main", str(path))
     repository = Repository(path)
     repository.commit("main", files or {"README.md": "# A project\n"}, "Begin the project")

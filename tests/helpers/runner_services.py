@@ -35,14 +35,14 @@ class Around:
         self.store = ArtifactStoreClient(services.urls[STORE], api_key=token)
 
     def close(self) -> None:
-        """Closes the clients' connections."""
+        """Close the clients' connections."""
         for client in (self.registry, self.pool, self.store):
             client.close()
 
 
 @contextlib.contextmanager
 def runner_services(data_dir: Path, **options: Any) -> Iterator[Around]:
-    """Serves ``data_dir`` for the length of the block."""
+    """Serve ``data_dir`` for the length of the block."""
     free = {"registry_port": 0, "pool_port": 0, "store_port": 0}
     services = RunnerServices(data_dir, Options(**{**free, **options}))
     services.start()
@@ -56,7 +56,7 @@ def runner_services(data_dir: Path, **options: Any) -> Iterator[Around]:
 
 @contextlib.contextmanager
 def application_of(name: str, directory: Path) -> Iterator[flask.Flask]:
-    """Yields the application of one service, without a socket."""
+    """Yield the application of one service, without a socket."""
     options = Options()
     store = Store.open(directory, options.retention_days)
     slots = Slots(store, size=options.pool_size, access=options.git)

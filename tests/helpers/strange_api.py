@@ -16,7 +16,7 @@ Answer = Callable[[str, str, bytes], tuple[int, str, bytes]]
 
 @contextlib.contextmanager
 def strange_server(answer: Answer) -> Iterator[str]:
-    """Serves these answers on a free port of the loopback; gives the address."""
+    """Serve these answers on a free port of the loopback; give the address."""
 
     class Handler(BaseHTTPRequestHandler):
         def _handle(self) -> None:

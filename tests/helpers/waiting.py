@@ -16,7 +16,7 @@ _Found = TypeVar("_Found")
 
 
 def wait_until(condition: Callable[[], _Found], what: str, timeout_s: float = 30.0) -> _Found:
-    """Returns the condition's first true value.
+    """Return the condition's first true value.
 
     Raises:
         AssertionError: it did not become true in time; the text says what was waited for.

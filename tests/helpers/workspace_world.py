@@ -37,7 +37,7 @@ class World:
         self.api.sessions[SESSION] = dataclasses.replace(session, repository_ref=ref)
 
     def run(self, script: str, *, task_id: str = TASK, **fields: object) -> Task:
-        """Runs a task to its end and returns it."""
+        """Run a task to its end and return it."""
         task = self.api.add_task(SESSION, script, id=task_id, **fields)
         with agent_in(self.directory, self.api, **self.flags) as agent:
             take_and_run(agent, self.api)
@@ -53,7 +53,7 @@ class World:
 
 
 def take_and_run(agent: Agent, api: InMemoryKerutaApi) -> None:
-    """Takes the session's tasks and brings each to its end, as the daemon would."""
+    """Take the session's tasks and brings each to its end, as the daemon would."""
     SessionPoll(agent, api).poll()
     while run.run_next(agent) is not None:
         pass

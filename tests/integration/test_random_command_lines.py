@@ -110,7 +110,7 @@ COMMANDS = list(commands(main.cli))
 
 @st.composite
 def command_lines(draw: st.DrawFn) -> list[str]:
-    """Draws a command line that is nearly right, or not at all."""
+    """Draw a command line that is nearly right, or not at all."""
     if draw(st.integers(0, 19)) == 0:
         line = draw(st.lists(VALUES, max_size=3))
         # A value may be the name of a command that must not be called as it is.
@@ -158,7 +158,7 @@ class Machine:
         self._directory = directory
 
     def call(self, arguments: Sequence[str], stdin: str, *, in_run: bool) -> Answer:
-        """Calls keruta as the installed program does."""
+        """Call keruta as the installed program does."""
         home = Path(tempfile.mkdtemp(dir=self._directory))
         shutil.copytree(self._pattern, home, dirs_exist_ok=True)
         environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8"}

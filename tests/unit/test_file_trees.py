@@ -13,7 +13,7 @@ DEEP = 5000
 
 
 def make_deep(top, levels=DEEP):
-    """Makes directories inside each other, the innermost with a file of 5 bytes."""
+    """Make directories inside each other, the innermost with a file of 5 bytes."""
     top.mkdir()
     here = os.open(top, os.O_RDONLY)
     for _ in range(levels):

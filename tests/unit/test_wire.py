@@ -26,7 +26,7 @@ _JSON = st.recursive(
 
 
 def _spring_array(moment: datetime) -> list[int]:
-    """Writes a date as Jackson does: trailing seconds and nanoseconds are left out when zero."""
+    """Write a date as Jackson does: trailing seconds and nanoseconds are left out when zero."""
     parts = [moment.year, moment.month, moment.day, moment.hour, moment.minute]
     if moment.second or moment.microsecond:
         parts.append(moment.second)

@@ -23,7 +23,7 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 def upload(
     http: HttpClient, task_id: str, artifact: ArtifactFile, *, key: str, timeout_s: float
 ) -> requests.Response:
-    """Sends a file once.
+    """Send a file once.
 
     Raises:
         NotFound: the file is gone.

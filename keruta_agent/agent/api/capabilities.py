@@ -34,17 +34,17 @@ class Capabilities:
         self._present: set[str] = set()
 
     def lacks(self, feature: str) -> bool:
-        """Returns whether the feature was found missing lately."""
+        """Return whether the feature was found missing lately."""
         with self._lock:
             return self._clock() < self._missing_until.get(feature, float("-inf"))
 
     def has(self, feature: str) -> bool:
-        """Returns whether the feature was seen working."""
+        """Return whether the feature was seen working."""
         with self._lock:
             return feature in self._present
 
     def learn_missing(self, feature: str) -> None:
-        """Remembers for a while that the feature is missing; logs it the first time."""
+        """Remember for a while that the feature is missing; logs it the first time."""
         with self._lock:
             is_news = feature not in self._missing_until
             self._missing_until[feature] = self._clock() + self._reprobe_after_s
@@ -58,7 +58,7 @@ class Capabilities:
             self._missing_until.clear()
 
     def learn_present(self, feature: str) -> None:
-        """Remembers that the feature works."""
+        """Remember that the feature works."""
         with self._lock:
             self._missing_until.pop(feature, None)
             self._present.add(feature)

@@ -71,7 +71,7 @@ class KerutaClient:
         capabilities: Capabilities | None = None,
         ca_file: Path | None = None,
     ) -> None:
-        """Prepares a client; no request leaves before the first call.
+        """Prepare a client; no request leaves before the first call.
 
         ``status_timeout_s`` is longer than ``timeout_s`` because servers hold a status write for
         30 s and more. ``progress_via_status`` sends progress as a status write where there is no
@@ -104,7 +104,7 @@ class KerutaClient:
         )
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         self._http.close()
 
     def __enter__(self) -> KerutaClient:
@@ -114,40 +114,40 @@ class KerutaClient:
         self.close()
 
     def session(self, session_id: str) -> Session:
-        """Returns a session: GET ``/sessions/{id}``."""
+        """Return a session: GET ``/sessions/{id}``."""
         return self._sessions.by_id(session_id)
 
     def sessions_by_partial_id(self, partial_id: str) -> list[Session]:
-        """Returns sessions by the beginning of the id: GET ``/sessions/search/partial-id``."""
+        """Return sessions by the beginning of the id: GET ``/sessions/search/partial-id``."""
         return self._sessions.by_partial_id(partial_id)
 
     def sessions_by_name(self, name: str) -> list[Session]:
-        """Returns sessions by exact name: GET ``/sessions/search``."""
+        """Return sessions by exact name: GET ``/sessions/search``."""
         return self._sessions.by_name(name)
 
     def all_sessions(self) -> list[Session]:
-        """Returns all sessions: GET ``/sessions``."""
+        """Return all sessions: GET ``/sessions``."""
         return self._sessions.all()
 
     def session_by_workspace(self, workspace_id: str) -> Session:
-        """Returns the session of a workspace: GET ``/sessions/by-workspace/{id}``."""
+        """Return the session of a workspace: GET ``/sessions/by-workspace/{id}``."""
         return self._sessions.by_workspace(workspace_id)
 
     def pending_tasks(self, session_id: str) -> list[Task]:
-        """Returns a session's pending tasks in execution order: GET ``/sessions/{id}/tasks``."""
+        """Return a session's pending tasks in execution order: GET ``/sessions/{id}/tasks``."""
         return self._sessions.pending_tasks(session_id)
 
     def workspace_pending_tasks(self, workspace_id: str) -> list[Task]:
-        """Returns a workspace's pending tasks: GET ``/workspaces/{id}/tasks/pending``."""
+        """Return a workspace's pending tasks: GET ``/workspaces/{id}/tasks/pending``."""
         return self._sessions.workspace_pending_tasks(workspace_id)
 
     def task(self, task_id: str) -> Task:
-        """Returns a task: GET ``/tasks/{id}``."""
+        """Return a task: GET ``/tasks/{id}``."""
         action = f"Reading task {task_id}"
         return parsing.task_of(self._http.get(action, _path(task_id)), action)
 
     def script(self, task_id: str) -> Script:
-        """Returns what to execute: GET ``/tasks/{id}/script``, else the task's own script.
+        """Return what to execute: GET ``/tasks/{id}/script``, else the task's own script.
 
         The servers' script route leaves the task's parameters out; then they come from the task.
         """
@@ -167,15 +167,15 @@ class KerutaClient:
         return script
 
     def write_status(self, task_id: str, report: StatusReport, *, key: str) -> Task:
-        """Writes a state: PUT ``/tasks/{id}/status``."""
+        """Write a state: PUT ``/tasks/{id}/status``."""
         return self._status.write(task_id, report, key=key)
 
     def send_logs(self, task_id: str, entries: Sequence[LogEntry], *, key: str) -> int:
-        """Stores log entries: POST ``/tasks/{id}/logs``."""
+        """Store log entries: POST ``/tasks/{id}/logs``."""
         return self._logs.send(task_id, entries, key=key)
 
     def send_progress(self, task_id: str, percent: int, message: str, *, key: str) -> None:
-        """Stores progress: PATCH ``/tasks/{id}/progress``, else a log line."""
+        """Store progress: PATCH ``/tasks/{id}/progress``, else a log line."""
         body: dict[str, Any] = {"progress": percent}
         if message:
             # Left out, the last one stays.
@@ -196,12 +196,12 @@ class KerutaClient:
         self._logs.send(task_id, [entry], key=key)
 
     def send_metrics(self, task_id: str, metrics: Mapping[str, Any], *, key: str) -> None:
-        """Stores measurements: POST ``/tasks/{id}/metrics``."""
+        """Store measurements: POST ``/tasks/{id}/metrics``."""
         action = f"Sending the metrics of task {task_id}"
         self._call_task_route(METRICS, action, "POST", task_id, "metrics", dict(metrics), key)
 
     def upload_artifact(self, task_id: str, artifact: ArtifactFile, *, key: str) -> None:
-        """Streams a file: POST ``/tasks/{id}/artifacts``.
+        """Stream a file: POST ``/tasks/{id}/artifacts``.
 
         Raises:
             NotFound, AgentStateError: the file is gone, unreadable or not what was recorded.
@@ -217,13 +217,13 @@ class KerutaClient:
     def request_auto_fix(
         self, task_id: str, *, error_message: str, error_code: str, key: str
     ) -> None:
-        """Asks for an auto-fix task: POST ``/tasks/{id}/auto-fix``."""
+        """Ask for an auto-fix task: POST ``/tasks/{id}/auto-fix``."""
         body = {"errorMessage": error_message, "errorCode": error_code}
         action = f"Asking for the auto-fix of task {task_id}"
         self._call_task_route(AUTO_FIX, action, "POST", task_id, "auto-fix", body, key)
 
     def subtasks(self, task_id: str) -> list[Task]:
-        """Returns a task's children: GET ``/tasks/{id}/subtasks``."""
+        """Return a task's children: GET ``/tasks/{id}/subtasks``."""
         action = f"Reading the subtasks of task {task_id}"
         response = self._routes.call(
             SUBTASKS,
@@ -233,7 +233,7 @@ class KerutaClient:
         return parsing.tasks_of(response, action)
 
     def create_subtask(self, parent_id: str, task: Task, *, key: str) -> Task:
-        """Creates a task under a parent: POST ``/tasks/{id}/subtasks``."""
+        """Create a task under a parent: POST ``/tasks/{id}/subtasks``."""
         action = f"Creating a subtask of task {parent_id}"
         response = self._call_task_route(
             SUBTASKS, action, "POST", parent_id, "subtasks", _new_task(task), key
@@ -241,7 +241,7 @@ class KerutaClient:
         return _created(response, action)
 
     def create_task(self, task: Task, *, key: str) -> Task:
-        """Creates a task in its session: POST ``/tasks``."""
+        """Create a task in its session: POST ``/tasks``."""
         body = {"sessionId": task.session_id, **_new_task(task)}
         if task.parent_task_id:
             body["parentTaskId"] = task.parent_task_id
@@ -251,32 +251,32 @@ class KerutaClient:
     def request_input(
         self, task_id: str, prompt: str, *, secret: bool = False, key: str
     ) -> str | None:
-        """Announces a prompt: POST ``/tasks/{id}/input-request``."""
+        """Announce a prompt: POST ``/tasks/{id}/input-request``."""
         return self._input.request(task_id, prompt, secret=secret, key=key)
 
     def poll_input(self, task_id: str, question_id: str | None = None) -> str | None:
-        """Returns the answer if there is one: GET ``/tasks/{id}/input``."""
+        """Return the answer if there is one: GET ``/tasks/{id}/input``."""
         return self._input.poll(task_id, question_id)
 
     def register_agent(
         self, agent: AgentIdentity, session_id: str, *, lease_s: float
     ) -> Registration:
-        """Registers an agent or renews its lease: PUT ``/agents/{id}``."""
+        """Register an agent or renews its lease: PUT ``/agents/{id}``."""
         return self._claims.register(
             agent, session_id, lease_s=lease_s, read_session=lambda: self.session(session_id)
         )
 
     def claim_task(self, task_id: str, agent: AgentIdentity, *, run: str, begun: bool) -> None:
-        """Claims a task for a run: POST ``/tasks/{id}/claim``."""
+        """Claim a task for a run: POST ``/tasks/{id}/claim``."""
         read_task = self._task_reader(task_id)
         self._claims.claim(task_id, agent, run=run, begun=begun, read_task=read_task)
 
     def health(self) -> ApiHealth:
-        """Asks how the server is: GET ``/api/v1/health``, else ``/health``."""
+        """Ask how the server is: GET ``/api/v1/health``, else ``/health``."""
         return health.ask(self._http)
 
     def check_writes(self) -> None:
-        """Tests a write: PUT ``/tasks/{id}/status`` of a task that nobody has."""
+        """Test a write: PUT ``/tasks/{id}/status`` of a task that nobody has."""
         try:
             writes.check(self._http)
         except errors.ApiBlocked:
@@ -285,11 +285,11 @@ class KerutaClient:
             raise
 
     def call_counts(self) -> ApiCalls:
-        """Returns what became of the requests since this client was made."""
+        """Return what became of the requests since this client was made."""
         return self._http.calls.counts()
 
     def events(self, session_id: str, stop: Event) -> Iterator[ServerEvent]:
-        """Yields a session's events: GET ``/sessions/realtime/events``."""
+        """Yield a session's events: GET ``/sessions/realtime/events``."""
         with contextlib.ExitStack() as stack:
             opened = events.stream(self._http, session_id, stop)
             stream = self._routes.call(

@@ -42,11 +42,11 @@ class RunningName:
             return next(name for name in RUNNING_NAMES if name != self._name)
 
     def settle(self, name: str) -> None:
-        """Remembers the word that the server accepted."""
+        """Remember the word that the server accepted."""
         with self._lock:
             self._name = name
             self._is_settled = True
 
     def of(self, status: TaskStatus) -> str:
-        """Returns the wire name of a state."""
+        """Return the wire name of a state."""
         return self.name if status is TaskStatus.PROCESSING else status.value

@@ -44,7 +44,7 @@ class EventParser:
         self._data: list[str] = []
 
     def feed(self, block: bytes) -> Iterator[ServerEvent]:
-        """Yields the events that are complete after these bytes."""
+        """Yield the events that are complete after these bytes."""
         self._text += self._decoder.decode(block)
         # A carriage return at the end may be half of a line end.
         held = "\r" if self._text.endswith("\r") else ""
@@ -87,7 +87,7 @@ def _content(data: str) -> Mapping[str, Any]:
 def stream(
     http: HttpClient, session_id: str, stop: threading.Event
 ) -> Iterator[Iterator[ServerEvent]]:
-    """Opens the stream and gives its events, which end when ``stop`` is set.
+    """Open the stream and gives its events, which end when ``stop`` is set.
 
     Raises:
         ApiUnsupported: the server answers something else than a stream.
@@ -127,7 +127,7 @@ def _events(
 
 
 def _interrupt(response: requests.Response, stop: threading.Event, ended: threading.Event) -> None:
-    """Ends a read that waits for the server as soon as ``stop`` is set."""
+    """End a read that waits for the server as soon as ``stop`` is set."""
     while not stop.wait(_WATCH_TICK_S):
         if ended.is_set():
             return

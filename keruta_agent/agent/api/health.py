@@ -17,7 +17,7 @@ _NO_SUCH_ROUTE = frozenset({404, 405, 500, 501})
 
 
 def ask(http: HttpClient) -> ApiHealth:
-    """Returns how the server is; asks once, without trying again.
+    """Return how the server is; ask once, without trying again.
 
     Raises:
         ApiUnreachable: there is no server.

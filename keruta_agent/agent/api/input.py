@@ -29,7 +29,7 @@ class InputRoutes:
         self._open_polls: dict[str, str] = {}
 
     def request(self, task_id: str, prompt: str, *, secret: bool, key: str) -> str | None:
-        """Announces a prompt and returns the server's id of it, None where it has none."""
+        """Announce a prompt and return the server's id of it, None where it has none."""
         # What is polled for from now on is another answer than that of an earlier prompt.
         self._open_polls.pop(task_id, None)
         action = f"Asking for the input of task {task_id}"
@@ -48,7 +48,7 @@ class InputRoutes:
         return _id_in(response)
 
     def poll(self, task_id: str, question_id: str | None) -> str | None:
-        """Returns the answer to the open prompt, or None while there is none.
+        """Return the answer to the open prompt, or None while there is none.
 
         A server that took the prompt may say 404 while there is no answer.
         """
@@ -81,7 +81,7 @@ class InputRoutes:
 
 
 def _id_in(response: requests.Response) -> str | None:
-    """Returns the id that a server gave to a question; the body is optional."""
+    """Return the id that a server gave to a question; the body is optional."""
     try:
         body = answers.parsed(response)
     except ValueError:

@@ -52,7 +52,7 @@ class LogWriter:
         self._capabilities = capabilities
 
     def send(self, task_id: str, entries: Sequence[LogEntry], *, key: str) -> int:
-        """Stores entries in order and returns how many, from the first, are stored."""
+        """Store entries in order and return how many, from the first, are stored."""
         stored = 0
         while stored < len(entries):
             part = entries[stored : stored + LISTED_AT_ONCE]
@@ -86,7 +86,7 @@ class LogWriter:
         return stored
 
     def _takes_lists(self, task_id: str) -> bool:
-        """Asks with a list for a task that does not exist: a server that takes lists misses it.
+        """Ask with a list for a task that does not exist: a server that takes lists misses it.
 
         Raises:
             ApiError: the server is broken as a whole, so it cannot be told.
@@ -111,7 +111,7 @@ class LogWriter:
         return len(entries)
 
     def _send_singly(self, task_id: str, entries: Sequence[LogEntry], key: str) -> int:
-        """Sends the first request's worth: who calls notes it before more follows.
+        """Send the first request's worth: who calls notes it before more follows.
 
         A server that takes no lists knows no keys either; what was stored and not noted when the
         agent is killed would be stored again.
@@ -146,7 +146,7 @@ class LogWriter:
 
 
 def _as_single(entry: LogEntry) -> dict[str, Any]:
-    """The fields that strict servers know; any other would make them answer 500."""
+    """Return only the fields that strict servers know; any other would make them answer 500."""
     body: dict[str, Any] = {
         "level": entry.level.value,
         "message": entry.message,
@@ -158,7 +158,7 @@ def _as_single(entry: LogEntry) -> dict[str, Any]:
 
 
 def _undotted(value: Any) -> Any:
-    """Returns a JSON value with names that MongoDB stores: it takes no dots in them (and fails)."""
+    """Return a JSON value with names that MongoDB stores: it takes no dots in them (and fails)."""
     if isinstance(value, dict):
         return {
             str(name).replace(".", "_").replace("$", "_"): _undotted(item)
@@ -188,7 +188,7 @@ def _parcels(entries: Sequence[LogEntry]) -> Iterator[_Parcel]:
 
 
 def _joinable(entries: Sequence[LogEntry], first: int) -> int:
-    """Counts the entries from ``first`` that make one message: same level, same source."""
+    """Count the entries from ``first`` that make one message: same level, same source."""
     start = entries[first]
     length = len(start.message)
     end = first + 1

@@ -22,7 +22,7 @@ _Entity = TypeVar("_Entity")
 
 
 def task_of(response: requests.Response, action: str) -> Task:
-    """Returns the task that an answer holds.
+    """Return the task that an answer holds.
 
     Raises:
         ApiFailed: it holds none.
@@ -31,7 +31,7 @@ def task_of(response: requests.Response, action: str) -> Task:
 
 
 def session_of(response: requests.Response, action: str) -> Session:
-    """Returns the session that an answer holds.
+    """Return the session that an answer holds.
 
     Raises:
         ApiFailed: it holds none.
@@ -40,7 +40,7 @@ def session_of(response: requests.Response, action: str) -> Session:
 
 
 def tasks_of(response: requests.Response, action: str) -> list[Task]:
-    """Returns the tasks of a list, in its order, without those that cannot be read.
+    """Return the tasks of a list, in its order, without those that cannot be read.
 
     Raises:
         ApiFailed: it is no list.
@@ -49,7 +49,7 @@ def tasks_of(response: requests.Response, action: str) -> list[Task]:
 
 
 def sessions_of(response: requests.Response, action: str) -> list[Session]:
-    """Returns the sessions of a list, in its order, without those that cannot be read.
+    """Return the sessions of a list, in its order, without those that cannot be read.
 
     Raises:
         ApiFailed: it is no list.
@@ -98,7 +98,7 @@ def _complaint(exc: ValidationError) -> str:
 
 
 def base_name(filename: str, *, default: str) -> str:
-    """Returns the last part of a path that a server gave, safe to be joined to a directory."""
+    """Return the last part of a path that a server gave, safe to be joined to a directory."""
     name = PurePosixPath(filename.replace("\\", "/")).name
     name = "".join(character for character in name if character.isprintable()).strip()
     return default if name in ("", ".", "..") else name

@@ -57,7 +57,7 @@ class Probe:
         self._http.close()
 
     def routes(self) -> dict[str, bool]:
-        """Returns which optional routes the server has.
+        """Return which optional routes the server has.
 
         Raises:
             ApiError: the server cannot be asked now.
@@ -76,7 +76,7 @@ class Probe:
         }
 
     def running_name(self) -> str:
-        """Returns the word for a running task that the server takes.
+        """Return the word for a running task that the server takes.
 
         IN_PROGRESS is never asked about: servers that know it may lock a task at it, also one
         that they do not have.
@@ -90,7 +90,7 @@ class Probe:
         return "PROCESSING" if status == 404 else "IN_PROGRESS"
 
     def _answer(self, ask: Callable[[], object]) -> tuple[int, str]:
-        """Returns an answer's status and the code in its words, which name no id."""
+        """Return an answer's status and the code in its words, which name no id."""
         try:
             ask()
         except (errors.ApiUnreachable, errors.ApiAmbiguous, errors.ApiUnauthorized):

@@ -15,7 +15,7 @@ _Answer = TypeVar("_Answer")
 
 
 def no_owner() -> None:
-    """Stands for the owner of a route that hangs on nothing: its 404 is a missing route."""
+    """Stand for the owner of a route that hangs on nothing: its 404 is a missing route."""
 
 
 class OptionalRoutes:
@@ -31,7 +31,7 @@ class OptionalRoutes:
         *,
         owner: Callable[[], object] | None = None,
     ) -> _Answer:
-        """Sends a request unless the server is known to lack the feature.
+        """Send a request unless the server is known to lack the feature.
 
         ``owner`` reads the resource that the route hangs on: after a 404 it tells a missing route
         (the owner is there) from a missing owner (it raises ``ApiNotFound``). Without it a 404 is
@@ -56,7 +56,7 @@ class OptionalRoutes:
         owner: Callable[[], object] | None,
         exc: errors.ApiError,
     ) -> _Answer:
-        """Sends once more after a 500 that need not mean a missing route, else raises.
+        """Send once more after a 500 that need not mean a missing route, else raises.
 
         Taken for one, a moment's failure of the server would cost an artifact its place there.
         """
@@ -77,7 +77,7 @@ class OptionalRoutes:
     def is_missing(
         self, feature: str, exc: errors.ApiError, owner: Callable[[], object] | None
     ) -> bool:
-        """Returns whether an error means that the server lacks the route.
+        """Return whether an error means that the server lacks the route.
 
         A route that was seen working is there: its 404 and 500 mean what they say.
 

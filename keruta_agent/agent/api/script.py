@@ -38,7 +38,7 @@ run_stage "$install" && run_stage "$execute"
 
 
 def script_of(response: requests.Response, action: str) -> Script | None:
-    """Returns the script that an answer holds, or None when it holds none or a blank one.
+    """Return the script that an answer holds, or None when it holds none or a blank one.
 
     Raises:
         ApiFailed: the answer makes no sense.
@@ -62,7 +62,7 @@ def script_of(response: requests.Response, action: str) -> Script | None:
 
 
 def script_of_task(task: Task) -> Script:
-    """Returns the script that a task carries itself; it may be blank."""
+    """Return the script that a task carries itself; it may be blank."""
     return Script(content=task.script, parameters=task.parameters)
 
 

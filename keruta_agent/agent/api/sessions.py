@@ -29,13 +29,13 @@ class SessionReader:
         self._routes = routes
 
     def by_id(self, session_id: str) -> Session:
-        """Returns a session by its complete id."""
+        """Return a session by its complete id."""
         action = f"Reading session {session_id}"
         response = self._http.get(action, f"/api/v1/sessions/{segment(session_id)}")
         return parsing.session_of(response, action)
 
     def by_partial_id(self, partial_id: str) -> list[Session]:
-        """Returns the sessions whose id begins with this."""
+        """Return the sessions whose id begins with this."""
         action = f"Searching the session {partial_id}…"
         path = "/api/v1/sessions/search/partial-id"
         response = self._routes.call(
@@ -49,7 +49,7 @@ class SessionReader:
         return [session for session in found if session.id.lower().startswith(wanted)]
 
     def by_name(self, name: str) -> list[Session]:
-        """Returns the sessions of exactly this name; servers search for a part of it."""
+        """Return the sessions of exactly this name; servers search for a part of it."""
         action = f"Searching the session named {name}"
         response = self._routes.call(
             NAME_SEARCH,
@@ -60,7 +60,7 @@ class SessionReader:
         return [session for session in found if session.name == name]
 
     def all(self) -> list[Session]:
-        """Returns all sessions; some servers name their states in other words here."""
+        """Return all sessions; some servers name their states in other words here."""
         action = "Listing the sessions"
         response = self._routes.call(
             SESSION_LIST, lambda: self._http.get(action, "/api/v1/sessions"), owner=no_owner
@@ -68,21 +68,21 @@ class SessionReader:
         return parsing.sessions_of(response, action)
 
     def by_workspace(self, workspace_id: str) -> Session:
-        """Returns the session that a workspace serves."""
+        """Return the session that a workspace serves."""
         action = f"Searching the session of workspace {workspace_id}"
         path = f"/api/v1/sessions/by-workspace/{segment(workspace_id)}"
         response = self._routes.call(BY_WORKSPACE, lambda: self._http.get(action, path))
         return parsing.session_of(response, action)
 
     def workspace_pending_tasks(self, workspace_id: str) -> list[Task]:
-        """Returns a workspace's pending tasks in execution order."""
+        """Return a workspace's pending tasks in execution order."""
         action = f"Reading the tasks of workspace {workspace_id}"
         path = f"/api/v1/workspaces/{segment(workspace_id)}/tasks/pending"
         response = self._routes.call(WORKSPACE_TASKS, lambda: self._http.get(action, path))
         return _pending_in_order(parsing.tasks_of(response, action))
 
     def pending_tasks(self, session_id: str) -> list[Task]:
-        """Returns a session's pending tasks in execution order, by the first route that works."""
+        """Return a session's pending tasks in execution order, by the first route that works."""
         missing: dict[str, errors.ApiError] = {}
         for feature, path, params in _task_list_routes(session_id):
             if self._routes.capabilities.lacks(feature):
@@ -109,7 +109,7 @@ class SessionReader:
 
 
 def _task_list_routes(session_id: str) -> list[tuple[str, str, dict[str, Any]]]:
-    """The routes for a session's tasks, newest server first."""
+    """Return the routes for a session's tasks, newest server first."""
     session = segment(session_id)
     pending = {"status": TaskStatus.PENDING.value}
     return [

@@ -40,7 +40,7 @@ class StatusWriter:
         self._timeout_s = timeout_s
 
     def write(self, task_id: str, report: StatusReport, *, key: str) -> Task:
-        """Writes a state and returns the task as the server now holds it."""
+        """Write a state and return the task as the server now holds it."""
         if report.status is TaskStatus.PROCESSING:
             return self._write_running(task_id, report, key)
         return self._result(self._put(task_id, report, report.status.value, key), task_id)
@@ -96,7 +96,7 @@ class StatusWriter:
         return self._held(task_id)
 
     def _held(self, task_id: str) -> Task:
-        """Reads the task after a write whose answer does not say whether it was stored."""
+        """Read the task after a write whose answer does not say whether it was stored."""
         try:
             return self._read_task(task_id)
         except errors.ApiNotFound:

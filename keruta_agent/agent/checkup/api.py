@@ -29,7 +29,7 @@ INSTEAD: Mapping[str, str] = {
 def check_api(
     settings: Settings, api: KerutaApi | None, environment: Mapping[str, str]
 ) -> Iterator[Finding]:
-    """Yields what is found at the configured API."""
+    """Yield what is found at the configured API."""
     answer = _answer(settings, api)
     yield answer
     if api is not None and answer.level is Level.OK:
@@ -37,7 +37,7 @@ def check_api(
 
 
 def check_answer(settings: Settings, api: KerutaApi | None) -> Finding:
-    """Returns whether the API answers that it is well, and takes reports."""
+    """Return whether the API answers that it is well, and take reports."""
     answer = _answer(settings, api)
     if api is None or answer.level is not Level.OK:
         return answer

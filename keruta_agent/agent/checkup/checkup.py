@@ -18,7 +18,7 @@ from keruta_agent.core.settings.sources import LoadedSettings
 def check_everything(
     load: Callable[[], LoadedSettings], environment: Mapping[str, str]
 ) -> Iterator[Finding]:
-    """Yields one finding after the other; changes nothing, here or at the API."""
+    """Yield one finding after the other; change nothing, here or at the API."""
     yield from attempt("machine", check_machine)
     try:
         loaded = load()

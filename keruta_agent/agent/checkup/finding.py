@@ -37,17 +37,17 @@ class Finding:
 
 
 def ok(subject: str, text: str) -> Finding:
-    """Returns a finding that needs no action."""
+    """Return a finding that needs no action."""
     return Finding(subject=subject, level=Level.OK, text=text)
 
 
 def warning(subject: str, text: str, advice: str) -> Finding:
-    """Returns a finding that a person should know of."""
+    """Return a finding that a person should know of."""
     return Finding(subject=subject, level=Level.WARNING, text=text, advice=advice)
 
 
 def problem(subject: str, text: str, advice: str) -> Finding:
-    """Returns a finding that keeps the agent from its work."""
+    """Return a finding that keeps the agent from its work."""
     return Finding(subject=subject, level=Level.PROBLEM, text=text, advice=advice)
 
 
@@ -61,5 +61,5 @@ def attempt(subject: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Fi
 
 
 def room(size: int) -> str:
-    """Returns bytes as people talk of free space, such as ``12.3 GB`` or ``80 MB``."""
+    """Return bytes as people talk of free space, such as ``12.3 GB`` or ``80 MB``."""
     return f"{size / 1024**3:.1f} GB" if size >= 1024**3 else f"{size / 1024**2:.0f} MB"

@@ -19,7 +19,7 @@ CHECKS: Final = ("disk", "memory", "git", "queue", "api")
 
 
 def check_health(load: Callable[[], Settings], wanted: Collection[str]) -> Iterator[Finding]:
-    """Yields one finding after the other, of these checks or, with none named, of all.
+    """Yield one finding after the other, of these checks or, with none named, of all.
 
     What was asked for by name must be there: without git or an API that is a problem then.
     """

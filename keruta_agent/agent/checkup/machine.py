@@ -24,7 +24,7 @@ LOOK_S: Final = 0.01
 
 
 def check_machine() -> Iterator[Finding]:
-    """Yields what is found on this machine, whatever the settings are."""
+    """Yield what is found on this machine, whatever the settings are."""
     yield _python()
     yield from _libraries()
     yield _program("bash", "scripts without a #! line run with it", "they run with sh instead")
@@ -58,7 +58,7 @@ def _program(name: str, use: str, without: str) -> Finding:
 
 
 def check_git() -> Finding:
-    """Returns whether git is there and runs."""
+    """Return whether git is there and runs."""
     path = shutil.which("git")
     if path is None:
         return warning("git", "is not on the PATH", "Install it: scripts that use it will fail")
@@ -165,7 +165,7 @@ def _input_detection() -> Finding:
 
 
 def _blocked_call(pid: int) -> str:
-    """Returns the system call in which a child sleeps, empty when it cannot be told."""
+    """Return the system call in which a child sleeps, empty when it cannot be told."""
     deadline = time.monotonic() + PATIENCE_S
     text = ""
     while time.monotonic() < deadline:

@@ -19,7 +19,7 @@ _NAMES: Final = {
 
 
 def check_memory(least: int) -> Finding:
-    """Returns what is found: a problem when less than this many bytes are left."""
+    """Return what is found: a problem when less than this many bytes are left."""
     found = [*_of_machine(), *_of_groups()]
     if not found:
         return warning("memory", "it cannot be told how much is free", "Mount /proc")
@@ -42,7 +42,7 @@ def _of_machine() -> Iterator[tuple[int, str]]:
 
 
 def _of_groups() -> Iterator[tuple[int, str]]:
-    """Yields what the limits of our control group, and of those around it, leave."""
+    """Yield what the limits of our control group, and of those around it, leave."""
     for version, own in group_directories("memory"):
         limit, used, cache = _NAMES[version]
         for directory in (own, *own.parents):

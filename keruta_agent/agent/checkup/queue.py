@@ -14,7 +14,7 @@ from keruta_agent.core.units import format_duration
 
 
 def check_queue(settings: Settings) -> Iterator[Finding]:
-    """Yields what is found in the agent's database; needs no daemon and changes nothing."""
+    """Yield what is found in the agent's database; needs no daemon and changes nothing."""
     path = settings.base_dir / DATABASE_NAME
     try:
         if not path.exists():

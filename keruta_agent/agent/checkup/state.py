@@ -32,7 +32,7 @@ _MAKE: Final = os.W_OK | os.X_OK
 
 
 def check_state(settings: Settings) -> Iterator[Finding]:
-    """Yields what is found in and around the base directory; changes nothing."""
+    """Yield what is found in and around the base directory; change nothing."""
     base_dir = settings.base_dir
     yield from attempt("base directory", lambda: [_base_directory(base_dir)])
     yield from attempt(
@@ -93,7 +93,7 @@ def _artifacts_directory(directory: Path) -> Finding:
 
 
 def check_room(subject: str, path: Path, settings: Settings) -> Finding:
-    """Returns how much room the disk of a path has; the path itself may be missing yet."""
+    """Return how much room the disk of a path has; the path itself may be missing yet."""
     existing = _existing(path)
     try:
         free = shutil.disk_usage(existing).free
@@ -111,7 +111,7 @@ def check_room(subject: str, path: Path, settings: Settings) -> Finding:
 
 
 def _lock_holder(base_dir: Path) -> int | None:
-    """Returns the pid of the living agent that holds the lock; 0 when it does not say who it is."""
+    """Return the pid of the living agent that holds the lock; 0 when it does not say who it is."""
     if not lock.is_held(base_dir):
         return None
     return lock.holder(base_dir) or 0
@@ -172,7 +172,7 @@ def _schema(said: str, version: int) -> Finding:
 
 
 def check_outbox(connection: sqlite3.Connection, longest_wait_s: float) -> Finding:
-    """Returns what waits for the API; a problem when the oldest has waited for too long."""
+    """Return what waits for the API; a problem when the oldest has waited for too long."""
     found = connection.execute(
         "SELECT coalesce(sum(state = 'pending'), 0), coalesce(sum(state = 'parked'), 0), "
         "min(CASE WHEN state = 'pending' THEN created_at END) FROM outbox"
@@ -209,12 +209,12 @@ def _queue_database(path: Path) -> Finding:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """Returns a connection that can change nothing."""
+    """Return a connection that can change nothing."""
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
 
 
 def _existing(path: Path) -> Path:
-    """Returns a path, or what can be seen of it."""
+    """Return a path, or what can be seen of it."""
     # Not Path.exists(), which fails where a directory above may not be entered.
     while not os.access(path, os.F_OK) and path != path.parent:
         path = path.parent

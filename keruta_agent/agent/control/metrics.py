@@ -34,7 +34,7 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 def render(agent: Agent) -> str:
-    """Returns the agent's metrics in the text format of Prometheus, version 0.0.4."""
+    """Return the agent's metrics in the text format of Prometheus, version 0.0.4."""
     from prometheus_client.exposition import generate_latest
     from prometheus_client.registry import Collector, CollectorRegistry
 
@@ -78,7 +78,7 @@ def _runs(agent: Agent) -> Iterator[Metric]:
 
 
 def _cumulated(durations: Mapping[tuple[str, ...], float]) -> list[tuple[str, float]]:
-    """Returns how many runs took no longer than each bound."""
+    """Return how many runs took no longer than each bound."""
     buckets = []
     number = 0.0
     for bound in (*map(str, counters.BOUNDS_S), "+Inf"):
@@ -112,7 +112,7 @@ def _jobs(agent: Agent) -> Iterator[Metric]:
 
 
 def _current_run(agent: Agent) -> Iterator[Metric]:
-    """Yields what is known of the run that goes on; nothing while none does."""
+    """Yield what is known of the run that goes on; nothing while none does."""
     from prometheus_client.core import GaugeMetricFamily
 
     active = agent.records.runs.active()
@@ -182,7 +182,7 @@ def _api(agent: Agent) -> Iterator[Metric]:
 
 
 def _process() -> Iterator[Metric]:
-    """Yields the figures of this very process, under the names that all exporters use."""
+    """Yield the figures of this very process, under the names that all exporters use."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     build = GaugeMetricFamily(

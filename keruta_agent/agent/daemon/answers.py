@@ -27,16 +27,16 @@ class AnswerPoll:
         self._thread = threading.Thread(target=self._work, name="answers", daemon=True)
 
     def start(self) -> None:
-        """Begins to ask."""
+        """Begin to ask."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Asks the thread to end; a request that is under way ends with the process."""
+        """Ask the thread to end; a request that is under way ends with the process."""
         self._is_stopped = True
         self._agent.prompt_lock.changed.set()
 
     def join(self, timeout_s: float) -> None:
-        """Waits for the end of the thread, in seconds."""
+        """Wait for the end of the thread, in seconds."""
         self._thread.join(timeout_s)
 
     def _work(self) -> None:
@@ -55,7 +55,7 @@ class AnswerPoll:
             self._agent.prompt_lock.changed.wait(interval_s if waits else None)
 
     def _look(self) -> bool:
-        """Fetches what was answered; tells whether an answer may yet come from the API."""
+        """Fetch what was answered; tell whether an answer may yet come from the API."""
         asked = [
             one
             for one in self._agent.records.questions.open_ones()
@@ -94,7 +94,7 @@ class AnswerPoll:
 
 
 def start_answer_poll(agent: Agent) -> AnswerPoll | None:
-    """Starts to ask the API for answers, if that is wanted."""
+    """Start to ask the API for answers, if that is wanted."""
     if agent.api is None or not agent.settings.http_input:
         return None
     poll = AnswerPoll(agent, agent.api)

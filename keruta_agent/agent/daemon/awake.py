@@ -46,11 +46,11 @@ class KeepAwake:
         self._thread = threading.Thread(target=self._work, name="keep-awake", daemon=True)
 
     def start(self) -> None:
-        """Begins to look."""
+        """Begin to look."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread, and the program if it runs."""
+        """End the thread, and the program if it runs."""
         self._stop.set()
         self._thread.join()
 
@@ -87,7 +87,7 @@ class KeepAwake:
             )
 
     def _run(self) -> str:
-        """Runs the program; returns what went wrong.
+        """Run the program; return what went wrong.
 
         Raises:
             OSError: it cannot be started.
@@ -120,7 +120,7 @@ class KeepAwake:
 
 
 def start_keep_awake(agent: Agent) -> KeepAwake | None:
-    """Starts to say that the workspace is in use, if a program for it is set."""
+    """Start to say that the workspace is in use, if a program for it is set."""
     program = agent.settings.keep_awake_hook
     if program is None:
         return None

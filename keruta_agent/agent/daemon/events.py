@@ -32,11 +32,11 @@ class EventListener:
         self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
 
     def start(self) -> None:
-        """Begins to listen."""
+        """Begin to listen."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Asks the thread to end; a stream that is silent ends with the process."""
+        """Ask the thread to end; a stream that is silent ends with the process."""
         self._stop.set()
 
     def _listen(self) -> None:
@@ -50,7 +50,7 @@ class EventListener:
             self._stop.wait(BACKOFF.delay_s(failures))
 
     def _listen_once(self) -> bool:
-        """Listens until the stream ends; tells whether anything came."""
+        """Listen until the stream ends; tell whether anything came."""
         session_id = self._poll.session_id
         if session_id is None:
             return False

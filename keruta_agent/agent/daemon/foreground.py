@@ -74,7 +74,7 @@ class ForegroundQueue:
 
 @contextlib.contextmanager
 def agent_here(settings: Settings) -> Iterator[Agent]:
-    """Makes this process the agent of the base directory, for one job.
+    """Make this process the agent of the base directory, for one job.
 
     Raises:
         AlreadyRunning: there is one.
@@ -99,7 +99,7 @@ def agent_here(settings: Settings) -> Iterator[Agent]:
 
 
 def start_job(agent: Agent, job_id: int) -> threading.Thread:
-    """Runs a job in a thread; a run that an earlier agent left is brought to its end first."""
+    """Run a job in a thread; a run that an earlier agent left is brought to its end first."""
     thread = threading.Thread(target=_run_job, args=(agent, job_id), name="job", daemon=True)
     thread.start()
     return thread

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def http_door(settings: Settings, *, is_on: bool) -> Iterator[HttpDoor | None]:
-    """Takes the port of the HTTP API for the length of the block, if the API is on.
+    """Take the port of the HTTP API for the length of the block, if the API is on.
 
     Raises:
         SettingsError: it must not listen there.

@@ -32,7 +32,7 @@ HANDED_OVER: Final = "KERUTA_LOCK_FD"
 
 @contextlib.contextmanager
 def agent_lock(base_dir: Path) -> Iterator[int]:
-    """Holds the lock of a base directory; gives what ``hand_over`` takes.
+    """Hold the lock of a base directory; give what ``hand_over`` takes.
 
     The directory itself is locked as well: a file can be removed while it is held, and then the
     next daemon would lock another one of that name.
@@ -47,7 +47,7 @@ def agent_lock(base_dir: Path) -> Iterator[int]:
 
 
 def hand_over(descriptor: int) -> None:
-    """Keeps the lock while this process replaces itself: no other daemon gets in between."""
+    """Keep the lock while this process replaces itself: no other daemon gets in between."""
     os.set_inheritable(descriptor, True)
     os.environ[HANDED_OVER] = str(descriptor)
 
@@ -105,7 +105,7 @@ def _file_lock(base_dir: Path) -> Iterator[None]:
 
 
 def holder(base_dir: Path) -> int | None:
-    """Returns the pid of the agent that holds the lock, None when neither it nor the kernel says.
+    """Return the pid of the agent that holds the lock, None when neither it nor the kernel says.
 
     The kernel is asked last, and only of an agent whose file was removed: it may tell the number
     that the process has in another container.
@@ -118,7 +118,7 @@ def holder(base_dir: Path) -> int | None:
 
 
 def is_held(base_dir: Path) -> bool:
-    """Tells whether an agent holds the lock, without touching it.
+    """Return whether an agent holds the lock, without touching it.
 
     To try the lock would keep out a daemon that starts at this very moment, so the kernel's list
     of locks is read; where there is none, the pid must do.
@@ -131,7 +131,7 @@ def is_held(base_dir: Path) -> bool:
 
 
 def _lock_holders(base_dir: Path) -> list[int] | None:
-    """Returns the processes that hold the lock of a directory, None where nobody tells."""
+    """Return the processes that hold the lock of a directory, None where nobody tells."""
     inodes = set()
     for path in (base_dir, base_dir / LOCK_NAME):
         with contextlib.suppress(OSError):
@@ -146,7 +146,7 @@ def _lock_holders(base_dir: Path) -> list[int] | None:
 
 
 def _living_holder(base_dir: Path) -> int | None:
-    """Returns the pid of the agent that holds the lock; one that just took it gets time to say it.
+    """Return the pid of the agent that holds the lock; one that just took it gets time to say it.
 
     Until then the file is missing, or tells the pid of one that was killed.
     """

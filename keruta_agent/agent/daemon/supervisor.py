@@ -52,7 +52,7 @@ LOOK_S: Final = 0.1
 def run_daemon(
     settings: Settings, reload_settings: Callable[[], Settings], *, serves_http: bool = False
 ) -> None:
-    """Runs the daemon until its session has ended, or somebody stops it.
+    """Run the daemon until its session has ended, or somebody stops it.
 
     Args:
         settings: the settings in force.
@@ -138,7 +138,7 @@ def run_daemon(
 
 
 def replace_process(requests: StopRequests, locked: int) -> None:
-    """Puts a new image of the program in the place of this one; a running script is adopted.
+    """Put a new image of the program in the place of this one; a running script is adopted.
 
     The records need no closing: what is cut off here is what kill -9 would cut off.
     """
@@ -152,7 +152,7 @@ def replace_process(requests: StopRequests, locked: int) -> None:
 
 
 def hindrances(dispatcher: Dispatcher, poll: SessionPoll | None) -> Mapping[str, str]:
-    """Returns what keeps the daemon from taking and running tasks, by the part it is about."""
+    """Return what keeps the daemon from taking and running tasks, by the part it is about."""
     found = {}
     if (workers := dispatcher.hindrance()) is not None:
         found["workers"] = workers
@@ -192,7 +192,7 @@ def _listener(
 
 
 def _last_words(agent: Agent) -> None:
-    """Tells the API what it can be told now; the rest waits in the outbox.
+    """Tell the API what it can be told now; the rest waits in the outbox.
 
     Files are sent by their worker meanwhile: a large one is cut off, not waited for.
     """

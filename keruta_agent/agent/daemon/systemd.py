@@ -40,7 +40,7 @@ class ServiceManager:
             self._tell("WATCHDOG=1")
 
     def extend_stop(self, seconds: float) -> None:
-        """Asks for more time to stop in, because a task is being finished.
+        """Ask for more time to stop in, because a task is being finished.
 
         It may be called at every look; half of the time that was asked for must be over.
         """

@@ -40,7 +40,7 @@ def until_end(
     reload_settings: Callable[[], Settings],
     state_files: StateFiles,
 ) -> None:
-    """Returns when the daemon is to end, or to replace itself."""
+    """Return when the daemon is to end, or to replace itself."""
     stopping = _Stopping(agent, dispatcher, manager)
     next_check = time.monotonic() + CHECK_S
     while requests.count < LEAVE_AT_ONCE and not requests.wants_replacement:
@@ -77,7 +77,7 @@ class _Stopping:
         self._stopped_job = False
 
     def heed(self, count: int) -> bool:
-        """Does what is due; tells whether the daemon can end now."""
+        """Do what is due; tell whether the daemon can end now."""
         if count == 0:
             return False
         if self._since is None:
@@ -109,7 +109,7 @@ class _Stopping:
 
 
 def _look_after(state_files: StateFiles, requests: StopRequests) -> None:
-    """Heeds that files of the agent were taken away under it."""
+    """Heed that files of the agent were taken away under it."""
     if state_files.base_was_removed():
         logger.error("the base directory was removed: stops", extra={"action": "base_removed"})
         requests.stop()
@@ -135,7 +135,7 @@ def _may_leave(agent: Agent) -> bool:
 def _token_was_renewed(
     agent: Agent, poll: SessionPoll | None, reload_settings: Callable[[], Settings]
 ) -> bool:
-    """Looks, while the API refuses our token, whether the config file holds another one."""
+    """Look, while the API refuses our token, whether the config file holds another one."""
     told = agent.courier is not None and agent.courier.is_unauthorized
     asked = poll is not None and poll.is_unauthorized
     if not told and not asked:

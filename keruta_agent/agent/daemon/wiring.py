@@ -52,12 +52,12 @@ exec '{python}' -m keruta_agent "$@"
 
 
 def configured_api(settings: Settings) -> KerutaApi | None:
-    """Returns a client of the API, None when none is configured: ad-hoc scripts need none."""
+    """Return a client of the API, None when none is configured: ad-hoc scripts need none."""
     return None if settings.api_url is None else make_client(settings)
 
 
 def make_client(settings: Settings) -> KerutaApi:
-    """Returns a client of the configured API.
+    """Return a client of the configured API.
 
     Raises:
         SettingsError: no API is configured.
@@ -80,7 +80,7 @@ def make_client(settings: Settings) -> KerutaApi:
 
 
 def own_redactor(settings: Settings) -> Redactor:
-    """Returns the redactor that knows the agent's own secrets."""
+    """Return the redactor that knows the agent's own secrets."""
     own = {
         "KERUTA_API_TOKEN": settings.api_token or "",
         "KERUTA_API_URL": settings.api_url or "",
@@ -93,7 +93,7 @@ def own_redactor(settings: Settings) -> Redactor:
 def make_log_reader(
     settings: Settings, records: Records, *, colours: bool = False
 ) -> tuple[LogReader, Redaction]:
-    """Returns who reads the logs of runs, with their colours or without, and who knows secrets."""
+    """Return who reads the logs of runs, with their colours or without, and who knows secrets."""
     runs_dir = settings.base_dir / RUNS_DIRECTORY
 
     def directory_of(run: Run) -> RunDirectory:
@@ -114,7 +114,7 @@ def make_courier(
     reader: tuple[LogReader, Redaction] | None = None,
     writes: WriteCheck | None = None,
 ) -> Courier:
-    """Returns who carries the outbox to the API."""
+    """Return who carries the outbox to the API."""
     log_reader, redaction = reader or _sending_reader(settings, records)
     input_requests = InputRequests(
         api, records.questions, processing_may_be_repeated=settings.api_progress_via_status
@@ -123,7 +123,7 @@ def make_courier(
 
 
 def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> Agent:
-    """Returns the agent with everything that it works with; its lock must be held.
+    """Return the agent with everything that it works with; its lock must be held.
 
     Raises:
         AgentStateError: the base directory cannot be used.
@@ -162,7 +162,7 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
 
 
 def _install_command(base_dir: Path) -> Path:
-    """Makes a directory that holds just this ``keruta``, for the front of the scripts' PATH.
+    """Make a directory that holds just this ``keruta``, for the front of the scripts' PATH.
 
     Our own directory of programs would not do: its ``python`` and ``pip`` would hide the
     user's.

@@ -243,7 +243,7 @@ class Courier:
             )
 
     def _cannot_be_stored(self, parcel: Parcel, exc: errors.ApiError) -> None:
-        """A server without the route: artifacts stay listed here, the rest has no other reader."""
+        """Keep artifacts listed here where no route takes them; the rest has no other reader."""
         if parcel.first.kind is Kind.ARTIFACT:
             self._keep_here(parcel, exc)
             return
@@ -291,7 +291,7 @@ class Courier:
         )
 
     def _broken(self, parcel: Parcel, exc: Exception) -> bool:
-        """The server, or we, broke at this very parcel: others may still pass."""
+        """Skip a parcel at which the server, or we, broke: others may still pass."""
         attempts = parcel.first.attempts + 1
         if attempts >= ATTEMPTS_AT_BROKEN and parcel.first.kind is not Kind.STATUS:
             self._set_aside(parcel, exc)

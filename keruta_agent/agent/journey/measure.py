@@ -54,7 +54,7 @@ class Meter:
         self._highest = 0
 
     def look(self) -> None:
-        """Looks, if it is time to."""
+        """Look, if it is time to."""
         now = boot_seconds()
         if now < self._due:
             return

@@ -92,7 +92,7 @@ class ProcessId:
         return self.start_time / CLOCK_TICKS_A_SECOND
 
     def is_alive(self) -> bool:
-        """Tells whether this very process runs; a zombie has ended."""
+        """Return whether this very process runs; a zombie has ended."""
         if self.boot_id != boot_id():
             return False
         found = process_state(self.pid)
@@ -149,7 +149,7 @@ class RunDirectory:
         self.about = path / "about"
 
     def create(self) -> None:
-        """Creates the directory with its empty streams.
+        """Create the directory with its empty streams.
 
         Raises:
             RunError: it cannot be created.
@@ -164,7 +164,7 @@ class RunDirectory:
             ) from exc
 
     def head(self, stream: str, size: int) -> bytes:
-        """Returns the first bytes of a stream; zeros where the file is shorter than that.
+        """Return the first bytes of a stream; zeros where the file is shorter than that.
 
         Raises:
             RunError: it cannot be read.
@@ -176,7 +176,7 @@ class RunDirectory:
             raise errors.RunError(f"cannot read {self.path / stream}: {exc.strerror}") from exc
 
     def write_about(self, about: About) -> None:
-        """Notes which job and task this is a run of.
+        """Note which job and task this is a run of.
 
         Raises:
             RunError: it cannot be stored.
@@ -187,14 +187,14 @@ class RunDirectory:
             raise errors.RunError(f"cannot write {self.about}: {exc.strerror}") from exc
 
     def read_about(self) -> About | None:
-        """Returns which job and task this is a run of, None when nobody noted it."""
+        """Return which job and task this is a run of, None when nobody noted it."""
         try:
             return About.from_json(from_json(read_small(self.about) or ""))
         except (ValueError, TypeError):
             return None
 
     def note_script_begins(self) -> None:
-        """Notes that what follows in the output is the script's, and not a hook's before it.
+        """Note that what follows in the output is the script's, and not a hook's before it.
 
         Raises:
             RunError: it cannot be stored.
@@ -206,12 +206,12 @@ class RunDirectory:
             raise errors.RunError(f"cannot write in {self.path}: {exc.strerror}") from exc
 
     def script_begins(self) -> int:
-        """Returns the byte of the output where what the script wrote begins."""
+        """Return the byte of the output where what the script wrote begins."""
         text = (read_small(self.path / "script-begins") or "").strip()
         return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
     def write_script(self, text: str) -> Path:
-        """Stores the script so that it can be executed.
+        """Store the script so that it can be executed.
 
         Raises:
             RunError: it cannot be stored.
@@ -225,15 +225,15 @@ class RunDirectory:
         return self.script
 
     def read_identity(self) -> ProcessId | None:
-        """Returns who started the script, None when nobody has (or never will)."""
+        """Return who started the script, None when nobody has (or never will)."""
         return _read_process(self.identity)
 
     def read_process(self) -> ProcessId | None:
-        """Returns the script's own process, None when it was not started."""
+        """Return the script's own process, None when it was not started."""
         return _read_process(self.process)
 
     def prevent_start(self) -> bool:
-        """Makes sure that the script is never started from this directory.
+        """Make sure that the script is never started from this directory.
 
         Returns False when it was started already: the file ``identity`` goes to whoever creates
         it first, the shim or us.
@@ -253,7 +253,7 @@ class RunDirectory:
         return PREVENTED.startswith(read_small(self.identity) or "")  # it may be half written
 
     def answer(self, text: str) -> None:
-        """Gives the script a line to read, ended by a line end; never waits for it to be read.
+        """Give the script a line to read, ended by a line end; never waits for it to be read.
 
         A terminal gets it as keys: Enter ends it, unless a control character such as Ctrl-C does.
 
@@ -264,7 +264,7 @@ class RunDirectory:
         stdin.write_line(self.stdin, text, as_keys=self.terminal.exists())
 
     def feed(self, data: bytes) -> bool:
-        """Gives the script more to read, as it is, if there is room; tells whether there was.
+        """Give the script more to read, as it is, if there is room; tell whether there was.
 
         Raises:
             InputRefused: nobody reads it.
@@ -274,7 +274,7 @@ class RunDirectory:
         return stdin.write_some(self.stdin, data)
 
     def add_secret(self, secret: str) -> None:
-        """Stores a secret that the script named: nothing that leaves the run may show it.
+        """Store a secret that the script named: nothing that leaves the run may show it.
 
         Raises:
             UsageError: there are too many, or it is too large.
@@ -296,7 +296,7 @@ class RunDirectory:
             os.close(descriptor)
 
     def read_secrets(self) -> list[str]:
-        """Returns the secrets that the script named."""
+        """Return the secrets that the script named."""
         secrets = []
         for line in (read_small(self.path / "secrets") or "").splitlines():
             try:
@@ -306,7 +306,7 @@ class RunDirectory:
         return secrets
 
     def read_signals(self) -> list[tuple[float, int, str]]:
-        """Returns the signals that the shim sent: Unix time, number, and process numbers."""
+        """Return the signals that the shim sent: Unix time, number, and process numbers."""
         notes = []
         for line in (read_small(self.path / "signals") or "").splitlines():
             try:

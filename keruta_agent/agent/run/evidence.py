@@ -24,7 +24,7 @@ OURS_ONLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def claim_the_start() -> bool:
-    """Creates the file ``identity``, or finds that the script must not start any more."""
+    """Create the file ``identity``, or finds that the script must not start any more."""
     temporary = f"identity.{os.getpid()}"
     with open(temporary, "w", encoding="ascii", opener=private) as file:
         file.write(process_line(os.getpid()))
@@ -44,7 +44,7 @@ def private(path: str, flags: int) -> int:
 
 
 def note_process(pid: int) -> None:
-    """Notes which process the script is."""
+    """Note which process the script is."""
     try:
         write_atomically("process", process_line(pid))
     except OSError:  # a full disk must not leave the script alone
@@ -52,7 +52,7 @@ def note_process(pid: int) -> None:
 
 
 def note_signal(number: int, pids: list[int]) -> None:
-    """Notes who was sent which signal, for whoever asks why a process ended."""
+    """Note who was sent which signal, for whoever asks why a process ended."""
     text = ",".join(map(str, pids))
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | OURS_ONLY
@@ -66,7 +66,7 @@ def note_signal(number: int, pids: list[int]) -> None:
 
 
 def full_directory(*directories: bytes) -> str | None:
-    """Returns the first directory on a disk without room for a file, or for more of one."""
+    """Return the first directory on a disk without room for a file, or for more of one."""
     for directory in directories:
         try:
             disk = os.statvfs(directory)
@@ -89,7 +89,7 @@ def record(
     swept: int = 0,
     full: str | None = None,
 ) -> None:
-    """Writes the exit record: the last thing that happens to a run."""
+    """Write the exit record: the last thing that happens to a run."""
     import resource  # here, because the script need not wait for it
 
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -36,7 +36,7 @@ class Family:
         self._known_since = 0.0
 
     def members(self) -> list[Member]:
-        """Returns the processes below the ancestor."""
+        """Return the processes below the ancestor."""
         now = time.monotonic()
         if now - self._known_since > STRANGER_S:
             self._strangers = set()
@@ -48,7 +48,7 @@ class Family:
         return [process for process in living.values() if self._is_below(process, living)]
 
     def _is_below(self, process: Member, living: dict[int, Member]) -> bool:
-        """Tells whether a process is a member; remembers who is a stranger for sure."""
+        """Return whether a process is a member; remembers who is a stranger for sure."""
         way = []
         at: Member | None = process
         while at is not None and at.parent != self._ancestor:
@@ -62,7 +62,7 @@ class Family:
 
 
 def _read(pid: int) -> Member | None:
-    """Returns a process, None when it has ended."""
+    """Return a process, None when it has ended."""
     try:
         stat = read_kernel(f"/proc/{pid}/stat")
     except OSError:

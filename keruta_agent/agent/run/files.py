@@ -20,7 +20,7 @@ SMALL_BYTES: Final = 256 * 1024
 
 
 def open_regular(path: Path) -> int:
-    """Opens a regular file for reading and returns its descriptor.
+    """Open a regular file for reading and return its descriptor.
 
     Raises:
         FileNotFoundError: there is no regular file there: it is gone, or something else now.
@@ -39,7 +39,7 @@ def open_regular(path: Path) -> int:
 
 
 def read_small(path: Path) -> str | None:
-    """Returns a small file as text; None when there is none, or none that we may read."""
+    """Return a small file as text; None when there is none, or none that we may read."""
     try:
         descriptor = open_regular(path)
     except (FileNotFoundError, PermissionError):  # whose it is may take the right to read it away
@@ -52,7 +52,7 @@ def read_small(path: Path) -> str | None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a file that only this user can read, whatever the umask.
+    """Write a file that only this user can read, whatever the umask.
 
     Raises:
         OSError: it cannot be written.
@@ -63,7 +63,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def from_json(text: str | bytes) -> Any:
-    """Returns what a text says that somebody else wrote.
+    """Return what a text says that somebody else wrote.
 
     Raises:
         ValueError: it is not JSON, nested more deeply than can be read, or says too much.
@@ -72,7 +72,7 @@ def from_json(text: str | bytes) -> Any:
 
 
 def read_kernel(path: str, *, most: int = 4096) -> bytes:
-    """Returns the beginning of a file of /proc; half the price of pathlib, for who reads hundreds.
+    """Return the beginning of a file of /proc; half the price of pathlib, for who reads hundreds.
 
     Raises:
         OSError: it cannot be read.

@@ -17,7 +17,7 @@ _HEAD: Final = 4096
 
 
 def interpreter(text: str) -> list[str]:
-    """Returns what runs a script text: its first line says it, else bash, else sh.
+    """Return what runs a script text: its first line says it, else bash, else sh.
 
     The line is read here, because the directory may be mounted so that nothing in it can be
     executed.
@@ -30,7 +30,7 @@ def interpreter(text: str) -> list[str]:
 
 
 def command_for(program: Path) -> list[str]:
-    """Returns the command that runs a file: a program by itself, a script by its interpreter.
+    """Return the command that runs a file: a program by itself, a script by its interpreter.
 
     Raises:
         OSError: it cannot be read.

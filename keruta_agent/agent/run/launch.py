@@ -65,7 +65,7 @@ class Launcher:
         self._spare: _Shim | None = None
 
     def prepare(self) -> None:
-        """Starts a shim ahead of its time, if none waits.
+        """Start a shim ahead of its time, if none waits.
 
         Raises:
             RunError: no process can be made.
@@ -163,7 +163,7 @@ def _spawn() -> _Shim:
 
 
 def _instructions(plan: LaunchPlan, secret: str) -> bytes:
-    """Writes what a shim is to do: fields with NUL between them, which none can hold."""
+    """Write what a shim is to do: fields with NUL between them, which none can hold."""
     fields: list[str | Path] = [
         secret,
         plan.directory.path,

@@ -18,7 +18,7 @@ UNKNOWN: Final = "application/octet-stream"
 
 
 def content_type(descriptor: int, name: str) -> str:
-    """Returns the MIME type of an open file: by its content, else by its name, else text or not."""
+    """Return the MIME type of an open file: by its content, else by its name, else text or not."""
     head = os.pread(descriptor, HEAD_BYTES, 0)
     guessed, encoding = mimetypes.guess_type(name.rpartition("/")[2])
     by_name = guessed if encoding is None else None  # x.tar.gz holds gzip, not tar
@@ -33,7 +33,7 @@ def content_type(descriptor: int, name: str) -> str:
 
 
 def _by_content(head: bytes) -> dict[str, float]:
-    """Returns what the first bytes may be, the surest first."""
+    """Return what the first bytes may be, the surest first."""
     try:
         found = puremagic.magic_string(head)
     except (ValueError, LookupError):  # empty, or nothing that it knows

@@ -23,12 +23,12 @@ KILLED_BELOW_SHELL: Final = 128 + signal.SIGKILL
 
 
 def remember_before(directory: RunDirectory) -> None:
-    """Notes the kernel's count before the script starts."""
+    """Note the kernel's count before the script starts."""
     write_private(directory.path / BEFORE, f"{kills()}\n")
 
 
 def ran_out(directory: RunDirectory, record: ExitRecord) -> bool:
-    """Tells whether the kernel killed the script, or a part of it, for want of memory."""
+    """Return whether the kernel killed the script, or a part of it, for want of memory."""
     if record.signal != signal.SIGKILL and record.exit_code != KILLED_BELOW_SHELL:
         return False
     try:
@@ -39,7 +39,7 @@ def ran_out(directory: RunDirectory, record: ExitRecord) -> bool:
 
 
 def kills() -> int:
-    """Returns how often the kernel has killed for want of memory: in our group, else at all."""
+    """Return how often the kernel has killed for want of memory: in our group, else at all."""
     for path in _group_counters():
         count = _count(path, "oom_kill")
         if count is not None:
@@ -48,7 +48,7 @@ def kills() -> int:
 
 
 def group_directories(controller: str) -> Iterator[tuple[int, Path]]:
-    """Yields the directories of our control group, each with the version that it belongs to."""
+    """Yield the directories of our control group, each with the version that it belongs to."""
     try:
         lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -63,7 +63,7 @@ def group_directories(controller: str) -> Iterator[tuple[int, Path]]:
 
 
 def _group_counters() -> list[Path]:
-    """Returns the files that count the kills of our control group."""
+    """Return the files that count the kills of our control group."""
     return [
         directory / ("memory.events" if version == 2 else "memory.oom_control")
         for version, directory in group_directories("memory")

@@ -73,7 +73,7 @@ MASK: Final = "mask"
 
 
 def parse(line: str) -> Told:
-    """Reads one message.
+    """Read one message.
 
     Raises:
         ValueError: it makes no sense; the text says why.
@@ -149,7 +149,7 @@ def _end(told: Mapping[str, Any]) -> EndTold:
 
 
 def append(agent_file: Path, line: str, *, identity: str = "") -> None:
-    """Adds one message to a run's file, unless one of this identity is there already.
+    """Add one message to a run's file, unless one of this identity is there already.
 
     A command that waited too long for our answer has left the message there by itself.
 

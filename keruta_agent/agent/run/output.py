@@ -36,7 +36,7 @@ class OutputFiles:
     def __init__(
         self, directory: Path, offsets: Mapping[str, int], *, piece_bytes: int = PIECE_BYTES
     ) -> None:
-        """Opens the streams and goes on at these offsets (bytes already seen).
+        """Open the streams and go on at these offsets (bytes already seen).
 
         Pieces are no longer than ``piece_bytes``, unless a single line is.
         """
@@ -45,13 +45,13 @@ class OutputFiles:
         self._descriptors = {stream: open_regular(directory / stream) for stream in offsets}
 
     def close(self) -> None:
-        """Closes the files."""
+        """Close the files."""
         for descriptor in self._descriptors.values():
             os.close(descriptor)
         self._descriptors.clear()
 
     def new_pieces(self, *, final: bool = False) -> Iterator[Piece]:
-        """Yields the pieces (stream, start, stop) that came since the last call.
+        """Yield the pieces (stream, start, stop) that came since the last call.
 
         With ``final``, also the unfinished last lines. Where a piece ends inside a line depends
         on what was written and not on when somebody looked.
@@ -76,7 +76,7 @@ class OutputFiles:
         return self._offsets[stream]
 
     def _piece_end(self, descriptor: int, start: int, size: int, *, final: bool) -> int | None:
-        """Returns where the next piece ends: whole lines, or a part of one that is too long."""
+        """Return where the next piece ends: whole lines, or a part of one that is too long."""
         stop = _end_of_lines(descriptor, start, min(size, start + self._piece_bytes))
         if stop == start and self._piece_bytes <= LONGEST_LINE:
             stop = _end_of_line(descriptor, start)
@@ -105,7 +105,7 @@ def _next_data(descriptor: int, start: int) -> int:
 
 
 def _end_of_lines(descriptor: int, start: int, stop: int) -> int:
-    """Returns the offset after the last line end before which no line is too long."""
+    """Return the offset after the last line end before which no line is too long."""
     position = start
     while position < stop:
         found = _last_line_end(descriptor, position, min(stop, position + LONGEST_LINE + 1))
@@ -116,12 +116,12 @@ def _end_of_lines(descriptor: int, start: int, stop: int) -> int:
 
 
 def _end_of_line(descriptor: int, start: int) -> int:
-    """Returns the offset after a line, ``start`` when it has no end or is too long."""
+    """Return the offset after a line, ``start`` when it has no end or is too long."""
     return start + os.pread(descriptor, LONGEST_LINE + 1, start).find(b"\n") + 1
 
 
 def _last_line_end(descriptor: int, start: int, stop: int) -> int | None:
-    """Returns the offset after the last line end in a stretch, None when it holds none."""
+    """Return the offset after the last line end in a stretch, None when it holds none."""
     chunk = 4096
     while stop > start:
         begin = max(start, stop - chunk)
@@ -134,7 +134,7 @@ def _last_line_end(descriptor: int, start: int, stop: int) -> int | None:
 
 
 def _cut(descriptor: int, start: int) -> int:
-    """Returns where to cut a line that is too long: where it is last rewritten, else anywhere."""
+    """Return where to cut a line that is too long: where it is last rewritten, else anywhere."""
     rewritten = _REWRITTEN.match(os.pread(descriptor, LONGEST_LINE + 1, start))
     if rewritten is not None:
         return start + rewritten.end()
@@ -142,12 +142,12 @@ def _cut(descriptor: int, start: int) -> int:
 
 
 def is_superseded(data: bytes, after: bytes) -> bool:
-    """Tells whether a piece is a state of a line that what comes after it writes over."""
+    """Return whether a piece is a state of a line that what comes after it writes over."""
     return data.endswith(b"\r") and after[:1] not in (b"", b"\r", b"\n")
 
 
 def _between_characters(descriptor: int, start: int, stop: int) -> int:
-    """Moves a cut in a long line back to where no UTF-8 character is torn."""
+    """Move a cut in a long line back to where no UTF-8 character is torn."""
     tail = os.pread(descriptor, 4, stop)[:1]
     if not tail or tail[0] & 0xC0 != 0x80:
         return stop
@@ -159,19 +159,19 @@ def _between_characters(descriptor: int, start: int, stop: int) -> int:
 
 
 def read_bytes(path: Path, start: int, stop: int) -> bytes:
-    """Returns a stretch of a file."""
+    """Return a stretch of a file."""
     with os.fdopen(open_regular(path), "rb") as file:
         file.seek(start)
         return file.read(stop - start)
 
 
 def read_lines(path: Path, start: int, stop: int) -> list[str]:
-    """Returns the lines of a piece without their ends; bytes that are not UTF-8 become U+FFFD."""
+    """Return the lines of a piece without their ends; bytes that are not UTF-8 become U+FFFD."""
     return split_lines(read_bytes(path, start, stop).decode("utf-8", errors="replace"))
 
 
 def split_lines(text: str) -> list[str]:
-    """Returns the lines of a text without their ends."""
+    """Return the lines of a text without their ends."""
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()
@@ -179,7 +179,7 @@ def split_lines(text: str) -> list[str]:
 
 
 def tail(path: Path, lines: int, *, begin: int = 0, most_bytes: int = 16 * 1024) -> list[str]:
-    """Returns the last lines of a file, as a terminal would show them, without colours.
+    """Return the last lines of a file, as a terminal would show them, without colours.
 
     What stands before the byte ``begin`` does not count.
     """

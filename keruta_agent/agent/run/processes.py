@@ -19,7 +19,7 @@ from keruta_agent.core.process_tree.watch import END_OF_INPUT
 
 
 def stop_shim(shim: ProcessId) -> None:
-    """Asks a shim to stop its script and all that the script started."""
+    """Ask a shim to stop its script and all that the script started."""
     if shim.is_alive():
         _send(shim.pid, signal.SIGTERM)
         _send(shim.pid, signal.SIGCONT)  # a frozen one would never see it
@@ -39,7 +39,7 @@ def thaw(shim: ProcessId) -> None:
 
 
 def reap(shim: ProcessId) -> None:
-    """Collects an ended shim that a former image of this very process has started."""
+    """Collect an ended shim that a former image of this very process has started."""
     try:
         os.waitpid(shim.pid, os.WNOHANG)
     except ChildProcessError:  # it was another process's child: init's by now
@@ -47,7 +47,7 @@ def reap(shim: ProcessId) -> None:
 
 
 def reap_inherited() -> None:
-    """Collects children that ended before this image of the process was there.
+    """Collect children that ended before this image of the process was there.
 
     Call it before anything is started: it must not take what somebody else waits for.
     """

@@ -41,18 +41,18 @@ _PICTURES: Final = {
 
 
 def has_controls(data: bytes) -> bool:
-    """Tells quickly whether a text may need ``render``; a tab or a line end does not."""
+    """Tell quickly whether a text may need ``render``; a tab or a line end does not."""
     return len(data.translate(None, _CONTROL_BYTES)) != len(data) or _C1_LEAD in data
 
 
 def render_lines(text: str, *, colours: bool = False) -> list[str]:
-    """Returns the lines of a text, each as ``render`` shows it."""
+    """Return the lines of a text, each as ``render`` shows it."""
     lines = _plainer(text.replace("\r\n", "\n"), colours).split("\n")
     return [render(line, colours=colours) if _CONTROL.search(line) else line for line in lines]
 
 
 def render(line: str, *, colours: bool = False) -> str:
-    """Returns the last state of one line; of its sequences only colours are left, if wanted.
+    """Return the last state of one line; of its sequences only colours are left, if wanted.
 
     Control characters that have no effect on a line become visible signs, such as U+2400.
     """
@@ -65,7 +65,7 @@ def render(line: str, *, colours: bool = False) -> str:
 
 
 def _plainer(text: str, colours: bool) -> str:
-    """Drops colours that nobody wants: they are most of all sequences and move nothing."""
+    """Drop colours that nobody wants: they are most of all sequences and move nothing."""
     if colours or "\x1b[" not in text:
         return text
     plain = _COLOURING.sub("", text)
@@ -74,7 +74,7 @@ def _plainer(text: str, colours: bool) -> str:
 
 
 def _overwritten(states: list[str]) -> str:
-    """Returns what is left of texts that were written over each other, the last one on top."""
+    """Return what is left of texts that were written over each other, the last one on top."""
     shown = ""
     for state in reversed(states):
         if len(state) > len(shown):
@@ -100,7 +100,7 @@ class _Line:
                 self._control(token["control"])
 
     def shown(self, *, colours: bool) -> str:
-        """Returns the line as it stands."""
+        """Return the line as it stands."""
         length = len(self._marks)
         while self._was_rewritten and length and self._marks[length - 1] == " ":
             length -= 1

@@ -130,7 +130,7 @@ def main() -> None:
 def read_instructions(
     data: bytes,
 ) -> tuple[bytes, bytes, bytes, bytes, list[bytes], dict[bytes, bytes], str] | None:
-    """Reads what to do (runs/launch.py writes it); None for nothing, or for a torn message."""
+    """Read what to do (runs/launch.py writes it); None for nothing, or for a torn message."""
     fields = data.split(b"\0")
     if fields[-1] != END:
         return None
@@ -146,21 +146,21 @@ def read_instructions(
 
 
 def complain_here() -> None:
-    """Sends what the interpreter itself may have to say into the run directory."""
+    """Send what the interpreter itself may have to say into the run directory."""
     descriptor = os.open("shim.err", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(descriptor, 2)
     os.close(descriptor)
 
 
 def load_terminal() -> type[Terminal]:
-    """Loads what only a script with a terminal needs."""
+    """Load what only a script with a terminal needs."""
     from keruta_agent.agent.run.terminal import Terminal
 
     return Terminal
 
 
 def open_input(wanted: bytes) -> tuple[int, int | None]:
-    """Returns what the script is to read, and an end to write into it.
+    """Return what the script is to read, and an end to write into it.
 
     That is a pipe that answers can be written into, or nothing.
     """

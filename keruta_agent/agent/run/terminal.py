@@ -42,7 +42,7 @@ class Terminal:
     """A terminal, its way out into a file, and its way in from a FIFO."""
 
     def __init__(self) -> None:
-        """Opens it for the environment as it is, with its files in the current directory.
+        """Open it for the environment as it is, with its files in the current directory.
 
         Raises:
             OSError: the system has none to give.
@@ -75,7 +75,7 @@ class Terminal:
         termios.tcsetattr(self._inner, termios.TCSANOW, modes)
 
     def start(self, command: list[bytes], working_directory: bytes) -> int:
-        """Starts the script in the terminal's foreground and returns its process.
+        """Start the script in the terminal's foreground and return its process.
 
         Raises:
             OSError: it cannot be started.
@@ -101,7 +101,7 @@ class Terminal:
         return pid
 
     def _become(self, command: list[bytes], trouble: int) -> None:
-        """Turns the child into the script; its end is the report why it could not."""
+        """Turn the child into the script; its end is the report why it could not."""
         try:
             os.setpgid(0, 0)
             # Not in the foreground yet, it would be stopped for this very step.
@@ -119,14 +119,14 @@ class Terminal:
             os._exit(127)
 
     def press_end(self) -> None:
-        """Ends the input after what was typed so far, as Ctrl-D does: twice within a line."""
+        """End the input after what was typed so far, as Ctrl-D does: twice within a line."""
         try:
             os.write(self._input, END_KEYS)
         except BlockingIOError:  # 64 KB that nobody has read: it will hardly miss their end
             return
 
     def finish(self) -> None:
-        """Returns when all that was written is in the file; call it when no process is left."""
+        """Return when all that was written is in the file; call it when no process is left."""
         os.write(self._ending, b"\n")
         self._copying.acquire()
 
@@ -160,14 +160,14 @@ class Terminal:
                 typed = typed[self._type(typed) :]
 
     def _type(self, keys: bytes) -> int:
-        """Presses keys; returns how many bytes of them there was room for."""
+        """Press keys; return how many bytes of them there was room for."""
         try:
             return os.write(self._outer, keys)
         except BlockingIOError:
             return 0
 
     def _copy_out(self) -> bool:
-        """Stores what was written; tells whether there was anything."""
+        """Store what was written; tell whether there was anything."""
         try:
             data = os.read(self._outer, CHUNK_BYTES)
         except OSError as exc:
@@ -185,7 +185,7 @@ class Terminal:
 
 
 def size_of(text: bytes | None, otherwise: int) -> int:
-    """Returns a number of columns or lines as a variable says it."""
+    """Return a number of columns or lines as a variable says it."""
     if text is None or not text.isdigit() or not 0 < int(text) <= LARGEST_SIZE:
         return otherwise
     return int(text)

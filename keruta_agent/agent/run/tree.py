@@ -44,7 +44,7 @@ class Entry:
     root: int
 
     def fingerprint(self) -> str:
-        """Returns what changes when the file is written or replaced; empty when it is gone."""
+        """Return what changes when the file is written or replaced; empty when it is gone."""
         try:
             status = os.stat(self.name, dir_fd=self.directory, follow_symlinks=False)
         except FileNotFoundError:
@@ -52,7 +52,7 @@ class Entry:
         return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
 
     def open(self) -> int | None:
-        """Returns a descriptor of the regular file; None for what is none, or is gone.
+        """Return a descriptor of the regular file; None for what is none, or is gone.
 
         A link is followed when its file stands in the directory that is walked.
 
@@ -90,12 +90,12 @@ class Entry:
 
 
 def _place(descriptor: int) -> Path:
-    """Returns where an open file is now, whatever path led to it."""
+    """Return where an open file is now, whatever path led to it."""
     return Path(f"/proc/self/fd/{descriptor}").readlink()
 
 
 def entries_below(root: Path) -> Iterator[Entry | TooDeepError]:
-    """Yields what stands below a directory, sorted; directories are entered, links to them not.
+    """Yield what stands below a directory, sorted; directories are entered, links to them not.
 
     Yields an error in the place of a directory that cannot be entered.
 
@@ -140,7 +140,7 @@ class _Level:
 
 
 def _directory(parent: int, name: str) -> int | OSError | None:
-    """Opens a directory; None when it is none, an error when it cannot be entered."""
+    """Open a directory; None when it is none, an error when it cannot be entered."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
             return None

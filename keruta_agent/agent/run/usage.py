@@ -43,7 +43,7 @@ class UsageReader:
     """Reads what the processes below one shim use."""
 
     def __init__(self, shim_pid: int, *, counted_until: float = 0.0) -> None:
-        """Begins to look; processes started before ``counted_until`` were counted by others.
+        """Begin to look; processes started before ``counted_until`` were counted by others.
 
         Args:
             shim_pid: the process that looks after the run.
@@ -56,7 +56,7 @@ class UsageReader:
         self._disk: dict[_Identity, tuple[int, int]] = {}
 
     def read(self) -> Reading:
-        """Returns what the run's processes use now."""
+        """Return what the run's processes use now."""
         import psutil
 
         looked_at = {}
@@ -95,7 +95,7 @@ class UsageReader:
         )
 
     def _members(self) -> Iterator[tuple[int, int]]:
-        """Yields start time and number of each process of the run."""
+        """Yield start time and number of each process of the run."""
         for member in self._family.members():
             yield member.start_time, member.pid
 
@@ -107,7 +107,7 @@ class UsageReader:
     def _disk_since(
         self, identity: _Identity, process: psutil.Process, is_new: bool
     ) -> tuple[int, int]:
-        """Returns what a process read and wrote since it was counted last."""
+        """Return what a process read and wrote since it was counted last."""
         counters = process.io_counters()
         now = (counters.read_bytes, counters.write_bytes)
         before = self._disk.get(identity, (0, 0) if is_new else now)
@@ -116,7 +116,7 @@ class UsageReader:
 
 
 def _ended_below(shim_pid: int) -> tuple[float, float]:
-    """Returns the seconds, for the user and in the kernel, of what the shim has seen end."""
+    """Return the seconds, for the user and in the kernel, of what the shim has seen end."""
     import psutil
 
     try:

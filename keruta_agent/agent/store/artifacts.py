@@ -79,7 +79,7 @@ class Owner:
 
 
 def named(artifacts: Sequence[Artifact], names: Sequence[str]) -> Artifact | None:
-    """Returns the newest artifact with one of these paths, else the one with this file name."""
+    """Return the newest artifact with one of these paths, else the one with this file name."""
     there = [each for each in artifacts if each.state is not ArtifactState.REMOVED]
     for name in names:
         for artifact in reversed(there):
@@ -102,7 +102,7 @@ class Artifacts:
         self._outbox = outbox
 
     def add(self, owner: Owner, file: ArtifactFile, *, key: str, is_copy: bool) -> None:
-        """Stores an artifact and queues it for the API, in one transaction.
+        """Store an artifact and queue it for the API, in one transaction.
 
         One with a key that is known is dropped. What belongs to no task stays on this machine.
         """
@@ -136,7 +136,7 @@ class Artifacts:
                 )
 
     def settle(self, key: str, state: ArtifactState, reason: str = "") -> Artifact | None:
-        """Stores what became of an artifact and returns it; None when the key is none of one.
+        """Store what became of an artifact and return it; None when the key is none of one.
 
         One that was removed while it was on its way stays removed.
         """
@@ -148,7 +148,7 @@ class Artifacts:
         return self._one("key = ?", key)
 
     def remove(self, artifact: Artifact) -> ArtifactState | None:
-        """Takes an artifact back and returns the state in which it was found.
+        """Take an artifact back and return the state in which it was found.
 
         One that waits is not sent any more. None means that it is on its way just now, so that
         the API may get it.
@@ -173,7 +173,7 @@ class Artifacts:
         return ArtifactState(row["state"])
 
     def of(self, owner: Owner) -> list[Artifact]:
-        """Returns what belongs to a task or job, oldest first."""
+        """Return what belongs to a task or job, oldest first."""
         rows = self._database.connection().execute(
             f"SELECT {_COLUMNS} FROM artifacts WHERE {_OWNED} ORDER BY id",  # noqa: S608
             (owner.task_id, owner.job_id),
@@ -181,14 +181,14 @@ class Artifacts:
         return [_artifact(row) for row in rows]
 
     def known(self, owner: Owner, path: str, sha256: str) -> Artifact | None:
-        """Returns the newest artifact with this path, if it has this very content."""
+        """Return the newest artifact with this path, if it has this very content."""
         found = self._one(
             f"{_OWNED} AND path = ? ORDER BY id DESC LIMIT 1", owner.task_id, owner.job_id, path
         )
         return found if found is not None and found.sha256 == sha256 else None
 
     def by_key(self, key: str) -> Artifact | None:
-        """Returns an artifact by the key under which it was stored."""
+        """Return an artifact by the key under which it was stored."""
         return self._one("key = ?", key)
 
     def _one(self, condition: str, *parameters: object) -> Artifact | None:

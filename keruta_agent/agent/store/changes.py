@@ -34,7 +34,7 @@ class Position:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads the written form; ``0`` is the beginning.
+        """Read the written form; ``0`` is the beginning.
 
         Raises:
             ValueError: it is none.
@@ -50,7 +50,7 @@ class Position:
         return cls(event=event, run=run, next_range=next_range)
 
     def bounded(self, newest: Position) -> Position:
-        """Returns this position, or the newest where that lies behind it."""
+        """Return this position, or the newest where that lies behind it."""
         log = min((self.run, self.next_range), (newest.run, newest.next_range))
         return Position(event=min(self.event, newest.event), run=log[0], next_range=log[1])
 
@@ -73,7 +73,7 @@ class Change:
     number: int = 0
 
     def moved(self, position: Position) -> Position:
-        """Returns the position of a listener who has got this."""
+        """Return the position of a listener who has got this."""
         if self.piece is None or self.run_id is None:
             return dataclasses.replace(position, event=self.number)
         return dataclasses.replace(position, run=self.run_id, next_range=self.piece.sequence + 1)
@@ -86,7 +86,7 @@ class Changes:
         self._database = database
 
     def version(self) -> int:
-        """Returns a number that is another one when some other connection has stored something.
+        """Return a number that is another one when some other connection has stored something.
 
         Takes microseconds: so often may it be asked.
         """
@@ -94,7 +94,7 @@ class Changes:
         return int(row[0])
 
     def newest(self) -> Position:
-        """Returns the position of a listener who has got everything."""
+        """Return the position of a listener who has got everything."""
         connection = self._database.connection()
         event = connection.execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0]
         last = connection.execute(
@@ -105,7 +105,7 @@ class Changes:
         return Position(event=event, run=last["run_id"], next_range=last["sequence"] + 1)
 
     def after(self, position: Position, *, job_id: int | None = None) -> list[Change]:
-        """Returns the next changes after a position, of one job or of all, oldest first.
+        """Return the next changes after a position, of one job or of all, oldest first.
 
         Not always all: who got some asks again, until there are none.
         """
@@ -140,7 +140,7 @@ class Changes:
 
 
 def _in_order(changes: list[Change]) -> list[Change]:
-    """Returns them with times that never fall: a clock that was set back changes no order."""
+    """Return them with times that never fall: a clock that was set back changes no order."""
     latest = 0.0
     ordered = []
     for change in changes:

@@ -34,7 +34,7 @@ class Counters:
         self._database = database
 
     def add(self, name: str, labels: Sequence[str] = (), amount: float = 1.0) -> None:
-        """Adds to one total."""
+        """Add to one total."""
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO counters (name, labels, value) VALUES (?, ?, ?) "
@@ -43,14 +43,14 @@ class Counters:
             )
 
     def get(self, name: str) -> dict[tuple[str, ...], float]:
-        """Returns the totals of one name by their labels."""
+        """Return the totals of one name by their labels."""
         rows = self._database.connection().execute(
             "SELECT labels, value FROM counters WHERE name = ? ORDER BY labels", (name,)
         )
         return {tuple(json.loads(row["labels"])): float(row["value"]) for row in rows}
 
     def count_end(self, run: Run, reason: str, seconds: float, captured: Mapping[str, int]) -> None:
-        """Counts a run that has just ended, with the bytes that it wrote to each stream."""
+        """Count a run that has just ended, with the bytes that it wrote to each stream."""
         if run.outcome is None:
             raise ValueError(f"run {run.id} has not ended")
         # What scripts call their errors is without end, and would make endless series.

@@ -59,7 +59,7 @@ class Database:
     """agent.db in a base directory. Safe to share between threads."""
 
     def __init__(self, base_dir: Path, *, create: bool = True) -> None:
-        """Opens the database and brings its schema up to date.
+        """Open the database and bring its schema up to date.
 
         Raises:
             AgentStateError: the directory or the file cannot be used, or the file is newer than
@@ -83,7 +83,7 @@ class Database:
             ) from exc
 
     def connection(self) -> sqlite3.Connection:
-        """Returns this thread's connection."""
+        """Return this thread's connection."""
         return self._of_thread().sqlite
 
     def _of_thread(self) -> _ThreadConnection:
@@ -98,7 +98,7 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """Runs a block that is stored as a whole or not at all; blocks may be nested.
+        """Run a block that is stored as a whole or not at all; blocks may be nested.
 
         A durable one survives a power cut: a claim that was undone would start a script for the
         second time. One that is not survives any kill, and a power cut once a durable one has
@@ -126,7 +126,7 @@ class Database:
             raise
 
     def copy_to(self, path: Path) -> None:
-        """Writes all that is stored to a file, which is there as a whole or not at all.
+        """Write all that is stored to a file, which is there as a whole or not at all.
 
         Raises:
             OSError: it cannot be written.
@@ -143,7 +143,7 @@ class Database:
         temporary.rename(path)
 
     def close(self) -> None:
-        """Closes this thread's connection, if it has one; the next use opens another.
+        """Close this thread's connection, if it has one; the next use opens another.
 
         Another thread's is closed when that thread ends: to close it under its hands would crash
         the process.
@@ -178,7 +178,7 @@ class Database:
 
 
 def make_private_directory(directory: Path) -> None:
-    """Creates a directory that only this user can read, or checks that it is ours.
+    """Create a directory that only this user can read, or checks that it is ours.
 
     Raises:
         AgentStateError: it cannot be created, or belongs to somebody else.

@@ -71,12 +71,12 @@ class Work:
     parent_task_id: str | None = None
 
     def to_json(self) -> str:
-        """Returns the stored form."""
+        """Return the stored form."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Work:
-        """Reads the stored form; fields of a newer version are dropped."""
+        """Read the stored form; fields of a newer version are dropped."""
         known = {field.name for field in dataclasses.fields(cls)}
         values = {name: value for name, value in json.loads(text).items() if name in known}
         values["command"] = tuple(values.get("command", ()))
@@ -126,7 +126,7 @@ class Jobs:
         self._journal = journal
 
     def record_task(self, task: Task) -> int | None:
-        """Records an API task as a waiting job; returns its id, or None if it is known already."""
+        """Record an API task as a waiting job; return its id, or None if it is known already."""
         work = Work(
             script=task.script,
             parameters=task.parameters,
@@ -145,7 +145,7 @@ class Jobs:
         )
 
     def record_script(self, name: str, work: Work, *, priority: int = 0) -> int:
-        """Records an ad-hoc script as a waiting job and returns its id."""
+        """Record an ad-hoc script as a waiting job and return its id."""
         job_id = self._insert(
             task_id=None,
             session_id="",
@@ -159,21 +159,21 @@ class Jobs:
         return job_id
 
     def get(self, job_id: int) -> Job | None:
-        """Returns a job."""
+        """Return a job."""
         return self._one("SELECT * FROM jobs WHERE id = ?", (job_id,))
 
     def find(self, text: str) -> Job | None:
-        """Returns the job that a person means: by its number, or by its task's id."""
+        """Return the job that a person means: by its number, or by its task's id."""
         is_number = text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
         found = self.get(int(text)) if is_number else None
         return found or self.by_task(text.encode("utf-8", "replace").decode())
 
     def by_task(self, task_id: str) -> Job | None:
-        """Returns the job of an API task."""
+        """Return the job of an API task."""
         return self._one("SELECT * FROM jobs WHERE task_id = ?", (task_id,))
 
     def next_waiting(self, *, only_local: bool = False, new_tasks: bool = True) -> Job | None:
-        """Returns the job that is to run next.
+        """Return the job that is to run next.
 
         ``only_local`` leaves those of the API out, and without ``new_tasks`` those that never ran.
         """
@@ -185,14 +185,14 @@ class Jobs:
         )
 
     def waiting_ids(self) -> list[int]:
-        """Returns the ids of the waiting jobs in the order in which they will run."""
+        """Return the ids of the waiting jobs in the order in which they will run."""
         rows = self._database.connection().execute(
             "SELECT id FROM jobs WHERE state = 'waiting' ORDER BY priority DESC, filed_at, id"
         )
         return [row["id"] for row in rows]
 
     def oldest_waiting(self) -> float | None:
-        """Returns the Unix time at which the longest waiting job was recorded, None without one."""
+        """Return the Unix time at which the longest waiting job was recorded, None without one."""
         row = self._database.connection().execute(
             "SELECT min(recorded_at) AS oldest FROM jobs WHERE state = 'waiting'"
         )
@@ -200,7 +200,7 @@ class Jobs:
         return None if oldest is None else float(oldest)
 
     def listing(self, *, states: Sequence[JobState] = (), limit: int | None = None) -> list[Job]:
-        """Returns jobs: what runs, then what waits in its order, then what ended, newest first."""
+        """Return jobs: what runs, then what waits in its order, then what ended, newest first."""
         chosen = states or tuple(JobState)
         marks = ", ".join("?" * len(chosen))
         rows = self._database.connection().execute(
@@ -218,7 +218,7 @@ class Jobs:
         return [_job(row) for row in rows]
 
     def counts(self) -> dict[JobState, int]:
-        """Returns how many jobs are in each state."""
+        """Return how many jobs are in each state."""
         rows = self._database.connection().execute(
             "SELECT state, count(*) AS number FROM jobs GROUP BY state"
         )
@@ -226,14 +226,14 @@ class Jobs:
         return {state: found.get(state.value, 0) for state in JobState}
 
     def has_open(self) -> bool:
-        """Tells whether any job has yet to end."""
+        """Return whether any job has yet to end."""
         row = self._database.connection().execute(
             "SELECT 1 FROM jobs WHERE state <> 'finished' LIMIT 1"
         )
         return row.fetchone() is not None
 
     def request_stop(self, job_id: int, kind: StopKind, reason: str) -> JobState | None:
-        """Asks for a job to be stopped and returns the state in which it was found.
+        """Ask for a job to be stopped and return the state in which it was found.
 
         A job that has not started ends at once; a running one is stopped by who follows it. The
         first reason stands, unless the job might be tried again after it and must not be after
@@ -271,7 +271,7 @@ class Jobs:
             )
 
     def wake_due(self) -> list[int]:
-        """Turns the scheduled jobs whose time has come into waiting ones; returns their ids."""
+        """Turn the scheduled jobs whose time has come into waiting ones; return their ids."""
         with self._database.transaction() as connection:
             rows = connection.execute(
                 "UPDATE jobs SET state = 'waiting' WHERE state = 'scheduled' "
@@ -281,7 +281,7 @@ class Jobs:
             return [row["id"] for row in rows.fetchall()]
 
     def seconds_to_next(self) -> float | None:
-        """Returns the seconds until the first scheduled job is due, None when there is none."""
+        """Return the seconds until the first scheduled job is due, None when there is none."""
         row = self._database.connection().execute(
             # A time of an earlier boot means nothing any more, and may lie days ahead of ours.
             "SELECT min(CASE WHEN not_before_boot = ? THEN not_before ELSE 0 END) AS due "
@@ -292,7 +292,7 @@ class Jobs:
         return None if due is None else max(0.0, due - boot_seconds())
 
     def set_priority(self, job_id: int, priority: int) -> bool:
-        """Moves a job to another place in the order, unless it waits no more; tells whether."""
+        """Move a job to another place in the order, unless it waits no more; tell whether."""
         with self._database.transaction() as connection:
             moved = connection.execute(
                 "UPDATE jobs SET priority = ? WHERE id = ? AND state IN ('waiting', 'scheduled')",
@@ -304,7 +304,7 @@ class Jobs:
         return True
 
     def follow_priorities(self, tasks: Iterable[Task]) -> None:
-        """Gives waiting jobs the priorities that were changed at the API since it was asked last.
+        """Give waiting jobs the priorities that were changed at the API since it was asked last.
 
         What a person has moved here stays there until the API's own priority changes.
         """
@@ -339,20 +339,20 @@ class Jobs:
             connection.execute("DELETE FROM flags WHERE name = 'paused'")
 
     def pause_reason(self) -> str | None:
-        """Returns why no job is started, None when the queue is not paused."""
+        """Return why no job is started, None when the queue is not paused."""
         row = self._database.connection().execute("SELECT value FROM flags WHERE name = 'paused'")
         found = row.fetchone()
         return None if found is None else str(found["value"])
 
     def failing(self) -> list[Job]:
-        """Returns the jobs of which a run failed and nothing was decided yet."""
+        """Return the jobs of which a run failed and nothing was decided yet."""
         rows = self._database.connection().execute(
             "SELECT * FROM jobs WHERE state = 'failing' ORDER BY id"
         )
         return [_job(row) for row in rows]
 
     def finish(self, job_id: int) -> None:
-        """Ends a failing job for good."""
+        """End a failing job for good."""
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE jobs SET state = 'finished', finished_at = ? WHERE id = ?",

@@ -35,7 +35,7 @@ class Journal:
     def add(
         self, action: str, job_id: int, run_number: int | None = None, **detail: object
     ) -> None:
-        """Adds an event to a job's story."""
+        """Add an event to a job's story."""
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO journal (at, job_id, run_number, action, detail) "
@@ -44,7 +44,7 @@ class Journal:
             )
 
     def of_job(self, job_id: int) -> list[Event]:
-        """Returns a job's story, from its beginning."""
+        """Return a job's story, from its beginning."""
         rows = self._database.connection().execute(
             "SELECT at, action, run_number, detail FROM journal WHERE job_id = ? ORDER BY id",
             (job_id,),

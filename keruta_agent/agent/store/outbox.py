@@ -117,7 +117,7 @@ class Outbox:
     def add_status(
         self, task_id: str, report: StatusReport, *, run_id: int | None, key: str
     ) -> None:
-        """Queues a write of a task's state."""
+        """Queue a write of a task's state."""
         self.add(Kind.STATUS, task_id, dataclasses.asdict(report), run_id=run_id, key=key)
 
     def add(
@@ -129,7 +129,7 @@ class Outbox:
         run_id: int | None,
         key: str,
     ) -> None:
-        """Queues a write; one with a key that is queued already is dropped."""
+        """Queue a write; one with a key that is queued already is dropped."""
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO outbox (task_id, run_id, kind, key, payload, created_at) "
@@ -147,7 +147,7 @@ class Outbox:
     def add_log_range(
         self, task_id: str, run_id: int, run_uid: str, sequence: int, size: int
     ) -> None:
-        """Queues a range of a run's log: its place in the files and its bytes, not a copy."""
+        """Queue a range of a run's log: its place in the files and its bytes, not a copy."""
         self.add(
             Kind.LOGS,
             task_id,
@@ -159,7 +159,7 @@ class Outbox:
     def put_progress(
         self, task_id: str, run_id: int, run_uid: str, percent: int, message: str
     ) -> None:
-        """Queues a progress, in place of one that has not left yet: only the newest counts."""
+        """Queue a progress, in place of one that has not left yet: only the newest counts."""
         payload = json.dumps({"percent": percent, "message": message})
         with self._database.transaction() as connection:
             replaced = connection.execute(
@@ -181,7 +181,7 @@ class Outbox:
                 )
 
     def tasks_due(self, now: float, lane: Lane | None = None) -> list[str]:
-        """Returns the tasks whose next row may leave now, the longest waiting first."""
+        """Return the tasks whose next row may leave now, the longest waiting first."""
         return [task_id for task_id, not_before in self._heads(lane) if not_before <= now]
 
     def forget_waits(self) -> None:
@@ -190,14 +190,14 @@ class Outbox:
             connection.execute("UPDATE outbox SET not_before = 0")
 
     def next_due(self, lane: Lane | None = None) -> float | None:
-        """Returns the seconds since boot at which the first row may leave.
+        """Return the seconds since boot at which the first row may leave.
 
         None if none waits, or all wait for the other lane.
         """
         return min((not_before for _, not_before in self._heads(lane)), default=None)
 
     def _heads(self, lane: Lane | None) -> list[tuple[str, float]]:
-        """Returns task and time of each row that leads its task, the oldest first."""
+        """Return task and time of each row that leads its task, the oldest first."""
         rows = self._database.connection().execute(
             f"SELECT task_id, not_before FROM outbox AS head WHERE id IN ("  # noqa: S608
             f"SELECT min(id) FROM outbox WHERE state = 'pending' AND {_in(lane)} "
@@ -206,7 +206,7 @@ class Outbox:
         return [(row["task_id"], row["not_before"]) for row in rows]
 
     def take(self, task_id: str, lane: Lane | None = None) -> Parcel | None:
-        """Takes what is to leave next for a task: one row, or several ranges of its log.
+        """Take what is to leave next for a task: one row, or several ranges of its log.
 
         The rows are marked with the request that they travel in before they leave, so that a
         repetition, even by another process, is the same request with the same key. None means
@@ -271,21 +271,21 @@ class Outbox:
             )
 
     def delivered(self, parcel: Parcel) -> None:
-        """Removes what the API has stored."""
+        """Remove what the API has stored."""
         with self._database.transaction(durable=False) as connection:
             connection.executemany(
                 "DELETE FROM outbox WHERE id = ?", [(letter.id,) for letter in parcel.letters]
             )
 
     def partly_delivered(self, parcel: Parcel, entries: int) -> None:
-        """Remembers how many entries of a parcel of log ranges the API has stored."""
+        """Remember how many entries of a parcel of log ranges the API has stored."""
         with self._database.transaction(durable=False) as connection:
             connection.execute(
                 "UPDATE outbox SET delivered_entries = ? WHERE id = ?", (entries, parcel.first.id)
             )
 
     def retry_later(self, parcel: Parcel, error: str, not_before: float) -> None:
-        """Keeps a parcel for another attempt."""
+        """Keep a parcel for another attempt."""
         with self._database.transaction() as connection:
             connection.executemany(
                 "UPDATE outbox SET attempts = attempts + 1, last_error = ?, not_before = ? "
@@ -294,7 +294,7 @@ class Outbox:
             )
 
     def park(self, parcel: Parcel, error: str) -> None:
-        """Sets a parcel aside that the API refuses for good."""
+        """Set a parcel aside that the API refuses for good."""
         with self._database.transaction() as connection:
             connection.executemany(
                 "UPDATE outbox SET state = 'parked', attempts = attempts + 1, last_error = ? "
@@ -303,7 +303,7 @@ class Outbox:
             )
 
     def parked(self, *, task_id: str | None = None) -> list[Letter]:
-        """Returns what the API refused for good, oldest first."""
+        """Return what the API refused for good, oldest first."""
         rows = self._database.connection().execute(
             "SELECT * FROM outbox WHERE state = 'parked' AND (? IS NULL OR task_id = ?) "
             "ORDER BY id",
@@ -312,18 +312,18 @@ class Outbox:
         return [_letter(row) for row in rows]
 
     def fate(self, key: str) -> Letter | None:
-        """Returns a queued row by its key; None when it was delivered or never queued."""
+        """Return a queued row by its key; None when it was delivered or never queued."""
         row = self._database.connection().execute("SELECT * FROM outbox WHERE key = ?", (key,))
         found = row.fetchone()
         return None if found is None else _letter(found)
 
     def remove(self, key: str) -> None:
-        """Forgets a row."""
+        """Forget a row."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM outbox WHERE key = ?", (key,))
 
     def unsent(self, task_id: str) -> int:
-        """Returns how many rows of a task have yet to leave."""
+        """Return how many rows of a task have yet to leave."""
         row = self._database.connection().execute(
             "SELECT count(*) AS number FROM outbox WHERE task_id = ? AND state = 'pending'",
             (task_id,),
@@ -331,14 +331,14 @@ class Outbox:
         return int(row.fetchone()["number"])
 
     def pending_for(self, run_id: int) -> bool:
-        """Tells whether something of a run has yet to leave."""
+        """Return whether something of a run has yet to leave."""
         row = self._database.connection().execute(
             "SELECT 1 FROM outbox WHERE run_id = ? AND state = 'pending' LIMIT 1", (run_id,)
         )
         return row.fetchone() is not None
 
     def last_error(self) -> str | None:
-        """Returns why the oldest row that was tried in vain has not left yet."""
+        """Return why the oldest row that was tried in vain has not left yet."""
         row = self._database.connection().execute(
             "SELECT last_error FROM outbox WHERE state = 'pending' AND last_error <> '' "
             "ORDER BY id LIMIT 1"
@@ -347,7 +347,7 @@ class Outbox:
         return None if found is None else str(found["last_error"])
 
     def counts(self) -> OutboxCounts:
-        """Returns how much waits to be told."""
+        """Return how much waits to be told."""
         row = (
             self._database.connection()
             .execute(

@@ -79,19 +79,19 @@ class Questions:
         self._journal = journal
 
     def current(self, run_id: int) -> Question | None:
-        """Returns the question of a run that is not over."""
+        """Return the question of a run that is not over."""
         return self._one(
             "SELECT * FROM questions WHERE run_id = ? AND state <> 'closed'", (run_id,)
         )
 
     def get(self, run_id: int, number: int) -> Question | None:
-        """Returns a run's question by its number."""
+        """Return a run's question by its number."""
         return self._one(
             "SELECT * FROM questions WHERE run_id = ? AND number = ?", (run_id, number)
         )
 
     def open_ones(self) -> list[AskedOf]:
-        """Returns what waits for an answer, with the jobs that ask."""
+        """Return what waits for an answer, with the jobs that ask."""
         rows = self._database.connection().execute(
             "SELECT questions.*, jobs.id AS job_id, jobs.task_id, jobs.name AS job_name "
             "FROM questions JOIN runs ON runs.id = run_id JOIN jobs ON jobs.id = runs.job_id "
@@ -108,14 +108,14 @@ class Questions:
         ]
 
     def open_of_job(self, job_id: int) -> Question | None:
-        """Returns what a job waits for."""
+        """Return what a job waits for."""
         found = [one.question for one in self.open_ones() if one.job_id == job_id]
         return found[0] if found else None
 
     def ask(
         self, job: Job, run: Run, *, prompt: str, secret: bool, pid: int, sleeps: int | None
     ) -> Question:
-        """Stores that a script waits, and queues what the API is to know of it."""
+        """Store that a script waits, and queue what the API is to know of it."""
         with self._database.transaction() as connection:
             number = 1 + int(
                 connection.execute(
@@ -138,7 +138,7 @@ class Questions:
             return question
 
     def answered(self, job: Job, run: Run, question: Question, by: str) -> None:
-        """Stores that a question was answered, and by whom; not what was said."""
+        """Store that a question was answered, and by whom; not what was said."""
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE questions SET state = 'answered', answered_by = ? WHERE id = ?",
@@ -154,7 +154,7 @@ class Questions:
             )
 
     def close(self, job: Job, run: Run, question: Question, why: str) -> None:
-        """Stores that a script waits no more, and queues that the API is told so.
+        """Store that a script waits no more, and queue that the API is told so.
 
         ``why`` tells what happened to a question that nobody answered.
         """
@@ -179,7 +179,7 @@ class Questions:
                 )
 
     def told_api(self, run_id: int, number: int, api_id: str | None) -> None:
-        """Stores that the API took a question: it may be asked there for the answer."""
+        """Store that the API took a question: it may be asked there for the answer."""
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE questions SET at_api = 1, api_id = ? WHERE run_id = ? AND number = ?",
@@ -189,7 +189,7 @@ class Questions:
     def _tell_asked(
         self, task_id: str, run: Run, number: int, prompt: str, *, secret: bool
     ) -> None:
-        """Queues a log line, and the question with the state that it brings."""
+        """Queue a log line, and the question with the state that it brings."""
         shown = prompt or NO_PROMPT
         line = {
             "level": LogLevel.INFO.value,
@@ -212,7 +212,7 @@ class Questions:
             )
 
     def _shown(self, run_id: int) -> dict[str, object]:
-        """Returns the progress and its message, which a write of the state would else reset."""
+        """Return the progress and its message, which a write of the state would else reset."""
         row = (
             self._database.connection()
             .execute("SELECT progress, progress_message FROM runs WHERE id = ?", (run_id,))

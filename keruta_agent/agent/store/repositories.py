@@ -20,7 +20,7 @@ class Repositories:
         self._database = database
 
     def remember(self, session_id: str, address: str, ref: str) -> None:
-        """Stores which repository a session names; empty when it names none."""
+        """Store which repository a session names; empty when it names none."""
         if self.of(session_id) == (address, ref):
             return
         with self._database.transaction() as connection:
@@ -31,11 +31,11 @@ class Repositories:
             )
 
     def of(self, session_id: str) -> tuple[str, str] | None:
-        """Returns the address and the ref of a session's repository, None when nobody asked."""
+        """Return the address and the ref of a session's repository, None when nobody asked."""
         return self.all().get(session_id)
 
     def all(self) -> dict[str, tuple[str, str]]:
-        """Returns the address and the ref by session."""
+        """Return the address and the ref by session."""
         rows = self._database.connection().execute(
             "SELECT name, value FROM flags WHERE substr(name, 1, ?) = ?", (len(_FLAG), _FLAG)
         )

@@ -33,7 +33,7 @@ DAMAGED_ADVICE: Final = (
 
 
 def is_wanting(exc: BaseException) -> bool:
-    """Tells whether something could not be stored because the disk takes nothing."""
+    """Return whether something could not be stored because the disk takes nothing."""
     if isinstance(exc, OSError):
         return exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
     if not isinstance(exc, sqlite3.OperationalError):
@@ -43,7 +43,7 @@ def is_wanting(exc: BaseException) -> bool:
 
 
 def failure_to_store(exc: OSError | sqlite3.Error) -> errors.AgentStateError:
-    """Returns what people are told of a failure to read or write the records, or a run's files."""
+    """Return what people are told of a failure to read or write the records, or a run's files."""
     if is_wanting(exc):
         return errors.AgentStateError(
             f"nothing can be stored: {exc}",
@@ -139,7 +139,7 @@ class Room:
         return True
 
     def is_wanting(self, exc: BaseException) -> bool:
-        """Tells whether a failure was for want of room, and says so."""
+        """Return whether a failure was for want of room, and say so."""
         if not is_wanting(exc):
             return False
         if self._failed_at is None:
@@ -154,7 +154,7 @@ class Room:
         return True
 
     def was_found(self) -> None:
-        """Notes that something was stored."""
+        """Note that something was stored."""
         if self._failed_at is not None and time.monotonic() - self._failed_at > QUIET_S:
             self._failed_at = None
             logger.info(

@@ -124,7 +124,7 @@ _RUN_FIELDS = tuple(field.name for field in dataclasses.fields(Run))
 
 
 def run_of(row: sqlite3.Row) -> Run:
-    """Reads a row of the table of runs."""
+    """Read a row of the table of runs."""
     values = {name: row[name] for name in _RUN_FIELDS}
     values["is_owned"] = bool(values["is_owned"])
     if values["wants_auto_fix"] is not None:

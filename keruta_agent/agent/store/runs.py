@@ -28,7 +28,7 @@ class Runs:
         self._journal = journal
 
     def active(self) -> tuple[Job, Run] | None:
-        """Returns the run that has not ended, with its job."""
+        """Return the run that has not ended, with its job."""
         run = self._one("SELECT * FROM runs WHERE state <> 'ended'")
         if run is None:
             return None
@@ -37,7 +37,7 @@ class Runs:
     def claim_next(
         self, *, only_local: bool = False, new_tasks: bool = True
     ) -> tuple[Job, Run] | None:
-        """Claims the first waiting job: it becomes the one active run, or nothing changes.
+        """Claim the first waiting job: it becomes the one active run, or nothing changes.
 
         None means that nothing waits, something runs, or the queue is paused. ``only_local``
         leaves the API's tasks where they are, and without ``new_tasks`` those that never ran.
@@ -49,7 +49,7 @@ class Runs:
             return self._claim(job)
 
     def claim_job(self, job_id: int) -> tuple[Job, Run] | None:
-        """Claims one certain job that waits, out of turn; None when it cannot be had."""
+        """Claim one certain job that waits, out of turn; None when it cannot be had."""
         with self._database.transaction():
             job = self._jobs.get(job_id)
             if job is None or job.state is not JobState.WAITING or self.active():
@@ -69,7 +69,7 @@ class Runs:
         return self._job_of(run), run
 
     def own(self, job: Job, run: Run) -> Run:
-        """Stores that the task of a run is ours, with the write that tells the API of the run."""
+        """Store that the task of a run is ours, with the write that tells the API of the run."""
         with self._database.transaction():
             self._update(run.id, is_owned=1)
             self._journal.add("claimed", job.id, run.number, run=run.uid)
@@ -80,7 +80,7 @@ class Runs:
     def restore(
         self, job: Job, *, uid: str, number: int, directory: str, token: str
     ) -> tuple[Job, Run]:
-        """Stores a run that was found on disk and that the records do not know, as active.
+        """Store a run that was found on disk and that the records do not know, as active.
 
         The records are an old copy then. The API is told nothing of the beginning again.
         """
@@ -101,7 +101,7 @@ class Runs:
         token: str,
         is_owned: bool = False,
     ) -> Run:
-        """Stores an active run of a job, which runs with that."""
+        """Store an active run of a job, which runs with that."""
         connection = self._database.connection()
         connection.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (job.id,))
         row = connection.execute(
@@ -113,7 +113,7 @@ class Runs:
         return run_of(row.fetchone())
 
     def _announce(self, task_id: str, run: Run) -> None:
-        """Queues what tells the API of a run: its state at the first, a log line at a retry.
+        """Queue what tells the API of a run: its state at the first, a log line at a retry.
 
         Some servers lock a task at the first PROCESSING and fail it at a second one, and between
         the runs it stays PROCESSING there anyway.
@@ -128,7 +128,7 @@ class Runs:
         self._outbox.add(Kind.LOG_LINE, task_id, line, run_id=run.id, key=key)
 
     def cancel_job(self, job_id: int, reason: str) -> JobState | None:
-        """Cancels a job for a person and returns the state in which it was found.
+        """Cancel a job for a person and return the state in which it was found.
 
         One that has not started ends here, and the API is told; a running one is stopped, and
         told of, by who follows it. None means that there is no such job.
@@ -152,7 +152,7 @@ class Runs:
         return state
 
     def get(self, run_id: int) -> Run:
-        """Returns a run that exists."""
+        """Return a run that exists."""
         run = self._one("SELECT * FROM runs WHERE id = ?", (run_id,))
         if run is None:
             raise LookupError(f"no run {run_id}")
@@ -164,18 +164,18 @@ class Runs:
         return self._job_of(run), run
 
     def of_job(self, job_id: int) -> list[Run]:
-        """Returns the runs of a job, oldest first."""
+        """Return the runs of a job, oldest first."""
         rows = self._database.connection().execute(
             "SELECT * FROM runs WHERE job_id = ? ORDER BY number", (job_id,)
         )
         return [run_of(row) for row in rows]
 
     def by_uid(self, uid: str) -> Run | None:
-        """Returns the run that bears this random name."""
+        """Return the run that bears this random name."""
         return self._one("SELECT * FROM runs WHERE uid = ?", (uid,))
 
     def started(self, job: Job, run: Run, shim_pid: int) -> None:
-        """Stores that the script was started, and by which process."""
+        """Store that the script was started, and by which process."""
         with self._database.transaction():
             self._update(run.id, shim_pid=shim_pid, stage=None, agent_failures=0)
             self._journal.add("started", job.id, run.number, pid=shim_pid, log=run.directory)
@@ -193,11 +193,11 @@ class Runs:
         self._update(run_id, post_hook_done=1)
 
     def enter(self, run_id: int, stage: str | None) -> None:
-        """Stores what the agent is about to do with a run, for the case that it dies of it."""
+        """Store what the agent is about to do with a run, for the case that it dies of it."""
         self._update(run_id, stage=stage)
 
     def take_up(self, job: Job, run: Run) -> Run:
-        """Stores that an agent goes on with a run that another one left.
+        """Store that an agent goes on with a run that another one left.
 
         If that one died in the middle of a stage, it counts as a failure of the agent at this
         run; while a script was merely followed, an end of the agent has nothing to do with it.
@@ -210,7 +210,7 @@ class Runs:
         return self.get(run.id)
 
     def agent_failed(self, job: Job, run: Run, reason: str) -> None:
-        """Counts a failure of the agent itself at a run."""
+        """Count a failure of the agent itself at a run."""
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE runs SET agent_failures = agent_failures + 1 WHERE id = ?", (run.id,)
@@ -219,11 +219,11 @@ class Runs:
 
     @staticmethod
     def fresh_directory(run: Run) -> str:
-        """Returns another name for the directory of a run."""
+        """Return another name for the directory of a run."""
         return f"{run.directory.split('.')[0]}.{secrets.token_hex(2)}"
 
     def renew_directory(self, run_id: int, directory: str) -> Run:
-        """Gives a run that never started a fresh directory: a late start finds no way in."""
+        """Give a run that never started a fresh directory: a late start finds no way in."""
         self._update(
             run_id,
             directory=directory,
@@ -235,7 +235,7 @@ class Runs:
         return self.get(run_id)
 
     def offsets(self, run_id: int) -> dict[str, int]:
-        """Returns how far each stream has been read, in bytes."""
+        """Return how far each stream has been read, in bytes."""
         row = self._database.connection().execute(
             "SELECT stdout_offset, stderr_offset, agent_offset FROM runs WHERE id = ?", (run_id,)
         )
@@ -250,7 +250,7 @@ class Runs:
         read_at: float,
         withheld_lines: Mapping[int, int] | None = None,
     ) -> None:
-        """Stores that these pieces (stream, start, stop) were seen, and queues them for the API.
+        """Store that these pieces (stream, start, stop) were seen, and queue them for the API.
 
         Of those that must wait, ``withheld_lines`` has the number of lines, by their index.
         """
@@ -275,7 +275,7 @@ class Runs:
             self._update(run.id, next_range=sequence)
 
     def ranges(self, run_id: int, *, first: int = 0, limit: int = -1) -> list[LogRange]:
-        """Returns the pieces of a run's log in order, from a sequence number on."""
+        """Return the pieces of a run's log in order, from a sequence number on."""
         rows = self._database.connection().execute(
             "SELECT sequence, stream, start, stop, read_at FROM log_ranges "
             "WHERE run_id = ? AND sequence >= ? ORDER BY sequence LIMIT ?",
@@ -284,14 +284,14 @@ class Runs:
         return [LogRange(**dict(row)) for row in rows]
 
     def range_count(self, run_id: int) -> int:
-        """Returns how many pieces a run's log has; they are numbered from 0."""
+        """Return how many pieces a run's log has; they are numbered from 0."""
         row = self._database.connection().execute(
             "SELECT next_range FROM runs WHERE id = ?", (run_id,)
         )
         return int(row.fetchone()["next_range"])
 
     def report_progress(self, job: Job, run: Run, percent: int, message: str) -> None:
-        """Stores the progress; the API gets the newest one."""
+        """Store the progress; the API gets the newest one."""
         with self._database.transaction():
             self._update(run.id, progress=percent, progress_message=message)
             if job.task_id is not None:
@@ -307,7 +307,7 @@ class Runs:
         wants_auto_fix: bool | None,
         artifacts_dir: str | None,
     ) -> bool:
-        """Stores what the script says about its own end; a failure once said stands.
+        """Store what the script says about its own end; a failure once said stands.
 
         Returns whether the report was taken.
         """
@@ -326,7 +326,7 @@ class Runs:
         return True
 
     def end(self, job: Job, run: Run, result: RunResult, *, job_state: JobState) -> None:
-        """Stores the end of a run; its job is finished, or ``failing`` until more is decided."""
+        """Store the end of a run; its job is finished, or ``failing`` until more is decided."""
         now = time.time()
         with self._database.transaction() as connection:
             self._journal.add(
@@ -362,7 +362,7 @@ class Runs:
             )
 
     def forget_log(self, run_id: int) -> None:
-        """Removes the ranges of a run's log, after its files were removed."""
+        """Remove the ranges of a run's log, after its files were removed."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM log_ranges WHERE run_id = ?", (run_id,))
 

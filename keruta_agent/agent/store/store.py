@@ -40,7 +40,7 @@ class Records:
 
     @classmethod
     def open(cls, base_dir: Path) -> Self:
-        """Opens the records, and makes them if need be.
+        """Open the records, and make them if need be.
 
         Raises:
             AgentStateError: the directory or the file cannot be used.
@@ -49,7 +49,7 @@ class Records:
 
     @classmethod
     def open_existing(cls, base_dir: Path) -> Self | None:
-        """Opens the records for looking; None when no agent has run here yet.
+        """Open the records for looking; None when no agent has run here yet.
 
         Raises:
             AgentStateError: the file cannot be used.
@@ -67,7 +67,7 @@ class Records:
         return cls._over(Database(base_dir, create=False))
 
     def close(self) -> None:
-        """Closes the database."""
+        """Close the database."""
         self.database.close()
 
     @classmethod

@@ -73,7 +73,7 @@ class Usages:
         self._database = database
 
     def get(self, run_id: int) -> Usage | None:
-        """Returns what a run has used, None when it was never looked at."""
+        """Return what a run has used, None when it was never looked at."""
         row = self._database.connection().execute(
             "SELECT * FROM run_usage WHERE run_id = ?", (run_id,)
         )
@@ -81,7 +81,7 @@ class Usages:
         return None if found is None else Usage(**{name: found[name] for name in _USAGE_FIELDS})
 
     def put(self, run_id: int, usage: Usage) -> None:
-        """Stores what a run has used so far."""
+        """Store what a run has used so far."""
         names = ", ".join(_USAGE_FIELDS)
         marks = ", ".join("?" * len(_USAGE_FIELDS))
         values = dataclasses.astuple(usage)
@@ -93,7 +93,7 @@ class Usages:
             )
 
     def add_sample(self, run_id: int, sample: Sample) -> bool:
-        """Adds a point to a run's series; tells whether that was thinned for it."""
+        """Add a point to a run's series; tell whether that was thinned for it."""
         with self._database.transaction(durable=False) as connection:
             self._insert(run_id, [sample])
             number = connection.execute(
@@ -107,7 +107,7 @@ class Usages:
             return True
 
     def samples(self, run_id: int) -> list[Sample]:
-        """Returns a run's series, from its beginning."""
+        """Return a run's series, from its beginning."""
         rows = self._database.connection().execute(
             "SELECT elapsed_s, cpu_percent, memory_bytes FROM run_samples WHERE run_id = ? "
             "ORDER BY elapsed_s",
@@ -124,7 +124,7 @@ class Usages:
 
 
 def _halved(samples: Sequence[Sample]) -> Iterator[Sample]:
-    """Makes one point of each two: the mean of the processor, the peak of the memory."""
+    """Make one point of each two: the mean of the processor, the peak of the memory."""
     for first, second in zip(samples[::2], samples[1::2], strict=False):
         yield Sample(
             elapsed_s=second.elapsed_s,

@@ -21,7 +21,7 @@ _DIGITS: Final = 8
 
 
 def branch_of(context: TaskContext) -> str:
-    """Returns the branch of a task: the one that it names, else ``feature/task-{spec}-{id}``.
+    """Return the branch of a task: the one that it names, else ``feature/task-{spec}-{id}``.
 
     Raises:
         SecurityError: no run may push to the named one.
@@ -32,7 +32,7 @@ def branch_of(context: TaskContext) -> str:
 
 
 def _fit(spec_name: str, task_id: str) -> str:
-    """Returns both ids as a part of a name; where that loses something, a hash tells them apart."""
+    """Return both ids as a part of a name; where that loses something, a hash tells them apart."""
     plain = f"{spec_name}-{task_id}"
     fit = _DOTS.sub("-", _UNFIT.sub("-", plain)).removesuffix(".lock").strip(".-")
     room = _LONGEST_PART - len("task-") - 1 - _DIGITS
@@ -44,7 +44,7 @@ def _fit(spec_name: str, task_id: str) -> str:
 
 
 def checked(name: str) -> str:
-    """Returns the name of a branch that a run may push to.
+    """Return the name of a branch that a run may push to.
 
     Raises:
         SecurityError: it is not one.

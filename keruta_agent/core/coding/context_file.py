@@ -32,7 +32,7 @@ _IN_METADATA: Final = ("repo_url", "base_branch")
 
 
 def from_file(path: Path, changes: Iterable[str] = (), *, timeout_s: int = 1800) -> TaskContext:
-    """Returns the task of a JSON or YAML file, with ``key=value`` changes on top.
+    """Return the task of a JSON or YAML file, with ``key=value`` changes on top.
 
     Raises:
         TaskContextValidationError: the file or a change makes no sense.
@@ -48,7 +48,7 @@ def from_file(path: Path, changes: Iterable[str] = (), *, timeout_s: int = 1800)
 def from_environment(
     environment: Mapping[str, str], changes: Iterable[str] = (), *, timeout_s: int = 1800
 ) -> TaskContext:
-    """Returns the task in TASK_CONTEXT, as a Dispatcher starts a runner.
+    """Return the task in TASK_CONTEXT, as a Dispatcher starts a runner.
 
     Raises:
         TaskContextValidationError: there is none, or it makes no sense.
@@ -63,7 +63,7 @@ def from_environment(
 
 
 def from_values(values: Mapping[str, Any], *, timeout_s: int = 1800) -> TaskContext:
-    """Returns the task that values describe.
+    """Return the task that values describe.
 
     Raises:
         TaskContextValidationError: a value is missing, unknown, or of the wrong kind.
@@ -85,7 +85,7 @@ def from_values(values: Mapping[str, Any], *, timeout_s: int = 1800) -> TaskCont
 
 
 def changed(values: Mapping[str, Any], changes: Iterable[str]) -> dict[str, Any]:
-    """Returns values with changes such as ``title=New`` or ``metadata.repo_url=...``.
+    """Return values with changes such as ``title=New`` or ``metadata.repo_url=...``.
 
     Raises:
         TaskContextValidationError: a change has no ``=``, or goes into what is no mapping.
@@ -127,7 +127,7 @@ def _parsed(text: str, origin: str) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """Reads a value as YAML does, so that numbers, lists and true can be given."""
+    """Read a value as YAML does, so that numbers, lists and true can be given."""
     try:
         return YAML(typ="safe", pure=True).load(text) if text.strip() else text
     except (YAMLError, RecursionError, ValueError):

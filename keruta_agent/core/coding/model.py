@@ -34,14 +34,14 @@ class Record:
     secret_fields: ClassVar[frozenset[str]] = frozenset()
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the values, ready for JSON; secrets are masked."""
+        """Return the values, ready for JSON; secrets are masked."""
         values = _schema_of(type(self))().dump(self)
         masked = {name: MASK for name in self.secret_fields if values.get(name)}
         return {**values, **masked}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Returns the record that holds these values.
+        """Return the record that holds these values.
 
         Raises:
             TaskContextValidationError: a value is missing, of the wrong type, or unknown; the
@@ -310,7 +310,7 @@ _PLAIN: dict[Any, Callable[..., fields.Field[Any]]] = {
 
 
 def _schema_of(record: type[Record]) -> type[Schema]:
-    """Builds the marshmallow schema of a dataclass from its annotations."""
+    """Build the marshmallow schema of a dataclass from its annotations."""
     hints = typing.get_type_hints(record)
     declared: dict[str, Any] = {}
     for field in dataclasses.fields(typing.cast("Any", record)):

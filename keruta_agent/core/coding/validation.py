@@ -19,7 +19,7 @@ _LONGEST_S: Final = 30 * 24 * 3600
 
 
 def check(context: TaskContext, *, has_pool: bool) -> None:
-    """Checks a task; all that is wrong is told at once.
+    """Check a task; all that is wrong is told at once.
 
     Raises:
         TaskContextValidationError: something is missing or impossible.
@@ -48,7 +48,7 @@ def check(context: TaskContext, *, has_pool: bool) -> None:
 
 
 def takes_slot(context: TaskContext, *, has_pool: bool) -> bool:
-    """Tells whether the Repo Pool Manager supplies the workspace."""
+    """Return whether the Repo Pool Manager supplies the workspace."""
     return has_pool and bool(context.metadata.get("repo_url"))
 
 
@@ -68,7 +68,7 @@ def allowed_files(context: TaskContext) -> frozenset[str]:
 
 
 def _about_texts(context: TaskContext) -> Iterator[str]:
-    """Yields what no file, branch, process or request can be given."""
+    """Yield what no file, branch, process or request can be given."""
     for name in ("task_id", "spec_name"):
         value = getattr(context, name)
         if value.strip() in (".", "..") or len(value) > _LONGEST_ID or len(value.splitlines()) > 1:

@@ -17,7 +17,7 @@ _ABOUT: Final[ContextVar[Mapping[str, object]]] = ContextVar("about", default={}
 
 @contextlib.contextmanager
 def about(**ids: object) -> Iterator[None]:
-    """Gives these ids to everything that this thread logs inside the block."""
+    """Give these ids to everything that this thread logs inside the block."""
     known = {name: value for name, value in ids.items() if value is not None}
     token = _ABOUT.set({**_ABOUT.get(), **known})
     try:
@@ -30,7 +30,7 @@ class AddIds(logging.Filter):
     """Adds the ids to a record that does not name them itself; keeps every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Returns that the record is to be kept."""
+        """Return that the record is to be kept."""
         for name, value in _ABOUT.get().items():
             if not hasattr(record, name):
                 setattr(record, name, value)

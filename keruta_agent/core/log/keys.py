@@ -20,7 +20,7 @@ DESCRIPTOR: Final = "KERUTA_KEYS_FD"
 
 
 def put_away(more: Iterable[str] = ()) -> None:
-    """Sees to it that no process that is started can read the keys; call it before anything else.
+    """See to it that no process that is started can read the keys; call it before anything else.
 
     ``more`` are variables whose names do not tell that they hold one. The first time this starts
     the program anew, as the same process, and does not return.
@@ -29,7 +29,7 @@ def put_away(more: Iterable[str] = ()) -> None:
 
 
 def _started_with() -> dict[str, str]:
-    """Returns the variables that others can read."""
+    """Return the variables that others can read."""
     try:
         variables = Path("/proc/self/environ").read_bytes().split(b"\0")
     except OSError:  # then nobody else can read them either
@@ -39,7 +39,7 @@ def _started_with() -> dict[str, str]:
 
 
 def secret_names(environment: Mapping[str, str], more: Iterable[str] = ()) -> list[str]:
-    """Returns the variables that hold secrets, by their names or their values."""
+    """Return the variables that hold secrets, by their names or their values."""
     named = set(more)
     return sorted(
         name
@@ -49,7 +49,7 @@ def secret_names(environment: Mapping[str, str], more: Iterable[str] = ()) -> li
 
 
 def hide(names: Iterable[str]) -> None:
-    """Starts this program anew without these variables, which it finds again by ``take_back``.
+    """Start this program anew without these variables, which it finds again by ``take_back``.
 
     Returns only where there is nothing to hide.
     """
@@ -68,7 +68,7 @@ def hide(names: Iterable[str]) -> None:
 
 
 def take_back() -> None:
-    """Brings back what ``hide`` took away; to be called before anything reads the environment.
+    """Bring back what ``hide`` took away; to be called before anything reads the environment.
 
     What is set now is not what the process was started with, so nobody else can read it.
     """

@@ -31,7 +31,7 @@ class TextFormatter(logging.Formatter):
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Returns the line, what cannot be printed as backslash codes; tracebacks come after it."""
+        """Return the line, what cannot be printed as backslash codes; tracebacks come after it."""
         text = super().formatMessage(record)
         if text.isprintable():
             return text
@@ -53,7 +53,7 @@ class RedactedFormatter(logging.Formatter):
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        """Returns the record as masked text."""
+        """Return the record as masked text."""
         return self._redactor.redact(self._inner.format(record))
 
 
@@ -65,7 +65,7 @@ def set_up(
     rotation: Rotation | None = None,
     redactor: Redactor | None = None,
 ) -> None:
-    """Sends the agent's log to a file, or to standard error.
+    """Send the agent's log to a file, or to standard error.
 
     Raises:
         SettingsError: the file cannot be written.
@@ -89,7 +89,7 @@ def set_up(
 
 
 def reopen() -> None:
-    """Goes on in the log file that has the name now; somebody may have moved the old one away."""
+    """Go on in the log file that has the name now; somebody may have moved the old one away."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, LogFile):
             handler.reopen()

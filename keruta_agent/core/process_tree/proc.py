@@ -9,7 +9,7 @@ import os
 
 
 def process_state(pid: int) -> tuple[str, int] | None:
-    """Returns a process's state letter and start time, None when there is no such process."""
+    """Return a process's state letter and start time, None when there is no such process."""
     fields = _stat(pid)
     return None if fields is None else (fields[0].decode("ascii"), int(fields[19]))
 

@@ -32,7 +32,7 @@ def no_stop() -> str | None:
 def wait(
     process: subprocess.Popen[bytes], timeout_s: float, stop_reason: Callable[[], str | None]
 ) -> int:
-    """Returns the exit code of a command that leads a process group of its own.
+    """Return the exit code of a command that leads a process group of its own.
 
     Whatever it has started is ended when this returns.
 

@@ -75,7 +75,7 @@ class Watch:
         return self.signal_all(signal.SIGTERM)
 
     def reap(self) -> bool:
-        """Collects the children that have ended; tells whether any is left."""
+        """Collect the children that have ended; tell whether any is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -87,7 +87,7 @@ class Watch:
                 self.status = status
 
     def signal_all(self, number: int) -> int:
-        """Sends a signal to every process below this one; returns how many there are."""
+        """Send a signal to every process below this one; return how many there are."""
         below = descendants(os.getpid())
         if below:
             self.note(number, below)

@@ -26,7 +26,7 @@ _LONGEST_QUOTED: Final = 512
 
 
 def _value_of(shortest: int) -> bytes:
-    """Returns a pattern for a value: all that is in quotes, or up to a blank or a separator.
+    """Return a pattern for a value: all that is in quotes, or up to a blank or a separator.
 
     The next parameter of a form separates, any other & is a part of the value.
     """
@@ -136,7 +136,7 @@ _WORDS: Final = re.compile(r"[A-Za-z]+(?:[-_.:/ ]+[A-Za-z]+)*[.:!?]?")
 
 
 def spans(data: bytes, lowered: bytes) -> Iterator[Span]:
-    """Yields where values of secret names stand, in no order; ``lowered`` is ``data.lower()``."""
+    """Yield where values of secret names stand, in no order; ``lowered`` is ``data.lower()``."""
     for pattern in _ASSIGNED:
         for found in pattern.finditer(lowered):
             yield from _value(found, _name(data, found.start(), found.end("rest")), data)
@@ -170,7 +170,7 @@ def _value(found: re.Match[bytes], name: str, data: bytes) -> Iterator[Span]:
 
 
 def is_secret_value(name: str, value: str) -> bool:
-    """Returns whether the value of a field with a secret name is a secret, and no placeholder."""
+    """Return whether the value of a field with a secret name is a secret, and no placeholder."""
     if names.is_password_name(name):
         return bool(value) and value.casefold() not in _NOTHING and not _PLACEHOLDER.match(value)
     return _is_secret(name, value, is_setting=True)

@@ -24,7 +24,7 @@ _LONG: Final = 12
 
 
 def forms(value: str) -> frozenset[bytes]:
-    """Returns a secret in all the forms that are looked for, as UTF-8 and without line breaks.
+    """Return a secret in all the forms that are looked for, as UTF-8 and without line breaks.
 
     Line breaks are left out because the search leaves them out of the text: so a form is found
     when something has wrapped it, as base64 does every 76 characters.
@@ -69,7 +69,7 @@ def _json_forms(value: str) -> Iterator[str]:
 
 
 def _html_safe(value: str, plain: str, escaped: frozenset[str]) -> str:
-    """Returns the text as JSON with more characters escaped than JSON asks for."""
+    """Return the text as JSON with more characters escaped than JSON asks for."""
     if escaped.isdisjoint(value):
         return plain
     if '"' in escaped:
@@ -104,7 +104,7 @@ def _binary_forms(raw: bytes) -> Iterator[bytes]:
 
 
 def _base64_core(raw: bytes, before: int) -> bytes:
-    """Returns the base64 characters that depend on nothing but the secret.
+    """Return the base64 characters that depend on nothing but the secret.
 
     ``before`` is the number of bytes, modulo 3, that stand before it in the encoded text.
     """

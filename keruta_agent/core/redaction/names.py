@@ -53,7 +53,7 @@ _EMPTY_WORDS: Final = _set_of(
 
 
 def is_secret_name(name: str) -> bool:
-    """Returns whether a variable, parameter or setting of this name holds a secret."""
+    """Return whether a variable, parameter or setting of this name holds a secret."""
     words = _telling_words(name)
     if not words or words[-1] in _ABOUT:
         return False
@@ -65,7 +65,7 @@ def is_secret_name(name: str) -> bool:
 # The same few names come again and again in a log; this is the slowest thing done about them.
 @functools.lru_cache(maxsize=1024)
 def is_clearly_secret_name(name: str) -> bool:
-    """Returns whether a name met in the text of a log holds a secret beyond doubt."""
+    """Return whether a name met in the text of a log holds a secret beyond doubt."""
     words = _telling_words(name.rsplit(".", 1)[-1])
     if not words:
         return False
@@ -80,7 +80,7 @@ def is_clearly_secret_name(name: str) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def is_password_name(name: str) -> bool:
-    """Returns whether a name is beyond doubt that of a password, which may be short or a word."""
+    """Return whether a name is beyond doubt that of a password, which may be short or a word."""
     words = _telling_words(name.rsplit(".", 1)[-1])
     if not words or name == "PWD":  # a shell's working directory
         return False

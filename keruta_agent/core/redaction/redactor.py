@@ -35,20 +35,20 @@ class Redactor:
     """Masks secrets in text; immutable, and safe to share between threads."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        """Takes secrets; those that are too short or too common to be masked are left out."""
+        """Take secrets; those that are too short or too common to be masked are left out."""
         self._search = Search(_needles(secrets))
 
     @classmethod
     def from_environment(
         cls, *environments: Mapping[str, str], also: Iterable[str] = ()
     ) -> Redactor:
-        """Returns one that knows the secrets among variables, by their names or in their URLs."""
+        """Return one that knows the secrets among variables, by their names or in their URLs."""
         found = [secret for environment in environments for secret in cls.secrets_in(environment)]
         return cls([*also, *found])
 
     @staticmethod
     def secrets_in(environment: Mapping[str, str]) -> list[str]:
-        """Returns the secrets among variables: by their names, and the passwords in URLs."""
+        """Return the secrets among variables: by their names, and the passwords in URLs."""
         secrets = []
         for name, value in environment.items():
             if names.is_secret_name(name):
@@ -57,7 +57,7 @@ class Redactor:
         return secrets
 
     def with_secrets(self, more: Iterable[str]) -> Redactor:
-        """Returns one that knows these secrets too."""
+        """Return one that knows these secrets too."""
         new = Redactor()
         new._search = Search(self._search.needles.union(_needles(more)))
         return new
@@ -68,7 +68,7 @@ class Redactor:
         return max(shapes.LONGEST_BLOCK, 2 * self._search.longest)
 
     def spans(self, text: str) -> list[Span]:
-        """Returns the ranges of characters to be masked: sorted, apart, none across a line break.
+        """Return the ranges of characters to be masked: sorted, apart, none across a line break.
 
         A text keeps its lines: what is secret in several lines is one range in each.
         """
@@ -90,15 +90,15 @@ class Redactor:
         return found
 
     def knows_secret_in(self, data: bytes) -> bool:
-        """Tells whether bytes hold a secret that is known by its value, in any of its forms."""
+        """Return whether bytes hold a secret that is known by its value, in any of its forms."""
         return bool(self._search.spans(data))
 
     def redact(self, text: str) -> str:
-        """Returns the text with its secrets masked."""
+        """Return the text with its secrets masked."""
         return _masked(text, self.spans(text), 0, len(text))
 
     def redact_window(self, before: str, text: str, after: str) -> str:
-        """Returns ``text`` masked, also where a secret or key block reaches in from beside it.
+        """Return ``text`` masked, also where a secret or key block reaches in from beside it.
 
         Without ``after`` the end of the text may be half a secret, which nobody can know: hold
         back an unfinished line.
@@ -107,14 +107,14 @@ class Redactor:
         return _masked(before + text, spans, len(before), len(before) + len(text))
 
     def redact_value(self, value: object) -> object:
-        """Returns a JSON-like value with the secrets in it masked; names stay.
+        """Return a JSON-like value with the secrets in it masked; names stay.
 
         What is nested too deeply for a sane document is masked as a whole.
         """
         return _Values(self, masks_names=False).redacted(value, _DEEPEST_VALUE)
 
     def redact_object(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Returns what somebody else named and gave, with the secrets masked in both."""
+        """Return what somebody else named and gave, with the secrets masked in both."""
         return _Values(self, masks_names=True).mapping(fields, _DEEPEST_VALUE)
 
     def __repr__(self) -> str:
@@ -161,7 +161,7 @@ class _Values:
         return name_shown, MASK if _is_named_secret(name, value) else shown
 
     def _list(self, values: Sequence[object], depth: int) -> list[object]:
-        """Returns a list redacted; the argument behind ``--password`` is a secret too."""
+        """Return a list redacted; the argument behind ``--password`` is a secret too."""
         before = [None, *values]
         return [
             MASK
@@ -172,7 +172,7 @@ class _Values:
 
 
 def mask_named(value: Any) -> Any:
-    """Returns a JSON-like value with those texts masked whose names say that they are secret.
+    """Return a JSON-like value with those texts masked whose names say that they are secret.
 
     This is what is left to do for a value that was read from a text after the text was masked.
     """
@@ -227,7 +227,7 @@ def _in_characters(spans: Iterable[Span], data: bytes, *, is_ascii: bool) -> lis
 
 
 def _counter(data: bytes) -> Callable[[int], int]:
-    """Returns a function from an index of a byte to that of its character, for rising indexes."""
+    """Return a function from an index of a byte to that of its character, for rising indexes."""
     byte = character = 0
 
     def count(index: int) -> int:
@@ -240,7 +240,7 @@ def _counter(data: bytes) -> Callable[[int], int]:
 
 
 def _masked(text: str, spans: list[Span], start: int, end: int) -> str:
-    """Returns ``text[start:end]`` with the spans in it masked."""
+    """Return ``text[start:end]`` with the spans in it masked."""
     pieces = []
     position = start
     for span_start, span_end in spans:

@@ -53,7 +53,7 @@ class Search:
         self._known = frozenset(self._grams)
 
     def spans(self, data: bytes) -> list[Span]:
-        """Returns where the strings stand, in no order; line breaks in the text do not count."""
+        """Return where the strings stand, in no order; line breaks in the text do not count."""
         if not self.needles:
             return []
         joined = data.replace(b"\n", b"").replace(b"\r", b"")
@@ -83,7 +83,7 @@ class Search:
 
 
 def _rarest_part(needle: bytes, length: int) -> int:
-    """Returns where the part begins whose kinds of characters change most.
+    """Return where the part begins whose kinds of characters change most.
 
     Words and numbers are in every log: "2024" as a part of a secret would be a false hit each line.
     """
@@ -105,7 +105,7 @@ def _all_of(needle: bytes, data: bytes) -> list[Span]:
 
 
 def _with_breaks(spans: list[Span], data: bytes) -> list[Span]:
-    """Returns spans of the text without line breaks as spans of the text with them."""
+    """Return spans of the text without line breaks as spans of the text with them."""
     breaks = [found.start() - number for number, found in enumerate(_BREAK.finditer(data))]
 
     def place(index: int) -> int:

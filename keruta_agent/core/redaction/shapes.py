@@ -36,13 +36,13 @@ _LONGER_THAN_SHORT_WORDS: Final = 20
 
 
 def _is_mixed(token: bytes) -> bool:
-    """Returns whether a token is no word: words of letters and hyphens are names."""
+    """Return whether a token is no word: words of letters and hyphens are names."""
     has_digit = any(48 <= byte <= 57 for byte in token)
     return has_digit and token != token.lower()
 
 
 def _is_token(token: bytes) -> bool:
-    """Returns whether a token is none that is made of words, where its begin is beyond doubt."""
+    """Return whether a token is none that is made of words, where its begin is beyond doubt."""
     longest = max(map(len, _RUN.findall(token)), default=0)
     has_both_cases = not (token.islower() or token.isupper())
     return _is_random(token) or (longest >= _LONGER_THAN_SHORT_WORDS and has_both_cases)
@@ -53,7 +53,7 @@ def _has_digit_and_letter(token: bytes) -> bool:
 
 
 def _is_random(token: bytes) -> bool:
-    """Returns whether a token is none that is made of words, such as the name of a style."""
+    """Return whether a token is none that is made of words, such as the name of a style."""
     longest = max(map(len, _RUN.findall(token)), default=0)
     if longest >= _LONGER_THAN_WORDS:
         return True
@@ -67,12 +67,12 @@ def _is_password(password: bytes) -> bool:
 
 
 def _is_user_token(user: bytes) -> bool:
-    """Returns whether the user that a URL names is a token: names are made of words."""
+    """Return whether the user that a URL names is a token: names are made of words."""
     return _is_password(user) and _is_random(unquote_to_bytes(user))
 
 
 def _is_basic(encoded: bytes) -> bool:
-    """Returns whether this decodes to what a basic header holds: a name, a colon, a password."""
+    """Return whether this decodes to what a basic header holds: a name, a colon, a password."""
     try:
         decoded = base64.b64decode(encoded + b"=" * (-len(encoded) % 4), validate=True)
     except (binascii.Error, ValueError):
@@ -140,7 +140,7 @@ _IN_WORDS: Final = b"sk-"
 
 
 def _behind(prefixes: tuple[bytes, ...]) -> bytes:
-    """Returns a pattern that holds behind each of the prefixes; one look has one width."""
+    """Return a pattern that holds behind each of the prefixes; one look has one width."""
     widths = sorted({len(prefix) for prefix in prefixes})
     looks = (b"|".join(re.escape(each) for each in prefixes if len(each) == w) for w in widths)
     return b"|".join(b"(?<=%b)" % look for look in looks)
@@ -186,7 +186,7 @@ _HEADERS: Final[tuple[_Shape, ...]] = (
 
 
 def spans(data: bytes, lowered: bytes) -> Iterator[Span]:
-    """Yields where secrets of known shapes stand, in no order; ``lowered`` is ``data.lower()``."""
+    """Yield where secrets of known shapes stand, in no order; ``lowered`` is ``data.lower()``."""
     yield from _shaped(_TOKENS, data, data)
     yield from _shaped(_HEADERS, data, lowered)
     for start, end in _shaped(_WORD_TOKENS, data, data):
@@ -228,7 +228,7 @@ def _jwts(data: bytes) -> Iterator[Span]:
 
 
 def _key_blocks(data: bytes) -> Iterator[Span]:
-    """Yields private key blocks; one without an end goes on to the end of the text."""
+    """Yield private key blocks; one without an end goes on to the end of the text."""
     position = 0
     while begin := _BLOCK_BEGIN.search(data, position):
         position = begin.end()
@@ -239,7 +239,7 @@ def _key_blocks(data: bytes) -> Iterator[Span]:
 
 
 def _begins_key(data: bytes, position: int) -> bool:
-    """Returns whether a key follows: the marker alone is also found in messages about keys."""
+    """Return whether a key follows: the marker alone is also found in messages about keys."""
     if _BEHIND_MARKER.match(data, position) is None:
         return False
     limit = position + _BLOCK_HEAD

@@ -43,7 +43,7 @@ _NAMED: Final = re.compile(r"[\w.-]+[ \t]*[:=][ \t]*([^=\s].*)")
 
 
 def worth_masking(value: str) -> bool:
-    """Returns whether a value is long and unusual enough to be masked wherever it stands."""
+    """Return whether a value is long and unusual enough to be masked wherever it stands."""
     value = value.strip()
     if len(value) < SHORTEST or len(set(value)) < 3 or value.casefold() in COMMON:
         return False
@@ -55,7 +55,7 @@ def worth_masking(value: str) -> bool:
 
 
 def parts(value: str) -> Iterator[str]:
-    """Yields what must be masked of a secret: it as a whole, its lines, the strings of its JSON."""
+    """Yield what must be masked of a secret: it as a whole, its lines, the strings of its JSON."""
     value = value.strip()
     leaves = _json_leaves(value)
     if leaves is not None:
@@ -67,7 +67,7 @@ def parts(value: str) -> Iterator[str]:
 
 
 def url_passwords(value: str) -> Iterator[str]:
-    """Yields the passwords of the URLs in a value, as they stand and percent-decoded."""
+    """Yield the passwords of the URLs in a value, as they stand and percent-decoded."""
     for found in _URL_PASSWORD.finditer(value):
         yield found[1]
         yield unquote(found[1])
@@ -88,7 +88,7 @@ def _plain_parts(value: str) -> Iterator[str]:
 
 
 def _json_leaves(value: str) -> list[str] | None:
-    """Returns the strings in a JSON object or array; None if the value is none."""
+    """Return the strings in a JSON object or array; None if the value is none."""
     if not value.startswith(("{", "[")):
         return None
     try:

@@ -18,7 +18,7 @@ _LINE = re.compile(r", line ([0-9]+)")
 
 
 def problems_of_file(candidate: Candidate) -> list[str]:
-    """Returns what is wrong with a file, in the order of its lines; empty when all is well.
+    """Return what is wrong with a file, in the order of its lines; empty when all is well.
 
     Raises:
         SettingsError: it cannot be read.
@@ -40,7 +40,7 @@ def problems_of_file(candidate: Candidate) -> list[str]:
 
 
 def problems_of_environment(environment: Mapping[str, str]) -> list[str]:
-    """Returns which variables hold what cannot be used."""
+    """Return which variables hold what cannot be used."""
     found = []
     for info in schema.SETTINGS:
         for variable in info.environment:
@@ -52,7 +52,7 @@ def problems_of_environment(environment: Mapping[str, str]) -> list[str]:
 
 
 def warnings_of_file(candidate: Candidate) -> Iterator[str]:
-    """Yields what works and is still not well."""
+    """Yield what works and is still not well."""
     text = read_text(candidate)
     if text is None or not _others_may_read(candidate.path):
         return

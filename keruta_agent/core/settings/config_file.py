@@ -39,7 +39,7 @@ class ConfigFile:
     def __init__(
         self, path: Path, text: str, known_keys: Collection[str], *, tolerant: bool = False
     ) -> None:
-        """Parses the text.
+        """Parse the text.
 
         Args:
             path: where it stands, for messages.
@@ -64,7 +64,7 @@ class ConfigFile:
                 raise found
 
     def place(self, key: str) -> str:
-        """Returns where a key stands: the file and, if it can be told, the line."""
+        """Return where a key stands: the file and, if it can be told, the line."""
         return self._at(key.split("."))
 
     def _at(self, path: list[Any]) -> str:
@@ -146,12 +146,12 @@ class ConfigFile:
 
 
 def _is_mapping(content: object) -> TypeGuard[Mapping[Any, Any] | None]:
-    """A section whose keys are all commented out is null."""
+    """Take a section whose keys are all commented out, which is null, for an empty one."""
     return content is None or isinstance(content, Mapping)
 
 
 def safe_reader() -> YAML:
-    """Returns a parser of plain YAML."""
+    """Return a parser of plain YAML."""
     from ruamel.yaml import YAML
 
     reader = YAML(typ="safe", pure=True)
@@ -176,7 +176,7 @@ def _advice(name: str, known_keys: Collection[str], candidates: Collection[str])
 
 
 def _line_of(text: str, path: list[object]) -> int | None:
-    """Returns the line, from 1, in which a key of parsed YAML stands; None if it cannot be told."""
+    """Return the line, from 1, in which a key of parsed YAML stands; None if it cannot be told."""
     node = safe_reader().compose(text)
     line = None
     for wanted in path:
@@ -199,7 +199,7 @@ class Candidate(NamedTuple):
 
 
 def usual_places(home: Path | None) -> tuple[Candidate, ...]:
-    """Returns the person's file and the machine's.
+    """Return the person's file and the machine's.
 
     ``./config.yaml`` is not looked for: a checkout that the agent works in is not trusted.
     """
@@ -210,7 +210,7 @@ def usual_places(home: Path | None) -> tuple[Candidate, ...]:
 def read_config_file(
     candidates: Sequence[Candidate], known_keys: Collection[str]
 ) -> ConfigFile | None:
-    """Reads the first file that is there; None when there is none.
+    """Read the first file that is there; None when there is none.
 
     Raises:
         SettingsError: a named file is missing, or a file cannot be read or used.
@@ -223,7 +223,7 @@ def read_config_file(
 
 
 def read_text(candidate: Candidate) -> str | None:
-    """Returns the text of a file; None when there is none.
+    """Return the text of a file; None when there is none.
 
     Raises:
         SettingsError: it was named and is missing, cannot be read, or is no text.
@@ -247,7 +247,7 @@ def read_text(candidate: Candidate) -> str | None:
 
 
 def read_content(path: Path) -> bytes:
-    """Returns the bytes of a file, or of what stands for one, such as a pipe or ``/dev/null``.
+    """Return the bytes of a file, or of what stands for one, such as a pipe or ``/dev/null``.
 
     Raises:
         SettingsError: it is no file but endless, or a pipe that nobody writes to.
@@ -286,7 +286,7 @@ def _read_stream(descriptor: int, path: Path) -> bytes:
 
 
 def decode(content: bytes, path: Path) -> str:
-    """Returns the text of a file's bytes, without the mark that some editors put before it.
+    """Return the text of a file's bytes, without the mark that some editors put before it.
 
     Raises:
         SettingsError: it is no UTF-8 text.

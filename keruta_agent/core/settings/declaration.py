@@ -46,7 +46,7 @@ def setting(
     secret: bool = False,
     **details: str,
 ) -> Any:
-    """Declares a setting: a field of the dataclass that carries its marshmallow field."""
+    """Declare a setting: a field of the dataclass that carries its marshmallow field."""
     field.required = True
     field.allow_none = default is None
     field.metadata = {

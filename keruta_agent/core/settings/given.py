@@ -18,7 +18,7 @@ IN_FILE: Final = {info.key: info for info in schema.SETTINGS if info.key is not 
 
 
 def setting_of(name: str) -> tuple[declaration.SettingInfo, bool]:
-    """Returns the setting of a key, or of a variable, and whether it was its variable.
+    """Return the setting of a key, or of a variable, and whether it was its variable.
 
     Raises:
         NotFound: there is none, or it has no place in the file.
@@ -50,7 +50,7 @@ def _nearest(name: str) -> str:
 
 
 def is_secret(info: declaration.SettingInfo, value: object) -> bool:
-    """Tells whether a value is for its owner's eyes: a token, or an address with a password."""
+    """Return whether a value is for its owner's eyes: a token, or an address with a password."""
     if info.secret:
         return True
     return isinstance(_field(info), HttpUrl) and "@" in str(value)
@@ -59,7 +59,7 @@ def is_secret(info: declaration.SettingInfo, value: object) -> bool:
 def value_to_write(
     info: declaration.SettingInfo, text: str, *, of_variable: bool = False
 ) -> object:
-    """Checks a value and returns what the file shall hold.
+    """Check a value and return what the file shall hold.
 
     Durations and sizes stay as they were written. A relative path counts from here, where it was
     typed, though one in the file counts from the file.

@@ -374,7 +374,7 @@ SETTINGS: tuple[SettingInfo, ...] = tuple(
 
 
 def shown(settings: Settings) -> dict[str, Any]:
-    """Returns each setting as a person may see it, ready for JSON.
+    """Return each setting as a person may see it, ready for JSON.
 
     Durations and sizes have their units, the token and a password in the address are masked.
     """

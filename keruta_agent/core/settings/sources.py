@@ -45,7 +45,7 @@ class LoadedSettings:
     config_file: Path | None
 
     def is_given(self, name: str) -> bool:
-        """Tells whether anybody set a setting: in the file, a variable, or a flag."""
+        """Return whether anybody set a setting: in the file, a variable, or a flag."""
         return self.sources[name].kind != "default"
 
 
@@ -55,7 +55,7 @@ def load_settings(
     *,
     config_path: Path | None = None,
 ) -> LoadedSettings:
-    """Returns the settings in force.
+    """Return the settings in force.
 
     Args:
         flags: values by attribute name; None, and the empty tuple of a repeatable option, count
@@ -70,12 +70,12 @@ def load_settings(
 
 
 def with_unit(text: str, info: declaration.SettingInfo) -> str:
-    """Returns what stands in a variable with the unit that is meant there."""
+    """Return what stands in a variable with the unit that is meant there."""
     return text + info.environment_unit if text.replace(".", "", 1).isdecimal() else text
 
 
 def home_of(environment: Mapping[str, str]) -> Path | None:
-    """Returns the person's home directory, if there is one."""
+    """Return the person's home directory, if there is one."""
     home = environment.get("HOME", "").strip()
     return Path(home) if home else None
 
@@ -83,7 +83,7 @@ def home_of(environment: Mapping[str, str]) -> Path | None:
 def config_candidates(
     config_path: Path | None, environment: Mapping[str, str]
 ) -> tuple[Candidate, ...]:
-    """Returns the config files that are looked for, of which the first is read: a named one alone.
+    """Return the config files that are looked for, of which the first is read: a named one alone.
 
     Raises:
         SettingsError: the named one is below a home directory that is not known.
@@ -163,7 +163,7 @@ class _Loader:
         return f"{source.detail or info.name} {value_shown}"
 
     def _absolute(self, path: Path, source: Source) -> Path:
-        """Makes a path independent of where a command is started.
+        """Make a path independent of where a command is started.
 
         The daemon and the commands inside a script read the same file from other directories, so
         a path in the file counts from the file.
@@ -175,7 +175,7 @@ class _Loader:
 
 
 def at_home(path: Path, origin: str, home: Path | None) -> Path:
-    """Returns a path with its leading ``~`` replaced.
+    """Return a path with its leading ``~`` replaced.
 
     Raises:
         SettingsError: there is no home directory.
@@ -191,7 +191,7 @@ def at_home(path: Path, origin: str, home: Path | None) -> Path:
 
 
 def quoted(info: declaration.SettingInfo, value: object) -> str:
-    """Returns a wrong value as a message may show it."""
+    """Return a wrong value as a message may show it."""
     text = repr(value)
     # Anything with an @ may be an address with a password.
     if info.secret or "@" in text:

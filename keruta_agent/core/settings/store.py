@@ -32,7 +32,7 @@ PRIVATE: Final = 0o600
 
 
 def file_to_change(config_path: Path | None, environment: Mapping[str, str]) -> Path:
-    """Returns the file that settings are written to: the named one, else the person's own.
+    """Return the file that settings are written to: the named one, else the person's own.
 
     Raises:
         SettingsError: there is no home directory, or the person's file would hide the machine's,
@@ -58,7 +58,7 @@ def file_to_change(config_path: Path | None, environment: Mapping[str, str]) -> 
 def change(
     path: Path, edit: Callable[[str], str], *, private: bool = False, create: bool = True
 ) -> None:
-    """Replaces the text of a file by what ``edit`` makes of it; an empty one when there is none.
+    """Replace the text of a file by what ``edit`` makes of it; an empty one when there is none.
 
     Args:
         path: the file, or a link to it. Its directory is made, for its owner alone.
@@ -184,7 +184,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _replace(path: Path, draft: int, content: bytes, *, private: bool) -> None:
-    """Puts the draft in the place of the old file, with its mode and owner."""
+    """Put the draft in the place of the old file, with its mode and owner."""
     try:
         old = path.stat()
     except FileNotFoundError:
@@ -203,7 +203,7 @@ def _replace(path: Path, draft: int, content: bytes, *, private: bool) -> None:
 
 
 def _take_over(descriptor: int, old: os.stat_result, *, private: bool) -> None:
-    """Gives a file the owner and the mode of another."""
+    """Give a file the owner and the mode of another."""
     if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
         # Root changes another person's file, who shall be able to read it afterwards.
         with contextlib.suppress(PermissionError):

@@ -51,12 +51,12 @@ _WIDTH: Final = 98
 
 
 def text() -> str:
-    """Returns the file; read as it is, it changes nothing."""
+    """Return the file; read as it is, it changes nothing."""
     return HEAD + "".join(f"{line}\n" for line in _lines())
 
 
 def commented_default(key: str) -> str:
-    """Returns the line of a key that is not set, such as ``#timeout: 30s``."""
+    """Return the line of a key that is not set, such as ``#timeout: 30s``."""
     info = next(info for info in schema.SETTINGS if info.key == key)
     default = _default(info.default)
     return f"#{key.rpartition('.')[2]}:{' ' if default else ''}{default}"

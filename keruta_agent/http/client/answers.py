@@ -29,7 +29,7 @@ _WHITE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]+")
 
 
 def is_html(response: requests.Response) -> bool:
-    """Returns whether the answer is a web page, which no route of the API ever sends."""
+    """Return whether the answer is a web page, which no route of the API ever sends."""
     if "html" in response.headers.get("Content-Type", "").lower():
         return True
     start = response.content[:200].lstrip().lower()
@@ -37,7 +37,7 @@ def is_html(response: requests.Response) -> bool:
 
 
 def parsed(response: requests.Response) -> object:
-    """Returns the JSON of an answer.
+    """Return the JSON of an answer.
 
     Raises:
         ValueError: it holds none, or none that could be read.
@@ -49,7 +49,7 @@ def parsed(response: requests.Response) -> object:
 
 
 def body_of(response: requests.Response) -> object:
-    """Returns the JSON of an answer, or None when it holds none."""
+    """Return the JSON of an answer, or None when it holds none."""
     try:
         return parsed(response)
     except ValueError:
@@ -57,7 +57,7 @@ def body_of(response: requests.Response) -> object:
 
 
 def json_of(response: requests.Response, action: str) -> Any:
-    """Returns the JSON of a successful answer, out of its envelope if it came in one.
+    """Return the JSON of a successful answer, out of its envelope if it came in one.
 
     Raises:
         ApiFailed: the answer is empty, a web page or not JSON.
@@ -78,14 +78,14 @@ def json_of(response: requests.Response, action: str) -> Any:
 
 
 def _unwrapped(body: Any) -> Any:
-    """Takes the content out of ``{"data": ..., "meta": ...}``."""
+    """Take the content out of ``{"data": ..., "meta": ...}``."""
     if isinstance(body, Mapping) and "data" in body and set(body) <= {"data", "meta"}:
         return body["data"]
     return body
 
 
 def detail_of(response: requests.Response) -> str:
-    """Returns the server's own explanation of an error as one short line, or an empty text."""
+    """Return the server's own explanation of an error as one short line, or an empty text."""
     if is_html(response):
         return HTML_HINT
     return short(_explanation(body_of(response)))
@@ -110,7 +110,7 @@ def code_of(response: requests.Response) -> str:
 
 
 def short(words: object) -> str:
-    """Returns a server's words as one line that fits a terminal."""
+    """Return a server's words as one line that fits a terminal."""
     text = _WHITE_OR_CONTROL.sub(" ", str(words)).strip()
     return text if len(text) <= DETAIL_LIMIT else f"{text[:DETAIL_LIMIT]}…"
 
@@ -131,7 +131,7 @@ def _joined(*parts: object) -> str:
 def error_of(
     response: requests.Response, action: str, *, secret: str = ""
 ) -> errors.ApiError | None:
-    """Returns the error that an answer stands for, or None when it is a success.
+    """Return the error that an answer stands for, or None when it is a success.
 
     ``secret`` is taken out of the server's words: some repeat the token that they refuse.
     """
@@ -189,12 +189,12 @@ def _redirected(response: requests.Response, action: str) -> errors.ApiError:
 
 
 def retry_after_s(response: requests.Response) -> float | None:
-    """Returns the seconds that the server asks to wait, written as a number or as a date."""
+    """Return the seconds that the server asks to wait, written as a number or as a date."""
     return seconds_to_wait(response.headers.get("Retry-After", ""))
 
 
 def seconds_to_wait(retry_after: str) -> float | None:
-    """Returns the seconds that a Retry-After header asks for; None when it says nothing."""
+    """Return the seconds that a Retry-After header asks for; None when it says nothing."""
     raw = retry_after.strip()
     if not raw:
         return None

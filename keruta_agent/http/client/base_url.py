@@ -24,7 +24,7 @@ class BaseUrl:
 
 
 def parse(text: str) -> BaseUrl:
-    """Reads the address of the keruta API.
+    """Read the address of the keruta API.
 
     Raises:
         SettingsError: it is no http or https URL; the message does not repeat a password.
@@ -63,7 +63,7 @@ def _without_suffix(path: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tells whether a host is this machine, seen from itself."""
+    """Return whether a host is this machine, seen from itself."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -22,7 +22,7 @@ class TooLargeError(requests.RequestException):
 
 
 def read(response: requests.Response, limit_s: float) -> None:
-    """Reads the body of an answer that was asked for as a stream; ``content`` has it then.
+    """Read the body of an answer that was asked for as a stream; ``content`` has it then.
 
     Raises:
         RequestException: it breaks off, takes too long, or is too large.

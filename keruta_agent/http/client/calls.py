@@ -17,20 +17,20 @@ class CallCounter:
         self._retries = 0
 
     def answered(self, status_code: int) -> None:
-        """Counts a request that was answered."""
+        """Count a request that was answered."""
         self._count(f"{status_code // 100}xx")
 
     def unanswered(self, what: str) -> None:
-        """Counts a request without an answer."""
+        """Count a request without an answer."""
         self._count(what)
 
     def retried(self) -> None:
-        """Counts a read that is tried once more."""
+        """Count a read that is tried once more."""
         with self._guard:
             self._retries += 1
 
     def counts(self) -> ApiCalls:
-        """Returns what was counted since the start of this process."""
+        """Return what was counted since the start of this process."""
         with self._guard:
             return ApiCalls(results=dict(self._results), retries=self._retries)
 

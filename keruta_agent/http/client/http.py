@@ -46,7 +46,7 @@ _BACKOFF = Backoff(first_s=0.2, longest_s=LONGEST_WAIT_S, factor=3.0)
 
 
 def segment(value: str) -> str:
-    """Returns an id as one segment of a path.
+    """Return an id as one segment of a path.
 
     Raises:
         ApiNotFound: no id looks like that; in a path it would name another resource.
@@ -97,7 +97,7 @@ class HttpClient:
         return self._base.url
 
     def close(self) -> None:
-        """Closes the connections; calls that still run close theirs when they end."""
+        """Close the connections; calls that still run close theirs when they end."""
         self._closed = True
         while self._idle:
             self._idle.pop().close()
@@ -110,7 +110,7 @@ class HttpClient:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        """Reads; tries again for a few seconds when the server is away or overloaded."""
+        """Read; tries again for a few seconds when the server is away or overloaded."""
 
         def once() -> requests.Response:
             return self.get_once(action, path, params=params, headers=headers)
@@ -131,7 +131,7 @@ class HttpClient:
     def get_once(
         self, action: str, path: str, *, anywhere: bool = True, **options: Any
     ) -> requests.Response:
-        """Reads once; ``options`` are those of ``get``.
+        """Read once; ``options`` are those of ``get``.
 
         A redirect leads ``anywhere``, without the token, or no further than on its host.
         """
@@ -139,7 +139,7 @@ class HttpClient:
         return self._checked(response, action)
 
     def fetch(self, action: str, path: str, **options: Any) -> requests.Response:
-        """Reads once and returns whatever the server answered; ``options`` are those of ``get``."""
+        """Read once and return whatever the server answered; ``options`` are those of ``get``."""
         return self._send(action, "GET", path, anywhere=True, **options)
 
     def write(
@@ -152,7 +152,7 @@ class HttpClient:
         key: str,
         timeout_s: float | None = None,
     ) -> requests.Response:
-        """Sends JSON once; a repeated write carries the same ``key``."""
+        """Send JSON once; a repeated write carries the same ``key``."""
         response = self.ask(action, method, path, body, key=key, timeout_s=timeout_s)
         return _stored(self._checked(response, action), action)
 
@@ -166,7 +166,7 @@ class HttpClient:
         key: str,
         timeout_s: float | None = None,
     ) -> requests.Response:
-        """Sends JSON once and returns whatever was answered, a refusal too."""
+        """Send JSON once and return whatever was answered, a refusal too."""
         # Text with lone surrogates (bytes of a script that are no UTF-8) has no UTF-8 form and
         # would make the server fail.
         data = json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
@@ -178,7 +178,7 @@ class HttpClient:
     def upload(
         self, action: str, path: str, body: Any, *, content_type: str, key: str, timeout_s: float
     ) -> requests.Response:
-        """Sends a body that is read from disk while it leaves.
+        """Send a body that is read from disk while it leaves.
 
         A slow way or a slow server may stand still for ``timeout_s`` in the middle of it.
         """
@@ -207,7 +207,7 @@ class HttpClient:
         silence_s: float,
         anywhere: bool = True,
     ) -> Iterator[requests.Response]:
-        """Opens an answer that goes on; reading it fails after ``silence_s`` without a byte."""
+        """Open an answer that goes on; reading it fails after ``silence_s`` without a byte."""
         response = self._send(
             action,
             "GET",
@@ -336,7 +336,7 @@ class HttpClient:
         return session
 
     def error_of(self, response: requests.Response, action: str) -> errors.ApiError | None:
-        """Returns the error that an answer stands for, None when it is a success."""
+        """Return the error that an answer stands for, None when it is a success."""
         return answers.error_of(response, action, secret=self._token or self._base.password)
 
     def _checked(self, response: requests.Response, action: str) -> requests.Response:
@@ -355,7 +355,7 @@ class HttpClient:
 
 
 def _stored(response: requests.Response, action: str) -> requests.Response:
-    """Returns the answer to a write, unless it is a web page or broken JSON.
+    """Return the answer to a write, unless it is a web page or broken JSON.
 
     A proxy's login or maintenance page answers 200 to everything and stores nothing: the write
     has to be sent again once the API is back behind it. After JSON that breaks off nobody knows.

@@ -98,7 +98,7 @@ def _certificate_refusal(exc: requests.RequestException) -> ssl.SSLCertVerificat
 
 
 def nothing_was_sent(exc: requests.RequestException) -> bool:
-    """Tells whether a request surely did not reach the server."""
+    """Return whether a request surely did not reach the server."""
     if isinstance(exc, (requests.ConnectTimeout, *_OF_THE_PROXY)):
         return True
     before_sending = (
@@ -110,7 +110,7 @@ def nothing_was_sent(exc: requests.RequestException) -> bool:
 
 
 def reason(exc: requests.RequestException) -> str:
-    """Returns why there was no answer, as an addition to a sentence; empty when it is not known."""
+    """Return why there was no answer, as an addition to a sentence; empty when it is not known."""
     if isinstance(exc, requests.Timeout):
         return " (no answer in time)"
     if isinstance(exc, bodies.TooLargeError):
@@ -124,7 +124,7 @@ def reason(exc: requests.RequestException) -> str:
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:
-    """Yields an exception and those that led to it, also where a library hides them in ``args``."""
+    """Yield an exception and those that led to it, also where a library hides them in ``args``."""
     waiting: list[object] = [exc]
     seen: set[int] = set()
     while waiting:

@@ -52,7 +52,7 @@ class MultipartBody:
             yield block
 
     def read(self, size: int = -1) -> bytes:
-        """Returns the next bytes, at most ``size``; empty at the end.
+        """Return the next bytes, at most ``size``; empty at the end.
 
         Raises:
             OSError: the file became shorter, so that the promised length cannot be kept.
@@ -87,7 +87,7 @@ def _file_head(boundary: str, filename: str, file_type: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Escapes a parameter as browsers do: UTF-8 as it is, quotes and line ends as percent codes.
+    """Escape a parameter as browsers do: UTF-8 as it is, quotes and line ends as percent codes.
 
     RFC 7578 forbids the ``filename*`` form; this one is read by werkzeug and by Spring.
     """

@@ -16,7 +16,7 @@ _LANGUAGE_LIFETIME_S: Final = 365 * 24 * 3600
 
 
 def add_forms(pages: flask.Blueprint, why: str) -> None:
-    """Adds their routes to the pages of an application.
+    """Add their routes to the pages of an application.
 
     ``why`` is the key of the text that says which token is asked for.
     """
@@ -27,7 +27,7 @@ def add_forms(pages: flask.Blueprint, why: str) -> None:
 
 
 def _log_in(why: str) -> flask.Response:
-    """Asks for the token, and gives who knows it a cookie."""
+    """Ask for the token, and give who knows it a cookie."""
     asked = look.own_address(flask.request.values.get("next", "/"))
     logins = look.logins()
     if look.visitor().welcome:
@@ -42,7 +42,7 @@ def _log_in(why: str) -> flask.Response:
 
 
 def switch_language() -> flask.Response:
-    """Remembers the language that a person has chosen."""
+    """Remember the language that a person has chosen."""
     response = look.go_to(look.own_address(flask.request.form.get("next", "/")))
     chosen = flask.request.form.get("language")
     if chosen in language.LANGUAGES:
@@ -58,7 +58,7 @@ def switch_language() -> flask.Response:
 
 
 def log_out() -> flask.Response:
-    """Ends the login, and makes the browser forget it."""
+    """End the login, and make the browser forget it."""
     look.visitor().log_out()
     response = look.go_to("/login")
     look.logins().welcome(known=False).remember(flask.request, response)

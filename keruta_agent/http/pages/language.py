@@ -19,14 +19,14 @@ _CATALOGUES: Final = Path(__file__).with_name("catalogue")
 
 @functools.cache
 def catalogue(language: str) -> Mapping[str, str]:
-    """Returns the texts of a language by their keys."""
+    """Return the texts of a language by their keys."""
     text = (_CATALOGUES / f"{language}.json").read_text(encoding="utf-8")
     texts: dict[str, str] = json.loads(text)
     return texts
 
 
 def chosen_language(request: Request) -> str:
-    """Returns what a visitor reads: by the switch on the page, else by ``Accept-Language``."""
+    """Return what a visitor reads: by the switch on the page, else by ``Accept-Language``."""
     switched = request.cookies.get(COOKIE)
     if switched in LANGUAGES:
         return str(switched)
@@ -34,7 +34,7 @@ def chosen_language(request: Request) -> str:
 
 
 def translate(language: str, key: str, **values: object) -> str:
-    """Returns a text; ``values`` fill its ``{names}``.
+    """Return a text; ``values`` fill its ``{names}``.
 
     Raises:
         KeyError: there is no such text.

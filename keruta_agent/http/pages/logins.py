@@ -41,7 +41,7 @@ _KEY_BYTES: Final = 32
 
 
 def stored_key(path: Path) -> bytes:
-    """Returns the key that a file holds, which is made when it is missing.
+    """Return the key that a file holds, which is made when it is missing.
 
     Raises:
         OSError: the file cannot be read or made.
@@ -84,7 +84,7 @@ class Logins:
         return self._token is not None
 
     def fits(self, token: str) -> bool:
-        """Tells whether this is the token.
+        """Return whether this is the token.
 
         Raises:
             Problem: too many wrong ones came just now (429).
@@ -104,7 +104,7 @@ class Logins:
         return False
 
     def visitor(self, request: Request) -> Visitor:
-        """Returns who asks: somebody who has logged in, or anybody."""
+        """Return who asks: somebody who has logged in, or anybody."""
         cookie = request.cookies.get(cookie_name(request), "")
         kind = self._kind(cookie)
         if kind is None:
@@ -112,7 +112,7 @@ class Logins:
         return Visitor(self, cookie, known=kind == _KNOWN, is_new=False)
 
     def welcome(self, *, known: bool) -> Visitor:
-        """Returns a visitor with a new cookie.
+        """Return a visitor with a new cookie.
 
         Raises:
             Problem: the login cannot be stored (503).
@@ -128,11 +128,11 @@ class Logins:
         return Visitor(self, f"{text}.{self.sign('cookie', text)}", known=known, is_new=True)
 
     def is_live(self, cookie: str) -> bool:
-        """Tells whether a cookie is that of a login that has not ended."""
+        """Return whether a cookie is that of a login that has not ended."""
         return self._kind(cookie) == _KNOWN
 
     def end(self, cookie: str) -> None:
-        """Ends the login of a cookie, also for those who have a copy of it.
+        """End the login of a cookie, also for those who have a copy of it.
 
         Raises:
             Problem: that cannot be stored (503).
@@ -146,7 +146,7 @@ class Logins:
             raise Problem(503, "UNAVAILABLE", message) from exc
 
     def sign(self, purpose: str, text: str) -> str:
-        """Returns the signature of a text for one purpose."""
+        """Return the signature of a text for one purpose."""
         message = f"{purpose}\n{text}".encode("utf-8", "replace")
         return hmac.digest(self._key, message, "sha256").hex()
 
@@ -184,11 +184,11 @@ class Visitor:
         return self._logins.sign("form", self._cookie)
 
     def is_logged_in(self) -> bool:
-        """Tells whether the login has not ended since this request began."""
+        """Return whether the login has not ended since this request began."""
         return self._logins.is_live(self._cookie)
 
     def log_out(self) -> None:
-        """Ends this visitor's login."""
+        """End this visitor's login."""
         self._logins.end(self._cookie)
 
     def check_form(self, request: Request) -> None:
@@ -205,7 +205,7 @@ class Visitor:
             raise Problem(403, "FORM_EXPIRED", "this form is too old; load the page again")
 
     def remember(self, request: Request, response: Response) -> None:
-        """Gives a new visitor the cookie."""
+        """Give a new visitor the cookie."""
         if self._is_new:
             response.set_cookie(
                 cookie_name(request),
@@ -218,6 +218,6 @@ class Visitor:
 
 
 def cookie_name(request: Request) -> str:
-    """Returns the name of the cookie: browsers share cookies among the ports of a machine."""
+    """Return the name of the cookie: browsers share cookies among the ports of a machine."""
     port = request.host.rpartition(":")[2]
     return f"keruta_visitor_{port if port.isdigit() else ''}"

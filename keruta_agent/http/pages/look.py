@@ -38,7 +38,7 @@ _SCRIPT_TEXTS: Final = ("js.", "status.", "session.")
 
 
 def install(app: flask.Flask, cookies: Logins, pages: flask.Blueprint) -> None:
-    """Adds pages to an application, with what they need."""
+    """Add pages to an application, with what they need."""
     app.extensions[LOGINS_KEY] = cookies
     app.extensions[_PAGES_KEY] = pages.name
     look = flask.Blueprint(
@@ -57,18 +57,18 @@ def install(app: flask.Flask, cookies: Logins, pages: flask.Blueprint) -> None:
 
 
 def is_installed() -> bool:
-    """Tells whether this application has pages at all."""
+    """Return whether this application has pages at all."""
     return LOGINS_KEY in flask.current_app.extensions
 
 
 def logins() -> Logins:
-    """Returns who knows the cookies of this application."""
+    """Return who knows the cookies of this application."""
     found: Logins = flask.current_app.extensions[LOGINS_KEY]
     return found
 
 
 def visitor() -> Visitor:
-    """Returns who sent this request."""
+    """Return who sent this request."""
     if "visitor" not in flask.g:
         flask.g.visitor = logins().visitor(flask.request)
     found: Visitor = flask.g.visitor
@@ -76,7 +76,7 @@ def visitor() -> Visitor:
 
 
 def page(template: str, status: int = 200, **values: Any) -> flask.Response:
-    """Returns a page in the visitor's language."""
+    """Return a page in the visitor's language."""
     response = flask.Response(
         flask.render_template(template, **values), status, content_type="text/html; charset=utf-8"
     )
@@ -88,7 +88,7 @@ def page(template: str, status: int = 200, **values: Any) -> flask.Response:
 
 
 def text() -> Callable[..., str]:
-    """Returns what gives texts in the visitor's language by their keys."""
+    """Return what gives texts in the visitor's language by their keys."""
     name = language.chosen_language(flask.request)
 
     def translated(key: str, **values: object) -> str:
@@ -98,7 +98,7 @@ def text() -> Callable[..., str]:
 
 
 def wants_page(request: flask.Request) -> bool:
-    """Tells whether a person in a browser is to be answered, and no program."""
+    """Return whether a person in a browser is to be answered, and no program."""
     if not is_installed():
         return False
     wanted = request.accept_mimetypes.best_match(["application/json", "text/html"])
@@ -106,7 +106,7 @@ def wants_page(request: flask.Request) -> bool:
 
 
 def problem_page(problem: Problem) -> flask.Response:
-    """Returns a refusal as a page; who has to log in first is led there and back."""
+    """Return a refusal as a page; who has to log in first is led there and back."""
     request = flask.request
     if problem.status == 401:
         asked = request.full_path if request.method == "GET" else "/"
@@ -119,14 +119,14 @@ def problem_page(problem: Problem) -> flask.Response:
 
 
 def go_to(address: str) -> flask.Response:
-    """Returns an answer that leads a browser to another page, which it then gets."""
+    """Return an answer that leads a browser to another page, which it then gets."""
     response = flask.Response(status=303)
     response.headers.update({"Location": address, "Cache-Control": "no-store"})
     return response
 
 
 def own_address(address: str) -> str:
-    """Returns an address if it leads to a page of ours, and the first page's otherwise."""
+    """Return an address if it leads to a page of ours, and the first page's otherwise."""
     try:
         parts = urlsplit(address)
     except ValueError:
@@ -161,12 +161,12 @@ def _page_values() -> dict[str, Any]:
 
 
 def _here(request: flask.Request) -> str:
-    """Returns where a visitor comes back to: what answers a form cannot be asked for again."""
+    """Return where a visitor comes back to: what answers a form cannot be asked for again."""
     if request.method == "GET":
         return request.full_path.removesuffix("?")
     return urlsplit(request.referrer or "/").path or "/"
 
 
 def _moment(moment: datetime.datetime) -> str:
-    """Returns a moment as those see it who run no scripts; the others see it in their zone."""
+    """Return a moment as those see it who run no scripts; the others see it in their zone."""
     return moment.astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -18,12 +18,12 @@ _UNITS: Final = ("B", "kB", "MB", "GB")
 
 
 def seen(text: object) -> str:
-    """Returns a text in which each character is seen, and none turns the others round."""
+    """Return a text in which each character is seen, and none turns the others round."""
     return _HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", str(text))
 
 
 def size(count: float) -> str:
-    """Returns a number of bytes in words that every language has."""
+    """Return a number of bytes in words that every language has."""
     unit = 0
     while count >= 1000 and unit < len(_UNITS) - 1:
         count /= 1000

@@ -13,7 +13,7 @@ Change = tuple[bytes | None, bytes | None]
 
 
 def unified(changes: Mapping[PurePosixPath, Change]) -> str:
-    """Returns a diff of all files that are not as they were, new and deleted ones included."""
+    """Return a diff of all files that are not as they were, new and deleted ones included."""
     return "".join(
         line
         for path in sorted(changes)

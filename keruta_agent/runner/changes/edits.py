@@ -44,7 +44,7 @@ def plan(
     *,
     masked: Collection[str] = (),
 ) -> list[Step]:
-    """Returns what the changes come to; nothing is written.
+    """Return what the changes come to; nothing is written.
 
     ``masked`` are files that the model has not seen as they are: they are edited, not rewritten.
 
@@ -72,7 +72,7 @@ def plan(
 
 
 def apply(steps: Sequence[Step], tree: Tree) -> None:
-    """Writes what was planned, all of it or nothing.
+    """Write what was planned, all of it or nothing.
 
     Everything is on the disk beside its place before the first file is replaced, so that a full
     disk is noticed in time.
@@ -136,7 +136,7 @@ def _step(change: CodeChange, path: PurePosixPath, known: Step) -> Step:
 
 
 def _after(change: CodeChange, data: bytes | None) -> bytes | None:
-    """Returns what a file is to hold."""
+    """Return what a file is to hold."""
     if change.operation == "create":
         if data is not None:
             raise patch.PatchError("the file is there already: use modify or edit")

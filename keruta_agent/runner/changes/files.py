@@ -37,7 +37,7 @@ _WORD: Final = re.compile(r"[\w./@$\[\]-]+")
 
 
 def listed(root: Path) -> list[str]:
-    """Returns the files that git knows or would add, without what it ignores."""
+    """Return the files that git knows or would add, without what it ignores."""
     git = Git(root, timeout_s=_LIST_S)
     try:
         found = git.run(
@@ -51,7 +51,7 @@ def listed(root: Path) -> list[str]:
 
 
 def ignored(root: Path, paths: Collection[str]) -> list[str]:
-    """Returns which of these files git would not commit."""
+    """Return which of these files git would not commit."""
     if not paths:
         return []
     given = "\0".join(paths).encode("utf-8", "surrogateescape")
@@ -69,12 +69,12 @@ def _walked(root: Path) -> Iterator[str]:
 
 
 def is_secret(path: str) -> bool:
-    """Tells whether a file is not shown because of its name."""
+    """Return whether a file is not shown because of its name."""
     return bool(_SECRET.fullmatch(PurePosixPath(path).name))
 
 
 def read(path: str, tree: Tree, permissions: PermissionValidator) -> str | None:
-    """Returns the text of a file, None when it cannot or must not be shown."""
+    """Return the text of a file, None when it cannot or must not be shown."""
     if is_secret(path):
         return None
     try:
@@ -85,7 +85,7 @@ def read(path: str, tree: Tree, permissions: PermissionValidator) -> str | None:
 
 
 def named(paths: Iterable[str], names: Collection[str], root: Path) -> list[str]:
-    """Returns what a task's list of files means here: files, and those below directories."""
+    """Return what a task's list of files means here: files, and those below directories."""
     found: list[str] = []
     for given in paths:
         path = _relative(given, root)
@@ -102,7 +102,7 @@ def _relative(given: str, root: Path) -> str:
 
 
 def mentioned(text: str, names: Collection[str]) -> list[str]:
-    """Returns the files that a text speaks of, by their path or by a name that is theirs alone."""
+    """Return the files that a text speaks of, by their path or by a name that is theirs alone."""
     endings = {
         ending for word in set(_WORD.findall(text)) for ending in _endings(word.rstrip(".,"))
     }
@@ -120,7 +120,7 @@ def _endings(word: str) -> Iterator[str]:
 
 
 def nearest(names: Collection[str], wanted: Collection[str]) -> list[str]:
-    """Returns the other files that are worth showing: those beside the wanted ones first."""
+    """Return the other files that are worth showing: those beside the wanted ones first."""
     directories = {str(PurePosixPath(name).parent) for name in wanted}
 
     def distance(name: str) -> tuple[bool, int, str]:

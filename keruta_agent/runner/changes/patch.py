@@ -36,7 +36,7 @@ class Passage:
 
 
 def passages(content: str) -> list[Passage]:
-    """Returns what the content of an edit says.
+    """Return what the content of an edit says.
 
     Raises:
         PatchError: it is in neither notation, or has no end.
@@ -103,7 +103,7 @@ def _hunks(lines: list[str]) -> Iterator[Passage]:
 
 
 def _index(number: int | None, new: list[str]) -> int | None:
-    """Returns the place that a hunk names.
+    """Return the place that a hunk names.
 
     Hunks are applied in order, so that the number in the new file holds, not that in the old one.
     For a hunk that leaves nothing it is that of the line before.
@@ -114,7 +114,7 @@ def _index(number: int | None, new: list[str]) -> int | None:
 
 
 def replaced(text: str, wanted: list[Passage]) -> str:
-    """Returns a text with its passages replaced, one after the other.
+    """Return a text with its passages replaced, one after the other.
 
     Line ends are kept, each file's own for what is new.
 
@@ -130,7 +130,7 @@ def replaced(text: str, wanted: list[Passage]) -> str:
 
 
 def _replace(lines: list[str], bare: list[str], passage: Passage, end: str, name: str) -> None:
-    """Replaces a passage in lines, and in the same lines without their ends."""
+    """Replace a passage in lines, and in the same lines without their ends."""
     start = _place(bare, passage, name)
     before, after = _alike(passage.old, passage.new)
     first, last = start + before, start + len(passage.old) - after
@@ -172,7 +172,7 @@ def _indexes(lines: list[str], wanted: str) -> Iterator[int]:
 
 
 def _alike(old: list[str], new: list[str]) -> tuple[int, int]:
-    """Returns how many lines at the beginning and at the end stay as they are."""
+    """Return how many lines at the beginning and at the end stay as they are."""
     shortest = min(len(old), len(new))
     before = next((index for index in range(shortest) if old[index] != new[index]), shortest)
     after = 0
@@ -182,6 +182,6 @@ def _alike(old: list[str], new: list[str]) -> tuple[int, int]:
 
 
 def line_end(text: str) -> str:
-    """Returns how most of a text's lines end."""
+    """Return how most of a text's lines end."""
     windows = text.count("\r\n")
     return "\r\n" if windows > text.count("\n") - windows else "\n"

@@ -51,7 +51,7 @@ class PermissionValidator:
         allowed: Iterable[str] = (),
         links: Mapping[str, str] | None = None,
     ) -> None:
-        """Takes the workspace, the commands that the task names, and more paths not to write.
+        """Take the workspace, the commands that the task names, and more paths not to write.
 
         ``allowed`` are protected files that the task names as ones to write, ``links`` the
         repository's symbolic links.
@@ -72,7 +72,7 @@ class PermissionValidator:
         protected: Iterable[str] = (),
         allowed: Iterable[str] = (),
     ) -> PermissionValidator:
-        """Returns one that also knows the repository's settings and symbolic links."""
+        """Return one that also knows the repository's settings and symbolic links."""
         git = Git(root.resolve(), timeout_s=10)
         return cls(
             root,
@@ -83,7 +83,7 @@ class PermissionValidator:
         )
 
     def validate_path_access(self, path: str | Path, operation: str = "read") -> None:
-        """Checks that a path may be read or written; it may be absolute.
+        """Check that a path may be read or written; it may be absolute.
 
         Raises:
             SecurityError: it leads out of the workspace, to git's own files, to what a CI server
@@ -97,7 +97,7 @@ class PermissionValidator:
             self.location(inside if Path(path).is_absolute() else path, operation)
 
     def location(self, path: str | Path, operation: str = "read") -> PurePosixPath:
-        """Returns the place of a file that a model names; absolute paths are refused.
+        """Return the place of a file that a model names; absolute paths are refused.
 
         Raises:
             SecurityError: see there.
@@ -110,7 +110,7 @@ class PermissionValidator:
         return PurePosixPath(*parts)
 
     def validate_git_operation(self, operation: str, **options: Any) -> None:
-        """Checks what git is asked for; pushes go to ``feature/`` and ``task/`` branches only.
+        """Check what git is asked for; pushes go to ``feature/`` and ``task/`` branches only.
 
         Raises:
             SecurityError: it is none of a run's operations, it forces, or deletes a branch.
@@ -129,7 +129,7 @@ class PermissionValidator:
             )
 
     def validate_command_execution(self, command: str) -> None:
-        """Checks that a command is one of the task's.
+        """Check that a command is one of the task's.
 
         Raises:
             SecurityError: it is not.
@@ -141,7 +141,7 @@ class PermissionValidator:
             )
 
     def _named(self, text: str) -> list[str]:
-        """Returns the parts of a path whose names are plain."""
+        """Return the parts of a path whose names are plain."""
         shown = repr(text[:120])
         if text.startswith(("/", "~")):
             raise errors.SecurityError(f"{shown} is outside workspace: it is not relative to it")
@@ -159,7 +159,7 @@ class PermissionValidator:
         return parts
 
     def _check_meaning(self, text: str) -> None:
-        """Refuses what another program would act upon, unless the task names the file."""
+        """Refuse what another program would act upon, unless the task names the file."""
         if text in self._allowed:
             return
         for path in protection.aliases(text, self._links):
@@ -222,7 +222,7 @@ class PermissionValidator:
 
 
 def _oddity(part: str) -> str | None:
-    """Returns why a part of a path is none that an honest answer would name."""
+    """Return why a part of a path is none that an honest answer would name."""
     if part in ("", "."):
         return "a part of it is empty"
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in part):

@@ -30,7 +30,7 @@ class FileText:
     mark: bytes = b""
 
     def changed(self, text: str) -> bytes:
-        """Returns the bytes of another text that is written the same way.
+        """Return the bytes of another text that is written the same way.
 
         Raises:
             NotTextError: the encoding lacks one of its characters, or it holds a NUL.
@@ -44,14 +44,14 @@ class FileText:
             raise NotTextError(f"the file's encoding, {self.encoding}, has no {letter!r}") from None
 
     def with_own_line_ends(self, text: str) -> str:
-        """Returns a new whole text with the line ends of this file."""
+        """Return a new whole text with the line ends of this file."""
         if "\r" in text or patch.line_end(self.text) == "\n":
             return text
         return text.replace("\n", "\r\n")
 
 
 def decode(data: bytes) -> FileText:
-    """Returns the text of a file.
+    """Return the text of a file.
 
     Raises:
         NotTextError: it is none.

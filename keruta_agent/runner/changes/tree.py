@@ -30,7 +30,7 @@ class Tree:
         self._made: list[PurePosixPath] = []
 
     def read(self, path: PurePosixPath, most: int) -> bytes | None:
-        """Returns what a file holds, None when there is none.
+        """Return what a file holds, None when there is none.
 
         Raises:
             OSError: it is no regular file, lies behind a link, or has more than ``most`` bytes.
@@ -54,12 +54,12 @@ class Tree:
             os.close(descriptor)
 
     def mode(self, path: PurePosixPath) -> int:
-        """Returns the type and the permissions of a file."""
+        """Return the type and the permissions of a file."""
         with self._directory_of(path) as directory:
             return os.stat(path.name, dir_fd=directory, follow_symlinks=False).st_mode
 
     def stage(self, path: PurePosixPath, data: bytes, mode: int) -> str:
-        """Writes a file beside its place and returns its name there; makes missing directories.
+        """Write a file beside its place and return its name there; make missing directories.
 
         Raises:
             OSError: it cannot be written, or a part of the path is no directory.
@@ -80,17 +80,17 @@ class Tree:
         return name
 
     def put(self, path: PurePosixPath, staged: str) -> None:
-        """Moves a staged file to its place, in one step."""
+        """Move a staged file to its place, in one step."""
         with self._directory_of(path) as directory:
             os.replace(staged, path.name, src_dir_fd=directory, dst_dir_fd=directory)
 
     def remove(self, path: PurePosixPath) -> None:
-        """Removes a file, where there is one."""
+        """Remove a file, where there is one."""
         with contextlib.suppress(FileNotFoundError), self._directory_of(path) as directory:
             os.unlink(path.name, dir_fd=directory)
 
     def remove_made_directories(self) -> None:
-        """Removes the directories that writing has made, as far as they are empty."""
+        """Remove the directories that writing has made, as far as they are empty."""
         while self._made:
             path = self._made.pop()
             with contextlib.suppress(OSError), self._directory_of(path) as directory:
@@ -105,7 +105,7 @@ class Tree:
 
     @contextlib.contextmanager
     def _directory_of(self, path: PurePosixPath) -> Iterator[int]:
-        """Opens the directory that a file is in."""
+        """Open the directory that a file is in."""
         current = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for part in path.parent.parts:

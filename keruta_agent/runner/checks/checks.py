@@ -50,7 +50,7 @@ class Checks:
     round: int = 0
 
     def run(self, task_context: TaskContext, workspace: Workspace) -> TestResult:
-        """Checks what lies in the work tree now, and returns what the commands said.
+        """Check what lies in the work tree now, and return what the commands said.
 
         Raises:
             SecurityError: a command changed how git behaves here.
@@ -80,7 +80,7 @@ class Checks:
         return self.last
 
     def _play(self) -> list[SingleTestResult]:
-        """Executes the playbook."""
+        """Execute the playbook."""
         if self.playbook is None:
             return []
         result = self.playbooks.execute_playbook(
@@ -108,7 +108,7 @@ def _result(results: list[SingleTestResult], success: bool, began: float) -> Tes
 
 
 def playbook_values(context: TaskContext) -> dict[str, Any]:
-    """Returns what conditions and ``${name}`` of a playbook may use."""
+    """Return what conditions and ``${name}`` of a playbook may use."""
     plain = str | int | float | bool
     extra = {name: value for name, value in context.metadata.items() if isinstance(value, plain)}
     # An address may hold a password.

@@ -64,7 +64,7 @@ class CommandExecutor:
         on_line: OnLine = _unheard,
         home_directory: Path | None = None,
     ) -> None:
-        """Takes the memory that each process may use, and what no command may see or print.
+        """Take the memory that each process may use, and what no command may see or print.
 
         ``home_directory`` is the commands', left out: the user's. ``on_line`` is told every line
         of output as it comes, with the secrets masked.
@@ -90,7 +90,7 @@ class CommandExecutor:
         *,
         clock: Clock | None = None,
     ) -> SingleTestResult:
-        """Runs a command and returns what came of it; a failure is a result, never an error.
+        """Run a command and return what came of it; a failure is a result, never an error.
 
         ``env`` is used as it is; without it the command gets ``environment()``. With a
         ``clock``, the run's end ends the command too.
@@ -156,7 +156,7 @@ class CommandExecutor:
         timeout_s: float,
         clock: Clock | None,
     ) -> str:
-        """Waits for the end; returns why there was none, empty after one."""
+        """Wait for the end; return why there was none, empty after one."""
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(LOOK_S)
@@ -214,11 +214,11 @@ class _Stream:
         self._thread.start()
 
     def close(self) -> None:
-        """Waits for the last output."""
+        """Wait for the last output."""
         self._thread.join(_DRAIN_S)
 
     def text(self) -> str:
-        """Returns what came, with a note where something was left out."""
+        """Return what came, with a note where something was left out."""
         note = f"\n... {self._dropped} bytes left out ...\n".encode() if self._dropped else b""
         return bytes(self._head + note + self._tail).decode("utf-8", errors="replace")
 

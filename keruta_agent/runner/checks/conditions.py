@@ -133,7 +133,7 @@ def _is_true(value: Any) -> bool:
 
 
 def _compared(left: Any, compare: Callable[[Any, Any], bool], right: Any) -> bool:
-    """Compares as truths when one is a truth, as numbers when both are, else as text."""
+    """Compare as truths when one is a truth, as numbers when both are, else as text."""
     if isinstance(left, bool) or isinstance(right, bool):
         truths = _truth(left), _truth(right)
         if None not in truths:

@@ -12,7 +12,7 @@ _SMALL: Final = 1024 * 1024
 
 
 def detect(root: Path) -> list[str]:
-    """Returns the commands for the first kind of project that its files name; empty for none."""
+    """Return the commands for the first kind of project that its files name; empty for none."""
     for marker, commands in _MARKERS:
         if (root / marker).is_file():
             return commands(root)

@@ -31,7 +31,7 @@ _FIXED: Final = {
 def without_secrets(
     environment: Mapping[str, str], secrets: Iterable[str] = (), hidden: Iterable[str] = ()
 ) -> dict[str, str]:
-    """Returns the variables that test commands get.
+    """Return the variables that test commands get.
 
     Left out are what is secret by its name, what holds one of ``secrets``, the variables that are
     named in ``hidden``, and what is the agent's.

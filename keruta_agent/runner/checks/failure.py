@@ -22,7 +22,7 @@ _PASSING: Final = re.compile(
 
 
 def cut(text: str, most: int) -> str:
-    """Returns a text of at most about so many characters: its beginning and its end."""
+    """Return a text of at most about so many characters: its beginning and its end."""
     if len(text) <= most:
         return text
     head = most // 3
@@ -32,7 +32,7 @@ def cut(text: str, most: int) -> str:
 
 
 def told(result: TestResult) -> str:
-    """Returns what failed, with what it printed."""
+    """Return what failed, with what it printed."""
     parts = []
     for test in result.test_results:
         if test.success:
@@ -43,6 +43,6 @@ def told(result: TestResult) -> str:
 
 
 def digest(text: str) -> str:
-    """Returns a mark that two failures share when they are the same but for times and addresses."""
+    """Return a mark that two failures share when they are the same but for times and addresses."""
     same = " ".join(_PASSING.sub("*", text).split())
     return hashlib.sha256(same.encode("utf-8", "replace")).hexdigest()

@@ -40,7 +40,7 @@ class Guard:
 
     @classmethod
     def of(cls, git: Git) -> Guard:
-        """Notes how things are."""
+        """Note how things are."""
         found = git.text(
             *("rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir"),
             action="find the repository",
@@ -54,7 +54,7 @@ class Guard:
         )
 
     def check(self) -> None:
-        """Puts back what was changed, and refuses to go on.
+        """Put back what was changed, and refuses to go on.
 
         Raises:
             SecurityError: something was changed.

@@ -63,12 +63,12 @@ class PlaybookEngine:
         hidden: tuple[str, ...] = (),
         on_step: Callable[[str], None] | None = None,
     ) -> None:
-        """Takes who runs the commands, and what none of them may see."""
+        """Take who runs the commands, and what none of them may see."""
         self._executor = command_executor or CommandExecutor(secrets=secrets, hidden=hidden)
         self._on_step = on_step
 
     def get_default_playbook(self) -> Playbook:
-        """Returns the one for tasks that name none: four steps that a task may switch on."""
+        """Return the one for tasks that name none: four steps that a task may switch on."""
         steps = [
             PlaybookStep(name=title, command=f"echo '{title}'", condition=f"{name} == true")
             for name, title in _DEFAULT.items()
@@ -76,7 +76,7 @@ class PlaybookEngine:
         return Playbook("Default Task Playbook", steps, {"source": "default"})
 
     def load_playbook(self, path: Path) -> Playbook:
-        """Reads a playbook.
+        """Read a playbook.
 
         Raises:
             PlaybookExecutionError: it is not there, or makes no sense.
@@ -96,7 +96,7 @@ class PlaybookEngine:
         return _playbook(path, document)
 
     def load_playbook_or_default(self, path: Path | None = None) -> Playbook:
-        """Returns the playbook of a file, and the default one where that cannot be read."""
+        """Return the playbook of a file, and the default one where that cannot be read."""
         try:
             return self.get_default_playbook() if path is None else self.load_playbook(path)
         except errors.PlaybookExecutionError:
@@ -110,7 +110,7 @@ class PlaybookEngine:
         *,
         clock: Clock | None = None,
     ) -> PlaybookResult:
-        """Runs the steps whose conditions hold; a failed step with ``fail_fast`` is the last.
+        """Run the steps whose conditions hold; a failed step with ``fail_fast`` is the last.
 
         Raises:
             PlaybookExecutionError: a condition makes no sense.

@@ -18,7 +18,7 @@ _LONGEST: Final = 100_000
 
 
 def substituted(command: str, values: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
-    """Returns the command and the variables that it needs; unknown names stay as they are."""
+    """Return the command and the variables that it needs; unknown names stay as they are."""
     variables: dict[str, str] = {}
     pieces: list[str] = []
     position = 0
@@ -43,7 +43,7 @@ def substituted(command: str, values: Mapping[str, Any]) -> tuple[str, dict[str,
 
 
 def _quote_after(text: str, quote: str) -> str:
-    """Returns the quote that is open after a text, which began inside of ``quote``."""
+    """Return the quote that is open after a text, which began inside of ``quote``."""
     characters = iter(text)
     for character in characters:
         if character == "\\" and quote != "'":

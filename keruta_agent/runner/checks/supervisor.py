@@ -15,7 +15,7 @@ import sys
 
 
 def main(parent: int, report: int, grace_s: float, command: list[str]) -> int:
-    """Runs the command, reports its wait status, and returns the exit code."""
+    """Run the command, report its wait status, and return the exit code."""
     # -I and -S leave our package out of reach.
     sys.path.append(os.path.abspath(__file__).rpartition("/keruta_agent/")[0])
     from keruta_agent.core.process_tree import prctl

@@ -21,7 +21,7 @@ class TestRunner:
     def run_tests(
         self, task_context: TaskContext, workspace: Workspace, *, clock: Clock | None = None
     ) -> TestResult:
-        """Runs the tests and returns what they said; no tests at all is a success.
+        """Run the tests and return what they said; no tests at all is a success.
 
         Each command may take the time that is left of the task's ``timeout_seconds``. With
         ``fail_fast`` the first failure is the last command.

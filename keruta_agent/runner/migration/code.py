@@ -58,7 +58,7 @@ _SKIPPED: Final = frozenset({"node_modules", "__pycache__", "venv"})
 
 
 def find(directory: Path) -> Iterator[Finding]:
-    """Yields the old imports, names and calls in the Python files below a directory."""
+    """Yield the old imports, names and calls in the Python files below a directory."""
     for folder, inner, names in file_trees.walk(directory):
         inner[:] = sorted(
             name for name in inner if name not in _SKIPPED and not name.startswith(".")

@@ -43,7 +43,7 @@ _NOTHING: Final[tuple[object, ...]] = (None, "")
 
 
 def rewritten(path: Path) -> tuple[str, list[Finding]]:
-    """Returns the new file's text, and what became of each old key.
+    """Return the new file's text, and what became of each old key.
 
     Raises:
         SettingsError: the file cannot be read.

@@ -20,7 +20,7 @@ class Migrated(NamedTuple):
 
 
 def migrate(path: Path, *, env_file: Path | None = None, code: Path | None = None) -> Migrated:
-    """Returns the new configuration, and what was and what has to be changed.
+    """Return the new configuration, and what was and what has to be changed.
 
     Raises:
         SettingsError: a file cannot be read.
@@ -34,7 +34,7 @@ def migrate(path: Path, *, env_file: Path | None = None, code: Path | None = Non
 
 
 def write(path: Path, text: str) -> None:
-    """Writes the new file.
+    """Write the new file.
 
     Raises:
         SettingsError: it is there already, or cannot be written.

@@ -19,7 +19,7 @@ _RENAMED: Final = {
 
 
 def find(path: Path) -> Iterator[Finding]:
-    """Yields the old variables that a file sets.
+    """Yield the old variables that a file sets.
 
     Raises:
         SettingsError: the file cannot be read.

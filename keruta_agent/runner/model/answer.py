@@ -73,7 +73,7 @@ class Answer:
 
 
 def parse(text: str) -> Answer:
-    """Returns what an answer says.
+    """Return what an answer says.
 
     Raises:
         AnswerError: there is no JSON in it, or it does not have the form.
@@ -93,7 +93,7 @@ def parse(text: str) -> Answer:
 
 
 def _values(text: str) -> Iterator[Any]:
-    """Yields the JSON values in a text, the likeliest first."""
+    """Yield the JSON values in a text, the likeliest first."""
     whole = _whole(text)
     if whole is not None:
         yield whole
@@ -106,7 +106,7 @@ def _values(text: str) -> Iterator[Any]:
 
 
 def _without_thoughts(text: str) -> str:
-    """Returns a text without what a model has thought aloud before it answered."""
+    """Return a text without what a model has thought aloud before it answered."""
     kept: list[str] = []
     end, opened = 0, None
     for tag in _THOUGHT.finditer(text):
@@ -119,7 +119,7 @@ def _without_thoughts(text: str) -> str:
 
 
 def _fenced(text: str) -> Iterator[str]:
-    """Yields what stands between two fences that are alike."""
+    """Yield what stands between two fences that are alike."""
     fences = list(_FENCE.finditer(text))
     ends: dict[str, list[int]] = {}
     for number, fence in enumerate(fences):
@@ -158,7 +158,7 @@ def _embedded(text: str) -> Iterator[Any]:
 
 
 def _is_meant(value: Any, text: str) -> bool:
-    """Tells a whole answer in prose from a complete part of one that was cut off."""
+    """Tell a whole answer in prose from a complete part of one that was cut off."""
     if isinstance(value, dict):
         return "code_changes" in value
     are_changes = bool(value) and all(isinstance(item, dict) for item in value)

@@ -60,7 +60,7 @@ class _Dialect:
     has_temperature: bool = True
 
     def arguments(self, limit: int) -> dict[str, Any]:
-        """Returns the part of a request that differs between servers."""
+        """Return the part of a request that differs between servers."""
         arguments: dict[str, Any] = {self.limit_name: limit}
         if self.has_temperature:
             arguments["temperature"] = TEMPERATURE
@@ -72,7 +72,7 @@ class _Dialect:
         return arguments
 
     def without(self, refusal: Refusal) -> _Dialect | None:
-        """Returns what is left after a refusal, None when the server minds something else."""
+        """Return what is left after a refusal, None when the server minds something else."""
         if refusal.status not in (400, 404, 415, 422, 500, 501):
             return None
         if self.limit_name == "max_tokens" and refusal.names("max_completion_tokens"):
@@ -103,7 +103,7 @@ class LLMClient:
         check: Callable[[], None] = _nothing,
         on_usage: Callable[[int, int], None] = _ignored,
     ) -> None:
-        """Takes the model, and how often it is tried again.
+        """Take the model, and how often it is tried again.
 
         ``check`` is called before each request and while one runs; what it raises ends the waiting
         at once. ``on_usage`` is told the prompt's and the answer's tokens of each request, also
@@ -169,7 +169,7 @@ class LLMClient:
         return self.config.endpoint or os.environ.get("OPENAI_BASE_URL") or None
 
     def close(self) -> None:
-        """Closes the connections, also under a request that runs."""
+        """Close the connections, also under a request that runs."""
         made = self.__dict__.pop("client", None)
         if made is not None:
             made.close()
@@ -177,7 +177,7 @@ class LLMClient:
     def generate_code(
         self, prompt: str, workspace_path: Path, max_tokens: int | None = None
     ) -> LLMResponse:
-        """Returns the changes that the model proposes; nothing is written.
+        """Return the changes that the model proposes; nothing is written.
 
         An answer that makes no sense is sent back once, with what is wrong about it. The workspace
         is not looked at: what the model is to know stands in the prompt.
@@ -221,7 +221,7 @@ class LLMClient:
             ) from None
 
     def _complete(self, messages: list[Message], limit: int, spent: _Spent) -> Reply:
-        """Returns a complete reply; one that was cut off is asked for again with twice the room."""
+        """Return a complete reply; one that was cut off is asked for again with twice the room."""
         for room in (limit, 2 * limit):
             reply = self._ask(messages, room)
             prompt_tokens, completion_tokens = reply.tokens(messages)
@@ -261,7 +261,7 @@ class LLMClient:
             self._pause(self._backoff.delay_s(tried) if asked_s is None else asked_s)
 
     def check_access(self) -> None:
-        """Asks the server which models it has, which costs nothing.
+        """Ask the server which models it has, which costs nothing.
 
         Raises:
             AuthenticationError: it does not accept the key.
@@ -281,7 +281,7 @@ class LLMClient:
         return answer if isinstance(answer, Refusal) else llm_reply.read(answer)
 
     def _fetched(self, request: Callable[[], Any]) -> str | Refusal:
-        """Returns the body of an answer, or why there is none."""
+        """Return the body of an answer, or why there is none."""
         openai = _library()
         try:
             text: str = self._within(request).http_response.text
@@ -296,7 +296,7 @@ class LLMClient:
         return text
 
     def _within(self, call: Callable[[], Any]) -> Any:
-        """Returns what a call gives, in its time as a whole.
+        """Return what a call gives, in its time as a whole.
 
         The client's own limit begins anew with each byte, and a server that keeps a connection
         alive sends some; so the call has a thread, which is left alone when its time is over.
@@ -382,7 +382,7 @@ def _host_of(endpoint: str | None) -> str:
 
 
 def _library() -> Any:
-    """Returns the library; loaded when used, since it takes a third of a second."""
+    """Return the library; loaded when used, since it takes a third of a second."""
     try:
         import openai
     except ImportError:

@@ -80,7 +80,7 @@ def build(
     failed: str = "",
     touched: Collection[str] = (),
 ) -> Prompt:
-    """Returns the prompt of a round.
+    """Return the prompt of a round.
 
     ``failed`` is what became of the round before, or what the tests say without any change;
     ``touched`` are the files that earlier rounds have changed.
@@ -131,7 +131,7 @@ class _Writer:
     names: list[str] = dataclasses.field(default_factory=list)
 
     def shown(self, paths: Iterable[str], tokens: int, *, is_needed: bool) -> str:
-        """Returns files in fences; of a needed one that is too long, beginning and end."""
+        """Return files in fences; of a needed one that is too long, beginning and end."""
         parts, left_out = [], []
         for path in paths:
             part = self._part(path, tokens, is_needed=is_needed)
@@ -200,14 +200,14 @@ def _section(title: str, text: str) -> str:
 
 
 def _fenced(text: str) -> str:
-    """Returns a text between fences that are longer than any in it."""
+    """Return a text between fences that are longer than any in it."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{text.rstrip(chr(10))}\n{fence}\n"
 
 
 def _within(text: str, tokens: int) -> str:
-    """Returns a text cut down to so many tokens."""
+    """Return a text cut down to so many tokens."""
     most = len(text)
     while most > 0 and estimated_tokens(shorter := failure.cut(text, most)) > tokens:
         most = min(most - 1, int(most * tokens / max(1, estimated_tokens(shorter))))

@@ -19,7 +19,7 @@ _TOO_LONG: Final = ("context_length", "context length", "maximum context", "too 
 
 
 def estimated_tokens(text: str) -> int:
-    """Returns about how many tokens a text has.
+    """Return about how many tokens a text has.
 
     Four ASCII characters make a token, one of any other script does: a little too much for most
     models, which is the safe side of a limit.
@@ -40,7 +40,7 @@ class Reply:
     completion_tokens: int | None = None
 
     def tokens(self, messages: Iterable[Mapping[str, str]]) -> tuple[int, int]:
-        """Returns the tokens of prompt and answer: estimated where the server does not tell."""
+        """Return the tokens of prompt and answer: estimated where the server does not tell."""
         prompt, completion = self.prompt_tokens, self.completion_tokens
         if prompt is None:
             prompt = sum(estimated_tokens(message["content"]) for message in messages)
@@ -62,7 +62,7 @@ class Refusal:
     retry_after_s: float | None = None
 
     def names(self, *words: str) -> bool:
-        """Tells whether the server speaks of one of these parameters."""
+        """Return whether the server speaks of one of these parameters."""
         said = f"{self.parameter} {self.message}".lower()
         return any(word in said for word in words)
 
@@ -100,7 +100,7 @@ class Refusal:
 
 
 def read(text: str) -> Reply | Refusal:
-    """Returns what the body of a successful answer says."""
+    """Return what the body of a successful answer says."""
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
@@ -129,7 +129,7 @@ def read(text: str) -> Reply | Refusal:
 
 
 def refused(status: int, headers: Mapping[str, str], text: str) -> Refusal:
-    """Returns what an answer with an error status says."""
+    """Return what an answer with an error status says."""
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
@@ -139,7 +139,7 @@ def refused(status: int, headers: Mapping[str, str], text: str) -> Refusal:
 
 
 def unreachable(exc: BaseException) -> Refusal:
-    """Returns why there was no answer; the library's own text only says that."""
+    """Return why there was no answer; the library's own text only says that."""
     cause: BaseException | None = exc
     while cause is not None and not (isinstance(cause, OSError) and cause.strerror):
         cause = cause.__cause__ or cause.__context__
@@ -165,7 +165,7 @@ def _refusal(status: int, body: Mapping[str, Any]) -> Refusal:
 
 
 def _text(value: Any) -> str:
-    """Returns text that may come in parts."""
+    """Return text that may come in parts."""
     if isinstance(value, list):
         return "".join(_text(part.get("text")) for part in value if isinstance(part, dict))
     return value if isinstance(value, str) else ""

@@ -50,7 +50,7 @@ class ArtifactStoreClient(ServiceClient):
         content: bytes | Path,
         metadata: Mapping[str, Any] | None = None,
     ) -> str:
-        """Stores bytes, or a file that is read while it leaves, and returns the URI.
+        """Store bytes, or a file that is read while it leaves, and return the URI.
 
         Raises:
             RunnerError: the store refused, broke, or cannot be reached.
@@ -89,11 +89,11 @@ class ArtifactStoreClient(ServiceClient):
     def upload_text(
         self, artifact_type: str, content: str, metadata: Mapping[str, Any] | None = None
     ) -> str:
-        """Stores a text as UTF-8 and returns its URI."""
+        """Store a text as UTF-8 and return its URI."""
         return self.upload(artifact_type, content.encode("utf-8", "replace"), metadata)
 
     def download(self, uri: str) -> bytes:
-        """Returns the bytes behind a URI of this store.
+        """Return the bytes behind a URI of this store.
 
         Raises:
             SecurityError: the URI leads elsewhere.
@@ -102,7 +102,7 @@ class ArtifactStoreClient(ServiceClient):
         return self._tried(f"download {uri}", lambda: b"".join(self._pieces(uri)))
 
     def download_to(self, uri: str, path: Path) -> None:
-        """Writes the bytes behind a URI of this store into a file that is not there yet."""
+        """Write the bytes behind a URI of this store into a file that is not there yet."""
 
         def once() -> None:
             with path.open("wb") as file:
@@ -111,11 +111,11 @@ class ArtifactStoreClient(ServiceClient):
         self._tried(f"download {uri}", once)
 
     def download_text(self, uri: str) -> str:
-        """Returns the text behind a URI of this store."""
+        """Return the text behind a URI of this store."""
         return self.download(uri).decode("utf-8", "replace")
 
     def get_metadata(self, uri: str) -> dict[str, Any]:
-        """Returns what the store knows of an artifact.
+        """Return what the store knows of an artifact.
 
         Raises:
             RunnerError: there is nothing, or the store cannot be reached.
@@ -124,7 +124,7 @@ class ArtifactStoreClient(ServiceClient):
         return self._read(doing, "/artifacts/metadata", "metadata", {"uri": uri})
 
     def _pieces(self, uri: str) -> Iterator[bytes]:
-        """Yields what is behind a URI, and checks it against the hash that the store tells."""
+        """Yield what is behind a URI, and check it against the hash that the store tells."""
         received = hashlib.sha256()
         path = self._own_path(uri)
         with self._http.stream(
@@ -143,7 +143,7 @@ class ArtifactStoreClient(ServiceClient):
             raise errors.ApiAmbiguous(f"{self.service} failed: what arrived of {uri} is damaged")
 
     def _own_path(self, uri: str) -> str:
-        """Returns the path of an artifact at this store."""
+        """Return the path of an artifact at this store."""
         mine = urlsplit(self.base_url)
         try:
             given = urlsplit(uri)
@@ -168,7 +168,7 @@ def _hash_of(file: BinaryIO) -> str:
 
 
 def _place(parts: SplitResult) -> tuple[str, str, int | None]:
-    """Returns whom an address leads to; the names of this machine are one."""
+    """Return whom an address leads to; the names of this machine are one."""
     host = (parts.hostname or "").lower()
     if host and base_url.is_loopback(host):
         host = "localhost"
@@ -176,7 +176,7 @@ def _place(parts: SplitResult) -> tuple[str, str, int | None]:
 
 
 def _told_hash(header: str) -> bytes | None:
-    """Returns the SHA-256 in a Repr-Digest (RFC 9530), None when there is none to be read."""
+    """Return the SHA-256 in a Repr-Digest (RFC 9530), None when there is none to be read."""
     for entry in header.split(","):
         name, _, value = entry.strip().partition("=")
         if name.lower() == "sha-256" and value.startswith(":") and value.endswith(":"):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def task_registry(config: RunnerConfig) -> TaskRegistryClient | None:
-    """Returns the client of the Task Registry, None without one."""
+    """Return the client of the Task Registry, None without one."""
     if config.task_registry_url is None:
         return None
     from keruta_agent.runner.services.task_registry import TaskRegistryClient
@@ -23,7 +23,7 @@ def task_registry(config: RunnerConfig) -> TaskRegistryClient | None:
 
 
 def repo_pool(config: RunnerConfig) -> RepoPoolClient | None:
-    """Returns the client of the Repo Pool Manager, None without one."""
+    """Return the client of the Repo Pool Manager, None without one."""
     if config.repo_pool_url is None:
         return None
     from keruta_agent.runner.services.repo_pool import RepoPoolClient
@@ -34,7 +34,7 @@ def repo_pool(config: RunnerConfig) -> RepoPoolClient | None:
 def artifact_store(
     config: RunnerConfig, credentials: CredentialManager
 ) -> ArtifactStoreClient | None:
-    """Returns the client of the Artifact Store, None without one."""
+    """Return the client of the Artifact Store, None without one."""
     if config.artifact_store_url is None:
         return None
     from keruta_agent.runner.services.artifact_store import ArtifactStoreClient

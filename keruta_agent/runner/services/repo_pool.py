@@ -46,7 +46,7 @@ class RepoPoolClient(ServiceClient):
         *,
         lease_seconds: float | None = None,
     ) -> SlotAllocation:
-        """Borrows a clean clone of a repository.
+        """Borrow a clean clone of a repository.
 
         Args:
             repo_url: address of the repository.
@@ -94,7 +94,7 @@ class RepoPoolClient(ServiceClient):
         return SlotAllocation(slot_id=slot_id, slot_path=Path(path), lease_token=lease)
 
     def release_slot(self, slot_id: str, *, lease_token: str | None = None) -> None:
-        """Gives a slot back. Nothing happens when it was given back already.
+        """Give a slot back. Nothing happens when it was given back already.
 
         Raises:
             RunnerError: the pool refused (the slot is another's by now), or cannot be reached.
@@ -132,7 +132,7 @@ class RepoPoolClient(ServiceClient):
         self._write(doing, "POST", path, self._lease_of(slot_id, lease_token))
 
     def get_slot_status(self, slot_id: str) -> dict[str, Any]:
-        """Returns what the pool knows of a slot.
+        """Return what the pool knows of a slot.
 
         Raises:
             RunnerError: there is no such slot, or the pool cannot be reached.
@@ -141,7 +141,7 @@ class RepoPoolClient(ServiceClient):
         return self._read(doing, self._path(doing, "slot", slot_id), "a slot")
 
     def get_pools_status(self) -> dict[str, Any]:
-        """Returns all slots, by repository.
+        """Return all slots, by repository.
 
         Raises:
             RunnerError: the pool cannot be reached.
@@ -149,7 +149,7 @@ class RepoPoolClient(ServiceClient):
         return self._read("get the status of the pools", "/pools/status", "pools")
 
     def translated(self, doing: str, exc: errors.ApiError) -> errors.RunnerError:
-        """Returns an error of HTTP in the words of the runner."""
+        """Return an error of HTTP in the words of the runner."""
         error = super().translated(doing, exc)
         if doing != "allocate a slot" or exc.status is None or exc.status in (401, 403):
             return error

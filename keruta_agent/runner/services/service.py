@@ -69,7 +69,7 @@ class ServiceClient:
         api_key: str | None = None,
         retry_config: RetryPolicy | None = None,
     ) -> None:
-        """Takes the service's address, and the seconds that it may take for an answer.
+        """Take the service's address, and the seconds that it may take for an answer.
 
         Raises:
             SettingsError: the address or the key cannot be used.
@@ -93,7 +93,7 @@ class ServiceClient:
             ) from exc
 
     def health_check(self) -> bool:
-        """Tells whether the service answers, and says that it is well."""
+        """Return whether the service answers, and say that it is well."""
         try:
             return self._health.fetch(self.service, "/health").status_code == 200
         except errors.ApiError as exc:
@@ -106,7 +106,7 @@ class ServiceClient:
             return False
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         self._http.close()
         self._health.close()
 
@@ -120,7 +120,7 @@ class ServiceClient:
         return f"{type(self).__name__}({self.base_url!r})"
 
     def _path(self, doing: str, kind: str, identifier: str) -> str:
-        """Returns the path of one thing of a kind.
+        """Return the path of one thing of a kind.
 
         Raises:
             ServiceError: nothing has such an id.
@@ -133,7 +133,7 @@ class ServiceClient:
     def _read(
         self, doing: str, path: str, what: str, params: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        """Returns the JSON object that tells of something."""
+        """Return the JSON object that tells of something."""
 
         def once() -> Any:
             response = self._http.get_once(self.service, path, params=params, anywhere=False)
@@ -156,7 +156,7 @@ class ServiceClient:
         key: str | None = None,
         timeout_s: float | None = None,
     ) -> Any:
-        """Sends JSON and returns that of the answer, None when it holds none."""
+        """Send JSON and return that of the answer, None when it holds none."""
         key = key or str(uuid.uuid4())
 
         def once() -> Any:
@@ -197,7 +197,7 @@ class ServiceClient:
         return done
 
     def translated(self, doing: str, exc: errors.ApiError) -> errors.RunnerError:
-        """Returns an error of HTTP in the words of the runner."""
+        """Return an error of HTTP in the words of the runner."""
         said = exc.message.removeprefix(self.service).removeprefix(" failed: ").strip()
         said = said.replace("KERUTA_API_URL", self.base_url)
         if isinstance(exc, errors.ApiUnreachable):

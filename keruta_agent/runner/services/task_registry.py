@@ -45,7 +45,7 @@ class TaskRegistryClient(ServiceClient):
         *,
         spec_name: str | None = None,
     ) -> None:
-        """Adds to what happened to a task.
+        """Add to what happened to a task.
 
         Raises:
             RunnerError: the registry refused, broke, or cannot be reached.
@@ -80,7 +80,7 @@ class TaskRegistryClient(ServiceClient):
         self._send(doing, "POST", task_id, "artifacts", body, spec_name)
 
     def get_task(self, task_id: str, *, spec_name: str | None = None) -> dict[str, Any]:
-        """Returns what the registry knows of a task, its history included.
+        """Return what the registry knows of a task, its history included.
 
         Raises:
             RunnerError: there is no such task, or the registry cannot be reached.

@@ -16,7 +16,7 @@ from keruta_agent.server.store.store import Store
 
 @pages.get("/tasks/<task_id>/artifacts/<artifact_id>")
 def show_artifact(task_id: str, artifact_id: str) -> flask.Response:
-    """Shows an artifact as far as it can be shown safely."""
+    """Show an artifact as far as it can be shown safely."""
     store: Store = current_store()
     with store.database.connected():
         task = task_rows.to_task(task_rows.find(store.tables, task_id))
@@ -42,7 +42,7 @@ def show_artifact(task_id: str, artifact_id: str) -> flask.Response:
 
 @pages.get("/tasks/<task_id>/artifacts/<artifact_id>/content")
 def artifact_content(task_id: str, artifact_id: str) -> flask.Response:
-    """Returns an artifact's bytes: of an image or PDF to be shown, of all others to be saved."""
+    """Return an artifact's bytes: of an image or PDF to be shown, of all others to be saved."""
     store: Store = current_store()
     with store.database.connected():
         row = find_artifact(store.tables, task_id, artifact_id)

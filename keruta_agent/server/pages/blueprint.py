@@ -37,12 +37,12 @@ def _check_forms() -> None:
 
 
 def confirmed() -> bool:
-    """Tells whether a person has said yes to what this request destroys."""
+    """Return whether a person has said yes to what this request destroys."""
     return flask.request.form.get("confirmed") == "yes"
 
 
 def ask_to_confirm(what: str, name: str, *, back: str) -> flask.Response:
-    """Asks a person whether to do what they have asked for to the thing of this name."""
+    """Ask a person whether to do what they have asked for to the thing of this name."""
     text = look.text()
     return look.page(
         "confirm.html",

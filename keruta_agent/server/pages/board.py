@@ -18,7 +18,7 @@ from keruta_agent.server.store.task_rows import date
 
 @pages.get("/sessions/<session_id>")
 def show_board(session_id: str) -> flask.Response:
-    """Shows a session's tasks in the order of their execution."""
+    """Show a session's tasks in the order of their execution."""
     store = current_store()
     newest = cards.newest_event(store)  # before the tasks: an event twice is better than never
     session = _session(session_id)
@@ -37,7 +37,7 @@ def show_board(session_id: str) -> flask.Response:
 
 @pages.get("/sessions/<session_id>/cards")
 def list_cards(session_id: str) -> flask.Response:
-    """Tells a board that has lost the thread what stands on it."""
+    """Tell a board that has lost the thread what stands on it."""
     store = current_store()
     newest = cards.newest_event(store)
     _session(session_id)
@@ -56,7 +56,7 @@ def list_cards(session_id: str) -> flask.Response:
 
 @pages.post("/sessions/<session_id>/end")
 def end_session(session_id: str) -> flask.Response:
-    """Ends a session: its agent stops what runs, and ends."""
+    """End a session: its agent stops what runs, and end."""
     session = _session(session_id)
     if not confirmed():
         return _ask("end", session)
@@ -80,7 +80,7 @@ def resume_session(session_id: str) -> flask.Response:
 
 @pages.post("/sessions/<session_id>/delete")
 def delete_session(session_id: str) -> flask.Response:
-    """Deletes a session with all that belongs to it."""
+    """Delete a session with all that belongs to it."""
     session = _session(session_id)
     if not confirmed():
         return _ask("delete.session", session)

@@ -46,7 +46,7 @@ class Board:
 
 
 def read_board(store: Store, session_id: str) -> Board:
-    """Returns a session's board."""
+    """Return a session's board."""
     tasks = store.tables.tasks
     own = tasks.session_id == session_id
     rows = list(tasks.select().where(own, tasks.status.not_in(_ENDED)).dicts())
@@ -64,7 +64,7 @@ def read_board(store: Store, session_id: str) -> Board:
 
 
 def card(row: dict[str, Any]) -> dict[str, Any]:
-    """Returns what a card shows of a task."""
+    """Return what a card shows of a task."""
     return {
         "taskId": row["id"],
         "name": row["name"],
@@ -82,13 +82,13 @@ def card(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def newest_event(store: Store) -> int:
-    """Returns the event up to which a page that is read now is right."""
+    """Return the event up to which a page that is read now is right."""
     with store.database.connected():
         return store.changes.newest()
 
 
 def counts(store: Store) -> dict[str, dict[str, int]]:
-    """Returns how many tasks each session has: running, waiting, ended, and failed of these."""
+    """Return how many tasks each session has: running, waiting, ended, and failed of these."""
     tasks = store.tables.tasks
     number = tasks.select(
         tasks.session_id, tasks.status, peewee.fn.COUNT(tasks.number).alias("tasks")
@@ -104,7 +104,7 @@ def counts(store: Store) -> dict[str, dict[str, int]]:
 
 
 def no_tasks() -> dict[str, int]:
-    """Returns the counts of a session without tasks."""
+    """Return the counts of a session without tasks."""
     return {"running": 0, "waiting": 0, "ended": 0, "failed": 0}
 
 
@@ -113,7 +113,7 @@ def _group(row: dict[str, Any]) -> str:
 
 
 def _took(row: dict[str, Any]) -> str:
-    """Returns how long a task ran, for those who run no scripts; the others see it in words."""
+    """Return how long a task ran, for those who run no scripts; the others see it in words."""
     if row["started_at"] is None or row["ended_at"] is None:
         return ""
     return f"{(row['ended_at'] - row['started_at']) / 1e6:.1f} s"

@@ -41,7 +41,7 @@ class Chart:
 
 
 def chart(name: str, unit: str, points: Sequence[Point], *, top: float = 0.0) -> Chart | None:
-    """Returns the chart of points in the order of time; None where there is nothing to draw.
+    """Return the chart of points in the order of time; None where there is nothing to draw.
 
     ``top`` is what the upright axis reaches at least.
     """
@@ -52,7 +52,7 @@ def chart(name: str, unit: str, points: Sequence[Point], *, top: float = 0.0) ->
 
 
 def of_measurements(measured: Mapping[str, Any]) -> list[Chart]:
-    """Returns what one run used, as an agent measured it; what makes no sense is left out."""
+    """Return what one run used, as an agent measured it; what makes no sense is left out."""
     series = measured.get("series")
     if not isinstance(series, Mapping):
         return []

@@ -10,7 +10,7 @@ _FILE_MARKS: Final = ("diff ", "--- ", "+++ ", "index ", "new file", "deleted fi
 
 
 def marked_lines(text: str) -> Iterator[tuple[str, str]]:
-    """Yields the lines of a diff with what each is: file, place, added, removed or same."""
+    """Yield the lines of a diff with what each is: file, place, added, removed or same."""
     for line in text.split("\n")[:MOST_LINES]:
         yield _kind(line), line
 

@@ -17,7 +17,7 @@ PLACES: Final = (
 
 @functools.cache
 def scripts() -> Mapping[str, str]:
-    """Returns the texts of the scripts by their names: of the checkout, else as installed."""
+    """Return the texts of the scripts by their names: of the checkout, else as installed."""
     for directory in PLACES:
         found = {path.stem: path.read_text(encoding="utf-8") for path in directory.glob("*.sh")}
         if found:

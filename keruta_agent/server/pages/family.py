@@ -24,7 +24,7 @@ class Member:
 
 
 def tree_of(tables: Tables, row: Mapping[str, Any]) -> list[Member]:
-    """Returns the tree that a task stands in, parents before their children, oldest first."""
+    """Return the tree that a task stands in, parents before their children, oldest first."""
     return list(_below(tables, _root(tables, row)))
 
 

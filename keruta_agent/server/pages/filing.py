@@ -48,7 +48,7 @@ class _Fault(Exception):
 
 @pages.get("/sessions/<session_id>/new")
 def show_form(session_id: str) -> flask.Response:
-    """Shows the form, empty or with the script of an example."""
+    """Show the form, empty or with the script of an example."""
     example = flask.request.args.get("template", "")
     script = examples.scripts().get(example, "")
     form = _Form(name=example if script else "", script=script)

@@ -28,7 +28,7 @@ class Step:
 
 
 def steps_of(tables: Tables, row: Mapping[str, Any]) -> list[Step]:
-    """Returns what happened to a task, oldest first, one step for each thing that was said.
+    """Return what happened to a task, oldest first, one step for each thing that was said.
 
     Events are kept for a while only; of an old task there may be none.
     """
@@ -56,7 +56,7 @@ def steps_of(tables: Tables, row: Mapping[str, Any]) -> list[Step]:
 
 
 def progress_chart(steps: Sequence[Step], until: datetime) -> Chart | None:
-    """Returns how far the task was over time, from when it was first worked on."""
+    """Return how far the task was over time, from when it was first worked on."""
     begun = [step for step in steps if step.status != "PENDING"]
     told = [(step.at, step.progress) for step in begun]
     told += [(until, step.progress) for step in begun[-1:] if step.at < until]

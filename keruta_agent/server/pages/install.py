@@ -14,5 +14,5 @@ PAGES = (sessions, board, filing, steering, task, artifacts)
 
 
 def add_pages(app: flask.Flask, logins: Logins) -> None:
-    """Adds the pages, what they look like, and who may see them to an application."""
+    """Add the pages, what they look like, and who may see them to an application."""
     look.install(app, logins, pages)

@@ -37,7 +37,7 @@ class Text:
 
 
 def kind_of(path: Path) -> str | None:
-    """Returns the type by which a file may be shown, None when it may only be saved."""
+    """Return the type by which a file may be shown, None when it may only be saved."""
     with path.open("rb") as file:
         head = file.read(_HEAD)
     for mark, kind in _IMAGES:
@@ -51,7 +51,7 @@ def kind_of(path: Path) -> str | None:
 
 
 def read_text(path: Path) -> Text:
-    """Returns the beginning of a text file; bytes that are no UTF-8 become U+FFFD."""
+    """Return the beginning of a text file; bytes that are no UTF-8 become U+FFFD."""
     with path.open("rb") as file:
         data = file.read(MOST_TEXT + 1)
     text = data[:MOST_TEXT].decode("utf-8", errors="replace")

@@ -26,13 +26,13 @@ _FIELDS = {
 
 @pages.get("/")
 def show_sessions() -> flask.Response:
-    """Shows all sessions, newest first."""
+    """Show all sessions, newest first."""
     return _page({}, "")
 
 
 @pages.post("/sessions")
 def create_session() -> flask.Response:
-    """Creates a session and shows it."""
+    """Create a session and show it."""
     form = flask.request.form
     given = {field: form.get(name, "").strip() for name, field in _FIELDS.items()}
     try:

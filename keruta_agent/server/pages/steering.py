@@ -24,7 +24,7 @@ _MOST = 2**31 - 1
 
 @pages.post("/tasks/<task_id>/cancel")
 def cancel_task(task_id: str) -> flask.Response:
-    """Cancels a task; the agent stops its script when it hears of it."""
+    """Cancel a task; the agent stops its script when it hears of it."""
     task = _task(task_id)
     if not confirmed():
         return _ask("cancel", task)
@@ -36,7 +36,7 @@ def cancel_task(task_id: str) -> flask.Response:
 
 @pages.post("/tasks/<task_id>/release")
 def release_task(task_id: str) -> flask.Response:
-    """Takes a task that was never begun from the agent that has claimed it, which is gone."""
+    """Take a task that was never begun from the agent that has claimed it, which is gone."""
     task = _task(task_id)
     if not confirmed():
         return _ask("release", task)
@@ -65,7 +65,7 @@ def run_again(task_id: str) -> flask.Response:
 
 @pages.post("/tasks/<task_id>/priority")
 def change_priority(task_id: str) -> flask.Response:
-    """Raises or lowers a task's priority by one step."""
+    """Raise or lower a task's priority by one step."""
     steps = {"up": 1, "down": -1}
     step = steps.get(flask.request.form.get("step", ""))
     if step is None:
@@ -79,7 +79,7 @@ def change_priority(task_id: str) -> flask.Response:
 
 @pages.post("/tasks/<task_id>/delete")
 def delete_task(task_id: str) -> flask.Response:
-    """Deletes a task with its log and artifacts."""
+    """Delete a task with its log and artifacts."""
     task = _task(task_id)
     if not confirmed():
         return _ask("delete.task", task)

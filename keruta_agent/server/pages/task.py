@@ -41,7 +41,7 @@ class RunUsage:
 
 @pages.get("/tasks/<task_id>")
 def show_task(task_id: str) -> flask.Response:
-    """Shows a task."""
+    """Show a task."""
     store: Store = current_store()
     newest = cards.newest_event(store)  # before the rest: what comes later is heard
     with store.database.connected():
@@ -76,7 +76,7 @@ def show_task(task_id: str) -> flask.Response:
 
 @pages.post("/tasks/<task_id>/answer")
 def answer(task_id: str) -> flask.Response:
-    """Answers the question that the page showed; another one is not answered by mistake."""
+    """Answer the question that the page showed; another one is not answered by mistake."""
     store: Store = current_store()
     form = flask.request.form
     with store.writing() as change:
@@ -90,7 +90,7 @@ def answer(task_id: str) -> flask.Response:
 
 
 def _end_of(row: dict[str, Any]) -> datetime:
-    """Returns when a task ended, or what time it is while it has not."""
+    """Return when a task ended, or what time it is while it has not."""
     return t.from_microseconds(row["ended_at"] or t.now())
 
 
@@ -113,7 +113,7 @@ def _usage(tables: Tables, task_number: int) -> list[RunUsage]:
 
 
 def _changes(tables: Tables, task_number: int) -> str:
-    """Returns what a coding task changed, as it printed it."""
+    """Return what a coding task changed, as it printed it."""
     entries = tables.log_entries
     rows = (
         entries.select(entries.message)

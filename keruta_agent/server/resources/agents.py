@@ -90,7 +90,7 @@ _ANSWER = AgentAnswer()
     keyed=False,
 )
 def heartbeat(change: Change, draft: dict[str, Any], agent_id: str) -> Any:
-    """Registers an agent with its session, or renews its lease; tells whether it is active."""
+    """Register an agent with its session, or renews its lease; tell whether it is active."""
     _check_id(agent_id)
     # The session's row makes two agents that come at once take turns.
     session_rows.lock(change, draft["session_id"])
@@ -126,7 +126,7 @@ def heartbeat(change: Change, draft: dict[str, Any], agent_id: str) -> Any:
 
 @resource.read("/api/v1/agents", query=AgentQuery, answer=AgentAnswer(many=True))
 def list_agents(store: Store, query: dict[str, Any]) -> Any:
-    """Lists the agents that were seen lately, of one session or of all, the last seen first."""
+    """List the agents that were seen lately, of one session or of all, the last seen first."""
     agents = store.tables.agents
     selected = agents.select().order_by(agents.seen_at.desc()).limit(MAX_LISTED)
     if "session_id" in query:
@@ -136,7 +136,7 @@ def list_agents(store: Store, query: dict[str, Any]) -> Any:
 
 
 def refuse_copy(known: dict[str, Any] | None, instance: str, now: int) -> None:
-    """Refuses an agent whose id another living one uses: a base directory was copied.
+    """Refuse an agent whose id another living one uses: a base directory was copied.
 
     Raises:
         Problem: there is such a one (409).
@@ -151,13 +151,13 @@ def refuse_copy(known: dict[str, Any] | None, instance: str, now: int) -> None:
 
 
 def is_alive(row: dict[str, Any], now: int) -> bool:
-    """Returns whether an agent's lease has yet to end."""
+    """Return whether an agent's lease has yet to end."""
     # What was seen in the future was seen before the clock was set back.
     return bool(abs(now - row["seen_at"]) < row["lease"] * _SECOND)
 
 
 def find(tables: Tables, agent_id: str) -> dict[str, Any] | None:
-    """Returns an agent's row, None when it is not known (any more)."""
+    """Return an agent's row, None when it is not known (any more)."""
     agents = tables.agents
     row: dict[str, Any] | None = agents.select().where(agents.id == agent_id).dicts().get()
     return row

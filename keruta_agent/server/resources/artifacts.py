@@ -59,7 +59,7 @@ class _Upload:
 
 @contextlib.contextmanager
 def _receive(store: Store, task_id: str) -> Iterator[_Upload]:
-    """Streams the form's file to disk, and removes it again if it is not kept."""
+    """Stream the form's file to disk, and remove it again if it is not kept."""
     with store.database.connected():
         task_rows.find(store.tables, task_id)
     with received(store.directory.incoming) as (file, part, form):
@@ -79,7 +79,7 @@ def _checked_upload(file: IncomingFile, part: FileStorage, form: Mapping[str, st
 
 
 def _checked_path(path: str) -> str:
-    """Returns a relative path as it is stored; it is only ever shown."""
+    """Return a relative path as it is stored; it is only ever shown."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\\" in path:
         raise invalid("path", "must be a relative path with forward slashes and without '..'")
@@ -118,7 +118,7 @@ _UPLOAD_DOC = {
     doc=_UPLOAD_DOC,
 )
 def store_artifact(change: Change, upload: _Upload, task_id: str) -> Any:
-    """Stores a file with its size and SHA-256; ``sha256`` is compared if it is sent."""
+    """Store a file with its size and SHA-256; ``sha256`` is compared if it is sent."""
     task = task_rows.lock(change, task_id)
     row = {
         "id": upload.file.id,
@@ -140,7 +140,7 @@ def store_artifact(change: Change, upload: _Upload, task_id: str) -> Any:
 
 @resource.read("/api/v1/tasks/<task_id>/artifacts", answer=ArtifactAnswer(many=True))
 def list_artifacts(store: Store, task_id: str) -> Any:
-    """Lists a task's artifacts in the order of their arrival."""
+    """List a task's artifacts in the order of their arrival."""
     task = task_rows.find(store.tables, task_id)
     artifacts = store.tables.artifacts
     rows = artifacts.select().where(artifacts.task == task["number"]).order_by(artifacts.number)
@@ -149,7 +149,7 @@ def list_artifacts(store: Store, task_id: str) -> Any:
 
 @resource.read("/api/v1/tasks/<task_id>/artifacts/<artifact_id>", answer=ArtifactAnswer)
 def get_artifact(store: Store, task_id: str, artifact_id: str) -> Any:
-    """Returns what is known of an artifact."""
+    """Return what is known of an artifact."""
     return _to_answer(find(store.tables, task_id, artifact_id), task_id)
 
 
@@ -158,7 +158,7 @@ def get_artifact(store: Store, task_id: str, artifact_id: str) -> Any:
     doc={"responses": {"200": {"content": {_UNKNOWN_TYPE: {}}}}},
 )
 def download_artifact(store: Store, task_id: str, artifact_id: str) -> Any:
-    """Returns an artifact's bytes, to be saved rather than shown."""
+    """Return an artifact's bytes, to be saved rather than shown."""
     row = find(store.tables, task_id, artifact_id)
     try:
         response = flask.send_file(
@@ -176,7 +176,7 @@ def download_artifact(store: Store, task_id: str, artifact_id: str) -> Any:
 
 @resource.write("DELETE", "/api/v1/tasks/<task_id>/artifacts/<artifact_id>", status=204)
 def delete_artifact(change: Change, task_id: str, artifact_id: str) -> None:
-    """Deletes an artifact."""
+    """Delete an artifact."""
     task_rows.lock(change, task_id)
     row = find(change.tables, task_id, artifact_id)
     artifacts = change.tables.artifacts
@@ -185,7 +185,7 @@ def delete_artifact(change: Change, task_id: str, artifact_id: str) -> None:
 
 
 def find(tables: Tables, task_id: str, artifact_id: str) -> dict[str, Any]:
-    """Returns the row of a task's artifact.
+    """Return the row of a task's artifact.
 
     Raises:
         Problem: there is none (404).

@@ -54,7 +54,7 @@ class NotCreatedAnswer(Schema):
     also=(200, NotCreatedAnswer),
 )
 def create_auto_fix(change: Change, draft: dict[str, Any], task_id: str) -> Any:
-    """Creates the auto-fix task of a failed task, within limits; of one that runs when it fails."""
+    """Create the auto-fix task of a failed task, within limits; of one that runs when it fails."""
     row = task_rows.lock(change, task_id)
     failed = task_rows.to_task(row)
     if failed.status in _RUNNING:
@@ -122,7 +122,7 @@ def _create(change: Change, failed: model.Task, draft: Mapping[str, Any]) -> Any
 
 
 def fix_count(parameters: Mapping[str, Any]) -> int:
-    """Returns how many fixes led to a task; 0 for an ordinary one."""
+    """Return how many fixes led to a task; 0 for an ordinary one."""
     count = parameters.get("fixCount")
     return count if type(count) is int and count > 0 else 0
 

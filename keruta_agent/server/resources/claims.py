@@ -54,7 +54,7 @@ _ANSWER = ClaimAnswer()
     "POST", "/api/v1/tasks/<task_id>/claim", body=ClaimDraft, answer=ClaimAnswer, keyed=False
 )
 def claim_task(change: Change, draft: dict[str, Any], task_id: str) -> Any:
-    """Claims a task for an agent's run; repeated by the same agent it is renewed."""
+    """Claim a task for an agent's run; repeated by the same agent it is renewed."""
     row = task_rows.lock(change, task_id)
     known = agents.find(change.tables, draft["agent"])
     agents.refuse_copy(known, draft["instance"], t.now())
@@ -86,7 +86,7 @@ def claim_task(change: Change, draft: dict[str, Any], task_id: str) -> Any:
 
 @resource.read("/api/v1/tasks/<task_id>/claim", answer=ClaimAnswer)
 def get_claim(store: Store, task_id: str) -> Any:
-    """Returns who has a task."""
+    """Return who has a task."""
     row = task_rows.find(store.tables, task_id)
     if row["claimed_by"] is None:
         raise missing("claim", task_id, key="task")
@@ -95,7 +95,7 @@ def get_claim(store: Store, task_id: str) -> Any:
 
 @resource.write("DELETE", "/api/v1/tasks/<task_id>/claim", status=204)
 def release_claim(change: Change, task_id: str) -> None:
-    """Releases a task for another agent: for a person who knows that its agent is gone."""
+    """Release a task for another agent: for a person who knows that its agent is gone."""
     row = task_rows.lock(change, task_id)
     _refuse_ended(row)
     if row["claimed_by"] is None:

@@ -52,7 +52,7 @@ DOCUMENTATION = {
 
 @resource.plain(PATH)
 def stream_events() -> flask.Response:
-    """Streams the changes of all sessions, or of ``sessionId``; replays after ``Last-Event-ID``."""
+    """Stream the changes of all sessions, or of ``sessionId``; replays after ``Last-Event-ID``."""
     store = current_store()
     session_id = flask.request.args.get("sessionId") or None
     asked = flask.request.headers.get("Last-Event-ID") or flask.request.args.get("lastEventId")
@@ -65,7 +65,7 @@ def stream_events() -> flask.Response:
 
 
 def _first_number(asked: str | None, newest: int) -> int:
-    """Returns the event to begin after. Numbers of another database count as none."""
+    """Return the event to begin after. Numbers of another database count as none."""
     if asked is None or not asked.isascii() or not asked.isdecimal() or len(asked) > 18:
         return newest
     return min(int(asked), newest)

@@ -29,13 +29,13 @@ class HealthAnswer(Schema):
 
 @resource.read("/api/v1/health", answer=HealthAnswer)
 def get_health(store: Store) -> Any:
-    """Says whether the server and its database work."""
+    """Return whether the server and its database work."""
     return _look(store)
 
 
 @resource.read("/health", answer=HealthAnswer)
 def get_root_health(store: Store) -> Any:
-    """Says whether the server and its database work, for older clients."""
+    """Return whether the server and its database work, for older clients."""
     return _look(store)
 
 

@@ -83,7 +83,7 @@ def request_input(change: Change, draft: dict[str, Any], task_id: str) -> Any:
 
 @resource.read("/api/v1/tasks/<task_id>/input-request", answer=PromptAnswer, also=(204, None))
 def get_input_request(store: Store, task_id: str) -> Any:
-    """Returns the task's newest question; 204 when it never asked."""
+    """Return the task's newest question; 204 when it never asked."""
     row = questions.newest(store, task_rows.find(store.tables, task_id)["number"])
     return _NOTHING_YET if row is None else _to_answer(row, task_id)
 
@@ -96,7 +96,7 @@ def get_input_request(store: Store, task_id: str) -> Any:
     doc={"parameters": [_REQUEST_ID]},
 )
 def take_input(change: Change, task_id: str) -> Any:
-    """Returns the answer to the newest question, once; 204 while there is none.
+    """Return the answer to the newest question, once; 204 while there is none.
 
     With ``requestId`` it is the answer to that question, as often as it is asked for until the
     script goes on: one that was lost on its way is not lost.
@@ -114,7 +114,7 @@ def take_input(change: Change, task_id: str) -> Any:
 
 @resource.write("POST", "/api/v1/tasks/<task_id>/input", body=InputDraft, answer=PromptAnswer)
 def answer_input(change: Change, draft: dict[str, Any], task_id: str) -> Any:
-    """Answers the task's open question."""
+    """Answer the task's open question."""
     task = _running(change, task_id, "input")
     row = questions.newest(change.store, task["number"])
     if row is None or not is_open(row):
@@ -140,7 +140,7 @@ def _running(change: Change, task_id: str, field: str) -> dict[str, Any]:
 
 
 def is_open(row: dict[str, Any]) -> bool:
-    """Tells whether a question still wants an answer."""
+    """Return whether a question still wants an answer."""
     return row["answer"] is None and row["delivered_at"] is None
 
 

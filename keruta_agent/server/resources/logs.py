@@ -85,7 +85,7 @@ class LogQuery(Request):
 
 @contextlib.contextmanager
 def _receive(store: Store, task_id: str) -> Iterator[tuple[list[_Entry], bool]]:
-    """Reads the body before the transaction: the entries, and whether they came as a list."""
+    """Read the body before the transaction: the entries, and whether they came as a list."""
     body = bodies.read_json(flask.request, largest=bodies.MAX_JSON_BODY, most_values=MAX_VALUES)
     listed = isinstance(body, list)
     drafts = body if listed else [body]
@@ -201,7 +201,7 @@ _BODY_DOC = {
     doc=_BODY_DOC,
 )
 def store_logs(change: Change, received: tuple[list[_Entry], bool], task_id: str) -> Any:
-    """Stores one log entry, or a list of up to 10,000, in their order: all or none."""
+    """Store one log entry, or a list of up to 10,000, in their order: all or none."""
     entries, listed = received
     # Locked, so that two batches do not mingle on PostgreSQL.
     task = task_rows.lock(change, task_id)
@@ -225,7 +225,7 @@ def store_logs(change: Change, received: tuple[list[_Entry], bool], task_id: str
 
 
 def _insert(change: Change, task: int, entries: list[_Entry]) -> int | None:
-    """Stores entries; returns the number of a single one."""
+    """Store entries; return the number of a single one."""
     database = change.store.database
     if len(entries) == 1:
         level, source, message, metadata, logged_at = entries[0]
@@ -248,7 +248,7 @@ def _insert(change: Change, task: int, entries: list[_Entry]) -> int | None:
 
 @resource.read("/api/v1/tasks/<task_id>/logs", query=LogQuery, answer=LogEntryAnswer(many=True))
 def list_logs(store: Store, query: dict[str, Any], task_id: str) -> Any:
-    """Returns a page of a task's log, newest first unless ``order=asc``."""
+    """Return a page of a task's log, newest first unless ``order=asc``."""
     task = task_rows.find(store.tables, task_id)
     entries = store.tables.log_entries
     found = entries.select().where(entries.task == task["number"])
@@ -275,7 +275,7 @@ def list_logs(store: Store, query: dict[str, Any], task_id: str) -> Any:
 
 @resource.read("/api/v1/tasks/<task_id>/logs/count", answer=CountAnswer)
 def count_logs(store: Store, task_id: str) -> Any:
-    """Returns how many entries a task's log has."""
+    """Return how many entries a task's log has."""
     task = task_rows.find(store.tables, task_id)
     entries = store.tables.log_entries
     return {"count": entries.select().where(entries.task == task["number"]).count()}
@@ -283,7 +283,7 @@ def count_logs(store: Store, task_id: str) -> Any:
 
 @resource.write("DELETE", "/api/v1/tasks/<task_id>/logs", status=204)
 def delete_logs(change: Change, task_id: str) -> None:
-    """Deletes a task's log."""
+    """Delete a task's log."""
     task = task_rows.lock(change, task_id)
     entries = change.tables.log_entries
     entries.delete().where(entries.task == task["number"]).execute()

@@ -44,7 +44,7 @@ class MetricsAnswer(Schema):
     "POST", "/api/v1/tasks/<task_id>/metrics", body=MetricsDraft, answer=MetricsAnswer, status=201
 )
 def store_metrics(change: Change, draft: dict[str, Any], task_id: str) -> Any:
-    """Stores a JSON object of measurements."""
+    """Store a JSON object of measurements."""
     task = task_rows.find(change.tables, task_id)
     row = {"task": task["number"], "data": to_json(draft), "created_at": t.now()}
     number = change.tables.metrics.insert(**row).execute()
@@ -53,7 +53,7 @@ def store_metrics(change: Change, draft: dict[str, Any], task_id: str) -> Any:
 
 @resource.read("/api/v1/tasks/<task_id>/metrics", answer=MetricsAnswer(many=True))
 def list_metrics(store: Store, task_id: str) -> Any:
-    """Lists a task's measurements, newest first."""
+    """List a task's measurements, newest first."""
     task = task_rows.find(store.tables, task_id)
     metrics = store.tables.metrics
     rows = metrics.select().where(metrics.task == task["number"])

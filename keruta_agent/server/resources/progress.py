@@ -24,7 +24,7 @@ class ProgressDraft(Request):
 
 @resource.write("PATCH", "/api/v1/tasks/<task_id>/progress", body=ProgressDraft, answer=TaskAnswer)
 def set_progress(change: Change, draft: dict[str, Any], task_id: str) -> Any:
-    """Sets the progress of a task that has not ended."""
+    """Set the progress of a task that has not ended."""
     row = task_rows.lock(change, task_id)
     if TaskStatus(row["status"]).is_terminal:
         raise conflict(

@@ -27,7 +27,7 @@ class ScriptAnswer(Schema):
 
 @resource.read("/api/v1/tasks/<task_id>/script", answer=ScriptAnswer)
 def get_script(store: Store, task_id: str) -> Any:
-    """Returns a task's script with the task's parameters."""
+    """Return a task's script with the task's parameters."""
     task = task_rows.to_task(task_rows.find(store.tables, task_id))
     script = Script(content=task.script, parameters=task.parameters)
     return {"success": True, "taskId": task_id, "script": _SCRIPT.dump(script)}

@@ -74,7 +74,7 @@ class PartialIdQuery(Request):
 
 @resource.write("POST", "/api/v1/sessions", body=SessionDraft, answer=SessionAnswer, status=201)
 def create_session(change: Change, draft: dict[str, Any]) -> Any:
-    """Creates a session."""
+    """Create a session."""
     sessions = change.tables.sessions
     session_id = draft.get("id") or str(uuid.uuid4())
     if sessions.select(sessions.number).where(sessions.id == session_id).exists():
@@ -103,7 +103,7 @@ def create_session(change: Change, draft: dict[str, Any]) -> Any:
 
 @resource.read("/api/v1/sessions", answer=SessionAnswer(many=True))
 def list_sessions(store: Store) -> Any:
-    """Lists all sessions, newest first."""
+    """List all sessions, newest first."""
     sessions = store.tables.sessions
     rows = sessions.select().order_by(sessions.number.desc()).dicts()
     return [session_rows.to_answer(row) for row in rows]
@@ -111,13 +111,13 @@ def list_sessions(store: Store) -> Any:
 
 @resource.read("/api/v1/sessions/<session_id>", answer=SessionAnswer)
 def get_session(store: Store, session_id: str) -> Any:
-    """Returns a session by its complete id."""
+    """Return a session by its complete id."""
     return session_rows.to_answer(session_rows.find(store.tables, session_id))
 
 
 @resource.read("/api/v1/sessions/search", query=NameQuery, answer=SessionAnswer(many=True))
 def search_sessions(store: Store, query: dict[str, Any]) -> Any:
-    """Lists the sessions whose name holds this text, in any case, newest first."""
+    """List the sessions whose name holds this text, in any case, newest first."""
     sessions = store.tables.sessions
     wanted = sessions.name_folded.contains(query["name"].casefold())
     rows = sessions.select().where(wanted).order_by(sessions.number.desc()).dicts()
@@ -128,7 +128,7 @@ def search_sessions(store: Store, query: dict[str, Any]) -> Any:
     "/api/v1/sessions/search/partial-id", query=PartialIdQuery, answer=SessionAnswer(many=True)
 )
 def search_sessions_by_partial_id(store: Store, query: dict[str, Any]) -> Any:
-    """Lists the sessions whose id begins with this text, in any case, newest first."""
+    """List the sessions whose id begins with this text, in any case, newest first."""
     sessions = store.tables.sessions
     wanted = sessions.id_folded.startswith(query["partial_id"].strip().casefold())
     rows = sessions.select().where(wanted).order_by(sessions.number.desc()).dicts()
@@ -137,7 +137,7 @@ def search_sessions_by_partial_id(store: Store, query: dict[str, Any]) -> Any:
 
 @resource.read("/api/v1/sessions/by-workspace/<workspace_id>", answer=SessionAnswer)
 def get_session_by_workspace(store: Store, workspace_id: str) -> Any:
-    """Returns the newest session of a workspace, one that has not ended if there is any."""
+    """Return the newest session of a workspace, one that has not ended if there is any."""
     sessions = store.tables.sessions
     rows = list(
         sessions.select()
@@ -158,7 +158,7 @@ def get_session_by_workspace(store: Store, workspace_id: str) -> Any:
     answer=SessionAnswer,
 )
 def set_session_status(change: Change, draft: dict[str, Any], session_id: str) -> Any:
-    """Sets a session's state; every move is legal."""
+    """Set a session's state; every move is legal."""
     previous = session_rows.lock(change, session_id)["status"]
     sessions = change.tables.sessions
     sessions.update(status=draft["status"], updated_at=t.now()).where(
@@ -171,7 +171,7 @@ def set_session_status(change: Change, draft: dict[str, Any], session_id: str) -
 
 @resource.write("DELETE", "/api/v1/sessions/<session_id>", status=204)
 def delete_session(change: Change, session_id: str) -> None:
-    """Deletes a session with its tasks, their logs and artifacts."""
+    """Delete a session with its tasks, their logs and artifacts."""
     row = session_rows.lock(change, session_id)
     tasks, sessions = change.tables.tasks, change.tables.sessions
     owned = tasks.select(tasks.number).where(tasks.session_id == session_id)

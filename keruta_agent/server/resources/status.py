@@ -29,13 +29,13 @@ class StatusDraft(Request):
 
 @resource.write("PUT", "/api/v1/tasks/<task_id>/status", body=StatusDraft, answer=TaskAnswer)
 def set_status(change: Change, draft: dict[str, Any], task_id: str) -> Any:
-    """Moves a task to a state; writing the state that holds is legal."""
+    """Move a task to a state; writing the state that holds is legal."""
     return _move(change, draft, task_id)
 
 
 @resource.write("PATCH", "/api/v1/tasks/<task_id>/status", body=StatusDraft, answer=TaskAnswer)
 def patch_status(change: Change, draft: dict[str, Any], task_id: str) -> Any:
-    """Moves a task to a state, for clients that write states with PATCH."""
+    """Move a task to a state, for clients that write states with PATCH."""
     return _move(change, draft, task_id)
 
 

@@ -65,7 +65,7 @@ class StatusQuery(Request):
 
 @resource.write("POST", "/api/v1/tasks", body=TaskDraft, answer=TaskAnswer, status=201)
 def create_task(change: Change, draft: dict[str, Any]) -> Any:
-    """Creates a task in a session; ``sessionId`` may be left out when a parent is named."""
+    """Create a task in a session; ``sessionId`` may be left out when a parent is named."""
     session_id = draft.get("session_id")
     parent_id = draft.get("parent_task_id")
     if parent_id is not None:
@@ -88,7 +88,7 @@ def _parent(change: Change, parent_id: str) -> dict[str, Any]:
 
 @resource.read("/api/v1/tasks", query=StatusQuery, answer=TaskAnswer(many=True))
 def list_tasks(store: Store, query: dict[str, Any]) -> Any:
-    """Lists all tasks, newest first."""
+    """List all tasks, newest first."""
     selected = store.tables.tasks.select()
     narrowed = task_rows.with_status(selected, store.tables, query.get("status"))
     return task_rows.listed(store, narrowed)
@@ -96,13 +96,13 @@ def list_tasks(store: Store, query: dict[str, Any]) -> Any:
 
 @resource.read("/api/v1/tasks/<task_id>", answer=TaskAnswer)
 def get_task(store: Store, task_id: str) -> Any:
-    """Returns a task."""
+    """Return a task."""
     return task_rows.to_answer(task_rows.find(store.tables, task_id))
 
 
 @resource.write("PUT", "/api/v1/tasks/<task_id>", body=TaskChange, answer=TaskAnswer)
 def change_task(change: Change, draft: dict[str, Any], task_id: str) -> Any:
-    """Changes a task's name, description, script, priority or parameters."""
+    """Change a task's name, description, script, priority or parameters."""
     row = task_rows.lock(change, task_id)
     values = dict(draft)
     if "parameters" in draft:
@@ -116,7 +116,7 @@ def change_task(change: Change, draft: dict[str, Any], task_id: str) -> Any:
 
 @resource.write("DELETE", "/api/v1/tasks/<task_id>", status=204)
 def delete_task(change: Change, task_id: str) -> None:
-    """Deletes a task with its logs and artifacts; its subtasks stay."""
+    """Delete a task with its logs and artifacts; its subtasks stay."""
     row = task_rows.lock(change, task_id)
     tasks = change.tables.tasks
     artifact_files.remove_with(change, tasks.select(tasks.number).where(tasks.id == task_id))
@@ -132,7 +132,7 @@ def delete_task(change: Change, task_id: str) -> None:
     status=201,
 )
 def create_subtask(change: Change, draft: dict[str, Any], task_id: str) -> Any:
-    """Creates a task under a parent, in the parent's session."""
+    """Create a task under a parent, in the parent's session."""
     parent = task_rows.lock(change, task_id)
     session_rows.open_session(change, parent["session_id"])
     row = task_rows.create(change, draft | {"parent_task_id": task_id}, parent["session_id"])
@@ -141,7 +141,7 @@ def create_subtask(change: Change, draft: dict[str, Any], task_id: str) -> Any:
 
 @resource.read("/api/v1/tasks/<task_id>/subtasks", answer=TaskAnswer(many=True))
 def list_subtasks(store: Store, task_id: str) -> Any:
-    """Lists the tasks under a parent, newest first."""
+    """List the tasks under a parent, newest first."""
     task_rows.find(store.tables, task_id)
     tasks = store.tables.tasks
     return task_rows.listed(store, tasks.select().where(tasks.parent_task_id == task_id))
@@ -158,7 +158,7 @@ def _session_tasks(store: Store, session_id: str, status: str | None) -> Any:
     "/api/v1/sessions/<session_id>/tasks", query=StatusQuery, answer=TaskAnswer(many=True)
 )
 def list_session_tasks(store: Store, query: dict[str, Any], session_id: str) -> Any:
-    """Lists a session's tasks, newest first."""
+    """List a session's tasks, newest first."""
     return _session_tasks(store, session_id, query.get("status"))
 
 
@@ -166,11 +166,11 @@ def list_session_tasks(store: Store, query: dict[str, Any], session_id: str) -> 
     "/api/v1/tasks/session/<session_id>", query=StatusQuery, answer=TaskAnswer(many=True)
 )
 def list_tasks_of_session(store: Store, query: dict[str, Any], session_id: str) -> Any:
-    """Lists a session's tasks, newest first (older route)."""
+    """List a session's tasks, newest first (older route)."""
     return _session_tasks(store, session_id, query.get("status"))
 
 
 @resource.read("/api/v1/tasks/session/<session_id>/pending", answer=TaskAnswer(many=True))
 def list_pending_tasks_of_session(store: Store, session_id: str) -> Any:
-    """Lists a session's PENDING tasks, newest first (oldest route)."""
+    """List a session's PENDING tasks, newest first (oldest route)."""
     return _session_tasks(store, session_id, model.TaskStatus.PENDING.value)

@@ -15,7 +15,7 @@ resource = Resource("workspaces", "Where agents run")
 
 @resource.read("/api/v1/workspaces/<workspace_id>/tasks/pending", answer=TaskAnswer(many=True))
 def list_workspace_pending_tasks(store: Store, workspace_id: str) -> Any:
-    """Lists the PENDING tasks of a workspace's sessions that have not ended, newest first."""
+    """List the PENDING tasks of a workspace's sessions that have not ended, newest first."""
     tasks, sessions = store.tables.tasks, store.tables.sessions
     served = sessions.select(sessions.id).where(
         (sessions.workspace_id == workspace_id)

@@ -33,7 +33,7 @@ def create_application(
     token: str | None = None,
     loopback: bool = True,
 ) -> flask.Flask:
-    """Returns the application of one service.
+    """Return the application of one service.
 
     ``loopback`` says that only this machine can reach it; then requests to it under foreign names
     are refused unless there is a token.
@@ -50,7 +50,7 @@ def _health(title: str) -> routes.Resource:
 
     @group.read("/health", answer=HealthAnswer)
     def get_health(store: Store) -> Any:
-        """Says whether the service and its database work."""
+        """Return whether the service and its database work."""
         try:
             store.database.peewee.execute_sql("SELECT 1")
         except (peewee.DatabaseError, peewee.InterfaceError):

@@ -73,7 +73,7 @@ class MetadataQuery(Request):
 
 @contextlib.contextmanager
 def _receive(store: Store) -> Iterator[dict[str, Any]]:
-    """Streams the form's file to disk, and removes it again if it is not kept."""
+    """Stream the form's file to disk, and remove it again if it is not kept."""
     limit = flask.current_app.extensions[LIMIT_KEY]
     with received(store.directory.incoming, limit=limit) as (file, _, form):
         kind = form.get("type") or ""
@@ -122,7 +122,7 @@ _FORM: Final = {
     "POST", "/artifacts", receive=_receive, answer=ArtifactAnswer, status=201, doc=_FORM
 )
 def store_artifact(change: Change, upload: dict[str, Any]) -> Any:
-    """Stores a file; ``sha256`` is compared if it is sent."""
+    """Store a file; ``sha256`` is compared if it is sent."""
     file: IncomingFile = upload["file"]
     metadata = upload["metadata"]
     row = {
@@ -147,7 +147,7 @@ def _word(value: object) -> str:
 
 @resource.read("/artifacts", answer=ArtifactsAnswer, query=ArtifactsQuery)
 def list_artifacts(store: Store, query: dict[str, Any]) -> Any:
-    """Lists artifacts."""
+    """List artifacts."""
     artifacts = store.tables.artifacts
     found = artifacts.select().where(artifacts.number > query["after"])
     for name in ("type", "task_id", "spec_name"):
@@ -163,7 +163,7 @@ def list_artifacts(store: Store, query: dict[str, Any]) -> Any:
 
 @resource.read("/artifacts/metadata", answer=ArtifactAnswer, query=MetadataQuery)
 def get_metadata(store: Store, query: dict[str, Any]) -> Any:
-    """Returns what is known of the artifact behind a URI."""
+    """Return what is known of the artifact behind a URI."""
     try:
         path = unquote(urlsplit(query["uri"]).path)
     except ValueError:
@@ -177,7 +177,7 @@ def get_metadata(store: Store, query: dict[str, Any]) -> Any:
 
 @resource.read("/artifacts/<artifact_id>", doc={"responses": {"200": {"content": {_BYTES: {}}}}})
 def download_artifact(store: Store, artifact_id: str) -> Any:
-    """Returns an artifact's bytes, to be saved rather than shown."""
+    """Return an artifact's bytes, to be saved rather than shown."""
     row = _find(store, artifact_id)
     try:
         response = flask.send_file(
@@ -198,7 +198,7 @@ def download_artifact(store: Store, artifact_id: str) -> Any:
 
 @resource.write("DELETE", "/artifacts/<artifact_id>", status=204)
 def delete_artifact(change: Change, artifact_id: str) -> None:
-    """Deletes an artifact."""
+    """Delete an artifact."""
     row = _find(change.store, artifact_id)
     artifacts = change.tables.artifacts
     artifacts.delete().where(artifacts.number == row["number"]).execute()

@@ -48,29 +48,29 @@ class Wish:
 
 
 def nobody() -> dict[str, Any]:
-    """Returns the columns of a slot that nobody holds."""
+    """Return the columns of a slot that nobody holds."""
     return {"holder": "", "lease_token": "", "key": ""}
 
 
 def public(state: str) -> str:
-    """Returns the state in the words of the wire."""
+    """Return the state in the words of the wire."""
     if state in HELD:
         return "allocated"
     return "cleaning" if state in (State.CLEANING, State.DIRTY) else "available"
 
 
 def lost(slot_id: str) -> Problem:
-    """Returns the refusal of one who no longer has the slot."""
+    """Return the refusal of one who no longer has the slot."""
     return conflict("LEASE_ENDED", f"slot {slot_id!r} is not lent under this lease any more")
 
 
 def in_use() -> Problem:
-    """Returns the refusal of a wish that is being fulfilled already."""
+    """Return the refusal of a wish that is being fulfilled already."""
     return conflict("KEY_IN_USE", "a request with this Idempotency-Key is still under way")
 
 
 def too_many() -> Problem:
-    """Returns the refusal of one more who would wait."""
+    """Return the refusal of one more who would wait."""
     return Problem(
         503,
         "TOO_MANY_WAITING",
@@ -80,7 +80,7 @@ def too_many() -> Problem:
 
 
 def unusable(url: RepositoryUrl, exc: errors.WorkspaceError) -> Problem:
-    """Returns the refusal of a repository that git cannot make a slot of."""
+    """Return the refusal of a repository that git cannot make a slot of."""
     # What git was doing in our directories says nothing to those who asked.
     why = exc.message.partition(": ")[2] or exc.message
     advice = f". {exc.advice}" if exc.advice else ""

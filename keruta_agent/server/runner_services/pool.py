@@ -94,7 +94,7 @@ def _slots() -> Slots:
 
 
 def _allocate(body: dict[str, Any]) -> flask.Response:
-    """Lends a slot, waiting for one if that is asked for.
+    """Lend a slot, waiting for one if that is asked for.
 
     The same Idempotency-Key finds the same slot again for as long as it is lent.
     """
@@ -118,7 +118,7 @@ def _allocate(body: dict[str, Any]) -> flask.Response:
 
 
 def _release(body: dict[str, Any], slot_id: str) -> flask.Response:
-    """Takes a slot back; nothing happens when it was given back already.
+    """Take a slot back; nothing happens when it was given back already.
 
     Without a lease_token it is taken from whoever has it.
     """
@@ -149,14 +149,14 @@ resource.declare(
 
 @resource.read("/slots/<slot_id>", answer=SlotAnswer)
 def get_slot(store: Store, slot_id: str) -> Any:
-    """Returns what is known of a slot."""
+    """Return what is known of a slot."""
     slots = _slots()
     return slots.describe(slots.find(slot_id))
 
 
 @resource.read("/pools/status", answer=PoolsAnswer)
 def get_status(store: Store) -> Any:
-    """Returns all slots, by repository."""
+    """Return all slots, by repository."""
     slots = _slots()
     pools: dict[str, list[dict[str, Any]]] = {}
     for row in slots.rows():

@@ -143,7 +143,7 @@ def put_status(change: Change, body: dict[str, Any], task_id: str) -> Any:
     doc=dict(_DOC),
 )
 def add_event(change: Change, body: dict[str, Any], task_id: str) -> Any:
-    """Adds to what happened to a task."""
+    """Add to what happened to a task."""
     task = _spoken_of(change, task_id, body["data"])
     change.tables.events.insert(
         task=task["number"],
@@ -180,7 +180,7 @@ def add_artifact(change: Change, body: dict[str, Any], task_id: str) -> Any:
 
 @resource.read("/tasks/<task_id>", answer=WholeTaskAnswer, doc={"parameters": [_SPEC_PARAMETER]})
 def get_task(store: Store, task_id: str) -> Any:
-    """Returns a task with its history, events and artifacts."""
+    """Return a task with its history, events and artifacts."""
     tables = store.tables
     task = _find(tables, task_id, _asked_spec())
     if task is None:
@@ -213,7 +213,7 @@ def get_task(store: Store, task_id: str) -> Any:
 
 @resource.read("/tasks", answer=TasksAnswer, query=TasksQuery)
 def list_tasks(store: Store, query: dict[str, Any]) -> Any:
-    """Lists tasks."""
+    """List tasks."""
     tasks = store.tables.tasks
     found = tasks.select().where(tasks.number > query["after"])
     if query["spec_name"] is not None:
@@ -240,7 +240,7 @@ def _checked_spec(spec: object, field: str) -> str:
 
 
 def _spoken_of(change: Change, task_id: str, words: dict[str, Any]) -> dict[str, Any]:
-    """Returns the task that a report is about, made if nothing was said of it before."""
+    """Return the task that a report is about, made if nothing was said of it before."""
     if len(task_id) > _MAX_SPEC or not task_id.isprintable():
         raise invalid("task_id", f"must be one line of at most {_MAX_SPEC} characters")
     spec = _asked_spec() or _checked_spec(words.get("spec_name") or "", "spec_name")
@@ -267,7 +267,7 @@ def _spoken_of(change: Change, task_id: str, words: dict[str, Any]) -> dict[str,
 
 
 def _find(tables: Tables, task_id: str, spec: str) -> dict[str, Any] | None:
-    """Returns a task; without a spec, the only one with this id.
+    """Return a task; without a spec, the only one with this id.
 
     Raises:
         Problem: several specs have one (409).

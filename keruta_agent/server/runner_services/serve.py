@@ -69,7 +69,7 @@ class RunnerServices:
         self.urls: dict[str, str] = {}
 
     def start(self) -> None:
-        """Binds the ports and serves in background threads; returns when requests are taken.
+        """Bind the ports and serve in background threads; return when requests are taken.
 
         Raises:
             AgentStateError: a port or the data directory cannot be used.
@@ -115,24 +115,24 @@ class RunnerServices:
         return listener
 
     def stop(self) -> None:
-        """Finishes the requests in flight and closes the database."""
+        """Finish the requests in flight and close the database."""
         self._opened.close()
 
 
 def registry_application(store: Store, options: Options) -> flask.Flask:
-    """Returns the Task Registry."""
+    """Return the Task Registry."""
     return _application(REGISTRY, store, options)
 
 
 def pool_application(store: Store, slots: Slots, options: Options) -> flask.Flask:
-    """Returns the Repo Pool Manager."""
+    """Return the Repo Pool Manager."""
     app = _application(POOL, store, options)
     app.extensions[pool.SLOTS_KEY] = slots
     return app
 
 
 def store_application(store: Store, options: Options) -> flask.Flask:
-    """Returns the Artifact Store."""
+    """Return the Artifact Store."""
     app = _application(STORE, store, options)
     app.extensions[artifacts.LIMIT_KEY] = options.max_artifact_size
     return app

@@ -68,7 +68,7 @@ class Slots:
         self._keeper = threading.Thread(target=self._keep, name="repo-pool", daemon=True)
 
     def start(self) -> None:
-        """Takes up what an earlier server left, and begins to look after the slots."""
+        """Take up what an earlier server left, and begin to look after the slots."""
         slots = self._store.tables.slots
         with self._store.writing():
             begun = slots.state.in_((State.PREPARING, State.CLEANING))
@@ -82,7 +82,7 @@ class Slots:
         self._keeper.start()
 
     def close(self) -> None:
-        """Sends away those who wait, and stops the git commands."""
+        """Send away those who wait, and stop the git commands."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -90,7 +90,7 @@ class Slots:
             self._keeper.join()
 
     def allocate(self, wish: Wish) -> dict[str, Any]:
-        """Lends a slot and returns its row.
+        """Lend a slot and return its row.
 
         Raises:
             Problem: none is free, or none can be made.
@@ -103,7 +103,7 @@ class Slots:
             return self._prepared(row, wish)
 
     def release(self, slot_id: str, token: str) -> dict[str, Any]:
-        """Takes a slot back; without a token from whoever has it. Returns its row.
+        """Take a slot back; without a token from whoever has it. Returns its row.
 
         Raises:
             Problem: it is somebody else's by now, or is just being prepared for somebody.
@@ -131,7 +131,7 @@ class Slots:
         return row
 
     def heartbeat(self, slot_id: str, token: str) -> dict[str, Any]:
-        """Begins a lease anew and returns the slot's row.
+        """Begin a lease anew and return the slot's row.
 
         Raises:
             Problem: the lease has ended.
@@ -144,12 +144,12 @@ class Slots:
         return row
 
     def rows(self) -> list[dict[str, Any]]:
-        """Returns the rows of all slots; the database must be connected."""
+        """Return the rows of all slots; the database must be connected."""
         slots = self._store.tables.slots
         return list(slots.select().order_by(slots.number).dicts())
 
     def find(self, slot_id: str) -> dict[str, Any]:
-        """Returns the row of a slot; the database must be connected.
+        """Return the row of a slot; the database must be connected.
 
         Raises:
             Problem: there is none (404).
@@ -157,12 +157,12 @@ class Slots:
         return self._find(slot_id)
 
     def waiting(self, repository: str) -> int:
-        """Returns how many wait for a slot of a repository."""
+        """Return how many wait for a slot of a repository."""
         with self._changed:
             return len(self._queues.get(repository, ()))
 
     def describe(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Returns what may be told of a slot to anybody."""
+        """Return what may be told of a slot to anybody."""
         held = row["state"] in HELD
         ends = self._ends.get(row["id"])
         return {
@@ -178,7 +178,7 @@ class Slots:
 
     @contextlib.contextmanager
     def _under_key(self, wish: Wish, deadline: float) -> Iterator[dict[str, Any] | None]:
-        """Yields what was lent under the wish's key before; keeps others with this key waiting."""
+        """Yield what was lent under the wish's key before; keep others with this key waiting."""
         if not wish.key:
             yield None
             return
@@ -205,7 +205,7 @@ class Slots:
         return row
 
     def _wait(self, wish: Wish, deadline: float) -> dict[str, Any]:
-        """Returns the row of a slot that is now being prepared for the wish."""
+        """Return the row of a slot that is now being prepared for the wish."""
         ticket = object()
         with self._changed:
             queue = self._queues[wish.url.identity]
@@ -232,7 +232,7 @@ class Slots:
                 self._changed.notify_all()
 
     def _claimed(self, wish: Wish) -> dict[str, Any] | None:
-        """Makes the best slot the wish's, if any can be had."""
+        """Make the best slot the wish's, if any can be had."""
         slots = self._store.tables.slots
         with self._store.writing():
             of_it = slots.repository == wish.url.identity
@@ -301,7 +301,7 @@ class Slots:
         return {**row, **done}
 
     def _keep(self) -> None:
-        """Takes back what expired, and cleans what was given back, until the pool is closed."""
+        """Take back what expired, and cleans what was given back, until the pool is closed."""
         while not self._closing:
             try:
                 self._look_after()

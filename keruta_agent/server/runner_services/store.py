@@ -73,11 +73,11 @@ class Change:
         self._afterwards: list[Callable[[], None]] = []
 
     def afterwards(self, work: Callable[[], None]) -> None:
-        """Does something once the write is through, and not at all when it is not."""
+        """Do something once the write is through, and not at all when it is not."""
         self._afterwards.append(work)
 
     def finish(self) -> None:
-        """Does what was to be done afterwards."""
+        """Do what was to be done afterwards."""
         for work in self._afterwards:
             work()
 
@@ -100,7 +100,7 @@ class Store:
 
     @classmethod
     def open(cls, data_dir: Path, retention_days: Mapping[str, float]) -> Store:
-        """Opens the store, creating what is missing.
+        """Open the store, creating what is missing.
 
         Raises:
             AgentStateError: the directory or the database cannot be used.
@@ -116,7 +116,7 @@ class Store:
         return store
 
     def close(self) -> None:
-        """Closes the database."""
+        """Close the database."""
         self._closing.set()
         self._tidying.join()
         self.database.close()
@@ -124,7 +124,7 @@ class Store:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Change]:
-        """Makes the block one write: all of it is stored, or nothing."""
+        """Make the block one write: all of it is stored, or nothing."""
         change = Change(self)
         with self.database.connected():
             with self.database.transaction():
@@ -132,7 +132,7 @@ class Store:
             change.finish()
 
     def forget_old(self) -> list[str]:
-        """Removes artifacts that were kept long enough, and returns their ids."""
+        """Remove artifacts that were kept long enough, and return their ids."""
         artifacts, answers = self.tables.artifacts, self.tables.answers
         with self.writing() as change:
             answers.delete().where(answers.created_at < t.now() - _ANSWERS_KEPT_US).execute()

@@ -8,13 +8,13 @@ from keruta_agent.server.store.store import Change
 
 
 def remove_with(change: Change, tasks: Any) -> None:
-    """Removes the files of the artifacts of some tasks, once the change is through."""
+    """Remove the files of the artifacts of some tasks, once the change is through."""
     artifacts = change.tables.artifacts
     rows = artifacts.select(artifacts.id).where(artifacts.task.in_(tasks)).dicts()
     remove(change, [row["id"] for row in rows])
 
 
 def remove(change: Change, artifact_ids: list[str]) -> None:
-    """Removes the files of artifacts, once the change is through."""
+    """Remove the files of artifacts, once the change is through."""
     directory = change.store.directory
     change.afterwards(lambda: directory.remove_artifacts(artifact_ids))

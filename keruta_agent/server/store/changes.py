@@ -56,11 +56,11 @@ class Changes:
         )
 
     def start(self) -> None:
-        """Starts announcing log lines."""
+        """Start announcing log lines."""
         self._thread.start()
 
     def close(self) -> None:
-        """Ends every wait, and with it every stream."""
+        """End every wait, and with it every stream."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()
@@ -78,14 +78,14 @@ class Changes:
         return self._generation
 
     def wait(self, generation: int, timeout_s: float) -> None:
-        """Waits until something changed since ``generation``, or the server stops."""
+        """Wait until something changed since ``generation``, or the server stops."""
         with self._condition:
             self._condition.wait_for(
                 lambda: self._closed or self._generation != generation, timeout_s
             )
 
     def store(self, announcements: Sequence[Announcement]) -> None:
-        """Stores events; to be called last in the transaction that they tell of."""
+        """Store events; to be called last in the transaction that they tell of."""
         if not announcements:
             return
         if self._database.postgresql:
@@ -99,24 +99,24 @@ class Changes:
                 events.delete().where(events.number <= number - KEPT_EVENTS).execute()
 
     def wake(self) -> None:
-        """Wakes the listeners; to be called when the transaction is through."""
+        """Wake the listeners; to be called when the transaction is through."""
         with self._condition:
             self._generation += 1
             self._condition.notify_all()
 
     def count_logs(self, task_id: str, session_id: str, lines: int) -> None:
-        """Counts stored log lines of a task, to be announced soon."""
+        """Count stored log lines of a task, to be announced soon."""
         with self._condition:
             self._log_counts[task_id, session_id] += lines
             self._condition.notify_all()
 
     def newest(self) -> int:
-        """Returns the number of the newest event, 0 when there was none yet."""
+        """Return the number of the newest event, 0 when there was none yet."""
         events = self._tables.events
         return int(events.select(peewee.fn.MAX(events.number)).scalar() or 0)
 
     def after(self, number: int, session_id: str | None, limit: int) -> list[dict[str, Any]]:
-        """Returns the events after a number, oldest first."""
+        """Return the events after a number, oldest first."""
         events = self._tables.events
         query = events.select().where(events.number > number)
         if session_id is not None:
@@ -163,6 +163,6 @@ class Changes:
         self.wake()
 
     def forget_old_answers(self) -> None:
-        """Forgets the answers whose keys are older than a week."""
+        """Forget the answers whose keys are older than a week."""
         answers = self._tables.answers
         answers.delete().where(answers.created_at < t.now() - ANSWERS_KEPT_US).execute()

@@ -21,7 +21,7 @@ class DataDirectory:
     """A directory that only this user sees, and one server at a time uses."""
 
     def __init__(self, path: Path) -> None:
-        """Makes what is missing of it, and keeps other servers out.
+        """Make what is missing of it, and keep other servers out.
 
         Raises:
             AgentStateError: there is another server, or the directory cannot be used.
@@ -44,7 +44,7 @@ class DataDirectory:
         self._lock.release()
 
     def subdirectory(self, name: str) -> Path:
-        """Makes a directory in it.
+        """Make a directory in it.
 
         Raises:
             AgentStateError: it cannot be made.
@@ -54,18 +54,18 @@ class DataDirectory:
         return directory
 
     def artifact(self, artifact_id: str) -> Path:
-        """Returns where an artifact's bytes are; the id has to be one from the database."""
+        """Return where an artifact's bytes are; the id has to be one from the database."""
         return self.artifacts / artifact_id
 
     def remove_artifacts(self, artifact_ids: Iterable[str]) -> None:
-        """Removes the bytes of artifacts that are no longer in the database."""
+        """Remove the bytes of artifacts that are no longer in the database."""
         for artifact_id in artifact_ids:
             # What is left behind is swept at the next start.
             with contextlib.suppress(OSError):
                 self.artifact(artifact_id).unlink()
 
     def sweep(self, database: Database, artifacts: Any) -> None:
-        """Removes what a killed server left: broken uploads, and artifacts without a row."""
+        """Remove what a killed server left: broken uploads, and artifacts without a row."""
         for leftover in self.incoming.iterdir():
             leftover.unlink()
         with database.connected():
@@ -84,7 +84,7 @@ def _make_private(directory: Path) -> None:
 
 
 def _locked(directory: Path) -> filelock.BaseFileLock:
-    """Keeps a second server out: it would take the uploads of the first for leftovers."""
+    """Keep a second server out: it would take the uploads of the first for leftovers."""
     lock = filelock.FileLock(directory / "server.lock", mode=0o600)
     try:
         lock.acquire(timeout=0)

@@ -36,24 +36,24 @@ class Database:
         self.postgresql = postgresql
 
     def connected(self) -> AbstractContextManager[Any]:
-        """Takes a connection for this thread for the length of the block."""
+        """Take a connection for this thread for the length of the block."""
         context: AbstractContextManager[Any] = self.peewee.connection_context()
         return context
 
     def transaction(self) -> AbstractContextManager[Any]:
-        """Makes the block one transaction; on SQLite it has the write lock from the start."""
+        """Make the block one transaction; on SQLite it has the write lock from the start."""
         context: AbstractContextManager[Any] = self.peewee.atomic()
         return context
 
     def for_writing(self, query: Any) -> Any:
-        """Makes a query lock the rows it reads until the transaction ends.
+        """Make a query lock the rows it reads until the transaction ends.
 
         Nothing is to be done on SQLite, where a transaction excludes every other writer.
         """
         return query.for_update() if self.postgresql else query
 
     def close(self) -> None:
-        """Closes every connection."""
+        """Close every connection."""
         self.peewee.close_all()
 
 
@@ -64,7 +64,7 @@ def open_database(
     file_name: str = FILE_NAME,
     steps: Steps | None = None,
 ) -> Database:
-    """Opens and migrates the database: the file in ``data_dir``, or the one at ``url``.
+    """Open and migrate the database: the file in ``data_dir``, or the one at ``url``.
 
     One at a URL may be starting up itself, and is waited for.
 

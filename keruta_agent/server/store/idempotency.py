@@ -20,7 +20,7 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 def once(
     store: Keeper, scope: str, key: str, act: Callable[[Any], tuple[str, int]]
 ) -> tuple[str, int, bool]:
-    """Acts once for a key within a scope (the route and what it names).
+    """Act once for a key within a scope (the route and what it names).
 
     Returns the answer's JSON text and status, and whether it is a repeated one. A refused write
     leaves no trace, so that it may be tried again.

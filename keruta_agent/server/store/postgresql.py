@@ -27,7 +27,7 @@ _CONNECT_TIMEOUT_S = 10
 
 
 def at_url(url: str, max_connections: int) -> PooledPostgresqlDatabase:
-    """Returns the pool of connections that a URL names; none is made yet.
+    """Return the pool of connections that a URL names; none is made yet.
 
     Raises:
         SettingsError: the URL makes no sense.
@@ -55,7 +55,7 @@ def at_url(url: str, max_connections: int) -> PooledPostgresqlDatabase:
 
 
 def when_up(database: PooledPostgresqlDatabase, where: str, work: Callable[[], None]) -> None:
-    """Does work on the database; waits a while for one that takes no connections yet.
+    """Do work on the database; wait a while for one that takes no connections yet.
 
     Raises:
         AgentStateError: it is still away after the wait, or it refuses this user.
@@ -103,7 +103,7 @@ def _is_away(database: PooledPostgresqlDatabase) -> bool:
 
 
 def _reason(failure: Exception, database: PooledPostgresqlDatabase) -> str:
-    """Returns what the driver says, in one line and without the passwords it was given."""
+    """Return what the driver says, in one line and without the passwords it was given."""
     reason = (str(failure).splitlines() or [""])[0] or type(failure).__name__
     for name, value in database.connect_params.items():
         if "password" in name and value:

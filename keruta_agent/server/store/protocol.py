@@ -16,4 +16,4 @@ class Keeper(Protocol):
     tables: Any
 
     def writing(self) -> AbstractContextManager[Any]:
-        """Makes the block one write, and hands it to the view."""
+        """Make the block one write, and hands it to the view."""

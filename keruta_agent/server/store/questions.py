@@ -14,7 +14,7 @@ from keruta_agent.server.store.store import Change, Store
 
 
 def newest(store: Store, task_number: int) -> dict[str, Any] | None:
-    """Returns a task's newest question with the answer that it has, None when it never asked."""
+    """Return a task's newest question with the answer that it has, None when it never asked."""
     requests = store.tables.input_requests
     mine = requests.select().where(requests.task == task_number)
     row: dict[str, Any] | None = mine.order_by(requests.number.desc()).limit(1).dicts().get()
@@ -25,7 +25,7 @@ def newest(store: Store, task_number: int) -> dict[str, Any] | None:
 
 
 def ask(change: Change, task_number: int, prompt: str, *, secret: bool) -> dict[str, Any]:
-    """Stores a question and returns it; older ones of the task are over."""
+    """Store a question and return it; older ones of the task are over."""
     close(change, task_number)
     row = {
         "task": task_number,
@@ -38,7 +38,7 @@ def ask(change: Change, task_number: int, prompt: str, *, secret: bool) -> dict[
 
 
 def answer(change: Change, row: dict[str, Any], text: str) -> dict[str, Any]:
-    """Keeps the answer to a question and returns the question with it."""
+    """Keep the answer to a question and return the question with it."""
     if row["secret"]:
         kept = change.store.secret_answers
         change.afterwards(lambda: kept.update({row["task"]: (row["number"], text)}))
@@ -48,13 +48,13 @@ def answer(change: Change, row: dict[str, Any], text: str) -> dict[str, Any]:
 
 
 def deliver(change: Change, row: dict[str, Any]) -> None:
-    """Notes that an answer was handed out to a client that cannot say which question it means."""
+    """Note that an answer was handed out to a client that cannot say which question it means."""
     _update(change, row["number"], delivered_at=t.now())
     _forget(change, row["task"])
 
 
 def close(change: Change, task_number: int) -> None:
-    """Ends the open question of a task: the script has gone on."""
+    """End the open question of a task: the script has gone on."""
     requests = change.tables.input_requests
     requests.update(delivered_at=t.now()).where(
         (requests.task == task_number) & (requests.delivered_at.is_null())

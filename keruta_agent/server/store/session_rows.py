@@ -15,7 +15,7 @@ _ANSWER = SessionAnswer()
 
 
 def find(tables: Tables, session_id: str) -> dict[str, Any]:
-    """Returns a session's row.
+    """Return a session's row.
 
     Raises:
         Problem: there is none (404).
@@ -28,7 +28,7 @@ def find(tables: Tables, session_id: str) -> dict[str, Any]:
 
 
 def lock(change: Change, session_id: str) -> dict[str, Any]:
-    """Returns a session's row, which nobody else changes until the transaction ends."""
+    """Return a session's row, which nobody else changes until the transaction ends."""
     sessions = change.tables.sessions
     row = change.locked(sessions.select().where(sessions.id == session_id)).dicts().get()
     if row is None:
@@ -38,7 +38,7 @@ def lock(change: Change, session_id: str) -> dict[str, Any]:
 
 
 def open_session(change: Change, session_id: str) -> dict[str, Any]:
-    """Returns the row of a session that a task is filed into.
+    """Return the row of a session that a task is filed into.
 
     Raises:
         Problem: there is none (400, the id came in a body), or it takes no more tasks (409).
@@ -57,7 +57,7 @@ def open_session(change: Change, session_id: str) -> dict[str, Any]:
 
 
 def to_session(row: dict[str, Any]) -> model.Session:
-    """Returns the session that a row holds."""
+    """Return the session that a row holds."""
     return model.Session(
         id=row["id"],
         name=row["name"],
@@ -74,12 +74,12 @@ def to_session(row: dict[str, Any]) -> model.Session:
 
 
 def to_answer(row: dict[str, Any]) -> Any:
-    """Returns a session as JSON."""
+    """Return a session as JSON."""
     return _ANSWER.dump(to_session(row))
 
 
 def announce(change: Change, name: str, row: dict[str, Any], **more: Any) -> None:
-    """Tells listeners that something happened to a session."""
+    """Tell listeners that something happened to a session."""
     data = {
         "sessionId": row["id"],
         "name": row["name"],

@@ -23,19 +23,19 @@ class Change:
         self._afterwards: list[Callable[[], None]] = []
 
     def locked(self, query: Any) -> Any:
-        """Makes a query lock the rows it reads until the transaction ends."""
+        """Make a query lock the rows it reads until the transaction ends."""
         return self.store.database.for_writing(query)
 
     def announce(self, name: str, session_id: str, data: Mapping[str, Any]) -> None:
-        """Tells listeners of the session, once the write is through."""
+        """Tell listeners of the session, once the write is through."""
         self.announcements.append((name, session_id, data))
 
     def afterwards(self, work: Callable[[], None]) -> None:
-        """Does something once the write is through, and not at all when it is not."""
+        """Do something once the write is through, and not at all when it is not."""
         self._afterwards.append(work)
 
     def finish(self) -> None:
-        """Does what was to be done afterwards."""
+        """Do what was to be done afterwards."""
         for work in self._afterwards:
             work()
         if self.announcements:
@@ -55,7 +55,7 @@ class Store:
 
     @classmethod
     def open(cls, data_dir: Path, database_url: str | None = None) -> Store:
-        """Opens the store, creating what is missing.
+        """Open the store, creating what is missing.
 
         Raises:
             AgentStateError: the directory or the database cannot be used.
@@ -72,14 +72,14 @@ class Store:
         return store
 
     def close(self) -> None:
-        """Ends the streams and closes the database."""
+        """End the streams and close the database."""
         self.changes.close()
         self.database.close()
         self.directory.close()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Change]:
-        """Makes the block one write: all of it is stored, events included, or nothing."""
+        """Make the block one write: all of it is stored, events included, or nothing."""
         change = Change(self)
         with self.database.connected():
             with self.database.transaction():

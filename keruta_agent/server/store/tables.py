@@ -117,18 +117,18 @@ class Tables:
 
 
 def table(database: Any, name: str, columns: tuple[str, ...]) -> Any:
-    """Returns a table of a database, to be queried."""
+    """Return a table of a database, to be queried."""
     key = "number" if "number" in columns else None
     return peewee.Table(name, columns, primary_key=key).bind(database)
 
 
 def now() -> int:
-    """Returns the present as it is stored."""
+    """Return the present as it is stored."""
     return to_microseconds(datetime.now(UTC))
 
 
 def to_microseconds(moment: datetime) -> int:
-    """Returns a date as it is stored.
+    """Return a date as it is stored.
 
     Raises:
         OverflowError: its zone carries it before the year 1 or after 9999.
@@ -140,10 +140,10 @@ def to_microseconds(moment: datetime) -> int:
 
 
 def from_microseconds(microseconds: int) -> datetime:
-    """Returns a stored date."""
+    """Return a stored date."""
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def from_json(text: str | None) -> Any:
-    """Returns a stored JSON value; None where there is none."""
+    """Return a stored JSON value; None where there is none."""
     return None if text is None else json.loads(text)

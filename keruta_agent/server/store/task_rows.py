@@ -19,7 +19,7 @@ _ANSWER = TaskAnswer()
 
 
 def find(tables: Tables, task_id: str) -> dict[str, Any]:
-    """Returns a task's row.
+    """Return a task's row.
 
     Raises:
         Problem: there is none (404).
@@ -28,7 +28,7 @@ def find(tables: Tables, task_id: str) -> dict[str, Any]:
 
 
 def lock(change: Change, task_id: str) -> dict[str, Any]:
-    """Returns a task's row, which nobody else changes until the transaction ends."""
+    """Return a task's row, which nobody else changes until the transaction ends."""
     tasks = change.tables.tasks
     return _existing(change.locked(tasks.select().where(tasks.id == task_id)), task_id)
 
@@ -42,7 +42,7 @@ def _existing(query: Any, task_id: str) -> dict[str, Any]:
 
 
 def listed(store: Store, query: Any) -> Any:
-    """Returns the tasks of a query as JSON, newest first."""
+    """Return the tasks of a query as JSON, newest first."""
     tasks = store.tables.tasks
     return long_lists.respond(
         store,
@@ -54,7 +54,7 @@ def listed(store: Store, query: Any) -> Any:
 
 
 def with_status(query: Any, tables: Tables, status: str | None) -> Any:
-    """Narrows a query of tasks to those in a state, named as in the query string.
+    """Narrow a query of tasks to those in a state, named as in the query string.
 
     Raises:
         Problem: there is no such state (400).
@@ -70,7 +70,7 @@ def with_status(query: Any, tables: Tables, status: str | None) -> Any:
 
 
 def create(change: Change, draft: Mapping[str, Any], session_id: str) -> dict[str, Any]:
-    """Creates a PENDING task and returns its row."""
+    """Create a PENDING task and return its row."""
     tasks = change.tables.tasks
     task_id = str(uuid.uuid4())
     parameters = draft.get("parameters") or {}
@@ -98,20 +98,20 @@ def create(change: Change, draft: Mapping[str, Any], session_id: str) -> dict[st
 
 
 def update(change: Change, task_id: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Changes columns of a task and returns its new row."""
+    """Change columns of a task and return its new row."""
     tasks = change.tables.tasks
     tasks.update(**values, updated_at=t.now()).where(tasks.id == task_id).execute()
     return find(change.tables, task_id)
 
 
 def fix_root(parameters: Mapping[str, Any]) -> str | None:
-    """Returns the task that an auto-fix task goes back to; None for any other task."""
+    """Return the task that an auto-fix task goes back to; None for any other task."""
     root = parameters.get("originalTaskId")
     return root if parameters.get("autoFix") is True and isinstance(root, str) else None
 
 
 def to_task(row: dict[str, Any]) -> model.Task:
-    """Returns the task that a row holds."""
+    """Return the task that a row holds."""
     return model.Task(
         id=row["id"],
         session_id=row["session_id"],
@@ -132,17 +132,17 @@ def to_task(row: dict[str, Any]) -> model.Task:
 
 
 def to_answer(row: dict[str, Any]) -> Any:
-    """Returns a task as JSON."""
+    """Return a task as JSON."""
     return _ANSWER.dump(to_task(row))
 
 
 def date(microseconds: int | None) -> str | None:
-    """Returns a stored date as it is sent."""
+    """Return a stored date as it is sent."""
     return None if microseconds is None else wire.format_date(t.from_microseconds(microseconds))
 
 
 def announce(change: Change, name: str, row: dict[str, Any], **more: Any) -> None:
-    """Tells listeners that something happened to a task."""
+    """Tell listeners that something happened to a task."""
     data = {
         "taskId": row["id"],
         "parentTaskId": row["parent_task_id"],

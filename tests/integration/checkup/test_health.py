@@ -29,7 +29,7 @@ def records(tmp_path: Path) -> Iterator[Records]:
 
 
 def found_by(directory: Path, *wanted: str, **environment: str) -> dict[str, Finding]:
-    """Returns what health finds for an agent in a directory."""
+    """Return what health finds for an agent in a directory."""
     variables = {"HOME": str(directory), "KERUTA_BASE_DIR": str(directory / "base"), **environment}
     findings = check_health(lambda: load_settings({}, variables).settings, wanted)
     return {finding.subject: finding for finding in findings}

@@ -40,7 +40,7 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
 
 @contextlib.contextmanager
 def served(agent: Agent, answer: Callable[[bytes], bytes], *, most: int = 1) -> Iterator[None]:
-    """Answers so many requests on the agent's socket, and then listens no more."""
+    """Answer so many requests on the agent's socket, and then listens no more."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(agent.socket_path))
         listener.listen()

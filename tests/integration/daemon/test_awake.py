@@ -40,7 +40,7 @@ class KeepsAwake:
         self._awake: awake.KeepAwake | None = None
 
     def by(self, text: str = "") -> None:
-        """Begins, with a hook of this text, or with one that notes each of its runs."""
+        """Begin, with a hook of this text, or with one that notes each of its runs."""
         hook = self.agent.settings.keep_awake_hook
         assert hook is not None
         hook.write_text(text or f"echo called >> '{self._calls}'\n", encoding="utf-8")
@@ -51,7 +51,7 @@ class KeepsAwake:
         self._awake.stop()
 
     def claim(self) -> tuple[Job, Run]:
-        """Makes a script of this agent the one that runs."""
+        """Make a script of this agent the one that runs."""
         self.agent.records.jobs.record_script("work", Work(script="sleep 60"))
         claimed = self.agent.records.runs.claim_next()
         assert claimed is not None

@@ -36,7 +36,7 @@ def file_task(api: InMemoryKerutaApi) -> Callable[..., Task]:
 
 
 def deliver(agent: Agent) -> None:
-    """Delivers everything that can be delivered now."""
+    """Deliver everything that can be delivered now."""
     assert agent.courier is not None
     agent.courier.deliver(30)
 

@@ -31,7 +31,7 @@ WAITING, PROCESSING = TaskStatus.WAITING_FOR_INPUT, TaskStatus.PROCESSING
 
 @contextlib.contextmanager
 def running(agent: Agent) -> Iterator[threading.Thread]:
-    """Runs what is to be run in a thread, to its end."""
+    """Run what is to be run in a thread, to its end."""
 
     def work() -> None:
         while run.run_next(agent) is not None:
@@ -50,7 +50,7 @@ def running(agent: Agent) -> Iterator[threading.Thread]:
 
 
 def stop_running(agent: Agent) -> None:
-    """Cancels what runs."""
+    """Cancel what runs."""
     active = agent.records.runs.active()
     if active is not None:
         agent.records.runs.cancel_job(active[0].id, "the test is over")

@@ -19,7 +19,7 @@ def lines_at_api(api, task) -> list[str]:
 
 
 def omission(api, task) -> tuple[int, int]:
-    """Returns the bytes and lines that the log says are missing, and checks where it says so."""
+    """Return the bytes and lines that the log says are missing, and check where it says so."""
     found = [entry for entry in api.logs(task.id) if "omittedBytes" in str(entry.metadata)]
     assert len(found) == 1
     said = re.match(r"(\d+) bytes in (\d+) lines are left out here", found[0].message)

@@ -14,7 +14,7 @@ from tests.integration.journey.conftest import deliver
 
 
 def printing(data: bytes, stream: int = 1) -> str:
-    """Returns a script line that prints just these bytes."""
+    """Return a script line that prints just these bytes."""
     return f"echo {base64.b64encode(data).decode()} | base64 -d >&{stream}\n"
 
 

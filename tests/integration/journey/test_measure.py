@@ -37,7 +37,7 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_until(agent: Agent, condition: Callable[[Run], object], what: str) -> None:
-    """Runs the next job, and lets its script end once a condition has come true."""
+    """Run the next job, and lets its script end once a condition has come true."""
     worker = threading.Thread(target=run.run_next, args=(agent,))
     worker.start()
     active = wait_until(agent.records.runs.active, "the run is claimed")

@@ -22,7 +22,7 @@ AGAIN = {"count": 2, "delay": 0}
 
 
 def run_to_the_end(agent) -> None:
-    """Runs jobs until none waits, for its turn or for its time."""
+    """Run jobs until none waits, for its turn or for its time."""
     while True:
         agent.records.jobs.wake_due()
         if run.run_next(agent) is None:
@@ -202,7 +202,7 @@ def fixing(request, tmp_path):
 
 
 def live(api, agent, poll) -> None:
-    """Polls, runs and delivers until nothing new comes."""
+    """Poll, run and delivers until nothing new comes."""
     known = -1
     while known != len(api.tasks):
         known = len(api.tasks)

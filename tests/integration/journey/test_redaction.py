@@ -39,7 +39,7 @@ def printed(tmp_path: Path) -> Path:
 
 
 def told(api, task_id: str) -> str:
-    """Returns all that the API was told of a task."""
+    """Return all that the API was told of a task."""
     entries = [f"{entry.message} {dict(entry.metadata)}" for entry in api.logs(task_id)]
     task = api.task(task_id)
     return "\n".join([*entries, task.message, task.error_code, str(api.progress[task_id])])

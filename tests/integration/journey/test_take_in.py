@@ -49,7 +49,7 @@ def machine(tmp_path, api):
             new.close()
 
         def work(self, agent) -> None:
-            """Does what a daemon does: starts, polls, runs everything, delivers."""
+            """Do what a daemon does: starts, polls, runs everything, delivers."""
             recover.reconcile(agent)
             SessionPoll(agent, api).poll()
             while True:

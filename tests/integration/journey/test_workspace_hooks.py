@@ -90,7 +90,7 @@ echo "$(basename $0) $# $KERUTA_TASK_ID ${KERUTA_RUN_UID:+marked} ${OF_THE_AGENT
 
 
 def write_hooks(world: World, tmp_path: Path, more: str = "") -> str:
-    """Returns a script that leaves hooks as husky does, and changes a file."""
+    """Return a script that leaves hooks as husky does, and change a file."""
     hook = HOOK.replace("LEDGER", str(tmp_path / "ledger")) + more
     (tmp_path / "hook").write_text(hook)
     (tmp_path / "hook").chmod(0o755)

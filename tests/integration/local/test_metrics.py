@@ -32,7 +32,7 @@ def agent(tmp_path: Path, api: InMemoryKerutaApi) -> Iterator[Agent]:
 
 
 def figures(agent: Agent) -> Figures:
-    """Returns each sample of the rendered text by its name and labels."""
+    """Return each sample of the rendered text by its name and labels."""
     found: Figures = {}
     for family in text_string_to_metric_families(metrics.render(agent)):
         assert family.documentation.endswith("."), family.name

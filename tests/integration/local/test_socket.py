@@ -42,7 +42,7 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
 
 
 def call(base: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """Sends a request as older and other clients write it."""
+    """Send a request as older and other clients write it."""
     return exchange(socket_path(base), request)
 
 
@@ -209,7 +209,7 @@ def test_socket_whose_path_is_too_long_for_the_kernel_stands_in_the_base_directo
 
 @contextlib.contextmanager
 def held_connections(agent, number):
-    """Connects from one client again and again, says half a request, and keeps all of it."""
+    """Connect from one client again and again, say half a request, and keep all of it."""
     held = []
     is_over = threading.Event()
 

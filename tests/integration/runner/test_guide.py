@@ -29,7 +29,7 @@ _PART = re.compile(r"^#{2,4} (?P<title>[^\n]*)$|^```(?P<kind>\w*)\n(?P<text>.*?)
 
 
 def snippet(title: str, kind: str = "python", number: int = 0) -> str:
-    """Returns a block of code below a heading."""
+    """Return a block of code below a heading."""
     found, is_below = [], False
     for part in _PART.finditer(GUIDE):
         if part["title"] is not None:
@@ -67,7 +67,7 @@ class Guide:
         }
 
     def run(self, text: str) -> dict[str, Any]:
-        """Runs one snippet and returns the names that are known then."""
+        """Run one snippet and return the names that are known then."""
         for there, here in self._instead.items():
             text = text.replace(there, here)
         exec(compile(text, "guide", "exec"), self.names)

@@ -89,7 +89,7 @@ def model(place: Path) -> Iterator[ScriptedModel]:
 
 
 def snapshot(place: Path) -> dict[str, tuple[int, int, str]]:
-    """Returns what is there: types, modes, times, contents, and where links lead."""
+    """Return what is there: types, modes, times, contents, and where links lead."""
     found = {}
     for folder, directories, names in os.walk(place):
         for name in [*directories, *names]:

@@ -48,7 +48,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def outside(place: Path) -> dict[str, bytes]:
-    """Returns what must stay as it is: all but the work tree."""
+    """Return what must stay as it is: all but the work tree."""
     return {
         str(path): path.read_bytes()
         for below in (place / "canary", place / "root" / ".git")

@@ -28,7 +28,7 @@ def http() -> Iterator[requests.Session]:
 
 @contextlib.contextmanager
 def _stream(server: Server, query: str = "", **headers: str) -> Iterator[Iterator[dict[str, Any]]]:
-    """Opens a stream and yields its events, heartbeats left out."""
+    """Open a stream and yield its events, heartbeats left out."""
     with requests.Session() as session:
         session.trust_env = False
         url = f"{server.url}{events.PATH}{query}"

@@ -38,7 +38,7 @@ def _refuse(listener: socket.socket, refusals: list[tuple[str, str]]) -> None:
 
 @contextlib.contextmanager
 def _database(*refusals: tuple[str, str]) -> Iterator[str]:
-    """Refuses each connection in its way, later ones like the last; gives the URL."""
+    """Refuse each connection in its way, later ones like the last; give the URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         # A process, as the driver lets no other thread run while it asks.

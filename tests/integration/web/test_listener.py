@@ -32,7 +32,7 @@ DRIP_S = 0.05
 
 
 def _hello(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
-    """Greets who sends nothing, else tells how much came; or says a lot."""
+    """Greet who sends nothing, else tells how much came; or says a lot."""
     come = environ["wsgi.input"].read()
     said = str(len(come)).encode() if come else b"hello"
     if environ["PATH_INFO"] == "/a-lot":

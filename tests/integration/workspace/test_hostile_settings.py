@@ -52,7 +52,7 @@ def loot_of(trap: Path) -> str:
 
 
 def deliver(worker: Worker) -> str:
-    """Commits and pushes what lies in the work tree, and prepares for the next task."""
+    """Commit and push what lies in the work tree, and prepares for the next task."""
     (worker.directory / "new.txt").write_text("new\n")
     message = Message(name="work", task_id=TASK, session_id=SESSION, run_uid="work")
     commit.commit_all(worker.open(), worker.place, message, LIMITS, worker.said.append)

@@ -23,7 +23,7 @@ NEW = b"\0new\n" * 1000
 
 
 def somebodys_clone(directory: Path, address: str, branch: str = "main") -> Path:
-    """Clones as a person who has Git LFS set up."""
+    """Clone as a person who has Git LFS set up."""
     git(directory.parent, "clone", "--quiet", "--branch", branch, address, str(directory))
     git(directory, "lfs", "install", "--local")
     git(directory, "lfs", "pull")

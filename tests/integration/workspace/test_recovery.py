@@ -48,14 +48,14 @@ class Workspace(Worker):
         return self.directory / ".git"
 
     def commit(self, name: str) -> str:
-        """Commits a file as a script does."""
+        """Commit a file as a script does."""
         (self.directory / name).write_text(name)
         git(self.directory, "add", name)
         git(self.directory, "commit", "--quiet", "-m", name)
         return git(self.directory, "rev-parse", "HEAD")
 
     def break_object(self, name: str) -> None:
-        """Empties an object, as a power cut does."""
+        """Empty an object, as a power cut does."""
         file = self.git_dir / "objects" / name[:2] / name[2:]
         if not file.exists():  # in a pack
             for pack in (self.git_dir / "objects" / "pack").glob("*.pack"):

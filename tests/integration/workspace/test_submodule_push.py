@@ -46,7 +46,7 @@ def task(worker: Worker) -> Task:
 
 
 def clone_with_submodules(address: Path, directory: Path) -> Path:
-    """Clones the task's branch as a person would."""
+    """Clone the task's branch as a person would."""
     git(directory.parent, "clone", "-q", "-b", BRANCH, "--recursive", str(address), str(directory))
     return directory
 

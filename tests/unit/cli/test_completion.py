@@ -29,7 +29,7 @@ def home(keruta: CommandLine) -> Path:
 
 
 def offered(monkeypatch: pytest.MonkeyPatch, *words: str, kind: str = "plain") -> list[str]:
-    """Returns what bash is offered for the last word."""
+    """Return what bash is offered for the last word."""
     monkeypatch.setenv("_KERUTA_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", " ".join(("keruta", *words)))
     monkeypatch.setenv("COMP_CWORD", str(len(words)))

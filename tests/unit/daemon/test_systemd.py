@@ -21,7 +21,7 @@ class Listener:
         self._socket.bind(address)
 
     def heard(self) -> list[str]:
-        """Returns what was said since the last time; what was sent is here at once."""
+        """Return what was said since the last time; what was sent is here at once."""
         found = []
         while True:
             try:

@@ -39,7 +39,7 @@ def filed(records: Records, parameters: dict[str, Any]) -> Job:
 
 
 def ended(records: Records, outcome: Outcome, *, runs: int = 1, **ending: Any) -> Run:
-    """Returns the last of some runs of the job, which ended like this."""
+    """Return the last of some runs of the job, which ended like this."""
     records.jobs.record_task(Task(id="t-1", session_id="s", name="n", script="true"))
     for _ in range(runs):
         job, run = records.runs.claim_next()

@@ -38,7 +38,7 @@ def split_percent(text: str) -> list[str]:
 
 
 def escaped(text: str, characters: str, *, upper: bool = False) -> str:
-    """Returns the inside of a JSON text with more characters escaped than need be."""
+    """Return the inside of a JSON text with more characters escaped than need be."""
     plain = "".join(
         f"\0{ord(character):04x}" if character in characters else character for character in text
     )

@@ -89,7 +89,7 @@ def test_progress_bar_without_an_end_is_cut_where_it_is_rewritten(growing):
 
 
 def lines_by_definition(data: bytes, longest: int) -> list[tuple[str, bool]]:
-    """Cuts a whole output into its lines, each with whether the next one goes on with it."""
+    """Cut a whole output into its lines, each with whether the next one goes on with it."""
     found = []
     for line in data.split(b"\n"):
         while len(line) > longest:

@@ -60,7 +60,7 @@ class Access:
             self._token.check(request)
 
     def _is_for_pages(self, request: Request) -> bool:
-        """Tells whether a page asks, or for one; those look after their visitors themselves."""
+        """Return whether a page asks, or for one; those look after their visitors themselves."""
         if request.blueprint in PAGES:
             return True
         # The scripts of the status page read the API with its cookie. They never write with it.

@@ -22,7 +22,7 @@ ADDRESS_FILE: Final = "http.json"
 
 
 def listening_address(settings: Settings) -> str:
-    """Returns the IP address to listen on.
+    """Return the IP address to listen on.
 
     Raises:
         SettingsError: there is none of that name, or others could reach it and nobody set a token.
@@ -51,7 +51,7 @@ def _addresses(host: str) -> list[str]:
 
 
 def publish(base_dir: Path, url: str) -> None:
-    """Writes where the API is.
+    """Write where the API is.
 
     Raises:
         AgentStateError: it cannot be written.
@@ -64,13 +64,13 @@ def publish(base_dir: Path, url: str) -> None:
 
 
 def withdraw(base_dir: Path) -> None:
-    """Removes what ``publish`` wrote, also what an agent that was killed left behind."""
+    """Remove what ``publish`` wrote, also what an agent that was killed left behind."""
     with contextlib.suppress(OSError):  # a directory that is gone tells nobody anything
         (base_dir / ADDRESS_FILE).unlink(missing_ok=True)
 
 
 def published(base_dir: Path) -> Mapping[str, Any] | None:
-    """Returns ``url`` and ``pid`` as they were published last, None when there is nothing."""
+    """Return ``url`` and ``pid`` as they were published last, None when there is nothing."""
     try:
         found = json.loads(read_small(base_dir / ADDRESS_FILE) or "null")
     except ValueError:

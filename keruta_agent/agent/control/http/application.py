@@ -46,7 +46,7 @@ _HEADERS: Final = {
 
 
 def create_application(services: Services, access: Access) -> flask.Flask:
-    """Returns the application that serves one agent to whom ``access`` lets in."""
+    """Return the application that serves one agent to whom ``access`` lets in."""
     app = flask.Flask("keruta-agent", static_folder=None)
     app.url_map.merge_slashes = False  # a redirect is no answer to a program
     app.extensions[routes.SERVICES_KEY] = services
@@ -84,7 +84,7 @@ def create_application(services: Services, access: Access) -> flask.Flask:
 
 
 def _refuse_other_bodies(request: flask.Request) -> None:
-    """Refuses bodies that are not called JSON: a form on any web page can send those."""
+    """Refuse bodies that are not called JSON: a form on any web page can send those."""
     has_body = bool(request.content_length) or "Transfer-Encoding" in request.headers
     if has_body and not request.is_json:
         raise Problem(

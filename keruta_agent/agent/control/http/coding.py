@@ -41,7 +41,7 @@ class CodingAnswer(NewJobAnswer):
 
 @resource.route("POST", "/api/v1/coding-tasks", body=CodingDraft, answer=CodingAnswer, status=201)
 def queue_coding_task(services: Services, draft: dict[str, Any]) -> Any:
-    """Queues a coding task; follow it as a job."""
+    """Queue a coding task; follow it as a job."""
     settings = services.agent.settings
     try:
         context = context_file.from_values(draft["task"], timeout_s=int(settings.default_timeout_s))

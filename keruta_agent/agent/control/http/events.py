@@ -53,7 +53,7 @@ _RESPONSES: Final = {
 
 
 def documentation() -> dict[str, dict[str, Any]]:
-    """Returns what the OpenAPI document says of the streams, by the name of the view."""
+    """Return what the OpenAPI document says of the streams, by the name of the view."""
     what = (
         "`job` tells what happened to a job, `progress` how far it is, `log` what it wrote; each"
         " has an id, and those after `Last-Event-ID` are sent again."
@@ -76,7 +76,7 @@ def documentation() -> dict[str, dict[str, Any]]:
 
 @resource.plain(PATH)
 def stream_events() -> flask.Response:
-    """Streams what all jobs do and write."""
+    """Stream what all jobs do and write."""
     services = current_services()
     newest = services.changes.newest()
     return _respond(_Stream(services, None, _asked(newest) or newest))
@@ -84,7 +84,7 @@ def stream_events() -> flask.Response:
 
 @resource.plain(JOB_PATH)
 def stream_job(job: str) -> flask.Response:
-    """Streams what one job does and writes, from its beginning."""
+    """Stream what one job does and writes, from its beginning."""
     services = current_services()
     try:
         found = services.find_job(job)
@@ -98,7 +98,7 @@ def stream_job(job: str) -> flask.Response:
 
 
 def _asked(newest: Position) -> Position | None:
-    """Returns the position that was asked for; one that is yet to come counts as the newest.
+    """Return the position that was asked for; one that is yet to come counts as the newest.
 
     Such a one was given out over an older copy of the database.
     """
@@ -133,7 +133,7 @@ class _Stream:
     _progress: tuple[int, int, str] | None = None
 
     def told(self, is_left: Callable[[], bool]) -> Iterator[bytes]:
-        """Yields what there is to tell, until the end or until the listener has left."""
+        """Yield what there is to tell, until the end or until the listener has left."""
         yield self._frame("connected", self._whole())
         heartbeat_due = time.monotonic() + HEARTBEAT_S
         while not self.services.stopping.is_set() and not is_left():
@@ -159,7 +159,7 @@ class _Stream:
             self._wait(version, min(heartbeat_due, time.monotonic() + NOTICE_S))
 
     def _wait(self, version: int, deadline: float) -> None:
-        """Waits until something changed, the deadline has come, or the API ends."""
+        """Wait until something changed, the deadline has come, or the API ends."""
         while time.monotonic() < deadline and self.services.changes.version() == version:
             if self.services.stopping.wait(LOOK_S):
                 return
@@ -216,7 +216,7 @@ class _Stream:
         return job is None or job.state is JobState.FINISHED
 
     def _whole(self) -> Mapping[str, Any]:
-        """Returns what the stream is about: a job, or the whole agent."""
+        """Return what the stream is about: a job, or the whole agent."""
         job = None if self.job_id is None else self.services.agent.records.jobs.get(self.job_id)
         if job is None:
             status = execute(self.services.control, Status())

@@ -28,7 +28,7 @@ class HealthAnswer(LivenessAnswer):
 
 @resource.route("GET", "/api/v1/health", answer=HealthAnswer, also=(503, HealthAnswer))
 def get_health(services: Services) -> Any:
-    """Says whether the daemon works, and if not, why."""
+    """Return whether the daemon works, and if not, why."""
     found = _hindrances(services)
     body = {"status": "DOWN" if found else "UP", "hindrances": found}
     return Answer(body=body, status=503 if found else 200)
@@ -42,7 +42,7 @@ def get_liveness(services: Services) -> Any:
 
 @resource.route("GET", "/api/v1/health/ready", answer=LivenessAnswer, also=(503, LivenessAnswer))
 def get_readiness(services: Services) -> Any:
-    """Says whether the daemon can take and run tasks: database, workers and session."""
+    """Return whether the daemon can take and run tasks: database, workers and session."""
     if _hindrances(services):
         return Answer(body={"status": "DOWN"}, status=503)
     return {"status": "UP"}

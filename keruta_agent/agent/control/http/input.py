@@ -60,32 +60,32 @@ class AnsweredAnswer(Schema):
 
 @resource.route("GET", "/api/v1/input", answer=QuestionAnswer(many=True))
 def list_questions(services: Services) -> Any:
-    """Returns all questions that wait for an answer."""
+    """Return all questions that wait for an answer."""
     found = [question_to_json(asked) for asked in services.agent.records.questions.open_ones()]
     return services.agent.redaction.own.redact_value(found)
 
 
 @resource.route("GET", "/api/v1/jobs/<job>/input", answer=QuestionAnswer, also=(204, None))
 def get_question(services: Services, job: str) -> Any:
-    """Returns what a job waits for; 204 when it waits for nothing."""
+    """Return what a job waits for; 204 when it waits for nothing."""
     return _question_of(services, services.find_job(job))
 
 
 @resource.route("POST", "/api/v1/jobs/<job>/input", body=InputDraft, answer=AnsweredAnswer)
 def answer_job(services: Services, draft: dict[str, Any], job: str) -> Any:
-    """Gives a job the answer that it waits for."""
+    """Give a job the answer that it waits for."""
     return _answer(services, services.find_job(job), draft)
 
 
 @resource.route("GET", "/api/v1/tasks/<task>/input", answer=QuestionAnswer, also=(204, None))
 def get_question_of_task(services: Services, task: str) -> Any:
-    """Returns what a task waits for; 204 when it waits for nothing."""
+    """Return what a task waits for; 204 when it waits for nothing."""
     return _question_of(services, services.find_job(task))
 
 
 @resource.route("POST", "/api/v1/tasks/<task>/input", body=InputDraft, answer=AnsweredAnswer)
 def answer_task(services: Services, draft: dict[str, Any], task: str) -> Any:
-    """Gives a task the answer that it waits for."""
+    """Give a task the answer that it waits for."""
     return _answer(services, services.find_job(task), draft)
 
 

@@ -33,7 +33,7 @@ _LONGEST_NAME: Final = 100
 
 @resource.route("GET", "/api/v1/jobs", query=JobsQuery, answer=JobSummary(many=True))
 def list_jobs(services: Services, query: dict[str, Any]) -> Any:
-    """Returns what runs, then what waits in its order, then what ended, newest first."""
+    """Return what runs, then what waits in its order, then what ended, newest first."""
     states = [JobState(query["state"])] if "state" in query else []
     jobs = services.control.records.jobs.listing(states=states, limit=query["limit"])
     return services.agent.redaction.own.redact_value([serialize.job_to_json(job) for job in jobs])
@@ -41,7 +41,7 @@ def list_jobs(services: Services, query: dict[str, Any]) -> Any:
 
 @resource.route("POST", "/api/v1/jobs", body=JobDraft, answer=NewJobAnswer, status=201)
 def queue_job(services: Services, draft: dict[str, Any]) -> Any:
-    """Queues a script or command, as ``keruta execute --detach`` does."""
+    """Queue a script or command, as ``keruta execute --detach`` does."""
     work = Work(
         script=draft.get("script", ""),
         command=tuple(draft.get("command", ())),
@@ -55,7 +55,7 @@ def queue_job(services: Services, draft: dict[str, Any]) -> Any:
 
 @resource.route("GET", "/api/v1/jobs/<job>", answer=JobAnswer)
 def get_job(services: Services, job: str) -> Any:
-    """Returns a job, by its number or its task's id, with its runs and artifacts."""
+    """Return a job, by its number or its task's id, with its runs and artifacts."""
     found = services.find_job(job)
     records = services.control.records
     owner = Owner(task_id=found.task_id, job_id=found.id)
@@ -72,7 +72,7 @@ def get_job(services: Services, job: str) -> Any:
 
 @resource.route("POST", "/api/v1/jobs/<job>/cancel", answer=CancelAnswer)
 def cancel_job(services: Services, job: str) -> Any:
-    """Cancels a job; a running one is stopped."""
+    """Cancel a job; a running one is stopped."""
     command = Cancel(job=services.find_job(job).id)
     return CancelAnswer().dump(execute(services.control, command))
 
@@ -86,7 +86,7 @@ def retry_job(services: Services, job: str) -> Any:
 
 @resource.route("PUT", "/api/v1/jobs/<job>/priority", body=PriorityDraft, answer=PlaceAnswer)
 def move_job(services: Services, draft: dict[str, Any], job: str) -> Any:
-    """Gives a waiting job another priority: higher runs first, the older first among equals."""
+    """Give a waiting job another priority: higher runs first, the older first among equals."""
     command = Move(job=services.find_job(job).id, priority=draft["priority"])
     return PlaceAnswer().dump(execute(services.control, command))
 

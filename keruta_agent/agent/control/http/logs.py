@@ -76,7 +76,7 @@ class Line:
         return ".".join(map(str, self.place))
 
     def to_json(self) -> str:
-        """Returns the line as one JSON object."""
+        """Return the line as one JSON object."""
         return to_json(
             {"position": self.position, "run": self.place[0], **entry_to_json(self.entry)}
         )
@@ -101,7 +101,7 @@ _DOCUMENTATION: Final = {
 
 @resource.route("GET", "/api/v1/jobs/<job>/logs", query=LogsQuery, doc=_DOCUMENTATION)
 def get_logs(services: Services, query: dict[str, Any], job: str) -> flask.Response:
-    """Returns the next lines of a job's log, of all its runs: JSON lines, or plain text."""
+    """Return the next lines of a job's log, of all its runs: JSON lines, or plain text."""
     found = services.find_job(job)
     wanted = flask.request.accept_mimetypes.best_match([JSON_LINES, PLAIN_TEXT], JSON_LINES)
     is_plain = wanted == PLAIN_TEXT
@@ -122,7 +122,7 @@ def get_logs(services: Services, query: dict[str, Any], job: str) -> flask.Respo
 
 
 def entry_to_json(entry: LogEntry) -> dict[str, Any]:
-    """Returns a log entry as it is sent."""
+    """Return a log entry as it is sent."""
     return {
         "level": entry.level.value,
         "message": entry.message,

@@ -21,5 +21,5 @@ _DOCUMENTATION: Final = {
 
 @resource.route("GET", "/metrics", doc=_DOCUMENTATION)
 def get_metrics(services: Services) -> flask.Response:
-    """Returns the figures in the text format of Prometheus."""
+    """Return the figures in the text format of Prometheus."""
     return flask.Response(metrics.render(services.agent), content_type=metrics.CONTENT_TYPE)

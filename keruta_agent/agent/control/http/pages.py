@@ -57,7 +57,7 @@ def admit(request: flask.Request) -> None:
 
 @pages.get("/")
 def show_status() -> flask.Response:
-    """Shows what the daemon does, with the log of what runs or of the job that is asked for."""
+    """Show what the daemon does, with the log of what runs or of the job that is asked for."""
     services = current_services()
     after = services.changes.newest()
     jobs, redactor = services.agent.records.jobs, services.agent.redaction.own
@@ -99,7 +99,7 @@ def _shown_job(services: Services, status: Any, ended: Sequence[Job]) -> Job | N
 
 @pages.post("/jobs/<int:job>/answer")
 def answer(job: int) -> flask.Response:
-    """Answers the question that the page showed."""
+    """Answer the question that the page showed."""
     form = flask.request.form
     number = _whole(form.get("question", ""), "question")
     text = form.get("answer", "")
@@ -108,7 +108,7 @@ def answer(job: int) -> flask.Response:
 
 @pages.post("/jobs/<int:job>/cancel")
 def cancel(job: int) -> flask.Response:
-    """Cancels a job, once the person has said so twice."""
+    """Cancel a job, once the person has said so twice."""
     if flask.request.form.get("confirmed") != "yes":
         t = look.text()
         return look.page(

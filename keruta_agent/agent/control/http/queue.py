@@ -95,7 +95,7 @@ class PausedAnswer(Schema):
 
 @resource.route("GET", "/api/v1/status", answer=StatusAnswer)
 def get_status(services: Services) -> Any:
-    """Returns what the daemon does at the moment."""
+    """Return what the daemon does at the moment."""
     return services.agent.redaction.own.redact_value(execute(services.control, Status()))
 
 

@@ -33,7 +33,7 @@ _STATUSES: Final = (
 
 
 def current_services() -> Services:
-    """Returns the services of the application that serves this request."""
+    """Return the services of the application that serves this request."""
     services = flask.current_app.extensions[SERVICES_KEY]
     if not isinstance(services, Services):
         raise TypeError("the application has no services")
@@ -41,7 +41,7 @@ def current_services() -> Services:
 
 
 def problem_of(error: errors.KerutaError) -> Problem:
-    """Returns an error of the agent as a refusal."""
+    """Return an error of the agent as a refusal."""
     for kind, status, code in _STATUSES:
         if isinstance(error, kind):
             return Problem(status, code, str(error))
@@ -63,7 +63,7 @@ class Resource(routes.Resource):
         also: tuple[int, Any] | None = None,
         doc: dict[str, Any] | None = None,
     ) -> Callable[[View], View]:
-        """Declares a route; see ``declare``."""
+        """Declare a route; see ``declare``."""
 
         def decorate(view: View) -> View:
             @functools.wraps(view)

@@ -30,7 +30,7 @@ class HttpDoor:
     """The daemon's HTTP API."""
 
     def __init__(self, settings: Settings) -> None:
-        """Takes the port and makes up a token if there is none; answers nobody before ``start``.
+        """Take the port and make up a token if there is none; answer nobody before ``start``.
 
         Raises:
             SettingsError: it is not to listen there.
@@ -62,7 +62,7 @@ class HttpDoor:
         control: Control,
         hindrances: Callable[[], Mapping[str, str]],
     ) -> None:
-        """Begins to answer for an agent, and tells other programs where.
+        """Begin to answer for an agent, and tell other programs where.
 
         Args:
             control: of the agent that is served.
@@ -81,7 +81,7 @@ class HttpDoor:
         )
 
     def stop(self) -> None:
-        """Ends the streams, finishes the requests in flight and frees the port."""
+        """End the streams, finishes the requests in flight and frees the port."""
         address.withdraw(self._settings.base_dir)
         if self._services is not None:
             self._services.stopping.set()

@@ -24,12 +24,12 @@ _SHORTEST: Final = 32
 
 
 def token_of(settings: Settings) -> str | None:
-    """Returns the token in force, None while there is none yet."""
+    """Return the token in force, None while there is none yet."""
     return settings.daemon_token or _kept(settings.base_dir / TOKEN_FILE)
 
 
 def make_token(settings: Settings) -> str:
-    """Returns the token in force; makes one up, for this user's eyes only, if there is none.
+    """Return the token in force; make one up, for this user's eyes only, if there is none.
 
     To be called by who holds the lock of the base directory.
 
@@ -53,7 +53,7 @@ def make_token(settings: Settings) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a file that only this user can read, as a whole or not at all.
+    """Write a file that only this user can read, as a whole or not at all.
 
     Raises:
         OSError: it cannot be written.

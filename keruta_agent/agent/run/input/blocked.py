@@ -39,7 +39,7 @@ class Reader:
 def find_reader(
     members: list[Member], is_input: Callable[[os.stat_result, int], bool], table: syscalls.Table
 ) -> Reader | None:
-    """Returns the first of these processes that is blocked on the input.
+    """Return the first of these processes that is blocked on the input.
 
     ``is_input`` tells it by an open file and the number of the process that has it open.
 
@@ -61,7 +61,7 @@ def find_reader(
 
 
 def _waits(member: Member, table: syscalls.Table) -> Iterator[syscalls.Wait]:
-    """Yields what the threads of a process wait for."""
+    """Yield what the threads of a process wait for."""
     for thread in _threads(member):
         line = read_call(member.pid, thread)
         if line is None:
@@ -84,7 +84,7 @@ def _threads(member: Member) -> list[int]:
 
 
 def read_call(pid: int, thread: int) -> str | None:
-    """Returns a thread's line of /proc/<pid>/syscall, None when the thread has ended.
+    """Return a thread's line of /proc/<pid>/syscall, None when the thread has ended.
 
     Raises:
         UntellableError: the line cannot be read.
@@ -105,7 +105,7 @@ class _Files:
         self._is_input = is_input
 
     def reader(self, wait: syscalls.Wait) -> Reader | None:
-        """Tells whether this is a wait for the input."""
+        """Return whether this is a wait for the input."""
         descriptors = self._awaited(wait)
         found = [self._kind(descriptor) for descriptor in descriptors]
         if "input" not in found:
@@ -170,7 +170,7 @@ class _Files:
         return data[: len(data) // _POLLFD.size * _POLLFD.size]
 
     def _kind(self, descriptor: int) -> str:
-        """Tells the input, what else a person or a far end may speak through, and the rest."""
+        """Tell the input, what else a person or a far end may speak through, and the rest."""
         try:
             found = os.stat(f"/proc/{self._pid}/fd/{descriptor}")
         except OSError:

@@ -36,12 +36,12 @@ _SHAPE: Final = re.compile(r"(?:[:?>#$%\])}＞：？」）】]|\b(?:y/n|yes/no))
 
 
 def is_secret(prompt: str) -> bool:
-    """Tells by its words whether a prompt asks for something that nobody else may see."""
+    """Tell by its words whether a prompt asks for something that nobody else may see."""
     return _SECRET.search(prompt) is not None
 
 
 def is_shaped(prompt: str) -> bool:
-    """Tells whether a line ends as prompts end."""
+    """Return whether a line ends as prompts end."""
     return _SHAPE.search(prompt) is not None
 
 
@@ -55,7 +55,7 @@ class OutputEnd:
         self._asked_before: tuple[int, ...] = (0, 0)
 
     def question_at(self, sizes: tuple[int, ...]) -> None:
-        """Takes what was written before the last question for no part of the next prompt.
+        """Take what was written before the last question for no part of the next prompt.
 
         An answer is not echoed into a file: two prompts without line ends stand side by side.
         """
@@ -63,14 +63,14 @@ class OutputEnd:
             self._asked, self._asked_before = sizes, self._asked
 
     def sizes(self) -> tuple[int, ...]:
-        """Returns the bytes of each stream, 0 where the file is gone."""
+        """Return the bytes of each stream, 0 where the file is gone."""
         return tuple(0 if found is None else found.st_size for found in self._stats())
 
     def _stats(self) -> list[os.stat_result | None]:
         return [_stat(path) for path in self._streams]
 
     def prompt(self) -> tuple[str, bool]:
-        """Returns the prompt, and whether it stands in an unfinished line."""
+        """Return the prompt, and whether it stands in an unfinished line."""
         written = [
             (found.st_mtime, path, start)
             for found, path, start in zip(
@@ -90,7 +90,7 @@ class OutputEnd:
 
 
 def last_line(text: str) -> tuple[str, bool]:
-    """Returns the last line with something in it as people see it, and whether it is unfinished."""
+    """Return the last line with something in it as people see it, and whether it is unfinished."""
     plain = _SEQUENCES.sub("", _MOVES.sub("\r", text))
     lines = [_as_shown(line) for line in plain.split("\n")]
     unfinished = bool(lines[-1])
@@ -101,7 +101,7 @@ def last_line(text: str) -> tuple[str, bool]:
 
 
 def _as_shown(line: str) -> str:
-    """Returns what is left of a line when carriage returns have overwritten its beginnings."""
+    """Return what is left of a line when carriage returns have overwritten its beginnings."""
     parts = [_CONTROL.sub("", part).strip() for part in line.split("\r")]
     return next((part for part in reversed(parts) if part), "")
 

@@ -30,7 +30,7 @@ class Source:
     hides_keys: bool = False
 
     def is_open_as(self, file: os.stat_result, pid: int) -> bool:
-        """Tells whether an open file of a process is this one."""
+        """Return whether an open file of a process is this one."""
         if not stat.S_ISCHR(self.status.st_mode):
             return os.path.samestat(file, self.status)
         if not stat.S_ISCHR(file.st_mode):
@@ -41,7 +41,7 @@ class Source:
 
 
 def look_at_fifo(path: Path) -> Source | None:
-    """Returns the FIFO; None when there is none, or nobody has it open for reading."""
+    """Return the FIFO; None when there is none, or nobody has it open for reading."""
     descriptor = open_for_writing(path)
     if descriptor is None:
         return None
@@ -52,7 +52,7 @@ def look_at_fifo(path: Path) -> Source | None:
 
 
 def look_at_terminal(note: Path) -> Source | None:
-    """Returns the terminal whose name stands in a file; None when it is gone."""
+    """Return the terminal whose name stands in a file; None when it is gone."""
     name = (read_small(note) or "").strip()
     if not _TERMINAL_NAME.fullmatch(name):  # the script wrote it itself
         return None

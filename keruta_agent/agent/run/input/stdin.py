@@ -26,7 +26,7 @@ F_GETPIPE_SZ: Final = 1032
 
 
 def open_for_writing(path: Path) -> int | None:
-    """Opens the FIFO for writing; None when it is none, or nobody has it open for reading."""
+    """Open the FIFO for writing; None when it is none, or nobody has it open for reading."""
     flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY
     try:
         if not stat.S_ISFIFO(path.lstat().st_mode):
@@ -43,7 +43,7 @@ def open_for_writing(path: Path) -> int | None:
 
 
 def is_read(path: Path) -> bool:
-    """Tells whether a script has the FIFO open for reading."""
+    """Return whether a script has the FIFO open for reading."""
     descriptor = open_for_writing(path)
     if descriptor is None:
         return False
@@ -52,13 +52,13 @@ def is_read(path: Path) -> bool:
 
 
 def unread_bytes(descriptor: int) -> int:
-    """Returns how many bytes wait in a pipe or a terminal for their reader."""
+    """Return how many bytes wait in a pipe or a terminal for their reader."""
     answer = fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4))
     return int.from_bytes(answer, sys.byteorder)
 
 
 def write_line(path: Path, text: str, *, as_keys: bool) -> None:
-    """Writes a line for the script, whole or not at all.
+    """Write a line for the script, whole or not at all.
 
     Raises:
         InputRefused: nobody reads it, there is no room for it now, or it is too long.
@@ -76,7 +76,7 @@ def write_line(path: Path, text: str, *, as_keys: bool) -> None:
 
 
 def write_some(path: Path, data: bytes) -> bool:
-    """Writes data as it is if there is room for all of it; tells whether there was.
+    """Write data as it is if there is room for all of it; tell whether there was.
 
     Raises:
         InputRefused: nobody reads it.
@@ -111,7 +111,7 @@ def _line(data: bytes) -> bytes:
 
 
 def _keys(data: bytes) -> bytes:
-    """Returns the bytes that a keyboard would send: its Enter is a carriage return."""
+    """Return the bytes that a keyboard would send: its Enter is a carriage return."""
     keys = data.replace(b"\r\n", b"\r").replace(b"\n", b"\r")
     if not keys or keys[-1] >= 0x20:
         keys += b"\r"

@@ -98,7 +98,7 @@ TABLES: Final = {
 
 
 def parse(line: str, table: Table) -> Wait | None:
-    """Returns what a thread waits on; None when it runs or waits for something else.
+    """Return what a thread waits on; None when it runs or waits for something else.
 
     Raises:
         ValueError: this is no such line.
@@ -126,5 +126,5 @@ def parse(line: str, table: Table) -> Wait | None:
 
 
 def _descriptor(argument: int) -> int:
-    """Returns an int argument: the upper half of its register means nothing."""
+    """Return an int argument: the upper half of its register means nothing."""
     return argument & 0x7FFF_FFFF

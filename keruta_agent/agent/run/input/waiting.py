@@ -79,11 +79,11 @@ class InputDetector:
         return self._sighting is not None
 
     def forget(self) -> None:
-        """Starts anew: call it when the script was answered, so that it must be seen again."""
+        """Start anew: call it when the script was answered, so that it must be seen again."""
         self._sighting = self._waiting = None
 
     def look(self) -> Waiting | None:
-        """Returns what the script waits for, None when it does not, or is not known to yet."""
+        """Return what the script waits for, None when it does not, or is not known to yet."""
         sizes = self._output.sizes()
         pid = self._blocked(sizes)
         if pid is None:
@@ -102,7 +102,7 @@ class InputDetector:
         return self._waiting
 
     def _blocked(self, sizes: tuple[int, ...]) -> int | None:
-        """Returns the process that seems to wait for an answer."""
+        """Return the process that seems to wait for an answer."""
         source = self._source()
         if source is None:
             return None
@@ -115,7 +115,7 @@ class InputDetector:
         return reader.pid
 
     def _source(self) -> Source | None:
-        """Returns where an answer would be read from; None when nobody could, or one lies there."""
+        """Return where an answer would be read from; None when nobody could, or one lies there."""
         fifo = look_at_fifo(self._directory.stdin)
         if fifo is None or fifo.has_unread or not self._directory.terminal.exists():
             return None if fifo is None or fifo.has_unread else fifo
@@ -128,7 +128,7 @@ class InputDetector:
         return find_reader(self._family.members(), source.is_open_as, self._table)
 
     def _guess(self, sizes: tuple[int, ...]) -> int | None:
-        """Guesses whether the script waits, by its silence and its last line."""
+        """Guess whether the script waits, by its silence and its last line."""
         now = time.monotonic()
         if sizes != self._silent_sizes:
             self._silent_sizes, self._silent_since = sizes, now
