@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.cli import demo
+from keruta_agent.cli import demo_showing
 from keruta_agent.core import errors
 from tests.helpers.processes import KERUTA, Workplace, is_alive
 from tests.helpers.waiting import wait_until
@@ -180,7 +180,7 @@ def daemon_in(temporary: Path) -> int:
 
 def test_demo_without_its_task_scripts_names_them() -> None:
     with pytest.raises(errors.NotFound, match=r"no-such-task\.sh is missing"):
-        demo.task_script("no-such-task")
+        demo_showing.task_script("no-such-task")
 
 
 def test_demo_uses_a_terminal_for_bars_and_ctrl_c_leaves_nothing(

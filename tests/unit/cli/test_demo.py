@@ -7,8 +7,8 @@ import dataclasses
 import click
 import pytest
 
-from keruta_agent.cli import demo
-from keruta_agent.cli.demo import TaskOutcome, Wanted
+from keruta_agent.cli import demo_showing
+from keruta_agent.cli.demo_showing import TaskOutcome, Wanted
 from keruta_agent.cli.live_view import MOST_LINES, Bars, PlainLines, log_line
 from keruta_agent.cli.tables import display_width, fit
 from keruta_agent.core.model import LogEntry, LogLevel, Task, TaskStatus
@@ -36,7 +36,7 @@ def entries(count: int) -> list[LogEntry]:
 
 
 def test_verdict_finds_nothing_wrong_with_what_was_wanted() -> None:
-    assert demo.complaints_about([GOOD, BAD, FIX], WANTED) == []
+    assert demo_showing.complaints_about([GOOD, BAD, FIX], WANTED) == []
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_verdict_finds_nothing_wrong_with_what_was_wanted() -> None:
     ],
 )
 def test_verdict_names_what_is_wrong(outcomes: list[TaskOutcome], complaint: str) -> None:
-    found = demo.complaints_about(outcomes, WANTED)
+    found = demo_showing.complaints_about(outcomes, WANTED)
 
     assert len(found) == 1
     assert complaint in found[0]
@@ -65,13 +65,13 @@ def test_demo_waits_for_the_fix_of_a_failed_task() -> None:
     fix = Task(id="3", name="fix", status=TaskStatus.PENDING, parent_task_id="2")
     fixed = dataclasses.replace(fix, status=TaskStatus.COMPLETED)
 
-    assert not demo.has_ended([good, bad], WANTED)
-    assert not demo.has_ended([good, bad, fix], WANTED)
-    assert demo.has_ended([good, bad, fixed], WANTED)
+    assert not demo_showing.has_ended([good, bad], WANTED)
+    assert not demo_showing.has_ended([good, bad, fix], WANTED)
+    assert demo_showing.has_ended([good, bad, fixed], WANTED)
 
 
 def test_wrong_outcome_is_said_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    demo.print_outcome([GOOD], ["bad is missing"])
+    demo_showing.print_outcome([GOOD], ["bad is missing"])
 
     shown = capsys.readouterr()
     assert "not as expected: bad is missing" in shown.err
