@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,14 +55,21 @@ def usage_of(agent: Agent, run_id: int = 1) -> Usage:
     return found
 
 
+@pytest.fixture
+def on_disk() -> Iterator[Path]:
+    """A directory on a disk: the tests' own may be in memory, where no write is counted."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        yield Path(directory)
+
+
 def test_run_is_measured_with_its_children_and_with_what_escaped_it(
-    agent: Agent, tmp_path: Path
+    agent: Agent, on_disk: Path
 ) -> None:
     script = f"""
         python3 -c 'import time; held = bytearray({50 * MEGABYTE}); time.sleep(60)' &
         setsid sh -c 'python3 -c "import time; held = bytearray({30 * MEGABYTE}); time.sleep(60)" &
             exit 0'
-        head -c {8 * MEGABYTE} /dev/zero > {tmp_path}/written && sync {tmp_path}/written
+        head -c {8 * MEGABYTE} /dev/zero > {on_disk}/written && sync {on_disk}/written
         {UNTIL_GO}
     """
     agent.records.jobs.record_script("tree", Work(script=script))
