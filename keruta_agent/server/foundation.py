@@ -13,11 +13,11 @@ from keruta_agent.http.problems import Problem
 from keruta_agent.http.routes import DocumentedApi
 from keruta_agent.server import routes
 from keruta_agent.server.access import Access
-from keruta_agent.server.store.protocol import Keeper
+from keruta_agent.server.store.protocol import StoreProtocol
 
 
 def new_application(
-    name: str, store: Keeper, *, title: str, max_body: int
+    name: str, store: StoreProtocol, *, title: str, max_body: int
 ) -> tuple[flask.Flask, DocumentedApi]:
     """Return an application without routes that serves a store, and its OpenAPI document."""
     app = flask.Flask(name, static_folder=None)

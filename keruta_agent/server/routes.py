@@ -19,7 +19,7 @@ from keruta_agent.http import routes
 from keruta_agent.http.bodies import to_json
 from keruta_agent.http.routes import Answer, View, json_response, respond_with
 from keruta_agent.server.store import idempotency
-from keruta_agent.server.store.protocol import Keeper
+from keruta_agent.server.store.protocol import StoreProtocol
 
 #: Where the application keeps its store.
 STORE_KEY = "keruta-store"
@@ -37,7 +37,7 @@ KEY_PARAMETER = {
 
 
 def current_store() -> Any:
-    """Return the store of the application that serves this request: a ``Keeper``."""
+    """Return the store of the application that serves this request: a ``StoreProtocol``."""
     return flask.current_app.extensions[STORE_KEY]
 
 
@@ -125,7 +125,7 @@ class Resource(routes.Resource):
 
 
 def _write(
-    store: Keeper, act: Callable[[Any], Any], status: int, key: str | None
+    store: StoreProtocol, act: Callable[[Any], Any], status: int, key: str | None
 ) -> flask.Response:
     def answer(change: Any) -> tuple[str, int]:
         result = act(change)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from keruta_agent.server.store.database import Database
 
 
-class Keeper(Protocol):
+class StoreProtocol(Protocol):
     """A store."""
 
     database: Database
