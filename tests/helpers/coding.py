@@ -28,7 +28,7 @@ class HalfTest(unittest.TestCase):
         pathlib.Path("dropping.txt").write_text("left by the tests")
         print("seen", sorted(name for name in os.environ if "KEY" in name or "TOKEN" in name))
         pid, seen = os.getppid(), b""
-        for _ in range(3):  # a shell, the command's keeper, the runner
+        for _ in range(3):  # a shell, the command's supervisor, the runner
             seen += pathlib.Path(f"/proc/{pid}/environ").read_bytes()
             pid = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
         print("leaked", b"do-not-leak" in seen or b"donotleak" in seen)

@@ -1,7 +1,7 @@
 """Waits for a script or a command and for everything that it started, and stops them all.
 
-Used by the processes that look after one: the shim, and the Agent Runner's keeper. They are child
-sub-reapers, so that whatever is left behind becomes their child.
+Used by the processes that supervise one: the shim, and the Agent Runner's supervisor. They are
+child sub-reapers, so that whatever is left behind becomes their child.
 
 Like the shim it imports next to nothing.
 """

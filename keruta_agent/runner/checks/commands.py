@@ -24,23 +24,23 @@ from keruta_agent.core.process_tree import children, ending
 from keruta_agent.core.process_tree.channel import private_pipe
 from keruta_agent.core.process_tree.children import OWN
 from keruta_agent.core.redaction.redactor import Redactor
-from keruta_agent.runner.checks import home
-from keruta_agent.runner.checks import supervisor as keeper
+from keruta_agent.runner.checks import home, supervisor
 from keruta_agent.runner.checks.environment import without_secrets
 from keruta_agent.runner.clock import Clock
 
 #: Bytes of a stream that are kept from its beginning and from its end.
 HEAD: Final = 64 * 1024
 TAIL: Final = 192 * 1024
-#: Found by this in their environment, processes are ended whose keeper was killed by one of them.
+#: In the environment of a command's processes, which are found by it when their supervisor was
+#: killed.
 MARKER: Final = "KERUTA_COMMAND_UID"
 #: Seconds that a command gets to clear up, and between looks at it.
 GRACE_S: Final = 2.0
 LOOK_S: Final = 0.05
-#: Seconds to wait for the last output of a command that has ended, and for its keeper.
+#: Seconds to wait for the last output of a command that has ended, and for its supervisor.
 _DRAIN_S: Final = 5.0
 _NOT_ENDED: Final = -1
-#: Bytes of what a keeper reports: a wait status, and a line end.
+#: Bytes of what a supervisor reports: a wait status, and a line end.
 _MOST_REPORT: Final = 16
 #: Lines of a stream that are told as they come; who prints more is not read by anybody.
 _MOST_LINES: Final = 2000
@@ -139,7 +139,7 @@ class CommandExecutor:
             shell = ["/bin/sh", "-c", limit, "sh", command]
         own = (str(os.getpid()), str(report), str(GRACE_S))
         return OWN.spawn(
-            [sys.executable, "-I", "-S", keeper.__file__, *own, *shell],
+            [sys.executable, "-I", "-S", supervisor.__file__, *own, *shell],
             cwd=cwd,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -171,10 +171,10 @@ class CommandExecutor:
 def _end(process: subprocess.Popen[bytes], uid: str, report: int) -> int | None:
     """End a command and everything that it started, wherever that went; return its exit code.
 
-    None is what nobody knows: its keeper, who would have reported it, was killed.
+    None: unknown, because its supervisor was killed before it reported.
     """
     with os.fdopen(report, "rb") as file:
-        # A keeper that is asked to end stops all others first, then tells how the command ended.
+        # On SIGTERM a supervisor stops all others first, then reports how the command ended.
         if process.poll() is None:
             children.signal_all([process.pid], signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):

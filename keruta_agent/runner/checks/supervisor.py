@@ -1,10 +1,10 @@
-"""Starts one command of a run, and ends with it whatever the command has started.
+"""The supervisor of one command of a run: when the command ends, so does its process tree.
 
-A program of its own, started as ``python -I -S keeper.py PARENT REPORT GRACE COMMAND...``. It is a
-child sub-reaper, so that also what has left the command's session and environment stays below it;
-and it is told when the runner dies, by ``kill -9`` too: no test goes on in a slot that is lent
-anew. How the command has ended it writes into the descriptor REPORT, which the command never has:
-the end of the keeper itself, whom a test can kill, says nothing.
+A program of its own, started as ``python -I -S supervisor.py PARENT REPORT GRACE COMMAND...``. It
+is a child sub-reaper, so that processes which left the command's session and environment stay
+below it. The kernel signals it when the runner dies, by ``kill -9`` too: no test goes on in a slot
+that is lent anew. It writes the command's wait status to the descriptor REPORT, which the command
+never has: a test can kill the supervisor, so its own exit code proves nothing.
 """
 
 from __future__ import annotations

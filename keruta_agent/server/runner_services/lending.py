@@ -23,7 +23,7 @@ class State(enum.StrEnum):
     DIRTY = "dirty"
     #: Its directory must go: a holder that was given up may still work in it, or it is half made.
     CONDEMNED = "condemned"
-    #: The keeper works at it.
+    #: The cleaner works at it.
     CLEANING = "cleaning"
     #: It has a holder, who is told as soon as the clone is ready.
     PREPARING = "preparing"

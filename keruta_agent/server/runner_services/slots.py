@@ -43,9 +43,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that a request waits for a slot that is being cleaned, though it did not ask to wait.
 CLEANING_S: Final = 30.0
-#: Seconds after which the keeper looks, though nothing was told to it.
+#: Seconds after which the cleaner looks, even when nothing woke it.
 _LOOK_S: Final = 60.0
-#: Seconds until the keeper tries again what failed.
+#: Seconds until the cleaner retries what failed.
 _PAUSE_S: Final = 5.0
 
 _NOT_IN_AN_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
@@ -65,7 +65,7 @@ class Slots:
         self._ends: dict[str, float] = {}
         self._closing = False
         self._clones = Clones(store.pool_dir, access, self._stop_reason)
-        self._keeper = threading.Thread(target=self._keep, name="repo-pool", daemon=True)
+        self._cleaner = threading.Thread(target=self._clean, name="repo-pool", daemon=True)
 
     def start(self) -> None:
         """Take up what an earlier server left, and begin to look after the slots."""
@@ -79,15 +79,15 @@ class Slots:
                 # All of it: while there was no server, nobody could say that it goes on.
                 self._ends[row["id"]] = time.monotonic() + row["lease_s"]
         self._clones.discard_unknown(frozenset(row["id"] for row in rows))
-        self._keeper.start()
+        self._cleaner.start()
 
     def close(self) -> None:
         """Send away those who wait, and stop the git commands."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        if self._keeper.ident is not None:
-            self._keeper.join()
+        if self._cleaner.ident is not None:
+            self._cleaner.join()
 
     def allocate(self, wish: Wish) -> dict[str, Any]:
         """Lend a slot and return its row.
@@ -300,8 +300,8 @@ class Slots:
         )
         return {**row, **done}
 
-    def _keep(self) -> None:
-        """Take back what expired, and cleans what was given back, until the pool is closed."""
+    def _clean(self) -> None:
+        """Take back expired slots and clean returned ones, until the pool is closed."""
         while not self._closing:
             try:
                 self._look_after()

@@ -214,10 +214,10 @@ def test_masker_masks_texts_lists_and_what_is_below() -> None:
     assert masked == {"a": [{"b": "***"}], "monkey": "x", "password": "***"}
 
 
-#: Writes a report of success wherever the runner has a channel open, and kills the keeper.
+#: Writes a report of success wherever the runner has a channel open, and kills the supervisor.
 FORGE = """
 import os, signal, sys
-runner, keeper = map(int, sys.argv[1:])
+runner, supervisor = map(int, sys.argv[1:])
 for name in os.listdir(f"/proc/{runner}/fd"):
     path = f"/proc/{runner}/fd/{name}"
     try:
@@ -225,7 +225,7 @@ for name in os.listdir(f"/proc/{runner}/fd"):
             os.write(os.open(path, os.O_WRONLY | os.O_NONBLOCK), b"0\\n")
     except OSError:
         pass
-os.kill(keeper, signal.SIGKILL)
+os.kill(supervisor, signal.SIGKILL)
 """
 #: A runner of its own: what is forged must not reach what runs the tests.
 RUNNER = """
