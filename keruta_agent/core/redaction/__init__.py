@@ -1,1 +1,1 @@
-"""How secrets are known: by the names of variables, by their values, and by their shapes."""
+"""How secrets are known: by the names of variables, by their values, and by patterns of tokens."""

@@ -1,7 +1,7 @@
 """The one redactor, which stands at every exit: no secret leaves the agent in a text.
 
 It knows secrets by their values (in many forms: URL-encoded, base64, JSON-escaped, ...), by their
-shapes (tokens, headers, private keys), and by the names that they are given to. It says *where*
+patterns (tokens, headers, private keys), and by the names that they are given to. It says *where*
 they stand, so that a window of a growing file can be masked with its neighbours in sight.
 """
 
@@ -17,7 +17,7 @@ from keruta_agent.core.redaction import (
     escapes,
     forms,
     names,
-    shapes,
+    token_patterns,
     values,
 )
 from keruta_agent.core.redaction.search import Search, Span
@@ -65,7 +65,7 @@ class Redactor:
     @property
     def reach(self) -> int:
         """How many characters before and after a window suffice for ``redact_window``."""
-        return max(shapes.LONGEST_BLOCK, 2 * self._search.longest)
+        return max(token_patterns.LONGEST_BLOCK, 2 * self._search.longest)
 
     def spans(self, text: str) -> list[Span]:
         """Return the ranges of characters to be masked: sorted, apart, none across a line break.
@@ -84,7 +84,7 @@ class Redactor:
     def _found(self, data: bytes) -> list[Span]:
         lowered = data.lower()
         found = self._search.spans(data)
-        found.extend(shapes.spans(data, lowered))
+        found.extend(token_patterns.spans(data, lowered))
         found.extend(assignments.spans(data, lowered))
         found.extend(arguments.spans(data))
         return found

@@ -1,4 +1,4 @@
-"""Secrets that nobody has named: tokens, keys and passwords that are known by how they look.
+"""Secrets that nobody has named: tokens, keys and passwords recognised by their pattern.
 
 Every pattern begins with fixed letters, for which the search for it is as fast as one for a word,
 and none can go back over what it has read: the time is linear in the text, whatever the text.
@@ -85,10 +85,10 @@ def _is_any(_token: bytes) -> bool:
 
 
 #: Group 1 is the secret; without groups the whole is.
-_Shape = tuple[re.Pattern[bytes], Callable[[bytes], bool]]
+_TokenPattern = tuple[re.Pattern[bytes], Callable[[bytes], bool]]
 
 #: What is searched in the text as it is.
-_TOKENS: Final[tuple[_Shape, ...]] = (
+_TOKENS: Final[tuple[_TokenPattern, ...]] = (
     # Slack
     (
         re.compile(rb"xox[a-z](?:\.xox[a-z])?-[\w-]{10,}+|xapp-[\w-]{20,}+"),
@@ -108,7 +108,7 @@ _TOKENS: Final[tuple[_Shape, ...]] = (
     ),
 )
 #: Shapes that are also found within words and in base64: they count at the begin of a word.
-_WORD_TOKENS: Final[tuple[_Shape, ...]] = (
+_WORD_TOKENS: Final[tuple[_TokenPattern, ...]] = (
     # AWS, Google, Atlassian, Artifactory, age: together, for each is read for in all of the text.
     (
         re.compile(
@@ -165,7 +165,7 @@ _BEFORE_WORD: Final = re.compile(
 _JWT: Final = re.compile(rb"eyJ[\w-]*+((?<=[\w-]{11})\.[\w-]{8,}+\.[\w-]*+)?")
 
 #: What is searched in the text in small letters.
-_HEADERS: Final[tuple[_Shape, ...]] = (
+_HEADERS: Final[tuple[_TokenPattern, ...]] = (
     (
         re.compile(
             rb"authorization[\"'\\]{0,4}[ \t]{0,4}[:=][ \t]{0,4}[\"'\\]{0,4}"
@@ -186,10 +186,10 @@ _HEADERS: Final[tuple[_Shape, ...]] = (
 
 
 def spans(data: bytes, lowered: bytes) -> Iterator[Span]:
-    """Yield where secrets of known shapes stand, in no order; ``lowered`` is ``data.lower()``."""
-    yield from _shaped(_TOKENS, data, data)
-    yield from _shaped(_HEADERS, data, lowered)
-    for start, end in _shaped(_WORD_TOKENS, data, data):
+    """Yield the spans that match a pattern, in no order; ``lowered`` is ``data.lower()``."""
+    yield from _matches(_TOKENS, data, data)
+    yield from _matches(_HEADERS, data, lowered)
+    for start, end in _matches(_WORD_TOKENS, data, data):
         if _begins_word(data, start):
             yield start, end
     yield from _prefixed(data)
@@ -197,8 +197,8 @@ def spans(data: bytes, lowered: bytes) -> Iterator[Span]:
     yield from _key_blocks(data)
 
 
-def _shaped(shapes: tuple[_Shape, ...], data: bytes, searched: bytes) -> Iterator[Span]:
-    for pattern, is_secret in shapes:
+def _matches(patterns: tuple[_TokenPattern, ...], data: bytes, searched: bytes) -> Iterator[Span]:
+    for pattern, is_secret in patterns:
         for found in pattern.finditer(searched):
             start, end = found.span(pattern.groups)
             if is_secret(data[start:end]):
