@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from keruta_agent.core import errors
-from keruta_agent.soak.shapes import PlannedTask
+from keruta_agent.soak.soak_tasks import PlannedTask
 
 #: Seconds that the server gets to come back.
 PATIENCE_S: Final = 60.0

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from keruta_agent.soak import leftovers
 from keruta_agent.soak.api import DirectApi
-from keruta_agent.soak.shapes import End, PlannedTask, plan_task
+from keruta_agent.soak.soak_tasks import End, PlannedTask, plan_task
 from keruta_agent.soak.world import World
 
 #: Tasks that are open at a time: enough that a freed agent always finds one.

@@ -12,7 +12,7 @@ from keruta_agent.soak import commits, spoiling
 from keruta_agent.soak.ledger import Ledger
 from keruta_agent.soak.person import FiledTask
 from keruta_agent.soak.repository import Repository
-from keruta_agent.soak.shapes import plan_task
+from keruta_agent.soak.soak_tasks import plan_task
 from tests.helpers import repositories
 
 TASK = "11111111-2222-3333-4444-555555555555"

@@ -1,4 +1,4 @@
-"""Makes up the tasks of a soak from a seed: what each does, and how it has to end.
+"""The tasks of a soak, generated from a seed: what each does, and how it has to end.
 
 Every script keeps a ledger of its own, in files that the agent does not know: each start with the
 number of the run, each line that it wrote, each artifact, its end. What the server shows in the

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keruta_agent.soak import leftovers
 from keruta_agent.soak.ledger import Ledger
-from keruta_agent.soak.shapes import COMPLETED, plan_task
+from keruta_agent.soak.soak_tasks import COMPLETED, plan_task
 from tests.helpers.waiting import wait_until
 
 
