@@ -12,7 +12,7 @@ from keruta_agent.http.pages.logins import Logins
 from keruta_agent.http.routes import DocumentedApi
 from keruta_agent.http.streams import Streams
 from keruta_agent.server.access import Access
-from keruta_agent.server.foundation import guard, new_application
+from keruta_agent.server.app_factory import guard, new_application
 from keruta_agent.server.pages.install import add_pages
 from keruta_agent.server.resources import (
     agents,

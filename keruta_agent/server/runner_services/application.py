@@ -11,7 +11,7 @@ from marshmallow import Schema, fields
 from keruta_agent.http.routes import Answer
 from keruta_agent.server import routes
 from keruta_agent.server.access import Access
-from keruta_agent.server.foundation import guard, new_application
+from keruta_agent.server.app_factory import guard, new_application
 from keruta_agent.server.runner_services.store import Store
 
 #: Bytes of a JSON body: an event, a state. Artifacts are read past it, piece by piece.

@@ -1,4 +1,4 @@
-"""What the applications of all servers here stand on: OpenAPI document, access, failures."""
+"""The factory of the applications of all servers here: OpenAPI document, access, failures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def new_application(
 
 
 def guard(app: flask.Flask, access: Access) -> None:
-    """Refuse who may not ask, and has every failure answered."""
+    """Refuse requests without access, and answer every failure as a problem."""
 
     @app.before_request
     def _check_access() -> None:
