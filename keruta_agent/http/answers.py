@@ -10,7 +10,7 @@ import flask
 from werkzeug.exceptions import HTTPException
 
 from keruta_agent.http.bodies import to_json
-from keruta_agent.http.pages import look
+from keruta_agent.http.pages import page_setup
 from keruta_agent.http.problems import CODES, Problem
 from keruta_agent.http.routes import json_response
 
@@ -58,8 +58,8 @@ def answer_failures(
 
 
 def _answer_problem(problem: Problem) -> flask.Response:
-    if look.wants_page(flask.request):
-        return look.problem_page(problem)
+    if page_setup.wants_page(flask.request):
+        return page_setup.problem_page(problem)
     response = json_response(to_json(problem.body()), problem.status)
     response.headers.update(problem.headers)
     return response

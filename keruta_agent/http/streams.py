@@ -12,7 +12,7 @@ from typing import Any
 import flask
 
 from keruta_agent.http.bodies import to_json
-from keruta_agent.http.pages import look
+from keruta_agent.http.pages import page_setup
 from keruta_agent.http.problems import Problem
 
 #: Keeps proxies from taking a silent stream for a dead one.
@@ -53,9 +53,9 @@ class Streams:
         """Return what tells whether the client of this request has left, or has logged out."""
         has_left: Callable[[], bool] = flask.request.environ.get(LEFT_KEY, lambda: False)
         is_by_token = "Authorization" in flask.request.headers
-        if is_by_token or not look.is_installed() or not look.visitor().known:
+        if is_by_token or not page_setup.is_installed() or not page_setup.visitor().known:
             return has_left
-        visitor = look.visitor()
+        visitor = page_setup.visitor()
         return lambda: has_left() or not visitor.is_logged_in()
 
     def respond(self, events: Iterator[bytes]) -> flask.Response:

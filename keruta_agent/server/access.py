@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Request
 
 from keruta_agent.http.access import BearerToken, host_name, is_from_foreign_page, is_loopback
-from keruta_agent.http.pages import look
+from keruta_agent.http.pages import page_setup
 from keruta_agent.http.problems import Problem
 from keruta_agent.http.routes import OPENAPI_PATH
 from keruta_agent.server.pages.blueprint import OPEN_ENDPOINTS, pages
@@ -36,12 +36,12 @@ class Access:
 
     def _check_token(self, token: BearerToken, request: Request) -> None:
         """Lets who has logged in on the pages do there what the token is for."""
-        if not look.is_installed():  # the runner's services
+        if not page_setup.is_installed():  # the runner's services
             token.check(request)
             return
         if request.endpoint in OPEN_ENDPOINTS:
             return
-        visitor = look.visitor()
+        visitor = page_setup.visitor()
         if "Authorization" in request.headers or not visitor.known:
             token.check(request)
         elif request.method not in ("GET", "HEAD") and request.blueprint != pages.name:

@@ -52,7 +52,7 @@ APPLICATIONS: dict[str, Callable[[Path], AbstractContextManager[flask.Flask]]] =
 }
 
 #: Blueprints for people: what they answer with is no interface for programs.
-PAGES = ("look", "pages", "status")
+PAGES = ("page_setup", "pages", "status")
 
 
 def checked_in(name: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Final
 
 import flask
 
-from keruta_agent.http.pages import language, look
+from keruta_agent.http.pages import language, page_setup
 
 #: Views that whoever is to log in needs, without the blueprint's name.
 OPEN_VIEWS: Final = ("log_in", "switch_language")
@@ -28,22 +28,22 @@ def add_forms(pages: flask.Blueprint, why: str) -> None:
 
 def _log_in(why: str) -> flask.Response:
     """Ask for the token, and give who knows it a cookie."""
-    asked = look.own_address(flask.request.values.get("next", "/"))
-    logins = look.logins()
-    if look.visitor().welcome:
-        return look.go_to(asked)
+    asked = page_setup.own_address(flask.request.values.get("next", "/"))
+    logins = page_setup.logins()
+    if page_setup.visitor().welcome:
+        return page_setup.go_to(asked)
     is_try = flask.request.method == "POST"
     if is_try and logins.fits(flask.request.form.get("token", "")):
-        response = look.go_to(asked)
+        response = page_setup.go_to(asked)
         # A new cookie: whoever planted the old one does not know this one.
         logins.welcome(known=True).remember(flask.request, response)
         return response
-    return look.page("login.html", 403 if is_try else 200, why=why, wrong=is_try, next=asked)
+    return page_setup.page("login.html", 403 if is_try else 200, why=why, wrong=is_try, next=asked)
 
 
 def switch_language() -> flask.Response:
     """Remember the language that a person has chosen."""
-    response = look.go_to(look.own_address(flask.request.form.get("next", "/")))
+    response = page_setup.go_to(page_setup.own_address(flask.request.form.get("next", "/")))
     chosen = flask.request.form.get("language")
     if chosen in language.LANGUAGES:
         response.set_cookie(
@@ -59,7 +59,7 @@ def switch_language() -> flask.Response:
 
 def log_out() -> flask.Response:
     """End the login, and make the browser forget it."""
-    look.visitor().log_out()
-    response = look.go_to("/login")
-    look.logins().welcome(known=False).remember(flask.request, response)
+    page_setup.visitor().log_out()
+    response = page_setup.go_to("/login")
+    page_setup.logins().welcome(known=False).remember(flask.request, response)
     return response

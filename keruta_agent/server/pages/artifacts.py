@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import flask
 
-from keruta_agent.http.pages import look
+from keruta_agent.http.pages import page_setup
 from keruta_agent.http.problems import missing
 from keruta_agent.server.pages import difference, previews
 from keruta_agent.server.pages.blueprint import pages
@@ -29,7 +29,7 @@ def show_artifact(task_id: str, artifact_id: str) -> flask.Response:
     except FileNotFoundError:
         raise missing("artifact", artifact_id) from None
     is_diff = text is not None and row["name"].endswith((".diff", ".patch"))
-    return look.page(
+    return page_setup.page(
         "artifact.html",
         session=session,
         task=task,

@@ -7,7 +7,7 @@ from typing import Final
 import flask
 
 from keruta_agent.http.access import is_from_foreign_page
-from keruta_agent.http.pages import look
+from keruta_agent.http.pages import page_setup
 from keruta_agent.http.pages.forms import OPEN_VIEWS, add_forms
 from keruta_agent.http.pages.seen import seen
 from keruta_agent.http.problems import Problem
@@ -23,7 +23,7 @@ add_forms(pages, "login.why")
 
 #: Whoever is to log in needs these.
 OPEN_ENDPOINTS: Final = frozenset(
-    {"look.static", "pages.static", *(f"pages.{view}" for view in OPEN_VIEWS)}
+    {"page_setup.static", "pages.static", *(f"pages.{view}" for view in OPEN_VIEWS)}
 )
 
 
@@ -33,7 +33,7 @@ def _check_forms() -> None:
         return
     if is_from_foreign_page(flask.request):
         raise Problem(403, "FORBIDDEN", "pages of another site may not ask")
-    look.visitor().check_form(flask.request)
+    page_setup.visitor().check_form(flask.request)
 
 
 def confirmed() -> bool:
@@ -43,8 +43,8 @@ def confirmed() -> bool:
 
 def ask_to_confirm(what: str, name: str, *, back: str) -> flask.Response:
     """Ask a person whether to do what they have asked for to the thing of this name."""
-    text = look.text()
-    return look.page(
+    text = page_setup.text()
+    return page_setup.page(
         "confirm.html",
         question=text(f"confirm.{what}", name=seen(name)),
         consequence=text(f"confirm.{what}.then"),

@@ -7,7 +7,7 @@ from typing import Any
 import flask
 
 from keruta_agent.core.model import SessionStatus
-from keruta_agent.http.pages import look
+from keruta_agent.http.pages import page_setup
 from keruta_agent.server.pages import cards
 from keruta_agent.server.pages.blueprint import ask_to_confirm, confirmed, pages
 from keruta_agent.server.resources import sessions as resource
@@ -24,7 +24,7 @@ def show_board(session_id: str) -> flask.Response:
     session = _session(session_id)
     with store.database.connected():
         board = cards.read_board(store, session_id)
-    return look.page(
+    return page_setup.page(
         "board.html",
         session=session,
         created_at=date(session["created_at"]),
@@ -50,7 +50,7 @@ def list_cards(session_id: str) -> flask.Response:
             "endedCount": board.ended_count,
         }
     )
-    response.headers.update(look.HEADERS)
+    response.headers.update(page_setup.HEADERS)
     return response
 
 
@@ -61,21 +61,21 @@ def end_session(session_id: str) -> flask.Response:
     if not confirmed():
         return _ask("end", session)
     _set_status(session_id, SessionStatus.COMPLETED)
-    return look.go_to(f"/sessions/{session_id}?done=ended")
+    return page_setup.go_to(f"/sessions/{session_id}?done=ended")
 
 
 @pages.post("/sessions/<session_id>/pause")
 def pause_session(session_id: str) -> flask.Response:
     """Has the session's agent start no further task."""
     _set_status(session_id, SessionStatus.PAUSED)
-    return look.go_to(f"/sessions/{session_id}?done=paused")
+    return page_setup.go_to(f"/sessions/{session_id}?done=paused")
 
 
 @pages.post("/sessions/<session_id>/resume")
 def resume_session(session_id: str) -> flask.Response:
     """Lets a paused session go on, or one that has ended take tasks again."""
     _set_status(session_id, SessionStatus.ACTIVE)
-    return look.go_to(f"/sessions/{session_id}?done=resumed")
+    return page_setup.go_to(f"/sessions/{session_id}?done=resumed")
 
 
 @pages.post("/sessions/<session_id>/delete")
@@ -86,7 +86,7 @@ def delete_session(session_id: str) -> flask.Response:
         return _ask("delete.session", session)
     with current_store().writing() as change:
         resource.delete_session(change, session_id)
-    return look.go_to("/?done=session-deleted")
+    return page_setup.go_to("/?done=session-deleted")
 
 
 def _session(session_id: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Self
 import flask
 from marshmallow import ValidationError
 
-from keruta_agent.http.pages import look
+from keruta_agent.http.pages import page_setup
 from keruta_agent.http.routes import first_problem
 from keruta_agent.server.pages import examples
 from keruta_agent.server.pages.blueprint import pages
@@ -60,12 +60,12 @@ def file_task(session_id: str) -> flask.Response:
     """Files the task, or shows what is wrong with it."""
     form = _Form.sent()
     try:
-        draft = _draft(form, look.text())
+        draft = _draft(form, page_setup.text())
     except _Fault as fault:
         return _page(session_id, form, fault)
     with current_store().writing() as change:
         resource.create_task(change, draft | {"session_id": session_id})
-    return look.go_to(f"/sessions/{session_id}?done=filed")
+    return page_setup.go_to(f"/sessions/{session_id}?done=filed")
 
 
 def _draft(form: _Form, t: Callable[..., str]) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _page(session_id: str, form: _Form, fault: _Fault | None) -> flask.Response:
     store = current_store()
     with store.database.connected():
         session = session_rows.find(store.tables, session_id)
-    return look.page(
+    return page_setup.page(
         "filing.html",
         200 if fault is None else 400,
         session=session,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import flask
 
-from keruta_agent.http.pages import look
+from keruta_agent.http.pages import page_setup
 from keruta_agent.http.pages.logins import Logins
 from keruta_agent.server.pages import artifacts, board, filing, sessions, steering, task
 from keruta_agent.server.pages.blueprint import pages
@@ -15,4 +15,4 @@ PAGES = (sessions, board, filing, steering, task, artifacts)
 
 def add_pages(app: flask.Flask, logins: Logins) -> None:
     """Add the pages, what they look like, and who may see them to an application."""
-    look.install(app, logins, pages)
+    page_setup.install(app, logins, pages)

@@ -7,7 +7,7 @@ from typing import Any
 import flask
 from marshmallow import ValidationError
 
-from keruta_agent.http.pages import look
+from keruta_agent.http.pages import page_setup
 from keruta_agent.http.routes import first_problem
 from keruta_agent.server.pages import cards
 from keruta_agent.server.pages.blueprint import pages
@@ -39,16 +39,16 @@ def create_session() -> flask.Response:
         draft = resource.SessionDraft().load({name: text for name, text in given.items() if text})
     except ValidationError as error:
         field, _ = first_problem(error.messages)
-        return _page(form, look.text()(f"sessions.fault.{field}"))
+        return _page(form, page_setup.text()(f"sessions.fault.{field}"))
     with current_store().writing() as change:
         created = resource.create_session(change, draft)
-    return look.go_to(f"/sessions/{created['id']}?done=created")
+    return page_setup.go_to(f"/sessions/{created['id']}?done=created")
 
 
 def _page(form: Any, fault: str) -> flask.Response:
     newest = cards.newest_event(current_store())
     values = {"sessions": _sessions(), "form": form, "fault": fault, "newest": newest}
-    return look.page("sessions.html", 400 if fault else 200, **values)
+    return page_setup.page("sessions.html", 400 if fault else 200, **values)
 
 
 def _sessions() -> list[dict[str, Any]]:

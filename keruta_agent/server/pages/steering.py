@@ -7,7 +7,7 @@ from typing import Any
 import flask
 
 from keruta_agent.core.model import FAILURE_PARAMETER, TaskStatus
-from keruta_agent.http.pages import look
+from keruta_agent.http.pages import page_setup
 from keruta_agent.http.problems import invalid
 from keruta_agent.server.pages.blueprint import ask_to_confirm, confirmed, pages
 from keruta_agent.server.resources import claims
@@ -31,7 +31,7 @@ def cancel_task(task_id: str) -> flask.Response:
     with current_store().writing() as change:
         draft = {"status": TaskStatus.CANCELLED, "message": "Cancelled on the web page"}
         status_resource.set_status(change, draft, task_id)
-    return look.go_to(f"/sessions/{task['session_id']}?done=cancelled")
+    return page_setup.go_to(f"/sessions/{task['session_id']}?done=cancelled")
 
 
 @pages.post("/tasks/<task_id>/release")
@@ -42,7 +42,7 @@ def release_task(task_id: str) -> flask.Response:
         return _ask("release", task)
     with current_store().writing() as change:
         claims.release_claim(change, task_id)
-    return look.go_to(f"/sessions/{task['session_id']}?done=released")
+    return page_setup.go_to(f"/sessions/{task['session_id']}?done=released")
 
 
 @pages.post("/tasks/<task_id>/again")
@@ -60,7 +60,7 @@ def run_again(task_id: str) -> flask.Response:
     }
     with current_store().writing() as change:
         resource.create_subtask(change, draft, task_id)
-    return look.go_to(f"/sessions/{task['session_id']}?done=again")
+    return page_setup.go_to(f"/sessions/{task['session_id']}?done=again")
 
 
 @pages.post("/tasks/<task_id>/priority")
@@ -74,7 +74,7 @@ def change_priority(task_id: str) -> flask.Response:
         task = task_rows.lock(change, task_id)
         priority = max(-_MOST, min(_MOST, task["priority"] + step))
         resource.change_task(change, {"priority": priority}, task_id)
-    return look.go_to(f"/sessions/{task['session_id']}?done=priority")
+    return page_setup.go_to(f"/sessions/{task['session_id']}?done=priority")
 
 
 @pages.post("/tasks/<task_id>/delete")
@@ -85,7 +85,7 @@ def delete_task(task_id: str) -> flask.Response:
         return _ask("delete.task", task)
     with current_store().writing() as change:
         resource.delete_task(change, task_id)
-    return look.go_to(f"/sessions/{task['session_id']}?done=deleted")
+    return page_setup.go_to(f"/sessions/{task['session_id']}?done=deleted")
 
 
 def _task(task_id: str) -> dict[str, Any]:

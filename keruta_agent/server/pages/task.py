@@ -12,7 +12,7 @@ import flask
 
 from keruta_agent.core import model
 from keruta_agent.http.bodies import repair_text
-from keruta_agent.http.pages import look
+from keruta_agent.http.pages import page_setup
 from keruta_agent.http.problems import Problem
 from keruta_agent.server.pages import cards, difference, family, history
 from keruta_agent.server.pages.blueprint import pages
@@ -71,7 +71,7 @@ def show_task(task_id: str) -> flask.Response:
             if ended
             else [],
         }
-    return look.page("task.html", **values)
+    return page_setup.page("task.html", **values)
 
 
 @pages.post("/tasks/<task_id>/answer")
@@ -86,7 +86,7 @@ def answer(task_id: str) -> flask.Response:
             raise Problem(409, "NO_OPEN_PROMPT", "the script does not ask this any more")
         text = repair_text(form.get("answer", ""))
         input_routes.answer_input(change, {"input": text}, task_id)
-    return look.go_to(flask.url_for("pages.show_task", task_id=task_id, done="answered"))
+    return page_setup.go_to(flask.url_for("pages.show_task", task_id=task_id, done="answered"))
 
 
 def _end_of(row: dict[str, Any]) -> datetime:

@@ -25,7 +25,7 @@ from keruta_agent.agent.store.room import DAMAGED_ADVICE
 from keruta_agent.core import wire
 from keruta_agent.http import drain
 from keruta_agent.http.answers import answer_failures
-from keruta_agent.http.pages import look
+from keruta_agent.http.pages import page_setup
 from keruta_agent.http.problems import Problem
 from keruta_agent.http.routes import DocumentedApi
 from keruta_agent.http.streams import Streams
@@ -53,7 +53,7 @@ def create_application(services: Services, access: Access) -> flask.Flask:
     app.extensions[events.STREAMS_KEY] = Streams(events.MOST_STREAMS)
     app.config["MAX_CONTENT_LENGTH"] = MOST_BODY_BYTES
     _document(app)
-    look.install(app, access.logins, pages.pages)
+    page_setup.install(app, access.logins, pages.pages)
 
     @app.before_request
     def _check() -> None:

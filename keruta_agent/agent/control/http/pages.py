@@ -26,7 +26,7 @@ from keruta_agent.agent.control.table import execute
 from keruta_agent.agent.journey import pausing
 from keruta_agent.agent.store.jobs import Job, JobState
 from keruta_agent.core import errors
-from keruta_agent.http.pages import look
+from keruta_agent.http.pages import page_setup
 from keruta_agent.http.pages.forms import OPEN_VIEWS, add_forms
 from keruta_agent.http.problems import Problem, invalid
 
@@ -40,7 +40,7 @@ _BY_PERSON: Final = "A person paused it on the status page"
 #: Texts for the usual reasons of a pause; others are what a person wrote.
 _PAUSES: Final = {pausing.REASON: "agent.paused.session", _BY_PERSON: "agent.paused.page"}
 #: What is open to those who have not logged in.
-_FOR_ALL: Final = frozenset({"look.static", *(f"{pages.name}.{view}" for view in OPEN_VIEWS)})
+_FOR_ALL: Final = frozenset({"page_setup.static", *(f"{pages.name}.{view}" for view in OPEN_VIEWS)})
 
 
 def admit(request: flask.Request) -> None:
@@ -49,10 +49,10 @@ def admit(request: flask.Request) -> None:
     Raises:
         Problem: they have to log in (401), or what was sent is not from a form of ours (403).
     """
-    if not (look.visitor().welcome or request.endpoint in _FOR_ALL):
+    if not (page_setup.visitor().welcome or request.endpoint in _FOR_ALL):
         raise Problem(401, "UNAUTHORIZED", "the page asks for the agent's token")
     if request.method == "POST":
-        look.visitor().check_form(request)
+        page_setup.visitor().check_form(request)
 
 
 @pages.get("/")
@@ -65,7 +65,7 @@ def show_status() -> flask.Response:
     waiting = jobs.listing(states=[JobState.WAITING, JobState.SCHEDULED], limit=_MOST_WAITING)
     ended = jobs.listing(states=[JobState.FINISHED], limit=_MOST_ENDED)
     shown = _shown_job(services, status, ended)
-    return look.page(
+    return page_setup.page(
         "status.html",
         agent=status,
         waiting=redactor.redact_value([_told(job) for job in waiting]),
@@ -110,8 +110,8 @@ def answer(job: int) -> flask.Response:
 def cancel(job: int) -> flask.Response:
     """Cancel a job, once the person has said so twice."""
     if flask.request.form.get("confirmed") != "yes":
-        t = look.text()
-        return look.page(
+        t = page_setup.text()
+        return page_setup.page(
             "confirm.html",
             question=t("agent.cancel.sure", job=job),
             consequence=t("agent.cancel.then"),
@@ -153,7 +153,7 @@ def _done(command: Command[Any], what: str) -> flask.Response:
         execute(current_services().control, command)
     except errors.KerutaError as exc:
         raise problem_of(exc) from exc
-    return look.go_to(f"/?done={what}")
+    return page_setup.go_to(f"/?done={what}")
 
 
 def _whole(text: str, field: str) -> int:

@@ -1,4 +1,4 @@
-"""Gives an application what all pages need: templates, static files, texts, safe headers."""
+"""The set-up that all pages share: templates, static files, texts, safe headers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keruta_agent.http.pages.logins import Logins, Visitor
 from keruta_agent.http.pages.seen import seen, size
 from keruta_agent.http.problems import Problem
 
-#: Nothing but our own files is loaded or run, and nobody frames us.
+#: Load and run the own files only; forbid frames.
 HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -41,14 +41,14 @@ def install(app: flask.Flask, cookies: Logins, pages: flask.Blueprint) -> None:
     """Add pages to an application, with what they need."""
     app.extensions[LOGINS_KEY] = cookies
     app.extensions[_PAGES_KEY] = pages.name
-    look = flask.Blueprint(
-        "look",
+    shared = flask.Blueprint(
+        "page_setup",
         __name__,
         template_folder="templates",
         static_folder="static",
         static_url_path="/static",
     )
-    app.register_blueprint(look)
+    app.register_blueprint(shared)
     app.register_blueprint(pages)
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
