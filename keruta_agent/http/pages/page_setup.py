@@ -13,7 +13,7 @@ import flask
 
 from keruta_agent.http.pages import language
 from keruta_agent.http.pages.logins import Logins, Visitor
-from keruta_agent.http.pages.seen import seen, size
+from keruta_agent.http.pages.visible import size, visible
 from keruta_agent.http.problems import Problem
 
 #: Load and run the own files only; forbid frames.
@@ -52,7 +52,7 @@ def install(app: flask.Flask, cookies: Logins, pages: flask.Blueprint) -> None:
     app.register_blueprint(pages)
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
-    app.jinja_env.filters.update(seen=seen, size=size)
+    app.jinja_env.filters.update(visible=visible, size=size)
     app.context_processor(_page_values)
 
 

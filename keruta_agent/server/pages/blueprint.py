@@ -9,7 +9,7 @@ import flask
 from keruta_agent.http.access import is_from_foreign_page
 from keruta_agent.http.pages import page_setup
 from keruta_agent.http.pages.forms import OPEN_VIEWS, add_forms
-from keruta_agent.http.pages.seen import seen
+from keruta_agent.http.pages.visible import visible
 from keruta_agent.http.problems import Problem
 
 pages: Final = flask.Blueprint(
@@ -46,7 +46,7 @@ def ask_to_confirm(what: str, name: str, *, back: str) -> flask.Response:
     text = page_setup.text()
     return page_setup.page(
         "confirm.html",
-        question=text(f"confirm.{what}", name=seen(name)),
+        question=text(f"confirm.{what}", name=visible(name)),
         consequence=text(f"confirm.{what}.then"),
         answer=text(f"confirm.{what}.yes"),
         back=back,

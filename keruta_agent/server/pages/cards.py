@@ -10,7 +10,7 @@ from typing import Any, Final
 import peewee
 
 from keruta_agent.core.model import TaskStatus
-from keruta_agent.http.pages.seen import seen
+from keruta_agent.http.pages.visible import visible
 from keruta_agent.server.store.store import Store
 from keruta_agent.server.store.task_rows import date
 
@@ -124,4 +124,4 @@ def _tail(store: Store, task: int) -> str:
     newest = entries.select(entries.message).where(entries.task == task)
     rows = list(newest.order_by(entries.number.desc()).limit(TAIL).dicts())
     # Colours are shown on the task's page only.
-    return seen(_SEQUENCE.sub("", "\n".join(row["message"] for row in reversed(rows))))
+    return visible(_SEQUENCE.sub("", "\n".join(row["message"] for row in reversed(rows))))

@@ -2,7 +2,7 @@
 // log around them are in memory.
 
 import { parse, plain } from "./ansi.js";
-import { seen } from "./seen.js";
+import { visible } from "./visible.js";
 import { language, text as say } from "./texts.js";
 import { momentOf } from "./times.js";
 
@@ -259,7 +259,7 @@ export class LogView {
     const isWarning = WARNINGS.includes(found.level);
     node.classList.add(`log-${["stdout", "stderr"].includes(found.source) ? found.source : "agent"}`);
     if (isWarning) node.classList.add(`log-${found.level.toLowerCase()}`);
-    const source = make("span", "log-source", seen(found.source));
+    const source = make("span", "log-source", visible(found.source));
     source.title = momentOf(found.timestamp);
     node.append(source);
     // All that goes to stderr is a warning, and is called stderr already.
@@ -284,7 +284,7 @@ export class LogView {
   }
 
   groupButton(entry, name, isFolded) {
-    const button = make("button", "log-group", `${isFolded ? "▸" : "▾"} ${seen(name)}`);
+    const button = make("button", "log-group", `${isFolded ? "▸" : "▾"} ${visible(name)}`);
     button.type = "button";
     button.setAttribute("aria-expanded", String(!isFolded));
     button.addEventListener("click", async () => {
@@ -297,7 +297,7 @@ export class LogView {
   paint(node, message) {
     for (const piece of parse(message)) {
       const span = make("span", piece.classes.join(" "));
-      let rest = seen(piece.text);
+      let rest = visible(piece.text);
       for (;;) {
         const at = this.needle ? rest.toLowerCase().indexOf(this.needle) : -1;
         if (at < 0) break;
@@ -312,7 +312,7 @@ export class LogView {
 
   showWhole(found) {
     const dialog = this.part("whole");
-    dialog.querySelector("pre").textContent = seen(plain(found.message));
+    dialog.querySelector("pre").textContent = visible(plain(found.message));
     dialog.showModal();
   }
 

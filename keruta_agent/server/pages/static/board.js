@@ -3,7 +3,7 @@
 import { announce } from "/static/announce.js";
 import { plain } from "/static/ansi.js";
 import { Live } from "/static/live.js";
-import { seen } from "/static/seen.js";
+import { visible } from "/static/visible.js";
 import { text } from "/static/texts.js";
 import { duration, serverNow, showTime } from "/static/times.js";
 
@@ -52,20 +52,20 @@ function put(task) {
   card.dataset.group = group;
   const isMoved = before !== group || group === "waiting";
   if (isMoved) place(card, lists.get(group));
-  if (before && before !== group) announce(`${seen(task.name)}: ${text(`status.${task.status}`)}`);
+  if (before && before !== group) announce(`${visible(task.name)}: ${text(`status.${task.status}`)}`);
   if (group === "running" && before !== "running") refreshTail(task.taskId);
   if (group === "ended" && before !== "ended") endedCount += 1;
   if (before === "ended" && group !== "ended") endedCount -= 1;
 }
 
 function fill(card, task) {
-  part(card, "name").textContent = seen(task.name);
+  part(card, "name").textContent = visible(task.name);
   const badge = part(card, "status");
   badge.dataset.status = task.status;
   badge.textContent = text(`status.${task.status}`);
   const bar = part(card, "progress");
   bar.value = task.progress;
-  bar.setAttribute("aria-label", text("js.progress", { name: seen(task.name) }));
+  bar.setAttribute("aria-label", text("js.progress", { name: visible(task.name) }));
   part(card, "message").textContent = task.message;
   part(card, "code").textContent = task.errorCode;
   part(card, "code").hidden = !task.errorCode;
@@ -148,7 +148,7 @@ async function readTail(id) {
     const card = cards.get(id);
     if (!answer.ok || !card) return;
     const lines = (await answer.json()).reverse().map((entry) => entry.message);
-    part(card, "tail").textContent = seen(plain(lines.join("\n")));
+    part(card, "tail").textContent = visible(plain(lines.join("\n")));
   } catch (error) {
     console.warn("the log could not be read", error);
   } finally {

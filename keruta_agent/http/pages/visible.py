@@ -1,7 +1,7 @@
-"""Makes visible what a text hides: a name can hold characters that turn or blank the line it is in.
+"""Names and texts made visible: some characters turn or blank the line in which they stand.
 
-A file called ``report``, U+202E, ``fdp.exe`` reads as ``reportexe.pdf``. ``seen.js`` does the same
-in the browser.
+A file called ``report``, U+202E, ``fdp.exe`` reads as ``reportexe.pdf``. ``visible.js`` does the
+same in the browser.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _HIDDEN: Final = re.compile(
 _UNITS: Final = ("B", "kB", "MB", "GB")
 
 
-def seen(text: object) -> str:
-    """Return a text in which each character is seen, and none turns the others round."""
+def visible(text: object) -> str:
+    """Return a text with each hidden character written out, so that none reorders the others."""
     return _HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", str(text))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent.http.pages.seen import seen, size
+from keruta_agent.http.pages.visible import size, visible
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from keruta_agent.http.pages.seen import seen, size
     ],
 )
 def test_hidden_characters_are_shown_by_their_numbers(text: str, shown: str) -> None:
-    assert seen(text) == shown
+    assert visible(text) == shown
 
 
 def test_size_has_a_unit() -> None:
