@@ -116,7 +116,7 @@ def _take_all(browser: Browser, workplace: Workplace, api: Api, directory: Path)
         api.wait_for_all([failed, *api.fixes(failed)])
         page.set_viewport_size({"width": 1120, "height": 900})
         page.goto(f"{api.url}/tasks/{failed}")
-        page.locator(".family").wait_for()
+        page.locator(".lineage").wait_for()
         _take(page, directory / "auto-fix.png")
 
 

@@ -160,8 +160,8 @@ def test_resources_and_fixes_of_a_failed_task_are_shown(api: Api, page: Page) ->
     memory = page.locator("figure", has_text="Memory")
     memory.get_by_text("As a table").click()
     expect(memory.get_by_role("cell", name="5.0")).to_be_visible()
-    expect(page.locator(".family li")).to_have_count(2)
+    expect(page.locator(".lineage li")).to_have_count(2)
     assert serious_faults(page) == []
-    page.locator(".family a").click()
+    page.locator(".lineage a").click()
     expect(page.locator("[aria-current=page]")).to_contain_text("breaks")
-    expect(page.locator(".family .depth-1")).to_contain_text("auto-fix")
+    expect(page.locator(".lineage .depth-1")).to_contain_text("auto-fix")

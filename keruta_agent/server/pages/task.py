@@ -14,7 +14,7 @@ from keruta_agent.core import model
 from keruta_agent.http.bodies import repair_text
 from keruta_agent.http.pages import page_setup
 from keruta_agent.http.problems import Problem
-from keruta_agent.server.pages import cards, difference, family, history
+from keruta_agent.server.pages import cards, difference, history, lineage
 from keruta_agent.server.pages.blueprint import pages
 from keruta_agent.server.pages.charts import Chart, of_measurements
 from keruta_agent.server.resources import claims
@@ -65,7 +65,7 @@ def show_task(task_id: str) -> flask.Response:
             "progress": history.progress_chart(steps, _end_of(row)),
             "runs": _usage(store.tables, row["number"]),
             "artifacts": _artifacts(store.tables, row["number"]),
-            "family": family.tree_of(store.tables, row),
+            "lineage": lineage.tree_of(store.tables, row),
             # The whole log is searched for it: not again and again while it grows.
             "difference": list(difference.marked_lines(_changes(store.tables, row["number"])))
             if ended

@@ -53,7 +53,7 @@ new Live({
     } else if (isOurs && name === "task_update") {
       if (event.data.previousStatus) announce(text(`status.${event.data.status}`));
       parts.want();
-    } else if (isOurs || event.data.parentTaskId || document.querySelector(".family")) parts.want();
+    } else if (isOurs || event.data.parentTaskId || document.querySelector(".lineage")) parts.want();
   },
   onReturn: () => {
     parts.want();

@@ -1,4 +1,4 @@
-"""The tasks that belong to one another, as a tree: a task, its retries, and what is to fix it."""
+"""The lineage of a task, as a tree: its ancestors, its retries, and what is to fix it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.tables import Tables
 
-#: Tasks above one another that are looked at: more is a circle, or nobody's chain of fixes.
+#: Tasks above one another that are looked at: a longer chain is a cycle.
 DEEPEST: Final = 50
 MOST_TASKS: Final = 200
 
@@ -24,7 +24,7 @@ class Member:
 
 
 def tree_of(tables: Tables, row: Mapping[str, Any]) -> list[Member]:
-    """Return the tree that a task stands in, parents before their children, oldest first."""
+    """Return the lineage of a task, parents before their children, oldest first."""
     return list(_below(tables, _root(tables, row)))
 
 
