@@ -1,4 +1,4 @@
-"""Finds the processes below a shim again and again, at little cost."""
+"""The processes below a shim, found again and again at little cost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STRANGER_S: Final = 30.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Member:
+class Descendant:
     """A living process."""
 
     pid: int
@@ -25,18 +25,18 @@ class Member:
     start_time: int
 
 
-class Family:
-    """The living processes below one."""
+class Descendants:
+    """The living descendants of a process."""
 
     def __init__(self, ancestor: int) -> None:
         self._ancestor = ancestor
-        #: Processes that are not below the ancestor, and cannot come there: who loses its parent
-        #: goes up, never into another family. Reading hundreds of them is what costs.
+        #: Processes that are not below the ancestor, and cannot come there: an orphan
+        #: goes up to a reaper, never into another tree. Reading hundreds of them is what costs.
         self._strangers: set[int] = set()
         self._known_since = 0.0
 
-    def members(self) -> list[Member]:
-        """Return the processes below the ancestor."""
+    def find(self) -> list[Descendant]:
+        """Return the living processes below the ancestor."""
         now = time.monotonic()
         if now - self._known_since > STRANGER_S:
             self._strangers = set()
@@ -47,21 +47,21 @@ class Family:
         living = {pid: process for pid, process in found.items() if process is not None}
         return [process for process in living.values() if self._is_below(process, living)]
 
-    def _is_below(self, process: Member, living: dict[int, Member]) -> bool:
-        """Return whether a process is a member; remembers who is a stranger for sure."""
+    def _is_below(self, process: Descendant, living: dict[int, Descendant]) -> bool:
+        """Return whether a process is below the ancestor; remember those that cannot be."""
         way = []
-        at: Member | None = process
+        at: Descendant | None = process
         while at is not None and at.parent != self._ancestor:
             way.append(at.pid)
             if at.parent == 0 or at.parent in self._strangers:
                 self._strangers.update(way)
                 return False
             at = living.get(at.parent)
-        # None: a parent ended while we looked, and the next look will tell.
+        # None: a parent ended while we looked, and the next look finds out.
         return at is not None
 
 
-def _read(pid: int) -> Member | None:
+def _read(pid: int) -> Descendant | None:
     """Return a process, None when it has ended."""
     try:
         stat = read_kernel(f"/proc/{pid}/stat")
@@ -70,4 +70,4 @@ def _read(pid: int) -> Member | None:
     fields = stat.rpartition(b")")[2].split()
     if fields[0] in (b"Z", b"X"):
         return None
-    return Member(pid, int(fields[1]), int(fields[17]), int(fields[19]))
+    return Descendant(pid, int(fields[1]), int(fields[17]), int(fields[19]))

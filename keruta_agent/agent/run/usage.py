@@ -12,8 +12,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from keruta_agent.agent.run.descendants import Descendants
 from keruta_agent.agent.run.directory import CLOCK_TICKS_A_SECOND
-from keruta_agent.agent.run.family import Family
 
 if TYPE_CHECKING:
     import psutil
@@ -50,7 +50,7 @@ class UsageReader:
             counted_until: seconds since boot of the last look of an earlier agent.
         """
         self._shim_pid = shim_pid
-        self._family = Family(shim_pid)
+        self._descendants = Descendants(shim_pid)
         self._counted_until = counted_until
         self._processes: dict[_Identity, psutil.Process] = {}
         self._disk: dict[_Identity, tuple[int, int]] = {}
@@ -96,7 +96,7 @@ class UsageReader:
 
     def _members(self) -> Iterator[tuple[int, int]]:
         """Yield start time and number of each process of the run."""
-        for member in self._family.members():
+        for member in self._descendants.find():
             yield member.start_time, member.pid
 
     def _is_new(self, identity: _Identity) -> bool:

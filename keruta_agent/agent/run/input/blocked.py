@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent.agent.run.family import Member
+from keruta_agent.agent.run.descendants import Descendant
 from keruta_agent.agent.run.files import read_kernel
 from keruta_agent.agent.run.input import syscalls
 
@@ -37,7 +37,9 @@ class Reader:
 
 
 def find_reader(
-    members: list[Member], is_input: Callable[[os.stat_result, int], bool], table: syscalls.Table
+    processes: list[Descendant],
+    is_input: Callable[[os.stat_result, int], bool],
+    table: syscalls.Table,
 ) -> Reader | None:
     """Return the first of these processes that is blocked on the input.
 
@@ -47,10 +49,10 @@ def find_reader(
         UntellableError: none was found, and at least one of them cannot be looked at.
     """
     blind = False
-    for member in members:
+    for process in processes:
         try:
-            for wait in _waits(member, table):
-                reader = _Files(member.pid, is_input).reader(wait)
+            for wait in _waits(process, table):
+                reader = _Files(process.pid, is_input).reader(wait)
                 if reader is not None:
                     return reader
         except UntellableError:
@@ -60,10 +62,10 @@ def find_reader(
     return None
 
 
-def _waits(member: Member, table: syscalls.Table) -> Iterator[syscalls.Wait]:
+def _waits(process: Descendant, table: syscalls.Table) -> Iterator[syscalls.Wait]:
     """Yield what the threads of a process wait for."""
-    for thread in _threads(member):
-        line = read_call(member.pid, thread)
+    for thread in _threads(process):
+        line = read_call(process.pid, thread)
         if line is None:
             continue
         try:
@@ -74,11 +76,11 @@ def _waits(member: Member, table: syscalls.Table) -> Iterator[syscalls.Wait]:
             yield wait
 
 
-def _threads(member: Member) -> list[int]:
-    if member.threads == 1:
-        return [member.pid]
+def _threads(process: Descendant) -> list[int]:
+    if process.threads == 1:
+        return [process.pid]
     try:
-        return [int(name) for name in os.listdir(f"/proc/{member.pid}/task")]
+        return [int(name) for name in os.listdir(f"/proc/{process.pid}/task")]
     except OSError:  # it has ended
         return []
 

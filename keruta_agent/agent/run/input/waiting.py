@@ -17,8 +17,8 @@ import platform
 import time
 from typing import Final
 
+from keruta_agent.agent.run.descendants import Descendants
 from keruta_agent.agent.run.directory import ProcessId, RunDirectory
-from keruta_agent.agent.run.family import Family
 from keruta_agent.agent.run.input import prompt, syscalls
 from keruta_agent.agent.run.input.blocked import Reader, UntellableError, find_reader
 from keruta_agent.agent.run.input.source import Source, look_at_fifo, look_at_terminal
@@ -60,7 +60,7 @@ class InputDetector:
     def __init__(self, directory: RunDirectory, shim: ProcessId) -> None:
         self._directory = directory
         self._shim = shim
-        self._family = Family(shim.pid)
+        self._descendants = Descendants(shim.pid)
         self._output = prompt.OutputEnd(directory.path)
         self._table = syscalls.TABLES.get(platform.machine())
         self._sighting: _Sighting | None = None
@@ -125,7 +125,7 @@ class InputDetector:
     def _reader(self, source: Source) -> Reader | None:
         if self._table is None:
             raise UntellableError
-        return find_reader(self._family.members(), source.is_open_as, self._table)
+        return find_reader(self._descendants.find(), source.is_open_as, self._table)
 
     def _guess(self, sizes: tuple[int, ...]) -> int | None:
         """Guess whether the script waits, by its silence and its last line."""

@@ -15,7 +15,7 @@ from keruta_agent.agent.journey import measure, run
 from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.journey.context import RunContext
 from keruta_agent.agent.run import usage as runs_usage
-from keruta_agent.agent.run.family import Family
+from keruta_agent.agent.run.descendants import Descendants
 from keruta_agent.agent.store.jobs import Work
 from keruta_agent.agent.store.run import Run
 from keruta_agent.agent.store.usage import Usage
@@ -198,9 +198,9 @@ def test_processes_that_were_counted_before_are_not_counted_again() -> None:
         os._exit(0)
     os.close(reading)
     try:
-        family = Family(os.getpid())
+        descendants = Descendants(os.getpid())
         wait_until(
-            lambda: child in [member.pid for member in family.members()], "the child is seen"
+            lambda: child in [process.pid for process in descendants.find()], "the child is seen"
         )
         fresh = runs_usage.UsageReader(os.getpid())
         later = runs_usage.UsageReader(os.getpid(), counted_until=boot_seconds() + 1)
