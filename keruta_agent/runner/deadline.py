@@ -1,4 +1,4 @@
-"""How long a run may still take, and whether somebody wants it stopped."""
+"""The deadline of a run: its time limit, its lease, and a request to stop."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from keruta_agent.core import errors
 
 
 class StoppedError(errors.RunnerError):
-    """Somebody wanted the run stopped."""
+    """The run was stopped before its end."""
 
 
 class Stopping(Protocol):
-    """What is set when the run is to stop; signal handlers set it, so it may have no lock."""
+    """The flag that stops the run; signal handlers set it, so it may have no lock."""
 
     def is_set(self) -> bool:
         """Return whether the run is to stop."""
 
 
-class Clock:
-    """Says when a run has to end. Everything that takes long asks it, and ends at once."""
+class Deadline:
+    """When a run has to end. Everything that takes long checks it, and ends at once."""
 
     def __init__(self, limit_s: float, stopping: Stopping | None = None) -> None:
-        """Take the seconds that the run may take, and what is set when it is to stop."""
+        """Begin a run of at most ``limit_s`` seconds, which the flag ``stopping`` can end."""
         self.limit_s = limit_s
         self._hindrance: str | None = None
         self._lease_end: float | None = None
@@ -45,7 +45,7 @@ class Clock:
         self._hindrance = reason
 
     def lasts_until(self, end: float | None) -> None:
-        """Says until when the workspace is the run's, by the monotonic clock; None: for good."""
+        """Set when the lease of the workspace ends, by the monotonic clock; None: never."""
         self._lease_end = end
 
     def stop_reason(self) -> str | None:

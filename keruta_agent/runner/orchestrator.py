@@ -22,9 +22,9 @@ from keruta_agent.runner import slots
 from keruta_agent.runner.artifacts import ArtifactUploader
 from keruta_agent.runner.checks.checks import Checks
 from keruta_agent.runner.checks.playbooks import PlaybookEngine
-from keruta_agent.runner.clock import Clock, StoppedError, Stopping
 from keruta_agent.runner.config import RunnerConfig, refuse_retired_variables
 from keruta_agent.runner.credentials import CredentialManager
+from keruta_agent.runner.deadline import Deadline, StoppedError, Stopping
 from keruta_agent.runner.executor import TaskExecutor
 from keruta_agent.runner.reporting import OnLine, OnStep, Reporter, unheard
 from keruta_agent.runner.services import connect as services
@@ -77,7 +77,7 @@ class RunnerOrchestrator:
         self.current_task_id = task_context.task_id
         self.current_spec_name = task_context.spec_name
         # Time that makes no sense is refused below, with all else that is wrong.
-        clock = Clock(max(task_context.timeout_seconds, 1), self._stopping)
+        deadline = Deadline(max(task_context.timeout_seconds, 1), self._stopping)
         evidence = Evidence(task_context)
         redactor = self._redactor(task_context)
         reporter = Reporter(
@@ -91,7 +91,7 @@ class RunnerOrchestrator:
         self.execution_logs = reporter.lines
         error: Exception | None = None
         try:
-            self._do(task_context, evidence, clock, reporter, redactor)
+            self._do(task_context, evidence, deadline, reporter, redactor)
         except errors.KerutaError as exc:
             error = exc
         except Exception as exc:  # the edge: whoever gave the task must hear what became of it
@@ -102,7 +102,7 @@ class RunnerOrchestrator:
         if error is not None:
             error = self._fail(error, evidence, reporter, redactor)
         self.state = RunnerState.COMPLETED if error is None else RunnerState.FAILED
-        return self._result(evidence, clock, error, redactor)
+        return self._result(evidence, deadline, error, redactor)
 
     def _redactor(self, context: TaskContext) -> Redactor:
         config, credentials = self.config, self.credentials
@@ -123,7 +123,7 @@ class RunnerOrchestrator:
         self,
         context: TaskContext,
         evidence: Evidence,
-        clock: Clock,
+        deadline: Deadline,
         reporter: Reporter,
         redactor: Redactor,
     ) -> None:
@@ -139,7 +139,9 @@ class RunnerOrchestrator:
             if self.repo_pool_client is not None and validation.takes_slot(context, has_pool=True):
                 reporter.step("slot", "waits for a slot of the pool", 5)
                 context = stack.enter_context(
-                    slots.lent(self.repo_pool_client, context, self.runner_id, clock, reporter.say)
+                    slots.lent(
+                        self.repo_pool_client, context, self.runner_id, deadline, reporter.say
+                    )
                 )
                 evidence.context = context
                 reporter.event("slot_allocated", {"slot_id": context.slot_id})
@@ -147,10 +149,10 @@ class RunnerOrchestrator:
             work = Work(
                 config=self.config,
                 make_executor=lambda checks: (
-                    self.task_executor or self._executor(checks, clock, reporter, redactor)
+                    self.task_executor or self._executor(checks, deadline, reporter, redactor)
                 ),
                 evidence=evidence,
-                clock=clock,
+                deadline=deadline,
                 reporter=reporter,
                 redactor=redactor,
                 secrets=self.credentials.secrets,
@@ -162,7 +164,7 @@ class RunnerOrchestrator:
         reporter.step("end", f"done: pushed {branch}", 100)
 
     def _executor(
-        self, checks: Checks, clock: Clock, reporter: Reporter, redactor: Redactor
+        self, checks: Checks, deadline: Deadline, reporter: Reporter, redactor: Redactor
     ) -> TaskExecutor:
         def tell(step: str, facts: Mapping[str, Any]) -> None:
             if step == "round_started":
@@ -176,7 +178,7 @@ class RunnerOrchestrator:
                 reporter.event(step, facts)
 
         return TaskExecutor.of(
-            self.config, run_tests=checks.run, redactor=redactor, check=clock.check, tell=tell
+            self.config, run_tests=checks.run, redactor=redactor, check=deadline.check, tell=tell
         )
 
     def _playbook(self, context: TaskContext) -> Playbook | None:
@@ -239,7 +241,7 @@ class RunnerOrchestrator:
             return None
 
     def _result(
-        self, evidence: Evidence, clock: Clock, error: Exception | None, redactor: Redactor
+        self, evidence: Evidence, deadline: Deadline, error: Exception | None, redactor: Redactor
     ) -> RunnerResult:
         kind, text = None, None
         if error is not None:
@@ -250,7 +252,7 @@ class RunnerOrchestrator:
             success=error is None,
             runner_id=self.runner_id,
             task_id=evidence.context.task_id,
-            duration_seconds=clock.elapsed_s,
+            duration_seconds=deadline.elapsed_s,
             artifacts=evidence.artifacts,
             error=text,
             impl_result=evidence.implementation,

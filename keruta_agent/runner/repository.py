@@ -1,4 +1,4 @@
-"""Git in the workspace of a run: without the model's key, with the run's clock."""
+"""Git in the workspace of a run: without the model's key, with the run's deadline."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from keruta_agent.git.access.credentials import Credentials, GitAccess
 from keruta_agent.git.command import Git
 from keruta_agent.git.retry import Retry
 from keruta_agent.git.url import REMOTE, RepositoryUrl, parse
-from keruta_agent.runner.clock import Clock
 from keruta_agent.runner.config import RetryConfig
+from keruta_agent.runner.deadline import Deadline
 
-#: Seconds that one command of git may take; the run's clock ends it as well.
+#: Seconds that one command of git may take; the run's deadline ends it as well.
 MOST_S: Final = 600.0
 
 
@@ -28,14 +28,14 @@ class WorkspaceAccess:
     #: Variables that git has no use for.
     hidden: tuple[str, ...] = ()
 
-    def git(self, path: Path, url: RepositoryUrl | None, clock: Clock) -> Git:
+    def git(self, path: Path, url: RepositoryUrl | None, deadline: Deadline) -> Git:
         """Return git in a directory, with access to where its remote is, if it has one."""
         return Git(
             path,
             timeout_s=MOST_S,
             url=url,
             credentials=None if url is None else self._credentials(url),
-            stop_reason=clock.stop_reason,
+            stop_reason=deadline.stop_reason,
             variables=dict.fromkeys(self.hidden, ""),
         )
 
@@ -51,13 +51,13 @@ def remote_url(git: Git) -> RepositoryUrl | None:
     return parse(found) if found else None
 
 
-def retrying(config: RetryConfig, clock: Clock) -> Retry:
+def retrying(config: RetryConfig, deadline: Deadline) -> Retry:
     """Return how often the network is tried while the run may go on."""
 
     def pause(attempt: int) -> None:
-        until = time.monotonic() + min(config.get_delay(attempt), clock.left_s)
+        until = time.monotonic() + min(config.get_delay(attempt), deadline.left_s)
         while (left := until - time.monotonic()) > 0:
-            clock.check()
+            deadline.check()
             time.sleep(min(left, 0.1))
 
     return Retry(attempts=config.max_retries + 1, pause=pause)

@@ -14,7 +14,7 @@ from keruta_agent.core import errors
 from keruta_agent.core.coding.model import SlotAllocation, TaskContext
 
 if TYPE_CHECKING:
-    from keruta_agent.runner.clock import Clock
+    from keruta_agent.runner.deadline import Deadline
     from keruta_agent.runner.services.repo_pool import RepoPoolClient
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def lent(
     pool: RepoPoolClient,
     context: TaskContext,
     runner_id: str,
-    clock: Clock,
+    deadline: Deadline,
     say: Callable[[str], None],
 ) -> Iterator[TaskContext]:
     """Yield the context with the place of a slot that is this run's until the end of the block.
@@ -42,14 +42,14 @@ def lent(
         SlotAllocationError: the pool lends none.
         RunnerError: the pool cannot be reached.
     """
-    slot = _Allocation(pool, context, runner_id, clock).wait()
+    slot = _Allocation(pool, context, runner_id, deadline).wait()
     ended = threading.Event()
     beats = threading.Thread(
-        target=_keep, args=(pool, slot, ended, clock), name="slot-heartbeat", daemon=True
+        target=_keep, args=(pool, slot, ended, deadline), name="slot-heartbeat", daemon=True
     )
     # A pool that says nothing of leases lends until the slot is given back.
     if slot.lease_token is not None:
-        clock.lasts_until(time.monotonic() + LEASE_S)
+        deadline.lasts_until(time.monotonic() + LEASE_S)
         beats.start()
     try:
         say(f"works in slot {slot.slot_id}")
@@ -58,11 +58,13 @@ def lent(
         ended.set()
         if beats.ident is not None:
             beats.join(HEARTBEAT_S)
-        clock.lasts_until(None)
+        deadline.lasts_until(None)
         _give_back(pool, slot, say)
 
 
-def _keep(pool: RepoPoolClient, slot: SlotAllocation, ended: threading.Event, clock: Clock) -> None:
+def _keep(
+    pool: RepoPoolClient, slot: SlotAllocation, ended: threading.Event, deadline: Deadline
+) -> None:
     while not ended.wait(HEARTBEAT_S):
         began = time.monotonic()
         try:
@@ -75,12 +77,12 @@ def _keep(pool: RepoPoolClient, slot: SlotAllocation, ended: threading.Event, cl
                 extra={"action": "runner_heartbeat_failed"},
             )
             if isinstance(exc, errors.ServiceError) and exc.status in (404, 409, 410, 423):
-                clock.stop(f"The slot {slot.slot_id} is somebody else's by now")
+                deadline.stop(f"The slot {slot.slot_id} is somebody else's by now")
                 return
         if not ended.is_set():
             # Also without an answer: a pool that is away lends nothing, and begins all leases anew
             # when it is back. Only a run that was frozen itself comes too late.
-            clock.lasts_until(began + LEASE_S)
+            deadline.lasts_until(began + LEASE_S)
 
 
 def _give_back(pool: RepoPoolClient, slot: SlotAllocation, say: Callable[[str], None]) -> None:
@@ -97,12 +99,12 @@ class _Allocation:
     """Asks for a slot in a thread: the answer takes long, and the run may be stopped meanwhile."""
 
     def __init__(
-        self, pool: RepoPoolClient, context: TaskContext, runner_id: str, clock: Clock
+        self, pool: RepoPoolClient, context: TaskContext, runner_id: str, deadline: Deadline
     ) -> None:
         self._pool = pool
         self._url = str(context.metadata["repo_url"])
         self._for = f"{runner_id} {context.task_id}"
-        self._clock = clock
+        self._deadline = deadline
         self._lock = threading.Lock()
         self._is_given_up = False
         self._answer: SlotAllocation | BaseException | None = None
@@ -113,7 +115,7 @@ class _Allocation:
         while asking.is_alive():
             asking.join(_LOOK_S)
             try:
-                self._clock.check()
+                self._deadline.check()
             except errors.RunnerError:
                 self._give_up()
                 raise
@@ -127,7 +129,7 @@ class _Allocation:
             answer = self._pool.allocate_slot(
                 self._url,
                 self._for,
-                timeout_seconds=max(1.0, min(MOST_WAIT_S, self._clock.left_s)),
+                timeout_seconds=max(1.0, min(MOST_WAIT_S, self._deadline.left_s)),
                 lease_seconds=LEASE_S,
             )
         except BaseException as exc:  # raised again where it was asked for

@@ -30,8 +30,8 @@ from keruta_agent.runner.checks.commands import CommandExecutor
 from keruta_agent.runner.checks.guard import Guard
 from keruta_agent.runner.checks.playbooks import PlaybookEngine
 from keruta_agent.runner.checks.testing import TestRunner
-from keruta_agent.runner.clock import Clock
 from keruta_agent.runner.config import RunnerConfig
+from keruta_agent.runner.deadline import Deadline
 from keruta_agent.runner.reporting import Reporter
 from keruta_agent.runner.repository import WorkspaceAccess
 from keruta_agent.runner.workspaces import WorkspaceManager
@@ -73,7 +73,7 @@ class Work:
         config: RunnerConfig,
         make_executor: MakeExecutor,
         evidence: Evidence,
-        clock: Clock,
+        deadline: Deadline,
         reporter: Reporter,
         redactor: Redactor,
         secrets: tuple[str, ...],
@@ -83,7 +83,7 @@ class Work:
         hidden = config.key_variables
         self._make_executor = make_executor
         self._evidence = evidence
-        self._clock = clock
+        self._deadline = deadline
         self._reporter = reporter
         self._redactor = redactor
         self._mark = f"{RUNNER_TRAILER}: {_digest(evidence.context)}"
@@ -99,7 +99,7 @@ class Work:
         )
         self._workspaces = WorkspaceManager(
             config.git_retry_config,
-            clock=clock,
+            deadline=deadline,
             access=WorkspaceAccess(
                 servers=GitAccess(
                     token=os.environ.get(config.git_token_env_var, "").strip() or None,
@@ -135,7 +135,7 @@ class Work:
             playbooks=self._playbooks,
             playbook=playbook,
             guard=Guard.of(self._workspaces.git(workspace.path)),
-            clock=self._clock,
+            deadline=self._deadline,
             reporter=reporter,
         )
         try:
@@ -147,13 +147,13 @@ class Work:
         self._publish(workspace, checks)
 
     def _implement(self, checks: Checks) -> None:
-        self._clock.check()
+        self._deadline.check()
         if self._is_done_before(checks):
             return
         self._reporter.step("implement", "asks the model for the change", 20)
         result = self._make_executor(checks).execute(checks.context, checks.workspace)
         self._evidence.implementation = result
-        self._clock.check()
+        self._deadline.check()
         if not result.success:
             raise _failure(result)
         if checks.round == 0:
@@ -183,7 +183,7 @@ class Work:
             success=True,
             diff="",
             files_changed=self._workspaces.files_changed(workspace),
-            duration_seconds=self._clock.elapsed_s,
+            duration_seconds=self._deadline.elapsed_s,
             rounds=0,
         )
         return True
@@ -200,13 +200,13 @@ class Work:
         made = self._evidence.implementation
         if made is None:
             made = ImplementationResult(
-                success=False, diff="", files_changed=[], duration_seconds=self._clock.elapsed_s
+                success=False, diff="", files_changed=[], duration_seconds=self._deadline.elapsed_s
             )
         self._evidence.implementation = dataclasses.replace(made, diff=diff)
 
     def _publish(self, workspace: Workspace, checks: Checks) -> None:
         context, reporter = checks.context, self._reporter
-        self._clock.check()
+        self._deadline.check()
         reporter.step("commit", "commits the change", 75)
         title = " ".join(context.title.split())[:_LONGEST_TITLE]
         subject = f"feat({context.spec_name}): {title} [Task {context.task_id}]"

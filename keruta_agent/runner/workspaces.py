@@ -34,8 +34,8 @@ from keruta_agent.git.retry import Retry
 from keruta_agent.git.scan import Limits
 from keruta_agent.git.submodules import work_trees as submodules
 from keruta_agent.git.url import RepositoryUrl, parse
-from keruta_agent.runner.clock import Clock
 from keruta_agent.runner.config import RetryConfig
+from keruta_agent.runner.deadline import Deadline
 from keruta_agent.runner.repository import MOST_S, WorkspaceAccess, remote_url, retrying
 
 #: Where commits of a branch are kept that a new run does not go on from.
@@ -66,7 +66,7 @@ class WorkspaceManager:
         self,
         retry_config: RetryConfig | None = None,
         *,
-        clock: Clock | None = None,
+        deadline: Deadline | None = None,
         access: WorkspaceAccess | None = None,
         index: Path | None = None,
     ) -> None:
@@ -76,7 +76,7 @@ class WorkspaceManager:
         """
         self._index = index
         self.retry_config = retry_config or RetryConfig()
-        self._clock = clock
+        self._deadline = deadline
         self._access = access or WorkspaceAccess()
         self._urls: dict[Path, RepositoryUrl | None] = {}
         self._starts: dict[Path, tuple[str, str]] = {}
@@ -84,17 +84,17 @@ class WorkspaceManager:
     def git(self, path: Path) -> Git:
         """Return git in a workspace."""
         if path not in self._urls:
-            self._urls[path] = remote_url(self._access.git(path, None, self.clock))
-        return self._access.git(path, self._urls[path], self.clock)
+            self._urls[path] = remote_url(self._access.git(path, None, self.deadline))
+        return self._access.git(path, self._urls[path], self.deadline)
 
     @property
-    def clock(self) -> Clock:
-        """The run's clock; without one each step has time enough."""
-        return self._clock or Clock(2 * MOST_S)
+    def deadline(self) -> Deadline:
+        """The run's deadline; without one each step has time enough."""
+        return self._deadline or Deadline(2 * MOST_S)
 
     @property
     def _retry(self) -> Retry:
-        return retrying(self.retry_config, self.clock)
+        return retrying(self.retry_config, self.deadline)
 
     def prepare_workspace(
         self, slot_path: Path, branch_name: str, base_branch: str | None = None
@@ -323,7 +323,7 @@ class WorkspaceManager:
             yield
         except errors.WorkspaceError as exc:
             if isinstance(exc, GitError) and exc.problem is Problem.STOPPED:
-                self.clock.check()  # says why the run is over, which is no fault of git's
+                self.deadline.check()  # says why the run is over, which is no fault of git's
             raise kind(exc.message, advice=exc.advice) from exc
 
     def _start(self, git: Git, workspace: Workspace) -> tuple[str, str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from keruta_agent.runner.checks.guard import Guard
     from keruta_agent.runner.checks.playbooks import PlaybookEngine, StepResult
     from keruta_agent.runner.checks.testing import TestRunner
-    from keruta_agent.runner.clock import Clock
+    from keruta_agent.runner.deadline import Deadline
     from keruta_agent.runner.reporting import Reporter
     from keruta_agent.runner.workspaces import WorkspaceManager
 
@@ -41,7 +41,7 @@ class Checks:
     playbooks: PlaybookEngine
     playbook: Playbook | None
     guard: Guard
-    clock: Clock
+    deadline: Deadline
     reporter: Reporter
     last: TestResult | None = None
     #: The tree that was checked last, also when its tests failed.
@@ -71,12 +71,12 @@ class Checks:
             # What it changes in known files belongs to the change.
             self.tree = self.workspaces.stage(self.workspace, only_known=True)
         if is_played:
-            tested = self.tests.run_tests(self.context, self.workspace, clock=self.clock)
+            tested = self.tests.run_tests(self.context, self.workspace, deadline=self.deadline)
             self.last = _result([*results, *tested.test_results], tested.success, began)
         self.guard.check()
         self.workspaces.restore(self.workspace, self.tree)
         self._tell(self.last)
-        self.clock.check()
+        self.deadline.check()
         return self.last
 
     def _play(self) -> list[SingleTestResult]:
@@ -84,7 +84,10 @@ class Checks:
         if self.playbook is None:
             return []
         result = self.playbooks.execute_playbook(
-            self.playbook, playbook_values(self.context), self.workspace.path, clock=self.clock
+            self.playbook,
+            playbook_values(self.context),
+            self.workspace.path,
+            deadline=self.deadline,
         )
         return [_as_test(step) for step in result.step_results if not step.skipped]
 

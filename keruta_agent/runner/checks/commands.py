@@ -26,7 +26,7 @@ from keruta_agent.core.process_tree.children import OWN
 from keruta_agent.core.redaction.redactor import Redactor
 from keruta_agent.runner.checks import home, supervisor
 from keruta_agent.runner.checks.environment import without_secrets
-from keruta_agent.runner.clock import Clock
+from keruta_agent.runner.deadline import Deadline
 
 #: Bytes of a stream that are kept from its beginning and from its end.
 HEAD: Final = 64 * 1024
@@ -88,12 +88,12 @@ class CommandExecutor:
         timeout_seconds: float = 300,
         env: Mapping[str, str] | None = None,
         *,
-        clock: Clock | None = None,
+        deadline: Deadline | None = None,
     ) -> SingleTestResult:
         """Run a command and return what came of it; a failure is a result, never an error.
 
         ``env`` is used as it is; without it the command gets ``environment()``. With a
-        ``clock``, the run's end ends the command too.
+        ``deadline``, the run's end ends the command too.
         """
         began = time.monotonic()
         uid = uuid.uuid4().hex
@@ -108,7 +108,7 @@ class CommandExecutor:
             os.close(writing)
         streams = [_Stream(pipe, self._hear) for pipe in (process.stdout, process.stderr) if pipe]
         try:
-            complaint = self._wait(process, began + timeout_seconds, timeout_seconds, clock)
+            complaint = self._wait(process, began + timeout_seconds, timeout_seconds, deadline)
         finally:
             code = _end(process, uid, reading)
             for stream in streams:
@@ -152,18 +152,18 @@ class CommandExecutor:
     def _wait(
         self,
         process: subprocess.Popen[bytes],
-        deadline: float,
+        ends_at: float,
         timeout_s: float,
-        clock: Clock | None,
+        deadline: Deadline | None,
     ) -> str:
         """Wait for the end; return why there was none, empty after one."""
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(LOOK_S)
                 return ""
-            if time.monotonic() > deadline:
+            if time.monotonic() > ends_at:
                 return f"\ntimed out after {timeout_s:g} s: ended with all that it had started\n"
-            reason = clock.stop_reason() if clock else None
+            reason = deadline.stop_reason() if deadline else None
             if reason is not None:
                 return f"\n{reason}: ended with all that it had started\n"
 

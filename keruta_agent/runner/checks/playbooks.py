@@ -16,7 +16,7 @@ from keruta_agent.core.coding.model import Playbook, PlaybookStep, Record, Singl
 from keruta_agent.runner.checks import conditions
 from keruta_agent.runner.checks.commands import CommandExecutor
 from keruta_agent.runner.checks.substitution import substituted
-from keruta_agent.runner.clock import Clock
+from keruta_agent.runner.deadline import Deadline
 
 _LARGEST: Final = 1024 * 1024
 _DEFAULT: Final = {
@@ -108,7 +108,7 @@ class PlaybookEngine:
         context: Mapping[str, Any],
         cwd: Path,
         *,
-        clock: Clock | None = None,
+        deadline: Deadline | None = None,
     ) -> PlaybookResult:
         """Run the steps whose conditions hold; a failed step with ``fail_fast`` is the last.
 
@@ -118,13 +118,13 @@ class PlaybookEngine:
         began = time.monotonic()
         results: list[StepResult] = []
         for step in playbook.steps:
-            if clock is not None and clock.stop_reason() is not None:
-                results.append(_not_run(step, success=False, stderr=str(clock.stop_reason())))
+            if deadline is not None and deadline.stop_reason() is not None:
+                results.append(_not_run(step, success=False, stderr=str(deadline.stop_reason())))
                 break
             if step.condition is not None and not conditions.holds(step.condition, context):
                 results.append(_not_run(step, success=True))
                 continue
-            results.append(self._run(step, context, cwd, clock))
+            results.append(self._run(step, context, cwd, deadline))
             if step.fail_fast and not results[-1].success:
                 break
         return PlaybookResult(
@@ -135,7 +135,7 @@ class PlaybookEngine:
         )
 
     def _run(
-        self, step: PlaybookStep, context: Mapping[str, Any], cwd: Path, clock: Clock | None
+        self, step: PlaybookStep, context: Mapping[str, Any], cwd: Path, deadline: Deadline | None
     ) -> StepResult:
         if self._on_step is not None:
             self._on_step(step.name)
@@ -145,9 +145,13 @@ class PlaybookEngine:
         while True:
             attempts += 1
             result = self._executor.execute(
-                command, cwd, timeout_seconds=step.timeout_seconds, env=environment, clock=clock
+                command,
+                cwd,
+                timeout_seconds=step.timeout_seconds,
+                env=environment,
+                deadline=deadline,
             )
-            is_over = clock is not None and clock.stop_reason() is not None
+            is_over = deadline is not None and deadline.stop_reason() is not None
             if result.success or attempts > step.retry_count or is_over:
                 return _result(step, result, attempts)
 

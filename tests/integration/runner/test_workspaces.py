@@ -7,8 +7,8 @@ import pytest
 from keruta_agent.core import errors
 from keruta_agent.core.coding.model import Workspace
 from keruta_agent.runner.checks.guard import Guard
-from keruta_agent.runner.clock import Clock, StoppedError
 from keruta_agent.runner.config import RetryConfig
+from keruta_agent.runner.deadline import Deadline, StoppedError
 from keruta_agent.runner.workspaces import KEPT, WorkspaceManager
 from tests.helpers.repositories import Repository, git, make_repository
 from tests.helpers.superprojects import SUBMODULE, Superproject, commit_in
@@ -193,14 +193,14 @@ def test_directory_inside_of_a_repository_is_no_workspace(slot: Path) -> None:
 
 
 def test_end_of_the_run_ends_git(slot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(1000)
-    clock.stop("the slot is lost")
+    deadline = Deadline(1000)
+    deadline.stop("the slot is lost")
     monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
     monkeypatch.setenv("GIT_CONFIG_KEY_0", "remote.origin.uploadpack")
     monkeypatch.setenv("GIT_CONFIG_VALUE_0", "sleep 1000 #")
 
     with pytest.raises(StoppedError, match="the slot is lost"):
-        WorkspaceManager(clock=clock).prepare_workspace(slot, BRANCH)
+        WorkspaceManager(deadline=deadline).prepare_workspace(slot, BRANCH)
 
 
 def test_rollback_returns_to_where_the_run_began(slot: Path) -> None:

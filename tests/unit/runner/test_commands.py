@@ -12,8 +12,8 @@ from keruta_agent.core.process_tree.proc import process_state
 from keruta_agent.runner.checks.commands import CommandExecutor
 from keruta_agent.runner.checks.detection import detect
 from keruta_agent.runner.checks.testing import TestRunner
-from keruta_agent.runner.clock import Clock
 from keruta_agent.runner.credentials import CredentialManager, SecretMasker
+from keruta_agent.runner.deadline import Deadline
 from tests.helpers.waiting import wait_until
 
 KEY = "sk-test-0123456789abcdefghij"
@@ -80,10 +80,10 @@ def test_time_limit_interrupts(tmp_path: Path) -> None:
 
 
 def test_end_of_the_run_interrupts(tmp_path: Path) -> None:
-    clock = Clock(1000)
-    clock.stop("the slot is lost")
+    deadline = Deadline(1000)
+    deadline.stop("the slot is lost")
 
-    result = CommandExecutor().execute("sleep 1000", tmp_path, clock=clock)
+    result = CommandExecutor().execute("sleep 1000", tmp_path, deadline=deadline)
 
     assert "the slot is lost" in result.stderr
 

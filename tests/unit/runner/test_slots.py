@@ -11,7 +11,7 @@ import pytest
 from keruta_agent.core import errors
 from keruta_agent.core.coding.model import SlotAllocation, TaskContext
 from keruta_agent.runner import slots
-from keruta_agent.runner.clock import Clock, StoppedError
+from keruta_agent.runner.deadline import Deadline, StoppedError
 from tests.helpers.waiting import wait_until
 
 CONTEXT = TaskContext(
@@ -43,25 +43,25 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "HEARTBEAT_S", 0.01)
 
 
-def _lent(pool: Any, clock: Clock) -> Any:
-    return slots.lent(pool, CONTEXT, "runner-1", clock, lambda _text: None)
+def _lent(pool: Any, deadline: Deadline) -> Any:
+    return slots.lent(pool, CONTEXT, "runner-1", deadline, lambda _text: None)
 
 
 def test_pool_without_leases_is_sent_no_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "LEASE_S", 0.0)
-    pool, clock = Pool(None), Clock(100)
-    with _lent(pool, clock) as context:
+    pool, deadline = Pool(None), Deadline(100)
+    with _lent(pool, deadline) as context:
         assert context.slot_path == Path("/slot-1")
         assert not pool.beats.acquire(timeout=0.1)
-        clock.check()
+        deadline.check()
     assert pool.released == ["slot-1"]
 
 
 def test_slot_that_is_somebody_elses_stops_the_run() -> None:
-    pool, clock = Pool("lease"), Clock(100)
-    with _lent(pool, clock):
-        wait_until(lambda: clock.stop_reason() is not None, "the run is stopped")
-    assert "somebody else's" in str(clock.stop_reason())
+    pool, deadline = Pool("lease"), Deadline(100)
+    with _lent(pool, deadline):
+        wait_until(lambda: deadline.stop_reason() is not None, "the run is stopped")
+    assert "somebody else's" in str(deadline.stop_reason())
 
 
 def test_run_that_stood_still_for_longer_than_its_lease_touches_nothing_more(
@@ -69,6 +69,6 @@ def test_run_that_stood_still_for_longer_than_its_lease_touches_nothing_more(
 ) -> None:
     monkeypatch.setattr(slots, "HEARTBEAT_S", 1000.0)
     monkeypatch.setattr(slots, "LEASE_S", -1.0)
-    clock = Clock(100)
-    with _lent(Pool("lease"), clock), pytest.raises(StoppedError, match="stood still"):
-        clock.check()
+    deadline = Deadline(100)
+    with _lent(Pool("lease"), deadline), pytest.raises(StoppedError, match="stood still"):
+        deadline.check()
