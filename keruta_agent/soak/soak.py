@@ -18,10 +18,10 @@ from typing import Final
 
 from keruta_agent.core import errors
 from keruta_agent.core.signals import StopRequests
+from keruta_agent.soak.clone_breaker import CloneBreaker
 from keruta_agent.soak.person import Person
 from keruta_agent.soak.proxy import Mood
 from keruta_agent.soak.sandbox import tail
-from keruta_agent.soak.vandal import Vandal
 from keruta_agent.soak.verdict import Promise, Verdict, judge
 from keruta_agent.soak.world import World
 
@@ -129,7 +129,7 @@ class _Soak:
         self._say = say
         self._random = random.Random(f"{seed}/kills")
         self._rivals = random.Random(f"{seed}/rivals")
-        self._vandal = Vandal(world, seed)
+        self._clone_breaker = CloneBreaker(world, seed)
         self._moods = random.Random(f"{seed}/moods")
         self._began = time.monotonic()
         self._next_mood = self._began
@@ -193,7 +193,7 @@ class _Soak:
                 f"a daemon of the soak ended by itself with code {code}:\n{tail(agent.log)}"
             )
         self._done += code == -signal.SIGKILL
-        self._vandal.pass_by(person.tasks)
+        self._clone_breaker.maybe_break(person.tasks)
         if self._world.rival.is_running and self._rivals.random() < AWAY_SHARE:
             self._wait_for_takeover(person)
 
@@ -316,7 +316,7 @@ class _Soak:
             server_kills=self._server_kills,
             rivals=self._world.rival.starts,
             takeovers=sum(agent.takeovers for agent in self._world.agents),
-            clones_broken=self._vandal.broken,
+            clones_broken=self._clone_breaker.broken,
             outages=self._outages,
             seconds=time.monotonic() - self._began,
             verdict=verdict,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from keruta_agent.soak import spoiling
+from keruta_agent.soak import clone_damage
 
 #: An end as the API shows it: state and error code.
 End = tuple[str, str]
@@ -28,7 +28,7 @@ LOCK_NAME: Final = "lock"
 #: How many of the tasks that succeed change a file of the repository, and how many of the runs
 #: that fail break or litter the clone they work in.
 CHANGES_SHARE: Final = 0.4
-SPOILS_SHARE: Final = 0.3
+DAMAGE_SHARE: Final = 0.3
 
 _HEAD: Final = """\
 L={ledger}
@@ -106,8 +106,8 @@ def plan_task(seed: int, number: int, directory: Path) -> PlannedTask:
     changes = ending.end == COMPLETED and chosen.random() < CHANGES_SHARE
     if changes:
         steps.append(f'change "{number} by run $R"')
-    if ending.failing and chosen.random() < SPOILS_SHARE:
-        steps.append(f"if {ending.failing}; then {spoiling.step(chosen)}; fi")
+    if ending.failing and chosen.random() < DAMAGE_SHARE:
+        steps.append(f"if {ending.failing}; then {clone_damage.step(chosen)}; fi")
     head = ending.first_line + _HEAD.format(
         ledger=shlex.quote(str(ledger)),
         lock=shlex.quote(str(directory / LOCK_NAME)),

@@ -16,7 +16,7 @@ from keruta_agent.agent.journey.quarantine import MOST_FAILURES
 from keruta_agent.agent.run import screen
 from keruta_agent.soak import commits
 from keruta_agent.soak.api import DirectApi
-from keruta_agent.soak.books import Books, RecordedRun, open_books
+from keruta_agent.soak.agent_records import AgentRecords, RecordedRun, open_records
 from keruta_agent.soak.ledger import Ledger
 from keruta_agent.soak.person import FiledTask
 from keruta_agent.soak.world import World
@@ -88,18 +88,18 @@ class _Judge:
 
     def judge(self) -> Verdict:
         with (
-            open_books(self._world.agents) as books,
+            open_records(self._world.agents) as recorded,
             contextlib.closing(DirectApi(self._world.server_address)) as api,
         ):
             at_api = {task["id"]: task for task in api.tasks(self._session_id)}
             for task in self._tasks:
-                self._judge_task(api, books, task, at_api.get(task.id))
+                self._judge_task(api, recorded, task, at_api.get(task.id))
             if len(at_api) != len(self._tasks):
                 self._complain(
                     Promise.TRUTH,
                     f"{len(self._tasks)} tasks were filed, the API has {len(at_api)}",
                 )
-            for one in books:
+            for one in recorded:
                 self._look_at_outbox(one)
         self._check_databases()
         return self._verdict
@@ -110,18 +110,18 @@ class _Judge:
     def _judge_task(
         self,
         api: DirectApi,
-        books: Sequence[Books],
+        recorded: Sequence[AgentRecords],
         task: FiledTask,
         found: Mapping[str, Any] | None,
     ) -> None:
         if found is None:
             self._complain(Promise.TRUTH, f"{task.plan.name} is not at the API any more")
             return
-        owned = [runs for one in books if (runs := one.runs_of(task.id))]
+        owned = [runs for one in recorded if (runs := one.runs_of(task.id))]
         if len(owned) > 1:
             self._complain(Promise.ONCE, f"{task.plan.name} was run by two agents")
         runs = [run for each in owned for run in each]
-        killed = sum(one.failures_at(task.id) for one in books)
+        killed = sum(one.failures_at(task.id) for one in recorded)
         is_parked = (found["status"], found["errorCode"]) == PARKED and killed >= MOST_FAILURES
         ledger = Ledger(self._world.ledger / task.plan.name)
         self._verdict.parked += is_parked
@@ -288,11 +288,11 @@ class _Judge:
         for path, _ in (found - wanted).elements():
             self._complain(Promise.BYTES, f"{task.plan.name}: artifact {path} is doubled or wrong")
 
-    def _look_at_outbox(self, books: Books) -> None:
-        counts = books.records.outbox.counts()
+    def _look_at_outbox(self, recorded: AgentRecords) -> None:
+        counts = recorded.records.outbox.counts()
         if counts.pending:
             self._complain(Promise.BYTES, f"{counts.pending} writes have not left the outbox")
-        for letter in books.records.outbox.parked():
+        for letter in recorded.records.outbox.parked():
             self._complain(
                 Promise.BYTES,
                 f"a write was given up: {letter.kind} {letter.key}: {letter.last_error}",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.soak import commits, spoiling
+from keruta_agent.soak import clone_damage, commits
 from keruta_agent.soak.ledger import Ledger
 from keruta_agent.soak.person import FiledTask
 from keruta_agent.soak.repository import Repository
@@ -73,7 +73,7 @@ def test_clone_is_broken_from_outside_only_where_there_is_one(
 ) -> None:
     clone = tmp_path / "clone"
     chosen = random.Random(1)
-    assert not spoiling.break_clone(clone, chosen)
+    assert not clone_damage.break_clone(clone, chosen)
     repositories.git(tmp_path, "clone", "--quiet", repository.url, str(clone))
 
-    assert spoiling.break_clone(clone, chosen)
+    assert clone_damage.break_clone(clone, chosen)

@@ -21,7 +21,7 @@ class RecordedRun:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Books:
+class AgentRecords:
     """The records of one agent."""
 
     base_dir: Path
@@ -46,7 +46,7 @@ class Books:
 
 
 @contextlib.contextmanager
-def open_books(agents: Sequence[Daemon]) -> Iterator[list[Books]]:
+def open_records(agents: Sequence[Daemon]) -> Iterator[list[AgentRecords]]:
     """Open the records of those agents that have any."""
     with contextlib.ExitStack() as stack:
         found = []
@@ -54,5 +54,5 @@ def open_books(agents: Sequence[Daemon]) -> Iterator[list[Books]]:
             records = Records.open_existing(agent.base_dir)
             if records is not None:
                 stack.callback(records.close)
-                found.append(Books(base_dir=agent.base_dir, records=records))
+                found.append(AgentRecords(base_dir=agent.base_dir, records=records))
         yield found

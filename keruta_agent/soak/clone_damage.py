@@ -1,7 +1,7 @@
-"""What breaks a clone, and what is in its way: done by scripts of the soak, and by the soak itself.
+"""Damage to a clone, and leftovers in its way: done by scripts of the soak, and by the soak itself.
 
 Only runs that fail do so: what a run that succeeds has changed could not be pushed from a clone
-that was broken meanwhile, and the task would rightly say that.
+that was broken meanwhile, and the task would rightly fail for it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LEFTOVERS: Final = (
 
 
 def step(chosen: random.Random) -> str:
-    """Return lines of a script that break the clone it works in, or leave something there."""
+    """Return lines of a script that damage its clone, or leave something there."""
     is_break = chosen.random() < 0.5
     word, commands = ("broke", BREAKS) if is_break else ("left", LEFTOVERS)
     # Noted before, as it may be stopped in the middle. What fails for an earlier damage is fine.

@@ -1,4 +1,4 @@
-"""Breaks the agents' clones from outside, and clears away what only a person may remove."""
+"""Damage to agents' clones from outside, and removal of old clones that no agent removes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from keruta_agent.core import file_trees
-from keruta_agent.soak import repository, spoiling
+from keruta_agent.soak import clone_damage, repository
 from keruta_agent.soak.daemon import Daemon
 from keruta_agent.soak.person import FiledTask
 from keruta_agent.soak.world import World
@@ -20,17 +20,17 @@ SHARE: Final = 0.25
 MOST_MOVED: Final = 8
 
 
-class Vandal:
-    """Comes by after a kill, now and then."""
+class CloneBreaker:
+    """Breaks an agent's clone after some of the kills."""
 
     def __init__(self, world: World, seed: int) -> None:
         self._world = world
-        self._random = random.Random(f"{seed}/vandal")
+        self._random = random.Random(f"{seed}/clone_breaker")
         #: Clones that were broken.
         self.broken = 0
 
-    def pass_by(self, tasks: Sequence[FiledTask]) -> None:
-        """Break the clone of an agent, unless changes that are to be pushed are in it."""
+    def maybe_break(self, tasks: Sequence[FiledTask]) -> None:
+        """Break an agent's clone now and then, never one with changes that are to be pushed."""
         if self._random.random() >= SHARE:
             return
         agent = self._random.choice(self._world.agents)
@@ -41,7 +41,7 @@ class Vandal:
             return
         self._clear_away(agent)
         clone = agent.base_dir / repository.NAME
-        self.broken += spoiling.break_clone(clone, self._random)
+        self.broken += clone_damage.break_clone(clone, self._random)
 
     def _clear_away(self, agent: Daemon) -> None:
         moved = sorted(agent.base_dir.glob(f"{repository.NAME}.moved-*"))
