@@ -1,4 +1,4 @@
-"""What the agents of a soak have recorded: each in a database of its own."""
+"""The records of a soak's agents, each in a database of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RecordedRun:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AgentRecords:
-    """The records of one agent."""
+    """The database of one agent, and where it is."""
 
     base_dir: Path
     records: Records

@@ -15,8 +15,8 @@ from keruta_agent.agent.journey import on_failure
 from keruta_agent.agent.journey.quarantine import MOST_FAILURES
 from keruta_agent.agent.run import screen
 from keruta_agent.soak import commits
-from keruta_agent.soak.api import DirectApi
 from keruta_agent.soak.agent_records import AgentRecords, RecordedRun, open_records
+from keruta_agent.soak.api import DirectApi
 from keruta_agent.soak.ledger import Ledger
 from keruta_agent.soak.person import FiledTask
 from keruta_agent.soak.world import World
@@ -288,11 +288,11 @@ class _Judge:
         for path, _ in (found - wanted).elements():
             self._complain(Promise.BYTES, f"{task.plan.name}: artifact {path} is doubled or wrong")
 
-    def _look_at_outbox(self, recorded: AgentRecords) -> None:
-        counts = recorded.records.outbox.counts()
+    def _look_at_outbox(self, agent: AgentRecords) -> None:
+        counts = agent.records.outbox.counts()
         if counts.pending:
             self._complain(Promise.BYTES, f"{counts.pending} writes have not left the outbox")
-        for letter in recorded.records.outbox.parked():
+        for letter in agent.records.outbox.parked():
             self._complain(
                 Promise.BYTES,
                 f"a write was given up: {letter.kind} {letter.key}: {letter.last_error}",
