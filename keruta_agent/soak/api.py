@@ -1,4 +1,4 @@
-"""Another person's hands on the API: past the proxy, without the agent's client.
+"""A second client of the API: past the proxy, and without the agent's own client.
 
 The server is restarted now and then, so everything is asked again until it answers.
 """

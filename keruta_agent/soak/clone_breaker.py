@@ -10,7 +10,7 @@ from typing import Final
 from keruta_agent.core import file_trees
 from keruta_agent.soak import clone_damage, repository
 from keruta_agent.soak.daemon import Daemon
-from keruta_agent.soak.person import FiledTask
+from keruta_agent.soak.load_generator import FiledTask
 from keruta_agent.soak.world import World
 
 #: How often, after a kill, a clone is broken.

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from keruta_agent.soak.ledger import Ledger
-from keruta_agent.soak.person import FiledTask
+from keruta_agent.soak.load_generator import FiledTask
 from keruta_agent.soak.repository import Repository
+from keruta_agent.soak.script_record import ScriptRecord
 
 
 def complaints(
     repository: Repository,
     pushed: Mapping[str, Sequence[str]],
     task: FiledTask,
-    ledger: Ledger,
+    record: ScriptRecord,
     *,
     is_parked: bool,
 ) -> Iterator[str]:
@@ -24,5 +24,5 @@ def complaints(
         yield f"{task.plan.name}: {len(commits)} commits are at the server, should be {wanted}"
     for commit in commits:
         found = repository.file(commit, f"{task.plan.name}.txt")
-        if found != ledger.changed:
-            yield f"{task.plan.name}: commit {commit} has {found!r}, not {ledger.changed!r}"
+        if found != record.changed:
+            yield f"{task.plan.name}: commit {commit} has {found!r}, not {record.changed!r}"

@@ -8,9 +8,9 @@ from pathlib import Path
 from keruta_agent.core.process_tree.proc import process_state
 
 
-def of_task(task_id: str, ledger: Path) -> list[int]:
+def of_task(task_id: str, record: Path) -> list[int]:
     """Return the living processes of one task."""
-    return _living(f"KERUTA_TASK_ID={task_id}".encode(), os.fsencode(ledger))
+    return _living(f"KERUTA_TASK_ID={task_id}".encode(), os.fsencode(record))
 
 
 def of_directory(directory: Path) -> list[int]:

@@ -19,7 +19,7 @@ from typing import Final
 from keruta_agent.core import errors
 from keruta_agent.core.signals import StopRequests
 from keruta_agent.soak.clone_breaker import CloneBreaker
-from keruta_agent.soak.person import Person
+from keruta_agent.soak.load_generator import LoadGenerator
 from keruta_agent.soak.proxy import Mood
 from keruta_agent.soak.sandbox import tail
 from keruta_agent.soak.verdict import Promise, Verdict, judge
@@ -141,46 +141,46 @@ class _Soak:
     def run(self) -> Outcome:
         """Kill, settle, judges."""
         self._world.start()
-        person = Person(self._world, self._seed)
-        self._world.serve(person.session_id)
-        person.start()
+        load = LoadGenerator(self._world, self._seed)
+        self._world.serve(load.session_id)
+        load.start()
         try:
-            complaint = self._live(person)
+            complaint = self._live(load)
         finally:
-            person.stop()
+            load.stop()
         for agent in self._world.agents:
             agent.kill()
         self._say("compares what the scripts wrote with what the server has")
-        verdict = judge(self._world, person.tasks, person.session_id)
+        verdict = judge(self._world, load.tasks, load.session_id)
         if complaint:
             verdict.violations[Promise.TRUTH].insert(0, complaint)
         return self._outcome(verdict)
 
-    def _live(self, person: Person) -> str | None:
+    def _live(self, load: LoadGenerator) -> str | None:
         """Kill and settle; return why it did not come to rest, None if it did."""
         while self._done < self._kills:
-            self._kill_once(person)
-        person.file_no_more()
+            self._kill_once(load)
+        load.file_no_more()
         self._set_mood(Mood.WELL)
         self._world.agent.start()
         # What one of them has claimed, the other never begins.
         if self._world.rival.starts and not self._world.rival.is_running:
             self._world.rival.start()
-        return self._settle(person) or self._end_session(person)
+        return self._settle(load) or self._end_session(load)
 
-    def _kill_once(self, person: Person) -> None:
+    def _kill_once(self, load: LoadGenerator) -> None:
         """Lets one daemon live for a moment."""
         agent = self._world.agent
         agent.start()
         early = self._random.random() < EARLY_SHARE
         life_s = self._random.uniform(*(EARLY_S if early else LATER_S))
         if not early:
-            self._wait_until_ready(person)
+            self._wait_until_ready(load)
         if self._random.random() < REPLACED_SHARE:
-            self._pause(person, self._random.uniform(0.0, life_s))
+            self._pause(load, self._random.uniform(0.0, life_s))
             agent.replace()
             self._replaced += 1
-        self._pause(person, life_s)
+        self._pause(load, life_s)
         if self._random.random() < SERVER_SHARE:
             self._world.kill_server()
             self._server_kills += 1
@@ -193,15 +193,15 @@ class _Soak:
                 f"a daemon of the soak ended by itself with code {code}:\n{tail(agent.log)}"
             )
         self._done += code == -signal.SIGKILL
-        self._clone_breaker.maybe_break(person.tasks)
+        self._clone_breaker.maybe_break(load.tasks)
         if self._world.rival.is_running and self._rivals.random() < AWAY_SHARE:
-            self._wait_for_takeover(person)
+            self._wait_for_takeover(load)
 
-    def _wait_for_takeover(self, person: Person) -> None:
+    def _wait_for_takeover(self, load: LoadGenerator) -> None:
         before = self._world.rival.takeovers
         deadline = time.monotonic() + AWAY_S
         while self._world.rival.takeovers == before and time.monotonic() < deadline:
-            self._pause(person, LOOK_S)
+            self._pause(load, LOOK_S)
 
     def _start_or_kill_rival(self) -> None:
         rival = self._world.rival
@@ -210,28 +210,28 @@ class _Soak:
         else:
             rival.start()
 
-    def _wait_until_ready(self, person: Person) -> None:
+    def _wait_until_ready(self, load: LoadGenerator) -> None:
         agent = self._world.agent
-        self._wait_for(person, lambda: agent.has_begun, BEGIN_S)
-        self._wait_for(person, lambda: agent.is_ready, START_S)
+        self._wait_for(load, lambda: agent.has_begun, BEGIN_S)
+        self._wait_for(load, lambda: agent.is_ready, START_S)
 
-    def _wait_for(self, person: Person, is_there: Callable[[], bool], seconds: float) -> None:
+    def _wait_for(self, load: LoadGenerator, is_there: Callable[[], bool], seconds: float) -> None:
         """Wait until the agent has come so far, has ended, or take too long."""
         deadline = time.monotonic() + seconds
         while not is_there() and time.monotonic() < deadline:
             if self._world.agent.code() is not None:
                 return
-            self._pause(person, READY_LOOK_S)
+            self._pause(load, READY_LOOK_S)
 
-    def _pause(self, person: Person, seconds: float) -> None:
+    def _pause(self, load: LoadGenerator, seconds: float) -> None:
         """Lets time pass, in which the network changes its mood."""
         until = time.monotonic() + seconds
         while (now := time.monotonic()) < until:
             if now >= self._next_mood and self._done < self._kills:
                 self._change_mood(now)
             if now >= self._next_line:
-                self._tell(person)
-            person.check()
+                self._tell(load)
+            load.check()
             self._requests.wait(min(until - now, LOOK_S))
             if self._requests.count:
                 raise KeyboardInterrupt
@@ -249,15 +249,15 @@ class _Soak:
         self._outages += mood is not Mood.WELL
         self._world.proxy.set_mood(mood)
 
-    def _tell(self, person: Person) -> None:
+    def _tell(self, load: LoadGenerator) -> None:
         self._next_line = time.monotonic() + TELL_S
-        left = len(person.open)
+        left = len(load.open)
         self._say(
             f"{time.monotonic() - self._began:5.0f} s: {self._done} of {self._kills} kills, "
-            f"{len(person.tasks) - left} tasks ended, {left} open, the API is {self._mood}"
+            f"{len(load.tasks) - left} tasks ended, {left} open, the API is {self._mood}"
         )
 
-    def _settle(self, person: Person) -> str | None:
+    def _settle(self, load: LoadGenerator) -> str | None:
         """Wait until all has ended and was told; return what did not, None if all did."""
         agents = [agent for agent in self._world.agents if agent.starts]
         before: object = None
@@ -265,32 +265,32 @@ class _Soak:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             waiting = sum(agent.unsent() for agent in agents)
-            if not person.open and waiting == 0:
+            if not load.open and waiting == 0:
                 return None
-            state = (len(person.open), waiting)
+            state = (len(load.open), waiting)
             if state != before:
                 before, deadline = state, time.monotonic() + PATIENCE_S
             for agent in agents:
                 if agent.code() is not None:
                     return f"the last daemon ended by itself:\n{tail(agent.log)}"
             if time.monotonic() > min(deadline, last):
-                names = ", ".join(task.plan.name for task in person.open) or "none"
+                names = ", ".join(task.plan.name for task in load.open) or "none"
                 return (
                     f"it did not come to rest with a healthy API; nothing moves since "
                     f"{time.monotonic() - deadline + PATIENCE_S:.0f} s; "
                     f"open tasks: {names}; unsent writes: {waiting}"
                 )
-            self._pause(person, LOOK_S)
+            self._pause(load, LOOK_S)
 
-    def _end_session(self, person: Person) -> str | None:
+    def _end_session(self, load: LoadGenerator) -> str | None:
         """End the session and wait for the daemons to leave; return what they did wrong."""
-        person.end_session()
+        load.end_session()
         deadline = time.monotonic() + PATIENCE_S
         for agent in self._world.agents:
             if not agent.starts:
                 continue
             while (code := agent.code()) is None and time.monotonic() < deadline:
-                self._pause(person, LOOK_S)
+                self._pause(load, LOOK_S)
             if code != 0:
                 how = "did not end" if code is None else f"ended with exit code {code}"
                 return f"the daemon {how} when the session ended:\n{tail(agent.log)}"

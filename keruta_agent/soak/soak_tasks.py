@@ -1,6 +1,6 @@
 """The tasks of a soak, generated from a seed: what each does, and how it has to end.
 
-Every script keeps a ledger of its own, in files that the agent does not know: each start with the
+Every script keeps a record of its own, in files that the agent does not know: each start with the
 number of the run, each line that it wrote, each artifact, its end. What the server shows in the
 end is held against that.
 """
@@ -31,7 +31,7 @@ CHANGES_SHARE: Final = 0.4
 DAMAGE_SHARE: Final = 0.3
 
 _HEAD: Final = """\
-L={ledger}
+L={record}
 R=$KERUTA_RUN_NUMBER
 echo "start $R" >> "$L/events"
 agent="${{KERUTA_RUN_DIR%/runs/*}}"
@@ -39,8 +39,8 @@ exec 9>> {lock}-"${{agent##*/}}"
 flock -n 9 || echo "overlap $R" >> "$L/events"
 say() {{ printf '%s\\n' "$1"; printf '%s\\n' "$1" >> "$L/stdout.$R"; }}
 complain() {{ printf '%s\\n' "$1" >&2; printf '%s\\n' "$1" >> "$L/stderr.$R"; }}
-tell() {{ keruta log INFO "$1" && echo "$1" >> "$L/agent.$R" || echo "untold $R" >> "$L/events"; }}
-progress() {{ keruta progress "$1" || echo "untold $R" >> "$L/events"; }}
+tell() {{ keruta log INFO "$1" && echo "$1" >> "$L/agent.$R" || echo "unsent $R" >> "$L/events"; }}
+progress() {{ keruta progress "$1" || echo "unsent $R" >> "$L/events"; }}
 artifact() {{
     mkdir -p "$KERUTA_ARTIFACTS_DIR/{name}"
     seq 1 "$2" > "$KERUTA_ARTIFACTS_DIR/{name}/$1"
@@ -70,7 +70,7 @@ class PlannedTask:
     message: str | None = None
     #: Seconds after which a person cancels it.
     cancel_after_s: float | None = None
-    #: Whether its script is stopped from outside, so that its ledger may lack the last lines.
+    #: Whether its script is stopped from outside, so that its record may lack the last lines.
     is_stopped: bool = False
     #: Processes that each run leaves behind.
     leaves: int = 0
@@ -101,15 +101,15 @@ def plan_task(seed: int, number: int, directory: Path) -> PlannedTask:
     chosen = random.Random(f"{seed}/task/{number}")
     name = f"task-{number:05d}"
     ending = _ending(chosen, number)
-    ledger = directory / name
-    steps, leaves = _steps(chosen, number, ledger)
+    record = directory / name
+    steps, leaves = _steps(chosen, number, record)
     changes = ending.end == COMPLETED and chosen.random() < CHANGES_SHARE
     if changes:
         steps.append(f'change "{number} by run $R"')
     if ending.failing and chosen.random() < DAMAGE_SHARE:
         steps.append(f"if {ending.failing}; then {clone_damage.step(chosen)}; fi")
     head = ending.first_line + _HEAD.format(
-        ledger=shlex.quote(str(ledger)),
+        record=shlex.quote(str(record)),
         lock=shlex.quote(str(directory / LOCK_NAME)),
         name=name,
     )
@@ -248,7 +248,7 @@ _KINDS: Final = {
 }
 
 
-def _steps(chosen: random.Random, number: int, ledger: Path) -> tuple[list[str], int]:
+def _steps(chosen: random.Random, number: int, record: Path) -> tuple[list[str], int]:
     """Return what a script does before its end, and how many processes it leaves behind."""
     steps: list[str] = []
     leaves = 0
@@ -272,7 +272,7 @@ def _steps(chosen: random.Random, number: int, ledger: Path) -> tuple[list[str],
         elif kind == "strange":
             steps.append(chosen.choice(_STRANGE))
         elif kind == "leave":
-            steps.append(chosen.choice(_LEFT_BEHIND).format(mark=shlex.quote(str(ledger))))
+            steps.append(chosen.choice(_LEFT_BEHIND).format(mark=shlex.quote(str(record))))
             leaves += 1
         else:
             lines = chosen.randint(100_000, 3_000_000) // BULK_LINE

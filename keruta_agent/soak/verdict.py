@@ -17,8 +17,8 @@ from keruta_agent.agent.run import screen
 from keruta_agent.soak import commits
 from keruta_agent.soak.agent_records import AgentRecords, RecordedRun, open_records
 from keruta_agent.soak.api import DirectApi
-from keruta_agent.soak.ledger import Ledger
-from keruta_agent.soak.person import FiledTask
+from keruta_agent.soak.load_generator import FiledTask
+from keruta_agent.soak.script_record import ScriptRecord
 from keruta_agent.soak.world import World
 
 PARKED: Final = ("FAILED", "PARKED")
@@ -123,30 +123,30 @@ class _Judge:
         runs = [run for each in owned for run in each]
         killed = sum(one.failures_at(task.id) for one in recorded)
         is_parked = (found["status"], found["errorCode"]) == PARKED and killed >= MOST_FAILURES
-        ledger = Ledger(self._world.ledger / task.plan.name)
+        record = ScriptRecord(self._world.script_records / task.plan.name)
         self._verdict.parked += is_parked
-        self._verdict.runs += len(ledger.starts)
-        self._verdict.retries += max(0, len(ledger.starts) - 1)
-        self._verdict.left_behind += task.plan.leaves * len(ledger.starts)
-        self._verdict.forged += task.plan.forges * len(ledger.starts)
-        self._verdict.broken += ledger.broke
-        self._verdict.littered += ledger.left
+        self._verdict.runs += len(record.starts)
+        self._verdict.retries += max(0, len(record.starts) - 1)
+        self._verdict.left_behind += task.plan.leaves * len(record.starts)
+        self._verdict.forged += task.plan.forges * len(record.starts)
+        self._verdict.broken += record.broke
+        self._verdict.littered += record.left
         self._verdict.commits += len(self._pushed.get(task.id, ()))
         for text in commits.complaints(
-            self._world.repository, self._pushed, task, ledger, is_parked=is_parked
+            self._world.repository, self._pushed, task, record, is_parked=is_parked
         ):
             self._complain(Promise.PUSHED, text)
-        self._check_end(task, ledger, runs, found, is_parked=is_parked)
-        self._check_starts(task, ledger, is_parked=is_parked)
-        self._check_output(task, ledger, runs, api.log(task.id), is_parked=is_parked)
-        self._check_artifacts(task, ledger, api.artifacts(task.id), is_parked=is_parked)
+        self._check_end(task, record, runs, found, is_parked=is_parked)
+        self._check_starts(task, record, is_parked=is_parked)
+        self._check_output(task, record, runs, api.log(task.id), is_parked=is_parked)
+        self._check_artifacts(task, record, api.artifacts(task.id), is_parked=is_parked)
         for process in task.survivors:
             self._complain(Promise.GONE, f"{task.plan.name}: process {process}")
 
     def _check_end(
         self,
         task: FiledTask,
-        ledger: Ledger,
+        record: ScriptRecord,
         runs: Sequence[RecordedRun],
         found: Mapping[str, Any],
         *,
@@ -159,7 +159,7 @@ class _Judge:
             self._complain(Promise.TRUTH, f"{plan.name} was {task.end} and is {end} now")
         if is_parked:
             # Earlier runs of a task that is retried may well have been started.
-            if runs and runs[-1].number in ledger.starts and "prepare" in found["message"]:
+            if runs and runs[-1].number in record.starts and "prepare" in found["message"]:
                 self._complain(Promise.TRUTH, f"{plan.name} is set aside although it was started")
             return
         if end != plan.end:
@@ -173,20 +173,20 @@ class _Judge:
         elif end[0] == "COMPLETED" and found["progress"] != 100:
             self._complain(Promise.TRUTH, f"{plan.name} is COMPLETED at {found['progress']} %")
 
-    def _check_starts(self, task: FiledTask, ledger: Ledger, *, is_parked: bool) -> None:
+    def _check_starts(self, task: FiledTask, record: ScriptRecord, *, is_parked: bool) -> None:
         name = task.plan.name
-        for number, times in ledger.starts.items():
+        for number, times in record.starts.items():
             if times > 1:
                 self._complain(Promise.ONCE, f"{name}: run {number} was started {times} times")
-        if len(ledger.starts) > task.plan.runs:
+        if len(record.starts) > task.plan.runs:
             self._complain(
-                Promise.ONCE, f"{name}: {len(ledger.starts)} runs, its rule allows {task.plan.runs}"
+                Promise.ONCE, f"{name}: {len(record.starts)} runs, its rule allows {task.plan.runs}"
             )
         elif not task.plan.is_stopped and not is_parked:
             wanted = set(range(1, task.plan.runs + 1))
-            if set(ledger.starts) != wanted:
-                self._complain(Promise.TRUTH, f"{name}: runs {sorted(ledger.starts)}, not {wanted}")
-        for number in ledger.overlaps:
+            if set(record.starts) != wanted:
+                self._complain(Promise.TRUTH, f"{name}: runs {sorted(record.starts)}, not {wanted}")
+        for number in record.overlaps:
             self._complain(
                 Promise.GONE, f"{name}: run {number} began while another script, or its rest, lived"
             )
@@ -194,7 +194,7 @@ class _Judge:
     def _check_output(
         self,
         task: FiledTask,
-        ledger: Ledger,
+        record: ScriptRecord,
         runs: Sequence[RecordedRun],
         log: Sequence[tuple[str, str]],
         *,
@@ -209,7 +209,7 @@ class _Judge:
             wanted = [line for content in written for line in _lines(content)]
             self._compare(f"{name} {stream}", wanted, _of(log, stream))
             for run, content in zip(runs, written, strict=True):
-                noted = ledger.output(stream, run.number)
+                noted = record.output(stream, run.number)
                 same = content.startswith(noted) or noted.startswith(content)
                 if content != noted and not (may_lack and same):
                     self._complain(
@@ -217,12 +217,12 @@ class _Judge:
                         f"{name} {stream} of run {run.number}: {len(content)} bytes were captured, "
                         f"the script wrote {len(noted)}",
                     )
-        self._check_told(task, ledger, _of(log, "agent"), runs, may_lack=may_lack)
+        self._check_logged(task, record, _of(log, "agent"), runs, may_lack=may_lack)
 
-    def _check_told(
+    def _check_logged(
         self,
         task: FiledTask,
-        ledger: Ledger,
+        record: ScriptRecord,
         said: list[str],
         runs: Sequence[RecordedRun],
         *,
@@ -233,18 +233,18 @@ class _Judge:
         said = [line for line in said if not line.startswith(WORKSPACE)]
         begins = [f"Run {run.number} of the task begins" for run in runs if run.number > 1]
         repeated = [line for line in said if line.startswith(on_failure.REPEATED)]
-        if len(repeated) > 1 or (len(ledger.starts) > 1 and not repeated):
+        if len(repeated) > 1 or (len(record.starts) > 1 and not repeated):
             self._complain(
                 Promise.BYTES, f"{name}: that it is repeated is said {len(repeated)} times"
             )
         told = [line for line in said if line not in begins and line not in repeated]
         self._compare(f"{name} announcements", begins, [line for line in said if line in begins])
-        wanted = [line for run in runs for line in ledger.told(run.number)]
+        wanted = [line for run in runs for line in record.logged(run.number)]
         if may_lack and len(told) <= len(wanted) + len(runs):
             # A script that is stopped may have told a line and not come to note it.
             told = [line for line in told if line in wanted]
         self._compare(f"{name} keruta log", wanted, told)
-        for number in ledger.untold if not may_lack else ():
+        for number in record.unsent if not may_lack else ():
             self._complain(Promise.BYTES, f"{name}: a small command of run {number} failed")
 
     def _compare(self, what: str, wanted: Sequence[str], found: Sequence[str]) -> None:
@@ -267,13 +267,13 @@ class _Judge:
     def _check_artifacts(
         self,
         task: FiledTask,
-        ledger: Ledger,
+        record: ScriptRecord,
         stored: Sequence[tuple[str, str]],
         *,
         is_parked: bool,
     ) -> None:
         # What a later run of the task leaves unchanged is not sent again.
-        wanted = collections.Counter(set(ledger.artifacts))
+        wanted = collections.Counter(set(record.artifacts))
         found = collections.Counter(stored)
         self._verdict.artifacts += len(stored)
         if task.plan.is_stopped or is_parked:

@@ -48,9 +48,9 @@ class World(Sandbox):
             AgentStateError: there is no place for it.
         """
         super().__init__("soak")
-        self.ledger = self.directory / "ledger"
+        self.script_records = self.directory / "script-records"
         self.server_log = self.directory / "server.log"
-        self.ledger.mkdir()
+        self.script_records.mkdir()
         self.server_address = ("127.0.0.1", _free_port())
         self.proxy = FlakyProxy(self.server_address, seed)
         self.repository = Repository(self.directory)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from keruta_agent.soak import clone_damage, commits
-from keruta_agent.soak.ledger import Ledger
-from keruta_agent.soak.person import FiledTask
+from keruta_agent.soak.load_generator import FiledTask
 from keruta_agent.soak.repository import Repository
+from keruta_agent.soak.script_record import ScriptRecord
 from keruta_agent.soak.soak_tasks import plan_task
 from tests.helpers import repositories
 
@@ -32,16 +32,16 @@ def _push(repository: Repository, branch: str, text: str) -> None:
 
 
 def _plan():  # type: ignore[no-untyped-def]
-    return dataclasses.replace(plan_task(1, 0, Path("/ledger")), changes=True)
+    return dataclasses.replace(plan_task(1, 0, Path("/record")), changes=True)
 
 
 def _complaints(repository: Repository, directory: Path, *, is_parked: bool = False) -> list[str]:
-    ledger = directory / "ledger"
-    ledger.mkdir(exist_ok=True)
-    (ledger / "changed").write_text("as the script wrote it\n", encoding="utf-8")
+    record = directory / "script-records"
+    record.mkdir(exist_ok=True)
+    (record / "changed").write_text("as the script wrote it\n", encoding="utf-8")
     task = FiledTask(plan=_plan(), id=TASK, filed_at=0.0)
     pushed = repository.commits()
-    found = commits.complaints(repository, pushed, task, Ledger(ledger), is_parked=is_parked)
+    found = commits.complaints(repository, pushed, task, ScriptRecord(record), is_parked=is_parked)
     return list(found)
 
 

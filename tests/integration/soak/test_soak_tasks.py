@@ -7,20 +7,20 @@ import subprocess
 from pathlib import Path
 
 from keruta_agent.soak import leftovers
-from keruta_agent.soak.ledger import Ledger
+from keruta_agent.soak.script_record import ScriptRecord
 from keruta_agent.soak.soak_tasks import COMPLETED, plan_task
 from tests.helpers.waiting import wait_until
 
 
 def test_same_seed_gives_the_same_tasks_and_another_seed_others() -> None:
-    first = [plan_task(1, number, Path("/ledger")) for number in range(50)]
+    first = [plan_task(1, number, Path("/record")) for number in range(50)]
 
-    assert first == [plan_task(1, number, Path("/ledger")) for number in range(50)]
-    assert first != [plan_task(2, number, Path("/ledger")) for number in range(50)]
+    assert first == [plan_task(1, number, Path("/record")) for number in range(50)]
+    assert first != [plan_task(2, number, Path("/record")) for number in range(50)]
 
 
 def test_a_few_hundred_tasks_end_in_every_way() -> None:
-    tasks = [plan_task(1, number, Path("/ledger")) for number in range(300)]
+    tasks = [plan_task(1, number, Path("/record")) for number in range(300)]
     codes = {task.end[1].rstrip("0123456789") for task in tasks}
 
     assert codes == {
@@ -34,7 +34,7 @@ def test_every_script_can_be_read_by_the_shell() -> None:
     scripts = "\n".join(
         f"task{number}() {{\n{plan_task(1, number, Path('/led ger')).script}\n}}"
         for number in range(200)
-        if plan_task(1, number, Path("/ledger")).runs
+        if plan_task(1, number, Path("/record")).runs
     )
 
     done = subprocess.run(
@@ -46,10 +46,10 @@ def test_every_script_can_be_read_by_the_shell() -> None:
 
 def test_script_notes_in_its_ledger_exactly_what_it_writes(tmp_path: Path) -> None:
     for number in range(12):
-        task = plan_task(3, number, tmp_path / "ledger")
+        task = plan_task(3, number, tmp_path / "script-records")
         if task.end != COMPLETED or task.runs != 1 or task.leaves:
             continue
-        (tmp_path / "ledger" / task.name).mkdir(parents=True)
+        (tmp_path / "script-records" / task.name).mkdir(parents=True)
         done = subprocess.run(
             ["bash", "-c", f"keruta() {{ :; }}\n{task.script}"],
             env={
@@ -62,15 +62,15 @@ def test_script_notes_in_its_ledger_exactly_what_it_writes(tmp_path: Path) -> No
             capture_output=True,
             check=False,
         )
-        ledger = Ledger(tmp_path / "ledger" / task.name)
+        record = ScriptRecord(tmp_path / "script-records" / task.name)
 
         assert done.returncode == 0
-        assert dict(ledger.starts) == {1: 1}
-        assert ledger.overlaps == []
-        assert ledger.output("stdout", 1) == done.stdout
-        assert ledger.output("stderr", 1) == done.stderr
+        assert dict(record.starts) == {1: 1}
+        assert record.overlaps == []
+        assert record.output("stdout", 1) == done.stdout
+        assert record.output("stderr", 1) == done.stderr
         stored = {path.relative_to(tmp_path / "artifacts") for path, _ in _files(tmp_path)}
-        assert {Path(path) for path, _ in ledger.artifacts} <= stored
+        assert {Path(path) for path, _ in record.artifacts} <= stored
 
 
 def _files(tmp_path: Path) -> list[tuple[Path, int]]:

@@ -1,4 +1,4 @@
-"""Reads what a script of the soak wrote down for itself."""
+"""What a script of the soak recorded of itself, out of the agent's reach."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import collections
 from pathlib import Path
 
 
-class Ledger:
-    """The ledger of one task."""
+class ScriptRecord:
+    """The record of one task's scripts."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -15,8 +15,8 @@ class Ledger:
         self.starts: collections.Counter[int] = collections.Counter()
         #: Runs that found another script, or what it had left, still alive.
         self.overlaps: list[int] = []
-        #: Runs in which the agent did not take what a small command said.
-        self.untold: list[int] = []
+        #: Runs in which the agent did not take a small command.
+        self.unsent: list[int] = []
         #: How often a run broke its clone, and left something in its way.
         self.broke = 0
         self.left = 0
@@ -26,8 +26,8 @@ class Ledger:
                 self.starts[int(number)] += 1
             elif word == "overlap":
                 self.overlaps.append(int(number))
-            elif word == "untold":
-                self.untold.append(int(number))
+            elif word == "unsent":
+                self.unsent.append(int(number))
             self.broke += word == "broke"
             self.left += word == "left"
 
@@ -36,7 +36,7 @@ class Ledger:
         path = self._directory / f"{stream}.{number}"
         return path.read_bytes() if path.exists() else b""
 
-    def told(self, number: int) -> list[str]:
+    def logged(self, number: int) -> list[str]:
         """Return what a run said with ``keruta log``."""
         return _lines(self._directory / f"agent.{number}")
 

@@ -1,6 +1,6 @@
-"""Whoever works with the API while the agent is being killed: files tasks, cancels, and watches.
+"""The load of a soak: files tasks at the API, cancels some, and watches how they end.
 
-Lives in a thread of its own beside the killing.
+Runs in a thread of its own beside the kills.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class FiledTask:
     was_cancelled: bool = False
 
 
-class Person:
-    """Keeps the queue filled."""
+class LoadGenerator:
+    """The thread that keeps the queue filled."""
 
     def __init__(self, world: World, seed: int) -> None:
         self._world = world
@@ -53,7 +53,7 @@ class Person:
         self._api = DirectApi(world.server_address)
         self._stop = threading.Event()
         self._files = True
-        self._thread = threading.Thread(target=self._work, name="person", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="load-generator", daemon=True)
         self._failure: Exception | None = None
         self.session_id = self._api.create_session(world.repository.url)
         self.tasks: list[FiledTask] = []
@@ -63,7 +63,7 @@ class Person:
         self._thread.start()
 
     def file_no_more(self) -> None:
-        """Files no further task; goes on to cancel and to watch."""
+        """File no further task; go on to cancel and to watch."""
         self._files = False
 
     def stop(self) -> None:
@@ -100,8 +100,8 @@ class Person:
             self._failure = exc
 
     def _file(self) -> None:
-        plan = plan_task(self._seed, len(self.tasks), self._world.ledger)
-        (self._world.ledger / plan.name).mkdir(exist_ok=True)
+        plan = plan_task(self._seed, len(self.tasks), self._world.script_records)
+        (self._world.script_records / plan.name).mkdir(exist_ok=True)
         task_id = self._api.file_task(self.session_id, plan)
         filed = FiledTask(plan=plan, id=task_id, filed_at=time.monotonic())
         if plan.cancel_after_s is not None:
@@ -113,8 +113,8 @@ class Person:
         task.claimed_by = found["claimedBy"] or ""
         if found["status"] not in ENDED:
             return
-        ledger = self._world.ledger / task.plan.name
-        pids = leftovers.of_task(task.id, ledger)
+        record = self._world.script_records / task.plan.name
+        pids = leftovers.of_task(task.id, record)
         task.survivors = tuple(f"{pid} {_words(pid)}" for pid in pids)
         task.end = (found["status"], found["errorCode"])
 
