@@ -36,7 +36,7 @@ _LIST_REFUSED = frozenset({400, 415, 422, 500})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Parcel:
+class _Batch:
     """One or several neighbouring entries as one request."""
 
     first: int
@@ -116,9 +116,9 @@ class LogWriter:
         A server that takes no lists knows no keys either; what was stored and not noted when the
         agent is killed would be stored again.
         """
-        parcel = next(_parcels(entries))
-        self._send_one(task_id, parcel.entry, f"{key}-{parcel.first}")
-        return parcel.count
+        batch = next(_batches(entries))
+        self._send_one(task_id, batch.entry, f"{key}-{batch.first}")
+        return batch.count
 
     def _send_one(self, task_id: str, entry: LogEntry, key: str) -> None:
         plain = {"level": entry.level.value, "message": entry.message}
@@ -174,7 +174,7 @@ def _as_listed(entry: LogEntry) -> dict[str, Any]:
     return body
 
 
-def _parcels(entries: Sequence[LogEntry]) -> Iterator[_Parcel]:
+def _batches(entries: Sequence[LogEntry]) -> Iterator[_Batch]:
     join = len(entries) > JOIN_ABOVE
     first = 0
     while first < len(entries):
@@ -183,7 +183,7 @@ def _parcels(entries: Sequence[LogEntry]) -> Iterator[_Parcel]:
         if count > 1:
             message = "\n".join(part.message for part in entries[first : first + count])
             entry = dataclasses.replace(entry, message=message)
-        yield _Parcel(first=first, count=count, entry=entry)
+        yield _Batch(first=first, count=count, entry=entry)
         first += count
 
 

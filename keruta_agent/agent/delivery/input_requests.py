@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from keruta_agent.agent.ports import KerutaApi
-from keruta_agent.agent.store.outbox import Kind, Parcel
+from keruta_agent.agent.store.outbox import Batch, Kind
 from keruta_agent.agent.store.questions import Question, Questions, QuestionState
 from keruta_agent.core import errors
 from keruta_agent.core.model import StatusReport, TaskStatus
@@ -32,49 +32,49 @@ class InputRequests:
         self._api = api
         self._questions = questions
         self._processing_may_be_repeated = processing_may_be_repeated
-        #: Each method takes the parcel and what it tells, with its secrets masked.
-        self.handlers: Final[Mapping[Kind, Callable[[Parcel, _Payload], None]]] = {
+        #: Each method takes the batch and what it tells, with its secrets masked.
+        self.handlers: Final[Mapping[Kind, Callable[[Batch, _Payload], None]]] = {
             Kind.QUESTION: self._send_question,
             Kind.RESUMED: self._send_resumed,
         }
 
-    def send(self, parcel: Parcel, payload: _Payload) -> None:
-        """Send one parcel; a task that has ended or is gone needs to be told nothing."""
+    def send(self, batch: Batch, payload: _Payload) -> None:
+        """Send one batch; a task that has ended or is gone needs to be told nothing."""
         try:
-            self.handlers[parcel.first.kind](parcel, payload)
+            self.handlers[batch.first.kind](batch, payload)
         except (errors.ApiNotFound, errors.ApiConflict) as exc:
             logger.info(
                 "task %s is not told of its question: %s",
-                parcel.first.task_id,
+                batch.first.task_id,
                 exc,
-                extra={"action": "question_untold", "task": parcel.first.task_id},
+                extra={"action": "question_untold", "task": batch.first.task_id},
             )
 
-    def _question(self, parcel: Parcel, payload: _Payload) -> Question | None:
-        run_id = parcel.first.run_id
+    def _question(self, batch: Batch, payload: _Payload) -> Question | None:
+        run_id = batch.first.run_id
         return None if run_id is None else self._questions.get(run_id, int(payload["number"]))
 
-    def _send_question(self, parcel: Parcel, payload: _Payload) -> None:
-        question = self._question(parcel, payload)
-        is_new = not parcel.may_have_arrived and not parcel.first.attempts
+    def _send_question(self, batch: Batch, payload: _Payload) -> None:
+        question = self._question(batch, payload)
+        is_new = not batch.may_have_arrived and not batch.first.attempts
         if question is None or (is_new and question.state is QuestionState.CLOSED):
             return
-        self._write(parcel, payload, TaskStatus.WAITING_FOR_INPUT)
+        self._write(batch, payload, TaskStatus.WAITING_FOR_INPUT)
         api_id = self._api.request_input(
-            parcel.first.task_id, payload["prompt"], secret=payload["secret"], key=parcel.key
+            batch.first.task_id, payload["prompt"], secret=payload["secret"], key=batch.key
         )
         self._questions.told_api(question.run_id, question.number, api_id)
 
-    def _send_resumed(self, parcel: Parcel, payload: _Payload) -> None:
-        question = self._question(parcel, payload)
+    def _send_resumed(self, batch: Batch, payload: _Payload) -> None:
+        question = self._question(batch, payload)
         if not self._processing_may_be_repeated and (question is None or not question.at_api):
             return
-        if self._api.task(parcel.first.task_id).status is not TaskStatus.WAITING_FOR_INPUT:
+        if self._api.task(batch.first.task_id).status is not TaskStatus.WAITING_FOR_INPUT:
             return  # it was written before, or the task has ended, or was never told of the wait
-        self._write(parcel, payload, TaskStatus.PROCESSING)
+        self._write(batch, payload, TaskStatus.PROCESSING)
 
-    def _write(self, parcel: Parcel, payload: _Payload, status: TaskStatus) -> None:
+    def _write(self, batch: Batch, payload: _Payload, status: TaskStatus) -> None:
         report = StatusReport(
             status=status, message=payload["message"], progress=payload["progress"]
         )
-        self._api.write_status(parcel.first.task_id, report, key=parcel.key)
+        self._api.write_status(batch.first.task_id, report, key=batch.key)

@@ -23,7 +23,7 @@ from keruta_agent.agent.delivery.writes import WriteCheck, may_be_blocked
 from keruta_agent.agent.ports import KerutaApi
 from keruta_agent.agent.store.artifacts import ArtifactState
 from keruta_agent.agent.store.jobs import StopKind
-from keruta_agent.agent.store.outbox import Kind, Lane, Letter, Parcel
+from keruta_agent.agent.store.outbox import Batch, Kind, Lane, Letter
 from keruta_agent.agent.store.store import Records
 from keruta_agent.core import errors
 from keruta_agent.core.boot_clock import boot_seconds
@@ -66,7 +66,7 @@ class Courier:
         self._words = CircuitBreaker("anything")
         self._files = CircuitBreaker("artifacts")
         self._keeping_artifacts_of: str | None = None
-        self._handlers: Mapping[Kind, Callable[[Parcel], None]] = {
+        self._handlers: Mapping[Kind, Callable[[Batch], None]] = {
             Kind.STATUS: self._send_status,
             Kind.PROGRESS: self._send_progress,
             Kind.LOGS: self._send_logs,
@@ -133,10 +133,10 @@ class Courier:
             while ours and not self._wait_s(lane):
                 if deadline is not None and time.monotonic() >= deadline:
                     return False
-                parcel = self._outbox.take(task_id, lane)
-                if parcel is None or parcel.first.not_before > boot_seconds():
+                batch = self._outbox.take(task_id, lane)
+                if batch is None or batch.first.not_before > boot_seconds():
                     return True
-                if not self._deliver(parcel, self._breaker(lane)):
+                if not self._deliver(batch, self._breaker(lane)):
                     break
         return not self._wait_s(lane)
 
@@ -158,13 +158,13 @@ class Courier:
                     self._busy -= wanted
                     self._guard.notify_all()
 
-    def _deliver(self, parcel: Parcel, breaker: CircuitBreaker) -> bool:
-        """Send one parcel; return whether it is off our hands."""
+    def _deliver(self, batch: Batch, breaker: CircuitBreaker) -> bool:
+        """Send one batch; return whether it is off our hands."""
         try:
-            self._hand_over(parcel)
+            self._hand_over(batch)
         except errors.ApiUnreachable as exc:
-            self._outbox.release(parcel)
-            self._failed(parcel, breaker, exc)
+            self._outbox.release(batch)
+            self._failed(batch, breaker, exc)
             return False
         except (
             errors.ApiAmbiguous,
@@ -172,40 +172,38 @@ class Courier:
             errors.ApiUnauthorized,
             errors.ApiBlocked,
         ) as exc:
-            self._outbox.retry_later(parcel, str(exc), 0.0)
-            self._failed(parcel, breaker, exc)
+            self._outbox.retry_later(batch, str(exc), 0.0)
+            self._failed(batch, breaker, exc)
             return False
         except errors.ApiUnsupported as exc:
-            self._cannot_be_stored(parcel, exc)
+            self._cannot_be_stored(batch, exc)
         except errors.ApiRefused as exc:
-            if exc.status == TOO_LARGE and parcel.first.kind is Kind.ARTIFACT:
-                self._cannot_be_stored(parcel, exc)
+            if exc.status == TOO_LARGE and batch.first.kind is Kind.ARTIFACT:
+                self._cannot_be_stored(batch, exc)
             else:
-                self._set_aside(parcel, exc)
+                self._set_aside(batch, exc)
         except errors.ApiError as exc:
-            return self._broken(parcel, exc)
+            return self._broken(batch, exc)
         except (errors.KerutaError, FileNotFoundError) as exc:  # the file was changed, or is gone
-            self._set_aside(parcel, exc)
+            self._set_aside(batch, exc)
             return True
         except (OSError, ValueError, TypeError, LookupError) as exc:
             # One letter that cannot be read must not hold up all the others for ever.
-            logger.debug(
-                "cannot send a parcel", exc_info=exc, extra={"action": "parcel_unreadable"}
-            )
-            return self._broken(parcel, exc)
+            logger.debug("cannot send a batch", exc_info=exc, extra={"action": "parcel_unreadable"})
+            return self._broken(batch, exc)
         else:
-            self._delivered(parcel)
+            self._delivered(batch)
         breaker.ok()
         return True
 
-    def _hand_over(self, parcel: Parcel) -> None:
-        """Send one parcel; a refusal by who stands before the API is not the API's.
+    def _hand_over(self, batch: Batch) -> None:
+        """Send one batch; a refusal by who stands before the API is not the API's.
 
         Raises:
             ApiError: what the API said, or why it is told nothing at all.
         """
         try:
-            self._handlers[parcel.first.kind](parcel)
+            self._handlers[batch.first.kind](batch)
         except errors.ApiError as exc:
             if not may_be_blocked(exc):
                 raise
@@ -219,46 +217,44 @@ class Courier:
                 raise errors.ApiFailed(exc.message, advice=exc.advice, status=exc.status) from exc
             raise
 
-    def _failed(self, parcel: Parcel, breaker: CircuitBreaker, exc: errors.ApiError) -> None:
+    def _failed(self, batch: Batch, breaker: CircuitBreaker, exc: errors.ApiError) -> None:
         if not breaker.is_open:
-            self._note("api_failed", parcel, exc)
+            self._note("api_failed", batch, exc)
         breaker.failed(exc)
 
-    def _delivered(self, parcel: Parcel) -> None:
-        if parcel.first.kind is not Kind.ARTIFACT:
-            self._outbox.delivered(parcel)
+    def _delivered(self, batch: Batch) -> None:
+        if batch.first.kind is not Kind.ARTIFACT:
+            self._outbox.delivered(batch)
             return
         with self._database.transaction(durable=False):
-            self._outbox.delivered(parcel)
-            artifact = self._artifacts.settle(parcel.first.key, ArtifactState.SENT)
+            self._outbox.delivered(batch)
+            artifact = self._artifacts.settle(batch.first.key, ArtifactState.SENT)
         if artifact is not None and artifact.is_copy:
             Path(artifact.file).unlink(missing_ok=True)
 
-    def _note(self, action: str, parcel: Parcel, exc: Exception) -> None:
-        """Add to the story of the job that a parcel is about."""
-        if parcel.first.run_id is not None:
-            run = self._runs.get(parcel.first.run_id)
-            self._journal.add(
-                action, run.job_id, run.number, kind=parcel.first.kind, error=str(exc)
-            )
+    def _note(self, action: str, batch: Batch, exc: Exception) -> None:
+        """Add to the story of the job that a batch is about."""
+        if batch.first.run_id is not None:
+            run = self._runs.get(batch.first.run_id)
+            self._journal.add(action, run.job_id, run.number, kind=batch.first.kind, error=str(exc))
 
-    def _cannot_be_stored(self, parcel: Parcel, exc: errors.ApiError) -> None:
+    def _cannot_be_stored(self, batch: Batch, exc: errors.ApiError) -> None:
         """Keep artifacts listed here where no route takes them; the rest has no other reader."""
-        if parcel.first.kind is Kind.ARTIFACT:
-            self._keep_here(parcel, exc)
+        if batch.first.kind is Kind.ARTIFACT:
+            self._keep_here(batch, exc)
             return
-        self._outbox.delivered(parcel)
+        self._outbox.delivered(batch)
         logger.info(
             "this server has no place for %s: %s",
-            parcel.first.kind,
+            batch.first.kind,
             exc,
-            extra={"action": "api_lacks", "task": parcel.first.task_id},
+            extra={"action": "api_lacks", "task": batch.first.task_id},
         )
 
-    def _keep_here(self, parcel: Parcel, exc: errors.ApiError) -> None:
-        letter = parcel.first
+    def _keep_here(self, batch: Batch, exc: errors.ApiError) -> None:
+        letter = batch.first
         with self._database.transaction():
-            self._outbox.delivered(parcel)
+            self._outbox.delivered(batch)
             self._artifacts.settle(letter.key, ArtifactState.LOCAL, exc.message)
         # Said once a task: the others of its artifacts most likely meet the same.
         is_first = self._keeping_artifacts_of != letter.task_id
@@ -273,58 +269,58 @@ class Courier:
             extra={"action": "artifact_stays_here", "task": letter.task_id},
         )
 
-    def _set_aside(self, parcel: Parcel, exc: Exception) -> None:
+    def _set_aside(self, batch: Batch, exc: Exception) -> None:
         if isinstance(exc, errors.ApiError):
-            self._note("api_refused", parcel, exc)
+            self._note("api_refused", batch, exc)
         else:
-            self._note("unsendable", parcel, exc)
+            self._note("unsendable", batch, exc)
         with self._database.transaction():
-            self._outbox.park(parcel, str(exc))
-            if parcel.first.kind is Kind.ARTIFACT:
-                self._artifacts.settle(parcel.first.key, ArtifactState.REFUSED, str(exc))
+            self._outbox.park(batch, str(exc))
+            if batch.first.kind is Kind.ARTIFACT:
+                self._artifacts.settle(batch.first.key, ArtifactState.REFUSED, str(exc))
         logger.error(
             "a %s of task %s cannot be delivered; it is set aside: %s",
-            parcel.first.kind,
-            parcel.first.task_id,
+            batch.first.kind,
+            batch.first.task_id,
             exc,
-            extra={"action": "api_refused", "task": parcel.first.task_id},
+            extra={"action": "api_refused", "task": batch.first.task_id},
         )
 
-    def _broken(self, parcel: Parcel, exc: Exception) -> bool:
-        """Skip a parcel at which the server, or we, broke: others may still pass."""
-        attempts = parcel.first.attempts + 1
-        if attempts >= ATTEMPTS_AT_BROKEN and parcel.first.kind is not Kind.STATUS:
-            self._set_aside(parcel, exc)
+    def _broken(self, batch: Batch, exc: Exception) -> bool:
+        """Skip a batch at which the server, or we, broke: others may still pass."""
+        attempts = batch.first.attempts + 1
+        if attempts >= ATTEMPTS_AT_BROKEN and batch.first.kind is not Kind.STATUS:
+            self._set_aside(batch, exc)
             return True
         wait = BACKOFF.delay_s(attempts + 1)
-        self._outbox.retry_later(parcel, str(exc), boot_seconds() + wait)
-        if parcel.first.attempts == 0:
-            self._note("api_failed", parcel, exc)
+        self._outbox.retry_later(batch, str(exc), boot_seconds() + wait)
+        if batch.first.attempts == 0:
+            self._note("api_failed", batch, exc)
         logger.warning(
             "a %s of task %s could not be sent; tries again in %.0f seconds: %s",
-            parcel.first.kind,
-            parcel.first.task_id,
+            batch.first.kind,
+            batch.first.task_id,
             wait,
             exc,
-            extra={"action": "api_broke", "task": parcel.first.task_id},
+            extra={"action": "api_broke", "task": batch.first.task_id},
         )
         return False
 
-    def _masked(self, parcel: Parcel) -> dict[str, Any]:
-        """Return what a parcel tells, with its secrets masked: the last door before the API."""
-        redactor = self._redaction.of_run(parcel.first.run_id)
-        return {name: redactor.redact_value(value) for name, value in parcel.first.payload.items()}
+    def _masked(self, batch: Batch) -> dict[str, Any]:
+        """Return what a batch tells, with its secrets masked: the last door before the API."""
+        redactor = self._redaction.of_run(batch.first.run_id)
+        return {name: redactor.redact_value(value) for name, value in batch.first.payload.items()}
 
-    # One method a kind: sends the parcel, or raises what the API said.
+    # One method a kind: sends the batch, or raises what the API said.
 
-    def _send_status(self, parcel: Parcel) -> None:
-        letter = parcel.first
-        payload = self._masked(parcel)
+    def _send_status(self, batch: Batch) -> None:
+        letter = batch.first
+        payload = self._masked(batch)
         report = StatusReport(**{**payload, "status": TaskStatus(payload["status"])})
-        if (parcel.may_have_arrived or letter.attempts) and self._has_arrived(letter, report):
+        if (batch.may_have_arrived or letter.attempts) and self._has_arrived(letter, report):
             return
         try:
-            task = self._api.write_status(letter.task_id, report, key=parcel.key)
+            task = self._api.write_status(letter.task_id, report, key=batch.key)
         except (errors.ApiNotFound, errors.ApiConflict) as exc:
             if report.status is TaskStatus.PROCESSING:
                 self._do_not_run(letter, exc.message)
@@ -347,36 +343,36 @@ class Courier:
         if letter.run_id is not None:
             self._jobs.request_stop(self._runs.get(letter.run_id).job_id, StopKind.REFUSED, reason)
 
-    def _send_progress(self, parcel: Parcel) -> None:
-        payload = self._masked(parcel)
+    def _send_progress(self, batch: Batch) -> None:
+        payload = self._masked(batch)
         self._api.send_progress(
-            parcel.first.task_id, payload["percent"], payload["message"], key=parcel.key
+            batch.first.task_id, payload["percent"], payload["message"], key=batch.key
         )
 
-    def _send_logs(self, parcel: Parcel) -> None:
-        if parcel.first.run_id is None:
+    def _send_logs(self, batch: Batch) -> None:
+        if batch.first.run_id is None:
             return
-        sequences = [letter.payload["sequence"] for letter in parcel.letters]
-        entries = self._log_reader.entries(parcel.first.run_id, sequences)
-        done = parcel.first.delivered_entries
+        sequences = [letter.payload["sequence"] for letter in batch.letters]
+        entries = self._log_reader.entries(batch.first.run_id, sequences)
+        done = batch.first.delivered_entries
         while done < len(entries):
             done += self._api.send_logs(
-                parcel.first.task_id, entries[done:], key=f"{parcel.key}-{done}"
+                batch.first.task_id, entries[done:], key=f"{batch.key}-{done}"
             )
             if done < len(entries):
-                self._outbox.partly_delivered(parcel, done)
+                self._outbox.partly_delivered(batch, done)
 
-    def _send_log_line(self, parcel: Parcel) -> None:
-        payload = self._masked(parcel)
+    def _send_log_line(self, batch: Batch) -> None:
+        payload = self._masked(batch)
         entry = LogEntry(**{**payload, "level": LogLevel(payload["level"])})
-        self._api.send_logs(parcel.first.task_id, [entry], key=parcel.key)
+        self._api.send_logs(batch.first.task_id, [entry], key=batch.key)
 
-    def _send_input_request(self, parcel: Parcel) -> None:
-        self._inquiries.send(parcel, self._masked(parcel))
+    def _send_input_request(self, batch: Batch) -> None:
+        self._inquiries.send(batch, self._masked(batch))
 
-    def _send_artifact(self, parcel: Parcel) -> None:
-        redactor = self._redaction.of_run(parcel.first.run_id)
-        kept = select_artifacts.from_payload(parcel.first.payload)
+    def _send_artifact(self, batch: Batch) -> None:
+        redactor = self._redaction.of_run(batch.first.run_id)
+        kept = select_artifacts.from_payload(batch.first.payload)
         artifact = dataclasses.replace(
             kept,
             relative_path=redactor.redact(kept.relative_path),
@@ -384,17 +380,17 @@ class Courier:
         )
         if not artifact.file.is_file():
             raise errors.ApiRefused(f"the kept copy of the artifact {artifact.file} is gone")
-        self._api.upload_artifact(parcel.first.task_id, artifact, key=parcel.key)
+        self._api.upload_artifact(batch.first.task_id, artifact, key=batch.key)
 
-    def _send_auto_fix(self, parcel: Parcel) -> None:
-        payload = self._masked(parcel)
+    def _send_auto_fix(self, batch: Batch) -> None:
+        payload = self._masked(batch)
         autofix.request(
             self._api,
-            parcel.first.task_id,
+            batch.first.task_id,
             error_message=payload["error_message"],
             error_code=payload["error_code"],
-            key=parcel.key,
+            key=batch.key,
         )
 
-    def _send_metrics(self, parcel: Parcel) -> None:
-        self._api.send_metrics(parcel.first.task_id, self._masked(parcel), key=parcel.key)
+    def _send_metrics(self, batch: Batch) -> None:
+        self._api.send_metrics(batch.first.task_id, self._masked(batch), key=batch.key)

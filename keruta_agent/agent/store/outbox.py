@@ -83,7 +83,7 @@ class Letter:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Parcel:
+class Batch:
     """Rows of one task that leave in one request."""
 
     #: Idempotency key of the request: the same at each attempt.
@@ -205,7 +205,7 @@ class Outbox:
         )
         return [(row["task_id"], row["not_before"]) for row in rows]
 
-    def take(self, task_id: str, lane: Lane | None = None) -> Parcel | None:
+    def take(self, task_id: str, lane: Lane | None = None) -> Batch | None:
         """Take what is to leave next for a task: one row, or several ranges of its log.
 
         The rows are marked with the request that they travel in before they leave, so that a
@@ -218,13 +218,13 @@ class Outbox:
                 return None
             first = letters[0]
             if first.batch is not None:
-                return Parcel(key=first.batch, letters=letters, may_have_arrived=True)
+                return Batch(key=first.batch, letters=letters, may_have_arrived=True)
             key = first.key if len(letters) == 1 else f"{first.key}+{len(letters) - 1}"
             connection.executemany(
                 "UPDATE outbox SET batch = ? WHERE id = ?",
                 [(key, letter.id) for letter in letters],
             )
-        return Parcel(key=key, letters=letters, may_have_arrived=False)
+        return Batch(key=key, letters=letters, may_have_arrived=False)
 
     def _next(self, task_id: str, lane: Lane | None) -> list[Letter]:
         letters = self._first(task_id, lane, 1)
@@ -260,46 +260,46 @@ class Outbox:
         )
         return row.fetchone() is not None
 
-    def release(self, parcel: Parcel) -> None:
-        """Says that a parcel has not left after all: nothing of it can have arrived."""
-        if parcel.may_have_arrived:
+    def release(self, batch: Batch) -> None:
+        """Unmark a batch that was never sent: nothing of it can have arrived."""
+        if batch.may_have_arrived:
             return
         with self._database.transaction() as connection:
             connection.executemany(
                 "UPDATE outbox SET batch = NULL WHERE id = ?",
-                [(letter.id,) for letter in parcel.letters],
+                [(letter.id,) for letter in batch.letters],
             )
 
-    def delivered(self, parcel: Parcel) -> None:
+    def delivered(self, batch: Batch) -> None:
         """Remove what the API has stored."""
         with self._database.transaction(durable=False) as connection:
             connection.executemany(
-                "DELETE FROM outbox WHERE id = ?", [(letter.id,) for letter in parcel.letters]
+                "DELETE FROM outbox WHERE id = ?", [(letter.id,) for letter in batch.letters]
             )
 
-    def partly_delivered(self, parcel: Parcel, entries: int) -> None:
-        """Remember how many entries of a parcel of log ranges the API has stored."""
+    def partly_delivered(self, batch: Batch, entries: int) -> None:
+        """Remember how many entries of a batch of log ranges the API has stored."""
         with self._database.transaction(durable=False) as connection:
             connection.execute(
-                "UPDATE outbox SET delivered_entries = ? WHERE id = ?", (entries, parcel.first.id)
+                "UPDATE outbox SET delivered_entries = ? WHERE id = ?", (entries, batch.first.id)
             )
 
-    def retry_later(self, parcel: Parcel, error: str, not_before: float) -> None:
-        """Keep a parcel for another attempt."""
+    def retry_later(self, batch: Batch, error: str, not_before: float) -> None:
+        """Keep a batch for another attempt."""
         with self._database.transaction() as connection:
             connection.executemany(
                 "UPDATE outbox SET attempts = attempts + 1, last_error = ?, not_before = ? "
                 "WHERE id = ?",
-                [(error, not_before, letter.id) for letter in parcel.letters],
+                [(error, not_before, letter.id) for letter in batch.letters],
             )
 
-    def park(self, parcel: Parcel, error: str) -> None:
-        """Set a parcel aside that the API refuses for good."""
+    def park(self, batch: Batch, error: str) -> None:
+        """Set a batch aside that the API refuses for good."""
         with self._database.transaction() as connection:
             connection.executemany(
                 "UPDATE outbox SET state = 'parked', attempts = attempts + 1, last_error = ? "
                 "WHERE id = ?",
-                [(error, letter.id) for letter in parcel.letters],
+                [(error, letter.id) for letter in batch.letters],
             )
 
     def parked(self, *, task_id: str | None = None) -> list[Letter]:

@@ -270,17 +270,17 @@ _ENTRIES = st.lists(
 def test_joining_keeps_every_line_in_order_and_every_message_short(
     entries: list[LogEntry],
 ) -> None:
-    parcels = list(logs._parcels(entries))
+    batches = list(logs._batches(entries))
 
-    assert sum(parcel.count for parcel in parcels) == len(entries)
+    assert sum(batch.count for batch in batches) == len(entries)
     lines = "\n".join(entry.message for entry in entries)
-    assert "\n".join(parcel.entry.message for parcel in parcels) == lines
-    for parcel in parcels:
-        parts = entries[parcel.first : parcel.first + parcel.count]
+    assert "\n".join(batch.entry.message for batch in batches) == lines
+    for batch in batches:
+        parts = entries[batch.first : batch.first + batch.count]
         assert {(part.level, part.source) for part in parts} == {
-            (parcel.entry.level, parcel.entry.source)
+            (batch.entry.level, batch.entry.source)
         }
-        assert parcel.count == 1 or len(parcel.entry.message) <= logs.JOINED_LIMIT
+        assert batch.count == 1 or len(batch.entry.message) <= logs.JOINED_LIMIT
 
 
 def test_names_of_fields_have_no_dots_where_a_server_might_not_store_them(

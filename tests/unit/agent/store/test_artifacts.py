@@ -60,8 +60,8 @@ def test_waiting_artifact_is_taken_back_with_its_copy(records: Records, add) -> 
 
 def test_artifact_on_its_way_is_not_torn_from_under_the_upload(records: Records, add) -> None:
     found = add("a")
-    parcel = records.outbox.take("t1")
-    assert parcel is not None
+    batch = records.outbox.take("t1")
+    assert batch is not None
     assert records.artifacts.remove(found) is None
     assert Path(found.file).exists()
     settled = records.artifacts.settle("k", ArtifactState.SENT)
@@ -71,9 +71,9 @@ def test_artifact_on_its_way_is_not_torn_from_under_the_upload(records: Records,
 
 def test_refused_artifact_is_removed_from_the_outbox_too(records: Records, add) -> None:
     found = add("a")
-    parcel = records.outbox.take("t1")
-    assert parcel is not None
-    records.outbox.park(parcel, "no")
+    batch = records.outbox.take("t1")
+    assert batch is not None
+    records.outbox.park(batch, "no")
     records.artifacts.settle("k", ArtifactState.REFUSED, "no")
     assert records.artifacts.remove(found) is ArtifactState.REFUSED
     assert records.outbox.counts().parked == 0

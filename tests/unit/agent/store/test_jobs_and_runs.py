@@ -66,10 +66,10 @@ def test_run_tells_the_api_of_itself_once_its_task_is_ours(records):
     job, run = records.runs.claim_next()
     assert records.outbox.take("task-1") is None
     assert records.runs.own(job, run).is_owned
-    parcel = records.outbox.take("task-1")
+    batch = records.outbox.take("task-1")
     assert job.state is JobState.RUNNING
-    assert parcel.first.payload["status"] == TaskStatus.PROCESSING
-    assert parcel.key == f"{run.uid}-started"
+    assert batch.first.payload["status"] == TaskStatus.PROCESSING
+    assert batch.key == f"{run.uid}-started"
 
 
 def test_nothing_is_claimed_while_a_run_is_active(records):
@@ -113,10 +113,10 @@ def test_cancelled_waiting_task_never_runs_and_the_api_is_told(records):
     assert records.runs.cancel_job(job_id, "not needed") is JobState.WAITING
     assert records.runs.claim_next() is None
     job = records.jobs.get(job_id)
-    parcel = records.outbox.take("task-1")
+    batch = records.outbox.take("task-1")
     assert (job.state, job.outcome, job.message) == (JobState.FINISHED, "cancelled", "not needed")
-    assert parcel.first.payload["status"] == "FAILED"
-    assert parcel.first.payload["error_code"] == "CANCELLED"
+    assert batch.first.payload["status"] == "FAILED"
+    assert batch.first.payload["error_code"] == "CANCELLED"
 
 
 def test_task_that_the_api_does_not_want_is_ended_in_silence(records):

@@ -26,9 +26,9 @@ def test_rows_of_a_task_leave_in_the_order_in_which_they_came(records):
     for number in range(3):
         add_status(records, "t", f"key-{number}")
     keys = []
-    while (parcel := records.outbox.take("t")) is not None:
-        keys.append(parcel.key)
-        records.outbox.delivered(parcel)
+    while (batch := records.outbox.take("t")) is not None:
+        keys.append(batch.key)
+        records.outbox.delivered(batch)
     assert keys == ["key-0", "key-1", "key-2"]
 
 
@@ -41,8 +41,8 @@ def test_same_key_is_queued_once(records):
 def test_neighbouring_log_ranges_travel_together_up_to_a_size(records):
     run_id = a_run(records)
     add_ranges(records, run_id, [BATCH_BYTES // 2, BATCH_BYTES // 2, 1])
-    parcel = records.outbox.take("t")
-    assert [letter.payload["sequence"] for letter in parcel.letters] == [0, 1]
+    batch = records.outbox.take("t")
+    assert [letter.payload["sequence"] for letter in batch.letters] == [0, 1]
 
 
 def test_range_larger_than_a_batch_travels_alone(records):
@@ -59,7 +59,7 @@ def test_other_row_between_log_ranges_parts_them(records):
     assert len(records.outbox.take("t").letters) == 1
 
 
-def test_parcel_that_may_have_arrived_is_repeated_as_it_was(records):
+def test_batch_that_may_have_arrived_is_repeated_as_it_was(records):
     """New ranges must not join it: the server knows the request by its key."""
     run_id = a_run(records)
     add_ranges(records, run_id, [1, 1])
@@ -72,22 +72,22 @@ def test_parcel_that_may_have_arrived_is_repeated_as_it_was(records):
     assert len(again.letters) == 2
 
 
-def test_parcel_that_cannot_have_arrived_is_free_to_grow(records):
+def test_batch_that_cannot_have_arrived_is_free_to_grow(records):
     run_id = a_run(records)
     add_ranges(records, run_id, [1])
     records.outbox.release(records.outbox.take("t"))
     add_ranges(records, run_id, [1], first=1)
-    parcel = records.outbox.take("t")
-    assert not parcel.may_have_arrived
-    assert len(parcel.letters) == 2
+    batch = records.outbox.take("t")
+    assert not batch.may_have_arrived
+    assert len(batch.letters) == 2
 
 
 def test_newest_progress_replaces_one_that_has_not_left(records):
     run_id = a_run(records)
     for percent in (10, 20, 30):
         records.outbox.put_progress("t", run_id, "uid", percent, f"at {percent}")
-    parcel = records.outbox.take("t")
-    assert parcel.first.payload == {"percent": 30, "message": "at 30"}
+    batch = records.outbox.take("t")
+    assert batch.first.payload == {"percent": 30, "message": "at 30"}
     assert records.outbox.counts().pending == 1
 
 
@@ -115,9 +115,9 @@ def test_parked_row_lets_the_next_one_pass_and_stays_visible(records):
 
 def _take_all(records, lane: Lane) -> list[str]:
     keys = []
-    while (parcel := records.outbox.take("t", lane)) is not None:
-        keys.append(parcel.key)
-        records.outbox.delivered(parcel)
+    while (batch := records.outbox.take("t", lane)) is not None:
+        keys.append(batch.key)
+        records.outbox.delivered(batch)
     return keys
 
 
