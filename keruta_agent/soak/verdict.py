@@ -292,10 +292,10 @@ class _Judge:
         counts = agent.records.outbox.counts()
         if counts.pending:
             self._complain(Promise.BYTES, f"{counts.pending} writes have not left the outbox")
-        for letter in agent.records.outbox.parked():
+        for entry in agent.records.outbox.parked():
             self._complain(
                 Promise.BYTES,
-                f"a write was given up: {letter.kind} {letter.key}: {letter.last_error}",
+                f"a write was given up: {entry.kind} {entry.key}: {entry.last_error}",
             )
 
     def _check_databases(self) -> None:

@@ -23,7 +23,7 @@ from keruta_agent.agent.delivery.writes import WriteCheck, may_be_blocked
 from keruta_agent.agent.ports import KerutaApi
 from keruta_agent.agent.store.artifacts import ArtifactState
 from keruta_agent.agent.store.jobs import StopKind
-from keruta_agent.agent.store.outbox import Batch, Kind, Lane, Letter
+from keruta_agent.agent.store.outbox import Batch, Kind, Lane, OutboxEntry
 from keruta_agent.agent.store.store import Records
 from keruta_agent.core import errors
 from keruta_agent.core.boot_clock import boot_seconds
@@ -188,7 +188,7 @@ class Courier:
             self._set_aside(batch, exc)
             return True
         except (OSError, ValueError, TypeError, LookupError) as exc:
-            # One letter that cannot be read must not hold up all the others for ever.
+            # One entry that cannot be read must not block all the others for ever.
             logger.debug("cannot send a batch", exc_info=exc, extra={"action": "parcel_unreadable"})
             return self._broken(batch, exc)
         else:
@@ -252,21 +252,21 @@ class Courier:
         )
 
     def _keep_here(self, batch: Batch, exc: errors.ApiError) -> None:
-        letter = batch.first
+        entry = batch.first
         with self._database.transaction():
             self._outbox.delivered(batch)
-            self._artifacts.settle(letter.key, ArtifactState.LOCAL, exc.message)
+            self._artifacts.settle(entry.key, ArtifactState.LOCAL, exc.message)
         # Said once a task: the others of its artifacts most likely meet the same.
-        is_first = self._keeping_artifacts_of != letter.task_id
-        self._keeping_artifacts_of = letter.task_id
+        is_first = self._keeping_artifacts_of != entry.task_id
+        self._keeping_artifacts_of = entry.task_id
         logger.log(
             logging.WARNING if is_first else logging.DEBUG,
             "an artifact of task %s stays on this machine: %s (see: keruta artifact list "
             "--task-id %s)",
-            letter.task_id,
+            entry.task_id,
             exc.message,
-            letter.task_id,
-            extra={"action": "artifact_stays_here", "task": letter.task_id},
+            entry.task_id,
+            extra={"action": "artifact_stays_here", "task": entry.task_id},
         )
 
     def _set_aside(self, batch: Batch, exc: Exception) -> None:
@@ -314,34 +314,34 @@ class Courier:
     # One method a kind: sends the batch, or raises what the API said.
 
     def _send_status(self, batch: Batch) -> None:
-        letter = batch.first
+        entry = batch.first
         payload = self._masked(batch)
         report = StatusReport(**{**payload, "status": TaskStatus(payload["status"])})
-        if (batch.may_have_arrived or letter.attempts) and self._has_arrived(letter, report):
+        if (batch.may_have_arrived or entry.attempts) and self._has_arrived(entry, report):
             return
         try:
-            task = self._api.write_status(letter.task_id, report, key=batch.key)
+            task = self._api.write_status(entry.task_id, report, key=batch.key)
         except (errors.ApiNotFound, errors.ApiConflict) as exc:
             if report.status is TaskStatus.PROCESSING:
-                self._do_not_run(letter, exc.message)
+                self._do_not_run(entry, exc.message)
             raise
         if report.status is TaskStatus.PROCESSING and task.status is TaskStatus.FAILED:
-            self._do_not_run(letter, f"The API does not let us run it: {task.message}")
+            self._do_not_run(entry, f"The API does not let us run it: {task.message}")
 
-    def _has_arrived(self, letter: Letter, report: StatusReport) -> bool:
+    def _has_arrived(self, entry: OutboxEntry, report: StatusReport) -> bool:
         """Look whether an earlier attempt was stored, before anything is written again."""
-        task = self._api.task(letter.task_id)
+        task = self._api.task(entry.task_id)
         if task.status is report.status:
             return True
         if report.status is not TaskStatus.PROCESSING or task.status is TaskStatus.PENDING:
             return False
         if task.status.is_terminal:
-            self._do_not_run(letter, f"The task is {task.status} at the API: {task.message}")
+            self._do_not_run(entry, f"The task is {task.status} at the API: {task.message}")
         return True
 
-    def _do_not_run(self, letter: Letter, reason: str) -> None:
-        if letter.run_id is not None:
-            self._jobs.request_stop(self._runs.get(letter.run_id).job_id, StopKind.REFUSED, reason)
+    def _do_not_run(self, entry: OutboxEntry, reason: str) -> None:
+        if entry.run_id is not None:
+            self._jobs.request_stop(self._runs.get(entry.run_id).job_id, StopKind.REFUSED, reason)
 
     def _send_progress(self, batch: Batch) -> None:
         payload = self._masked(batch)
@@ -352,20 +352,20 @@ class Courier:
     def _send_logs(self, batch: Batch) -> None:
         if batch.first.run_id is None:
             return
-        sequences = [letter.payload["sequence"] for letter in batch.letters]
-        entries = self._log_reader.entries(batch.first.run_id, sequences)
+        sequences = [entry.payload["sequence"] for entry in batch.entries]
+        log_entries = self._log_reader.entries(batch.first.run_id, sequences)
         done = batch.first.delivered_entries
-        while done < len(entries):
+        while done < len(log_entries):
             done += self._api.send_logs(
-                batch.first.task_id, entries[done:], key=f"{batch.key}-{done}"
+                batch.first.task_id, log_entries[done:], key=f"{batch.key}-{done}"
             )
-            if done < len(entries):
+            if done < len(log_entries):
                 self._outbox.partly_delivered(batch, done)
 
     def _send_log_line(self, batch: Batch) -> None:
         payload = self._masked(batch)
-        entry = LogEntry(**{**payload, "level": LogLevel(payload["level"])})
-        self._api.send_logs(batch.first.task_id, [entry], key=batch.key)
+        line = LogEntry(**{**payload, "level": LogLevel(payload["level"])})
+        self._api.send_logs(batch.first.task_id, [line], key=batch.key)
 
     def _send_input_request(self, batch: Batch) -> None:
         self._inquiries.send(batch, self._masked(batch))

@@ -160,9 +160,9 @@ class Artifacts:
             connection.execute(
                 "UPDATE artifacts SET state = 'removed' WHERE id = ?", (artifact.id,)
             )
-            letter = self._outbox.fate(row["key"])
+            entry = self._outbox.fate(row["key"])
             is_on_its_way = (
-                letter is not None and letter.state == "pending" and letter.batch is not None
+                entry is not None and entry.state == "pending" and entry.batch is not None
             )
             if not is_on_its_way:
                 self._outbox.remove(row["key"])

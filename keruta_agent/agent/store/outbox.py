@@ -60,8 +60,8 @@ _HELD_UP: Final = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Letter:
-    """One row of the outbox."""
+class OutboxEntry:
+    """One row of the outbox: a write that the API has yet to confirm."""
 
     id: int
     task_id: str
@@ -74,7 +74,7 @@ class Letter:
     state: str
     #: Key of the request that this row travels in; None while it never left.
     batch: str | None
-    #: Entries of the batch, counted from its first, that the server has stored.
+    #: Log entries of the batch, counted from its first, that the server has stored.
     delivered_entries: int
     attempts: int
     #: Seconds since boot before which it is not tried again.
@@ -88,14 +88,14 @@ class Batch:
 
     #: Idempotency key of the request: the same at each attempt.
     key: str
-    letters: Sequence[Letter]
+    entries: Sequence[OutboxEntry]
     #: Whether the request was sent before and its answer is unknown.
     may_have_arrived: bool
 
     @property
-    def first(self) -> Letter:
+    def first(self) -> OutboxEntry:
         """The row that leads: the only one, unless these are ranges of a log."""
-        return self.letters[0]
+        return self.entries[0]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -213,50 +213,50 @@ class Outbox:
         that nothing waits, or that it waits for the other lane.
         """
         with self._database.transaction() as connection:
-            letters = self._next(task_id, lane)
-            if not letters:
+            entries = self._next(task_id, lane)
+            if not entries:
                 return None
-            first = letters[0]
+            first = entries[0]
             if first.batch is not None:
-                return Batch(key=first.batch, letters=letters, may_have_arrived=True)
-            key = first.key if len(letters) == 1 else f"{first.key}+{len(letters) - 1}"
+                return Batch(key=first.batch, entries=entries, may_have_arrived=True)
+            key = first.key if len(entries) == 1 else f"{first.key}+{len(entries) - 1}"
             connection.executemany(
                 "UPDATE outbox SET batch = ? WHERE id = ?",
-                [(key, letter.id) for letter in letters],
+                [(key, entry.id) for entry in entries],
             )
-        return Batch(key=key, letters=letters, may_have_arrived=False)
+        return Batch(key=key, entries=entries, may_have_arrived=False)
 
-    def _next(self, task_id: str, lane: Lane | None) -> list[Letter]:
-        letters = self._first(task_id, lane, 1)
-        if not letters or self._is_held_up(letters[0]):
+    def _next(self, task_id: str, lane: Lane | None) -> list[OutboxEntry]:
+        entries = self._first(task_id, lane, 1)
+        if not entries or self._is_held_up(entries[0]):
             return []
-        if letters[0].kind is not Kind.LOGS:
-            return letters
-        letters = self._first(task_id, lane, BATCH_RANGES)
-        first = letters[0]
-        together: list[Letter] = []
+        if entries[0].kind is not Kind.LOGS:
+            return entries
+        entries = self._first(task_id, lane, BATCH_RANGES)
+        first = entries[0]
+        together: list[OutboxEntry] = []
         size = 0
-        for letter in letters:
-            if (letter.kind, letter.run_id, letter.batch) != (Kind.LOGS, first.run_id, first.batch):
+        for entry in entries:
+            if (entry.kind, entry.run_id, entry.batch) != (Kind.LOGS, first.run_id, first.batch):
                 break
-            size += letter.payload["bytes"]
+            size += entry.payload["bytes"]
             if together and size > BATCH_BYTES:
                 break
-            together.append(letter)
+            together.append(entry)
         return together
 
-    def _first(self, task_id: str, lane: Lane | None, count: int) -> list[Letter]:
+    def _first(self, task_id: str, lane: Lane | None, count: int) -> list[OutboxEntry]:
         rows = self._database.connection().execute(
             f"SELECT * FROM outbox WHERE task_id = ? AND state = 'pending' "  # noqa: S608
             f"AND {_in(lane)} ORDER BY id LIMIT ?",
             (task_id, count),
         )
-        return [_letter(row) for row in rows]
+        return [_entry_of(row) for row in rows]
 
-    def _is_held_up(self, letter: Letter) -> bool:
+    def _is_held_up(self, entry: OutboxEntry) -> bool:
         row = self._database.connection().execute(
             f"SELECT 1 FROM outbox AS head WHERE id = ? AND {_HELD_UP}",  # noqa: S608
-            (letter.id,),
+            (entry.id,),
         )
         return row.fetchone() is not None
 
@@ -267,21 +267,22 @@ class Outbox:
         with self._database.transaction() as connection:
             connection.executemany(
                 "UPDATE outbox SET batch = NULL WHERE id = ?",
-                [(letter.id,) for letter in batch.letters],
+                [(entry.id,) for entry in batch.entries],
             )
 
     def delivered(self, batch: Batch) -> None:
         """Remove what the API has stored."""
         with self._database.transaction(durable=False) as connection:
             connection.executemany(
-                "DELETE FROM outbox WHERE id = ?", [(letter.id,) for letter in batch.letters]
+                "DELETE FROM outbox WHERE id = ?", [(entry.id,) for entry in batch.entries]
             )
 
-    def partly_delivered(self, batch: Batch, entries: int) -> None:
-        """Remember how many entries of a batch of log ranges the API has stored."""
+    def partly_delivered(self, batch: Batch, log_entries: int) -> None:
+        """Remember how many log entries of a batch the API has stored."""
         with self._database.transaction(durable=False) as connection:
             connection.execute(
-                "UPDATE outbox SET delivered_entries = ? WHERE id = ?", (entries, batch.first.id)
+                "UPDATE outbox SET delivered_entries = ? WHERE id = ?",
+                (log_entries, batch.first.id),
             )
 
     def retry_later(self, batch: Batch, error: str, not_before: float) -> None:
@@ -290,7 +291,7 @@ class Outbox:
             connection.executemany(
                 "UPDATE outbox SET attempts = attempts + 1, last_error = ?, not_before = ? "
                 "WHERE id = ?",
-                [(error, not_before, letter.id) for letter in batch.letters],
+                [(error, not_before, entry.id) for entry in batch.entries],
             )
 
     def park(self, batch: Batch, error: str) -> None:
@@ -299,23 +300,23 @@ class Outbox:
             connection.executemany(
                 "UPDATE outbox SET state = 'parked', attempts = attempts + 1, last_error = ? "
                 "WHERE id = ?",
-                [(error, letter.id) for letter in batch.letters],
+                [(error, entry.id) for entry in batch.entries],
             )
 
-    def parked(self, *, task_id: str | None = None) -> list[Letter]:
+    def parked(self, *, task_id: str | None = None) -> list[OutboxEntry]:
         """Return what the API refused for good, oldest first."""
         rows = self._database.connection().execute(
             "SELECT * FROM outbox WHERE state = 'parked' AND (? IS NULL OR task_id = ?) "
             "ORDER BY id",
             (task_id, task_id),
         )
-        return [_letter(row) for row in rows]
+        return [_entry_of(row) for row in rows]
 
-    def fate(self, key: str) -> Letter | None:
+    def fate(self, key: str) -> OutboxEntry | None:
         """Return a queued row by its key; None when it was delivered or never queued."""
         row = self._database.connection().execute("SELECT * FROM outbox WHERE key = ?", (key,))
         found = row.fetchone()
-        return None if found is None else _letter(found)
+        return None if found is None else _entry_of(found)
 
     def remove(self, key: str) -> None:
         """Forget a row."""
@@ -364,8 +365,8 @@ def _in(lane: Lane | None) -> str:
     return "TRUE" if lane is None else lane.value
 
 
-def _letter(row: sqlite3.Row) -> Letter:
-    values = {field.name: row[field.name] for field in dataclasses.fields(Letter)}
+def _entry_of(row: sqlite3.Row) -> OutboxEntry:
+    values = {field.name: row[field.name] for field in dataclasses.fields(OutboxEntry)}
     values["kind"] = Kind(values["kind"])
     values["payload"] = json.loads(values["payload"])
-    return Letter(**values)
+    return OutboxEntry(**values)

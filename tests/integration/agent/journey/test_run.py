@@ -210,7 +210,7 @@ def test_write_that_the_api_refuses_is_set_aside_and_the_rest_goes_on(
     api.fail_next("send_progress", errors.ApiRefused("no"))
     run_all()
     assert api.task(task.id).status is TaskStatus.COMPLETED
-    assert [letter.kind for letter in agent.records.outbox.parked()] == ["progress"]
+    assert [entry.kind for entry in agent.records.outbox.parked()] == ["progress"]
 
 
 def test_removed_run_directory_does_not_hold_up_the_outbox(api, agent, poll, file_task):

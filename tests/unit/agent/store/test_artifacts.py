@@ -30,10 +30,10 @@ def add(records: Records, tmp_path: Path):
 
 def test_artifact_waits_in_the_outbox(records: Records, add) -> None:
     found = add("a/b")
-    letter = records.outbox.fate("k")
+    entry = records.outbox.fate("k")
     assert found.state is ArtifactState.WAITING
-    assert letter is not None
-    assert (letter.kind, letter.payload["relative_path"]) == (Kind.ARTIFACT, "a/b")
+    assert entry is not None
+    assert (entry.kind, entry.payload["relative_path"]) == (Kind.ARTIFACT, "a/b")
 
 
 def test_same_key_is_stored_once(records: Records, add) -> None:

@@ -166,7 +166,7 @@ def test_log_ranges_go_on_where_they_stopped(records):
     assert ranges == [(0, "stdout", 0, 10), (1, "stderr", 0, 4), (2, "stdout", 10, 30)]
 
 
-def test_ranges_and_their_letters_are_stored_together_or_not_at_all(records):
+def test_ranges_and_their_outbox_entries_are_stored_together_or_not_at_all(records):
     records.jobs.record_task(task(1))
     job, run = records.runs.claim_next()
     before = records.outbox.counts().pending

@@ -42,13 +42,13 @@ def test_neighbouring_log_ranges_travel_together_up_to_a_size(records):
     run_id = a_run(records)
     add_ranges(records, run_id, [BATCH_BYTES // 2, BATCH_BYTES // 2, 1])
     batch = records.outbox.take("t")
-    assert [letter.payload["sequence"] for letter in batch.letters] == [0, 1]
+    assert [entry.payload["sequence"] for entry in batch.entries] == [0, 1]
 
 
 def test_range_larger_than_a_batch_travels_alone(records):
     run_id = a_run(records)
     add_ranges(records, run_id, [BATCH_BYTES * 2, 1])
-    assert len(records.outbox.take("t").letters) == 1
+    assert len(records.outbox.take("t").entries) == 1
 
 
 def test_other_row_between_log_ranges_parts_them(records):
@@ -56,7 +56,7 @@ def test_other_row_between_log_ranges_parts_them(records):
     add_ranges(records, run_id, [1])
     add_status(records, "t", "between")
     add_ranges(records, run_id, [1], first=1)
-    assert len(records.outbox.take("t").letters) == 1
+    assert len(records.outbox.take("t").entries) == 1
 
 
 def test_batch_that_may_have_arrived_is_repeated_as_it_was(records):
@@ -69,7 +69,7 @@ def test_batch_that_may_have_arrived_is_repeated_as_it_was(records):
     assert not first.may_have_arrived
     assert again.may_have_arrived
     assert again.key == first.key
-    assert len(again.letters) == 2
+    assert len(again.entries) == 2
 
 
 def test_batch_that_cannot_have_arrived_is_free_to_grow(records):
@@ -79,7 +79,7 @@ def test_batch_that_cannot_have_arrived_is_free_to_grow(records):
     add_ranges(records, run_id, [1], first=1)
     batch = records.outbox.take("t")
     assert not batch.may_have_arrived
-    assert len(batch.letters) == 2
+    assert len(batch.entries) == 2
 
 
 def test_newest_progress_replaces_one_that_has_not_left(records):

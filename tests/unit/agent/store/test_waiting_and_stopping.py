@@ -159,8 +159,8 @@ def test_retry_says_so_in_the_log_and_does_not_claim_the_task_twice(records):
     records.jobs.schedule(job_id, -1)
     records.jobs.wake_due()
     records.runs.own(*records.runs.claim_next())
-    letter = records.outbox.take("task-1").first
-    assert (letter.kind, letter.payload["message"]) == ("log_line", "Run 2 of the task begins")
+    entry = records.outbox.take("task-1").first
+    assert (entry.kind, entry.payload["message"]) == ("log_line", "Run 2 of the task begins")
 
 
 def test_run_that_was_found_on_disk_becomes_active_and_the_api_hears_of_no_beginning(records):
