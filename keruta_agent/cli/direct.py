@@ -18,7 +18,7 @@ import click
 from keruta_agent.agent.control.commands import Flush, Status
 from keruta_agent.agent.control.socket import client
 from keruta_agent.agent.daemon.lock import agent_lock
-from keruta_agent.agent.daemon.wiring import make_client, make_courier
+from keruta_agent.agent.daemon.wiring import make_client, make_outbox_sender
 from keruta_agent.agent.delivery import select_artifacts
 from keruta_agent.agent.delivery.select_artifacts import Taken
 from keruta_agent.agent.run import copies, media
@@ -55,9 +55,9 @@ class DirectReport:
         self._api = make_client(settings)
         self._kept = settings.base_dir / KEPT
         self._records = Records.open(settings.base_dir)
-        self._courier = make_courier(settings, self._records, self._api)
+        self._outbox_sender = make_outbox_sender(settings, self._records, self._api)
         self._keys: list[str] = []
-        # What the courier logs as warnings is said by _tell_fate, in one line.
+        # What the sender logs as warnings is said by _tell_fate, in one line.
         logging.getLogger("keruta_agent").addHandler(logging.NullHandler())
 
     def __enter__(self) -> Self:
@@ -152,7 +152,7 @@ class DirectReport:
 
     def _deliver_here(self) -> None:
         with contextlib.suppress(errors.AlreadyRunning), agent_lock(self._settings.base_dir):
-            self._courier.deliver_task(self._task_id)
+            self._outbox_sender.deliver_task(self._task_id)
 
     def _wait(self) -> None:
         """Wait until the daemon has tried it, or knows that the API is away."""

@@ -57,5 +57,5 @@ def take_and_run(agent: Agent, api: InMemoryKerutaApi) -> None:
     SessionPoll(agent, api).poll()
     while run.run_next(agent) is not None:
         pass
-    assert agent.courier is not None
-    agent.courier.deliver(30)
+    assert agent.outbox_sender is not None
+    agent.outbox_sender.deliver(30)

@@ -162,7 +162,7 @@ def _outbox(agent: Agent) -> Iterator[Metric]:
 def _api(agent: Agent) -> Iterator[Metric]:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    if agent.api is None or agent.courier is None:
+    if agent.api is None or agent.outbox_sender is None:
         return
     calls: ApiCalls = agent.api.call_counts()
     requests = CounterMetricFamily(
@@ -177,7 +177,7 @@ def _api(agent: Agent) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "keruta_api_up",
         "0 while what is to be told waits for the API to come back.",
-        int(not agent.courier.api_is_away),
+        int(not agent.outbox_sender.api_is_away),
     )
 
 

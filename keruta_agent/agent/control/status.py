@@ -35,8 +35,8 @@ def describe(
     """
     active = agent.records.runs.active()
     outbox = agent.records.outbox.counts()
-    if agent.courier is not None:
-        api_problem = api_problem or agent.courier.api_problem
+    if agent.outbox_sender is not None:
+        api_problem = api_problem or agent.outbox_sender.api_problem
     api_away = api_problem is not None
     return {
         "pid": os.getpid(),

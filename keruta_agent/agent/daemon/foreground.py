@@ -17,7 +17,7 @@ from keruta_agent.agent.control.socket.socket_server import AgentSocket
 from keruta_agent.agent.daemon.answers import start_answer_poll
 from keruta_agent.agent.daemon.lock import agent_lock
 from keruta_agent.agent.daemon.wiring import build_agent, configured_api
-from keruta_agent.agent.delivery.report import Courier
+from keruta_agent.agent.delivery.outbox_sender import OutboxSender
 from keruta_agent.agent.journey import run
 from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.journey.context import RunContext
@@ -41,7 +41,7 @@ class ForegroundQueue:
     """The dispatcher of an agent that runs just one job: it only carries the outbox."""
 
     def __init__(self) -> None:
-        self._thread = DueThread("courier")
+        self._thread = DueThread("outbox-sender")
 
     def job_runnable(self, job_id: int) -> None:
         """Leave the job to the next daemon."""
@@ -57,11 +57,11 @@ class ForegroundQueue:
     def poll_now(self) -> None:
         """There is no session to poll."""
 
-    def start(self, courier: Courier) -> None:
+    def start(self, outbox_sender: OutboxSender) -> None:
         """Begin to carry."""
 
         def carry() -> float:
-            due_in_s = courier.deliver(CARRY_BUDGET_S)
+            due_in_s = outbox_sender.deliver(CARRY_BUDGET_S)
             return math.inf if due_in_s is None else max(due_in_s, GATHER_S)
 
         self._thread.start(carry)
@@ -83,8 +83,8 @@ def agent_here(settings: Settings) -> Iterator[Agent]:
     with agent_lock(settings.base_dir):
         queue = ForegroundQueue()
         agent = build_agent(settings, queue, configured_api(settings))
-        if agent.courier is not None:
-            queue.start(agent.courier)
+        if agent.outbox_sender is not None:
+            queue.start(agent.outbox_sender)
         door = AgentSocket(Control.of_agent(agent, lambda: _describe(agent), takes_jobs=False))
         door.start()
         answers = start_answer_poll(agent)
@@ -132,8 +132,8 @@ def _bring_to_its_end(agent: Agent, job_id: int) -> None:
             time.sleep(RETRY_LOOK_S)  # it waits for its next try
             continue
         run.live(RunContext(agent, *claimed))
-    if agent.courier is not None:
-        agent.courier.deliver(LAST_WORDS_S)
+    if agent.outbox_sender is not None:
+        agent.outbox_sender.deliver(LAST_WORDS_S)
 
 
 def _describe(agent: Agent) -> Mapping[str, Any]:

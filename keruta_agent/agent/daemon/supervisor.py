@@ -197,15 +197,15 @@ def _last_words(agent: Agent) -> None:
     Files are sent by their worker meanwhile: a large one is cut off, not waited for.
     """
     deadline = time.monotonic() + LAST_WORDS_S
-    while agent.courier is not None and time.monotonic() < deadline:
+    while agent.outbox_sender is not None and time.monotonic() < deadline:
         try:
-            agent.courier.deliver(deadline - time.monotonic(), Lane.WORDS)
+            agent.outbox_sender.deliver(deadline - time.monotonic(), Lane.WORDS)
         except sqlite3.OperationalError as exc:
             if not agent.room.is_wanting(exc):
                 raise
             break
-        dues = [agent.courier.due_in_s(lane) for lane in Lane]
-        if dues == [None, None] or agent.courier.api_is_away:
+        dues = [agent.outbox_sender.due_in_s(lane) for lane in Lane]
+        if dues == [None, None] or agent.outbox_sender.api_is_away:
             break
         agent.queue.outbox_filled()
         time.sleep(LOOK_S)

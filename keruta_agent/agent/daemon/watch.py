@@ -136,7 +136,7 @@ def _token_was_renewed(
     agent: Agent, poll: SessionPoll | None, reload_settings: Callable[[], Settings]
 ) -> bool:
     """Look, while the API refuses our token, whether the config file holds another one."""
-    told = agent.courier is not None and agent.courier.is_unauthorized
+    told = agent.outbox_sender is not None and agent.outbox_sender.is_unauthorized
     asked = poll is not None and poll.is_unauthorized
     if not told and not asked:
         return False

@@ -12,8 +12,8 @@ from keruta_agent.agent.control.http.token import token_of
 from keruta_agent.agent.control.socket.address import prepare_socket_path
 from keruta_agent.agent.delivery.input_requests import InputRequests
 from keruta_agent.agent.delivery.loglines import LogReader
+from keruta_agent.agent.delivery.outbox_sender import OutboxSender
 from keruta_agent.agent.delivery.redaction import Redaction
-from keruta_agent.agent.delivery.report import Courier
 from keruta_agent.agent.delivery.writes import WriteCheck
 from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.journey.artifacts_directory import ArtifactsDirectories
@@ -93,7 +93,7 @@ def own_redactor(settings: Settings) -> Redactor:
 def make_log_reader(
     settings: Settings, records: Records, *, colours: bool = False
 ) -> tuple[LogReader, Redaction]:
-    """Return who reads the logs of runs, with their colours or without, and who knows secrets."""
+    """Return the reader of runs' logs, with colours or without, and what masks their secrets."""
     runs_dir = settings.base_dir / RUNS_DIRECTORY
 
     def directory_of(run: Run) -> RunDirectory:
@@ -107,19 +107,19 @@ def _sending_reader(settings: Settings, records: Records) -> tuple[LogReader, Re
     return make_log_reader(settings, records, colours=settings.log_ansi == "keep")
 
 
-def make_courier(
+def make_outbox_sender(
     settings: Settings,
     records: Records,
     api: KerutaApi,
     reader: tuple[LogReader, Redaction] | None = None,
     writes: WriteCheck | None = None,
-) -> Courier:
-    """Return who carries the outbox to the API."""
+) -> OutboxSender:
+    """Return the sender that delivers the outbox to the API."""
     log_reader, redaction = reader or _sending_reader(settings, records)
     input_requests = InputRequests(
         api, records.questions, processing_may_be_repeated=settings.api_progress_via_status
     )
-    return Courier(api, records, log_reader, redaction, input_requests, writes or WriteCheck())
+    return OutboxSender(api, records, log_reader, redaction, input_requests, writes or WriteCheck())
 
 
 def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> Agent:
@@ -147,7 +147,9 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
             settings.session_lease_s,
         ),
         api=api,
-        courier=None if api is None else make_courier(settings, records, api, reader, writes),
+        outbox_sender=None
+        if api is None
+        else make_outbox_sender(settings, records, api, reader, writes),
         redaction=reader[1],
         queue=queue,
         room=Room(settings.base_dir),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from keruta_agent.agent.delivery.outbox_sender import OutboxSender
 from keruta_agent.agent.delivery.redaction import Redaction
-from keruta_agent.agent.delivery.report import Courier
 from keruta_agent.agent.delivery.writes import WriteCheck
 from keruta_agent.agent.journey.artifacts_directory import ArtifactsDirectories
 from keruta_agent.agent.journey.ownership import Ownership
@@ -34,8 +34,8 @@ class Agent:
     ownership: Ownership
     #: None when no API is configured: ad-hoc scripts need none.
     api: KerutaApi | None
-    #: Carries the outbox to the API; None without one.
-    courier: Courier | None
+    #: Delivers the outbox to the API; None without one.
+    outbox_sender: OutboxSender | None
     #: Knows which secrets must not leave with what a run wrote.
     redaction: Redaction
     queue: WorkQueue

@@ -51,6 +51,6 @@ def announce(ctx: RunContext) -> None:
     Raises:
         JobStoppedError: the job is not to be run.
     """
-    if ctx.job.task_id is not None and ctx.agent.courier is not None:
-        ctx.agent.courier.deliver_task(ctx.job.task_id, Lane.WORDS)
+    if ctx.job.task_id is not None and ctx.agent.outbox_sender is not None:
+        ctx.agent.outbox_sender.deliver_task(ctx.job.task_id, Lane.WORDS)
     ctx.raise_if_stopped()

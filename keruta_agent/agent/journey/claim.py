@@ -73,7 +73,7 @@ def _claim(ctx: RunContext) -> None:
     if job.task_id is None or agent.api is None:
         return
     has_claims = agent.ownership.claims.are_known
-    if agent.courier is not None and agent.courier.api_is_away:
+    if agent.outbox_sender is not None and agent.outbox_sender.api_is_away:
         _go_on_unasked(ctx, "the API is away", has_claims=has_claims)
         return
     try:

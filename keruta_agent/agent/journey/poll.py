@@ -107,8 +107,8 @@ class SessionPoll:
             self._deliver_again()
 
     def _deliver_again(self) -> None:
-        if self._agent.courier is not None:
-            self._agent.courier.api_answers_again()
+        if self._agent.outbox_sender is not None:
+            self._agent.outbox_sender.api_answers_again()
             self._agent.queue.outbox_filled()
 
     def _poll(self) -> None:

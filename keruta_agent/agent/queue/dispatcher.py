@@ -242,13 +242,13 @@ class Dispatcher:
         return 0.0
 
     def _flush(self, agent: Agent, lane: Lane) -> float:
-        if agent.courier is None:
+        if agent.outbox_sender is None:
             return math.inf
         budget_ends = time.monotonic() + FLUSH_BUDGET_S
-        due_in_s = agent.courier.deliver(FLUSH_BUDGET_S, lane)
+        due_in_s = agent.outbox_sender.deliver(FLUSH_BUDGET_S, lane)
         had_time = time.monotonic() < budget_ends
         other = Lane.WORDS if lane is Lane.FILES else Lane.FILES
-        other_due_in_s = agent.courier.due_in_s(other)
+        other_due_in_s = agent.outbox_sender.due_in_s(other)
         if other_due_in_s is not None:  # it may have waited for what has left now
             self._senders[other].due_in(other_due_in_s)
         if due_in_s is None:

@@ -138,15 +138,15 @@ def test_queue_and_outbox_show_their_length_and_age(agent: Agent, api: InMemoryK
 
 
 def test_api_that_is_away_and_refusals_are_shown(agent: Agent, api: InMemoryKerutaApi) -> None:
-    assert agent.courier is not None
+    assert agent.outbox_sender is not None
     report = StatusReport(status=TaskStatus.COMPLETED)
     agent.records.outbox.add_status("no-such-task", report, run_id=None, key="refused")
-    agent.courier.deliver(5)
+    agent.outbox_sender.deliver(5)
     agent.records.outbox.add_status("t", report, run_id=None, key="delayed")
     api.fail_next("write_status", errors.ApiUnreachable("gone", advice=""))
-    agent.courier.deliver(5)
+    agent.outbox_sender.deliver(5)
     # The wait of half a second may be over on a busy machine before it is looked at.
-    agent.courier._words._not_before += 60
+    agent.outbox_sender._words._not_before += 60
 
     found = figures(agent)
 

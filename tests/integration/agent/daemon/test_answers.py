@@ -62,7 +62,7 @@ def ask(agent: Agent, task: Task) -> Callable[[], tuple[Job, Run]]:
             if before is not None:
                 agent.records.questions.close(job, run, before, "the script went on without it")
             agent.records.questions.ask(job, run, prompt="again?", secret=False, pid=1, sleeps=1)
-        agent.courier.deliver(30)
+        agent.outbox_sender.deliver(30)
         agent.prompt_lock.changed.set()
         return job, run
 

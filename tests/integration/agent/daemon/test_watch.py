@@ -75,7 +75,7 @@ def renewed(agent):
     return dataclasses.replace(agent.settings, api_token="another-token")
 
 
-@pytest.mark.parametrize("by", ["poll", "courier"])
+@pytest.mark.parametrize("by", ["poll", "delivery"])
 def test_renewed_token_replaces_the_daemon_while_the_api_refuses_the_old_one(agent, api, world, by):
     refusal = errors.ApiUnauthorized("expired")
     if by == "poll":
@@ -86,8 +86,8 @@ def test_renewed_token_replaces_the_daemon_while_the_api_refuses_the_old_one(age
         agent.records.jobs.record_task(api.add_task(SESSION, "true"))
         agent.records.runs.own(*agent.records.runs.claim_next())
         api.fail_next("write_status", refusal)
-        agent.courier.deliver(30)
-        assert agent.courier.is_unauthorized
+        agent.outbox_sender.deliver(30)
+        assert agent.outbox_sender.is_unauthorized
     world.reload = lambda: renewed(agent)
     world.until_end()
     assert world.requests.wants_replacement

@@ -37,8 +37,8 @@ def file_task(api: InMemoryKerutaApi) -> Callable[..., Task]:
 
 def deliver(agent: Agent) -> None:
     """Deliver everything that can be delivered now."""
-    assert agent.courier is not None
-    agent.courier.deliver(30)
+    assert agent.outbox_sender is not None
+    agent.outbox_sender.deliver(30)
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def test_artifact_is_sent_as_its_own_run_left_it(api, agent, poll, file_task):
     poll.poll()
     run.run_next(agent)
     run.run_next(agent)
-    agent.courier._words._not_before = 0.0
+    agent.outbox_sender._words._not_before = 0.0
     deliver(agent)
     assert stored(api, first.id) == {"result": b"first\n"}
 

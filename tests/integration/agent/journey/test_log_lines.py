@@ -138,7 +138,7 @@ def test_group_is_known_to_an_agent_that_comes_later(tmp_path, file_task):
         run.run_next(agent)
         ranges = agent.records.runs.ranges(1)
     with agent_in(tmp_path, api, session_id=SESSION) as later:
-        reader = later.courier._log_reader
+        reader = later.outbox_sender._log_reader
         last = reader.read(1, [ranges[-1]])
     assert [(entry.message, entry.metadata) for entry in last] == [
         ("two", {"keruta": {"group": "G"}})

@@ -162,7 +162,7 @@ def test_task_that_cannot_be_claimed_now_goes_back_to_its_place(
     _let_time_pass(agent)
     agent.queue.runnable.clear()
     _run_out(agent)
-    agent.courier.deliver(30)
+    agent.outbox_sender.deliver(30)
     assert [job for job, _ in api.status_writes if job == first.id]
     assert [api.task(each.id).status for each in (first, second)] == [TaskStatus.COMPLETED] * 2
     assert api.statuses(first.id)[0] is TaskStatus.PROCESSING, "its first run is the first one"
@@ -342,12 +342,12 @@ def test_report_that_a_proxy_refuses_is_kept_and_one_that_the_api_refuses_set_as
     while run.run_next(agent) is not None:
         pass
     api.fail_next("check_writes", errors.ApiBlocked("no report reaches it", status=405))
-    agent.courier.deliver(10)
+    agent.outbox_sender.deliver(10)
     assert agent.records.outbox.counts().parked == 0
     assert api.tasks[task.id].status is not TaskStatus.COMPLETED
 
     poll.poll()
-    agent.courier.deliver(10)
+    agent.outbox_sender.deliver(10)
     assert agent.records.outbox.counts().parked == 1
     assert api.tasks[task.id].status is TaskStatus.COMPLETED
 
@@ -363,7 +363,7 @@ def test_words_that_a_firewall_takes_offence_at_hold_up_no_others(
     other = file_task("true")
     run_all()
 
-    assert not agent.courier.is_unauthorized
+    assert not agent.outbox_sender.is_unauthorized
     assert api.tasks[other.id].status is TaskStatus.COMPLETED
     assert api.tasks[task.id].status is not TaskStatus.COMPLETED
 

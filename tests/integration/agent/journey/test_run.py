@@ -177,7 +177,7 @@ def test_ambiguous_announcement_is_looked_up_before_it_is_repeated(
     poll.poll()
     run.run_next(agent)
     assert api.statuses(task.id) == [TaskStatus.PROCESSING]
-    agent.courier._words._not_before = 0.0  # the wait after a failure is over
+    agent.outbox_sender._words._not_before = 0.0  # the wait after a failure is over
     deliver(agent)
     assert api.statuses(task.id) == [TaskStatus.PROCESSING, TaskStatus.COMPLETED]
 
@@ -194,9 +194,9 @@ def test_api_that_goes_away_delays_everything_and_loses_nothing(
         api.fail_next(method, errors.ApiUnreachable("no route"))
     run.run_next(agent)
     assert api.statuses(task.id) == []
-    assert agent.courier.api_problem == "no route"
+    assert agent.outbox_sender.api_problem == "no route"
     for _ in range(5):
-        agent.courier._words._not_before = 0.0
+        agent.outbox_sender._words._not_before = 0.0
         deliver(agent)
     assert api.statuses(task.id) == [TaskStatus.PROCESSING, TaskStatus.COMPLETED]
     assert api.log_text(task.id, "stdout") == "one\ntwo\n"
@@ -222,9 +222,9 @@ def test_removed_run_directory_does_not_hold_up_the_outbox(api, agent, poll, fil
         agent.records.runs.of_job(agent.records.jobs.by_task(first.id).id)[0]
     )
     (run_directory.path / "stdout").unlink()
-    agent.courier._words._not_before = 0.0  # the wait after a failure is over
+    agent.outbox_sender._words._not_before = 0.0  # the wait after a failure is over
     run.run_next(agent)
-    agent.courier._words._not_before = 0.0
+    agent.outbox_sender._words._not_before = 0.0
     deliver(agent)
     assert api.task(second.id).status is TaskStatus.COMPLETED
 
@@ -309,5 +309,5 @@ def test_wait_that_the_server_asks_for_is_kept_within_reason(
     poll.poll()
     agent.records.runs.own(*agent.records.runs.claim_next())
     api.fail_next("write_status", errors.ApiOverloaded("busy", retry_after_s=asked_s))
-    assert agent.courier.deliver(30) == pytest.approx(waits_s, abs=5)
-    assert agent.courier.api_is_away
+    assert agent.outbox_sender.deliver(30) == pytest.approx(waits_s, abs=5)
+    assert agent.outbox_sender.api_is_away

@@ -182,7 +182,7 @@ def test_upload_that_fails_again_and_again_does_not_silence_the_rest(api, make):
     running = make()
     running.start()
     wait_until(lambda: api.task(other.id).status is TaskStatus.COMPLETED, "the other is done")
-    assert not running.agent.courier.api_is_away
+    assert not running.agent.outbox_sender.api_is_away
     wait_until(lambda: api.task(task.id).status is TaskStatus.COMPLETED, "the task is done")
     assert [stored.relative_path for stored in api.artifacts] == ["x"]
 
@@ -195,14 +195,14 @@ def test_outbox_is_flushed_again_after_the_disk_was_full(api, make, monkeypatch)
     line = {"level": "INFO", "message": "said", "source": "agent"}
     running.agent.records.outbox.add(Kind.LOG_LINE, task.id, line, run_id=None, key="line")
     failures = [sqlite3.OperationalError("database or disk is full")]
-    deliver = running.agent.courier.deliver
+    deliver = running.agent.outbox_sender.deliver
 
     def fail_once(budget_s: float, lane: Lane) -> float | None:
         if failures:
             raise failures.pop()
         return deliver(budget_s, lane)
 
-    monkeypatch.setattr(running.agent.courier, "deliver", fail_once)
+    monkeypatch.setattr(running.agent.outbox_sender, "deliver", fail_once)
     monkeypatch.setattr(running.poll, "poll", lambda: None)
     running.start()
     wait_until(lambda: api.log_text(task.id), "the line is told", timeout_s=10)

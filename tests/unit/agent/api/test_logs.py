@@ -32,7 +32,7 @@ def _posted(wire: requests_mock.Mocker) -> list[Any]:
 
 
 def _send_all(client: KerutaClient, entries: list[LogEntry], key: str) -> int:
-    """Send entries as the courier does, who notes after each call how far it came."""
+    """Send entries as the outbox sender does, which notes after each call how far it came."""
     calls = done = 0
     while done < len(entries):
         done += client.send_logs("t1", entries[done:], key=f"{key}-{done}")

@@ -1,4 +1,4 @@
-"""Reports to the API what the outbox holds, task by task, in order, files beside the rest.
+"""Delivery of the outbox to the API: task by task, in order, files beside the rest.
 
 An API that is away delays and never loses: everything stays in the outbox until the server has
 confirmed it. What may have arrived already is never just sent again.
@@ -31,15 +31,15 @@ from keruta_agent.core.model import LogEntry, LogLevel, StatusReport, TaskStatus
 
 logger = logging.getLogger(__name__)
 
-#: Attempts after which an answer 500 counts as "for good", except for the end of a task.
+#: Attempts after which an answer 500 counts as final, except for the end of a task.
 ATTEMPTS_AT_BROKEN: Final = 12
 #: What servers answer when a file is larger than they take.
 TOO_LARGE: Final = 413
 FORBIDDEN: Final = 403
 
 
-class Courier:
-    """Carries the outbox to the API. Safe to share between threads."""
+class OutboxSender:
+    """Delivers the outbox to the API. Safe to share between threads."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Courier:
 
     @property
     def is_unauthorized(self) -> bool:
-        """Whether the API does not accept our token."""
+        """Whether the API refuses the agent's token."""
         return self._words.is_unauthorized or self._files.is_unauthorized
 
     @property
@@ -111,7 +111,7 @@ class Courier:
 
     @property
     def api_problem(self) -> str | None:
-        """Why the API cannot be told anything, None when it can."""
+        """Why the API takes no reports, None when it does."""
         return None if self._words.problem is None else self._words.problem.message
 
     def api_answers_again(self) -> None:
@@ -123,12 +123,12 @@ class Courier:
         return self._files if lane is Lane.FILES else self._words
 
     def _wait_s(self, lane: Lane | None) -> float:
-        # Who cannot be told a word takes no file either.
+        # An API that takes no report takes no file either.
         return max(self._breaker(lane).wait_s, self._words.wait_s)
 
     def _deliver_task(self, task_id: str, lane: Lane | None, deadline: float | None) -> bool:
-        """Return whether it makes sense to go on with other tasks."""
-        # Without a deadline the caller needs the answer, not only that somebody asked.
+        """Return whether to go on with other tasks."""
+        # Without a deadline the caller needs the result, not only an attempt by some thread.
         with self._exclusive(task_id, lane, wait=deadline is None) as ours:
             while ours and not self._wait_s(lane):
                 if deadline is not None and time.monotonic() >= deadline:
@@ -159,7 +159,7 @@ class Courier:
                     self._guard.notify_all()
 
     def _deliver(self, batch: Batch, breaker: CircuitBreaker) -> bool:
-        """Send one batch; return whether it is off our hands."""
+        """Send one batch; return whether it was delivered or set aside."""
         try:
             self._hand_over(batch)
         except errors.ApiUnreachable as exc:
@@ -197,10 +197,10 @@ class Courier:
         return True
 
     def _hand_over(self, batch: Batch) -> None:
-        """Send one batch; a refusal by who stands before the API is not the API's.
+        """Send one batch; a refusal by a proxy or firewall before the API is not the API's.
 
         Raises:
-            ApiError: what the API said, or why it is told nothing at all.
+            ApiError: what the API answered, or why nothing is sent to it.
         """
         try:
             self._handlers[batch.first.kind](batch)
@@ -233,7 +233,7 @@ class Courier:
             Path(artifact.file).unlink(missing_ok=True)
 
     def _note(self, action: str, batch: Batch, exc: Exception) -> None:
-        """Add to the story of the job that a batch is about."""
+        """Add an event to the journal of the job that a batch is about."""
         if batch.first.run_id is not None:
             run = self._runs.get(batch.first.run_id)
             self._journal.add(action, run.job_id, run.number, kind=batch.first.kind, error=str(exc))
@@ -256,7 +256,7 @@ class Courier:
         with self._database.transaction():
             self._outbox.delivered(batch)
             self._artifacts.settle(entry.key, ArtifactState.LOCAL, exc.message)
-        # Said once a task: the others of its artifacts most likely meet the same.
+        # A warning once a task: its other artifacts most likely meet the same.
         is_first = self._keeping_artifacts_of != entry.task_id
         self._keeping_artifacts_of = entry.task_id
         logger.log(
@@ -287,7 +287,7 @@ class Courier:
         )
 
     def _broken(self, batch: Batch, exc: Exception) -> bool:
-        """Skip a batch at which the server, or we, broke: others may still pass."""
+        """Skip a batch at which the server or the agent failed: others may still pass."""
         attempts = batch.first.attempts + 1
         if attempts >= ATTEMPTS_AT_BROKEN and batch.first.kind is not Kind.STATUS:
             self._set_aside(batch, exc)
@@ -307,7 +307,7 @@ class Courier:
         return False
 
     def _masked(self, batch: Batch) -> dict[str, Any]:
-        """Return what a batch tells, with its secrets masked: the last door before the API."""
+        """Return the payload with its secrets masked: the last step before the API."""
         redactor = self._redaction.of_run(batch.first.run_id)
         return {name: redactor.redact_value(value) for name, value in batch.first.payload.items()}
 
@@ -329,7 +329,7 @@ class Courier:
             self._do_not_run(entry, f"The API does not let us run it: {task.message}")
 
     def _has_arrived(self, entry: OutboxEntry, report: StatusReport) -> bool:
-        """Look whether an earlier attempt was stored, before anything is written again."""
+        """Return whether an earlier attempt was stored, before anything is written again."""
         task = self._api.task(entry.task_id)
         if task.status is report.status:
             return True
