@@ -325,10 +325,10 @@ def _about_the_records(exc: Exception) -> errors.KerutaError | None:
 
     if not isinstance(exc, sqlite3.DatabaseError):
         return None
-    from keruta_agent.agent.store import room
+    from keruta_agent.agent.store import disk
 
-    told = room.failure_to_store(exc)
-    return told if room.is_wanting(exc) or type(exc) is sqlite3.DatabaseError else None
+    problem = disk.failure_to_store(exc)
+    return problem if disk.is_unwritable(exc) or type(exc) is sqlite3.DatabaseError else None
 
 
 def _about_threads(exc: Exception) -> errors.KerutaError | None:

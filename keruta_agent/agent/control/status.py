@@ -56,7 +56,7 @@ def describe(
             "parked": outbox.parked,
             "oldest_s": None if outbox.oldest is None else _seconds_since(outbox.oldest),
         },
-        "disk_problem": agent.room.problem,
+        "disk_problem": agent.disk.problem,
         "session_problem": session_problem,
         "api_away": api_away,
         "api_problem": api_problem,

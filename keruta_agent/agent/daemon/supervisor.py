@@ -201,7 +201,7 @@ def _last_words(agent: Agent) -> None:
         try:
             agent.outbox_sender.deliver(deadline - time.monotonic(), Lane.WORDS)
         except sqlite3.OperationalError as exc:
-            if not agent.room.is_wanting(exc):
+            if not agent.disk.is_unwritable(exc):
                 raise
             break
         dues = [agent.outbox_sender.due_in_s(lane) for lane in Lane]

@@ -26,8 +26,8 @@ from keruta_agent.agent.run.follower import WakeEvent
 from keruta_agent.agent.run.launch import Launcher
 from keruta_agent.agent.store.claims import KnownClaims
 from keruta_agent.agent.store.database import make_private_directory
+from keruta_agent.agent.store.disk import Disk
 from keruta_agent.agent.store.identity import identity_of
-from keruta_agent.agent.store.room import Room
 from keruta_agent.agent.store.run import Run
 from keruta_agent.agent.store.store import Records
 from keruta_agent.core import errors
@@ -152,7 +152,7 @@ def build_agent(settings: Settings, queue: WorkQueue, api: KerutaApi | None) -> 
         else make_outbox_sender(settings, records, api, reader, writes),
         redaction=reader[1],
         queue=queue,
-        room=Room(settings.base_dir),
+        disk=Disk(settings.base_dir),
         stops=Stops(records.jobs, records.runs),
         prompt_lock=PromptLock(),
         wake_event=WakeEvent(),

@@ -16,7 +16,7 @@ from keruta_agent.agent.ports import KerutaApi, WorkQueue
 from keruta_agent.agent.run.directory import RUNS_DIRECTORY, RunDirectory
 from keruta_agent.agent.run.follower import WakeEvent
 from keruta_agent.agent.run.launch import Launcher
-from keruta_agent.agent.store.room import Room
+from keruta_agent.agent.store.disk import Disk
 from keruta_agent.agent.store.run import Run
 from keruta_agent.agent.store.store import Records
 from keruta_agent.core.settings.schema import Settings
@@ -39,8 +39,8 @@ class Agent:
     #: Knows which secrets must not leave with what a run wrote.
     redaction: Redaction
     queue: WorkQueue
-    #: Whether the disk of the base directory is full.
-    room: Room
+    #: The disk of the base directory: whether it can be written.
+    disk: Disk
     #: Has jobs stopped, also while the disk is full.
     stops: Stops
     #: Where the questions of the script that runs are answered.

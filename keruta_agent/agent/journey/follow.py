@@ -50,12 +50,12 @@ def until_end(ctx: RunContext, shim: ProcessId) -> ExitRecord | None:
     ):
         while not watch.has_ended():
             found_some, next_look = False, SILENT_INTERVAL_S
-            with _waiting_for_room(ctx.agent):
+            with _waiting_for_disk(ctx.agent):
                 _note_start(ctx, shim)
                 found_some = ingester.store_new()
                 meter.look()
                 next_look = asker.look()
-            _make_room_for_the_end(ctx.agent, shim)
+            _free_space_for_the_end(ctx.agent, shim)
             interval = BUSY_INTERVAL_S if found_some else min(interval * 1.5, SILENT_INTERVAL_S)
             watch.wait(min(interval, next_look, stopper.look()))
         _note_start(ctx, shim)
@@ -85,15 +85,15 @@ def _refuse_if_never_started(ctx: RunContext) -> None:
         raise errors.RunError(f"the script could not be started: {complaint or 'no reason given'}")
 
 
-def _make_room_for_the_end(agent: Agent, shim: ProcessId) -> None:
-    """Give back the reserve for the record of an end, once nothing of the run can fill it up."""
-    room = agent.room
-    if room.holds_reserve and room.is_full() and not descendants(shim.pid):
-        room.give_back_reserve()
+def _free_space_for_the_end(agent: Agent, shim: ProcessId) -> None:
+    """Release the reserve for the record of an end, once nothing of the run can fill it up."""
+    disk = agent.disk
+    if disk.holds_reserve and disk.is_full() and not descendants(shim.pid):
+        disk.release_reserve()
 
 
 @contextlib.contextmanager
-def _waiting_for_room(agent: Agent) -> Iterator[None]:
+def _waiting_for_disk(agent: Agent) -> Iterator[None]:
     """Pass over a full disk: what cannot be stored now is found again at the next look.
 
     The script must not be left alone meanwhile: its time limit holds.
@@ -101,10 +101,10 @@ def _waiting_for_room(agent: Agent) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.OperationalError) as exc:
-        if not agent.room.is_wanting(exc):
+        if not agent.disk.is_unwritable(exc):
             raise
     else:
-        agent.room.was_found()
+        agent.disk.note_written()
 
 
 def sweep(ctx: RunContext, *, is_clear: bool = False) -> None:
@@ -114,7 +114,7 @@ def sweep(ctx: RunContext, *, is_clear: bool = False) -> None:
     """
     pids = processes.sweep(ctx.run.uid, ctx.settings.stop_grace_s, is_clear=is_clear)
     if pids:
-        with _waiting_for_room(ctx.agent):
+        with _waiting_for_disk(ctx.agent):
             ctx.records.journal.add("swept", ctx.job.id, ctx.run.number, pids=pids)
 
 
@@ -175,7 +175,7 @@ class _Stopper:
 
     def _note(self, action: str, **detail: object) -> None:
         ctx = self._ctx
-        with _waiting_for_room(ctx.agent):
+        with _waiting_for_disk(ctx.agent):
             ctx.records.journal.add(
                 action, ctx.job.id, ctx.run.number, pid=self._shim.pid, **detail
             )

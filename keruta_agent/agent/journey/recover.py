@@ -142,7 +142,7 @@ def _make_room(agent: Agent) -> int:
     """Remove large runs that the API knows all of, the oldest first, until there is a reserve."""
     removed = 0
     for ended in agent.records.runs.ended():
-        if agent.room.hold_reserve():
+        if agent.disk.hold_reserve():
             break
         directory = agent.directory_of(ended).path
         is_large = file_trees.disk_usage(directory) >= LARGE_RUN_BYTES

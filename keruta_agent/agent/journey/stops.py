@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 
-from keruta_agent.agent.store import room
+from keruta_agent.agent.store import disk
 from keruta_agent.agent.store.jobs import Jobs, JobState, StopKind
 from keruta_agent.agent.store.runs import Runs
 
@@ -32,7 +32,7 @@ class Stops:
             return self._jobs.request_stop(job_id, kind, reason)
         except sqlite3.OperationalError as exc:
             job = self._jobs.get(job_id)
-            if not room.is_wanting(exc) or job is None or job.state is not JobState.RUNNING:
+            if not disk.is_unwritable(exc) or job is None or job.state is not JobState.RUNNING:
                 raise
             self._unstored.setdefault(job_id, (kind, reason))
             logger.warning(

@@ -80,7 +80,7 @@ class Dispatcher:
     def start(self, agent: Agent, poll: SessionPoll | None, job_ids: Iterable[int]) -> None:
         """Start the workers and threads; these jobs are runnable from the beginning."""
         self._agent = agent
-        agent.room.hold_reserve()
+        agent.disk.hold_reserve()
         self._define_tasks(agent, poll)
         _prepare_next(agent)
         for job_id in job_ids:
@@ -113,7 +113,7 @@ class Dispatcher:
             if not self._polls.pending_count():
                 self._tasks["poll"]()
         except sqlite3.Error as exc:  # the disk is full, or the file is gone: asked again later
-            if self._agent is None or not self._agent.room.is_wanting(exc):
+            if self._agent is None or not self._agent.disk.is_unwritable(exc):
                 logger.warning("cannot queue a poll now: %s", exc, extra={"action": "queue_failed"})
             return
         self._poll_consumer.wake_event.set()
@@ -191,10 +191,10 @@ class Dispatcher:
                     quarantine.forget_stage(agent)
                     wants_room = False
                 result = run.run_next(agent)
-                agent.room.was_found()
+                agent.disk.note_written()
                 return result
             except Exception as exc:  # the worker's edge: a job whose run stays active must go on
-                if agent.room.is_wanting(exc):
+                if agent.disk.is_unwritable(exc):
                     wants_room = True
                 else:
                     logger.exception(
@@ -213,7 +213,7 @@ class Dispatcher:
                 poll.poll()
         except Exception as exc:  # it may be asked for again at once, and must not spin
             self._poll_consumer.stop_flag.wait(AGENT_FAILURE_WAIT_S)
-            if not agent.room.is_wanting(exc):
+            if not agent.disk.is_unwritable(exc):
                 raise
 
     # The threads. Each does what is due and returns the seconds until more is.
@@ -231,7 +231,7 @@ class Dispatcher:
         try:
             return work()
         except Exception as exc:  # the thread's edge: what waits is still there
-            if not agent.room.is_wanting(exc):
+            if not agent.disk.is_unwritable(exc):
                 logger.exception(
                     "the agent failed at its %s and tries again: %s",
                     thread.name,
@@ -266,7 +266,7 @@ class Dispatcher:
         return SAFETY_POLL_S if due_in_s is None else min(due_in_s, SAFETY_POLL_S)
 
     def _keep_house(self, agent: Agent) -> float:
-        if agent.room.lacks_reserve or time.monotonic() >= self._housekeeping_at:
+        if agent.disk.lacks_reserve or time.monotonic() >= self._housekeeping_at:
             self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
             recover.remove_old_runs(agent)
         return min(self._poll_interval_s, HOUSEKEEPING_S)

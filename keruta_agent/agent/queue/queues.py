@@ -21,7 +21,7 @@ from huey.registry import Message
 from huey.serializer import Serializer
 from huey.signals import SIGNAL_ERROR
 
-from keruta_agent.agent.store import room
+from keruta_agent.agent.store import disk
 from keruta_agent.core import errors
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class TolerantHuey(SqliteHuey):  # type: ignore[misc]
                     extra={"action": "message_dropped"},
                 )
             except sqlite3.OperationalError as exc:
-                if not room.is_wanting(exc):
+                if not disk.is_unwritable(exc):
                     raise
                 # Whoever stores something says so. Here, to take a message is to store that.
                 logger.debug("cannot take a message now: %s", exc, extra={"action": "no_room"})

@@ -21,7 +21,7 @@ from keruta_agent.agent.control.http import (
 )
 from keruta_agent.agent.control.http.access import PAGES, Access
 from keruta_agent.agent.control.http.services import Services
-from keruta_agent.agent.store.room import DAMAGED_ADVICE
+from keruta_agent.agent.store.disk import DAMAGED_ADVICE
 from keruta_agent.core import wire
 from keruta_agent.http import drain
 from keruta_agent.http.answers import answer_failures

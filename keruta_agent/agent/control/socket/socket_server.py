@@ -22,7 +22,7 @@ from keruta_agent.agent.control.socket.address import address_of
 from keruta_agent.agent.control.socket.connections import REQUEST_TIMEOUT_S, Connections, peer_of
 from keruta_agent.agent.control.table import execute
 from keruta_agent.agent.run.files import from_json
-from keruta_agent.agent.store.room import failure_to_store
+from keruta_agent.agent.store.disk import failure_to_store
 from keruta_agent.core import errors
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def respond(control: Control, line: bytes) -> bytes:
     except errors.KerutaError as exc:
         return protocol.encode_error(exc)
     except (OSError, sqlite3.Error) as exc:
-        if not control.running.room.is_wanting(exc):
+        if not control.running.disk.is_unwritable(exc):
             logger.exception("a request on the socket failed", extra={"action": "request_failed"})
         return protocol.encode_error(failure_to_store(exc))
     except (ValueError, TypeError, KeyError, LookupError) as exc:

@@ -191,7 +191,7 @@ def test_large_runs_make_room_for_the_reserve_before_their_time(
         file_task(f"head -c {size} /dev/zero | tr '\\0' 'x'")
     run_all()
     answers = iter([False, True])  # the first that is removed makes enough room
-    monkeypatch.setattr(agent.room, "hold_reserve", lambda: next(answers))
+    monkeypatch.setattr(agent.disk, "hold_reserve", lambda: next(answers))
     kept = [agent.records.runs.of_job(number)[0].directory for number in (2, 3)]
     assert recover.remove_old_runs(agent) == 1
     found = sorted(path.name for path in (agent.settings.base_dir / "runs").iterdir())

@@ -1,6 +1,7 @@
-"""Tells a disk that takes nothing, which is no job's fault and may pass, from other failures.
+"""The disk of the base directory, and what to do while it cannot be written.
 
-It is full, or the kernel made it read-only, or it fails.
+It is full, or the kernel made it read-only, or it fails. That is no job's fault and may pass, so
+that it is distinguished from all other failures.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from keruta_agent.core import errors
 
 logger = logging.getLogger(__name__)
 
-#: Seconds without a failure after which there is room again: small writes may pass between two.
+#: Seconds without a failure after which the disk is writable again: a small write may succeed
+#: between two failures.
 QUIET_S: Final = 10.0
 
 
@@ -32,8 +34,8 @@ DAMAGED_ADVICE: Final = (
 )
 
 
-def is_wanting(exc: BaseException) -> bool:
-    """Return whether something could not be stored because the disk takes nothing."""
+def is_unwritable(exc: BaseException) -> bool:
+    """Return whether something could not be stored because the disk cannot be written."""
     if isinstance(exc, OSError):
         return exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
     if not isinstance(exc, sqlite3.OperationalError):
@@ -43,8 +45,8 @@ def is_wanting(exc: BaseException) -> bool:
 
 
 def failure_to_store(exc: OSError | sqlite3.Error) -> errors.AgentStateError:
-    """Return what people are told of a failure to read or write the records, or a run's files."""
-    if is_wanting(exc):
+    """Return the error for people: the records, or a run's files, cannot be read or written."""
+    if is_unwritable(exc):
         return errors.AgentStateError(
             f"nothing can be stored: {exc}",
             advice="Make room on the disk of the base directory, or make it writable again "
@@ -58,7 +60,7 @@ def failure_to_store(exc: OSError | sqlite3.Error) -> errors.AgentStateError:
     return errors.AgentStateError(f"the agent's files cannot be used now: {exc}")
 
 
-#: A file that only takes room, until the agent needs it.
+#: A file that only occupies space, until the agent needs it.
 RESERVE_NAME: Final = "reserve"
 #: Bytes of it: many ends of runs, and the log of the database about them.
 RESERVE_BYTES: Final = 4 * 1024 * 1024
@@ -68,34 +70,34 @@ _RESERVE_SHARE: Final = 16
 _TIGHT_BYTES: Final = 64 * 1024
 
 
-class Room:
-    """The room on the disk of the base directory.
+class Disk:
+    """The disk of the base directory.
 
-    Says once that the disk takes nothing, and once that it does again. Holds back a reserve: what a
-    run writes may be what fills the disk, and then its end could never be recorded.
+    It logs once that the disk cannot be written, and once that it can again. It holds a reserve: a
+    run may fill the disk, and then its end could never be recorded.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._reserve = directory / RESERVE_NAME
-        #: Monotonic time of the last failure, None while there is room.
+        #: Monotonic time of the last failure, None while the disk is writable.
         self._failed_at: float | None = None
         self.holds_reserve = False
-        #: Whether there was no room for it when it was wanted.
+        #: Whether there was no space for it at the last attempt.
         self.lacks_reserve = False
 
     def hold_reserve(self) -> bool:
-        """Take the reserve where there is room for more than it; return whether it is held."""
+        """Allocate the reserve if there is space for more than it; return whether it is held."""
         if not self.holds_reserve:
-            disk = os.statvfs(self._directory)
-            size = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // _RESERVE_SHARE)
-            has_room = self._reserve.exists() or self._free() >= 3 * size
-            self.holds_reserve = has_room and self._take(size)
+            volume = os.statvfs(self._directory)
+            size = min(RESERVE_BYTES, volume.f_blocks * volume.f_frsize // _RESERVE_SHARE)
+            has_space = self._reserve.exists() or self._free() >= 3 * size
+            self.holds_reserve = has_space and self._take(size)
         self.lacks_reserve = not self.holds_reserve
         return self.holds_reserve
 
-    def give_back_reserve(self) -> None:
-        """Let what must be stored now have the reserve; ask first whether it is held."""
+    def release_reserve(self) -> None:
+        """Free the reserve for what must be stored now; ask first whether it is held."""
         self._reserve.unlink(missing_ok=True)
         self.holds_reserve = False
         self.lacks_reserve = True
@@ -106,7 +108,7 @@ class Room:
         )
 
     def is_full(self) -> bool:
-        """Return whether there is next to no room, the reserve left aside."""
+        """Return whether next to no space is free, the reserve not counted."""
         try:
             return self._free() < _TIGHT_BYTES
         except OSError:  # the directory is gone, which others notice
@@ -122,8 +124,8 @@ class Room:
         return None
 
     def _free(self) -> int:
-        disk = os.statvfs(self._directory)
-        return (disk.f_bavail if os.geteuid() else disk.f_bfree) * disk.f_frsize
+        volume = os.statvfs(self._directory)
+        return (volume.f_bavail if os.geteuid() else volume.f_bfree) * volume.f_frsize
 
     def _take(self, size: int) -> bool:
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -133,18 +135,18 @@ class Room:
                 os.posix_fallocate(descriptor, 0, size)
             finally:
                 os.close(descriptor)
-        except OSError:  # there is no room after all, or the disk takes nothing
+        except OSError:  # there is no space after all, or the disk cannot be written
             self._reserve.unlink(missing_ok=True)
             return False
         return True
 
-    def is_wanting(self, exc: BaseException) -> bool:
-        """Return whether a failure was for want of room, and say so."""
-        if not is_wanting(exc):
+    def is_unwritable(self, exc: BaseException) -> bool:
+        """Return whether a failure was one of the disk, and log the first."""
+        if not is_unwritable(exc):
             return False
         if self._failed_at is None:
             logger.warning(
-                "nothing can be stored on the disk of %s; until that is mended everything waits, "
+                "nothing can be stored on the disk of %s; until that is repaired everything waits, "
                 "and then goes on: %s",
                 self._directory,
                 exc,
@@ -153,8 +155,8 @@ class Room:
         self._failed_at = time.monotonic()
         return True
 
-    def was_found(self) -> None:
-        """Note that something was stored."""
+    def note_written(self) -> None:
+        """Note that something was stored; log the end of the failures."""
         if self._failed_at is not None and time.monotonic() - self._failed_at > QUIET_S:
             self._failed_at = None
             logger.info(
