@@ -171,7 +171,7 @@ def _queue(settings: Settings) -> dict[str, Any]:
         counts = records.jobs.counts()
         paused = records.jobs.pause_reason()
         outbox = records.outbox.counts()
-        pending, parked = outbox.pending, outbox.parked
+        pending, parked = outbox.pending, outbox.dead_letters
         records.close()
     return {
         "path": str(path),

@@ -282,7 +282,7 @@ def _outbox(records: Records, now: float) -> OutboxFacts:
     return OutboxFacts(
         pending=counts.pending,
         oldest_s=oldest_s,
-        parked=counts.parked,
+        parked=counts.dead_letters,
         error=records.outbox.last_error(),
     )
 

@@ -292,7 +292,7 @@ class _Judge:
         counts = agent.records.outbox.counts()
         if counts.pending:
             self._complain(Promise.BYTES, f"{counts.pending} writes have not left the outbox")
-        for entry in agent.records.outbox.parked():
+        for entry in agent.records.outbox.dead_letters():
             self._complain(
                 Promise.BYTES,
                 f"a write was given up: {entry.kind} {entry.key}: {entry.last_error}",

@@ -155,7 +155,7 @@ def _outbox(agent: Agent) -> Iterator[Metric]:
         "keruta_outbox_oldest_seconds", "For how long the oldest has waited.", _age(outbox.oldest)
     )
     yield GaugeMetricFamily(
-        "keruta_outbox_parked", "Messages that the API refused for good.", outbox.parked
+        "keruta_outbox_parked", "Messages that the API refused for good.", outbox.dead_letters
     )
 
 

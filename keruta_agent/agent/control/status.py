@@ -53,7 +53,7 @@ def describe(
         "jobs": {state.value: number for state, number in agent.records.jobs.counts().items()},
         "outbox": {
             "pending": outbox.pending,
-            "parked": outbox.parked,
+            "parked": outbox.dead_letters,
             "oldest_s": None if outbox.oldest is None else _seconds_since(outbox.oldest),
         },
         "disk_problem": agent.disk.problem,

@@ -275,7 +275,7 @@ class OutboxSender:
         else:
             self._note("unsendable", batch, exc)
         with self._database.transaction():
-            self._outbox.park(batch, str(exc))
+            self._outbox.set_aside(batch, str(exc))
             if batch.first.kind is Kind.ARTIFACT:
                 self._artifacts.settle(batch.first.key, ArtifactState.REFUSED, str(exc))
         logger.error(

@@ -1,10 +1,10 @@
-"""The outbox: what the API has yet to be told, in order, one row a write.
+"""The outbox: the writes that the API has yet to confirm, in order, one row each.
 
-A row is stored in the same transaction as the fact that it tells, so that neither is there
+A row is stored in the same transaction as the fact that it reports, so that neither is there
 without the other. Rows leave per task in the order in which they came, in two lanes: files may
 take minutes, and what a task says meanwhile passes them by. Its state does not: states and files
-keep their order, so that a task ends when its files have arrived. A row that the API refuses for
-good is parked, where people can see it.
+keep their order, so that a task ends when its files have arrived. A row that the API refuses
+becomes a dead letter: it is set aside, where people can see it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BATCH_RANGES: Final = 500
 
 
 class Kind(enum.StrEnum):
-    """What a row tells the API."""
+    """What a row reports to the API."""
 
     STATUS = "status"
     PROGRESS = "progress"
@@ -36,7 +36,7 @@ class Kind(enum.StrEnum):
     ARTIFACT = "artifact"
     AUTO_FIX = "auto_fix"
     METRICS = "metrics"
-    #: One log line that belongs to no run of ours.
+    #: One log line that belongs to no run of this agent.
     LOG_LINE = "log_line"
     #: A script waits for a person, and that it goes on.
     QUESTION = "question"
@@ -51,7 +51,7 @@ class Lane(enum.Enum):
 
 
 #: The condition under which the first row of its lane waits for the other lane.
-_HELD_UP: Final = (
+_BLOCKED: Final = (
     "(head.kind IN ('status', 'artifact') AND EXISTS ("
     "SELECT 1 FROM outbox AS earlier WHERE earlier.state = 'pending' "
     "AND earlier.task_id = head.task_id AND earlier.id < head.id "
@@ -70,7 +70,7 @@ class OutboxEntry:
     #: Idempotency key: a server that knows it stores a repeated write once.
     key: str
     payload: Mapping[str, Any]
-    #: ``pending`` or ``parked``.
+    #: ``pending``, or ``parked`` for a dead letter.
     state: str
     #: Key of the request that this row travels in; None while it never left.
     batch: str | None
@@ -100,10 +100,11 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OutboxCounts:
-    """How much waits to be told."""
+    """How much waits to be sent."""
 
     pending: int
-    parked: int
+    #: Set aside: they are not sent again, and people can see them.
+    dead_letters: int
     #: Unix time of the oldest pending row.
     oldest: float | None
 
@@ -185,7 +186,7 @@ class Outbox:
         return [task_id for task_id, not_before in self._heads(lane) if not_before <= now]
 
     def forget_waits(self) -> None:
-        """Lets every row leave at once: what a former agent, or boot, waited for is over."""
+        """Make every row due now: the delays of an earlier agent, or boot, are over."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE outbox SET not_before = 0")
 
@@ -201,7 +202,7 @@ class Outbox:
         rows = self._database.connection().execute(
             f"SELECT task_id, not_before FROM outbox AS head WHERE id IN ("  # noqa: S608
             f"SELECT min(id) FROM outbox WHERE state = 'pending' AND {_in(lane)} "
-            f"GROUP BY task_id) AND NOT {_HELD_UP} ORDER BY id"
+            f"GROUP BY task_id) AND NOT {_BLOCKED} ORDER BY id"
         )
         return [(row["task_id"], row["not_before"]) for row in rows]
 
@@ -228,7 +229,7 @@ class Outbox:
 
     def _next(self, task_id: str, lane: Lane | None) -> list[OutboxEntry]:
         entries = self._first(task_id, lane, 1)
-        if not entries or self._is_held_up(entries[0]):
+        if not entries or self._is_blocked(entries[0]):
             return []
         if entries[0].kind is not Kind.LOGS:
             return entries
@@ -253,9 +254,9 @@ class Outbox:
         )
         return [_entry_of(row) for row in rows]
 
-    def _is_held_up(self, entry: OutboxEntry) -> bool:
+    def _is_blocked(self, entry: OutboxEntry) -> bool:
         row = self._database.connection().execute(
-            f"SELECT 1 FROM outbox AS head WHERE id = ? AND {_HELD_UP}",  # noqa: S608
+            f"SELECT 1 FROM outbox AS head WHERE id = ? AND {_BLOCKED}",  # noqa: S608
             (entry.id,),
         )
         return row.fetchone() is not None
@@ -294,8 +295,8 @@ class Outbox:
                 [(error, not_before, entry.id) for entry in batch.entries],
             )
 
-    def park(self, batch: Batch, error: str) -> None:
-        """Set a batch aside that the API refuses for good."""
+    def set_aside(self, batch: Batch, error: str) -> None:
+        """Make dead letters of a batch that the API will never take."""
         with self._database.transaction() as connection:
             connection.executemany(
                 "UPDATE outbox SET state = 'parked', attempts = attempts + 1, last_error = ? "
@@ -303,8 +304,8 @@ class Outbox:
                 [(error, entry.id) for entry in batch.entries],
             )
 
-    def parked(self, *, task_id: str | None = None) -> list[OutboxEntry]:
-        """Return what the API refused for good, oldest first."""
+    def dead_letters(self, *, task_id: str | None = None) -> list[OutboxEntry]:
+        """Return the entries that the API will never take, oldest first."""
         rows = self._database.connection().execute(
             "SELECT * FROM outbox WHERE state = 'parked' AND (? IS NULL OR task_id = ?) "
             "ORDER BY id",
@@ -348,17 +349,17 @@ class Outbox:
         return None if found is None else str(found["last_error"])
 
     def counts(self) -> OutboxCounts:
-        """Return how much waits to be told."""
+        """Return how much waits to be sent."""
         row = (
             self._database.connection()
             .execute(
                 "SELECT coalesce(sum(state = 'pending'), 0) AS pending, "
-                "coalesce(sum(state = 'parked'), 0) AS parked, "
+                "coalesce(sum(state = 'parked'), 0) AS dead_letters, "
                 "min(CASE WHEN state = 'pending' THEN created_at END) AS oldest FROM outbox"
             )
             .fetchone()
         )
-        return OutboxCounts(pending=row["pending"], parked=row["parked"], oldest=row["oldest"])
+        return OutboxCounts(**dict(row))
 
 
 def _in(lane: Lane | None) -> str:

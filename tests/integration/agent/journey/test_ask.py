@@ -211,7 +211,7 @@ def test_server_without_the_route_is_told_the_state_once_and_never_processing_ag
                 answer.give(agent, 1, str(number), "command")
             thread.join(30)
         deliver(agent)
-        assert agent.records.outbox.counts().parked == 0
+        assert agent.records.outbox.counts().dead_letters == 0
     assert api.statuses(task.id) == [PROCESSING, WAITING, WAITING, TaskStatus.COMPLETED]
 
 

@@ -343,12 +343,12 @@ def test_report_that_a_proxy_refuses_is_kept_and_one_that_the_api_refuses_set_as
         pass
     api.fail_next("check_writes", errors.ApiBlocked("no report reaches it", status=405))
     agent.outbox_sender.deliver(10)
-    assert agent.records.outbox.counts().parked == 0
+    assert agent.records.outbox.counts().dead_letters == 0
     assert api.tasks[task.id].status is not TaskStatus.COMPLETED
 
     poll.poll()
     agent.outbox_sender.deliver(10)
-    assert agent.records.outbox.counts().parked == 1
+    assert agent.records.outbox.counts().dead_letters == 1
     assert api.tasks[task.id].status is TaskStatus.COMPLETED
 
 

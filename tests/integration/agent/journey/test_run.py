@@ -210,7 +210,7 @@ def test_write_that_the_api_refuses_is_set_aside_and_the_rest_goes_on(
     api.fail_next("send_progress", errors.ApiRefused("no"))
     run_all()
     assert api.task(task.id).status is TaskStatus.COMPLETED
-    assert [entry.kind for entry in agent.records.outbox.parked()] == ["progress"]
+    assert [entry.kind for entry in agent.records.outbox.dead_letters()] == ["progress"]
 
 
 def test_removed_run_directory_does_not_hold_up_the_outbox(api, agent, poll, file_task):
@@ -249,7 +249,7 @@ def test_endpoints_that_a_server_lacks_cost_nothing(tmp_path):
         assert [each.state for each in agent.records.artifacts.of(Owner(task_id=task.id))] == [
             "stays here"
         ]
-        assert agent.records.outbox.counts().parked == 0
+        assert agent.records.outbox.counts().dead_letters == 0
 
 
 def test_adhoc_script_needs_no_api(tmp_path):

@@ -73,10 +73,10 @@ def test_refused_artifact_is_removed_from_the_outbox_too(records: Records, add) 
     found = add("a")
     batch = records.outbox.take("t1")
     assert batch is not None
-    records.outbox.park(batch, "no")
+    records.outbox.set_aside(batch, "no")
     records.artifacts.settle("k", ArtifactState.REFUSED, "no")
     assert records.artifacts.remove(found) is ArtifactState.REFUSED
-    assert records.outbox.counts().parked == 0
+    assert records.outbox.counts().dead_letters == 0
 
 
 def test_name_finds_the_newest_path_or_the_only_file_of_that_name(records: Records, add) -> None:

@@ -103,12 +103,12 @@ def test_progress_that_is_on_its_way_is_not_changed(records):
     assert following.key != on_its_way.key
 
 
-def test_parked_row_lets_the_next_one_pass_and_stays_visible(records):
+def test_dead_letter_lets_the_next_entry_pass_and_stays_visible(records):
     add_status(records, "t", "refused")
     add_status(records, "t", "next")
-    records.outbox.park(records.outbox.take("t"), "no such task")
+    records.outbox.set_aside(records.outbox.take("t"), "no such task")
     assert records.outbox.take("t").key == "next"
-    assert [(row.key, row.last_error) for row in records.outbox.parked()] == [
+    assert [(row.key, row.last_error) for row in records.outbox.dead_letters()] == [
         ("refused", "no such task")
     ]
 
@@ -153,7 +153,7 @@ def test_file_waits_for_the_state_before_it_and_for_nothing_else(records):
 def test_file_that_is_refused_for_good_holds_nothing_up(records):
     _add(records, Kind.ARTIFACT, "file")
     _add(records, Kind.STATUS, "ended")
-    records.outbox.park(records.outbox.take("t", Lane.FILES), "refused")
+    records.outbox.set_aside(records.outbox.take("t", Lane.FILES), "refused")
     assert _take_all(records, Lane.WORDS) == ["ended"]
 
 
@@ -176,16 +176,16 @@ def test_counts_tell_how_much_waits_and_since_when(records):
     assert records.outbox.counts().oldest is None
     add_status(records, "t", "a")
     add_status(records, "t", "b")
-    records.outbox.park(records.outbox.take("t"), "refused")
+    records.outbox.set_aside(records.outbox.take("t"), "refused")
     counts = records.outbox.counts()
-    assert (counts.pending, counts.parked) == (1, 1)
+    assert (counts.pending, counts.dead_letters) == (1, 1)
     assert counts.oldest is not None
 
 
 def test_fate_of_a_row_is_known_by_its_key(records):
     records.outbox.add(Kind.LOG_LINE, "t", {"message": "日本"}, run_id=None, key="k")
     assert records.outbox.fate("k").state == "pending"
-    records.outbox.park(records.outbox.take("t"), "refused")
+    records.outbox.set_aside(records.outbox.take("t"), "refused")
     assert records.outbox.fate("k").last_error == "refused"
     records.outbox.remove("k")
     assert records.outbox.fate("k") is None
