@@ -18,7 +18,7 @@ from keruta_agent.core import errors
 logger = logging.getLogger(__name__)
 
 #: Seconds that the start waits. An API that answers needs a part of one.
-PATIENCE_S: Final = 5.0
+TIMEOUT_S: Final = 5.0
 
 
 class FirstContact(threading.Thread):
@@ -44,18 +44,18 @@ class FirstContact(threading.Thread):
         except Exception as exc:  # the thread's edge: raised again by wait()
             self._failure = exc
 
-    def wait(self, patience_s: float = PATIENCE_S) -> None:
+    def wait(self, timeout_s: float = TIMEOUT_S) -> None:
         """Return when both are done, or after a while: the polls then find out.
 
         Raises:
             SettingsError: nothing says which session to serve, or it fits none or several.
         """
-        self.join(patience_s)
+        self.join(timeout_s)
         if self._failure is not None:
             raise self._failure
         if self.is_alive():
             logger.warning(
                 "the API has not answered for %.0f seconds, starts all the same",
-                patience_s,
+                timeout_s,
                 extra={"action": "api_slow"},
             )

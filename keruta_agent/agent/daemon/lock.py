@@ -23,7 +23,7 @@ LOCK_NAME: Final = "agent.lock"
 #: The pid stands in a file of its own: a lock file is not to be read or written.
 PID_NAME: Final = "agent.pid"
 #: Seconds within which the holder of the lock has said who it is.
-PID_PATIENCE_S: Final = 2.0
+PID_TIMEOUT_S: Final = 2.0
 
 
 #: The locked directory's descriptor, for the image that replaces this one.
@@ -150,7 +150,7 @@ def _living_holder(base_dir: Path) -> int | None:
 
     Until then the file is missing, or tells the pid of one that was killed.
     """
-    deadline = time.monotonic() + PID_PATIENCE_S
+    deadline = time.monotonic() + PID_TIMEOUT_S
     while time.monotonic() < deadline:
         pid = holder(base_dir)
         if pid is not None and pid != os.getpid() and process_state(pid) is not None:

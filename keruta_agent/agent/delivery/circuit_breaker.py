@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 #: How long the API is left alone after it was away.
 BACKOFF: Final = Backoff(first_s=0.5, longest_s=30.0)
 #: Seconds that a server may ask for at most: a slip of its must not silence us for days.
-MOST_PATIENCE_S: Final = 3600.0
+MAX_RETRY_AFTER_S: Final = 3600.0
 
 
 class CircuitBreaker:
@@ -50,7 +50,7 @@ class CircuitBreaker:
         self._failures += 1
         self.problem = exc
         self.is_unauthorized = isinstance(exc, errors.ApiUnauthorized)
-        asked = min(exc.retry_after_s or 0.0, MOST_PATIENCE_S)
+        asked = min(exc.retry_after_s or 0.0, MAX_RETRY_AFTER_S)
         wait = max(BACKOFF.delay_s(self._failures), asked)
         self._not_before = time.monotonic() + wait
         if self._open_since is None:

@@ -29,7 +29,7 @@ BUSY_INTERVAL_S: Final = 0.1
 #: Seconds between looks at a silent script; its end and its messages wake us at once.
 SILENT_INTERVAL_S: Final = 0.5
 #: Seconds after the grace in which a shim must have ended everything.
-SHIM_PATIENCE_S: Final = 3.0
+SHIM_GRACE_S: Final = 3.0
 
 
 def until_end(ctx: RunContext, shim: ProcessId) -> ExitRecord | None:
@@ -164,14 +164,14 @@ class _Stopper:
 
     def _insist(self, asked_s: float) -> float:
         """Do the shim's work when the shim itself does not come to it."""
-        patience = self._ctx.settings.stop_grace_s + SHIM_PATIENCE_S
-        if asked_s > patience and descendants(self._shim.pid):
+        allowed_s = self._ctx.settings.stop_grace_s + SHIM_GRACE_S
+        if asked_s > allowed_s and descendants(self._shim.pid):
             processes.kill_tree(self._shim, self._ctx.run.uid)
             self._note("unheeded")
-        elif asked_s > patience and self._shim.is_alive():
+        elif asked_s > allowed_s and self._shim.is_alive():
             # To kill it, too, would lose how the script ended. A daemon that stops leaves it be.
             raise OSError(errno.ENOSPC, "the end of the script waits to be recorded")
-        return max(patience - asked_s, SILENT_INTERVAL_S)
+        return max(allowed_s - asked_s, SILENT_INTERVAL_S)
 
     def _note(self, action: str, **detail: object) -> None:
         ctx = self._ctx

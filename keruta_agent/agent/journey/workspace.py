@@ -107,7 +107,7 @@ def prepare(ctx: RunContext) -> Place | None:
     monitor = ProgramMonitor(ctx)
     git = git_for(ctx, repository.url, directory, monitor)
     try:
-        place = _with_patience(ctx, repository, git, monitor)
+        place = _bring_with_retries(ctx, repository, git, monitor)
     except GitError as exc:
         raise ctx.stop_error() if exc.problem is Problem.STOPPED else exc from None
     finally:
@@ -119,7 +119,7 @@ def prepare(ctx: RunContext) -> Place | None:
     return place
 
 
-def _with_patience(
+def _bring_with_retries(
     ctx: RunContext, repository: Repository, git: Git, monitor: ProgramMonitor
 ) -> Place:
     """Try again when the server could not be reached, or broke off."""

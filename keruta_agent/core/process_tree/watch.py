@@ -52,7 +52,7 @@ class Watch:
                 self.swept = self.stop()
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 self.signal_all(signal.SIGKILL)
-            received = signal.sigtimedwait(WATCHED, self.patience())
+            received = signal.sigtimedwait(WATCHED, self.seconds_until_due())
             if received is not None and received.si_signo == END_OF_INPUT:
                 self.end_input()
             if received is not None and received.si_signo == signal.SIGTERM and not self.stopped:
@@ -63,8 +63,8 @@ class Watch:
     def end_input(self) -> None:
         """Let the program see the end of its input; here it has none."""
 
-    def patience(self) -> float:
-        """Seconds until something must be done even when no signal comes."""
+    def seconds_until_due(self) -> float:
+        """Return the seconds until something is due even if no signal comes."""
         if self.deadline is None:
             return 3600.0
         return max(self.deadline - time.monotonic(), KILL_INTERVAL_S)

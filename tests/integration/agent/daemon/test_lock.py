@@ -13,7 +13,7 @@ from keruta_agent.core import errors
 
 
 def test_second_agent_is_kept_out_although_the_lock_file_was_removed(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "PID_PATIENCE_S", 0.0)
+    monkeypatch.setattr(lock, "PID_TIMEOUT_S", 0.0)
     with lock.agent_lock(tmp_path):
         for name in (lock.LOCK_NAME, lock.PID_NAME):
             (tmp_path / name).unlink()
@@ -61,7 +61,7 @@ with lock.agent_lock(Path(sys.argv[1])) as held:
 
 
 def test_process_that_replaces_itself_keeps_the_lock_all_the_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "PID_PATIENCE_S", 0.0)
+    monkeypatch.setattr(lock, "PID_TIMEOUT_S", 0.0)
     with subprocess.Popen(
         [sys.executable, "-c", _REPLACED, str(tmp_path)],
         stdin=subprocess.PIPE,

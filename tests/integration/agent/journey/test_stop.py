@@ -146,7 +146,7 @@ def test_shim_that_heeds_nothing_is_killed_with_its_script_and_the_stop_is_told_
     agent, running, monkeypatch, kind, outcome
 ):
     monkeypatch.setattr(processes, "stop_shim", lambda shim: None)
-    monkeypatch.setattr(follow, "SHIM_PATIENCE_S", 0.1)
+    monkeypatch.setattr(follow, "SHIM_GRACE_S", 0.1)
     agent.records.jobs.record_script("x", Work(script="trap '' TERM; sleep 300"))
     running.begin()
     uid = agent.records.runs.active()[1].uid

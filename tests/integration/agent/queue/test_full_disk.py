@@ -225,7 +225,7 @@ def test_job_that_has_not_begun_cannot_be_cancelled_without_room(start, disk):
 def test_shim_that_waits_for_room_to_record_the_end_is_not_killed_for_it(
     api, start, disk, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(follow, "SHIM_PATIENCE_S", 0.1)
+    monkeypatch.setattr(follow, "SHIM_GRACE_S", 0.1)
     monkeypatch.setattr(follow, "descendants", lambda pid: [])
     monkeypatch.setattr(processes, "stop_shim", lambda shim: None)
     disk.full = False
