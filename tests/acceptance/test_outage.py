@@ -103,7 +103,7 @@ def test_daemon_that_is_stopped_while_the_api_is_down_says_what_it_keeps(
     told = workplace.run("log", "INFO", "afterwards", "--task-id", task_id)
     assert (told.returncode, daemon.stop()) == (0, 0)
     assert "is kept and sent later" in told.stderr
-    assert "1 messages could not be told" in daemon.err
+    assert "1 messages could not be sent" in daemon.err
 
     workplace.server(api.port)
     workplace.daemon()

@@ -1,4 +1,4 @@
-"""Asks the API for the answer while a script waits for one."""
+"""The poll for answers at the API, while a script waits for one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class AnswerPoll:
         self._thread = threading.Thread(target=self._work, name="answers", daemon=True)
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -55,7 +55,7 @@ class AnswerPoll:
             self._agent.prompt_lock.changed.wait(interval_s if waits else None)
 
     def _look(self) -> bool:
-        """Fetch what was answered; tell whether an answer may yet come from the API."""
+        """Fetch what was answered; return whether an answer may yet come from the API."""
         asked = [
             one
             for one in self._agent.records.questions.open_ones()

@@ -1,8 +1,8 @@
-"""Says, while a script runs, that the workspace is in use: by a program of the settings.
+"""The keep-awake hook: a program that reports the workspace as in use while a script runs.
 
 Workspaces such as Coder's stop when nobody has been connected for a while, and a script that
-runs is no connection. How one says that it is in use differs from place to place, so that it is
-a program of the operator's (etc/coder has one).
+runs is no connection. How to report use differs from platform to platform, so that the operator
+provides the program (etc/coder has one).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ logger = logging.getLogger(__name__)
 LOOK_S: Final = 5.0
 #: Last bytes of what the program wrote that a warning shows.
 TAIL_BYTES: Final = 500
-#: The agent's own secrets, which are none of the program's business.
-_KEPT_BACK: Final = ("KERUTA_API_TOKEN", "KERUTA_DAEMON_TOKEN", "GIT_TOKEN")
+#: The agent's own secrets, which the program does not get.
+_WITHHELD: Final = ("KERUTA_API_TOKEN", "KERUTA_DAEMON_TOKEN", "GIT_TOKEN")
 
 
 class KeepAwake:
-    """A thread that runs the program again and again while a script runs.
+    """A thread that runs the program at intervals while a script runs.
 
     Not while the script waits for a person: that may take days, in which nothing is worked on.
     """
@@ -57,11 +57,11 @@ class KeepAwake:
     def _work(self) -> None:
         due = time.monotonic()
         while not self._stop.wait(LOOK_S):
-            if time.monotonic() >= due and self._is_at_work():
+            if time.monotonic() >= due and self._script_runs():
                 due = time.monotonic() + self._agent.settings.keep_awake_interval_s
-                self._say_so()
+                self._report_use()
 
-    def _is_at_work(self) -> bool:
+    def _script_runs(self) -> bool:
         try:
             active = self._agent.records.runs.active()
             return (
@@ -73,7 +73,7 @@ class KeepAwake:
             )
             return False
 
-    def _say_so(self) -> None:
+    def _report_use(self) -> None:
         try:
             trouble = self._run()
         except OSError as exc:
@@ -96,7 +96,7 @@ class KeepAwake:
         with tempfile.TemporaryFile() as output:
             process = OWN.spawn(
                 command_for(self._program),
-                env={name: value for name, value in os.environ.items() if name not in _KEPT_BACK},
+                env={name: value for name, value in os.environ.items() if name not in _WITHHELD},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -120,7 +120,7 @@ class KeepAwake:
 
 
 def start_keep_awake(agent: Agent) -> KeepAwake | None:
-    """Start to say that the workspace is in use, if a program for it is set."""
+    """Start to report the workspace as in use, if a program for it is set."""
     program = agent.settings.keep_awake_hook
     if program is None:
         return None

@@ -1,4 +1,4 @@
-"""Listens to the server's events, where it has any, so that a new task starts at once."""
+"""The listener to the server's events, where it has any: a new task starts at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _IRRELEVANT: Final = frozenset({"task_logs", "task_progress", "session_log_creat
 
 
 class EventListener:
-    """A thread that asks for a poll whenever the server says that something changed."""
+    """A thread that requests a poll whenever the server reports a change."""
 
     def __init__(self, api: KerutaApi, poll: SessionPoll, poll_now: Callable[[], None]) -> None:
         self._api = api
@@ -50,7 +50,7 @@ class EventListener:
             self._stop.wait(BACKOFF.delay_s(failures))
 
     def _listen_once(self) -> bool:
-        """Listen until the stream ends; tell whether anything came."""
+        """Listen until the stream ends; return whether anything came."""
         session_id = self._poll.session_id
         if session_id is None:
             return False

@@ -1,4 +1,4 @@
-"""The first words with the API, which a starting daemon does not wait for without end.
+"""The first requests to the API, for which a starting daemon waits a limited time.
 
 An API that takes a request and never answers would keep it from everything else: a script that an
 earlier daemon has left is not followed meanwhile, and nobody who asks the agent is answered.
@@ -45,7 +45,7 @@ class FirstContact(threading.Thread):
             self._failure = exc
 
     def wait(self, timeout_s: float = TIMEOUT_S) -> None:
-        """Return when both are done, or after a while: the polls then find out.
+        """Wait until both are done or the time is over: the polls then find out.
 
         Raises:
             SettingsError: nothing says which session to serve, or it fits none or several.

@@ -1,4 +1,4 @@
-"""Runs one job right here, under the same lock and by the same rules as the daemon would."""
+"""One job run in this process, under the same lock and by the same rules as in the daemon."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from keruta_agent.core.settings.schema import Settings, shown
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that the end spends on telling the API what it can be told now.
-LAST_WORDS_S: Final = 10.0
+#: Seconds that the end spends on the delivery of what is left in the outbox.
+DRAIN_S: Final = 10.0
 #: Seconds of one delivery, and for which rows gather before the next.
-CARRY_BUDGET_S: Final = 1.0
+DELIVERY_BUDGET_S: Final = 1.0
 GATHER_S: Final = 0.2
 #: Seconds between looks whether the time of a retry has come.
 RETRY_LOOK_S: Final = 0.1
 
 
 class ForegroundQueue:
-    """The dispatcher of an agent that runs just one job: it only carries the outbox."""
+    """The dispatcher of an agent that runs just one job: it only delivers the outbox."""
 
     def __init__(self) -> None:
         self._thread = DueThread("outbox-sender")
@@ -47,27 +47,27 @@ class ForegroundQueue:
         """Leave the job to the next daemon."""
 
     def job_failed(self, job_id: int) -> None:
-        """Carry what is to be told of the failure soon."""
+        """Deliver soon what reports the failure."""
         self.outbox_filled()
 
     def outbox_filled(self) -> None:
-        """Have the outbox carried to the API soon."""
+        """Deliver the outbox soon."""
         self._thread.due_in(GATHER_S)
 
     def poll_now(self) -> None:
         """There is no session to poll."""
 
     def start(self, outbox_sender: OutboxSender) -> None:
-        """Begin to carry."""
+        """Begin to deliver."""
 
-        def carry() -> float:
-            due_in_s = outbox_sender.deliver(CARRY_BUDGET_S)
+        def deliver() -> float:
+            due_in_s = outbox_sender.deliver(DELIVERY_BUDGET_S)
             return math.inf if due_in_s is None else max(due_in_s, GATHER_S)
 
-        self._thread.start(carry)
+        self._thread.start(deliver)
 
     def stop(self) -> None:
-        """End the carrying; what is left waits in the outbox."""
+        """Stop the delivery; what is left waits in the outbox."""
         self._thread.stop()
         self._thread.join(None)
 
@@ -109,7 +109,7 @@ def _run_job(agent: Agent, job_id: int) -> None:
     try:
         _bring_to_its_end(agent, job_id)
     except (sqlite3.Error, OSError, ValueError, LookupError, errors.KerutaError) as exc:
-        # Who follows the job sees that this thread has ended without the job.
+        # The client that follows the job sees that this thread has ended without the job.
         logger.error(
             "the agent failed at job %d: %s: %s",
             job_id,
@@ -133,7 +133,7 @@ def _bring_to_its_end(agent: Agent, job_id: int) -> None:
             continue
         run.live(RunContext(agent, *claimed))
     if agent.outbox_sender is not None:
-        agent.outbox_sender.deliver(LAST_WORDS_S)
+        agent.outbox_sender.deliver(DRAIN_S)
 
 
 def _describe(agent: Agent) -> Mapping[str, Any]:

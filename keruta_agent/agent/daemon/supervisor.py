@@ -42,17 +42,17 @@ from keruta_agent.core.signals import ALL_SIGNALS, StopRequests
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a stopping daemon spends on telling the API what it still has.
-LAST_WORDS_S: Final = 15.0
+#: Seconds that a stopping daemon spends on draining the outbox.
+DRAIN_S: Final = 15.0
 STOP_WORKERS_S: Final = 5.0
-#: Seconds between looks whether all is told.
+#: Seconds between looks whether all is sent.
 LOOK_S: Final = 0.1
 
 
 def run_daemon(
     settings: Settings, reload_settings: Callable[[], Settings], *, serves_http: bool = False
 ) -> None:
-    """Run the daemon until its session has ended, or somebody stops it.
+    """Run the daemon until its session has ended, or it is stopped.
 
     Args:
         settings: the settings in force.
@@ -68,7 +68,7 @@ def run_daemon(
     manager = ServiceManager(os.environ)
     with (
         lock.agent_lock(settings.base_dir) as locked,
-        requests.heard(),  # before the file tells others where to send signals
+        requests.heard(),  # before the file shows others where to send signals
         _pid_file(settings.pid_file),
         http_door(settings, is_on=serves_http) as http,
     ):
@@ -79,14 +79,14 @@ def run_daemon(
 
         def status() -> Mapping[str, Any]:
             session_id = None if poll is None else poll.session_id
-            told = describe(
+            found = describe(
                 agent,
                 session_id=session_id,
                 started_at=started_at,
                 api_problem=None if poll is None else poll.api_problem,
                 session_problem=None if poll is None else poll.session_problem,
             )
-            return {**told, "http": None if http is None else http.url}
+            return {**found, "http": None if http is None else http.url}
 
         control = Control.of_agent(agent, status)
         door = AgentSocket(control)
@@ -127,9 +127,9 @@ def run_daemon(
                 agent.launcher.close()
                 manager.reloading()
                 replace_process(requests, locked)
-            manager.stopping("tells the API what it still has")
+            manager.stopping("sends the API what is left")
             if requests.count < LEAVE_AT_ONCE:
-                _last_words(agent)
+                _drain_outbox(agent)
             door.stop()
             dispatcher.stop(STOP_WORKERS_S if requests.count < LEAVE_AT_ONCE else 0.0)
             agent.launcher.close()
@@ -157,7 +157,7 @@ def hindrances(dispatcher: Dispatcher, poll: SessionPoll | None) -> Mapping[str,
     if (workers := dispatcher.hindrance()) is not None:
         found["workers"] = workers
     if poll is not None and poll.session_id is None:
-        unknown = "the API has not told yet which session to serve"
+        unknown = "the API has not answered yet which session to serve"
         found["session"] = poll.session_problem or unknown
     return found
 
@@ -191,12 +191,12 @@ def _listener(
     return listener
 
 
-def _last_words(agent: Agent) -> None:
-    """Tell the API what it can be told now; the rest waits in the outbox.
+def _drain_outbox(agent: Agent) -> None:
+    """Send the API what it takes now; the rest waits in the outbox.
 
     Files are sent by their worker meanwhile: a large one is cut off, not waited for.
     """
-    deadline = time.monotonic() + LAST_WORDS_S
+    deadline = time.monotonic() + DRAIN_S
     while agent.outbox_sender is not None and time.monotonic() < deadline:
         try:
             agent.outbox_sender.deliver(deadline - time.monotonic(), Lane.WORDS)
@@ -212,7 +212,7 @@ def _last_words(agent: Agent) -> None:
     left = agent.records.outbox.counts().pending
     if left:
         logger.warning(
-            "%d messages could not be told to the API; the next daemon sends them",
+            "%d messages could not be sent to the API; the next daemon sends them",
             left,
             extra={"action": "outbox_left"},
         )

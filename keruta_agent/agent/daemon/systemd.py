@@ -12,45 +12,45 @@ logger = logging.getLogger(__name__)
 
 
 class ServiceManager:
-    """Tells systemd how the daemon is (sd_notify(3))."""
+    """The client of systemd's notification socket (sd_notify(3))."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
         self._watchdog_s = _watchdog_seconds(environment)
-        self._next_sign = 0.0
+        self._next_ping = 0.0
         self._extended_until = 0.0
 
     def ready(self, status: str) -> None:
-        """Says that the daemon takes tasks."""
-        self._tell(f"READY=1\nSTATUS={status}")
+        """Notify systemd that the daemon takes tasks."""
+        self._notify(f"READY=1\nSTATUS={status}")
 
     def reloading(self) -> None:
-        """Says that the daemon replaces itself and will be ready again."""
-        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        """Notify systemd that the daemon replaces itself and will be ready again."""
+        self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, status: str) -> None:
-        """Says that the daemon is on its way out."""
-        self._tell(f"STOPPING=1\nSTATUS={status}")
+        """Notify systemd that the daemon stops."""
+        self._notify(f"STOPPING=1\nSTATUS={status}")
 
     def alive(self) -> None:
-        """Says that the daemon is not stuck, often enough for the watchdog."""
-        if self._watchdog_s is not None and time.monotonic() >= self._next_sign:
+        """Notify the watchdog that the daemon is not stuck, at half of its interval."""
+        if self._watchdog_s is not None and time.monotonic() >= self._next_ping:
             # Half of the limit, as systemd itself advises.
-            self._next_sign = time.monotonic() + self._watchdog_s / 2
-            self._tell("WATCHDOG=1")
+            self._next_ping = time.monotonic() + self._watchdog_s / 2
+            self._notify("WATCHDOG=1")
 
     def extend_stop(self, seconds: float) -> None:
         """Ask for more time to stop in, because a task is being finished.
 
-        It may be called at every look; half of the time that was asked for must be over.
+        May be called in a loop: it sends again once half of the extension is over.
         """
         now = time.monotonic()
         if now < self._extended_until - seconds / 2:
             return
         self._extended_until = now + seconds
-        self._tell(f"EXTEND_TIMEOUT_USEC={round(seconds * 1_000_000)}")
+        self._notify(f"EXTEND_TIMEOUT_USEC={round(seconds * 1_000_000)}")
 
-    def _tell(self, text: str) -> None:
+    def _notify(self, text: str) -> None:
         if not self._address:
             return
         # A leading @ means an abstract socket, which the kernel writes with a NUL.
@@ -60,7 +60,7 @@ class ServiceManager:
                 notify.sendto(text.encode(), address)
         except OSError as exc:
             logger.warning(
-                "cannot tell the service manager: %s", exc, extra={"action": "notify_failed"}
+                "cannot notify the service manager: %s", exc, extra={"action": "notify_failed"}
             )
 
 

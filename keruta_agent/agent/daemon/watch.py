@@ -1,4 +1,4 @@
-"""The daemon's main loop: looks after the workers, and heeds who wants the daemon to end."""
+"""The daemon's main loop: it checks workers and files, and handles requests to stop."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class _Stopping:
         self._stopped_job = False
 
     def heed(self, count: int) -> bool:
-        """Do what is due; tell whether the daemon can end now."""
+        """Do what is due; return whether the daemon can end now."""
         if count == 0:
             return False
         if self._since is None:
@@ -109,7 +109,7 @@ class _Stopping:
 
 
 def _look_after(state_files: StateFiles, requests: StopRequests) -> None:
-    """Heed that files of the agent were taken away under it."""
+    """Restore files of the agent that were removed; stop if the base directory was."""
     if state_files.base_was_removed():
         logger.error("the base directory was removed: stops", extra={"action": "base_removed"})
         requests.stop()
@@ -135,10 +135,10 @@ def _may_leave(agent: Agent) -> bool:
 def _token_was_renewed(
     agent: Agent, poll: SessionPoll | None, reload_settings: Callable[[], Settings]
 ) -> bool:
-    """Look, while the API refuses our token, whether the config file holds another one."""
-    told = agent.outbox_sender is not None and agent.outbox_sender.is_unauthorized
-    asked = poll is not None and poll.is_unauthorized
-    if not told and not asked:
+    """Return whether the config file holds another token than the one that the API refuses."""
+    refuses_writes = agent.outbox_sender is not None and agent.outbox_sender.is_unauthorized
+    refuses_polls = poll is not None and poll.is_unauthorized
+    if not refuses_writes and not refuses_polls:
         return False
     try:
         return reload_settings().api_token != agent.settings.api_token

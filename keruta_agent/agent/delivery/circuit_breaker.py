@@ -1,7 +1,7 @@
 """A circuit breaker: no calls to an API that fails, until it is time to try again.
 
-Words and files each have a breaker: a proxy that breaks off every large upload must not silence
-the rest, and what else gets through must not have the upload begin anew twice a second.
+Words and files each have a breaker: a proxy that cuts off every large upload must not block the
+rest, and what else gets through must not restart the upload twice a second.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 #: How long the API is left alone after it was away.
 BACKOFF: Final = Backoff(first_s=0.5, longest_s=30.0)
-#: Seconds that a server may ask for at most: a slip of its must not silence us for days.
+#: Seconds that a server may ask for at most: its mistake must not stop delivery for days.
 MAX_RETRY_AFTER_S: Final = 3600.0
 
 
@@ -30,7 +30,7 @@ class CircuitBreaker:
         self._open_since: float | None = None
         self._failures = 0
         self._not_before = 0.0
-        #: Whether the API does not accept our token.
+        #: Whether the API refuses the agent's token.
         self.is_unauthorized = False
         #: Why the last attempt failed, None when it did not.
         self.problem: errors.ApiError | None = None
@@ -57,14 +57,14 @@ class CircuitBreaker:
             self._open_since = time.monotonic()
             logger.log(
                 logging.ERROR if self.is_unauthorized else logging.WARNING,
-                "the API cannot be told %s now; everything is kept and sent later: %s",
+                "the API does not take %s now; everything is kept and sent later: %s",
                 self._what,
                 exc,
                 extra={"action": "api_away"},
             )
 
     def retry_now(self) -> None:
-        """End a wait that the server has not asked for: it was seen answering."""
+        """End a wait that the server has not asked for: it answers again."""
         if self.problem is not None and self.problem.retry_after_s is None:
             self._not_before = 0.0
 

@@ -259,10 +259,10 @@ def test_message_that_cannot_be_taken_without_room_is_taken_later(
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-def test_daemon_that_ends_without_room_leaves_its_last_words_to_the_next(api, start, disk):
+def test_daemon_that_ends_without_room_leaves_its_outbox_to_the_next(api, start, disk):
     disk.full = False
     _, agent = start()
     disk.at(Outbox, "tasks_due", FULL[0])
     disk.full = True
-    supervisor._last_words(agent)
+    supervisor._drain_outbox(agent)
     assert disk.refused

@@ -114,4 +114,4 @@ def test_service_without_systemd_says_nothing_and_fails_at_nothing(caplog):
 
 def test_systemd_that_does_not_listen_stops_nothing(tmp_path, caplog):
     manager(tmp_path).ready("x")
-    assert "cannot tell the service manager" in caplog.text
+    assert "cannot notify the service manager" in caplog.text
