@@ -44,7 +44,7 @@ def after(line: str, group: str | None) -> str | None:
 
 
 class OpenGroups:
-    """Knows which group was open where a piece of a run's log begins."""
+    """The groups that are open where the pieces of a run's log begin."""
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs

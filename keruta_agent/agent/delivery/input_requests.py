@@ -1,4 +1,4 @@
-"""Reports to the API that a script waits for a person, what it asks, and that it goes on.
+"""The reports that a script waits for a person, what it asks, and that it goes on.
 
 The way back needs care: on servers with an execution lock a second PROCESSING makes the task fail.
 Those servers have no route for questions, so it is written only where the question was taken;
@@ -28,18 +28,18 @@ class InputRequests:
     def __init__(
         self, api: KerutaApi, questions: Questions, *, processing_may_be_repeated: bool
     ) -> None:
-        """Take whether the server is known to bear more than one PROCESSING for a task."""
+        """Take whether the server accepts more than one PROCESSING for a task."""
         self._api = api
         self._questions = questions
         self._processing_may_be_repeated = processing_may_be_repeated
-        #: Each method takes the batch and what it tells, with its secrets masked.
+        #: Each method takes the batch and its payload, with its secrets masked.
         self.handlers: Final[Mapping[Kind, Callable[[Batch, _Payload], None]]] = {
             Kind.QUESTION: self._send_question,
             Kind.RESUMED: self._send_resumed,
         }
 
     def send(self, batch: Batch, payload: _Payload) -> None:
-        """Send one batch; a task that has ended or is gone needs to be told nothing."""
+        """Send one batch; a task that has ended or is gone needs none."""
         try:
             self.handlers[batch.first.kind](batch, payload)
         except (errors.ApiNotFound, errors.ApiConflict) as exc:

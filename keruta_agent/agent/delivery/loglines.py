@@ -217,16 +217,16 @@ def _told_entries(
     seen = datetime.fromtimestamp(piece.read_at, tz=UTC)
     for line in output.read_lines(directory.path / piece.stream, piece.start, piece.stop):
         try:
-            told = messages.parse(line)
-        except ValueError:  # said aloud by who followed the run
+            parsed = messages.parse(line)
+        except ValueError:  # logged by the follower of the run
             continue
-        if not isinstance(told, messages.LogTold):
+        if not isinstance(parsed, messages.LogTold):
             continue
-        fields = redactor.redact_object(structured.safe_fields(told.fields))
+        fields = redactor.redact_object(structured.safe_fields(parsed.fields))
         metadata = {OUR_METADATA: ours} if ours else {}
-        message = "\n".join(screen.render_lines(told.message, colours=colours))
+        message = "\n".join(screen.render_lines(parsed.message, colours=colours))
         yield LogEntry(
-            level=told.level,
+            level=parsed.level,
             message=redactor.redact(message),
             source="agent",
             timestamp=seen,

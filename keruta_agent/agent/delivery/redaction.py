@@ -18,7 +18,7 @@ from keruta_agent.core.redaction.redactor import Redactor
 
 
 class Redaction:
-    """Hands out the redactor of each run. Safe to share between threads."""
+    """The redactors of runs. Safe to share between threads."""
 
     def __init__(
         self, own: Redactor, records: Records, directory_of: Callable[[Run], RunDirectory]
@@ -40,7 +40,7 @@ class Redaction:
         return self._build(run.job_id, (*named, *self._answers.get(run_id, ())))
 
     def remember(self, run_id: int, answer: str) -> None:
-        """Mask a secret answer from now on, should the script print what it was told."""
+        """Mask a secret answer from now on, should the script print it."""
         secrets = [line for line in answer.splitlines() if line.strip()]
         self._answers[run_id] = (*self._answers.get(run_id, ()), *secrets)
 

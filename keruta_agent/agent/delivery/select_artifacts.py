@@ -33,7 +33,7 @@ class Taken:
     """A file that was taken as an artifact."""
 
     file: ArtifactFile
-    #: Whether it lies in a copy of ours, or where the script left it.
+    #: Whether it lies in the agent's copy, or where the script left it.
     is_copy: bool
 
 
@@ -86,7 +86,7 @@ def wanted_files(
         settings: what counts as an artifact.
         root: the directory.
         before: fingerprints by path; what is as it was then is passed over.
-        left_out: is told the path of what is left out, and why.
+        left_out: is called with the path of what is left out, and why.
 
     Raises:
         OSError: the directory is there and cannot be read.

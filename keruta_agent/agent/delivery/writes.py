@@ -1,6 +1,6 @@
-"""Whether the API takes what the agent has to tell it; while it does not, none of its tasks start.
+"""The check whether the API takes writes; while it does not, none of its tasks start.
 
-A script whose end cannot be told would run, and look at the API as if it had not.
+A script whose end cannot be reported would run, and look at the API as if it had not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class WriteCheck:
         self.problem: errors.ApiError | None = None
         self._guard = threading.Lock()
         self._is_proved = False
-        self._is_doubt_told = False
+        self._is_doubt_logged = False
 
     @property
     def is_proved(self) -> bool:
@@ -43,7 +43,7 @@ class WriteCheck:
     def doubt(self, api: KerutaApi) -> errors.ApiError | None:
         """Test a write anew, for what was true need not be; return why none arrives.
 
-        A problem that is known stays until ``test`` finds it gone: who calls that has jobs to wake.
+        A problem that is known stays until ``test`` finds it gone: its caller has jobs to wake.
         """
         with self._guard:
             if self.problem is None:
@@ -57,10 +57,10 @@ class WriteCheck:
         except (errors.ApiBlocked, errors.ApiUnauthorized) as exc:
             self._refused(exc)
         except errors.ApiError as exc:  # it may be broken just now; the outbox keeps all
-            if not self._is_doubt_told:
-                self._is_doubt_told = True
+            if not self._is_doubt_logged:
+                self._is_doubt_logged = True
                 logger.warning(
-                    "cannot tell whether the API takes reports, starts its tasks all the same: %s",
+                    "it is unknown whether the API takes reports; its tasks start all the same: %s",
                     exc,
                     extra={"action": "writes_in_doubt"},
                 )

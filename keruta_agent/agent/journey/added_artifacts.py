@@ -14,16 +14,16 @@ from keruta_agent.agent.store.artifacts import ArtifactState
 from keruta_agent.core.model import ArtifactFile
 
 
-def take_in(ctx: RunContext, told: ArtifactTold) -> None:
+def take_in(ctx: RunContext, message: ArtifactTold) -> None:
     """Store a file that the script added (``keruta artifact add``), if it has changed.
 
     Raises:
         ValueError: the copy that the command left is gone or was changed.
     """
     owner = ctx.owner
-    path = select_artifacts.wire_path(told.path)
-    copy = ctx.directory.path / ADDED / told.file
-    known = ctx.records.artifacts.known(owner, path, told.sha256)
+    path = select_artifacts.wire_path(message.path)
+    copy = ctx.directory.path / ADDED / message.file
+    known = ctx.records.artifacts.known(owner, path, message.sha256)
     if known is not None and known.state in (ArtifactState.WAITING, ArtifactState.SENT):
         copies.drop(copy)
         return
@@ -32,19 +32,19 @@ def take_in(ctx: RunContext, told: ArtifactTold) -> None:
     except OSError as exc:
         raise ValueError(f"the copy of the artifact {path} is gone: {exc.strerror}") from exc
     try:
-        if os.fstat(descriptor).st_size != told.size:
+        if os.fstat(descriptor).st_size != message.size:
             raise ValueError(f"the copy of the artifact {path} was changed")
-        kind = media.content_type(descriptor, told.path)
+        kind = media.content_type(descriptor, message.path)
     finally:
         os.close(descriptor)
     file = ArtifactFile(
         file=copy,
         relative_path=path,
-        size=told.size,
-        sha256=told.sha256,
+        size=message.size,
+        sha256=message.sha256,
         content_type=kind,
-        description=told.description,
+        description=message.description,
     )
     ctx.records.artifacts.add(
-        owner, file, key=f"{ctx.run.uid}-added-{told.file[:16]}", is_copy=True
+        owner, file, key=f"{ctx.run.uid}-added-{message.file[:16]}", is_copy=True
     )

@@ -36,20 +36,20 @@ class Agent:
     api: KerutaApi | None
     #: Delivers the outbox to the API; None without one.
     outbox_sender: OutboxSender | None
-    #: Knows which secrets must not leave with what a run wrote.
+    #: Masks the secrets in what a run wrote.
     redaction: Redaction
     queue: WorkQueue
     #: The disk of the base directory: whether it can be written.
     disk: Disk
-    #: Has jobs stopped, also while the disk is full.
+    #: Requests to stop jobs, also while the disk is full.
     stops: Stops
     #: Where the questions of the script that runs are answered.
     prompt_lock: PromptLock
-    #: Rung when a script told the agent something, so that it is looked at now.
+    #: Set when a script sent the agent a message, so that it is read now.
     wake_event: WakeEvent
     #: Starts scripts.
     launcher: Launcher
-    #: Whether the API takes what it is told.
+    #: Whether the API takes writes.
     writes: WriteCheck
     #: Path of the unix socket that scripts speak to.
     socket_path: Path

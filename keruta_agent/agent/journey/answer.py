@@ -25,13 +25,13 @@ logger = logging.getLogger(__name__)
 def give(
     agent: Agent, job_id: int, text: str, source: str, *, number: int | None = None
 ) -> Question:
-    """Answer the open question of a job and returns it; a missing line end is added.
+    """Answer the open question of a job and return it; a missing line end is added.
 
     Args:
-        agent: who follows the job.
+        agent: the agent that follows the job.
         job_id: the job that asks.
         text: the answer.
-        source: who gives it: ``api``, ``command``, ``terminal`` or ``http``.
+        source: where it comes from: ``api``, ``command``, ``terminal`` or ``http``.
         number: the question that is meant, if it must be no other.
 
     Raises:
@@ -49,7 +49,7 @@ def give(
 
 
 def feed(agent: Agent, job_id: int, data: bytes, *, ends: bool, source: str) -> bool:
-    """Pass on what somebody's own standard input holds, as it is; returns whether it was taken.
+    """Pass on what somebody's own standard input holds, as it is; return whether it was taken.
 
     With ``ends`` the script sees the end of its input after that. Data that finds no room has to
     be handed in again.

@@ -56,7 +56,7 @@ class ArtifactsDirectories:
     def _is_in_its_place(self, directory: Path) -> bool:
         """Return whether a directory leads where it did; else the next scripts would write there.
 
-        Says once when it does not.
+        A warning is logged once when it does not.
         """
         leads_to = directory.resolve()
         place = self._places.setdefault(directory, leads_to)

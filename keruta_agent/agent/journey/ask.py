@@ -2,7 +2,7 @@
 
 A daemon that takes over must know whether the script still waits for what was asked before: if it
 does, nothing is asked a second time; if not, an answer to the old question must not be given to
-the new one. The kernel's count of how often the process slept tells the two apart.
+the new one. The kernel's count of how often the process slept distinguishes the two.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Asker:
         return self._is_inherited or prompt != current.prompt
 
     def _sleeps(self, waiting: Waiting) -> int | None:
-        """Return what tells this wait from others; None where the waiting process is guessed."""
+        """Return what identifies this wait; None where the waiting process is guessed."""
         return None if waiting.pid == self._shim.pid else count_sleeps(waiting.pid)
 
     def _ask(self, waiting: Waiting, prompt: str) -> None:

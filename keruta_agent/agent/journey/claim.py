@@ -121,7 +121,7 @@ def _look(ctx: RunContext, api: KerutaApi) -> None:
 
 
 def _refuse_if_blocked(agent: Agent, api: KerutaApi) -> None:
-    """Test a write: a script whose end cannot be told must not begin.
+    """Test a write: a script whose end cannot be reported must not begin.
 
     Raises:
         NotNowError: none reaches the API.

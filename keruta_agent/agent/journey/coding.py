@@ -30,14 +30,15 @@ def is_wanted(settings: Settings, script: Script) -> bool:
     """Return whether the Agent Runner is to solve a task.
 
     Raises:
-        RunError: the task says it in a way that makes no sense.
+        RunError: the task's parameter is neither a boolean nor a mapping.
     """
     wish = script.parameters.get(PARAMETER)
     if wish is None:
         return settings.runner_solves_auto_fix and bool(script.parameters.get("autoFix"))
     if not isinstance(wish, bool | Mapping):
         raise errors.RunError(
-            "parameters.runner of the task makes no sense",
+            f"parameters.{PARAMETER} of the task must be true, false or a mapping, "
+            f"not {type(wish).__name__}",
             advice="Write true, or a mapping with title, description, test_commands, ...",
         )
     return wish is not False
@@ -59,7 +60,7 @@ def variables(settings: Settings) -> dict[str, str]:
 
     The runner hands neither on to the commands that it starts.
     """
-    told = {
+    found = {
         "KERUTA_BASE_DIR": str(settings.base_dir),
         "KERUTA_GIT_USERNAME": settings.git_username,
         "KERUTA_GIT_TOKEN_HOSTS": ",".join(settings.git_token_hosts),
@@ -67,16 +68,16 @@ def variables(settings: Settings) -> dict[str, str]:
     for info in SETTINGS:
         value = getattr(settings, info.name)
         if info.name in _RUNNER_NAMES and info.environment and value is not None:
-            told[info.environment[0]] = _text(value)
+            found[info.environment[0]] = _text(value)
     # What git was set up with when the agent began: a task may have changed it since.
-    told |= user_config.current().variables
+    found |= user_config.current().variables
     named = (
         *(settings.llm_api_key_env_var, settings.git_token_env_var),
         settings.artifact_store_api_key_env_var,
     )
     if settings.git_token:
-        told[settings.git_token_env_var] = settings.git_token
-    return told | {name: os.environ[name] for name in named if name in os.environ}
+        found[settings.git_token_env_var] = settings.git_token
+    return found | {name: os.environ[name] for name in named if name in os.environ}
 
 
 def _text(value: object) -> str:

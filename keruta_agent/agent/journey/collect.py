@@ -37,7 +37,7 @@ MOST_NOTE_VALUES: Final = 1_000_000
 #: Files that the log names; a script that leaves thousands of links needs no line for each.
 MOST_LEFT_OUT: Final = 50
 
-#: Is told the path of what is left out, and why.
+#: Called with the path of what is left out, and why.
 LeftOut = Callable[[str, str], None]
 
 
@@ -66,7 +66,7 @@ def _read_before(directory: RunDirectory) -> tuple[Path, dict[str, str]] | None:
     """Return what ``remember_before`` noted, None when it came not so far.
 
     Raises:
-        ValueError: it makes no sense, or holds too much; the script may have written it.
+        ValueError: it is malformed, or holds too much; the script may have written it.
         OSError: it cannot be read.
     """
     try:
@@ -108,7 +108,7 @@ def _copy(ctx: RunContext, left_out: LeftOut) -> list[Taken]:
     try:
         found = _read_before(directory)
     except (ValueError, OSError) as exc:
-        why = f"yields no artifacts: what was there before the script cannot be told: {exc}"
+        why = f"yields no artifacts: what was there before the script is not known: {exc}"
         logger.warning(
             "job %d: %s", job.id, why, extra={"action": "artifacts_not_told", "job": job.id}
         )

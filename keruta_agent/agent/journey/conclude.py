@@ -234,7 +234,7 @@ class _Conclusion:
         )
 
     def _note(self, branch: str, tip: str, stat: commit.DiffStat, words: str) -> str:
-        told = f"{words.format(tip[:12], branch)}: {stat}"
+        text = f"{words.format(tip[:12], branch)}: {stat}"
         fields: Mapping[str, Any] = {"branch": branch, "commit": tip, **dataclasses.asdict(stat)}
-        self.ctx.log.say(told, fields=fields)
-        return told
+        self.ctx.log.say(text, fields=fields)
+        return text

@@ -1,4 +1,4 @@
-"""Keeps the artifacts directory out of git's commits when it lies inside a work tree."""
+"""The exclusion of the artifacts directory from commits when it lies inside a work tree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run ended, and the record of that with all that the API is to be told of it."""
+"""How a run ended, and the record of that with all that is to be reported of it to the API."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The way of a run's files into the records: its output, and what the script tells the agent.
+"""The way of a run's files into the records: its output, and the messages that the script sends.
 
-New pieces and what was told in them are stored in one transaction: what was stored is never read
+New pieces and the messages in them are stored in one transaction: what was stored is never read
 again, what was not is read by whoever comes next.
 """
 
@@ -100,12 +100,12 @@ class Ingester:
                         self._heed(line)
 
     def _heed(self, line: str) -> None:
-        """Store what the script told the agent."""
+        """Store the messages that the script sent."""
         ctx = self._ctx
         try:
-            told = messages.parse(line)
-            if isinstance(told, messages.ArtifactTold):
-                added_artifacts.take_in(ctx, told)
+            message = messages.parse(line)
+            if isinstance(message, messages.ArtifactTold):
+                added_artifacts.take_in(ctx, message)
         except ValueError as exc:
             logger.warning(
                 "run %s: ignores a message from the script: %s",
@@ -115,14 +115,16 @@ class Ingester:
             )
             return
         redact = ctx.redactor.redact
-        if isinstance(told, messages.ProgressTold):
-            ctx.records.runs.report_progress(ctx.job, ctx.run, told.percent, redact(told.message))
-        elif isinstance(told, messages.EndTold):
+        if isinstance(message, messages.ProgressTold):
+            ctx.records.runs.report_progress(
+                ctx.job, ctx.run, message.percent, redact(message.message)
+            )
+        elif isinstance(message, messages.EndTold):
             ctx.records.runs.report_end(
                 ctx.run.id,
-                told.status,
-                message=redact(told.message),
-                error_code=told.error_code,
-                wants_auto_fix=told.auto_fix,
-                artifacts_dir=told.artifacts_dir,
+                message.status,
+                message=redact(message.message),
+                error_code=message.error_code,
+                wants_auto_fix=message.auto_fix,
+                artifacts_dir=message.artifacts_dir,
             )

@@ -14,7 +14,7 @@ def timeout_s(job: Job, settings: Settings) -> float:
     Time in which the script waits for an answer counts too.
 
     Raises:
-        RunError: the task's own limit makes no sense.
+        RunError: the task's own limit is no duration.
     """
     return _limit_s(job, "timeout", settings.task_timeout_s)
 
@@ -23,7 +23,7 @@ def input_timeout_s(job: Job, settings: Settings) -> float:
     """Return the seconds that a job's script may wait for one answer, 0 for any time.
 
     Raises:
-        RunError: the task's own limit makes no sense.
+        RunError: the task's own limit is no duration.
     """
     return _limit_s(job, "inputTimeout", settings.input_timeout_s)
 
@@ -34,10 +34,10 @@ def _limit_s(job: Job, name: str, default_s: float) -> float:
         return default_s
     try:
         if isinstance(own, bool) or not isinstance(own, str | int | float):
-            raise ValueError("it is no duration")
+            raise ValueError("It is neither a number nor a text")
         return parse_duration(str(own))
     except ValueError as exc:
         raise errors.RunError(
-            f"parameters.{name} of the task makes no sense: {exc}",
+            f"parameters.{name} of the task must be a duration, not {own!r:.40}",
             advice="Write seconds, or a duration such as 1m30s",
         ) from exc

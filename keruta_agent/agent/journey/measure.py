@@ -1,4 +1,4 @@
-"""What a run uses: measured while it is followed, told when it has ended.
+"""What a run uses: measured while it is followed, reported when it has ended.
 
 The exit record knows the processor time, the disk and the largest process exactly, but only at
 the end; the looks here know the memory of all processes together, how many there are, and how it
@@ -136,7 +136,7 @@ def _added(before: Usage, reading: Reading, elapsed_s: float) -> Usage:
 def settle(ctx: RunContext, record: ExitRecord | None) -> Usage | None:
     """Store what an ended run has used in all and return it; None when nobody knows.
 
-    What the exit record tells is exact; nobody looked at a short script but the kernel.
+    What the exit record says is exact; nobody looked at a short script but the kernel.
     """
     usage = ctx.records.usages.get(ctx.run.id)
     if usage is None and (record is None or record.error is not None):
@@ -163,7 +163,7 @@ def settle(ctx: RunContext, record: ExitRecord | None) -> Usage | None:
 def payload(
     usage: Usage, samples: Sequence[Sample], run: Run, record: ExitRecord | None
 ) -> Mapping[str, Any]:
-    """Return what the API is told: the names of its contract first, then ours."""
+    """Return the report to the API: the names of its contract first, then the agent's own."""
     return {
         "durationMs": round((usage.wall_s or 0.0) * 1000),
         "cpuUserMs": round(usage.user_s * 1000),

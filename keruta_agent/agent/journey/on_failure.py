@@ -70,7 +70,7 @@ def decide_left_over(agent: Agent) -> None:
 
 
 def _try_again(ctx: RunContext) -> Retry | None:
-    """Let the job run again if its rule says so, and return when; None when it is not to."""
+    """Schedule a retry if the job's rule allows one, and return it; None when none follows."""
     job, run, records = ctx.job, ctx.run, ctx.records
     if job.stop_kind in (StopKind.CANCELLED, StopKind.REFUSED):
         return None
@@ -78,7 +78,7 @@ def _try_again(ctx: RunContext) -> Retry | None:
         rule = retry.rule_for(job, ctx.settings)
     except ValueError as exc:
         logger.warning(
-            "job %d is not tried again, because its rule makes no sense: %s",
+            "job %d is not tried again, because its rule is invalid: %s",
             job.id,
             exc,
             extra={"action": "retry_rule_wrong", "job": job.id, "task": job.task_id},

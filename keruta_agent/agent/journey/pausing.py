@@ -13,7 +13,7 @@ from keruta_agent.core.model import Session, SessionStatus
 
 logger = logging.getLogger(__name__)
 
-#: Also tells this pause from one by a person here, which only a person here ends.
+#: Also distinguishes this pause from one by a person here, which only a person here ends.
 REASON: Final = "the session is PAUSED at the API"
 
 

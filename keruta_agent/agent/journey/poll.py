@@ -42,7 +42,7 @@ class SessionPoll:
 
     @property
     def session_id(self) -> str | None:
-        """Id of the session, None until the API told it."""
+        """Id of the session, None until the API has named it."""
         return self._session_id
 
     @property
@@ -67,7 +67,7 @@ class SessionPoll:
         """Find out which session to serve.
 
         Raises:
-            SettingsError: it cannot be told which.
+            SettingsError: none or several fit.
             ApiError: the API cannot be asked now.
         """
         try:

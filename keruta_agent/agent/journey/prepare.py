@@ -68,12 +68,13 @@ def _stdin(ctx: RunContext) -> Stdin:
     """Return what the script gets as its standard input.
 
     Raises:
-        RunError: the task says neither yes nor no to a terminal.
+        RunError: the task's parameter is neither true nor false.
     """
     wants_terminal = ctx.job.work.parameters.get("tty", False)
     if not isinstance(wants_terminal, bool):
         raise errors.RunError(
-            "parameters.tty of the task makes no sense", advice="Write true or false"
+            f"parameters.tty of the task must be true or false, not {wants_terminal!r:.40}",
+            advice="Write true or false",
         )
     if wants_terminal:
         return "terminal"

@@ -115,7 +115,7 @@ def _task_of(agent: Agent, about: About, task_id: str) -> Task:
 def remove_old_runs(agent: Agent) -> int:
     """Remove the directories of ended runs by age and total size; return how many.
 
-    What the API has yet to be told of is kept, whatever its age.
+    What has yet to be reported to the API is kept, whatever its age.
     """
     now = time.time()
     kept_size = 0

@@ -1,6 +1,6 @@
 """Resolves which session this workspace serves.
 
-What was configured comes first. Else the workspace's name tells a session's id or a part of it,
+What was configured comes first. Else the workspace's name gives a session's id or a part of it,
 and only then the workspace's id. An id that fits several sessions is refused: to run another
 session's tasks would be worse than to run none.
 """

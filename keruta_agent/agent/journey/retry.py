@@ -85,7 +85,7 @@ def rule_for(job: Job, settings: Settings) -> RetryRule:
     """Return the rule of a job.
 
     Raises:
-        ValueError: the task's own rule makes no sense; the text says why.
+        ValueError: the task's own rule is invalid; the text says why.
     """
     if job.work.parameters.get("autoFix"):
         # It has the parameters of the task that it is to fix, its rule among them, and is itself

@@ -1,4 +1,4 @@
-"""The biography of one task: from the claim to the end that the API will be told.
+"""The biography of one task: from the claim to the end that is reported to the API.
 
 Every stage can be cut off by ``kill -9``. The next daemon comes through here again, finds the run
 that has not ended, and goes on where the records and the run directory say that it was.
@@ -121,7 +121,7 @@ def _end_processes(ctx: RunContext) -> None:
 def _store(
     ctx: RunContext, result: RunResult, record: ExitRecord | None, artifacts: Sequence[Taken]
 ) -> RunResult:
-    """Store how a run ended and what follows from that, all or nothing, and tell of it."""
+    """Store how a run ended and what follows from that, all or nothing, and announce it."""
     result = dataclasses.replace(result, message=ctx.redactor.redact(result.message))
     retried = None
     with ctx.records.database.transaction():

@@ -212,8 +212,8 @@ def place_of(ctx: RunContext) -> Place | None:
 def url_with_login(ctx: RunContext, place: Place) -> RepositoryUrl:
     """Return the address of a place with what the API's holds beside: a user name, a password."""
     stored = url.parse(place.address)
-    told = repository_of(ctx)
-    return stored if told is None or told.url.address != stored.address else told.url
+    given = repository_of(ctx)
+    return stored if given is None or given.url.address != stored.address else given.url
 
 
 def variables(agent: Agent, place: Place, passed: Mapping[str, str]) -> dict[str, str]:

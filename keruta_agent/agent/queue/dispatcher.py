@@ -45,10 +45,10 @@ AGENT_FAILURE_WAIT_S: Final = 2.0
 
 
 class Dispatcher:
-    """Implements ``ports.WorkQueue`` on Huey."""
+    """The implementation of ``ports.WorkQueue`` on Huey."""
 
     def __init__(self, base_dir: Path, poll_interval_s: float) -> None:
-        """Open the queues empty: what is to be done is told by ``start``.
+        """Open the queues empty: ``start`` fills them.
 
         Raises:
             AgentStateError: the queue's file cannot be used.
@@ -91,7 +91,7 @@ class Dispatcher:
         for consumer in self._consumers:
             consumer.start()
 
-    # What the journey and the daemon's doors ask for.
+    # What the journey and the commands ask for.
 
     def job_runnable(self, job_id: int) -> None:
         """Say that a job waits to be run."""
@@ -164,14 +164,14 @@ class Dispatcher:
         def poll_session() -> None:
             self._poll(agent, poll)
 
-        def tell_of_failure(signal: str, task: Task, exc: BaseException | None = None) -> None:
+        def on_failure(signal: str, task: Task, exc: BaseException | None = None) -> None:
             self.outbox_filled()  # which wakes the thread that waits for the retry, too
 
         self._tasks = {
             "run_job": self._work.task(name="run_job")(run_job),
             "poll": self._polls.periodic_task(_always, name="poll")(poll_session),
         }
-        self._work.signal(SIGNAL_ERROR)(tell_of_failure)
+        self._work.signal(SIGNAL_ERROR)(on_failure)
 
     def _run_job(self, agent: Agent, job_id: int) -> None:
         result = self._run_next(agent, job_id)
@@ -184,18 +184,18 @@ class Dispatcher:
 
         No message is left for it: on a full disk the queue takes none, and the run would be lost.
         """
-        wants_room = False
+        disk_was_full = False
         while True:
             try:
-                if wants_room:
+                if disk_was_full:
                     quarantine.forget_stage(agent)
-                    wants_room = False
+                    disk_was_full = False
                 result = run.run_next(agent)
                 agent.disk.note_written()
                 return result
             except Exception as exc:  # the worker's edge: a job whose run stays active must go on
                 if agent.disk.is_unwritable(exc):
-                    wants_room = True
+                    disk_was_full = True
                 else:
                     logger.exception(
                         "the agent failed at job %d and takes it up again: %s",
@@ -203,7 +203,7 @@ class Dispatcher:
                         exc,
                         extra={"action": "agent_failed", "job": job_id},
                     )
-                    wants_room = not quarantine.count_failure(agent, exc)
+                    disk_was_full = not quarantine.count_failure(agent, exc)
             if self._work_consumer.stop_flag.wait(AGENT_FAILURE_WAIT_S):
                 return None
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 
 class DueThread:
-    """Does one piece of work whenever it is due. May be asked for before it starts."""
+    """A thread that does its work whenever it is due. May be asked for before it starts."""
 
     def __init__(self, name: str, *, niceness: int = 0) -> None:
         """Make the thread; a higher niceness gives way to others."""
@@ -45,12 +45,12 @@ class DueThread:
                 self._changed.notify()
 
     def pause(self, seconds: float) -> None:
-        """Hold the work up, from within it; a stop ends the pause."""
+        """Delay the work, from within it; a stop ends the pause."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_stopping, seconds)
 
     def stop(self) -> None:
-        """Let the work at hand be the last."""
+        """Stop after the work at hand."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify()

@@ -34,7 +34,7 @@ FULL_DISK_WAIT_S: Final = 1.0
 
 
 class JsonSerializer(Serializer):  # type: ignore[misc]
-    """Writes a message as ``[message id, task name, arguments]``."""
+    """A serializer of messages as ``[message id, task name, arguments]``."""
 
     def _serialize(self, data: Any) -> bytes:
         return json.dumps([data.id, data.name, list(data.args or ())]).encode()
@@ -45,12 +45,12 @@ class JsonSerializer(Serializer):  # type: ignore[misc]
             if not isinstance(name, str) or not all(isinstance(item, int) for item in arguments):
                 raise ValueError("a message carries ids only")
         except (ValueError, TypeError, RecursionError) as exc:
-            raise HueyException(f"not a message of ours: {exc}") from exc
+            raise HueyException(f"not a message of the agent: {exc}") from exc
         return Message(message_id, name, None, 0, 0, None, tuple(arguments), {})
 
 
 class TolerantHuey(SqliteHuey):  # type: ignore[misc]
-    """Passes over messages that it cannot read: no job is lost with them, they are in agent.db."""
+    """A queue that skips messages that it cannot read: no job is lost, all are in agent.db."""
 
     def announce_failure(self, job_id: int) -> None:
         """Send Huey's failure signal for a job whose message is done all the same."""
@@ -70,7 +70,7 @@ class TolerantHuey(SqliteHuey):  # type: ignore[misc]
             except sqlite3.OperationalError as exc:
                 if not disk.is_unwritable(exc):
                     raise
-                # Whoever stores something says so. Here, to take a message is to store that.
+                # Every writer reports that itself. Here, to take a message is to store that.
                 logger.debug("cannot take a message now: %s", exc, extra={"action": "no_room"})
                 time.sleep(FULL_DISK_WAIT_S)
                 return None
@@ -116,7 +116,7 @@ def _open(path: Path, name: str) -> TolerantHuey:
         # Huey's own default keeps 8 MB of pages a connection; the queue holds a few ids.
         cache_mb=1,
     )
-    # Of every queue in the file: what to do is told at each start, and older versions had queues
+    # Of every queue in the file: each start fills it, and older versions had queues
     # that nobody reads any more.
     for table in ("task", "schedule"):
         huey.storage.sql(f"DELETE FROM {table}", commit=True)  # noqa: S608 - one of two names

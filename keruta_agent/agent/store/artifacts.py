@@ -1,6 +1,6 @@
 """The artifacts of agent.db: what was taken of each task's files, and what became of it.
 
-An artifact stands here for good, also when it was sent and its row in the outbox is gone: so that
+An artifact stays recorded here, also when it was sent and its row in the outbox is gone: so that
 what did not change is not sent twice, and people can see what stays on this machine and why.
 """
 
@@ -50,7 +50,7 @@ class Artifact:
     path: str
     #: Where it lies on this machine.
     file: str
-    #: Whether that is a copy of ours, which goes when it is not needed any more.
+    #: Whether that is a copy by the agent, removed when it is not needed any more.
     is_copy: bool
     #: Bytes.
     size: int

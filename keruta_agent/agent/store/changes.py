@@ -1,4 +1,4 @@
-"""What changed since a position: the journal's events and the pieces of logs, for who listens.
+"""What changed since a position: the journal's events and the pieces of logs, for listeners.
 
 Both are numbered by the database, so that a listener who comes back names the last that it got
 and misses none, whatever was restarted meanwhile.
@@ -107,7 +107,7 @@ class Changes:
     def after(self, position: Position, *, job_id: int | None = None) -> list[Change]:
         """Return the next changes after a position, of one job or of all, oldest first.
 
-        Not always all: who got some asks again, until there are none.
+        Not always all: a caller that got some asks again, until there are none.
         """
         events = self._events(position, job_id)
         pieces = self._pieces(position, job_id)

@@ -37,9 +37,9 @@ class _ThreadConnection:
             path,
             timeout=BUSY_TIMEOUT_S,
             isolation_level=None,
-            check_same_thread=False,  # what a thread held may be let go of by another one
+            check_same_thread=False,  # what one thread opened another one may close
         )
-        #: What the connection was told about power cuts; None: nothing yet.
+        #: The connection's setting about power cuts; None: not set yet.
         self.durable: bool | None = None
 
     def __del__(self) -> None:

@@ -32,7 +32,7 @@ _FINGERPRINT_CHARACTERS: Final = 32
 
 
 def identity_of(base_dir: Path) -> AgentIdentity:
-    """Return who the agent of a base directory is; its lock must be held.
+    """Return the identity of a base directory's agent; its lock must be held.
 
     Raises:
         AgentStateError: the id can be neither read nor stored.

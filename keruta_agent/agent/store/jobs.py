@@ -46,7 +46,7 @@ class StopKind(enum.StrEnum):
     #: Nobody answered what the script asked.
     INPUT_TIMEOUT = "input_timeout"
     AGENT_STOPPED = "agent_stopped"
-    #: The API does not want it run; it is told nothing of the end.
+    #: The API does not want it run; no end is reported.
     REFUSED = "refused"
 
 
@@ -112,7 +112,7 @@ class Job:
 
     @property
     def shown_state(self) -> str:
-        """The state as people are told it: of one that has ended, how."""
+        """The state to show to people: of a job that has ended, its outcome."""
         if self.state is JobState.FINISHED and self.outcome:
             return self.outcome
         return self.state.value
@@ -235,7 +235,7 @@ class Jobs:
     def request_stop(self, job_id: int, kind: StopKind, reason: str) -> JobState | None:
         """Ask for a job to be stopped and return the state in which it was found.
 
-        A job that has not started ends at once; a running one is stopped by who follows it. The
+        A job that has not started ends at once; a running one is stopped by its follower. The
         first reason stands, unless the job might be tried again after it and must not be after
         this one. None means that there is no such job.
         """
@@ -262,7 +262,7 @@ class Jobs:
             return job.state
 
     def schedule(self, job_id: int, wait_s: float) -> None:
-        """Lets a failing job wait for its next run; its place in the order stays what it is."""
+        """Schedule the next run of a failing job; its place in the order stays."""
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE jobs SET state = 'scheduled', not_before = ?, not_before_boot = ?, "
@@ -283,7 +283,7 @@ class Jobs:
     def seconds_to_next(self) -> float | None:
         """Return the seconds until the first scheduled job is due, None when there is none."""
         row = self._database.connection().execute(
-            # A time of an earlier boot means nothing any more, and may lie days ahead of ours.
+            # A time of an earlier boot means nothing now, and may lie days ahead of this boot's.
             "SELECT min(CASE WHEN not_before_boot = ? THEN not_before ELSE 0 END) AS due "
             "FROM jobs WHERE state = 'scheduled'",
             (boot_id(),),
@@ -292,7 +292,7 @@ class Jobs:
         return None if due is None else max(0.0, due - boot_seconds())
 
     def set_priority(self, job_id: int, priority: int) -> bool:
-        """Move a job to another place in the order, unless it waits no more; tell whether."""
+        """Move a job to another place in the order if it still waits; return whether it does."""
         with self._database.transaction() as connection:
             moved = connection.execute(
                 "UPDATE jobs SET priority = ? WHERE id = ? AND state IN ('waiting', 'scheduled')",
@@ -325,7 +325,7 @@ class Jobs:
                     self.set_priority(row["id"], task.priority)
 
     def pause(self, reason: str) -> None:
-        """Lets no further job start until ``resume``."""
+        """Stop starting jobs until ``resume``."""
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO flags (name, value) VALUES ('paused', ?) "
@@ -334,7 +334,7 @@ class Jobs:
             )
 
     def resume(self) -> None:
-        """Lets jobs start again."""
+        """Start jobs again."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM flags WHERE name = 'paused'")
 
@@ -352,7 +352,7 @@ class Jobs:
         return [_job(row) for row in rows]
 
     def finish(self, job_id: int) -> None:
-        """End a failing job for good."""
+        """End a failing job: no retry follows."""
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE jobs SET state = 'finished', finished_at = ? WHERE id = ?",

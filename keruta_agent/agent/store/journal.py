@@ -1,7 +1,7 @@
 """The journal: what happened to each job, one line an event, never changed.
 
 ``keruta explain`` tells a job's story from it. An event is stored in the transaction of the fact
-that it tells.
+that it records.
 """
 
 from __future__ import annotations

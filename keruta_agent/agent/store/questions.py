@@ -1,6 +1,6 @@
 """Questions: what a script waits for a person to say. What was answered is kept nowhere.
 
-A question is stored together with all that the API is to be told of it. It is ``open`` until
+A question is stored together with all that is to be reported of it to the API. It is ``open`` until
 somebody answers it, ``answered`` until the script is seen to go on, and ``closed`` then.
 """
 
@@ -154,7 +154,7 @@ class Questions:
             )
 
     def close(self, job: Job, run: Run, question: Question, why: str) -> None:
-        """Store that a script waits no more, and queue that the API is told so.
+        """Store that a script waits no more, and queue the report of that to the API.
 
         ``why`` tells what happened to a question that nobody answered.
         """

@@ -69,7 +69,7 @@ class Runs:
         return self._job_of(run), run
 
     def own(self, job: Job, run: Run) -> Run:
-        """Store that the task of a run is ours, with the write that tells the API of the run."""
+        """Store that the run owns its task, with the write that reports the run to the API."""
         with self._database.transaction():
             self._update(run.id, is_owned=1)
             self._journal.add("claimed", job.id, run.number, run=run.uid)
@@ -82,7 +82,7 @@ class Runs:
     ) -> tuple[Job, Run]:
         """Store a run that was found on disk and that the records do not know, as active.
 
-        The records are an old copy then. The API is told nothing of the beginning again.
+        The records are an old copy then. The beginning is not reported to the API again.
         """
         with self._database.transaction():
             run = self._insert(
@@ -113,7 +113,7 @@ class Runs:
         return run_of(row.fetchone())
 
     def _announce(self, task_id: str, run: Run) -> None:
-        """Queue what tells the API of a run: its state at the first, a log line at a retry.
+        """Queue the report of a run to the API: its state at the first, a log line at a retry.
 
         Some servers lock a task at the first PROCESSING and fail it at a second one, and between
         the runs it stays PROCESSING there anyway.
@@ -130,8 +130,8 @@ class Runs:
     def cancel_job(self, job_id: int, reason: str) -> JobState | None:
         """Cancel a job for a person and return the state in which it was found.
 
-        One that has not started ends here, and the API is told; a running one is stopped, and
-        told of, by who follows it. None means that there is no such job.
+        One that has not started ends here, and its end is queued; a running one is stopped and
+        reported by its follower. None means that there is no such job.
         """
         with self._database.transaction():
             state = self._jobs.request_stop(job_id, StopKind.CANCELLED, reason)

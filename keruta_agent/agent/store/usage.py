@@ -93,7 +93,7 @@ class Usages:
             )
 
     def add_sample(self, run_id: int, sample: Sample) -> bool:
-        """Add a point to a run's series; tell whether that was thinned for it."""
+        """Add a point to a run's series; return whether that was thinned for it."""
         with self._database.transaction(durable=False) as connection:
             self._insert(run_id, [sample])
             number = connection.execute(

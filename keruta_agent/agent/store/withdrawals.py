@@ -1,4 +1,4 @@
-"""Runs that are taken back before anything of them began, and what becomes of their jobs.
+"""Withdrawals of runs before anything of them began, and what becomes of their jobs.
 
 A run is stored before its task is claimed at the API. Where the claim cannot be made, or is
 refused, the run leaves no trace: the next one is the first.
@@ -15,7 +15,7 @@ from keruta_agent.agent.store.run import Outcome, Run
 
 
 class Withdrawals:
-    """Takes runs of agent.db back that do not own their task."""
+    """The withdrawals of runs in agent.db that do not own their task."""
 
     def __init__(self, database: Database, jobs: Jobs, journal: Journal) -> None:
         self._database = database
@@ -23,9 +23,9 @@ class Withdrawals:
         self._journal = journal
 
     def put_back(self, job: Job, run: Run, wait_s: float) -> None:
-        """Take a run back; its job is tried again after a while, in its place."""
+        """Withdraw a run; its job is tried again after a delay, in its place."""
         with self._database.transaction():
-            self._take_back(run)
+            self._withdraw(run)
             self._jobs.schedule(job.id, wait_s)
 
     def count_put_back(self) -> int:
@@ -37,9 +37,9 @@ class Withdrawals:
         return int(row.fetchone()["number"])
 
     def leave_alone(self, job: Job, run: Run, reason: str) -> None:
-        """Take a run back whose task somebody else has; its job ends."""
+        """Withdraw a run whose task another agent has; its job ends."""
         with self._database.transaction() as connection:
-            self._take_back(run)
+            self._withdraw(run)
             connection.execute(
                 "UPDATE jobs SET state = 'finished', outcome = ?, message = ?, stop_kind = ?, "
                 "stop_reason = ?, finished_at = ? WHERE id = ?",
@@ -55,7 +55,7 @@ class Withdrawals:
             self._journal.add("left_alone", job.id, reason=reason)
 
     def revive(self, task_id: str) -> int | None:
-        """Have a task wait again that was left alone and never ran here; returns its job's id.
+        """Requeue a task that was left alone and never ran here; return its job's id.
 
         To be called for a task that is PENDING and claimed by nobody: a person has released it.
         """
@@ -72,7 +72,7 @@ class Withdrawals:
             self._journal.add("revived", row["id"])
             return int(row["id"])
 
-    def _take_back(self, run: Run) -> None:
+    def _withdraw(self, run: Run) -> None:
         self._database.connection().execute(
             "DELETE FROM runs WHERE id = ? AND NOT is_owned", (run.id,)
         )

@@ -14,7 +14,7 @@ class Withholding(enum.IntEnum):
     #: It was queued for the API when it was seen, or has been since.
     QUEUED = 0
     WAITING = 1
-    #: It is left out: the API is told how much that is.
+    #: It is left out: the API gets how much that is.
     OMITTED = 2
 
 
@@ -61,7 +61,7 @@ class WithheldLog:
         return [WithheldRange(**dict(row)) for row in rows]
 
     def release(self, run_id: int, *, from_sequence: int | None) -> None:
-        """Store that what is withheld is queued from a range on, or not at all, else left out."""
+        """Queue what is withheld from a range on, or nothing; the rest is left out."""
         queued_from = 2**62 if from_sequence is None else from_sequence
         with self._database.transaction() as connection:
             connection.execute(

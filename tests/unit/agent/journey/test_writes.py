@@ -46,7 +46,7 @@ def test_doubt_is_told_once_and_tested_again(
     check.test(api)
 
     assert check.problem is None
-    assert caplog.text.count("cannot tell whether the API takes reports") == 1
+    assert caplog.text.count("it is unknown whether the API takes reports") == 1
     assert api.calls.count("check_writes") == 3
 
 

@@ -1,4 +1,4 @@
-"""What the API has yet to be told: in order, each once, newest progress only."""
+"""The outbox: in order, each entry once, newest progress only."""
 
 from __future__ import annotations
 
