@@ -73,7 +73,7 @@ class RunCommand(Command[ResultT]):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Done:
-    """The result of a command that has nothing to tell."""
+    """The result of a command that returns nothing."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -279,7 +279,7 @@ class AnswerInput(Command[Answered]):
     text: str = dataclasses.field(repr=False)
     #: The question that is meant, if it must be no other.
     number: int | None = None
-    #: Who answers; not a client's to say.
+    #: Where the answer comes from; the door sets it, not the client.
     source: str = "command"
 
 

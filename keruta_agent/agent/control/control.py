@@ -87,7 +87,7 @@ class Control:
 def _configured(api: KerutaApi | None) -> KerutaApi:
     if api is None:
         raise errors.SettingsError(
-            "the agent has no API that could tell it the task",
+            "the agent has no API that knows the task",
             advice="Set KERUTA_API_URL, and start the daemon again",
         )
     return api

@@ -149,13 +149,15 @@ def _outbox(agent: Agent) -> Iterator[Metric]:
 
     outbox = agent.records.outbox.counts()
     yield GaugeMetricFamily(
-        "keruta_outbox_length", "Messages that the API has yet to be told.", outbox.pending
+        "keruta_outbox_length", "Messages that have yet to be sent to the API.", outbox.pending
     )
     yield GaugeMetricFamily(
         "keruta_outbox_oldest_seconds", "For how long the oldest has waited.", _age(outbox.oldest)
     )
     yield GaugeMetricFamily(
-        "keruta_outbox_parked", "Messages that the API refused for good.", outbox.dead_letters
+        "keruta_outbox_parked",
+        "Messages that the API will never take: dead letters.",
+        outbox.dead_letters,
     )
 
 
@@ -176,7 +178,7 @@ def _api(agent: Agent) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "keruta_api_up",
-        "0 while what is to be told waits for the API to come back.",
+        "0 while what is to be sent waits for the API to come back.",
         int(not agent.outbox_sender.api_is_away),
     )
 

@@ -122,7 +122,7 @@ def submit_task(control: Control, command: SubmitTask) -> Submitted:
 
     Raises:
         AgentBusy: the agent takes no jobs.
-        ApiError: the API did not tell the task.
+        ApiError: the API did not return the task.
     """
     _refuse_if_busy(control)
     task = control.api().task(command.task)

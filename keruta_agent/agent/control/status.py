@@ -1,4 +1,4 @@
-"""What the daemon does at the moment, as it tells it at each of its doors."""
+"""The status of the daemon, the same at the socket and over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends the agent's heartbeats, so that a slow poll or outbox never costs it its role."""
+"""The agent's heartbeats: a thread of their own, so that nothing slow costs it its lease."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 LOCK_NAME: Final = "agent.lock"
 #: The pid stands in a file of its own: a lock file is not to be read or written.
 PID_NAME: Final = "agent.pid"
-#: Seconds within which the holder of the lock has said who it is.
+#: Seconds within which the holder of the lock has written its pid.
 PID_TIMEOUT_S: Final = 2.0
 
 
@@ -107,7 +107,7 @@ def _file_lock(base_dir: Path) -> Iterator[None]:
 def holder(base_dir: Path) -> int | None:
     """Return the pid of the agent that holds the lock, None when neither it nor the kernel says.
 
-    The kernel is asked last, and only of an agent whose file was removed: it may tell the number
+    The kernel is asked last, and only of an agent whose file was removed: it may give the number
     that the process has in another container.
     """
     try:
@@ -131,7 +131,7 @@ def is_held(base_dir: Path) -> bool:
 
 
 def _lock_holders(base_dir: Path) -> list[int] | None:
-    """Return the processes that hold the lock of a directory, None where nobody tells."""
+    """Return the processes that hold a directory's lock, None where the kernel lists none."""
     inodes = set()
     for path in (base_dir, base_dir / LOCK_NAME):
         with contextlib.suppress(OSError):
@@ -140,7 +140,7 @@ def _lock_holders(base_dir: Path) -> list[int] | None:
         held = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     except OSError:
         return None
-    # "1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF"; who only waits has "->" before FLOCK.
+    # "1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF"; a waiting process has "->" before FLOCK.
     locks = [fields for line in held if "FLOCK" in (fields := line.split()) and "->" not in fields]
     return [int(fields[-4]) for fields in locks if fields[-3].rpartition(":")[2] in inodes]
 
@@ -148,7 +148,7 @@ def _lock_holders(base_dir: Path) -> list[int] | None:
 def _living_holder(base_dir: Path) -> int | None:
     """Return the pid of the agent that holds the lock; one that just took it gets time to say it.
 
-    Until then the file is missing, or tells the pid of one that was killed.
+    Until then the file is missing, or holds the pid of one that was killed.
     """
     deadline = time.monotonic() + PID_TIMEOUT_S
     while time.monotonic() < deadline:

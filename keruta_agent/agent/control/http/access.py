@@ -1,4 +1,4 @@
-"""Who may ask the daemon: who has the token. No web page, and no name that somebody else chose.
+"""Access to the daemon: by token only, from no web page and under no foreign name.
 
 A page in a browser on this machine can send requests here. One of another origin names itself in
 ``Origin``; one that had its own name lead here (DNS rebinding) shows that name in ``Host``. So a
@@ -21,7 +21,7 @@ from keruta_agent.http.problems import Problem
 #: In the base directory; what signs the cookies of the status page.
 COOKIE_KEY_FILE: Final = "http-cookie-key"
 
-#: Routes that answer without a token; they tell nothing but whether the daemon works.
+#: Routes that answer without a token; they reveal nothing but whether the daemon works.
 OPEN_PATHS: Final = frozenset({"/api/v1/health/live", "/api/v1/health/ready"})
 #: Blueprints of the status page; "page_setup" holds style and scripts, which are public.
 PAGES: Final = frozenset({"status", "page_setup"})
@@ -30,21 +30,21 @@ _ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - nothing is bo
 
 
 class Access:
-    """Decides about requests."""
+    """The check of each request."""
 
     def __init__(self, settings: Settings, token: str) -> None:
         self._token = BearerToken(token)
         self.logins = Logins(settings.base_dir / COOKIE_KEY_FILE, token=token)
         names = (settings.daemon_host, *settings.daemon_allowed_hosts)
         self._names = _OWN_NAMES | {name.strip("[]").lower() for name in names}
-        # Who listens on all addresses is asked by any of them. An address cannot be rebound.
+        # On all addresses, the client may ask by any of them. An address cannot be rebound.
         self._takes_addresses = bool(self._names & _ANY_ADDRESS)
 
     def check(self, request: Request) -> None:
-        """Lets a request pass or refuses it.
+        """Admit a request, or refuse it.
 
         Raises:
-            Problem: it asks for a name that is not ours (421), comes from a page of another
+            Problem: it asks for a name that is not the agent's (421), comes from a page of another
                 site (403), or does not carry the token (401).
         """
         if not self._is_ours(host_name(request.headers.get("Host", ""))):

@@ -1,4 +1,4 @@
-"""Where the daemon's HTTP API listens, as it is asked for and as it is told to other programs."""
+"""Where the daemon's HTTP API listens: as configured, and as published to other programs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from keruta_agent.agent.run.files import read_small
 from keruta_agent.core import errors
 from keruta_agent.core.settings.schema import Settings
 
-#: Tells other programs of this user where the API is. It outlives an agent that was killed, so
-#: whoever reads it must see whether somebody answers.
+#: The file that shows other programs of this user where the API is. It outlives an agent that was
+#: killed, so that its reader must check whether somebody answers.
 ADDRESS_FILE: Final = "http.json"
 
 
@@ -65,7 +65,7 @@ def publish(base_dir: Path, url: str) -> None:
 
 def withdraw(base_dir: Path) -> None:
     """Remove what ``publish`` wrote, also what an agent that was killed left behind."""
-    with contextlib.suppress(OSError):  # a directory that is gone tells nobody anything
+    with contextlib.suppress(OSError):  # a directory that is gone misleads nobody
         (base_dir / ADDRESS_FILE).unlink(missing_ok=True)
 
 

@@ -71,7 +71,7 @@ def create_application(services: Services, access: Access) -> flask.Flask:
 
     @app.teardown_request
     def _release(error: BaseException | None) -> None:
-        # Each thread of the server would keep a connection, and its cache, for good.
+        # Each thread of the server would keep a connection, and its cache, for ever.
         services.agent.records.database.close()
 
     answer_failures(

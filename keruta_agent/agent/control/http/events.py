@@ -1,8 +1,8 @@
 """Server-sent events: what jobs do and write, as it happens, with replay after a break.
 
 A stream asks the database itself whether anything changed, a few times a second and for
-microseconds. So it sees what other processes do as well, and who reads slowly, or not at all,
-keeps nobody waiting.
+microseconds. So it sees what other processes do as well, and a client that reads slowly, or not
+at all, keeps nobody waiting.
 """
 
 from __future__ import annotations
@@ -53,21 +53,21 @@ _RESPONSES: Final = {
 
 
 def documentation() -> dict[str, dict[str, Any]]:
-    """Return what the OpenAPI document says of the streams, by the name of the view."""
+    """Return the streams' part of the OpenAPI document, by the name of the view."""
     what = (
-        "`job` tells what happened to a job, `progress` how far it is, `log` what it wrote; each"
+        "`job` reports what happened to a job, `progress` how far it is, `log` what it wrote; each"
         " has an id, and those after `Last-Event-ID` are sent again."
     )
     common = {"tags": [resource.name], "responses": _RESPONSES}
     everything = {
-        "summary": "Streams what all jobs do and write, from now on.",
+        "summary": "Stream what all jobs do and write, from now on.",
         "description": what,
         "parameters": _PARAMETERS,
         **common,
     }
     one = {
-        "summary": "Streams what one job does and writes, from its beginning to its end.",
-        "description": f"{what} `end` is the last one; who comes back for more gets 204.",
+        "summary": "Stream what one job does and writes, from its beginning to its end.",
+        "description": f"{what} `end` is the last one; a client that reconnects after it gets 204.",
         "parameters": _PARAMETERS,
         **common,
     }
@@ -93,7 +93,7 @@ def stream_job(job: str) -> flask.Response:
     asked = _asked(services.changes.newest())
     is_over = found.state is JobState.FINISHED
     if asked is not None and is_over and not services.changes.after(asked, job_id=found.id):
-        return flask.Response(status=204)  # tells a browser not to come again
+        return flask.Response(status=204)  # a browser does not reconnect after it
     return _respond(_Stream(services, found.id, asked or Position()))
 
 
@@ -116,7 +116,7 @@ def _asked(newest: Position) -> Position | None:
 def _respond(stream: _Stream) -> flask.Response:
     streams: Streams = flask.current_app.extensions[STREAMS_KEY]
     streams.enter()
-    response = streams.respond(stream.told(streams.is_left()))
+    response = streams.respond(stream.frames(streams.is_left()))
     # The stream opens its thread's connection anew, after the request proper has released it.
     response.call_on_close(stream.services.agent.records.database.close)
     return response
@@ -124,7 +124,7 @@ def _respond(stream: _Stream) -> flask.Response:
 
 @dataclasses.dataclass
 class _Stream:
-    """What one listener is told."""
+    """The stream of one listener."""
 
     services: Services
     #: The job that it is about, None for all.
@@ -132,19 +132,19 @@ class _Stream:
     position: Position
     _progress: tuple[int, int, str] | None = None
 
-    def told(self, is_left: Callable[[], bool]) -> Iterator[bytes]:
-        """Yield what there is to tell, until the end or until the listener has left."""
+    def frames(self, is_left: Callable[[], bool]) -> Iterator[bytes]:
+        """Yield the frames to send, until the end or until the listener has left."""
         yield self._frame("connected", self._whole())
         heartbeat_due = time.monotonic() + HEARTBEAT_S
         while not self.services.stopping.is_set() and not is_left():
             version = self.services.changes.version()
             is_over = self._is_over()  # asked first: the end is stored after all the rest
             began = time.monotonic()
-            frames = 0
-            for sent in self._news():
-                frames += 1
-                yield sent
-            if frames:
+            sent = 0
+            for data in self._news():
+                sent += 1
+                yield data
+            if sent:
                 now = time.monotonic()
                 heartbeat_due = now + HEARTBEAT_S
                 # A flood takes half of a core at most: the script and its follower need one too.
@@ -168,8 +168,8 @@ class _Stream:
         runs = self.services.agent.records.runs
         for change in self.services.changes.after(self.position, job_id=self.job_id):
             if change.event is not None and change.event.action == "ended":
-                # Its last progress. Before the position moves: else who leaves right behind it
-                # would never learn of the end.
+                # Its last progress. Before the position moves: else a client that leaves right
+                # behind it would never learn of the end.
                 for run in runs.of_job(change.job_id):
                     if run.number == change.event.run_number:
                         yield from self._progress_of(run)
@@ -186,8 +186,8 @@ class _Stream:
         progress = (run.id, run.progress, run.progress_message)
         if progress != self._progress:
             self._progress = progress
-            told = {"job": run.job_id, "run": run.number, "percent": run.progress}
-            yield self._frame("progress", {**told, "message": run.progress_message})
+            body = {"job": run.job_id, "run": run.number, "percent": run.progress}
+            yield self._frame("progress", {**body, "message": run.progress_message})
 
     def _event(self, change: Change, event: Event) -> Mapping[str, Any]:
         job = self.services.agent.records.jobs.get(change.job_id)

@@ -1,4 +1,4 @@
-"""Whether the daemon lives and works; the two parts of it that need no token tell nothing more."""
+"""Whether the daemon lives and works; the two routes that need no token reveal nothing more."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def get_health(services: Services) -> Any:
 
 @resource.route("GET", "/api/v1/health/live", answer=LivenessAnswer)
 def get_liveness(services: Services) -> Any:
-    """Says that the daemon answers."""
+    """Answer that the daemon is alive."""
     return {"status": "UP"}
 
 

@@ -79,7 +79,7 @@ def cancel_job(services: Services, job: str) -> Any:
 
 @resource.route("POST", "/api/v1/jobs/<job>/retry", answer=AgainAnswer, status=201)
 def retry_job(services: Services, job: str) -> Any:
-    """Has a job that has ended run once more, as a new job or, for a task, as a new task."""
+    """Run a job that has ended once more, as a new job or, for a task, as a new task."""
     command = Retry(job=services.find_job(job).id)
     return AgainAnswer().dump(execute(services.control, command))
 

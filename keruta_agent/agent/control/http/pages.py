@@ -44,10 +44,10 @@ _FOR_ALL: Final = frozenset({"page_setup.static", *(f"{pages.name}.{view}" for v
 
 
 def admit(request: flask.Request) -> None:
-    """Lets a visitor pass.
+    """Admit a visitor.
 
     Raises:
-        Problem: they have to log in (401), or what was sent is not from a form of ours (403).
+        Problem: they have to log in (401), or what was sent is not from a form of the page (403).
     """
     if not (page_setup.visitor().welcome or request.endpoint in _FOR_ALL):
         raise Problem(401, "UNAUTHORIZED", "the page asks for the agent's token")

@@ -31,7 +31,7 @@ class CurrentAnswer(Schema):
 
 
 class OutboxAnswer(Schema):
-    """What the API has yet to be told."""
+    """What has yet to be sent to the API."""
 
     pending = fields.Integer(required=True)
     parked = fields.Integer(required=True)
@@ -74,7 +74,7 @@ class StatusAnswer(Schema):
     api_problem = fields.String(
         required=True,
         allow_none=True,
-        metadata={"description": "Why the API cannot be asked or told anything."},
+        metadata={"description": "Why the API does not answer or take reports."},
     )
     api_reachable = fields.Boolean(required=True, allow_none=True)
     http = fields.String(required=True, allow_none=True)

@@ -62,14 +62,14 @@ class HttpDoor:
         control: Control,
         hindrances: Callable[[], Mapping[str, str]],
     ) -> None:
-        """Begin to answer for an agent, and tell other programs where.
+        """Begin to answer for an agent, and publish the address.
 
         Args:
             control: of the agent that is served.
             hindrances: returns what keeps it from working.
 
         Raises:
-            AgentStateError: other programs cannot be told.
+            AgentStateError: the address cannot be published.
         """
         services = Services.of(control, hindrances)
         self._services = services

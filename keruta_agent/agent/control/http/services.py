@@ -22,7 +22,7 @@ class Services:
     agent: Agent
     control: Control
     logs: LogReader
-    #: The same logs with their colours, for who can show them.
+    #: The same logs with their colours, for clients that can show them.
     coloured_logs: LogReader
     changes: Changes
     #: What keeps the daemon from working, by the part that it is about; nothing when it is ready.

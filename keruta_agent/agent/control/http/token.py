@@ -1,6 +1,6 @@
 """The token of the daemon's HTTP API: the one that was set, else one made up once and kept.
 
-The file is for who runs the agent: ``curl -H "Authorization: Bearer $(cat ~/.keruta/http-token)"``.
+The file is for the agent's user: ``curl -H "Authorization: Bearer $(cat ~/.keruta/http-token)"``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 TOKEN_FILE: Final = "http-token"  # noqa: S105 - a name
 _RANDOM_BYTES: Final = 32
-#: Characters below which the file holds no token of ours, but what is left of one.
+#: Characters below which the file holds no token, but what is left of one.
 _SHORTEST: Final = 32
 
 
@@ -31,7 +31,7 @@ def token_of(settings: Settings) -> str | None:
 def make_token(settings: Settings) -> str:
     """Return the token in force; make one up, for this user's eyes only, if there is none.
 
-    To be called by who holds the lock of the base directory.
+    The caller holds the lock of the base directory.
 
     Raises:
         AgentStateError: it cannot be stored.

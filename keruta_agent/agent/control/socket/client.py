@@ -85,7 +85,7 @@ def _connect(connection: socket.socket, address: str, timeout_s: float) -> None:
 
 
 def _refuse_stranger(connection: socket.socket, path: Path) -> None:
-    """Refuse to tell another user what we have to say: it may hold scripts and secrets.
+    """Refuse to send another user the request: it may hold scripts and secrets.
 
     Root may speak to the agent of a user, but not at a place where anybody could wait for it.
     """
@@ -95,5 +95,5 @@ def _refuse_stranger(connection: socket.socket, path: Path) -> None:
     is_shared_place = bool(path.parent.parent.stat().st_mode & stat.S_IWOTH)
     if os.geteuid() != 0 or is_shared_place:
         raise errors.AgentUnreachable(
-            f"what answers at {path} belongs to another user (uid {uid}), it is told nothing"
+            f"what answers at {path} belongs to another user (uid {uid}), nothing is sent to it"
         )

@@ -41,14 +41,14 @@ _PEER = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Peer:
-    """Who is at the other end of a unix socket."""
+    """The process at the other end of a unix socket."""
 
     pid: int
     uid: int
 
 
 def peer_of(connection: socket.socket) -> Peer:
-    """Return who is at the other end, as the kernel knows it."""
+    """Return the process at the other end, as the kernel knows it."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
     pid, uid, _ = _PEER.unpack(credentials)
     return Peer(pid=pid, uid=uid)
@@ -58,7 +58,7 @@ def peer_of(connection: socket.socket) -> Peer:
 class _Client:
     pid: int
     since: float
-    #: Whether its request has come: it is waiting for us now.
+    #: Whether its request has come: it is waiting for the answer now.
     was_heard: bool = False
 
 
