@@ -299,7 +299,7 @@ def _opened(file: str, limit: int) -> Iterator[int]:
 
 @contextmanager
 def _copying(file: str) -> Iterator[None]:
-    """Says what went wrong while a file was copied.
+    """Report what went wrong while a file was copied.
 
     Raises:
         AgentStateError: there is no room, or it cannot be read to its end.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def ask(settings: Settings, command: Command[ResultT], *, without_daemon: str = "") -> ResultT:
-    """Have the daemon do a command; do it here when none takes it.
+    """Send a command to the daemon; execute it here when none takes it.
 
     A daemon that dies before it answers may have done it: no command does harm twice.
 

@@ -71,7 +71,7 @@ def values(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
 
 
 def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Lets the shell offer files, as it does by itself for other programs."""
+    """Make the shell offer files, as it does by itself for other programs."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]

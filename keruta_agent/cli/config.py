@@ -90,7 +90,7 @@ def path(ctx: click.Context, as_json: bool) -> None:
 @click.argument("file", required=False, type=PathType(dir_okay=False))
 @click.pass_context
 def check(ctx: click.Context, file: pathlib.Path | None) -> int:
-    """Check the config file, or FILE, and names all that is wrong with it, line by line.
+    """Check the config file, or FILE, and name all that is wrong with it, line by line.
 
     Without FILE the variables of the environment are checked as well. Exits with 2 when something
     cannot be used.

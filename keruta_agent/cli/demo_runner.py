@@ -118,7 +118,7 @@ class Showing:
         return [*facts, *self._git_facts(repository), *self._service_facts(urls), self._key_fact()]
 
     def remove(self) -> None:
-        """End what still runs and removes the directory."""
+        """End what still runs and remove the directory."""
         for process in self._processes:
             stop(process, requests=1)
         self._sandbox.remove()

@@ -37,7 +37,7 @@ KEPT: Final = "kept-artifacts"
 
 
 class DirectReport:
-    """Gathers what is to be said of one task and, at the end of the block, says it."""
+    """The reports on one task from outside a run, sent at the end of the block."""
 
     def __init__(self, settings: Settings) -> None:
         if settings.task_id is None:
@@ -83,11 +83,11 @@ class DirectReport:
             return False
 
     def status(self, report: StatusReport) -> None:
-        """Says in which state the task is."""
+        """Report the state of the task."""
         self._add(Kind.STATUS, dataclasses.asdict(report))
 
     def progress(self, percent: int, message: str) -> None:
-        """Says how far it is."""
+        """Report the task's progress."""
         self._add(Kind.PROGRESS, {"percent": percent, "message": message})
 
     def log(self, level: LogLevel, message: str, fields: Mapping[str, str]) -> None:
@@ -141,7 +141,7 @@ class DirectReport:
         self._keys.append(key)
 
     def _deliver(self) -> None:
-        """Has a running daemon deliver it, which keeps the order, or does it here."""
+        """Deliver it through a running daemon, which keeps the order, or from here."""
         try:
             client.ask(self._settings.base_dir, Flush())
         except errors.AgentUnreachable:

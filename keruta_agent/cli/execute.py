@@ -125,7 +125,7 @@ def _script_command(
 
 
 def _is_command_line(script: str) -> bool:
-    """Tell a whole command line from a file or a program."""
+    """Return whether an argument is a whole command line, not a file or a program."""
     import shutil
     from pathlib import Path
 

@@ -51,7 +51,7 @@ SENTENCES: Final[Mapping[str, Callable[[_Detail], str]]] = {
     "workspace": lambda d: f"It works in {d['directory']} on the branch {d['branch']}.",
     "ended": lambda d: f"The run ended: {_words(d['outcome'])}. {d['message']}".rstrip(),
     "retry": lambda d: f"It is tried again after {d['wait_s']} s; {_retries(d['left'])} left.",
-    "retry_rule_wrong": lambda d: f"Its retry rule makes no sense: {d['reason']}.",
+    "retry_rule_wrong": lambda d: f"Its retry rule is invalid: {d['reason']}.",
     "input_requested": lambda d: f"It began to wait for an answer to {d['prompt']!r}.",
     "input_answered": lambda d: (
         f"It waited {_span(d['waited_s'])} for an answer to {d['prompt']!r}; it was answered by "
@@ -156,7 +156,7 @@ def _signals(settings: Settings, records: Records, job: Job) -> dict[int | None,
 
 
 def _now(records: Records, job: Job) -> str:
-    """Says where the job stands and what it waits for."""
+    """Return the state of the job and what it waits for."""
     from keruta_agent.agent.store.jobs import JobState
 
     if job.state is JobState.FINISHED:

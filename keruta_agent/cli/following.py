@@ -83,7 +83,7 @@ def follow(settings: Settings, job_id: int, *, is_served: Callable[[], bool] = l
 
 @contextlib.contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:
-    """Have SIGTERM interrupt the block as Ctrl-C does."""
+    """Make SIGTERM interrupt the block as Ctrl-C does."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)  # and nothing else: no handler may take a lock

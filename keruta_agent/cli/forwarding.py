@@ -48,7 +48,7 @@ class Forwarder:
         self._is_refused = False
 
     def look(self, job: Job, run: Run) -> bool:
-        """Pass on what the script asks for and what is there; tell whether it was anything."""
+        """Pass on what the script asks for and what is there; return whether there was anything."""
         question = self._questions.open_of_job(self._job_id)
         run_id = run.id
         if self._terminal is not None:

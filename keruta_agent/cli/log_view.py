@@ -114,7 +114,7 @@ class Shown:
         return bool(self._next)
 
     def show_new(self, run: Run) -> bool:
-        """Print what is new of a run's log; tell whether there was anything."""
+        """Print what is new of a run's log; return whether there was anything."""
         if self._tail is not None and not self._next:
             return self._show_tail(run, self._tail)
         ranges = self._runs.ranges(run.id, first=self._next.get(run.id, 0), limit=RANGES_A_READ)

@@ -71,7 +71,7 @@ SUMMARIES: Final = {
 #: Columns that help takes at most, however wide the terminal is.
 MOST_COLUMNS: Final = 100
 
-#: Ends of the program that have no error class: a bug of ours, and Ctrl-C.
+#: Ends of the program that have no error class: a bug, and Ctrl-C.
 EXIT_BUG: Final = 70
 EXIT_INTERRUPTED: Final = 130
 
@@ -120,7 +120,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Says which command was probably meant; click knows only those that it has loaded."""
+        """Suggest the command that was meant; click knows only those that it has loaded."""
         if args[0] == "help":
             if len(args) == 1:
                 click.echo(ctx.get_help())
@@ -142,7 +142,7 @@ class LazyGroup(click.Group):
 
 
 def _take_verbose(command: click.Command) -> None:
-    """Let ``--verbose`` stand after the command too; what a person is asked to add goes last."""
+    """Accept ``--verbose`` after the command too; what a person is asked to add goes last."""
     if isinstance(command, click.Group):
         for inner in command.commands.values():
             _take_verbose(inner)

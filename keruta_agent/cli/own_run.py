@@ -18,7 +18,7 @@ def is_meant(task_id: str | None) -> bool:
 
 
 def tell(message: Mapping[str, Any]) -> int:
-    """Tell the agent something about the run; return the exit code.
+    """Send the agent a message about the run; return the exit code.
 
     Raises:
         AgentUnreachable: there is nobody, and no place, to leave it with.

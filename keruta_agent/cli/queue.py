@@ -164,7 +164,7 @@ def cancel(ctx: click.Context, job: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def pause(ctx: click.Context, reason: str, as_json: bool) -> None:
-    """Lets no further job start; the running one goes on.
+    """Start no further job; the running one goes on.
 
     \b
     Examples:
@@ -184,7 +184,7 @@ def pause(ctx: click.Context, reason: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def resume(ctx: click.Context, as_json: bool) -> None:
-    """Lets jobs start again.
+    """Start jobs again.
 
     \b
     Examples:

@@ -21,7 +21,7 @@ def redact() -> None:
 @redact.command()
 @click.argument("secret", required=False)
 def add(secret: str | None) -> int:
-    """Lets every log, message and report of this run mask a secret, also what is yet unsent.
+    """Mask a secret in every log, message and report of this run, also in what is yet unsent.
 
     Without SECRET it is read from standard input, where other users cannot see it.
 

@@ -79,7 +79,7 @@ def _to_stderr(line: str) -> None:
 
 
 def _report_progress(step: Step) -> None:
-    """Tell the agent how far the task is, when it is one of its runs."""
+    """Report the task's progress to the agent, when it is one of its runs."""
     import json
     import os
 
@@ -96,7 +96,7 @@ def _report_progress(step: Step) -> None:
 @click.option("--port", metavar="PORT", help="Port of the HTTP API, 0 for a free one.")
 @click.pass_context
 def serve(ctx: click.Context, host: str | None, port: str | None) -> None:
-    """Take coding tasks over HTTP, as from a Dispatcher, and solves them one at a time.
+    """Take coding tasks over HTTP, as from a Dispatcher, and solve them one at a time.
 
     This is the agent's daemon with its HTTP API on: POST /api/v1/coding-tasks queues a task as a
     job; GET /api/v1/jobs/JOB tells its state, /api/v1/events what happens, and

@@ -95,8 +95,8 @@ def runner_services(
     """Return the services that the options and the settings ask for, not yet started.
 
     Raises:
-        UsageError: an option makes no sense.
-        SettingsError: so does a setting.
+        UsageError: an option has an invalid value.
+        SettingsError: a setting has one.
     """
     from keruta_agent.git.access.credentials import GitAccess
     from keruta_agent.server.runner_services.serve import Options, RunnerServices

@@ -157,7 +157,7 @@ def _end(
 
 
 def tell(message: str, *, keep: bool = True) -> int | None:
-    """Tell the agent one message for this run; return the exit code, None if it cannot.
+    """Send the agent one message for this run; return the exit code, None if it cannot.
 
     With ``keep``, a message that nobody takes is left where the next daemon finds it.
     """

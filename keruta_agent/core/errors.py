@@ -20,7 +20,7 @@ The tree::
     │   ├── ApiUnreachable                   no connection: nothing was sent
     │   ├── ApiAmbiguous                     the request was sent and its answer is unknown
     │   ├── ApiOverloaded                    429, 502, 503, 504: try again later
-    │   ├── ApiFailed                        500 and answers that make no sense
+    │   ├── ApiFailed                        500 and unreadable answers
     │   │   └── ApiBlocked                   something before the API keeps writes from it
     │   ├── ApiUnauthorized                  401, 403: the token is missing, wrong or expired
     │   └── ApiRefused                       any other 4xx: it will not become right by itself
@@ -183,7 +183,7 @@ class ApiOverloaded(ApiError):
 
 
 class ApiFailed(ApiError):
-    """The server broke (500) or answered something that makes no sense."""
+    """The server broke (500) or its answer cannot be read."""
 
 
 class ApiBlocked(ApiFailed):

@@ -254,7 +254,7 @@ def _identity(descriptor: int) -> tuple[int, int]:
 
 
 def _give_permissions(parent: int, name: str) -> None:
-    """Let the owner list a directory and change what is in it, if it is ours and lacks that."""
+    """Give the owner access to a directory and its entries, if it is this user's and lacks that."""
     handle = os.open(name, _PASS | os.O_NOFOLLOW, dir_fd=parent)
     try:
         _add_mode(handle, os.fstat(handle), stat.S_IRWXU)
@@ -263,7 +263,7 @@ def _give_permissions(parent: int, name: str) -> None:
 
 
 def _make_readable(parent: int, name: str) -> None:
-    """Let the owner read a file, if it is ours, lacks that, and has no other name."""
+    """Make a file readable, if it is this user's, is not readable, and has no other name."""
     handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
         found = os.fstat(handle)

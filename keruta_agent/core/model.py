@@ -100,7 +100,7 @@ class SessionStatus(enum.StrEnum):
     ACTIVE = "ACTIVE"
     INACTIVE = "INACTIVE"
     #: Of the embedded server alone. Others have sessions that are INACTIVE until their workspace
-    #: is up, or for good; those are worked for.
+    #: is up, or permanently; those are worked for.
     PAUSED = "PAUSED"
     RUNNING = "RUNNING"
     PENDING = "PENDING"

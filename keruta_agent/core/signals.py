@@ -168,7 +168,7 @@ class StopFlag:
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:
-    """Have the interpreter write the signal's number to the pipe, instead of ending."""
+    """Make the interpreter write the signal's number to the pipe, instead of ending."""
 
 
 @contextlib.contextmanager

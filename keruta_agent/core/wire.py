@@ -24,7 +24,7 @@ _Entity = TypeVar("_Entity")
 
 
 def parse_date(raw: object) -> datetime | None:
-    """Read a date in any encoding that a keruta server uses; None when it makes no sense.
+    """Read a date in any encoding that a keruta server uses; None when it is none of them.
 
     A date never fails a poll: what cannot be read counts as missing. Without a zone it means UTC.
     """

@@ -111,7 +111,9 @@ def _with_scheme(scheme: str, rest: str) -> RepositoryUrl:
         parts = urlsplit(f"{scheme}://{rest}")
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise _unreadable("holds a host or port that makes no sense") from None
+        raise _unreadable(
+            "holds an invalid host, or a port that is no number up to 65535"
+        ) from None
     path = parts.path.rstrip("/")
     if not host or not path.strip("/") or host.startswith("-"):
         raise _unreadable("lacks the host or the path")

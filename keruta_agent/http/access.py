@@ -22,7 +22,7 @@ class BearerToken:
         self._digest = _digest(token.encode())
 
     def check(self, request: Request) -> None:
-        """Lets a request pass that carries the token.
+        """Admit a request that carries the token.
 
         Raises:
             Problem: it does not (401).

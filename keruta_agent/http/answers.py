@@ -24,7 +24,7 @@ def answer_failures(
     damages: Iterable[type[Exception]],
     when_damaged: str,
 ) -> None:
-    """Has an application answer refusals and failures.
+    """Register the handlers by which an application answers refusals and failures.
 
     Args:
         app: the application.

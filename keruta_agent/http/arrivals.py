@@ -1,4 +1,4 @@
-"""Has requests wait for a thread until they are whole, so that a half one costs a socket only.
+"""Connections held until their request is complete: a partial one never occupies a worker.
 
 Threads are few, and one that reads from a client is lost for as long as the client likes. So a
 request is looked at without being read (``MSG_PEEK``), and the kernel is told how much more is of
@@ -66,7 +66,7 @@ def missing(arrived: bytes) -> int:
 
 
 class _WatchedSocket(socket.SocketIO):
-    """Tells what has come in, and since when nothing goes out, also in the middle of a call."""
+    """What has come in, and since when nothing goes out, also in the middle of a call."""
 
     received = 0
     deaf_since: float | None = None
@@ -204,19 +204,19 @@ class Connection(server.HTTPConnection):
             return True
 
     def wake_at(self, size: int) -> None:
-        """Has the selector keep silent until this much has come."""
+        """Keep the selector silent until this much has come in."""
         kept = len(self.rfile.peek()) if self.rfile.has_data() else 0
         with contextlib.suppress(OSError):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, max(1, size - kept))
 
     def begin(self) -> None:
-        """Says that its request is to be read now."""
+        """Note that its request is about to be read."""
         if self._seen:
             self.wake_at(1)
         self._seen = 0
 
     def begin_large(self) -> None:
-        """Says that its large body is going to be read now."""
+        """Note that its large body is about to be read."""
         self._begun = time.monotonic(), self._watched.received
 
     def is_too_slow(self, patience_s: float) -> bool:
@@ -239,7 +239,7 @@ class Connection(server.HTTPConnection):
         self.hang_up()
 
     def hang_up(self) -> None:
-        """Has whoever reads or writes find its end."""
+        """Shut the connection down, so that reads and writes return."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
@@ -270,7 +270,7 @@ class LargeBodies:
         self._waiting: collections.deque[Connection] = collections.deque()
 
     def enter(self, connection: Connection) -> None:
-        """Has a request read as soon as there is a place."""
+        """Dispatch a request as soon as a place is free."""
         with self._guard:
             self._waiting.append(connection)
         self._read_next()
@@ -312,7 +312,7 @@ class LargeBodies:
 
 
 class Connections(connections.ConnectionManager):
-    """Gives a connection to a thread only when something came in on it.
+    """The queue of connections: a thread gets one only when something came in on it.
 
     Else as many silent connections as there are threads would keep everybody out. Where there are
     too many, the one that has stood still the longest makes room for the new one.

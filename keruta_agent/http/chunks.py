@@ -27,7 +27,7 @@ class Chunks(io.RawIOBase):
         self._has_ended = False
 
     def readable(self) -> bool:
-        """Says that it can be read."""
+        """Return whether it can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:

@@ -21,7 +21,7 @@ _PIECE = 64 * 1024
 
 
 def read_rest(response: flask.Response) -> flask.Response:
-    """Read the unread rest of the request's body and throws it away."""
+    """Read the unread rest of the request's body and discard it."""
     environ = flask.request.environ
     stream = environ["wsgi.input"]
     if CLOSE_KEY in environ and not _read_to_the_end(stream, chunked=environ[_CHUNKED_KEY]):

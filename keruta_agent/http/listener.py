@@ -100,7 +100,7 @@ class Listener:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the requests in flight, or cuts them off, and frees the address."""
+        """Finish the requests in flight, or cut them off, and free the address."""
         self._http.stop()
         if self._thread.ident is not None:
             self._thread.join()
@@ -130,7 +130,7 @@ def _cut_off(connection: Any) -> None:
 
 
 class _Gateway(wsgi.Gateway_10):
-    """Lets the application end a connection, and see its end; reads chunks its own way."""
+    """A gateway that can end a connection and see its end, and reads chunked bodies itself."""
 
     def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
         if self.req.chunked_read:

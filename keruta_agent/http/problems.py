@@ -50,7 +50,7 @@ class Problem(Exception):
 
 
 def invalid(field: str, message: str) -> Problem:
-    """Return the refusal of a value that makes no sense (400)."""
+    """Return the refusal of an invalid value (400); ``message`` says what is allowed."""
     return Problem(400, "INVALID_INPUT", f"{field}: {message}", field=field)
 
 

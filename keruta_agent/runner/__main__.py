@@ -19,7 +19,7 @@ from keruta_agent.runner.config import RunnerConfig
 
 
 def main() -> int:
-    """Run the task and prints its result as one line of JSON at the end."""
+    """Run the task and print its result as one line of JSON at the end."""
     keys.take_back()
     try:
         config = RunnerConfig.from_file()

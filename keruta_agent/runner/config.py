@@ -44,7 +44,7 @@ class RetryConfig:
 
 
 def _refusing_retired(cls: type[RunnerConfig]) -> type[RunnerConfig]:
-    """Lets an argument of the old runner be answered by the name of its replacement."""
+    """Answer an argument of the old runner with the name of its replacement."""
     create: Callable[..., None] = cls.__init__
 
     @functools.wraps(create)
@@ -238,7 +238,7 @@ class RunnerConfig:
 
 
 def refuse_retired_variables(environment: Mapping[str, str]) -> None:
-    """Says what takes the place of a variable of the old runner.
+    """Refuse variables of the old runner, and name their replacements.
 
     Raises:
         SettingsError: one of them is set.

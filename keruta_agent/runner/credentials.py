@@ -25,7 +25,7 @@ class CredentialManager:
         return f"<CredentialManager with {', '.join(sorted(self._found)) or 'nothing'}>"
 
     def configure_secret_mount(self, name: str, path: Path) -> None:
-        """Says in which file a credential is: git_token, llm_api_key, or ``<service>_api_key``."""
+        """Set the file of a credential: git_token, llm_api_key, or ``<service>_api_key``."""
         self._mounts[name] = Path(path)
 
     def get_git_token(self, env_var: str = "GIT_TOKEN") -> str | None:
@@ -87,7 +87,7 @@ class SecretMasker:
         self._redactor = Redactor()
 
     def add_secret(self, secret: str) -> None:
-        """Has a secret masked from now on; one under 8 characters would mask half of everything."""
+        """Mask a secret from now on; one under 8 characters would mask half of everything."""
         if len(secret) >= _SHORTEST_SECRET:
             self._redactor = self._redactor.with_secrets([secret])
 

@@ -1,4 +1,4 @@
-"""Lets a model solve a task, round by round, until the tests pass or something is used up.
+"""The loop in which a model solves a task, until the tests pass or a budget is used up.
 
 A round: the model is asked, its whole answer is checked and written, the tests run. What they say,
 or why the answer was refused, stands in the next round's prompt.

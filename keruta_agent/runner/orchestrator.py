@@ -76,7 +76,7 @@ class RunnerOrchestrator:
         self.state = RunnerState.RUNNING
         self.current_task_id = task_context.task_id
         self.current_spec_name = task_context.spec_name
-        # Time that makes no sense is refused below, with all else that is wrong.
+        # An invalid time limit is refused below, with all else that is wrong.
         deadline = Deadline(max(task_context.timeout_seconds, 1), self._stopping)
         evidence = Evidence(task_context)
         redactor = self._redactor(task_context)
@@ -212,7 +212,7 @@ class RunnerOrchestrator:
     def _fail(
         self, error: Exception, evidence: Evidence, reporter: Reporter, redactor: Redactor
     ) -> Exception:
-        """Tell everybody of a failure, keep all evidence, and return the error to be shown."""
+        """Report a failure, store all evidence, and return the error to be shown."""
         reporter.step("end", f"failed: {type(error).__name__}: {error}", 100)
         # The error may be that the store is away: asking it once more takes long and gives nothing.
         if not evidence.is_stored and not isinstance(error, errors.ArtifactUploadError):

@@ -1,4 +1,4 @@
-"""Tells the Task Registry, a person and the log how a run goes."""
+"""Reports on a run: to the Task Registry, to a person, and to the log."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Reporter:
             self._on_line(line)
 
     def step(self, name: str, text: str, percent: int) -> None:
-        """Says what the run does now."""
+        """Report what the run does now."""
         text = self._redactor.redact(text)
         # How far a run is never becomes less: another round is no step back.
         self._percent = max(self._percent, percent)
@@ -83,7 +83,7 @@ class Reporter:
         self.say(text)
 
     def begin(self, branch: str) -> None:
-        """Says that the work begins.
+        """Report that the work begins.
 
         Raises:
             RunnerError: the registry cannot be told: then nothing is begun.
@@ -103,7 +103,7 @@ class Reporter:
             self.say(f"the Task Registry was not told of {kind}: {exc}")
 
     def done(self, branch: str, artifacts: list[Artifact]) -> None:
-        """Says that the task is done.
+        """Report that the task is done.
 
         Raises:
             RunnerError: the registry cannot be told.
@@ -117,7 +117,7 @@ class Reporter:
             self._send_event("TaskCompleted", {"branch_name": branch, "artifacts": listed})
 
     def failed(self, error: Exception, *, is_stopped: bool, data: Mapping[str, Any]) -> None:
-        """Says that the task failed, or was stopped; a registry that is away is only noted."""
+        """Report that the task failed or was stopped; only note a registry that is away."""
         facts = {
             "error_type": type(error).__name__,
             "error_message": self._redactor.redact(str(error)),

@@ -1,4 +1,4 @@
-"""Borrows a slot for one run: kept while the run lives, given back once, if it was lent at all."""
+"""The loan of a slot for one run: kept while the run lives, then given back once, if at all."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ _LONGEST_TITLE: Final = 200
 
 
 class Executor(Protocol):
-    """Has the model write the change."""
+    """Ask the model to write the change."""
 
     def execute(self, task_context: TaskContext, workspace: Workspace) -> ImplementationResult:
         """Return what came of it."""

@@ -318,7 +318,7 @@ class WorkspaceManager:
 
     @contextlib.contextmanager
     def _told_as(self, kind: type[errors.RunnerError]) -> Iterator[None]:
-        """Let git's errors be errors of the runner."""
+        """Raise git's errors as errors of the runner."""
         try:
             yield
         except errors.WorkspaceError as exc:

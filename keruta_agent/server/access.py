@@ -15,14 +15,14 @@ _OPEN_PATHS = health.PATHS | {OPENAPI_PATH}
 
 
 class Access:
-    """Decides about requests."""
+    """Access control for requests."""
 
     def __init__(self, *, token: str | None, loopback: bool) -> None:
         self._token = BearerToken(token) if token else None
         self._loopback = loopback
 
     def check(self, request: Request) -> None:
-        """Lets a request pass or refuses it.
+        """Admit a request or refuse it.
 
         Raises:
             Problem: the token is missing or wrong (401), or a web page of another site asks (403).
@@ -35,7 +35,7 @@ class Access:
             self._refuse_foreign_pages(request)
 
     def _check_token(self, token: BearerToken, request: Request) -> None:
-        """Lets who has logged in on the pages do there what the token is for."""
+        """Admit visitors who have logged in on the pages to what the token is for."""
         if not page_setup.is_installed():  # the runner's services
             token.check(request)
             return

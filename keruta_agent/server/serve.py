@@ -48,7 +48,7 @@ class Server:
 
         Raises:
             AgentStateError: the port or the data directory cannot be used.
-            SettingsError: the database URL makes no sense.
+            SettingsError: the database URL is invalid.
         """
         store = Store.open(self._data_dir, self._database_url)
         try:

@@ -75,7 +75,7 @@ class Daemon:
         return self._process.wait()
 
     def replace(self) -> None:
-        """Have it replace itself, as after an upgrade."""
+        """Make it replace itself, as after an upgrade."""
         if self._process is not None:
             self._process.send_signal(signal.SIGHUP)
 

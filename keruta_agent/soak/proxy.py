@@ -161,7 +161,7 @@ class FlakyProxy:
     def _pass_on(
         self, client: socket.socket, server: socket.socket, mood: Mood, epoch: int
     ) -> bool:
-        """Pass on until one side ends or it is cut; tell whether the end was in order."""
+        """Pass on until one side ends or it is cut; return whether the end was in order."""
         left = self._random.randrange(1, 400) if mood is Mood.CUTTING else None
         while self._epoch == epoch:
             readable, _, _ = select.select([client, server], [], [], LOOK_S)

@@ -139,7 +139,7 @@ class _Soak:
         self._done = self._replaced = self._server_kills = 0
 
     def run(self) -> Outcome:
-        """Kill, settle, judges."""
+        """Kill, settle, judge."""
         self._world.start()
         load = LoadGenerator(self._world, self._seed)
         self._world.serve(load.session_id)
@@ -169,7 +169,7 @@ class _Soak:
         return self._settle(load) or self._end_session(load)
 
     def _kill_once(self, load: LoadGenerator) -> None:
-        """Lets one daemon live for a moment."""
+        """Run one daemon for a moment, then kill it."""
         agent = self._world.agent
         agent.start()
         early = self._random.random() < EARLY_SHARE
@@ -224,7 +224,7 @@ class _Soak:
             self._pause(load, READY_LOOK_S)
 
     def _pause(self, load: LoadGenerator, seconds: float) -> None:
-        """Lets time pass, in which the network changes its mood."""
+        """Wait, while the network's condition changes."""
         until = time.monotonic() + seconds
         while (now := time.monotonic()) < until:
             if now >= self._next_mood and self._done < self._kills:
@@ -258,7 +258,7 @@ class _Soak:
         )
 
     def _settle(self, load: LoadGenerator) -> str | None:
-        """Wait until all has ended and was told; return what did not, None if all did."""
+        """Wait until all tasks have ended and are reported; return what is left, or None."""
         agents = [agent for agent in self._world.agents if agent.starts]
         before: object = None
         last = time.monotonic() + LONGEST_REST_S

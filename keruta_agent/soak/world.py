@@ -76,7 +76,7 @@ class World(Sandbox):
         self.proxy.start()
 
     def serve(self, session_id: str) -> None:
-        """Names the session that daemons started from now on serve."""
+        """Set the session that daemons started from now on serve."""
         self._session_id = session_id
 
     def kill_server(self) -> None:

@@ -74,7 +74,7 @@ def test_failed_tasks_are_tried_again_in_their_order_and_explained(
         "run 3  The run ended: succeeded.",
         "It has ended: succeeded.",
     ), story
-    assert "Its retry rule makes no sense: retry.count must be" in (
+    assert "Its retry rule is invalid: retry.count must be" in (
         workplace.run("explain", wrong).stdout
     )
     told = json.loads(workplace.run("explain", flaky, "--json").stdout)

@@ -74,7 +74,7 @@ class ProcessId:
         """Read a process as ``line`` writes it.
 
         Raises:
-            ValueError: it makes no sense.
+            ValueError: it is not such a line.
         """
         pid, start_time, boot = line.split()
         if not 0 < int(pid) < MOST_PIDS or not 0 <= int(start_time) < MOST_TICKS:
@@ -117,7 +117,7 @@ class About:
         """Read what ``write_about`` wrote.
 
         Raises:
-            ValueError: it makes no sense; the script may have written it.
+            ValueError: it is invalid; the script may have written it.
             TypeError: the same.
         """
         if not isinstance(values, dict):
@@ -264,7 +264,7 @@ class RunDirectory:
         stdin.write_line(self.stdin, text, as_keys=self.terminal.exists())
 
     def feed(self, data: bytes) -> bool:
-        """Give the script more to read, as it is, if there is room; tell whether there was.
+        """Give the script more to read, as it is, if there is room; return whether there was.
 
         Raises:
             InputRefused: nobody reads it.

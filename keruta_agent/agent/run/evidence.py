@@ -1,7 +1,7 @@
 """What the shim writes into the run directory: who runs there, and how it ended.
 
 The script can write in that directory, too. So nothing is opened that it may have put in the place
-of a file of ours, and the exit record is proved by a secret (exit_record.py).
+of one of the agent's files, and the exit record is proved by a secret (exit_record.py).
 
 Like the shim it imports next to nothing.
 """
@@ -19,7 +19,7 @@ from keruta_agent.core.process_tree.proc import process_line
 ROOM_INTERVAL_S = 0.5
 #: A disk with less room than this is full: what a script writes at once is seldom smaller.
 ROOM_BYTES = 4096
-#: Why a file of ours may be something else: the script has put it there.
+#: Why the agent's file may be something else: the script has put it there.
 OURS_ONLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -120,7 +120,7 @@ def record(
 
 
 def write_atomically(name: str, text: str) -> None:
-    """Put a file of ours in the place of whatever the script may have made there.
+    """Put the agent's file in the place of whatever the script may have made there.
 
     Raises:
         OSError: it cannot be written.

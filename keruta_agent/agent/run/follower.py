@@ -51,7 +51,7 @@ class ProcessWatch:
             self._poll.register(self._pidfd, select.POLLIN)
 
     def close(self) -> None:
-        """Let go of the process."""
+        """Close the handle of the process."""
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None

@@ -64,7 +64,7 @@ def check_line_ends(program: Path, head: bytes, command: Sequence[str]) -> None:
 
 
 def starts_by_itself(program: Path, head: bytes) -> bool:
-    """Tell whether the kernel can start a file: a script's first line has no CR and no mark."""
+    """Return whether the kernel can start a file: a script's first line has no CR and no BOM."""
     first = head.partition(b"\n")[0]
     is_odd = first.startswith(b"\xef\xbb\xbf") or (first[:2] == b"#!" and first[-1:] == b"\r")
     return os.access(program, os.X_OK) and not is_odd

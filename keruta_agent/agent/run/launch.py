@@ -59,7 +59,7 @@ class Commitment:
 
 
 class Launcher:
-    """Starts scripts, and keeps one shim waiting for the next of them."""
+    """The launcher of scripts, which keeps one shim ready for the next."""
 
     def __init__(self) -> None:
         self._spare: _Shim | None = None
@@ -75,7 +75,7 @@ class Launcher:
             self._spare = _spawn()
 
     def start(self, plan: LaunchPlan, store: Callable[[Commitment], None]) -> ProcessId:
-        """Let a shim start the script and return the shim; ``store`` is called before that.
+        """Start the script below a shim and return the shim; ``store`` is called before that.
 
         Raises:
             RunError: no process can be made.
@@ -89,7 +89,7 @@ class Launcher:
         return shim.process
 
     def close(self) -> None:
-        """Lets go of the waiting shim, and returns when it has ended by that."""
+        """Dismiss the waiting shim; return when it has ended."""
         spare, self._spare = self._spare, None
         if spare is None:
             return
@@ -107,7 +107,7 @@ class _Shim:
         self._instructions = instructions
 
     def hand_over(self, plan: LaunchPlan, store: Callable[[Commitment], None]) -> bool:
-        """Says what to do; tells whether there was somebody to hear it."""
+        """Send the shim its order; return whether it was received."""
         secret = exit_record.make_secret()
         try:
             with os.fdopen(self._instructions, "wb") as pipe:
@@ -119,7 +119,7 @@ class _Shim:
         return True
 
     def dismiss(self) -> None:
-        """Says that there is nothing to do."""
+        """Dismiss the shim without an order."""
         os.close(self._instructions)
 
 

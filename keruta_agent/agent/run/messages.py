@@ -76,7 +76,7 @@ def parse(line: str) -> Told:
     """Read one message.
 
     Raises:
-        ValueError: it makes no sense; the text says why.
+        ValueError: it is invalid; the text says what is allowed.
     """
     told = from_json(line)
     if not isinstance(told, dict):

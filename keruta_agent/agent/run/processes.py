@@ -26,13 +26,13 @@ def stop_shim(shim: ProcessId) -> None:
 
 
 def end_input(shim: ProcessId) -> None:
-    """Lets a script see the end of its input, when it has read what it was told before."""
+    """Close a script's input once the script has read what it holds."""
     if shim.is_alive():
         _send(shim.pid, END_OF_INPUT)
 
 
 def thaw(shim: ProcessId) -> None:
-    """Lets a frozen shim go on: a script that froze it would never be seen to end."""
+    """Resume a stopped shim: the end of a script that stopped it would never be seen."""
     found = process_state(shim.pid)
     if found is not None and found[0] in "Tt" and shim.is_alive():
         _send(shim.pid, signal.SIGCONT)

@@ -41,7 +41,7 @@ _PICTURES: Final = {
 
 
 def has_controls(data: bytes) -> bool:
-    """Tell quickly whether a text may need ``render``; a tab or a line end does not."""
+    """Return quickly whether a text may need ``render``; a tab or a line end does not."""
     return len(data.translate(None, _CONTROL_BYTES)) != len(data) or _C1_LEAD in data
 
 

@@ -76,13 +76,13 @@ def as_meant(text: str) -> ScriptText:
 
 
 def is_utf16(text: str) -> bool:
-    """Tell whether every second character is a zero, as where UTF-16 was read as bytes."""
+    """Return whether every second character is a zero, as where UTF-16 was read as bytes."""
     head = text.lstrip("\ufffdÿþ")[:_HEAD]
     halves = (head[::2], head[1::2])
     return len(head) > 1 and any(half and not half.strip("\0") for half in halves)
 
 
 def has_windows_ends(head: bytes) -> bool:
-    """Tell whether a file that begins so has lines that end with CR LF, and no others."""
+    """Return whether all lines of a file that begins so end with CR LF."""
     lines = head.split(b"\n")[:-1]
     return bool(lines) and all(line.endswith(b"\r") for line in lines)

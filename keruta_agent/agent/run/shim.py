@@ -66,7 +66,7 @@ class ScriptWatch(Watch):
         self.terminal = terminal
 
     def end_input(self) -> None:
-        """Let the script see the end of its input, when it has read what is there."""
+        """Close the script's input once it has read what is there."""
         if self.writing is not None:
             os.close(self.writing)
             self.writing = None

@@ -167,7 +167,7 @@ class Terminal:
             return 0
 
     def _copy_out(self) -> bool:
-        """Store what was written; tell whether there was anything."""
+        """Store what was written; return whether there was anything."""
         try:
             data = os.read(self._outer, CHUNK_BYTES)
         except OSError as exc:

@@ -8,7 +8,7 @@ from typing import Final
 
 #: Characters of an id that a name keeps.
 SHORT: Final = 8
-#: What every branch of ours begins with; nothing else is ever pushed to.
+#: What every branch of the agent begins with; nothing else is ever pushed to.
 PREFIX: Final = "keruta-"
 _HEX_AND_HYPHENS: Final = re.compile(r"[0-9a-fA-F]{8}[0-9a-fA-F-]*")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_]+")

@@ -36,7 +36,7 @@ class Message:
     def __str__(self) -> str:
         name = " ".join(self.name.split())[:_LONGEST_NAME] or "Task"
         subject = name if self.task_id in name else f"{name} ({self.task_id})"
-        # A line of the body that looks like a trailer of ours would be taken for one.
+        # A line of the body that looks like the agent's trailer would be taken for one.
         body = re.sub(r"(?m)^Keruta-", " Keruta-", self.body.strip())
         trailers = (
             f"{TASK_TRAILER}: {self.task_id}\n"

@@ -49,7 +49,7 @@ class Moved:
     reason: str
     #: Whether its commits were compared with those of the clone that took its place.
     is_compared: bool = False
-    #: Refs with commits that no other clone of ours and no server has; what may not be removed.
+    #: Refs with commits that no other clone here and no server has; what may not be removed.
     held: tuple[str, ...] = ()
 
     @property

@@ -84,7 +84,7 @@ def push(
             )
         say(f"somebody else pushed to {target.branch}: takes that in and tries again")
         _take_in(clone, target)
-        # What we had seen there is part of ours now.
+        # What was seen there is part of the own branch now.
         policy = dataclasses.replace(policy, overwrites=False)
         _wait(attempt)
     raise PushRefusedError(f"{clone.url} refuses the branch {target.branch}")
@@ -119,7 +119,7 @@ def by_runner(clone: Clone) -> tuple[str, str] | None:
 
 
 def _has_moved_on(refusal: str) -> bool:
-    """Return whether the server refuses because its branch is ahead of ours."""
+    """Return whether the server refuses because its branch is ahead of the own one."""
     return any(sign in refusal for sign in (*_MOVED_ON, *_RACE))
 
 

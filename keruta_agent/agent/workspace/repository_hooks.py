@@ -43,7 +43,7 @@ class RepositoryHooks:
     say: Say
 
     def run(self, name: str, *arguments: str, stdin: Callable[[], bytes] = bytes) -> bool:
-        """Run the hook of this name, if there is one that is wanted; tell whether it was run.
+        """Run the hook of this name, if there is one that is wanted; return whether it ran.
 
         Raises:
             WorkspaceError: it failed: what git was to do must not be done.

@@ -137,7 +137,7 @@ def _missing(git: Git, tips: Mapping[str, str]) -> dict[str, str]:
 
 
 def _bring(lending: Git, commits: Iterable[str]) -> bool:
-    """Pack what is missing of commits into the clone; tell whether it could be done."""
+    """Pack what is missing of commits into the clone; return whether it could be done."""
     known = lending.text("for-each-ref", "--format=%(objectname)", action="list what is here")
     revisions = [*dict.fromkeys(commits), "--not", *dict.fromkeys(known.split())]
     try:

@@ -35,7 +35,7 @@ def from_file(path: Path, changes: Iterable[str] = (), *, timeout_s: int = 1800)
     """Return the task of a JSON or YAML file, with ``key=value`` changes on top.
 
     Raises:
-        TaskContextValidationError: the file or a change makes no sense.
+        TaskContextValidationError: the file or a change is invalid.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -51,7 +51,7 @@ def from_environment(
     """Return the task in TASK_CONTEXT, as a Dispatcher starts a runner.
 
     Raises:
-        TaskContextValidationError: there is none, or it makes no sense.
+        TaskContextValidationError: there is none, or it is invalid.
     """
     text = environment.get(VARIABLE, "")
     if not text.strip():

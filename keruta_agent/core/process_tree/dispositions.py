@@ -18,14 +18,14 @@ _UNCATCHABLE: Final = frozenset({signal.SIGKILL, signal.SIGSTOP})
 
 
 def hear_children() -> None:
-    """Have the kernel keep how children end; call it before anything is started."""
+    """Make the kernel keep the exit statuses of children; call it before anything is started."""
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
 
 def start_children_afresh(*, still_blocked: Iterable[signal.Signals] = ()) -> None:
-    """Have what this process starts begin with the default of every signal, and none blocked.
+    """Start children with the default of every signal, and none blocked.
 
     A signal that this process ignores it goes on ignoring, by a handler that does nothing: an
     exec resets handlers, and keeps what is ignored. Call it in the main thread.

@@ -51,5 +51,5 @@ def deny_inspection() -> None:
 
 
 def end_with_parent(number: int) -> None:
-    """Have the kernel send this process a signal when its parent ends."""
+    """Make the kernel send this process a signal when its parent ends."""
     _prctl(PR_SET_PDEATHSIG, number)

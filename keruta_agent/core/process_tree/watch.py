@@ -61,7 +61,7 @@ class Watch:
                 self.stop()
 
     def end_input(self) -> None:
-        """Let the program see the end of its input; here it has none."""
+        """Close the program's input; here it has none."""
 
     def seconds_until_due(self) -> float:
         """Return the seconds until something is due even if no signal comes."""
@@ -75,7 +75,7 @@ class Watch:
         return self.signal_all(signal.SIGTERM)
 
     def reap(self) -> bool:
-        """Collect the children that have ended; tell whether any is left."""
+        """Collect the children that have ended; return whether any is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

@@ -103,7 +103,7 @@ def _draft(target: Path) -> Iterator[int]:
     while (descriptor := _open_alone(path)) is None:
         if time.monotonic() > deadline:
             raise errors.SettingsError(
-                f"Cannot change {target}: another command has been at it"
+                f"Cannot change {target}: another command has held its lock"
                 f" for {PATIENCE_S:.0f} seconds",
                 advice="Wait for it, or end it",
             )

@@ -75,7 +75,7 @@ class HttpClient:
             SettingsError: the address, the token or the authorities cannot be used.
         """
         self._base = base_url.parse(address)
-        #: Where requests go: the address, or the one that it was moved to for good.
+        #: Where requests go: the address, or the one that it was moved to permanently.
         self._root = self._base.url
         self._token = auth.checked_token(token)
         self._auth = auth.auth_of(self._base, self._token)
@@ -244,7 +244,8 @@ class HttpClient:
                     bodies.read(response, ANSWER_TIMES * read_timeout_s)
         except urllib3.exceptions.LocationParseError as exc:
             raise errors.SettingsError(
-                f"{action} failed: the API's address makes no sense", advice="Check KERUTA_API_URL"
+                f"{action} failed: the API's address is not a valid URL",
+                advice="Check KERUTA_API_URL",
             ) from exc
         except errors.SettingsError as exc:  # a redirect led to TLS, and whom to trust is not known
             raise errors.ApiFailed(f"{action} failed: {exc.message}", advice=exc.advice) from exc
@@ -299,7 +300,7 @@ class HttpClient:
         raise requests.TooManyRedirects(request=response.request)
 
     def _note_redirect(self, response: requests.Response, path: str) -> None:
-        """Remember an address that was moved for good, and say so once."""
+        """Remember an address that was moved permanently, and log it once."""
         base = redirects.moved_base(response, path)
         if base is None or base == self._root or not redirects.is_permanent(response):
             return

@@ -25,7 +25,7 @@ _AUTHORITY_ADVICE: Final = (
     "SSL_CERT_FILE for everything"
 )
 
-#: What is raised about a proxy: it cannot be reached, refuses, or its address makes no sense.
+#: What is raised about a proxy: it cannot be reached, refuses, or its address is not a valid URL.
 _OF_THE_PROXY: Final = (requests.exceptions.ProxyError, requests.exceptions.InvalidProxyURL)
 _TUNNEL_REFUSED: Final = re.compile(r"Tunnel connection failed: (\d{3})")
 
@@ -86,7 +86,7 @@ def _reason_of_proxy(exc: requests.RequestException) -> str:
     if _wants_socks(exc):
         return " (it is one of SOCKS; the agent speaks to those of http and https)"
     if isinstance(exc, requests.exceptions.InvalidProxyURL):
-        return " (its address makes no sense)"
+        return " (its address is not a valid URL)"
     refusals = (_TUNNEL_REFUSED.search(str(cause)) for cause in _causes(exc))
     status = next((found[1] for found in refusals if found), None)
     return reason(exc) if status is None else f" (it answers {status})"

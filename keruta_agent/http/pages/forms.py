@@ -27,7 +27,7 @@ def add_forms(pages: flask.Blueprint, why: str) -> None:
 
 
 def _log_in(why: str) -> flask.Response:
-    """Ask for the token, and give who knows it a cookie."""
+    """Ask for the token, and set a cookie for a visitor who knows it."""
     asked = page_setup.own_address(flask.request.values.get("next", "/"))
     logins = page_setup.logins()
     if page_setup.visitor().welcome:

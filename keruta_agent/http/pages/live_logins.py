@@ -30,7 +30,7 @@ class LiveLogins:
     """The logins that have not ended. Safe for several threads and processes."""
 
     def __init__(self, path: Path, *, realm: str) -> None:
-        """Take the file; logins of another ``realm``, an older token, end now for good.
+        """Take the file; logins of another ``realm``, an older token, end now.
 
         Raises:
             OSError: they cannot be ended.
@@ -62,7 +62,7 @@ class LiveLogins:
             self._ends = kept
 
     def end(self, login: str) -> None:
-        """End a login for good; where that cannot be stored, all of them end.
+        """End a login permanently; where that cannot be stored, all of them end.
 
         Raises:
             OSError: that cannot be stored either.

@@ -1,4 +1,4 @@
-"""Tells one visitor of the pages from another, and whether they have shown the token.
+"""Logins of visitors: who asks for a page, and whether they have shown the token.
 
 A cookie holds a random id, when it ends, and a signature; the server keeps a list of the logins
 that have not ended, so that a copy of a cookie is of no use after the logout. The key is also made
@@ -32,7 +32,7 @@ HEADER: Final = "X-CSRF-Token"
 #: Wrong tokens in a minute, of all visitors, after which no other is looked at.
 MOST_WRONG: Final = 10
 _MINUTE_S: Final = 60.0
-#: Bytes of a form of who has not logged in: it is read into memory.
+#: Bytes of a form sent without a login: it is read into memory.
 _SMALL_FORM: Final = 64 * 1024
 
 _KNOWN: Final = "known"
@@ -104,7 +104,7 @@ class Logins:
         return False
 
     def visitor(self, request: Request) -> Visitor:
-        """Return who asks: somebody who has logged in, or anybody."""
+        """Return the visitor of a request: logged in or not."""
         cookie = request.cookies.get(cookie_name(request), "")
         kind = self._kind(cookie)
         if kind is None:
@@ -192,7 +192,7 @@ class Visitor:
         self._logins.end(self._cookie)
 
     def check_form(self, request: Request) -> None:
-        """Lets a request pass that one of our pages sent to this visitor.
+        """Admit a form that one of the own pages sent to this visitor.
 
         Raises:
             Problem: it is from elsewhere, or its page is older than the login (403).

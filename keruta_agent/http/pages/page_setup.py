@@ -62,13 +62,13 @@ def is_installed() -> bool:
 
 
 def logins() -> Logins:
-    """Return who knows the cookies of this application."""
+    """Return the logins of this application."""
     found: Logins = flask.current_app.extensions[LOGINS_KEY]
     return found
 
 
 def visitor() -> Visitor:
-    """Return who sent this request."""
+    """Return the visitor that sent this request."""
     if "visitor" not in flask.g:
         flask.g.visitor = logins().visitor(flask.request)
     found: Visitor = flask.g.visitor
@@ -106,7 +106,7 @@ def wants_page(request: flask.Request) -> bool:
 
 
 def problem_page(problem: Problem) -> flask.Response:
-    """Return a refusal as a page; who has to log in first is led there and back."""
+    """Return a refusal as a page; without a login, redirect to the login and back."""
     request = flask.request
     if problem.status == 401:
         asked = request.full_path if request.method == "GET" else "/"
@@ -126,7 +126,7 @@ def go_to(address: str) -> flask.Response:
 
 
 def own_address(address: str) -> str:
-    """Return an address if it leads to a page of ours, and the first page's otherwise."""
+    """Return an address if it leads to an own page, and the first page's otherwise."""
     try:
         parts = urlsplit(address)
     except ValueError:

@@ -40,7 +40,7 @@ _BRANCH: Final = re.compile(r"(?:feature|task)/[^\s:+~^?*\[\\\x00-\x1f\x7f-]" + 
 
 
 class PermissionValidator:
-    """Says no to what would leave a workspace."""
+    """The refusal of changes that would leave a workspace."""
 
     def __init__(
         self,

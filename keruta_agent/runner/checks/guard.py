@@ -54,7 +54,7 @@ class Guard:
         )
 
     def check(self) -> None:
-        """Put back what was changed, and refuses to go on.
+        """Put back what was changed, and refuse to go on.
 
         Raises:
             SecurityError: something was changed.

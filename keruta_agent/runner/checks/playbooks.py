@@ -79,7 +79,7 @@ class PlaybookEngine:
         """Read a playbook.
 
         Raises:
-            PlaybookExecutionError: it is not there, or makes no sense.
+            PlaybookExecutionError: it is not there, or invalid.
         """
         path = Path(path)
         try:
@@ -113,7 +113,7 @@ class PlaybookEngine:
         """Run the steps whose conditions hold; a failed step with ``fail_fast`` is the last.
 
         Raises:
-            PlaybookExecutionError: a condition makes no sense.
+            PlaybookExecutionError: a condition is invalid.
         """
         began = time.monotonic()
         results: list[StepResult] = []

@@ -158,7 +158,7 @@ def _embedded(text: str) -> Iterator[Any]:
 
 
 def _is_meant(value: Any, text: str) -> bool:
-    """Tell a whole answer in prose from a complete part of one that was cut off."""
+    """Return whether an answer is whole, and not the complete part of one that was cut off."""
     if isinstance(value, dict):
         return "code_changes" in value
     are_changes = bool(value) and all(isinstance(item, dict) for item in value)

@@ -179,7 +179,7 @@ class LLMClient:
     ) -> LLMResponse:
         """Return the changes that the model proposes; nothing is written.
 
-        An answer that makes no sense is sent back once, with what is wrong about it. The workspace
+        An unreadable answer is sent back once, with what is wrong about it. The workspace
         is not looked at: what the model is to know stands in the prompt.
 
         Raises:

@@ -16,7 +16,7 @@ class TooLongError(Exception):
 
 
 def limit(response: Any) -> None:
-    """Has the body of a response end with an error when it becomes too long."""
+    """Fail a response whose body becomes too long."""
     most = LARGEST_PACKED if response.headers.get("content-encoding") else LARGEST
     stream = response.stream
 

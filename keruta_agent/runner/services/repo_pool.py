@@ -122,7 +122,7 @@ class RepoPoolClient(ServiceClient):
             self._leases.pop(slot_id, None)
 
     def heartbeat(self, slot_id: str, *, lease_token: str | None = None) -> None:
-        """Says that a slot is still in use, which begins its lease anew.
+        """Renew the lease of a slot (heartbeat).
 
         Raises:
             RunnerError: the slot is another's by now, or the pool cannot be reached.

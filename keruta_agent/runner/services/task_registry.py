@@ -1,4 +1,4 @@
-"""Tells the Task Registry how a coding task goes."""
+"""The client of the Task Registry, for reports on a coding task."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TaskRegistryClient(ServiceClient):
         *,
         spec_name: str | None = None,
     ) -> None:
-        """Says in which state a task is.
+        """Report the state of a task.
 
         Raises:
             RunnerError: the registry refused, broke, or cannot be reached.
@@ -64,7 +64,7 @@ class TaskRegistryClient(ServiceClient):
         *,
         spec_name: str | None = None,
     ) -> None:
-        """Says where a piece of evidence is.
+        """Report where a piece of evidence is.
 
         Raises:
             RunnerError: the registry refused, broke, or cannot be reached.

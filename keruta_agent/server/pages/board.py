@@ -37,7 +37,7 @@ def show_board(session_id: str) -> flask.Response:
 
 @pages.get("/sessions/<session_id>/cards")
 def list_cards(session_id: str) -> flask.Response:
-    """Tell a board that has lost the thread what stands on it."""
+    """Return the whole board, for a page that has missed events."""
     store = current_store()
     newest = cards.newest_event(store)
     _session(session_id)
@@ -66,14 +66,14 @@ def end_session(session_id: str) -> flask.Response:
 
 @pages.post("/sessions/<session_id>/pause")
 def pause_session(session_id: str) -> flask.Response:
-    """Has the session's agent start no further task."""
+    """Pause a session: its agent starts no further task."""
     _set_status(session_id, SessionStatus.PAUSED)
     return page_setup.go_to(f"/sessions/{session_id}?done=paused")
 
 
 @pages.post("/sessions/<session_id>/resume")
 def resume_session(session_id: str) -> flask.Response:
-    """Lets a paused session go on, or one that has ended take tasks again."""
+    """Resume a paused session, or reopen one that has ended."""
     _set_status(session_id, SessionStatus.ACTIVE)
     return page_setup.go_to(f"/sessions/{session_id}?done=resumed")
 

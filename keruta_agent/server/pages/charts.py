@@ -52,7 +52,7 @@ def chart(name: str, unit: str, points: Sequence[Point], *, top: float = 0.0) ->
 
 
 def of_measurements(measured: Mapping[str, Any]) -> list[Chart]:
-    """Return what one run used, as an agent measured it; what makes no sense is left out."""
+    """Return what one run used, as an agent measured it; invalid values are left out."""
     series = measured.get("series")
     if not isinstance(series, Mapping):
         return []

@@ -1,4 +1,4 @@
-"""Tells the lines of a unified diff apart, so that they can be coloured."""
+"""The kinds of lines in a unified diff, so that they can be coloured."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ _ANSWER = AgentAnswer()
     keyed=False,
 )
 def heartbeat(change: Change, draft: dict[str, Any], agent_id: str) -> Any:
-    """Register an agent with its session, or renews its lease; tell whether it is active."""
+    """Register an agent with its session, or renew its lease; return whether it is active."""
     _check_id(agent_id)
     # The session's row makes two agents that come at once take turns.
     session_rows.lock(change, draft["session_id"])

@@ -74,7 +74,7 @@ class InputAnswer(Schema):
     status=201,
 )
 def request_input(change: Change, draft: dict[str, Any], task_id: str) -> Any:
-    """Says that the script waits for an answer; an older question of the task is void."""
+    """Store a script's question; an older one of the task is void."""
     task = _running(change, task_id, "prompt")
     row = questions.ask(change, task["number"], draft["prompt"], secret=draft["secret"])
     task_rows.announce(change, "task_update", task, prompt=draft["prompt"])

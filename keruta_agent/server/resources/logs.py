@@ -103,7 +103,7 @@ def _receive(store: Store, task_id: str) -> Iterator[tuple[list[_Entry], bool]]:
 
 
 class _Wrong(Exception):
-    """A field of a log entry that makes no sense."""
+    """An invalid field of a log entry."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(field)

@@ -127,7 +127,7 @@ def _release(body: dict[str, Any], slot_id: str) -> flask.Response:
 
 
 def _heartbeat(body: dict[str, Any], slot_id: str) -> flask.Response:
-    """Says that a slot is still in use: its lease begins anew."""
+    """Renew the lease of a slot (heartbeat)."""
     slots = _slots()
     return respond_with(slots.describe(slots.heartbeat(slot_id, body["lease_token"])), 200)
 

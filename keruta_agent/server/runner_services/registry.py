@@ -114,7 +114,7 @@ class TasksQuery(Request):
     "PUT", "/tasks/<task_id>/status", body=StatusBody, answer=TaskAnswer, doc=dict(_DOC)
 )
 def put_status(change: Change, body: dict[str, Any], task_id: str) -> Any:
-    """Says in which state a task is."""
+    """Report the state of a task."""
     tables = change.tables
     task = _spoken_of(change, task_id, body["metadata"])
     changes = {
@@ -164,7 +164,7 @@ def add_event(change: Change, body: dict[str, Any], task_id: str) -> Any:
     doc=dict(_DOC),
 )
 def add_artifact(change: Change, body: dict[str, Any], task_id: str) -> Any:
-    """Says where a piece of evidence is."""
+    """Report where a piece of evidence is."""
     task = _spoken_of(change, task_id, body["metadata"])
     change.tables.task_artifacts.insert(
         task=task["number"],

@@ -1,4 +1,4 @@
-"""Tells listeners what changed: events are stored with the change itself and numbered.
+"""Notifications of changes: events are stored with the change itself and numbered.
 
 Log lines are too many for an event each. They are counted, and a thread stores one event a task
 every quarter of a second.

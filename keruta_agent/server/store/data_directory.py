@@ -40,7 +40,7 @@ class DataDirectory:
             raise
 
     def close(self) -> None:
-        """Lets another server use it."""
+        """Release the lock for another server."""
         self._lock.release()
 
     def subdirectory(self, name: str) -> Path:

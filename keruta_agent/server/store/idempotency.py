@@ -26,7 +26,7 @@ def once(
     leaves no trace, so that it may be tried again.
 
     Raises:
-        Problem: the key itself makes no sense.
+        Problem: the key itself is invalid.
     """
     if not _KEY.match(key):
         raise Problem(

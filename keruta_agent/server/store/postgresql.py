@@ -1,6 +1,6 @@
 """What only PostgreSQL needs: its URL, its driver's words, and patience while it is not up.
 
-A server that is started while the database restarts would otherwise end for good.
+A server that is started while the database restarts would otherwise end and stay down.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def at_url(url: str, max_connections: int) -> PooledPostgresqlDatabase:
     """Return the pool of connections that a URL names; none is made yet.
 
     Raises:
-        SettingsError: the URL makes no sense.
+        SettingsError: the URL is invalid.
     """
     scheme = urlsplit(url).scheme.removesuffix("+pool")
     if scheme not in {"postgres", "postgresql"}:

@@ -16,4 +16,4 @@ class StoreProtocol(Protocol):
     tables: Any
 
     def writing(self) -> AbstractContextManager[Any]:
-        """Make the block one write, and hands it to the view."""
+        """Make the block one write (a transaction), and hand it to the view."""

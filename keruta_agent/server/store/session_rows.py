@@ -1,4 +1,4 @@
-"""Sessions as rows: found, turned into JSON, told about."""
+"""Sessions as rows: found, serialized, announced."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def to_answer(row: dict[str, Any]) -> Any:
 
 
 def announce(change: Change, name: str, row: dict[str, Any], **more: Any) -> None:
-    """Tell listeners that something happened to a session."""
+    """Notify listeners of a change of a session."""
     data = {
         "sessionId": row["id"],
         "name": row["name"],

@@ -27,7 +27,7 @@ class Change:
         return self.store.database.for_writing(query)
 
     def announce(self, name: str, session_id: str, data: Mapping[str, Any]) -> None:
-        """Tell listeners of the session, once the write is through."""
+        """Notify the session's listeners after the commit."""
         self.announcements.append((name, session_id, data))
 
     def afterwards(self, work: Callable[[], None]) -> None:
@@ -59,7 +59,7 @@ class Store:
 
         Raises:
             AgentStateError: the directory or the database cannot be used.
-            SettingsError: the database URL makes no sense.
+            SettingsError: the database URL is invalid.
         """
         with contextlib.ExitStack() as opened:
             directory = opened.enter_context(contextlib.closing(DataDirectory(data_dir)))

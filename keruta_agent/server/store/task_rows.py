@@ -1,4 +1,4 @@
-"""Tasks as rows: found, created, turned into JSON, told about."""
+"""Tasks as rows: found, created, serialized, announced."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def date(microseconds: int | None) -> str | None:
 
 
 def announce(change: Change, name: str, row: dict[str, Any], **more: Any) -> None:
-    """Tell listeners that something happened to a task."""
+    """Notify listeners of a change of a task."""
     data = {
         "taskId": row["id"],
         "parentTaskId": row["parent_task_id"],

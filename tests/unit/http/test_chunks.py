@@ -1,4 +1,4 @@
-"""Bodies in chunks: read as they are, in bounded memory, and refused when they make no sense."""
+"""Bodies in chunks: read as they are, in bounded memory, and refused when they are malformed."""
 
 from __future__ import annotations
 

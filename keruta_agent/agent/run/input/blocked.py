@@ -172,7 +172,7 @@ class _Files:
         return data[: len(data) // _POLLFD.size * _POLLFD.size]
 
     def _kind(self, descriptor: int) -> str:
-        """Tell the input, what else a person or a far end may speak through, and the rest."""
+        """Classify a descriptor: the input, another channel of a person or peer, or the rest."""
         try:
             found = os.stat(f"/proc/{self._pid}/fd/{descriptor}")
         except OSError:

@@ -36,7 +36,7 @@ _SHAPE: Final = re.compile(r"(?:[:?>#$%\])}＞：？」）】]|\b(?:y/n|yes/no))
 
 
 def is_secret(prompt: str) -> bool:
-    """Tell by its words whether a prompt asks for something that nobody else may see."""
+    """Return whether a prompt asks for a secret, by its words."""
     return _SECRET.search(prompt) is not None
 
 

@@ -1,4 +1,4 @@
-"""Tells one wait of a process from its next one, even when both look alike.
+"""Identities of waits: one wait of a process and its next may look alike.
 
 A process that is blocked has gone to sleep once for it; whatever wakes it up, it has to go to
 sleep again before it can be blocked again. The kernel counts that.

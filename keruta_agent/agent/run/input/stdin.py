@@ -76,7 +76,7 @@ def write_line(path: Path, text: str, *, as_keys: bool) -> None:
 
 
 def write_some(path: Path, data: bytes) -> bool:
-    """Write data as it is if there is room for all of it; tell whether there was.
+    """Write data as it is if there is room for all of it; return whether there was.
 
     Raises:
         InputRefused: nobody reads it.

@@ -1,4 +1,4 @@
-"""Tells whether a script waits for somebody to answer it: seen at the kernel, not guessed.
+"""The detector of scripts that wait for input: seen at the kernel, not guessed.
 
 A script waits when one of its processes is blocked on the run's standard input, nothing lies
 there unread, and two looks in a row saw the same while nothing was written in between. That finds
@@ -55,7 +55,7 @@ class _Sighting:
 
 
 class InputDetector:
-    """Looks whether one run waits for input."""
+    """The detector of one run's waits for input."""
 
     def __init__(self, directory: RunDirectory, shim: ProcessId) -> None:
         self._directory = directory

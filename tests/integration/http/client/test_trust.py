@@ -176,7 +176,7 @@ def _link_by_hash(certificate: Path, directory: Path) -> None:
         ("http://user:s3cret-word@127.0.0.1:{closed}", "(Connection refused)"),
         ("http://127.0.0.1:{refusing}", "(it answers 407)"),
         ("socks5h://127.0.0.1:{closed}", "SOCKS"),
-        ("http://", "(its address makes no sense)"),
+        ("http://", "(its address is not a valid URL)"),
     ],
 )
 def test_proxy_that_cannot_be_used_is_named_and_nothing_may_have_been_sent(
