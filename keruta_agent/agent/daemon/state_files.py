@@ -1,4 +1,4 @@
-"""Watches the files of the base directory without which this process is no agent.
+"""The watch over the files of the base directory that an agent cannot work without.
 
 A daemon whose database was removed writes where nobody reads, and without its socket it hears no
 command. It cannot put the old files back under their names, but a new image of it makes new ones

@@ -48,7 +48,7 @@ def until_end(
         if requests.reopen_log:
             requests.reopen_log = False
             _reopen_log()
-        if stopping.heed(requests.count):
+        if stopping.handle(requests.count):
             return
         if poll is not None and poll.ended.is_set() and _may_leave(agent):
             return
@@ -59,7 +59,7 @@ def until_end(
             if _token_was_renewed(agent, poll, reload_settings):
                 requests.reload()
         if not requests.count:
-            _look_after(state_files, requests)
+            _check_files(state_files, requests)
     if not requests.wants_replacement:
         logger.warning(
             "leaves at once; the next daemon goes on with what runs", extra={"action": "leaving"}
@@ -76,7 +76,7 @@ class _Stopping:
         self._since: float | None = None
         self._stopped_job = False
 
-    def heed(self, count: int) -> bool:
+    def handle(self, count: int) -> bool:
         """Do what is due; return whether the daemon can end now."""
         if count == 0:
             return False
@@ -108,7 +108,7 @@ class _Stopping:
         self._agent.wake_event.wake()
 
 
-def _look_after(state_files: StateFiles, requests: StopRequests) -> None:
+def _check_files(state_files: StateFiles, requests: StopRequests) -> None:
     """Restore files of the agent that were removed; stop if the base directory was."""
     if state_files.base_was_removed():
         logger.error("the base directory was removed: stops", extra={"action": "base_removed"})

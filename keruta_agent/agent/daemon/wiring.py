@@ -1,4 +1,4 @@
-"""Hands the real things to the journey: this is the only place that knows them all."""
+"""The wiring of the agent: the only place that knows every implementation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks the API for the auto-fix task of a failed task.
+"""Requests for the auto-fix task of a failed task.
 
 The server's own route knows the rules. Where it is missing, the task is made here under the same
 rules: at most three deep along the chain, and at most three below its first task.

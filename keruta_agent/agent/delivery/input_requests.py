@@ -44,7 +44,7 @@ class InputRequests:
             self.handlers[batch.first.kind](batch, payload)
         except (errors.ApiNotFound, errors.ApiConflict) as exc:
             logger.info(
-                "task %s is not told of its question: %s",
+                "the question of task %s is not sent: %s",
                 batch.first.task_id,
                 exc,
                 extra={"action": "question_untold", "task": batch.first.task_id},
@@ -63,14 +63,14 @@ class InputRequests:
         api_id = self._api.request_input(
             batch.first.task_id, payload["prompt"], secret=payload["secret"], key=batch.key
         )
-        self._questions.told_api(question.run_id, question.number, api_id)
+        self._questions.note_sent(question.run_id, question.number, api_id)
 
     def _send_resumed(self, batch: Batch, payload: _Payload) -> None:
         question = self._question(batch, payload)
         if not self._processing_may_be_repeated and (question is None or not question.at_api):
             return
         if self._api.task(batch.first.task_id).status is not TaskStatus.WAITING_FOR_INPUT:
-            return  # it was written before, or the task has ended, or was never told of the wait
+            return  # it was written before, or the task has ended, or never got the wait
         self._write(batch, payload, TaskStatus.PROCESSING)
 
     def _write(self, batch: Batch, payload: _Payload, status: TaskStatus) -> None:

@@ -1,7 +1,7 @@
-"""Reads ranges of a run's files back as log entries.
+"""Log entries, read back from ranges of a run's files.
 
-What a range becomes depends on nothing but the files: however often and by whomever it is read,
-it has the same entries, so that a repeated request to the API is the same request.
+What a range becomes depends on nothing but the files: it has the same entries at every reading, so
+that a repeated request to the API is the same request.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Text:
 
 
 class LogReader:
-    """Turns stored ranges into entries, with their secrets masked. Safe to share."""
+    """A reader of stored ranges as log entries, secrets masked. Safe to share."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class LogReader:
         for piece in pieces:
             group = self._groups.before(run, directory, piece.sequence)
             if piece.stream == "agent":
-                entries += _told_entries(directory, piece, redactor, group, self._colours)
+                entries += _message_entries(directory, piece, redactor, group, self._colours)
             else:
                 found, group = _output_entries(directory, piece, redactor, group, self._colours)
                 entries += found
@@ -205,14 +205,14 @@ def _ours(group: str | None) -> dict[str, Any]:
     return {} if group is None else {GROUP: group}
 
 
-def _told_entries(
+def _message_entries(
     directory: RunDirectory,
     piece: LogRange,
     redactor: Redactor,
     group: str | None,
     colours: bool,
 ) -> Iterator[LogEntry]:
-    """Yield what ``keruta log`` said; other messages are no log entries."""
+    """Yield the messages of ``keruta log``; other messages are no log entries."""
     ours = _ours(group)
     seen = datetime.fromtimestamp(piece.read_at, tz=UTC)
     for line in output.read_lines(directory.path / piece.stream, piece.start, piece.stop):

@@ -39,7 +39,7 @@ FORBIDDEN: Final = 403
 
 
 class OutboxSender:
-    """Delivers the outbox to the API. Safe to share between threads."""
+    """The sender of the outbox to the API. Safe to share between threads."""
 
     def __init__(
         self,

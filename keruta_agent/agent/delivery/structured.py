@@ -1,4 +1,4 @@
-"""Recognises lines that logging libraries write as JSON: level, message and fields.
+"""Lines that logging libraries write as JSON: level, message and fields.
 
 Such a line is one JSON object with a text under ``message``, ``msg`` or ``event`` and a level
 that is one under ``level``, ``severity``, ``lvl``, ``levelname`` or ``log.level``. Whatever is not

@@ -1,4 +1,4 @@
-"""Chooses the directory in which scripts leave artifacts, so that no other agent collects them.
+"""The choice of the directory for scripts' artifacts, so that no other agent collects them.
 
 The default is one directory for the machine. What is new in it when a run ends is taken for that
 run's, so two agents must not share it: the first one holds it by a lock on a hidden file, the other

@@ -95,7 +95,7 @@ def copy_artifacts(ctx: RunContext) -> list[Taken]:
     """Copy what the run made and return the copies; what was left out is in the run's log."""
     left_out: list[tuple[str, str]] = []
     taken = _copy(ctx, lambda path, why: left_out.append((path, why)))
-    _tell_left_out(ctx, left_out)
+    _report_left_out(ctx, left_out)
     return taken
 
 
@@ -136,7 +136,7 @@ def _copy(ctx: RunContext, left_out: LeftOut) -> list[Taken]:
     return taken
 
 
-def _tell_left_out(ctx: RunContext, found: Sequence[tuple[str, str]]) -> None:
+def _report_left_out(ctx: RunContext, found: Sequence[tuple[str, str]]) -> None:
     """Add to the run's log which files did not become artifacts, by path, and why.
 
     Once, also when the agent is killed before the run's end is stored.

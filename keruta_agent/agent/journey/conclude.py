@@ -61,14 +61,14 @@ class _Conclusion:
         try:
             self._run_hook()
             if self.result.outcome is Outcome.SUCCEEDED:
-                return self._told(self._deliver())
-            return self._told(self._keep_evidence())
+                return self._with_message(self._deliver())
+            return self._with_message(self._keep_evidence())
         except JobStoppedError as exc:
             return self._failed(f"stopped before its changes were taken: {exc}")
         except errors.WorkspaceError as exc:
             return self._failed(str(exc))
 
-    def _told(self, what: str) -> RunResult:
+    def _with_message(self, what: str) -> RunResult:
         result = self.result
         if not what:
             return result
@@ -78,7 +78,7 @@ class _Conclusion:
     def _failed(self, why: str) -> RunResult:
         """Report that changes could not be taken home; by setting the task fails of it."""
         self.ctx.log.say(why, "ERROR")
-        result = self._told(f"its changes were not pushed: {why}")
+        result = self._with_message(f"its changes were not pushed: {why}")
         if result.outcome is Outcome.SUCCEEDED and self.ctx.settings.git_require_push:
             return dataclasses.replace(result, outcome=Outcome.NOT_PUSHED)
         return result

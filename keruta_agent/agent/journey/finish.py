@@ -40,7 +40,7 @@ def judge(ctx: RunContext, record: ExitRecord | None) -> RunResult:
     job, run, directory = ctx.job, ctx.run, ctx.directory
     if job.stop_kind is StopKind.REFUSED:
         return RunResult(outcome=Outcome.REFUSED, message=job.stop_reason or "")
-    # A shim that did not heed the request was killed by us, before it could record anything.
+    # A shim that did not obey was killed by the agent, before it could record anything.
     if job.stop_kind is not None and (record is None or record.stopped):
         message = job.stop_reason or "The script was stopped"
         if job.stop_kind is StopKind.TIMED_OUT:  # the others say who wanted it, or the question

@@ -97,9 +97,9 @@ class Ingester:
             for stream, start, stop in pieces:
                 if stream == "agent":
                     for line in output.read_lines(self._directory.agent, start, stop):
-                        self._heed(line)
+                        self._handle(line)
 
-    def _heed(self, line: str) -> None:
+    def _handle(self, line: str) -> None:
         """Store the messages that the script sent."""
         ctx = self._ctx
         try:

@@ -93,11 +93,11 @@ def _try_again(ctx: RunContext) -> Retry | None:
         "retry", job.id, run.number, wait_s=round(wait_s, 1), left=rule.count - run.number
     )
     if run.number == 1:
-        _tell_of_retries(ctx, rule, wait_s)
+        _announce_retry(ctx, rule, wait_s)
     return Retry(number=run.number, most=rule.count, wait_s=wait_s)
 
 
-def _tell_of_retries(ctx: RunContext, rule: retry.RetryRule, wait_s: float) -> None:
+def _announce_retry(ctx: RunContext, rule: retry.RetryRule, wait_s: float) -> None:
     """Say in the task's log that it will be repeated, and what stops that."""
     job, run = ctx.job, ctx.run
     if job.task_id is None:

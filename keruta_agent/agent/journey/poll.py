@@ -1,4 +1,4 @@
-"""Polls the API for the session and its PENDING tasks, and records each new one as a job."""
+"""The poll of the API for the session and its PENDING tasks; each new one becomes a job."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOT_FOUND_S: Final = 10.0
 
 
 class SessionPoll:
-    """Looks after one session: which it is, which tasks it has, and when it ends."""
+    """The poll of one session: which it is, which tasks it has, and when it ends."""
 
     def __init__(self, agent: Agent, api: KerutaApi) -> None:
         self._agent = agent

@@ -1,4 +1,4 @@
-"""Resolves which session this workspace serves.
+"""The resolution of which session this workspace serves.
 
 What was configured comes first. Else the workspace's name gives a session's id or a part of it,
 and only then the workspace's id. An id that fits several sessions is refused: to run another
@@ -85,7 +85,7 @@ def find_session(api: KerutaApi, settings: Settings, environment: Mapping[str, s
 
 
 class _Search:
-    """Looks for one session by every way that the server has, and notes what came of each."""
+    """A search for one session by every way that the server has, with a note of each result."""
 
     def __init__(self, api: KerutaApi) -> None:
         self._api = api

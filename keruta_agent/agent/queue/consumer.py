@@ -17,7 +17,7 @@ SAFETY_POLL_S: Final = 5.0
 
 
 class WakeableWorker(Worker):  # type: ignore[misc]
-    """Sleeps until it is woken, where Huey's own polls ever more slowly, up to 10 s."""
+    """A worker that sleeps until it is woken; Huey's own polls ever more slowly, up to 10 s."""
 
     wake_event: threading.Event
     niceness: int
@@ -33,7 +33,7 @@ class WakeableWorker(Worker):  # type: ignore[misc]
 
 
 class PollScheduler(Scheduler):  # type: ignore[misc]
-    """Asks for the periodic tasks every few seconds, where Huey's own does so once a minute."""
+    """A scheduler of periodic tasks every few seconds; Huey's own runs them once a minute."""
 
     seconds: float
     request_periodic: Callable[[], None]
@@ -44,7 +44,7 @@ class PollScheduler(Scheduler):  # type: ignore[misc]
 
 
 class QuietConsumer(Consumer):  # type: ignore[misc]
-    """A consumer with one worker, inside a process whose signals and main loop are ours."""
+    """A consumer with one worker, in a process whose signals and main loop the agent handles."""
 
     def __init__(
         self,

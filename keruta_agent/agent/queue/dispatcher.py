@@ -3,7 +3,7 @@
 The **work** queue runs jobs, one at a time. A message in it says "a job is runnable"; which job
 runs is decided by the claim, in the order of the records. The **polls** queue has a worker of its
 own, so that a script of two hours delays no poll. The outbox, its files, jobs to be tried again
-and house-keeping have threads: the records say what is due, and no message has to.
+and housekeeping have threads: the records say what is due, and no message has to.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ GATHER_S: Final = 0.2
 REPORTING_NICENESS: Final = 5
 #: Seconds of one flush, after which the thread looks whether it is to stop.
 FLUSH_BUDGET_S: Final = 1.0
-#: Seconds between two rounds of house-keeping.
+#: Seconds between two rounds of housekeeping.
 HOUSEKEEPING_S: Final = 600.0
 #: Seconds before something is taken up again after the agent itself failed at it.
 AGENT_FAILURE_WAIT_S: Final = 2.0
@@ -225,7 +225,7 @@ class Dispatcher:
         for lane, thread in self._senders.items():
             yield thread, guarded(thread, functools.partial(self._flush, agent, lane))
         yield self._retries, guarded(self._retries, lambda: self._wake_scheduled(agent))
-        yield self._housekeeping, guarded(self._housekeeping, lambda: self._keep_house(agent))
+        yield self._housekeeping, guarded(self._housekeeping, lambda: self._do_housekeeping(agent))
 
     def _guarded(self, agent: Agent, thread: DueThread, work: Callable[[], float]) -> float:
         try:
@@ -265,7 +265,7 @@ class Dispatcher:
         # Not for ever: commands schedule jobs beside the daemon.
         return SAFETY_POLL_S if due_in_s is None else min(due_in_s, SAFETY_POLL_S)
 
-    def _keep_house(self, agent: Agent) -> float:
+    def _do_housekeeping(self, agent: Agent) -> float:
         if agent.disk.lacks_reserve or time.monotonic() >= self._housekeeping_at:
             self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
             recover.remove_old_runs(agent)

@@ -1,6 +1,6 @@
 """Totals over all runs that ever ended here, kept apart from the rows that they count.
 
-They only grow, through restarts and house-keeping. Each is stored in the transaction of what it
+They only grow, through restarts and housekeeping. Each is stored in the transaction of what it
 counts, so that nothing is counted twice or never.
 """
 

@@ -1,4 +1,4 @@
-"""Opens agent.db: connections, transactions, migrations.
+"""The database agent.db: connections, transactions, migrations.
 
 Every thread has its own connection, which is closed when the thread ends. A transaction takes the
 write lock at its beginning (``BEGIN IMMEDIATE``), because SQLite refuses at once, without waiting,

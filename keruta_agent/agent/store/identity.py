@@ -2,7 +2,7 @@
 
 The id stays through crashes, upgrades and moves, so that the agent keeps the tasks that it has
 claimed. A base directory that was copied, or came with a container's image, has the same id twice;
-the fingerprint tells the two apart.
+the fingerprint distinguishes them.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class Questions:
                 "input_requested", job.id, run.number, prompt=prompt or NO_PROMPT, secret=secret
             )
             if job.task_id is not None:
-                self._tell_asked(job.task_id, run, number, prompt, secret=secret)
+                self._queue_question(job.task_id, run, number, prompt, secret=secret)
             question = self.get(run.id, number)
             if question is None:
                 raise sqlite3.IntegrityError("the question that was just stored is gone")
@@ -156,7 +156,7 @@ class Questions:
     def close(self, job: Job, run: Run, question: Question, why: str) -> None:
         """Store that a script waits no more, and queue the report of that to the API.
 
-        ``why`` tells what happened to a question that nobody answered.
+        ``why`` says what happened to a question that nobody answered.
         """
         with self._database.transaction() as connection:
             connection.execute("UPDATE questions SET state = 'closed' WHERE id = ?", (question.id,))
@@ -178,7 +178,7 @@ class Questions:
                     key=f"{run.uid}-resumed-{question.number}",
                 )
 
-    def told_api(self, run_id: int, number: int, api_id: str | None) -> None:
+    def note_sent(self, run_id: int, number: int, api_id: str | None) -> None:
         """Store that the API took a question: it may be asked there for the answer."""
         with self._database.transaction() as connection:
             connection.execute(
@@ -186,7 +186,7 @@ class Questions:
                 (api_id, run_id, number),
             )
 
-    def _tell_asked(
+    def _queue_question(
         self, task_id: str, run: Run, number: int, prompt: str, *, secret: bool
     ) -> None:
         """Queue a log line, and the question with the state that it brings."""

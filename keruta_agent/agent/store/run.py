@@ -58,11 +58,11 @@ class Run:
     token: str = dataclasses.field(repr=False)
     #: Name of the run directory, inside the directory of runs.
     directory: str
-    #: Process that looks after the script; None until it is known to have started it.
+    #: The shim above the script; None until it is known to have started it.
     shim_pid: int | None
     #: That process as ``ProcessId.line`` writes it, stored before it can start the script.
     shim: str | None
-    #: Seconds since boot at which it was told to.
+    #: Seconds since boot at which it was asked to.
     launched_at: float | None
     #: What a proved exit record answers to (runs/exit_record.py).
     exit_digest: str | None

@@ -1,4 +1,4 @@
-"""Puts the routes together into one WSGI application."""
+"""The WSGI application of the daemon's HTTP API, put together from its routes."""
 
 from __future__ import annotations
 

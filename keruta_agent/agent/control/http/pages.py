@@ -68,16 +68,16 @@ def show_status() -> flask.Response:
     return page_setup.page(
         "status.html",
         agent=status,
-        waiting=redactor.redact_value([_told(job) for job in waiting]),
-        ended=redactor.redact_value([_told(job) for job in ended]),
+        waiting=redactor.redact_value([_to_json(job) for job in waiting]),
+        ended=redactor.redact_value([_to_json(job) for job in ended]),
         hindrances=services.hindrances(),
         pauses=_PAUSES,
-        shown=redactor.redact_value(_told(shown)) if shown else None,
+        shown=redactor.redact_value(_to_json(shown)) if shown else None,
         after=str(after),
     )
 
 
-def _told(job: Job) -> dict[str, Any]:
+def _to_json(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
         "name": job.name,

@@ -1,4 +1,4 @@
-"""Declares the daemon's routes: a view gets the services, what was sent, and the path's values."""
+"""The daemon's routes: a view gets the services, what was sent, and the path's values."""
 
 from __future__ import annotations
 

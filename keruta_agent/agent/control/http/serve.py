@@ -1,4 +1,4 @@
-"""Serves the daemon's HTTP API on its port, in threads of the daemon."""
+"""The server of the daemon's HTTP API, in threads of the daemon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounds the connections to the daemon's socket, whoever opens them and however many.
+"""Limits of the connections to the daemon's socket.
 
 A script may open the socket in a loop and keep what it has opened. Each connection costs the daemon
 a thread and a descriptor, and without descriptors it can neither start a script nor follow one. So

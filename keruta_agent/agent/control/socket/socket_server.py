@@ -37,7 +37,7 @@ _NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, er
 
 
 class AgentSocket:
-    """Serves the unix socket of one agent."""
+    """The server at the unix socket of one agent."""
 
     def __init__(self, control: Control) -> None:
         """Bind the socket; a client that comes early waits for ``start``.
