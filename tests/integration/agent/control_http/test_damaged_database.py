@@ -14,7 +14,7 @@ PAGES = 60
 PAGE_BYTES = 4096
 
 
-def test_damaged_page_is_told_with_what_to_do(
+def test_damaged_page_is_reported_with_advice(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with agent_in(tmp_path) as agent:

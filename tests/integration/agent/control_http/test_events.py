@@ -68,7 +68,7 @@ def _story(found: list[Event]) -> list[str]:
     return story
 
 
-def test_job_is_told_in_order_from_its_beginning_to_its_end(
+def test_job_is_streamed_in_order_from_its_beginning_to_its_end(
     agent: Agent, http: AgentCaller
 ) -> None:
     _ran(agent, "echo not this")

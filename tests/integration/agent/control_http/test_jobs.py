@@ -134,7 +134,7 @@ def test_job_that_is_not_there_is_404(refusing: AgentCaller, job: str) -> None:
     assert refusing.send("PUT", f"/jobs/{job}/priority", {"priority": 1}, status=404)["error"]
 
 
-def test_waiting_task_is_cancelled_and_the_api_will_be_told(
+def test_waiting_task_is_cancelled_and_its_end_is_queued(
     agent: Agent, http: AgentCaller, api: InMemoryKerutaApi
 ) -> None:
     task = _record_task(agent, api)
@@ -171,7 +171,7 @@ def test_ended_job_is_tried_again_as_a_new_one(
     assert api.task(new).parameters["retryOf"] == task
 
 
-def test_pause_and_resume_are_told_and_kept(agent: Agent, http: AgentCaller) -> None:
+def test_pause_and_resume_are_shown_and_kept(agent: Agent, http: AgentCaller) -> None:
     assert http.send("POST", "/pause", {"reason": "昼"}) == {"paused": "昼", "running": 0}
     assert agent.records.jobs.pause_reason() == http.get("/status")["paused"] == "昼"
     assert http.send("POST", "/pause")["paused"] == "A person paused it"
@@ -180,7 +180,7 @@ def test_pause_and_resume_are_told_and_kept(agent: Agent, http: AgentCaller) -> 
     assert agent.queue.polls == polls + 1
 
 
-def test_status_tells_what_runs_and_what_waits(agent: Agent, http: AgentCaller) -> None:
+def test_status_shows_what_runs_and_what_waits(agent: Agent, http: AgentCaller) -> None:
     for name in ("a", "b"):
         agent.records.jobs.record_script(name, Work(script="true"))
     claimed = agent.records.runs.claim_next()
@@ -245,7 +245,7 @@ def test_field_that_a_request_lacks_is_named(
     assert agent.records.jobs.listing() == []
 
 
-def test_commands_tell_of_jobs_what_the_api_tells(
+def test_commands_show_of_jobs_what_the_api_shows(
     agent: Agent,
     http: AgentCaller,
     api: InMemoryKerutaApi,

@@ -45,7 +45,7 @@ def test_what_is_left_of_a_token_is_made_anew(tmp_path: Path, base: Path, left: 
     assert {path.name for path in base.iterdir()} == {token.TOKEN_FILE}
 
 
-def test_token_that_cannot_be_stored_is_told_in_one_line(tmp_path: Path, base: Path) -> None:
+def test_token_that_cannot_be_stored_is_reported_in_one_line(tmp_path: Path, base: Path) -> None:
     (base / token.TOKEN_FILE).mkdir()
     (base / token.TOKEN_FILE / "x").touch()
     with pytest.raises(errors.AgentStateError, match=r"http-token.*KERUTA_DAEMON_TOKEN"):

@@ -104,7 +104,7 @@ def test_waiting_job_is_cancelled(agent, base):
     assert agent.records.jobs.get(1).state is JobState.FINISHED
 
 
-def test_request_for_which_there_is_no_room_on_the_disk_is_answered(agent, base, monkeypatch):
+def test_request_is_answered_while_the_disk_is_full(agent, base, monkeypatch):
     def full(*args, **kwargs):
         raise sqlite3.OperationalError("database or disk is full")
 
@@ -284,7 +284,7 @@ def test_without_descriptors_the_socket_waits_and_goes_on(agent, base, caplog):
     assert call(base, {"op": "status"}) == {"pid": os.getpid()}
 
 
-def test_another_users_socket_is_told_nothing(tmp_path, monkeypatch):
+def test_another_users_socket_is_sent_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(client, "peer_of", lambda _: connections.Peer(pid=1, uid=os.geteuid() + 1))
     tmp_path.chmod(0o777)
     (tmp_path / "base").mkdir()

@@ -114,7 +114,7 @@ def test_hook_does_not_run_while_the_script_waits_for_a_person(keeps_awake, call
         ("#!/no/such/interpreter\n", "cannot be started: No such file or directory"),
     ],
 )
-def test_hook_that_fails_is_told(keeps_awake, caplog, text, trouble):
+def test_hook_that_fails_is_logged(keeps_awake, caplog, text, trouble):
     with caplog.at_level(logging.WARNING):
         keeps_awake.claim()
         keeps_awake.by(text)

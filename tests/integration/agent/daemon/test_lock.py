@@ -23,7 +23,7 @@ def test_second_agent_is_kept_out_although_the_lock_file_was_removed(tmp_path, m
     assert not lock.is_held(tmp_path)
 
 
-def test_kernel_tells_who_holds_the_lock_when_the_file_does_not(tmp_path):
+def test_kernel_names_the_holder_of_the_lock_when_the_file_does_not(tmp_path):
     with lock.agent_lock(tmp_path):
         (tmp_path / lock.PID_NAME).unlink()
         assert lock.holder(tmp_path) == os.getpid()

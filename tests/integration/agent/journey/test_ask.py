@@ -74,7 +74,7 @@ def take(agent: Agent, poll: SessionPoll) -> None:
     deliver(agent)
 
 
-def test_question_is_told_and_answered_and_the_task_goes_on(agent, api, poll, file_task, asked):
+def test_question_is_reported_and_answered_and_the_task_goes_on(agent, api, poll, file_task, asked):
     task = file_task("printf '名前: '; read -r name; echo; echo hello $name")
     poll.poll()
     with running(agent) as thread:
@@ -95,7 +95,9 @@ def test_question_is_told_and_answered_and_the_task_goes_on(agent, api, poll, fi
     assert "Waits for an answer to: 名前:" in api.log_text(task.id, "agent")
 
 
-def test_questions_in_a_row_are_told_apart_even_when_they_are_alike(agent, poll, file_task, asked):
+def test_questions_in_a_row_are_distinguished_even_when_they_are_alike(
+    agent, poll, file_task, asked
+):
     file_task("for n in 1 2 3; do printf 'again? '; read -r x; echo \"$n=$x\"; done")
     poll.poll()
     with running(agent) as thread:
@@ -189,7 +191,7 @@ def test_script_that_goes_on_without_an_answer_is_processing_again(agent, api, p
         stop_running(agent)
 
 
-def test_server_without_the_route_is_told_the_state_once_and_never_processing_again(
+def test_server_without_the_route_gets_the_state_once_and_never_processing_again(
     tmp_path: Path,
 ):
     api = InMemoryKerutaApi(without=["request_input", "poll_input"])
@@ -215,7 +217,7 @@ def test_server_without_the_route_is_told_the_state_once_and_never_processing_ag
     assert api.statuses(task.id) == [PROCESSING, WAITING, WAITING, TaskStatus.COMPLETED]
 
 
-def test_question_that_was_answered_before_the_api_could_be_told_is_not_asked_there(
+def test_question_that_was_answered_before_its_report_is_not_asked_at_the_api(
     agent, api, poll, file_task, asked
 ):
     task = file_task("printf 'a? '; read -r x; echo $x")

@@ -158,7 +158,7 @@ def test_script_may_name_another_directory(api, file_task, run_all, tmp_path):
     assert stored(api, task.id) == {"f": b"1\n"}
 
 
-def test_artifact_for_whose_copy_there_is_no_room_is_sent_from_where_it_is(
+def test_artifact_is_sent_from_where_it_is_if_the_disk_has_no_space_for_a_copy(
     api, file_task, run_all, monkeypatch, caplog
 ):
     monkeypatch.setattr(copies, "RESERVE_BYTES", 2**60)
@@ -303,7 +303,7 @@ def test_artifacts_in_a_work_tree_are_not_for_commits_where_the_root_is_not_writ
     assert api.log_text(task.id) == ""
 
 
-def test_files_of_a_large_directory_are_told_from_those_that_were_there(api, file_task, run_all):
+def test_new_files_of_a_large_directory_are_distinguished_from_old_ones(api, file_task, run_all):
     many = 3_000
     first = file_task(KEEP + f"seq -f .old-%g {many} | xargs touch; echo 1 > old")
     run_all()
@@ -316,7 +316,7 @@ def test_files_of_a_large_directory_are_told_from_those_that_were_there(api, fil
     assert set(stored(api, second.id)) == {"new"}
 
 
-def test_script_that_spoils_what_was_there_before_is_told_that_nothing_is_taken(
+def test_script_that_spoils_the_list_of_old_files_gets_no_artifacts_and_a_message(
     api, file_task, run_all
 ):
     spoil = "truncate -s 4T $KERUTA_RUN_DIR/artifacts-before.json"

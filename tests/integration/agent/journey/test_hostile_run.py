@@ -67,7 +67,7 @@ def test_script_that_names_endless_secrets_is_refused(tmp_path):
     assert len(directory.read_secrets()) < 20
 
 
-def test_task_that_is_spoilt_is_told_to_the_api(api, file_task, run_all):
+def test_task_that_is_spoilt_is_reported_to_the_api(api, file_task, run_all):
     task = file_task("cd $KERUTA_RUN_DIR; for f in *; do rm -rf $f; mkdir $f; done; sleep 0.3")
     run_all()
     assert api.task(task.id).status in (TaskStatus.COMPLETED, TaskStatus.FAILED)

@@ -53,7 +53,7 @@ def test_job_is_tried_again_until_it_succeeds_and_the_api_hears_of_one_end(
     assert story(agent).count("retry") == 2
 
 
-def test_job_that_fails_at_every_try_is_told_to_have_failed_once(api, agent, poll, file_task):
+def test_job_that_fails_at_every_try_is_reported_as_failed_once(api, agent, poll, file_task):
     task = file_task("echo broken >&2; exit 75", parameters={"retry": AGAIN})
     poll.poll()
     run_to_the_end(agent)
@@ -109,7 +109,7 @@ def test_invalid_rule_is_logged_and_nothing_is_tried_again(api, agent, poll, fil
     assert "its rule is invalid" in caplog.text
 
 
-def test_cancel_that_comes_after_the_script_failed_is_heeded(
+def test_cancel_that_comes_after_the_script_failed_is_obeyed(
     api, agent, poll, file_task, monkeypatch
 ):
     task = file_task("exit 1", parameters={"retry": AGAIN})

@@ -184,7 +184,7 @@ def test_run_that_ended_in_the_future_by_a_clock_set_back_since_counts_too(
         assert recover.remove_old_runs(later) == 1
 
 
-def test_large_runs_make_room_for_the_reserve_before_their_time(
+def test_large_runs_are_removed_early_to_make_space_for_the_reserve(
     api, agent, file_task, run_all, monkeypatch
 ):
     for size in (300_000, 10, 300_000):
@@ -198,7 +198,7 @@ def test_large_runs_make_room_for_the_reserve_before_their_time(
     assert found == sorted(kept)
 
 
-def test_run_that_the_api_has_not_been_told_of_is_kept(api, agent, poll, file_task, tmp_path):
+def test_run_that_is_not_reported_yet_is_kept(api, agent, poll, file_task, tmp_path):
     file_task("echo hi")
     poll.poll()
     run.run_next(agent)

@@ -53,7 +53,7 @@ def test_terminal_state_comes_after_everything_else(api, agent, file_task, run_a
         ("keruta success; exit 3", "EXIT_3", "reported success, then exited with code 3"),
     ],
 )
-def test_failure_tells_its_reason(api, file_task, run_all, script, code, message):
+def test_failure_is_reported_with_its_reason(api, file_task, run_all, script, code, message):
     task = file_task(script)
     run_all()
     ended = api.task(task.id)
@@ -120,7 +120,7 @@ def test_commands_in_a_script_find_this_very_agent(api, agent, file_task, run_al
     ("api_url", "seen"),
     [(None, None), ("http://h:1/x", "http://h:1/x"), ("http://u:geheim@h", None)],
 )
-def test_script_is_told_where_the_api_is_unless_that_holds_a_password(agent, api_url, seen):
+def test_script_gets_the_address_of_the_api_unless_that_holds_a_password(agent, api_url, seen):
     settings = dataclasses.replace(agent.settings, api_url=api_url)
     assert environment._where_we_are(settings).get("KERUTA_API_URL") == seen
 

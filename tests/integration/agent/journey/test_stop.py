@@ -106,7 +106,7 @@ def test_step_of_the_wall_clock_times_nothing_out(agent, running):
         (StopKind.REFUSED, Outcome.REFUSED),
     ],
 )
-def test_stop_is_told_as_what_it_was(agent, running, kind, outcome):
+def test_stop_is_reported_as_what_it_was(agent, running, kind, outcome):
     agent.records.jobs.record_script("x", Work(script="echo last words; sleep 300"))
     running.begin()
     agent.records.jobs.request_stop(1, kind, "so it is")
@@ -142,7 +142,7 @@ def test_script_that_ended_well_before_the_stop_came_has_succeeded(agent, runnin
         (StopKind.REFUSED, Outcome.REFUSED),
     ],
 )
-def test_shim_that_heeds_nothing_is_killed_with_its_script_and_the_stop_is_told_truly(
+def test_shim_that_ignores_signals_is_killed_with_its_script_and_the_stop_is_reported_truly(
     agent, running, monkeypatch, kind, outcome
 ):
     monkeypatch.setattr(processes, "stop_shim", lambda shim: None)
@@ -170,7 +170,7 @@ def test_stop_of_a_shim_that_has_just_gone_is_no_failure(agent, running, monkeyp
     assert processes.marked_processes(uid) == []
 
 
-def test_kill_by_the_kernel_for_want_of_memory_is_told(agent, monkeypatch):
+def test_kill_by_the_kernel_for_lack_of_memory_is_reported(agent, monkeypatch):
     counts = iter([4, 5])
     monkeypatch.setattr(memory, "kills", lambda: next(counts))
     agent.records.jobs.record_script("x", Work(script="echo growing; kill -9 $$"))
@@ -179,7 +179,7 @@ def test_kill_by_the_kernel_for_want_of_memory_is_told(agent, monkeypatch):
     assert "memory ran out: growing" in result.message
 
 
-def test_failure_on_a_full_disk_is_told_as_that(agent, monkeypatch):
+def test_failure_on_a_full_disk_is_reported_as_that(agent, monkeypatch):
     read_exit = RunDirectory.read_exit
 
     def full(directory):
@@ -209,7 +209,7 @@ def test_shim_that_somebody_else_asked_to_end_is_no_failure_of_the_script(agent,
     assert result.message.endswith("was asked to end, and stopped it: begun")
 
 
-def test_task_that_was_deleted_at_the_api_is_stopped_and_the_api_told_nothing(
+def test_task_that_was_deleted_at_the_api_is_stopped_and_not_reported(
     api, agent, poll, file_task, running
 ):
     task = file_task("sleep 300", parameters={"retry": 5})

@@ -70,7 +70,7 @@ def ran(tmp_path) -> list[str]:
 
 
 @pytest.mark.parametrize("recorded_in_copy", [True, False])
-def test_task_that_ended_after_the_copy_is_neither_run_nor_told_again(
+def test_task_that_ended_after_the_copy_is_neither_run_nor_reported_again(
     machine, api, file_task, tmp_path, recorded_in_copy
 ):
     with machine.agent() as agent:
@@ -234,7 +234,7 @@ def test_retries_after_the_copy_are_all_found(machine, api, file_task, tmp_path)
     assert api.status_writes == before
 
 
-def test_ended_run_is_told_from_its_directory_when_the_api_cannot_be_asked(
+def test_ended_run_is_reported_from_its_directory_when_the_api_cannot_be_asked(
     machine, api, file_task, tmp_path
 ):
     with machine.agent() as agent:

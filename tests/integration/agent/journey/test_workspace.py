@@ -167,7 +167,7 @@ def test_push_can_be_switched_off(world: World) -> None:
 
 
 @pytest.mark.parametrize("required", [False, True])
-def test_refused_push_is_told_and_fails_the_task_only_by_setting(
+def test_refused_push_is_reported_and_fails_the_task_only_by_setting(
     world: World, required: bool
 ) -> None:
     hook = world.repository.path / "hooks" / "pre-receive"

@@ -99,7 +99,9 @@ def start(tmp_path, api):
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_run_ends_well_when_there_is_room_again(api, start, disk, tmp_path, owner, name, failure):
+def test_run_ends_well_once_the_disk_is_writable_again(
+    api, start, disk, tmp_path, owner, name, failure
+):
     disk.at(owner, name, failure)
     task = api.add_task(SESSION, f"echo ran >> {tmp_path}/runs; echo output")
     _, agent = start()
@@ -129,7 +131,7 @@ def test_full_disk_that_keeps_even_its_own_excuse_from_being_stored_is_waited_fo
     assert agent.records.runs.of_job(1)[0].agent_failures == 0
 
 
-def test_failed_job_whose_end_could_not_be_decided_is_decided_when_there_is_room(
+def test_failed_job_whose_end_could_not_be_decided_is_decided_once_the_disk_is_writable(
     api, start, disk, tmp_path
 ):
     disk.at(on_failure, "decide", FULL[0])
@@ -156,7 +158,7 @@ def test_poll_that_could_not_be_queued_is_asked_for_again(api, start, disk, capl
     assert caplog.text.count("nothing can be stored") == 1
 
 
-def test_thread_that_waits_for_room_does_not_spin(start, disk, monkeypatch):
+def test_thread_that_waits_for_the_disk_does_not_spin(start, disk, monkeypatch):
     monkeypatch.setattr(dispatcher_module, "AGENT_FAILURE_WAIT_S", 300.0)
     disk.full = False
     dispatcher, _ = start()
@@ -171,7 +173,9 @@ def test_thread_that_waits_for_room_does_not_spin(start, disk, monkeypatch):
 
 
 @pytest.mark.parametrize(("owner", "name"), [(Outbox, "tasks_due"), (Jobs, "wake_due")])
-def test_what_a_thread_could_not_do_is_done_when_there_is_room(api, start, disk, owner, name):
+def test_what_a_thread_could_not_do_is_done_once_the_disk_is_writable(
+    api, start, disk, owner, name
+):
     disk.at(owner, name, FULL[0])
     task = api.add_task(SESSION, "exit 3", parameters={"retry": {"count": 1, "delay": 0}})
     start()
@@ -182,9 +186,7 @@ def test_what_a_thread_could_not_do_is_done_when_there_is_room(api, start, disk,
 
 
 @pytest.mark.parametrize("how", ["time limit", "person", "agent"])
-def test_script_that_filled_the_disk_is_stopped_before_there_is_room(
-    api, start, disk, tmp_path, how
-):
+def test_script_that_filled_the_disk_is_stopped_while_it_is_full(api, start, disk, tmp_path, how):
     for owner, name in ((Runs, "add_ranges"), (Jobs, "request_stop"), (Journal, "add")):
         disk.at(owner, name, FULL[0])
     disk.full = False
@@ -210,7 +212,7 @@ def test_script_that_filled_the_disk_is_stopped_before_there_is_room(
     assert api.log_text(task.id, "stdout") == "filled\n"
 
 
-def test_job_that_has_not_begun_cannot_be_cancelled_without_room(start, disk):
+def test_job_that_has_not_begun_cannot_be_cancelled_on_a_full_disk(start, disk):
     disk.full = False
     _, agent = start()
     agent.records.jobs.pause("the test wants it so")
@@ -222,7 +224,7 @@ def test_job_that_has_not_begun_cannot_be_cancelled_without_room(start, disk):
     assert agent.stops.is_asked(job_id) is None
 
 
-def test_shim_that_waits_for_room_to_record_the_end_is_not_killed_for_it(
+def test_shim_that_waits_for_the_disk_to_record_the_end_is_not_killed_for_it(
     api, start, disk, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(follow, "SHIM_GRACE_S", 0.1)
@@ -243,7 +245,7 @@ def test_shim_that_waits_for_room_to_record_the_end_is_not_killed_for_it(
     wait_until(lambda: agent.directory_of(run).read_exit(), "the end is recorded")
 
 
-def test_message_that_cannot_be_taken_without_room_is_taken_later(
+def test_message_that_cannot_be_taken_on_a_full_disk_is_taken_later(
     api, start, disk, monkeypatch, caplog
 ):
     monkeypatch.setattr(queues, "FULL_DISK_WAIT_S", 0.02)
@@ -259,7 +261,7 @@ def test_message_that_cannot_be_taken_without_room_is_taken_later(
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-def test_daemon_that_ends_without_room_leaves_its_outbox_to_the_next(api, start, disk):
+def test_daemon_that_ends_on_a_full_disk_leaves_its_outbox_to_the_next(api, start, disk):
     disk.full = False
     _, agent = start()
     disk.at(Outbox, "tasks_due", FULL[0])

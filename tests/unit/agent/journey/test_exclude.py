@@ -72,7 +72,7 @@ def test_linked_work_tree_is_found(repository: Path, tmp_path: Path) -> None:
     assert "/.keruta/doc/" in (repository / ".git" / "info" / "exclude").read_text()
 
 
-def test_only_the_innermost_work_tree_is_told(repository: Path) -> None:
+def test_only_the_innermost_work_tree_is_changed(repository: Path) -> None:
     before = (repository / ".git" / "info" / "exclude").read_text()
     inner = repository / "inner"
     inner.mkdir()

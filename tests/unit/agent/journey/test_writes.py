@@ -36,7 +36,7 @@ def test_write_that_arrived_once_is_not_tested_again(api: InMemoryKerutaApi) -> 
     assert api.calls.count("check_writes") == 1
 
 
-def test_doubt_is_told_once_and_tested_again(
+def test_doubt_is_logged_once_and_tested_again(
     api: InMemoryKerutaApi, caplog: pytest.LogCaptureFixture
 ) -> None:
     check = WriteCheck()

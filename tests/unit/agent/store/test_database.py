@@ -113,7 +113,7 @@ def test_transaction_that_cannot_be_stored_holds_up_no_later_one(tmp_path: Path)
     database.close()
 
 
-def test_failure_after_which_sqlite_itself_rolls_back_is_told_as_it_is(tmp_path: Path):
+def test_failure_after_which_sqlite_itself_rolls_back_is_raised_as_it_is(tmp_path: Path):
     database = Database(tmp_path)
     row = "INSERT OR ROLLBACK INTO flags (name, value) VALUES ('n', '')"
     with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"), database.transaction() as c:

@@ -22,7 +22,7 @@ def test_id_is_made_once_and_is_for_its_user_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [ID_NAME]
 
 
-def test_copied_base_directory_has_the_same_id_and_is_told_apart(tmp_path: Path) -> None:
+def test_copied_base_directory_has_the_same_id_and_another_fingerprint(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     original = identity_of(tmp_path / "base")
     shutil.copytree(tmp_path / "base", tmp_path / "copy")

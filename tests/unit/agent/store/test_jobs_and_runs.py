@@ -61,7 +61,7 @@ def test_jobs_are_claimed_by_priority_then_age_then_arrival(records, tasks):
     assert claimed == [f"name {number}" for number in expected]
 
 
-def test_run_tells_the_api_of_itself_once_its_task_is_ours(records):
+def test_run_is_reported_to_the_api_once_it_owns_its_task(records):
     records.jobs.record_task(task(1))
     job, run = records.runs.claim_next()
     assert records.outbox.take("task-1") is None
@@ -108,7 +108,7 @@ def test_only_one_of_many_threads_claims_a_job(records):
     assert sum(claim is not None for claim in claims) == 1
 
 
-def test_cancelled_waiting_task_never_runs_and_the_api_is_told(records):
+def test_cancelled_waiting_task_never_runs_and_is_reported(records):
     job_id = records.jobs.record_task(task(1))
     assert records.runs.cancel_job(job_id, "not needed") is JobState.WAITING
     assert records.runs.claim_next() is None

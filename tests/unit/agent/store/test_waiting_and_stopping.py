@@ -105,7 +105,7 @@ def test_younger_job_does_not_wait_for_the_retry_of_an_older_one(records, clock)
     assert records.runs.claim_next()[0].id == second
 
 
-def test_scheduled_job_that_is_cancelled_never_runs_again_and_the_api_is_told(records, clock):
+def test_scheduled_job_that_is_cancelled_never_runs_again_and_is_reported(records, clock):
     record(records)
     job_id = fail(records)
     records.jobs.schedule(job_id, 30)
