@@ -134,7 +134,7 @@ class Answered:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fed:
-    """Whether the script's standard input had room."""
+    """Whether the script's standard input took the data."""
 
     taken: bool
 

@@ -129,8 +129,8 @@ class OutboxSender:
     def _deliver_task(self, task_id: str, lane: Lane | None, deadline: float | None) -> bool:
         """Return whether to go on with other tasks."""
         # Without a deadline the caller needs the result, not only an attempt by some thread.
-        with self._exclusive(task_id, lane, wait=deadline is None) as ours:
-            while ours and not self._wait_s(lane):
+        with self._exclusive(task_id, lane, wait=deadline is None) as acquired:
+            while acquired and not self._wait_s(lane):
                 if deadline is not None and time.monotonic() >= deadline:
                     return False
                 batch = self._outbox.take(task_id, lane)
@@ -147,13 +147,13 @@ class OutboxSender:
         with self._guard:
             while wait and wanted & self._busy:
                 self._guard.wait()
-            ours = not wanted & self._busy
-            if ours:
+            acquired = not wanted & self._busy
+            if acquired:
                 self._busy |= wanted
         try:
-            yield ours
+            yield acquired
         finally:
-            if ours:
+            if acquired:
                 with self._guard:
                     self._busy -= wanted
                     self._guard.notify_all()

@@ -1,9 +1,9 @@
 """The announcement of a run to the API, before its script starts.
 
 The write is in the outbox since the claim. It is sent here, ahead of its turn, because its answer
-may say that the task is not ours to run: it was deleted, finished elsewhere, or another agent
-holds it. An API that does not answer holds nothing up: the task was PENDING when it was taken,
-and the write is delivered later.
+may say that this agent must not run the task: it was deleted, finished elsewhere, or another agent
+holds it. An API that does not answer delays nothing: the task was PENDING when it was taken, and
+the write is delivered later.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def give(
 def feed(agent: Agent, job_id: int, data: bytes, *, ends: bool, source: str) -> bool:
     """Pass on what somebody's own standard input holds, as it is; return whether it was taken.
 
-    With ``ends`` the script sees the end of its input after that. Data that finds no room has to
+    With ``ends`` the script sees the end of its input after that. Data that does not fit must
     be handed in again.
 
     Raises:

@@ -85,7 +85,7 @@ class ArtifactsDirectories:
         )
 
     def _hold(self, directory: Path, run: RunDirectory) -> bool:
-        """Hold a directory for a run; returns whether it is this agent's."""
+        """Lock a directory for a run; return whether it is this agent's."""
         try:
             descriptor = self._locked(directory)
             if descriptor is None or self._is_used_by_another(descriptor):

@@ -31,7 +31,7 @@ class WithdrawnError(Exception):
 
 
 class SomebodyElsesError(Exception):
-    """Another agent, or somebody without a claim, has the task."""
+    """Another agent, or a client without a claim, has the task."""
 
 
 class NotNowError(Exception):

@@ -204,7 +204,7 @@ class _Conclusion:
         """Return git that signs commits, where that is wanted."""
         if self.ctx.settings.git_sign:
             return git.with_settings(("commit.gpgSign", "true"))
-        # The last one is ours.
+        # The last one is the agent's own.
         if any(map(is_true, git.settings("commit.gpgsign")[-2:-1])):
             self.ctx.log.say("does not sign commits, as git is set up to: git.sign is off")
         return git

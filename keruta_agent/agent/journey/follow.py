@@ -108,7 +108,7 @@ def _waiting_for_disk(agent: Agent) -> Iterator[None]:
 
 
 def sweep(ctx: RunContext, *, is_clear: bool = False) -> None:
-    """End what is left of a run that nobody looks after any more.
+    """End what is left of a run that no shim supervises any more.
 
     Where its shim has shown that nothing is left, one look confirms it.
     """

@@ -69,7 +69,7 @@ def forget_stage(agent: Agent) -> None:
     """Let an end in the middle of a stage count for nothing: the run is not to blame for it.
 
     Raises:
-        sqlite3.OperationalError: there is still no room.
+        sqlite3.OperationalError: the disk is still full.
     """
     active = agent.records.runs.active()
     if active is not None:

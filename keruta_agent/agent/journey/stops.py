@@ -1,4 +1,4 @@
-"""Requests to stop jobs; the running one stops also when there is no room to store that.
+"""Requests to stop jobs; the running one stops also while the disk is full.
 
 A script that fills the disk is just the one that somebody wants to stop. What cannot be stored is
 kept in memory, is obeyed at once, and is stored before the end of the run is judged.
@@ -55,7 +55,7 @@ class Stops:
         """Store what could not be stored when it was asked for.
 
         Raises:
-            sqlite3.OperationalError: there is still no room.
+            sqlite3.OperationalError: the disk is still full.
         """
         unstored = self._unstored.get(job_id)
         if unstored is not None:

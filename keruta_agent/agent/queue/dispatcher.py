@@ -253,7 +253,7 @@ class Dispatcher:
             self._senders[other].due_in(other_due_in_s)
         if due_in_s is None:
             return math.inf
-        # What is due all the same has just come, or another thread is at it.
+        # What is due all the same has just come, or another thread delivers it.
         return max(due_in_s, GATHER_S if had_time else 0.0)
 
     def _wake_scheduled(self, agent: Agent) -> float:

@@ -178,7 +178,7 @@ class Database:
 
 
 def make_private_directory(directory: Path) -> None:
-    """Create a directory that only this user can read, or checks that it is ours.
+    """Create a directory that only this user can read, or check that it belongs to this user.
 
     Raises:
         AgentStateError: it cannot be created, or belongs to somebody else.

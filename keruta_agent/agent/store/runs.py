@@ -197,7 +197,7 @@ class Runs:
         self._update(run_id, stage=stage)
 
     def take_up(self, job: Job, run: Run) -> Run:
-        """Store that an agent goes on with a run that another one left.
+        """Store that an agent adopts a run that another one left.
 
         If that one died in the middle of a stage, it counts as a failure of the agent at this
         run; while a script was merely followed, an end of the agent has nothing to do with it.

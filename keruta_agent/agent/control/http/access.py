@@ -2,7 +2,7 @@
 
 A page in a browser on this machine can send requests here. One of another origin names itself in
 ``Origin``; one that had its own name lead here (DNS rebinding) shows that name in ``Host``. So a
-request must ask for a name that is known to be ours, whatever else it knows.
+request must ask for a name that is known to be the agent's, whatever else it knows.
 """
 
 from __future__ import annotations

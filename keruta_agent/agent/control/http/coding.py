@@ -45,7 +45,7 @@ def queue_coding_task(services: Services, draft: dict[str, Any]) -> Any:
     settings = services.agent.settings
     try:
         context = context_file.from_values(draft["task"], timeout_s=int(settings.default_timeout_s))
-        # What can never run is refused here, where whoever files it hears of it.
+        # What can never run is refused here, where its author gets the reason.
         validation.check(context, has_pool=settings.repo_pool_url is not None)
         branches.branch_of(context)
     except (errors.TaskContextValidationError, errors.SecurityError) as exc:

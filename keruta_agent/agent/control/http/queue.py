@@ -81,7 +81,7 @@ class StatusAnswer(Schema):
 
 
 class PauseDraft(StrictRequest):
-    """Why no job may start; shown to whoever looks."""
+    """Why no job may start; shown with the status."""
 
     reason = Name(load_default=PAUSED_BY_A_PERSON)
 

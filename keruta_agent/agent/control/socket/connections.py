@@ -89,7 +89,7 @@ class Connections:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let nobody wait any more."""
+        """End all waits."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
