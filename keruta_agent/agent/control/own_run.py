@@ -90,14 +90,14 @@ def remove_artifact(control: Control, run: Run, command: RemoveArtifact) -> Remo
     return RemovedArtifact(path=artifact.path, was=None if was is None else was.value)
 
 
-def _check(agent: Agent, run: Run, message: messages.Told) -> None:
-    if isinstance(message, messages.ArtifactTold):
+def _check(agent: Agent, run: Run, message: messages.Message) -> None:
+    if isinstance(message, messages.ArtifactMessage):
         # Whatever the command that copied the file thought of it.
         complaint = select_artifacts.too_large(message.size, agent.settings.artifacts_max_size)
         if complaint:
             path = select_artifacts.wire_path(message.path)
             raise errors.UsageError(f"the artifact {path} {complaint}")
-    is_success = isinstance(message, messages.EndTold) and message.status is TaskStatus.COMPLETED
+    is_success = isinstance(message, messages.EndMessage) and message.status is TaskStatus.COMPLETED
     if is_success and run.reported_status is TaskStatus.FAILED:
         raise errors.KerutaError(
             "the script has reported its failure already, which stands", advice=""

@@ -220,7 +220,7 @@ def _message_entries(
             parsed = messages.parse(line)
         except ValueError:  # logged by the follower of the run
             continue
-        if not isinstance(parsed, messages.LogTold):
+        if not isinstance(parsed, messages.LogMessage):
             continue
         fields = redactor.redact_object(structured.safe_fields(parsed.fields))
         metadata = {OUR_METADATA: ours} if ours else {}

@@ -9,12 +9,12 @@ from keruta_agent.agent.journey.context import RunContext
 from keruta_agent.agent.run import copies, media
 from keruta_agent.agent.run.directory import ADDED
 from keruta_agent.agent.run.files import open_regular
-from keruta_agent.agent.run.messages import ArtifactTold
+from keruta_agent.agent.run.messages import ArtifactMessage
 from keruta_agent.agent.store.artifacts import ArtifactState
 from keruta_agent.core.model import ArtifactFile
 
 
-def take_in(ctx: RunContext, message: ArtifactTold) -> None:
+def take_in(ctx: RunContext, message: ArtifactMessage) -> None:
     """Store a file that the script added (``keruta artifact add``), if it has changed.
 
     Raises:

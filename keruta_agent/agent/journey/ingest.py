@@ -104,7 +104,7 @@ class Ingester:
         ctx = self._ctx
         try:
             message = messages.parse(line)
-            if isinstance(message, messages.ArtifactTold):
+            if isinstance(message, messages.ArtifactMessage):
                 added_artifacts.take_in(ctx, message)
         except ValueError as exc:
             logger.warning(
@@ -115,11 +115,11 @@ class Ingester:
             )
             return
         redact = ctx.redactor.redact
-        if isinstance(message, messages.ProgressTold):
+        if isinstance(message, messages.ProgressMessage):
             ctx.records.runs.report_progress(
                 ctx.job, ctx.run, message.percent, redact(message.message)
             )
-        elif isinstance(message, messages.EndTold):
+        elif isinstance(message, messages.EndMessage):
             ctx.records.runs.report_end(
                 ctx.run.id,
                 message.status,

@@ -26,7 +26,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LogTold:
+class LogMessage:
     """``keruta log``: a line for the task's log."""
 
     level: LogLevel
@@ -35,7 +35,7 @@ class LogTold:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ProgressTold:
+class ProgressMessage:
     """``keruta progress``: how far the script is."""
 
     percent: int
@@ -43,7 +43,7 @@ class ProgressTold:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EndTold:
+class EndMessage:
     """``keruta success`` and ``keruta fail``: how the script says that it ends."""
 
     status: TaskStatus
@@ -54,7 +54,7 @@ class EndTold:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ArtifactTold:
+class ArtifactMessage:
     """``keruta artifact add``: a file that the command has copied into the run directory."""
 
     #: Name of the copy.
@@ -67,82 +67,82 @@ class ArtifactTold:
     sha256: str
 
 
-Told = LogTold | ProgressTold | EndTold | ArtifactTold
+Message = LogMessage | ProgressMessage | EndMessage | ArtifactMessage
 #: Kind of a message that names a secret. It is stored apart (``RunDirectory.add_secret``).
 MASK: Final = "mask"
 
 
-def parse(line: str) -> Told:
+def parse(line: str) -> Message:
     """Read one message.
 
     Raises:
         ValueError: it is invalid; the text says what is allowed.
     """
-    told = from_json(line)
-    if not isinstance(told, dict):
+    values = from_json(line)
+    if not isinstance(values, dict):
         raise ValueError("a message is a JSON object")
-    _refuse_half_characters(told)
-    kind = told.get("kind")
+    _refuse_half_characters(values)
+    kind = values.get("kind")
     if kind == "log":
-        fields = told.get("fields") or {}
+        fields = values.get("fields") or {}
         if not isinstance(fields, dict):
             raise ValueError("fields must be an object")
-        return LogTold(
-            level=parse_log_level(str(told.get("level", ""))),
-            message=str(told.get("message", "")),
+        return LogMessage(
+            level=parse_log_level(str(values.get("level", ""))),
+            message=str(values.get("message", "")),
             fields=fields,
         )
     if kind == "progress":
-        percent = told.get("percent")
+        percent = values.get("percent")
         if type(percent) is not int or not 0 <= percent <= 100:
             raise ValueError("percent must be a whole number from 0 to 100")
-        return ProgressTold(percent=percent, message=str(told.get("message", "")))
+        return ProgressMessage(percent=percent, message=str(values.get("message", "")))
     if kind == "artifact":
-        return _artifact(told)
+        return _artifact(values)
     if kind == "end":
-        return _end(told)
+        return _end(values)
     raise ValueError(f"unknown kind of message: {kind}")
 
 
-def _refuse_half_characters(told: Mapping[str, Any]) -> None:
+def _refuse_half_characters(values: Mapping[str, Any]) -> None:
     """Refuse what JSON can write and no text holds: half of a surrogate pair.
 
     Raises:
         ValueError: there is some.
     """
     try:
-        json.dumps(told, ensure_ascii=False).encode("utf-8")
+        json.dumps(values, ensure_ascii=False).encode("utf-8")
     except (UnicodeEncodeError, RecursionError):
         raise ValueError("a message is text") from None
 
 
-def _artifact(told: Mapping[str, Any]) -> ArtifactTold:
-    file, path, size = str(told.get("file", "")), str(told.get("path", "")), told.get("size")
-    sha256 = str(told.get("sha256", ""))
+def _artifact(values: Mapping[str, Any]) -> ArtifactMessage:
+    file, path, size = str(values.get("file", "")), str(values.get("path", "")), values.get("size")
+    sha256 = str(values.get("sha256", ""))
     if not file or "/" in file or file in (".", "..") or "\0" in file:
         raise ValueError("file must be the name of a copy in the run directory")
     if not path or path.startswith("/") or ".." in path.split("/"):
         raise ValueError("the path of an artifact is relative and without '..'")
     if type(size) is not int or size < 0 or not _SHA256.fullmatch(sha256):
         raise ValueError("an artifact has a size and a SHA-256")
-    return ArtifactTold(
+    return ArtifactMessage(
         file=file,
         path=path,
-        description=str(told.get("description", "")),
+        description=str(values.get("description", "")),
         size=size,
         sha256=sha256,
     )
 
 
-def _end(told: Mapping[str, Any]) -> EndTold:
-    status = TaskStatus(str(told.get("status", "")))
+def _end(values: Mapping[str, Any]) -> EndMessage:
+    status = TaskStatus(str(values.get("status", "")))
     if status not in (TaskStatus.COMPLETED, TaskStatus.FAILED):
         raise ValueError(f"a script ends COMPLETED or FAILED, not {status}")
-    auto_fix, artifacts_dir = told.get("auto_fix"), told.get("artifacts_dir")
-    return EndTold(
+    auto_fix, artifacts_dir = values.get("auto_fix"), values.get("artifacts_dir")
+    return EndMessage(
         status=status,
-        message=str(told.get("message", "")),
-        error_code=str(told.get("error_code", "")),
+        message=str(values.get("message", "")),
+        error_code=str(values.get("error_code", "")),
         auto_fix=auto_fix if isinstance(auto_fix, bool) else None,
         artifacts_dir=artifacts_dir if isinstance(artifacts_dir, str) else None,
     )

@@ -7,19 +7,19 @@ import json
 import pytest
 
 from keruta_agent.agent.run import messages
-from keruta_agent.agent.run.messages import EndTold, LogTold, ProgressTold, append, parse
+from keruta_agent.agent.run.messages import EndMessage, LogMessage, ProgressMessage, append, parse
 from keruta_agent.core.model import LogLevel, TaskStatus
 
 
 def test_messages_are_read():
-    assert parse('{"kind": "progress", "percent": 50, "message": "半分"}') == ProgressTold(
+    assert parse('{"kind": "progress", "percent": 50, "message": "半分"}') == ProgressMessage(
         percent=50, message="半分"
     )
     assert parse('{"kind": "log", "level": "warning", "message": "m", "fields": {"a": 1}}') == (
-        LogTold(level=LogLevel.WARN, message="m", fields={"a": 1})
+        LogMessage(level=LogLevel.WARN, message="m", fields={"a": 1})
     )
     end = {"kind": "end", "status": "FAILED", "message": "m", "error_code": "E", "auto_fix": False}
-    assert parse(json.dumps(end)) == EndTold(
+    assert parse(json.dumps(end)) == EndMessage(
         status=TaskStatus.FAILED, message="m", error_code="E", auto_fix=False, artifacts_dir=None
     )
 
