@@ -238,7 +238,7 @@ def _add_in_run(file: str, path: str, description: str, limit: int) -> int:
             "stored",
             err=True,
         )
-    told = {
+    message = {
         "kind": "artifact",
         "file": copy.file.name,
         "path": path,
@@ -248,7 +248,7 @@ def _add_in_run(file: str, path: str, description: str, limit: int) -> int:
     }
     code = None
     try:
-        code = own_run.tell(told)
+        code = own_run.send(message)
     finally:
         if code != 0:
             copy.file.unlink(missing_ok=True)

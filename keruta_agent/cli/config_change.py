@@ -50,8 +50,8 @@ def set_value(config_path: Path | None, key: str, value: str) -> None:
     base_dir = reload_hint.base_dir_in_force(config_path)
     store.change(path, edit, private=secret)
     click.echo(f"{info.key} = {MASK if secret else _shown(written)} in {path}")
-    _tell_of_variables(info)
-    reload_hint.tell_of_daemon(base_dir)
+    _warn_of_variables(info)
+    reload_hint.print_hint(base_dir)
 
 
 def unset(config_path: Path | None, key: str) -> None:
@@ -74,9 +74,9 @@ def unset(config_path: Path | None, key: str) -> None:
     base_dir = reload_hint.base_dir_in_force(config_path)
     store.change(path, edit, create=False)
     click.echo(f"{info.key} {'is no longer set' if was_there else 'was not set'} in {path}")
-    _tell_of_variables(info)
+    _warn_of_variables(info)
     if was_there:
-        reload_hint.tell_of_daemon(base_dir)
+        reload_hint.print_hint(base_dir)
 
 
 def check(config_path: Path | None, file: Path | None) -> int:
@@ -129,7 +129,7 @@ def _shown(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _tell_of_variables(info: SettingInfo) -> None:
+def _warn_of_variables(info: SettingInfo) -> None:
     for variable in info.environment:
         if os.environ.get(variable, "").strip():
             click.echo(

@@ -149,14 +149,14 @@ class Showing:
         }
         log = self._sandbox.directory / "runner.log"
         process = self._start(["runner", "run", "--context", str(task)], environment, log)
-        told = 0
+        shown = 0
         deadline = time.monotonic() + PATIENCE_S
         while True:
             has_ended = process.poll() is not None
             text = log.read_text(encoding="utf-8", errors="replace")
-            for line in text[told : text.rfind("\n") + 1].splitlines():
+            for line in text[shown : text.rfind("\n") + 1].splitlines():
                 self._say(line)
-            told = max(told, text.rfind("\n") + 1)
+            shown = max(shown, text.rfind("\n") + 1)
             if has_ended:
                 return process.returncode
             if time.monotonic() > deadline:

@@ -213,7 +213,7 @@ class Showing:
         pids = [process.pid for process in processes if process is not None]
         demo_world.note_processes(self.processes.directory, pids)
 
-    def tell_addresses(self) -> None:
+    def print_addresses(self) -> None:
         """Print where everything is and how to look at it and to stop it."""
         found = self.addresses(kept=True)
         directory = shlex.quote(found["directory"])
@@ -329,7 +329,7 @@ def show(*, keep: bool, as_json: bool) -> int:
         else:
             print_outcome(outcomes, complaints)
             if kept:
-                run.tell_addresses()
+                run.print_addresses()
             else:
                 click.echo("No process and no file of it is left.")
     return 1 if complaints else 0

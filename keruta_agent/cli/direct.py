@@ -57,7 +57,7 @@ class DirectReport:
         self._records = Records.open(settings.base_dir)
         self._outbox_sender = make_outbox_sender(settings, self._records, self._api)
         self._keys: list[str] = []
-        # What the sender logs as warnings is said by _tell_fate, in one line.
+        # What the sender logs as warnings is said by _print_outcome, in one line.
         logging.getLogger("keruta_agent").addHandler(logging.NullHandler())
 
     def __enter__(self) -> Self:
@@ -148,7 +148,7 @@ class DirectReport:
             self._deliver_here()
         else:
             self._wait()
-        self._tell_fate()
+        self._print_outcome()
 
     def _deliver_here(self) -> None:
         with contextlib.suppress(errors.AlreadyRunning), agent_lock(self._settings.base_dir):
@@ -171,7 +171,7 @@ class DirectReport:
         except errors.AgentUnreachable:
             return True  # stopped meanwhile: nobody will deliver it now
 
-    def _tell_fate(self) -> None:
+    def _print_outcome(self) -> None:
         fates = [fate for key in self._keys if (fate := self._records.outbox.fate(key))]
         for artifact in filter(None, map(self._records.artifacts.by_key, self._keys)):
             if artifact.state is ArtifactState.LOCAL:

@@ -95,15 +95,15 @@ def explain(ctx: click.Context, job: str, as_json: bool) -> None:
     for event in events:
         # By its place and not by its time: the clock may have been set in between.
         if event.action == "ended":
-            _tell(*signals.pop(event.run_number, []))
+            _print_lines(*signals.pop(event.run_number, []))
         run = f"run {event.run_number}  " if event.run_number is not None else ""
-        _tell(f"{local_time(event.at)}  {run}{_sentence(event)}")
+        _print_lines(f"{local_time(event.at)}  {run}{_sentence(event)}")
     for lines in signals.values():
-        _tell(*lines)
+        _print_lines(*lines)
     click.echo(f"\n{_now(records, found)}")
 
 
-def _tell(*lines: str) -> None:
+def _print_lines(*lines: str) -> None:
     for line in lines:
         click.echo(printable(line))
 
@@ -133,8 +133,8 @@ def _span(seconds: object) -> str:
 
 
 def _sentence(event: Event) -> str:
-    tell = SENTENCES.get(event.action)
-    return event.action if tell is None else tell(event.detail)
+    sentence = SENTENCES.get(event.action)
+    return event.action if sentence is None else sentence(event.detail)
 
 
 def _signals(settings: Settings, records: Records, job: Job) -> dict[int | None, list[str]]:
@@ -161,8 +161,8 @@ def _now(records: Records, job: Job) -> str:
 
     if job.state is JobState.FINISHED:
         unsent = records.outbox.unsent(job.task_id) if job.task_id else 0
-        told = f" {unsent} messages of it have yet to reach the API." if unsent else ""
-        return f"It has ended: {_words(job.outcome)}.{told}"
+        rest = f" {unsent} messages of it have yet to reach the API." if unsent else ""
+        return f"It has ended: {_words(job.outcome)}.{rest}"
     if job.state is JobState.RUNNING:
         question = records.questions.open_of_job(job.id)
         if question is not None:

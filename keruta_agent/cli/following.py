@@ -62,7 +62,7 @@ def follow(settings: Settings, job_id: int, *, is_served: Callable[[], bool] = l
     try:
         follower = _JobFollower(settings, records, job_id, is_served)
         try:
-            follower.tell_place()
+            follower.print_place()
             return follower.until_end()
         except KeyboardInterrupt as interrupt:
             number = interrupt.number if isinstance(interrupt, Interrupted) else signal.SIGINT
@@ -116,8 +116,8 @@ class _JobFollower:
         """Show nothing any more: nobody reads it."""
         self._is_muted = True
 
-    def tell_place(self) -> None:
-        """Say at once what the job waits for, so that silence does not look like a script's."""
+    def print_place(self) -> None:
+        """Print at once what the job waits for, so that silence does not look like a script's."""
         job = self._jobs.get(self._job_id)
         if job is None or job.state is not JobState.WAITING:
             return

@@ -44,7 +44,7 @@ class Forwarder:
         #: The run that began to read; what comes goes there without being asked for.
         self._run_id: int | None = None
         #: The run that was told of the end.
-        self._told_end: int | None = None
+        self._end_sent_to: int | None = None
         self._is_refused = False
 
     def look(self, job: Job, run: Run) -> bool:
@@ -58,7 +58,7 @@ class Forwarder:
             self._is_refused = False
         # A person at a terminal types the next line when asked for it.
         is_wanted = question is not None or (self._terminal is None and self._run_id == run_id)
-        if not is_wanted or self._is_refused or self._told_end == run_id:
+        if not is_wanted or self._is_refused or self._end_sent_to == run_id:
             return False
         self._read()
         if not self._pending and not self._has_ended:
@@ -109,7 +109,7 @@ class Forwarder:
             return False
         if taken:
             self._pending = b""
-            self._told_end = run_id if self._has_ended else None
+            self._end_sent_to = run_id if self._has_ended else None
         return taken
 
 

@@ -53,7 +53,7 @@ def set_up(path: Path, given: Answers, *, ask: bool, check: bool, force: bool) -
     base_dir = reload_hint.base_dir_in_force(path)
     store.change(path, lambda _: file.text, private=private)
     click.echo(f"Wrote {path}. Check all of it with: keruta doctor. Start with: keruta daemon")
-    reload_hint.tell_of_daemon(base_dir)
+    reload_hint.print_hint(base_dir)
 
 
 def _gathered(given: Answers, *, may_ask: bool) -> dict[str, object]:

@@ -62,7 +62,7 @@ class PlainLines:
                 continue
             self._said[task.id] = text
             if task.status.is_terminal:
-                self._tell_left_out(task)
+                self._print_left_out(task)
             self._print(f"{task.name}: {text}")
 
     def log(self, task: Task, entries: Sequence[LogEntry]) -> None:
@@ -72,7 +72,7 @@ class PlainLines:
         for entry in entries[: max(0, MOST_LINES - logged)]:
             self._print(log_line(task, entry))
 
-    def _tell_left_out(self, task: Task) -> None:
+    def _print_left_out(self, task: Task) -> None:
         left_out = self._logged.get(task.id, 0) - MOST_LINES
         if left_out > 0:
             self._print(f"{task.name} | ... and {left_out:,} more lines")

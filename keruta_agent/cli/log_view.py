@@ -87,8 +87,8 @@ def _text(entry: LogEntry) -> str:
     fields = {name: value for name, value in entry.metadata.items() if name != OUR_METADATA}
     if not fields and entry.level is LEVELS.get(entry.source):
         return entry.message
-    told = "".join(f" {printable(str(name))}={_value(value)}" for name, value in fields.items())
-    return f"[{entry.level}] {entry.message}{told}"
+    text = "".join(f" {printable(str(name))}={_value(value)}" for name, value in fields.items())
+    return f"[{entry.level}] {entry.message}{text}"
 
 
 def _value(value: object) -> str:

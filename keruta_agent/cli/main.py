@@ -298,13 +298,13 @@ def _run(arguments: Sequence[str]) -> int:
         _complain("an argument is not UTF-8 text. Give it in UTF-8")
         return 2
     except Exception as exc:
-        told = _about_the_records(exc) or _about_threads(exc)
-        if told is None:
+        known = _about_the_records(exc) or _about_threads(exc)
+        if known is None:
             return _bug(exc, verbose=verbose)
         if verbose:
             _print_trace(exc)
-        _complain(str(told))
-        return told.exit_code
+        _complain(str(known))
+        return known.exit_code
     return result if isinstance(result, int) else 0
 
 

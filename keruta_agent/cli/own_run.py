@@ -17,13 +17,13 @@ def is_meant(task_id: str | None) -> bool:
     return "KERUTA_RUN_TOKEN" in os.environ and task_id in (None, own)
 
 
-def tell(message: Mapping[str, Any]) -> int:
+def send(message: Mapping[str, Any]) -> int:
     """Send the agent a message about the run; return the exit code.
 
     Raises:
         AgentUnreachable: there is nobody, and no place, to leave it with.
     """
-    code = small.tell(json.dumps(message))
+    code = small.send(json.dumps(message))
     if code is None:
         raise errors.AgentUnreachable(
             "neither the keruta daemon nor the directory of this run is there",

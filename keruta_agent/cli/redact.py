@@ -41,7 +41,7 @@ def add(secret: str | None) -> int:
     value = sys.stdin.read().strip("\n") if secret is None else secret
     if not value.strip():
         raise errors.UsageError("the secret is empty")
-    code = small.tell(json.dumps({"kind": MASK, "value": value}), keep=False)
+    code = small.send(json.dumps({"kind": MASK, "value": value}), keep=False)
     if code is None:
         from pathlib import Path
 

@@ -22,8 +22,8 @@ def base_dir_in_force(config_path: Path | None) -> Path | None:
         return None
 
 
-def tell_of_daemon(base_dir: Path | None) -> None:
-    """Say which daemon goes on with the old settings, and what makes the new ones count."""
+def print_hint(base_dir: Path | None) -> None:
+    """Print which daemon still has the old settings, and what makes it load the new ones."""
     if base_dir is None:
         return
     try:

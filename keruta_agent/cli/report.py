@@ -75,7 +75,7 @@ def progress(
             f"{percentage} is no percentage", advice="Give a whole number from 0 to 100"
         )
     if own_run.is_meant(task_id):
-        return own_run.tell({"kind": "progress", "percent": int(text), "message": message})
+        return own_run.send({"kind": "progress", "percent": int(text), "message": message})
     from keruta_agent.cli.direct import DirectReport
 
     settings = load(ctx, task_id=task_id, api_url=api_url, log_level=log_level).settings
@@ -110,7 +110,7 @@ def log(
     known = level_of(level)
     values = dict(_field(text) for text in fields)
     if own_run.is_meant(task_id):
-        return own_run.tell({"kind": "log", "level": known, "message": message, "fields": values})
+        return own_run.send({"kind": "log", "level": known, "message": message, "fields": values})
     from keruta_agent.cli.direct import DirectReport
 
     settings = load(ctx, task_id=task_id, api_url=api_url, log_level=log_level).settings
@@ -151,7 +151,7 @@ def success(
 
     directory = None if artifacts_dir is None else str(artifacts_dir.absolute())
     if own_run.is_meant(task_id):
-        return own_run.tell(_end(TaskStatus.COMPLETED, message=message, artifacts_dir=directory))
+        return own_run.send(_end(TaskStatus.COMPLETED, message=message, artifacts_dir=directory))
     from keruta_agent.cli.direct import DirectReport
 
     settings = load(ctx, task_id=task_id, api_url=api_url, log_level=log_level).settings
@@ -192,7 +192,7 @@ def fail(
     from keruta_agent.core.model import StatusReport, TaskStatus
 
     if own_run.is_meant(task_id):
-        return own_run.tell(
+        return own_run.send(
             _end(TaskStatus.FAILED, message=message, error_code=error_code, auto_fix=auto_fix)
         )
     from keruta_agent.cli.direct import DirectReport

@@ -88,7 +88,7 @@ def _report_progress(step: Step) -> None:
     if "KERUTA_RUN_TOKEN" not in os.environ:
         return
     # What nobody hears is no reason to fail: the end of the process says how it went.
-    small.tell(json.dumps({"kind": "progress", "percent": step.percent, "message": step.text}))
+    small.send(json.dumps({"kind": "progress", "percent": step.percent, "message": step.text}))
 
 
 @runner.command()

@@ -37,7 +37,7 @@ def run(command: str, arguments: list[str]) -> int | None:
     message = None if form is None else form(arguments)
     if message is None:
         return None
-    return 0 if message == "" else tell(message)
+    return 0 if message == "" else send(message)
 
 
 def _options(
@@ -156,7 +156,7 @@ def _end(
     )
 
 
-def tell(message: str, *, keep: bool = True) -> int | None:
+def send(message: str, *, keep: bool = True) -> int | None:
     """Send the agent one message for this run; return the exit code, None if it cannot.
 
     With ``keep``, a message that nobody takes is left where the next daemon finds it.

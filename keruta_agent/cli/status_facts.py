@@ -1,6 +1,6 @@
 """Gathers what ``keruta status`` shows: from the daemon's socket and from the agent's database.
 
-Most of it stands in the database, so that it can be told without a daemon too. Nothing is changed.
+Most of it is in the database, so that a daemon is not needed. Nothing is changed.
 """
 
 from __future__ import annotations
@@ -133,10 +133,10 @@ def look(settings: Settings) -> Facts:
 
 def gather(settings: Settings, records: Records | None) -> Facts:
     """Return how the agent is; without records, no agent has run here yet."""
-    told = _told(settings.base_dir)
-    daemon = _daemon(settings.base_dir, told)
+    answer = _answer(settings.base_dir)
+    daemon = _daemon(settings.base_dir, answer)
     # The daemon may have been given another address than we were.
-    api_url = (told or {}).get("api", shown(settings)["api_url"])
+    api_url = (answer or {}).get("api", shown(settings)["api_url"])
     common = {"base_dir": str(settings.base_dir), "daemon": daemon, "api_url": api_url}
     if records is None:
         nothing = OutboxFacts(pending=0, oldest_s=None, parked=0, error=None)
@@ -170,7 +170,7 @@ def gather(settings: Settings, records: Records | None) -> Facts:
     )
 
 
-def _told(base_dir: Path) -> dict[str, Any] | None:
+def _answer(base_dir: Path) -> dict[str, Any] | None:
     """Return what the daemon says of itself, None when none answers."""
     try:
         return client.ask(base_dir, Status(), timeout_s=client.STATUS_TIMEOUT_S)
@@ -178,8 +178,8 @@ def _told(base_dir: Path) -> dict[str, Any] | None:
         return None
 
 
-def _daemon(base_dir: Path, told: dict[str, Any] | None) -> DaemonFacts | None:
-    if told is None:
+def _daemon(base_dir: Path, answer: dict[str, Any] | None) -> DaemonFacts | None:
+    if answer is None:
         if not lock.is_held(base_dir):
             return None
         pid = lock.holder(base_dir)
@@ -191,19 +191,19 @@ def _daemon(base_dir: Path, told: dict[str, Any] | None) -> DaemonFacts | None:
             session=None,
             api_away=False,
         )
-    pid = told.get("pid")
+    pid = answer.get("pid")
     return DaemonFacts(
         pid=pid,
         answers=True,
         uptime_s=_age(pid),
-        version=told.get("version"),
-        session=told.get("session"),
-        api_away=bool(told.get("api_away")),
-        api_problem=told.get("api_problem"),
-        disk_problem=told.get("disk_problem"),
-        session_problem=told.get("session_problem"),
-        http=told.get("http"),
-        standby=told.get("standby"),
+        version=answer.get("version"),
+        session=answer.get("session"),
+        api_away=bool(answer.get("api_away")),
+        api_problem=answer.get("api_problem"),
+        disk_problem=answer.get("disk_problem"),
+        session_problem=answer.get("session_problem"),
+        http=answer.get("http"),
+        standby=answer.get("standby"),
     )
 
 

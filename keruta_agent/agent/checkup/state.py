@@ -129,15 +129,15 @@ def _lock(base_dir: Path, holder: int | None) -> Finding:
 
 def _socket(base_dir: Path) -> Finding:
     try:
-        told = client.ask(base_dir, Status())
+        answer = client.ask(base_dir, Status())
     except errors.KerutaError as exc:
         if lock.is_held(base_dir):
             return problem(
                 "socket", str(exc.message), "Look at the daemon's log; if it hangs, start it anew"
             )
         return ok("socket", "no daemon answers, as none runs")
-    session = told.get("session") or "not known yet"
-    running = told.get("running")
+    session = answer.get("session") or "not known yet"
+    running = answer.get("running")
     doing = "nothing runs" if running is None else f"job {running} runs"
     return ok("socket", f"{socket_path(base_dir)} answers: session {session}, {doing}")
 
