@@ -67,8 +67,8 @@ def status(ctx: click.Context, as_json: bool) -> None:
         raise
     if as_json:
         about = {"path": str(clone.directory), "repository": str(clone.url), "ours": clone.is_ours}
-        moved = {"moved": [each.to_json() for each in aside]}
-        print_json({**about, **dataclasses.asdict(found), **moved})
+        listed = [each.to_json() for each in aside]
+        print_json({**about, **dataclasses.asdict(found), "moved": listed})
         return
     made = "by the agent" if clone.is_ours else "by somebody else: the agent removes nothing in it"
     lines = [

@@ -39,10 +39,10 @@ PROMPT_TOKENS: Final = 60_000
 
 RunTests = Callable[[TaskContext, Workspace], TestResult]
 #: Is told the name of a step, and what is worth knowing about it.
-Tell = Callable[[str, Mapping[str, Any]], None]
+Report = Callable[[str, Mapping[str, Any]], None]
 
 
-def _told_to_nobody(step: str, facts: Mapping[str, Any]) -> None:
+def _discard(step: str, facts: Mapping[str, Any]) -> None:
     """Nobody listens."""
 
 
@@ -65,7 +65,7 @@ class TaskExecutor:
         key_variable: str = "OPENAI_API_KEY",
         redactor: Redactor | None = None,
         check: Callable[[], None] = _never,
-        tell: Tell = _told_to_nobody,
+        report: Report = _discard,
     ) -> None:
         """Take the model, and what runs the tests; without that the first answer is taken.
 
@@ -78,7 +78,7 @@ class TaskExecutor:
         self._prompt_tokens = prompt_tokens
         self._redactor = redactor or Redactor()
         self._interrupt = check
-        self._tell = tell
+        self._report = report
         #: What the last task has used, or the present one uses.
         self.budget = Budget(self._limits)
         self.llm_client: LLMClient | None = None
@@ -101,7 +101,7 @@ class TaskExecutor:
         tests_first: bool = True,
         redactor: Redactor | None = None,
         check: Callable[[], None] = _never,
-        tell: Tell = _told_to_nobody,
+        report: Report = _discard,
         environment: Mapping[str, str] = os.environ,
     ) -> TaskExecutor:
         """Return one that does what a configuration says.
@@ -119,7 +119,7 @@ class TaskExecutor:
             key_variable=config.llm_api_key_env_var,
             redactor=redactor,
             check=check,
-            tell=tell,
+            report=report,
         )
 
     def execute(self, task_context: TaskContext, workspace: Workspace) -> ImplementationResult:
@@ -175,7 +175,7 @@ class TaskExecutor:
         for _ in range(self._limits.rounds):
             work.round += 1
             self._check()
-            self._tell("round_started", {"round": work.round, "of": self._limits.rounds})
+            self._report("round_started", {"round": work.round, "of": self._limits.rounds})
             problem = self._round(client, work)
             if problem is None:
                 return
@@ -197,7 +197,7 @@ class TaskExecutor:
             asked.text, work.workspace.path, max_tokens=work.context.max_tokens
         )
         work.model, work.changes = response.model, response.code_changes
-        self._tell("model_answered", self._facts(response))
+        self._report("model_answered", self._facts(response))
         try:
             steps = edits.plan(
                 response.code_changes, work.tree, work.permissions, masked=asked.masked
@@ -205,17 +205,17 @@ class TaskExecutor:
             _check_use(steps, work.tree.root)
             edits.apply(steps, work.tree)
         except (errors.SecurityError, edits.EditError) as refusal:
-            self._tell("changes_refused", {"reason": self._redactor.redact(str(refusal))})
+            self._report("changes_refused", {"reason": self._redactor.redact(str(refusal))})
             return refusal
         work.remember(steps)
-        self._tell("changes_applied", {"files": [str(step.path) for step in steps]})
+        self._report("changes_applied", {"files": [str(step.path) for step in steps]})
         return None if self._run_tests is None else self._tested(self._run_tests, work)
 
     def _tested(self, run_tests: RunTests, work: _Work) -> errors.RunnerError | None:
         self._check()
         result = run_tests(work.context, work.workspace)
-        self._tell("tests_finished", {"success": result.success})
-        return None if result.success else errors.TestExecutionError(failure.told(result))
+        self._report("tests_finished", {"success": result.success})
+        return None if result.success else errors.TestExecutionError(failure.describe(result))
 
     def _test_as_it_is(self, run_tests: RunTests, work: _Work) -> None:
         problem = self._tested(run_tests, work)

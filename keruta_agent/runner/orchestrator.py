@@ -166,19 +166,23 @@ class RunnerOrchestrator:
     def _executor(
         self, checks: Checks, deadline: Deadline, reporter: Reporter, redactor: Redactor
     ) -> TaskExecutor:
-        def tell(step: str, facts: Mapping[str, Any]) -> None:
+        def report(step: str, facts: Mapping[str, Any]) -> None:
             if step == "round_started":
                 checks.round = int(facts["round"])
                 percent = min(70, 20 + 15 * (checks.round - 1))
                 text = f"round {facts['round']} of at most {facts['of']}: asks the model"
                 reporter.step("implement", text, percent)
             elif step != "tests_finished":  # the checks tell more of that
-                told = ", ".join(f"{name}: {value}" for name, value in facts.items())
-                reporter.say(f"{step.replace('_', ' ')}: {told}")
+                text = ", ".join(f"{name}: {value}" for name, value in facts.items())
+                reporter.say(f"{step.replace('_', ' ')}: {text}")
                 reporter.event(step, facts)
 
         return TaskExecutor.of(
-            self.config, run_tests=checks.run, redactor=redactor, check=deadline.check, tell=tell
+            self.config,
+            run_tests=checks.run,
+            redactor=redactor,
+            check=deadline.check,
+            report=report,
         )
 
     def _playbook(self, context: TaskContext) -> Playbook | None:

@@ -109,7 +109,7 @@ class WorkspaceManager:
             WorkspacePreparationError: git cannot do it.
         """
         branches.checked(branch_name)
-        with self._told_as(errors.WorkspacePreparationError):
+        with self._raising(errors.WorkspacePreparationError):
             return self._prepare(Path(slot_path).resolve(), branch_name, base_branch)
 
     def _prepare(self, path: Path, branch: str, wanted_base: str | None) -> Workspace:
@@ -187,14 +187,14 @@ class WorkspaceManager:
 
         With ``only_known`` new files are left out as well.
         """
-        with self._told_as(errors.WorkspacePreparationError):
+        with self._raising(errors.WorkspacePreparationError):
             git = self._staging(workspace.path)
             commits.stage(git, only_known=only_known)
             return commits.write_tree(git)
 
     def restore(self, workspace: Workspace, tree: str) -> None:
         """Bring the work tree back to a staged tree; what is ignored stays."""
-        with self._told_as(errors.WorkspacePreparationError):
+        with self._raising(errors.WorkspacePreparationError):
             git = self._staging(workspace.path)
             git.run("read-tree", "--reset", "-u", tree, action="clean the work tree")
             git.run("checkout-index", "--all", "--force", action="clean the work tree")
@@ -231,7 +231,7 @@ class WorkspaceManager:
             WorkspacePreparationError: git cannot do it.
         """
         tree = tree or self.stage(workspace)
-        with self._told_as(errors.WorkspacePreparationError):
+        with self._raising(errors.WorkspacePreparationError):
             git = self.git(workspace.path)
             start, forked = self._start(git, workspace)
             if git.text("rev-parse", f"{start}^{{tree}}", action="compare") == tree:
@@ -249,7 +249,7 @@ class WorkspaceManager:
     def get_diff(self, workspace: Workspace, *, tree: str | None = None) -> str:
         """Return the difference to the base branch, new files included."""
         tree = tree or self.stage(workspace)
-        with self._told_as(errors.WorkspacePreparationError):
+        with self._raising(errors.WorkspacePreparationError):
             git = self.git(workspace.path)
             _, forked = self._start(git, workspace)
             arguments = ("diff", "--no-color", "--binary", forked, tree)
@@ -268,7 +268,7 @@ class WorkspaceManager:
         branches.checked(branch_name)
         if branch_name == workspace.base_branch:
             raise errors.SecurityError(f"Pushing to {branch_name!r} is not allowed: it is the base")
-        with self._told_as(errors.PushError):
+        with self._raising(errors.PushError):
             git = self.git(workspace.path)
             commit = commit or self._commit(git, f"refs/heads/{branch_name}")
             clone = self._clone(git)
@@ -286,7 +286,7 @@ class WorkspaceManager:
 
     def message_of_earlier_run(self, workspace: Workspace) -> str:
         """Return what the branch's newest commit says, empty when a run has yet to begin it."""
-        with self._told_as(errors.WorkspacePreparationError):
+        with self._raising(errors.WorkspacePreparationError):
             git = self.git(workspace.path)
             start, forked = self._start(git, workspace)
             return (
@@ -297,7 +297,7 @@ class WorkspaceManager:
 
     def files_changed(self, workspace: Workspace) -> list[str]:
         """Return the files in which the branch differs from its base branch."""
-        with self._told_as(errors.WorkspacePreparationError):
+        with self._raising(errors.WorkspacePreparationError):
             git = self.git(workspace.path)
             start, forked = self._start(git, workspace)
             result = git.run(
@@ -308,7 +308,7 @@ class WorkspaceManager:
 
     def rollback(self, workspace: Workspace) -> None:
         """Bring the work tree back to where the run began; what lay in it is kept by git."""
-        with self._told_as(errors.WorkspacePreparationError):
+        with self._raising(errors.WorkspacePreparationError):
             git = self.git(workspace.path)
             everything = dataclasses.replace(self._clone(git), is_ours=True)
             name = f"runner-rollback-{time.time_ns():x}"
@@ -317,7 +317,7 @@ class WorkspaceManager:
             git.run("reset", "--quiet", "--hard", start, action="roll back")
 
     @contextlib.contextmanager
-    def _told_as(self, kind: type[errors.RunnerError]) -> Iterator[None]:
+    def _raising(self, kind: type[errors.RunnerError]) -> Iterator[None]:
         """Raise git's errors as errors of the runner."""
         try:
             yield

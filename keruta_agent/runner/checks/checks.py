@@ -75,7 +75,7 @@ class Checks:
             self.last = _result([*results, *tested.test_results], tested.success, began)
         self.guard.check()
         self.workspaces.restore(self.workspace, self.tree)
-        self._tell(self.last)
+        self._report(self.last)
         self.deadline.check()
         return self.last
 
@@ -91,7 +91,7 @@ class Checks:
         )
         return [_as_test(step) for step in result.step_results if not step.skipped]
 
-    def _tell(self, result: TestResult) -> None:
+    def _report(self, result: TestResult) -> None:
         passed = sum(single.success for single in result.test_results)
         count = len(result.test_results)
         verdict = "pass" if result.success else "fail"

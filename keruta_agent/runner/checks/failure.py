@@ -31,8 +31,8 @@ def cut(text: str, most: int) -> str:
     return f"{text[:head]}\n[... {left_out} characters left out ...]\n{text[-tail:]}"
 
 
-def told(result: TestResult) -> str:
-    """Return what failed, with what it printed."""
+def describe(result: TestResult) -> str:
+    """Describe the tests that failed, with their output."""
     parts = []
     for test in result.test_results:
         if test.success:

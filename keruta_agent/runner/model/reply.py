@@ -112,8 +112,8 @@ def read(text: str) -> Reply | Refusal:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         return _refusal(502, body) if body.get("error") else _senseless()
-    told = body.get("usage")
-    usage = told if isinstance(told, dict) else {}
+    found = body.get("usage")
+    usage = found if isinstance(found, dict) else {}
     reason = choice.get("finish_reason")
     refusal = _text(message.get("refusal"))
     if reason == "content_filter":

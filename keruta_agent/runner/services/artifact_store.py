@@ -138,7 +138,7 @@ class ArtifactStoreClient(ServiceClient):
                 raise errors.ApiAmbiguous(
                     f"{self.service} failed: the connection broke off"
                 ) from exc
-        expected = _told_hash(response.headers.get("Repr-Digest", ""))
+        expected = _hash_in(response.headers.get("Repr-Digest", ""))
         if expected is not None and expected != received.digest():
             raise errors.ApiAmbiguous(f"{self.service} failed: what arrived of {uri} is damaged")
 
@@ -175,7 +175,7 @@ def _place(parts: SplitResult) -> tuple[str, str, int | None]:
     return parts.scheme, host, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-def _told_hash(header: str) -> bytes | None:
+def _hash_in(header: str) -> bytes | None:
     """Return the SHA-256 in a Repr-Digest (RFC 9530), None when there is none to be read."""
     for entry in header.split(","):
         name, _, value = entry.strip().partition("=")

@@ -60,7 +60,7 @@ def test_failing_tests_go_back_to_the_model_until_they_pass(tmp_path: Path) -> N
     result, model = executed(
         tmp_path,
         [edit("a - b", "a * b"), edit("a * b", "a + b")],
-        tell=lambda step, facts: told.append(step),
+        report=lambda step, facts: told.append(step),
     )
     assert result.success and result.rounds == 2 and result.error is None
     assert result.files_changed == ["calc.py"] and result.tokens_used == 240

@@ -14,7 +14,7 @@ def result_of(*results: SingleTestResult) -> TestResult:
 
 def test_failed_commands_are_told_with_both_outputs_and_their_ends() -> None:
     long = "begin\n" + "x" * 100_000 + "\nend"
-    text = failure.told(
+    text = failure.describe(
         result_of(
             SingleTestResult("lint", True, "fine", "", 0, 0.1),
             SingleTestResult("pytest", False, long, "warned", 3, 0.1),
@@ -26,7 +26,7 @@ def test_failed_commands_are_told_with_both_outputs_and_their_ends() -> None:
 
 
 def test_tests_that_were_broken_off_are_told_as_that() -> None:
-    assert "did not run to their end" in failure.told(result_of())
+    assert "did not run to their end" in failure.describe(result_of())
 
 
 @pytest.mark.parametrize(
