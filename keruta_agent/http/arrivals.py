@@ -52,12 +52,12 @@ def missing(arrived: bytes) -> int:
         is_refused = len(arrived) > MAX_HEADER_BYTES or _BARE_LINE_END.search(arrived)
         return 0 if is_refused else len(arrived) + 1
     head = arrived[: end + 2].lower()
-    told = _OF_A_BODY.findall(head)
-    if not told:
+    stated = _OF_A_BODY.findall(head)
+    if not stated:
         return 0
     length = _LENGTH.search(head)
     # What the WSGI server may read another way than we do counts as large.
-    if length is None or len(told) > 1:
+    if length is None or len(stated) > 1:
         return LARGE
     size = end + len(_HEAD_END) + int(length[1])
     if size > MOST_WAITED:

@@ -55,7 +55,7 @@ PATIENCE_S: Final = 60.0
 LONGEST_REST_S: Final = 900.0
 LOOK_S: Final = 0.1
 #: Seconds between two lines that say how far it is.
-TELL_S: Final = 5.0
+PROGRESS_S: Final = 5.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -230,7 +230,7 @@ class _Soak:
             if now >= self._next_mood and self._done < self._kills:
                 self._change_mood(now)
             if now >= self._next_line:
-                self._tell(load)
+                self._say_progress(load)
             load.check()
             self._requests.wait(min(until - now, LOOK_S))
             if self._requests.count:
@@ -249,8 +249,8 @@ class _Soak:
         self._outages += mood is not Mood.WELL
         self._world.proxy.set_mood(mood)
 
-    def _tell(self, load: LoadGenerator) -> None:
-        self._next_line = time.monotonic() + TELL_S
+    def _say_progress(self, load: LoadGenerator) -> None:
+        self._next_line = time.monotonic() + PROGRESS_S
         left = len(load.open)
         self._say(
             f"{time.monotonic() - self._began:5.0f} s: {self._done} of {self._kills} kills, "

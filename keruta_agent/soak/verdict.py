@@ -237,13 +237,13 @@ class _Judge:
             self._complain(
                 Promise.BYTES, f"{name}: that it is repeated is said {len(repeated)} times"
             )
-        told = [line for line in said if line not in begins and line not in repeated]
+        logged = [line for line in said if line not in begins and line not in repeated]
         self._compare(f"{name} announcements", begins, [line for line in said if line in begins])
         wanted = [line for run in runs for line in record.logged(run.number)]
-        if may_lack and len(told) <= len(wanted) + len(runs):
+        if may_lack and len(logged) <= len(wanted) + len(runs):
             # A script that is stopped may have told a line and not come to note it.
-            told = [line for line in told if line in wanted]
-        self._compare(f"{name} keruta log", wanted, told)
+            logged = [line for line in logged if line in wanted]
+        self._compare(f"{name} keruta log", wanted, logged)
         for number in record.unsent if not may_lack else ():
             self._complain(Promise.BYTES, f"{name}: a small command of run {number} failed")
 

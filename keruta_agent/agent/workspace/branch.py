@@ -29,7 +29,7 @@ def name_for(session_id: str, task_id: str, *, is_taken: bool = False) -> str:
         name = f"{PREFIX}task-{task}"
     else:
         name = f"{PREFIX}branch"
-    if is_taken or not (_is_told(session_id, session) and _is_told(task_id, task)):
+    if is_taken or not (_identifies(session_id, session) and _identifies(task_id, task)):
         name += f"-{_digest(session_id, task_id)}"
     return name
 
@@ -52,8 +52,8 @@ def _short(identity: str) -> str:
     return _UNSAFE.sub("", part)
 
 
-def _is_told(identity: str, short: str) -> bool:
-    """Return whether a short form tells an identity apart from all others."""
+def _identifies(identity: str, short: str) -> bool:
+    """Return whether a short form is as unique as the identity."""
     if identity == short:
         return True
     return len(short) == SHORT and _HEX_AND_HYPHENS.fullmatch(identity) is not None

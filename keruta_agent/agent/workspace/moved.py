@@ -150,7 +150,7 @@ def make_room(moved: Moved) -> list[str]:
 
 def prune(directory: Path, *, most_kept: int | None = None) -> list[str]:
     """Remove what goes beyond the bounds and holds nothing; return what was done, in words."""
-    told: list[str] = []
+    done: list[str] = []
     left: list[str] = []
     kept = size = 0
     most_kept = MOST_KEPT if most_kept is None else most_kept
@@ -162,16 +162,16 @@ def prune(directory: Path, *, most_kept: int | None = None) -> list[str]:
         try:
             if not mounts_in(moved.directory):
                 file_trees.remove(moved.directory)
-                told.append(f"removed {moved.directory}, which was moved aside and held nothing")
+                done.append(f"removed {moved.directory}, which was moved aside and held nothing")
         except OSError:  # another user's files: the rest of it is gone
             left.append(shlex.quote(str(moved.directory)))
     if left:
-        told.append(
+        done.append(
             f"cannot remove all of {len(left)} clones that were moved aside, as files in them are "
             f"another user's; sudo rm -rf {' '.join(left)}"
         )
     _remove_lone_notes(directory)
-    return told
+    return done
 
 
 def _remove_lone_notes(directory: Path) -> None:

@@ -63,8 +63,8 @@ _WORDS: Final = {"Missing data for required field.": "it is missing"}
 def _listed(messages: Any, path: str = "") -> str:
     if isinstance(messages, Mapping):
         return "; ".join(_listed(inner, f"{path}.{key}") for key, inner in messages.items())
-    told = " ".join(map(str, messages))
-    return f"{path.lstrip('.') or 'value'}: {_WORDS.get(told, told)}"
+    text = " ".join(map(str, messages))
+    return f"{path.lstrip('.') or 'value'}: {_WORDS.get(text, text)}"
 
 
 class RunnerState(enum.StrEnum):

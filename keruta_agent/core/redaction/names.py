@@ -54,10 +54,10 @@ _EMPTY_WORDS: Final = _set_of(
 
 def is_secret_name(name: str) -> bool:
     """Return whether a variable, parameter or setting of this name holds a secret."""
-    words = _telling_words(name)
+    words = _significant_words(name)
     if not words or words[-1] in _ABOUT:
         return False
-    if any(_tells(word) or word.endswith("auth") for word in words):
+    if any(_is_secret_word(word) or word.endswith("auth") for word in words):
         return not _is_public_key(words)
     return name.upper() == "MYSQL_PWD" or _is_private_key(words, strict=False)
 
@@ -66,13 +66,13 @@ def is_secret_name(name: str) -> bool:
 @functools.lru_cache(maxsize=1024)
 def is_clearly_secret_name(name: str) -> bool:
     """Return whether a name met in the text of a log holds a secret beyond doubt."""
-    words = _telling_words(name.rsplit(".", 1)[-1])
+    words = _significant_words(name.rsplit(".", 1)[-1])
     if not words:
         return False
     last = words[-1]
     return (
         is_password_name(name)
-        or (_tells(last) and last != "pass")
+        or (_is_secret_word(last) and last != "pass")
         or last.endswith("auth")
         or _is_private_key(words)
     )  # "pass: 12" is the count of a test run
@@ -81,13 +81,13 @@ def is_clearly_secret_name(name: str) -> bool:
 @functools.lru_cache(maxsize=1024)
 def is_password_name(name: str) -> bool:
     """Return whether a name is beyond doubt that of a password, which may be short or a word."""
-    words = _telling_words(name.rsplit(".", 1)[-1])
+    words = _significant_words(name.rsplit(".", 1)[-1])
     if not words or name == "PWD":  # a shell's working directory
         return False
     return words[-1].endswith(_PASSWORD_ENDINGS) and words[-1] != "oldpwd"
 
 
-def _telling_words(name: str) -> list[str]:
+def _significant_words(name: str) -> list[str]:
     words = [_singular(word.lower()) for word in _WORD.findall(name)]
     while len(words) > 1 and (words[-1].isdigit() or words[-1] in _EMPTY_WORDS):
         words.pop()
@@ -98,7 +98,7 @@ def _singular(word: str) -> str:
     return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
 
 
-def _tells(word: str) -> bool:
+def _is_secret_word(word: str) -> bool:
     return word in _SECRET_WORDS or word.endswith(_SECRET_ENDINGS)
 
 

@@ -58,7 +58,7 @@ def steps_of(tables: Tables, row: Mapping[str, Any]) -> list[Step]:
 def progress_chart(steps: Sequence[Step], until: datetime) -> Chart | None:
     """Return how far the task was over time, from when it was first worked on."""
     begun = [step for step in steps if step.status != "PENDING"]
-    told = [(step.at, step.progress) for step in begun]
-    told += [(until, step.progress) for step in begun[-1:] if step.at < until]
-    points = [((at - begun[0].at).total_seconds(), float(progress)) for at, progress in told]
+    samples = [(step.at, step.progress) for step in begun]
+    samples += [(until, step.progress) for step in begun[-1:] if step.at < until]
+    points = [((at - begun[0].at).total_seconds(), float(progress)) for at, progress in samples]
     return chart("progress", "%", points, top=100.0)

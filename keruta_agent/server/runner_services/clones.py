@@ -54,7 +54,7 @@ class Clones:
         self._access = access
         self._stop_reason = stop_reason
         for left in self._trash.iterdir():
-            _remove_or_tell(left)
+            _remove_or_warn(left)
 
     def path(self, slot_id: str) -> Path:
         """Return the directory of a slot."""
@@ -116,7 +116,7 @@ class Clones:
         # Moved first: what is written into it from now on is in nobody's way.
         left = self._trash / f"{slot_id}-{uuid.uuid4()}"
         directory.rename(left)
-        _remove_or_tell(left)
+        _remove_or_warn(left)
 
     def discard_unknown(self, known: frozenset[str]) -> None:
         """Remove directories of slots that nobody knows."""
@@ -226,7 +226,7 @@ def _is_plain(path: Path) -> bool:
     return True
 
 
-def _remove_or_tell(path: Path) -> None:
+def _remove_or_warn(path: Path) -> None:
     """Remove what nobody uses; what cannot be removed now is tried again at the next start."""
     try:
         file_trees.remove(path)
