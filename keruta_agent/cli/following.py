@@ -1,4 +1,4 @@
-"""Shows a job's output as it comes, and waits for its end."""
+"""A job's output as it comes, and the wait for its end."""
 
 from __future__ import annotations
 

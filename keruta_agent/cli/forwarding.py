@@ -1,6 +1,6 @@
-"""Passes the standard input of ``keruta execute`` on to its script when the script asks for it.
+"""The standard input of ``keruta execute``, forwarded to its script when the script asks for it.
 
-Nothing is read before: a script that reads nothing takes nothing away from who called us, such
+Nothing is read before: a script that reads nothing takes nothing away from the caller, such
 as a loop over the same input.
 """
 
@@ -87,7 +87,7 @@ class Forwarder:
         if self._pending or self._has_ended:
             return
         if self._terminal is not None and not self._terminal.is_ours():
-            return  # who reads in the background is stopped
+            return  # a background process that reads is stopped
         if not select.select([STDIN], [], [], 0)[0]:
             return
         try:
@@ -120,7 +120,7 @@ class _Terminal:
         self._shown: list[Any] | None = None
 
     def is_ours(self) -> bool:
-        """Return whether we may read: who is in the background may not."""
+        """Return whether this process may read: in the background it may not."""
         try:
             return os.tcgetpgrp(STDIN) == os.getpgrp()
         except OSError:  # it is not our controlling terminal: nobody else has a claim

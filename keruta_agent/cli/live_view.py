@@ -1,4 +1,4 @@
-"""Shows the demo live: bars on a terminal, plain lines anywhere else."""
+"""The live view of the demo: bars on a terminal, plain lines anywhere else."""
 
 from __future__ import annotations
 

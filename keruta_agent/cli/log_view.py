@@ -1,4 +1,4 @@
-"""Shows a job's log: which entries, from where on, and how a person or a program reads them."""
+"""The view of a job's log: which entries, from where on, for people or for programs."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def cli(ctx: click.Context, config_path: str | None, verbose: bool) -> None:
     keruta demo       shows all of it on this machine
     keruta daemon     takes the session's tasks and runs them
     keruta execute    runs a script of yours through the same queue
-    keruta server     is the keruta API for who has none
+    keruta server     is a keruta API of your own
     """
     # Without either, click colours what goes to a terminal and nothing else.
     if os.environ.get("NO_COLOR"):

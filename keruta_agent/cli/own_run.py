@@ -1,4 +1,4 @@
-"""Commands inside a run: whether they speak for it, and how they tell the agent something."""
+"""Commands inside a run: whether they speak for it, and how they send the agent a message."""
 
 from __future__ import annotations
 

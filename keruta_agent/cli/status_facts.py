@@ -1,4 +1,4 @@
-"""Gathers what ``keruta status`` shows: from the daemon's socket and from the agent's database.
+"""The facts that ``keruta status`` shows: from the daemon's socket and from the agent's database.
 
 Most of it is in the database, so that a daemon is not needed. Nothing is changed.
 """

@@ -1,4 +1,4 @@
-"""Writes what ``keruta status`` shows: as lines, and as a picture that is redrawn in place."""
+"""The views of ``keruta status``: lines, and a screen that is redrawn in place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows what a run has used, in words and for programs."""
+"""The usage of a run, in words and for programs."""
 
 from __future__ import annotations
 

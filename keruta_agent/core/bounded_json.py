@@ -1,4 +1,4 @@
-"""Reads JSON that somebody else wrote, without letting it take more memory than it may.
+"""JSON from untrusted sources, parsed in bounded memory.
 
 A byte of text can become thirty bytes of objects: ``[{},{},...]`` of 31 MB takes 1 GB once it is
 read. So the values are counted before they are made.

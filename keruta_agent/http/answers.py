@@ -1,4 +1,4 @@
-"""Makes every failure of a view an answer of one shape: JSON, and for a person a page."""
+"""Failures of views as answers of one shape: JSON, and for a person a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads what a refused request still sends, so that the client gets to see the refusal.
+"""The drain of refused requests: their rest is read, so that the client sees the refusal.
 
 Otherwise the connection is reset while the client is still writing, or the WSGI server reads all
 the rest, a gigabyte perhaps, into memory at once.

@@ -1,4 +1,4 @@
-"""Declares documented routes: the one place that touches the untyped OpenAPI library.
+"""The declaration of documented routes: the one place that touches the untyped OpenAPI library.
 
 A view is a plain function that returns JSON values. What it is called with, such as a database, is
 the business of the API that it belongs to.

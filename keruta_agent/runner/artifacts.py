@@ -1,4 +1,4 @@
-"""Stores the evidence of a run: in the Artifact Store, and here when that cannot be had."""
+"""The evidence of a run, stored: in the Artifact Store, and here when that cannot be had."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class RunnerOrchestrator:
         on_line: OnLine = unheard,
         stopping: Stopping | None = None,
     ) -> None:
-        """Take what to work with, who follows the run, and what is set when it is to stop.
+        """Take what to work with, the observer of the run, and the flag that stops it.
 
         Raises:
             SettingsError: an address or a variable cannot be used.

@@ -1,4 +1,4 @@
-"""Runs one coding task as a process: keys put away, signals heard, progress shown."""
+"""One coding task as a process: keys put away, signals handled, progress shown."""
 
 from __future__ import annotations
 

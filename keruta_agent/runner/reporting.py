@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Step:
-    """Something that a run has come to, for who follows it."""
+    """A step of a run, for its observers."""
 
     #: Name for programs: slot, workspace, implement, check, commit, push, artifacts, end.
     name: str

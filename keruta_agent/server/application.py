@@ -1,4 +1,4 @@
-"""Puts API and pages together into one WSGI application."""
+"""The WSGI application of API and pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers lists whose rows are of any size in bounded memory: read and sent a part at a time.
+"""Long lists in bounded memory, whatever the size of a row: read and sent a part at a time.
 
 A page of log lines, or the tasks of a session with their scripts, may take gigabytes. To end such
 an answer early would be a gap to clients that count pages.

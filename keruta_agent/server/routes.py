@@ -1,4 +1,4 @@
-"""Declares the routes of this server and of the runner's services.
+"""The declaration of routes, of this server and of the runner's services.
 
 A reading view gets the store and a connection; a writing one gets a ``Change``, that is, an
 open transaction, and its answer is remembered under the request's idempotency key. Both return

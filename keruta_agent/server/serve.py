@@ -1,4 +1,4 @@
-"""Runs the embedded keruta API on a port, in threads of this process."""
+"""The embedded keruta API, served on a port in threads of this process."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Proves the agent's promises by killing it, on temporary directories: ``keruta doctor --soak``."""
+"""The proof of the agent's promises by killing it: ``keruta doctor --soak``."""

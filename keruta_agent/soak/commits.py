@@ -1,4 +1,4 @@
-"""Holds the commits at the repository's server against what the tasks have changed."""
+"""The comparison of pushed commits with what the tasks have changed."""
 
 from __future__ import annotations
 

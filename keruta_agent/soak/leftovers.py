@@ -1,4 +1,4 @@
-"""Finds processes that should be gone: by the marker in their environment, or by their words."""
+"""Processes that should be gone, found by the marker in their environment or their arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stands between the agent and the API, and is as unreliable as networks and servers are.
+"""A proxy between agent and API, as unreliable as networks and servers are.
 
 Each connection lives in one mood of the proxy; when the mood changes, all connections are cut,
 some of them in the middle of a request or an answer.

@@ -57,7 +57,7 @@ class Sandbox:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C is for who started them, and then ends them in order.
+                # Ctrl-C goes to the parent, which then ends them in order.
                 start_new_session=True,
             )
 

@@ -1,4 +1,4 @@
-"""Holds what the server shows in the end against what each script wrote down for itself."""
+"""The verdict: what the server shows in the end, compared with what each script recorded."""
 
 from __future__ import annotations
 

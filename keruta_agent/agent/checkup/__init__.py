@@ -1,1 +1,1 @@
-"""Checks whether an installation can keep what the agent promises: behind ``keruta doctor``."""
+"""The checks of an installation against the agent's promises: behind ``keruta doctor``."""

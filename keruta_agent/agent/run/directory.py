@@ -225,7 +225,7 @@ class RunDirectory:
         return self.script
 
     def read_identity(self) -> ProcessId | None:
-        """Return who started the script, None when nobody has (or never will)."""
+        """Return the shim that started the script, None when none has (or ever will)."""
         return _read_process(self.identity)
 
     def read_process(self) -> ProcessId | None:

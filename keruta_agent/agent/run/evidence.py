@@ -1,4 +1,4 @@
-"""What the shim writes into the run directory: who runs there, and how it ended.
+"""The shim's records in the run directory: its identity, and how the script ended.
 
 The script can write in that directory, too. So nothing is opened that it may have put in the place
 of one of the agent's files, and the exit record is proved by a secret (exit_record.py).
@@ -52,7 +52,7 @@ def note_process(pid: int) -> None:
 
 
 def note_signal(number: int, pids: list[int]) -> None:
-    """Note who was sent which signal, for whoever asks why a process ended."""
+    """Record the signals that were sent, and to which processes."""
     text = ",".join(map(str, pids))
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | OURS_ONLY

@@ -1,4 +1,4 @@
-"""Opens files in a directory that a hostile or broken script may have changed.
+"""Safe opening of files in a directory that a hostile or broken script may have changed.
 
 A run directory belongs to the script's user, so a script can put a device, a pipe, a link or a
 directory in the place of any file. Whoever reads there must neither block, nor read without end,
@@ -72,7 +72,7 @@ def from_json(text: str | bytes) -> Any:
 
 
 def read_kernel(path: str, *, most: int = 4096) -> bytes:
-    """Return the beginning of a file of /proc; half the price of pathlib, for who reads hundreds.
+    """Return the beginning of a file of /proc; half the cost of pathlib, which counts for hundreds.
 
     Raises:
         OSError: it cannot be read.

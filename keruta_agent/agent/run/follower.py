@@ -1,4 +1,4 @@
-"""Waits for a process that may be a stranger's, and for a wake-up meanwhile.
+"""The wait for a process that may be no child, and for a wake-up meanwhile.
 
 The shim of an adopted run is not our child, so waiting goes through a pidfd, which works for any
 process and wakes at the very moment of its end.

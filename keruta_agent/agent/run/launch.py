@@ -1,4 +1,4 @@
-"""Starts a run's shim with sh, detached from the daemon.
+"""The start of a run's shim with sh, detached from the daemon.
 
 What is handed to sh here is chosen by measurement, and by sh's source: ``_in`` always (without it
 sh keeps a thread that polls stdin and delays every start by 100 ms), never ``_timeout`` (another

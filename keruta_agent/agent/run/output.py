@@ -1,4 +1,4 @@
-"""Finds the new lines in a run's files and reads them back.
+"""The new lines in a run's files, found and read back.
 
 The script writes into files, not through the daemon. Whoever follows a run asks again and again
 which new pieces there are; a piece ends at the end of a line, so that no line is torn, unless the

@@ -1,4 +1,4 @@
-"""Stops a run's processes, with its shim's help and without it.
+"""The stop of a run's processes, with its shim's help and without it.
 
 The shim ends everything below it. Where it was killed itself, what it looked after is found as
 process_tree/ending.py says.

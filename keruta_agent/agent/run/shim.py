@@ -1,4 +1,4 @@
-"""Starts one script, looks after its processes, and records how it ended.
+"""The shim: starts one script, supervises its processes, and records how it ended.
 
 The shim is a program of its own, not a module of the agent: it outlives the daemon, so that a
 script's end is known even when no daemon was there to see it. It is started as
@@ -55,7 +55,7 @@ END = b"end"
 
 
 class ScriptWatch(Watch):
-    """Watch a script: note who is sent a signal, and end its input when that is wanted."""
+    """The watch over a script: records signals sent, and closes its input on request."""
 
     def __init__(
         self, pid: int, grace_s: float, writing: int | None, terminal: Terminal | None
@@ -74,7 +74,7 @@ class ScriptWatch(Watch):
             self.terminal.press_end()
 
     def note(self, number: int, pids: list[int]) -> None:
-        """Note in the run directory who is sent a signal."""
+        """Record in the run directory which processes are sent a signal."""
         note_signal(number, pids)
 
 
@@ -97,7 +97,7 @@ def main() -> None:
     os.environb.update(environment)
     terminal = writing = None
     own_score = oom_score(score_file)
-    set_oom_score(score_file, max(own_score, SCRIPT_OOM_SCORE))  # whom we start inherits it
+    set_oom_score(score_file, max(own_score, SCRIPT_OOM_SCORE))  # inherited by what is started
     try:
         if terminal_class is not None:
             terminal = terminal_class()

@@ -1,4 +1,4 @@
-"""Walks a directory that a script may change at the same moment, and opens files in it.
+"""A walk through a directory that a script may change at the same moment.
 
 Everything is opened relative to a directory that is open already, and judged by what was opened,
 never by a path that may mean something else a moment later. So nothing outside of the directory

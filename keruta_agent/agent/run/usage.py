@@ -63,7 +63,7 @@ class UsageReader:
         new = memory = 0
         read = written = 0
         # First what has ended, then what lives, the older before the younger, so that parents come
-        # before their children: who ends meanwhile is missed this time, never counted twice.
+        # before their children: a process that ends meanwhile is missed now, never counted twice.
         user, system = _ended_below(self._shim_pid)
         for start_time, pid in sorted(self._members()):
             identity = (pid, start_time)

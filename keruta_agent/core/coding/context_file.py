@@ -1,4 +1,4 @@
-"""Reads a task from a file, the environment or values, in the words of runner and Dispatcher."""
+"""Tasks read from a file, the environment or values, in the words of runner and Dispatcher."""
 
 from __future__ import annotations
 

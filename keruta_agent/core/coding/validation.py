@@ -1,4 +1,4 @@
-"""Checks that a task says what has to be known, before anything is begun or paid for."""
+"""The validation of a task, before anything is begun or paid for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keruta_agent.core.coding.model import TaskContext
 ALLOWED: Final = "allowed_files"
 #: Characters of an id, as the Task Registry takes them.
 _LONGEST_ID: Final = 1000
-#: Seconds of 30 days: who waits longer has made a mistake.
+#: Seconds of 30 days: a longer limit is a mistake.
 _LONGEST_S: Final = 30 * 24 * 3600
 
 

@@ -1,1 +1,1 @@
-"""What the agent tells about itself: its log, and what it must not tell."""
+"""The agent's own log, and what must not appear in it."""

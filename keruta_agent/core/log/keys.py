@@ -1,4 +1,4 @@
-"""Takes the keys out of this process's environment, where all that it starts could read them.
+"""Keys removed from this process's environment, where all that it starts could read them.
 
 A process may remove a variable, but what it was started with stays in ``/proc/PID/environ`` for
 whoever runs as the same user, the tests of a change among them. So the process starts itself once

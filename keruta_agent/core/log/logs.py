@@ -27,7 +27,7 @@ class TextFormatter(logging.Formatter):
     """Writes an event as one line, whatever names and output stand in it.
 
     Task names come from other people: a line end in one would forge an event, an escape would act
-    on the terminal of who reads the log.
+    on the terminal that shows the log.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:

@@ -1,4 +1,4 @@
-"""Channels to and from the processes that we start, which no other process can get hold of.
+"""Private channels to child processes, which no other process can open.
 
 A pipe can: whoever may look into /proc/PID/fd of one of its ends opens the other end there, to
 read a secret or to write a report of its own. Settings that forbid to trace do not forbid that. A

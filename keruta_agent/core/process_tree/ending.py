@@ -1,4 +1,4 @@
-"""Ends programs together with all that they started.
+"""The end of programs, together with all that they started.
 
 There are three ways to find what belongs to a program: it is below it; it came to this process
 when its parent ended (children.py); or it bears a marker in its environment. The first two hold

@@ -1,4 +1,4 @@
-"""What /proc says of processes and of who is below whom.
+"""Processes in /proc, and their parents.
 
 The shim and the supervisor import this before a script may start, so it imports next to nothing.
 """

@@ -1,4 +1,4 @@
-"""Waits for a command with a time limit, and ends all of its processes with it."""
+"""The wait for a command, with a time limit that ends all of its processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waits for a script or a command and for everything that it started, and stops them all.
+"""The watch over a script or a command and everything that it started.
 
 Used by the processes that supervise one: the shim, and the Agent Runner's supervisor. They are
 child sub-reapers, so that whatever is left behind becomes their child.

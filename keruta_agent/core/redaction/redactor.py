@@ -150,7 +150,7 @@ class _Values:
 
     def _item(self, name: object, value: object, depth: int) -> tuple[object, object]:
         if self._masks_names and isinstance(name, str) and isinstance(value, str):
-            # As one text: who passes "$SECRET" as NAME=VALUE has it cut in two at its first "=".
+            # As one text: "$SECRET" passed as NAME=VALUE is cut in two at its first "=".
             text = f"{name}={value}"
             spans = self._redactor.spans(text)
             shown: object = _masked(text, spans, len(name) + 1, len(text))

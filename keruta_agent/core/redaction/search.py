@@ -1,4 +1,4 @@
-"""Finds hundreds of known byte strings in a text at once, fast.
+"""A fast search for hundreds of known byte strings at once.
 
 A regular expression of so many alternatives, or one search for each, reads a few MB per second.
 Here the text is read as numbers of four bytes, and a set is asked for each: every string of seven

@@ -1,4 +1,4 @@
-"""How a request says who sends it: with a token, with what stands in the address, or not at all."""
+"""The credentials of a request: with a token, with what stands in the address, or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the body of an answer: a whole one of reasonable size, in reasonable time.
+"""The body of an answer, read whole, with limits of size and time.
 
 The library's time limit is one between two bytes, and it has none for how many there are: a server
 that sends a byte now and then, or bytes without an end, would hold its caller for ever.

@@ -1,4 +1,4 @@
-"""Counts what became of the requests to one service, for the agent's own metrics."""
+"""Counters of the requests to one service by result, for the agent's own metrics."""
 
 from __future__ import annotations
 

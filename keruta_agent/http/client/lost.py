@@ -71,7 +71,7 @@ def error_of(
 
 
 def _whom(exc: requests.RequestException, url: str) -> str:
-    """Return who did not answer: the service, or where it led us."""
+    """Name the service that did not answer, or the target of its redirect."""
     asked = getattr(exc.request, "url", None)
     if not asked or asked.startswith(f"{url}/"):
         return url

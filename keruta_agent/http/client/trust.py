@@ -46,7 +46,7 @@ def context(ca_file: Path | None = None) -> ssl.SSLContext:
 
 
 def described(ca_file: Path | None = None) -> str:
-    """Return whom ``context`` trusts, for a message about a certificate that is not trusted."""
+    """Name the authorities that ``context`` trusts, for a message about a refused certificate."""
     chosen = authorities.named(os.environ, ca_file)
     return "the system's certificate authorities" if chosen is None else str(chosen)
 

@@ -1,4 +1,4 @@
-"""Answers the forms that all pages have: the way in with the token, out, and another language."""
+"""The forms that all pages have: login with the token, logout, and language."""
 
 from __future__ import annotations
 

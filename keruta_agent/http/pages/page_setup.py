@@ -168,5 +168,5 @@ def _here(request: flask.Request) -> str:
 
 
 def _moment(moment: datetime.datetime) -> str:
-    """Return a moment as those see it who run no scripts; the others see it in their zone."""
+    """Return a moment for browsers without scripts; the others show it in their zone."""
     return moment.astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

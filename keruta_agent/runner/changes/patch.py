@@ -17,7 +17,7 @@ _MIDDLE: Final = re.compile(r"={5,9}[ \t]*")
 _REPLACE: Final = re.compile(r">{5,9} ?REPLACE[^\n]*")
 _HUNK: Final = re.compile(r"@@ -\d+(?:,\d+)? \+(\d+)(?:,\d+)? @@.*")
 _ANY_HUNK: Final = re.compile(r"@@.*")
-#: Passages that one edit may replace; who wants more writes the whole file.
+#: Passages that one edit may replace; for more, the model writes the whole file.
 MOST_PASSAGES: Final = 1000
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
 

@@ -1,4 +1,4 @@
-"""Checks one answer of the model: the playbook's steps, then the tests, in the workspace.
+"""The checks of one answer of the model: the playbook's steps, then the tests, in the workspace.
 
 Beside the verdict this keeps the tree that was checked, which is what will be committed: whatever
 the commands leave behind, caches and test files, or even commits, is not part of it.

@@ -1,4 +1,4 @@
-"""Runs the commands of a run: tests, and the steps of playbooks.
+"""The executor of a run's commands: tests, and the steps of playbooks.
 
 Each gets a session of its own, no keys, nothing to read, a time limit and a bounded memory of what
 it prints; whatever it started is gone when it has ended, wherever that went, and when the run
@@ -42,7 +42,7 @@ _DRAIN_S: Final = 5.0
 _NOT_ENDED: Final = -1
 #: Bytes of what a supervisor reports: a wait status, and a line end.
 _MOST_REPORT: Final = 16
-#: Lines of a stream that are told as they come; who prints more is not read by anybody.
+#: Lines of a stream that are reported as they come; more would be read by nobody.
 _MOST_LINES: Final = 2000
 
 OnLine = Callable[[str], None]

@@ -1,4 +1,4 @@
-"""Finds out how a project is tested, when the task does not say."""
+"""Detection of how a project is tested, when the task does not say."""
 
 from __future__ import annotations
 

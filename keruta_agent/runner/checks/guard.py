@@ -1,4 +1,4 @@
-"""Notices when something a run has started changes how git behaves in its workspace.
+"""The guard against changes to how git behaves in a workspace.
 
 What the model may write is checked before it is written; but its tests are programs and may write
 anything. A filter, a hook or another address in ``.git/config`` would let them act with the keys

@@ -63,7 +63,7 @@ class PlaybookEngine:
         hidden: tuple[str, ...] = (),
         on_step: Callable[[str], None] | None = None,
     ) -> None:
-        """Take who runs the commands, and what none of them may see."""
+        """Take the executor of commands, and what none of them may see."""
         self._executor = command_executor or CommandExecutor(secrets=secrets, hidden=hidden)
         self._on_step = on_step
 

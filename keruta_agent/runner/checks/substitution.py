@@ -1,4 +1,4 @@
-"""Puts values into shell commands so that no value is ever read as a command.
+"""Substitution of values in shell commands, quoted so that no value is read as a command.
 
 A value is not pasted into the text: it becomes a variable of the command's environment, and
 ``${name}`` a reference to that. Whatever stands in it, ``$(...)`` or quotes, the shell takes it for

@@ -1,4 +1,4 @@
-"""Runs the tests of a change."""
+"""The tests of a change."""
 
 from __future__ import annotations
 

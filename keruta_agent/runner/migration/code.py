@@ -1,4 +1,4 @@
-"""Finds what code still takes from the old runner, and names what takes its place."""
+"""Uses of the old runner in code, and what replaces them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rewrites a configuration of the old runner."""
+"""Migration of a configuration of the old runner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the old runner's variables in a file of variables. Values are never shown."""
+"""The old runner's variables in a file of variables. Values are never shown."""
 
 from __future__ import annotations
 

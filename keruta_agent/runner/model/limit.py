@@ -1,4 +1,4 @@
-"""Ends an answer that has no end: a body is read as a whole, and would fill the memory."""
+"""A limit on the size of answers: a body is read as a whole, and would fill the memory."""
 
 from __future__ import annotations
 

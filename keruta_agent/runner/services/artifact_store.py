@@ -1,4 +1,4 @@
-"""Puts evidence into the Artifact Store, and gets it back.
+"""The client of the Artifact Store, for the evidence of runs.
 
 Contents are streamed and hashed both ways. Only what the store itself holds is ever fetched: a URI
 is taken from a task's records, and might lead anywhere.
@@ -168,7 +168,7 @@ def _hash_of(file: BinaryIO) -> str:
 
 
 def _place(parts: SplitResult) -> tuple[str, str, int | None]:
-    """Return whom an address leads to; the names of this machine are one."""
+    """Return the host of an address; the names of this machine are one."""
     host = (parts.hostname or "").lower()
     if host and base_url.is_loopback(host):
         host = "localhost"

@@ -1,4 +1,4 @@
-"""Makes the clients of those services that a runner was told the addresses of."""
+"""The clients of the services whose addresses are configured."""
 
 from __future__ import annotations
 

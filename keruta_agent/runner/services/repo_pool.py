@@ -1,4 +1,4 @@
-"""Borrows workspaces from the Repo Pool Manager, and gives them back."""
+"""The client of the Repo Pool Manager, which lends workspaces."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class RepoPoolClient(ServiceClient):
 
         Args:
             repo_url: address of the repository.
-            required_by: who wants it, for those who look at the pool.
+            required_by: the client, shown in the state of the pool.
             timeout_seconds: how long the pool may wait until a slot is given back; not at all
                 when left out.
             lease_seconds: after how many seconds without a heartbeat the pool takes the slot

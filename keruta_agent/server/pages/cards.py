@@ -113,7 +113,7 @@ def _group(row: dict[str, Any]) -> str:
 
 
 def _took(row: dict[str, Any]) -> str:
-    """Return how long a task ran, for those who run no scripts; the others see it in words."""
+    """Return how long a task ran, for browsers without scripts; the others show it in words."""
     if row["started_at"] is None or row["ended_at"] is None:
         return ""
     return f"{(row['ended_at'] - row['started_at']) / 1e6:.1f} s"

@@ -1,4 +1,4 @@
-"""Works out small line charts, which the templates draw as SVG and tell as tables."""
+"""Small line charts, which the templates draw as SVG and repeat as tables."""
 
 from __future__ import annotations
 

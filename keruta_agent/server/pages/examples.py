@@ -1,4 +1,4 @@
-"""Finds the ready-made task scripts, which the demo runs and the pages offer."""
+"""The ready-made task scripts, which the demo runs and the pages offer."""
 
 from __future__ import annotations
 

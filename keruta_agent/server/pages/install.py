@@ -1,4 +1,4 @@
-"""Adds the pages to the application."""
+"""The installation of the pages in the application."""
 
 from __future__ import annotations
 

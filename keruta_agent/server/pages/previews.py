@@ -1,4 +1,4 @@
-"""Decides how an artifact may be shown: a file that a script wrote must never run in a page.
+"""Previews of artifacts: a file that a script wrote must never run in a page.
 
 What a client called a file is not believed: only what its first bytes prove is served as such, and
 everything that a browser could execute (HTML, SVG, scripts) is shown as text or saved.

@@ -86,7 +86,7 @@ def claim_task(change: Change, draft: dict[str, Any], task_id: str) -> Any:
 
 @resource.read("/api/v1/tasks/<task_id>/claim", answer=ClaimAnswer)
 def get_claim(store: Store, task_id: str) -> Any:
-    """Return who has a task."""
+    """Return the owner of a task."""
     row = task_rows.find(store.tables, task_id)
     if row["claimed_by"] is None:
         raise missing("claim", task_id, key="task")
@@ -116,7 +116,7 @@ def _refuse_ended(row: dict[str, Any]) -> None:
 
 
 def _way_out(row: dict[str, Any]) -> str:
-    """Return what a person can do who knows that the agent is gone."""
+    """Return what a person can do once the agent is known to be gone."""
     if row["status"] == TaskStatus.PENDING:
         how = f"release the task on its page or with DELETE /api/v1/tasks/{row['id']}/claim"
     else:
@@ -125,7 +125,7 @@ def _way_out(row: dict[str, Any]) -> str:
 
 
 def in_words(tables: Tables, row: dict[str, Any]) -> str:
-    """Return who has claimed a task, for a person."""
+    """Name the agent that has claimed a task, for a person."""
     owner = agents.find(tables, row["claimed_by"])
     where = f" on {owner['host']}" if owner is not None and owner["host"] else ""
     since = task_rows.date(row["claimed_at"])

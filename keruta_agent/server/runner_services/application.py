@@ -1,4 +1,4 @@
-"""Puts the routes of one service together into a WSGI application whose every answer is JSON."""
+"""The WSGI application of one service, whose every answer is JSON."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class Clones:
         return False
 
     def discard(self, slot_id: str) -> None:
-        """Remove a slot's directory, also from under those who still work in it."""
+        """Remove a slot's directory, even while processes still work in it."""
         (self._configs / slot_id).unlink(missing_ok=True)
         directory = self.path(slot_id)
         if not os.path.lexists(directory):

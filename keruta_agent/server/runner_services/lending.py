@@ -1,4 +1,4 @@
-"""What a slot can be, and what its users are told."""
+"""The states of a slot, and the answers to its users."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class State(enum.StrEnum):
     CONDEMNED = "condemned"
     #: The cleaner works at it.
     CLEANING = "cleaning"
-    #: It has a holder, who is told as soon as the clone is ready.
+    #: It has a holder, which is answered as soon as the clone is ready.
     PREPARING = "preparing"
     LENT = "lent"
 
@@ -60,7 +60,7 @@ def public(state: str) -> str:
 
 
 def lost(slot_id: str) -> Problem:
-    """Return the refusal of one who no longer has the slot."""
+    """Return the refusal of a client that no longer has the slot."""
     return conflict("LEASE_ENDED", f"slot {slot_id!r} is not lent under this lease any more")
 
 
@@ -70,7 +70,7 @@ def in_use() -> Problem:
 
 
 def too_many() -> Problem:
-    """Return the refusal of one more who would wait."""
+    """Return the refusal of one more waiting client."""
     return Problem(
         503,
         "TOO_MANY_WAITING",
@@ -81,7 +81,7 @@ def too_many() -> Problem:
 
 def unusable(url: RepositoryUrl, exc: errors.WorkspaceError) -> Problem:
     """Return the refusal of a repository that git cannot make a slot of."""
-    # What git was doing in our directories says nothing to those who asked.
+    # What git was doing in the server's directories means nothing to the client.
     why = exc.message.partition(": ")[2] or exc.message
     advice = f". {exc.advice}" if exc.advice else ""
     return Problem(

@@ -1,4 +1,4 @@
-"""Runs the services around the Agent Runner on three ports, in threads of this process."""
+"""The services around the Agent Runner, served on three ports in threads of this process."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class RunnerServices:
             slots.start()
             for listener in listeners:
                 listener.start()
-            # First of all at the end: those who wait for a slot would hold up the listener.
+            # Closed first: clients that wait for a slot would hold up the listener.
             opened.callback(slots.close)
             self._opened = opened.pop_all()
         logger.info(

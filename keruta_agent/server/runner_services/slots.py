@@ -1,4 +1,4 @@
-"""Lends slots: to one holder at a time, in the order of asking, and not for longer than they live.
+"""The lending of slots: to one holder at a time, first come first served, under a lease.
 
 What is lent stands in the database before anybody is told of it, so that neither a killed server
 nor a killed holder makes two holders of one slot, or loses one. Queues are in memory only: those
@@ -82,7 +82,7 @@ class Slots:
         self._cleaner.start()
 
     def close(self) -> None:
-        """Send away those who wait, and stop the git commands."""
+        """Refuse the waiting clients, and stop the git commands."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Opens the database that the server keeps everything in: SQLite by default, or what a URL names.
+"""The server's database: SQLite by default, or what a URL names.
 
 Connections come from a pool and are taken for one request at a time.
 """

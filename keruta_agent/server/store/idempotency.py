@@ -1,4 +1,4 @@
-"""Answers a repeated write with its first answer, without acting again.
+"""Idempotency: a repeated write gets its first answer, without acting again.
 
 The key is claimed, and the answer stored, in the transaction of the write itself: either both are
 there or neither.

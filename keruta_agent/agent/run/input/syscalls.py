@@ -1,4 +1,4 @@
-"""Reads a line of /proc/<pid>/syscall: which descriptors a blocked thread waits on.
+"""The parser of /proc/<pid>/syscall: which descriptors a blocked thread waits on.
 
 The line holds the number of the system call, its six arguments, the stack pointer and the program
 counter; ``running`` stands for a thread that is not blocked, and -1 for one that is blocked
