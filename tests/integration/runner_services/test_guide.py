@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -16,6 +17,7 @@ from keruta_agent.core import errors
 from keruta_agent.server.runner_services.serve import POOL, REGISTRY, STORE
 from tests.helpers.repositories import Repository, git
 from tests.helpers.runner_services import Around, runner_services
+from tests.helpers.waiting import wait_until
 
 REGISTRY_SNIPPET = """
 from necrocode.agent_runner import TaskRegistryClient
@@ -123,9 +125,15 @@ def test_task_registry_snippet_runs(guide: Around) -> None:
 def test_repo_pool_snippet_runs(guide: Around) -> None:
     names = _run(guide, POOL_SNIPPET)
 
-    allocation = names["allocation"]
-    assert git(allocation.slot_path, "rev-parse", "HEAD")  # type: ignore[attr-defined]
-    assert guide.pool.get_slot_status(allocation.slot_id)["state"] != "allocated"  # type: ignore[attr-defined]
+    allocation: Any = names["allocation"]
+
+    def is_clean() -> bool:
+        state = guide.pool.get_slot_status(allocation.slot_id)["state"]
+        assert state != "allocated"
+        return bool(state == "available")
+
+    wait_until(is_clean, "the slot that was given back is clean")
+    assert git(allocation.slot_path, "rev-parse", "refs/remotes/origin/main")
 
 
 def test_artifact_store_snippet_runs(guide: Around) -> None:
