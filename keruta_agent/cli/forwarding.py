@@ -31,7 +31,7 @@ STDIN: Final = 0
 
 
 class Forwarder:
-    """Forwards standard input to one job."""
+    """The forwarder of standard input to one job."""
 
     def __init__(self, settings: Settings, records: Records, job_id: int) -> None:
         self._base_dir = settings.base_dir

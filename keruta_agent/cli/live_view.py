@@ -28,7 +28,7 @@ _COLOURS: Final = {
 
 
 class View(Protocol):
-    """Shows what happens while it happens."""
+    """The view of what happens, while it happens."""
 
     def show(self, tasks: Sequence[Task]) -> None:
         """Show the state of all tasks."""
@@ -38,7 +38,7 @@ class View(Protocol):
 
 
 class Silent:
-    """Shows nothing: the outcome is wanted as JSON."""
+    """A view that shows nothing: the outcome is wanted as JSON."""
 
     def show(self, tasks: Sequence[Task]) -> None:
         """Show nothing."""

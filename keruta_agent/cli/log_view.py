@@ -59,7 +59,7 @@ def moment_of(text: str) -> datetime:
 
 
 class Printer:
-    """Prints entries as people, or programs, read them."""
+    """The printer of entries, for people or for programs."""
 
     def __init__(self, as_json: bool, timestamps: bool) -> None:
         self._as_json = as_json

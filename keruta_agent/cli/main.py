@@ -101,7 +101,7 @@ class Invocation(NamedTuple):
 
 
 class LazyGroup(click.Group):
-    """Loads a command's module when the command is used."""
+    """A group that loads a command's module when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)

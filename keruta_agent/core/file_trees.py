@@ -159,7 +159,7 @@ class _Level:
 
 
 class _Descent:
-    """Visits each directory of a tree on the way down, and again after each one inside it.
+    """A walk over the directories of a tree: each on the way down, and again after each one inside.
 
     Only one directory is open at a time, however deep the tree: the way up is ``..``, which is
     checked to be where the way down came from.

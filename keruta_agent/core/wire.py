@@ -130,7 +130,7 @@ class LogLevelField(fields.Field[model.LogLevel]):
 
 
 class _TolerantSchema(Schema):
-    """Reads what a server sent: unknown fields are dropped, null means missing."""
+    """A schema of what a server sends: unknown fields are dropped, null means missing."""
 
     class Meta:
         unknown = EXCLUDE

@@ -97,7 +97,7 @@ class _Writer(makefile.StreamWriter):
 
 
 class _HeaderReader(server.HeaderReader):
-    """Refuses a second length, of which the WSGI server would believe the last."""
+    """Headers without a second length, of which the WSGI server would believe the last."""
 
     def __init__(self) -> None:
         self._has_length = False
@@ -111,7 +111,7 @@ class _HeaderReader(server.HeaderReader):
 
 
 class _Request(server.HTTPRequest):
-    """Refuses bodies whose end others may see elsewhere, and closes the connection.
+    """A request whose body has one clear end: others are refused, and the connection closed.
 
     What stands behind such a body would be taken for the next request, which nobody has sent. And
     a negative length would have all that comes read into memory.

@@ -28,7 +28,7 @@ Application = Callable[..., Iterable[bytes]]
 
 
 class Listener:
-    """Serves a WSGI application on one address."""
+    """The server of a WSGI application on one address."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class _Gateway(wsgi.Gateway_10):
 
 
 class _HttpServer(wsgi.Server):
-    """Writes to the log instead of to stderr, and leaks no socket when its port is in use."""
+    """A server that logs instead of writing to stderr, and leaks no socket of a port in use."""
 
     ConnectionClass = arrivals.Connection
 

@@ -24,7 +24,7 @@ NOTICE_S = 1.0
 
 
 class Streams:
-    """Counts the open streams."""
+    """The count of open streams."""
 
     def __init__(self, limit: int) -> None:
         self._free = threading.BoundedSemaphore(limit)

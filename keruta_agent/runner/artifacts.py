@@ -33,7 +33,7 @@ _FILES = {
 
 
 class ArtifactUploader:
-    """Uploads diff, log and test results, without secrets."""
+    """The uploads of diff, log and test results, without secrets."""
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ _SHORTEST_SECRET = 8
 
 
 class CredentialManager:
-    """Finds keys: in variables first, then in files that were mounted for them."""
+    """The source of keys: variables first, then files that were mounted for them."""
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self._environment = os.environ if environment is None else environment
@@ -81,7 +81,7 @@ class CredentialManager:
 
 
 class SecretMasker:
-    """Masks secrets in texts and values, whole and in every form that the redactor knows."""
+    """The masker of secrets in texts and values, in every form that the redactor knows."""
 
     def __init__(self) -> None:
         self._redactor = Redactor()

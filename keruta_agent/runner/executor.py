@@ -51,7 +51,7 @@ def _never() -> None:
 
 
 class TaskExecutor:
-    """Solves tasks, one after the other."""
+    """The solver of tasks, one after the other."""
 
     def __init__(
         self,

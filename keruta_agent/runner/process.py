@@ -67,7 +67,7 @@ def run(
 
 
 class Follower:
-    """Shows a run: as groups of a task's log, else as lines with the percentage before them."""
+    """The output of a run: groups of a task's log, else lines with the percentage in front."""
 
     def __init__(
         self,

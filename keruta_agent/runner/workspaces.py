@@ -60,7 +60,7 @@ _CHECKOUT: Final = CheckoutPolicy(
 
 
 class WorkspaceManager:
-    """Works with git in workspaces. It may be used for one run after the other."""
+    """The git work in workspaces. One instance may serve one run after the other."""
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ PAGE: Final = 5000
 
 
 class DirectApi:
-    """Speaks to the server itself; each thread needs its own."""
+    """A client of the server itself; each thread needs its own."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address

@@ -21,7 +21,7 @@ MOST_MOVED: Final = 8
 
 
 class CloneBreaker:
-    """Breaks an agent's clone after some of the kills."""
+    """The breaker of agents' clones, after some of the kills."""
 
     def __init__(self, world: World, seed: int) -> None:
         self._world = world

@@ -49,7 +49,7 @@ _READY: Final = "listening on "
 
 
 class Interruption:
-    """Hears Ctrl-C, SIGTERM and a closed terminal, and tells of them where the demo pauses.
+    """Ctrl-C, SIGTERM and a closed terminal, raised where the demo pauses.
 
     Raised right in the handler, KeyboardInterrupt could hit between the start of a process and
     the note of its pid, or in the middle of the clean-up, and leave something behind.
@@ -247,7 +247,7 @@ def _end(process: ProcessId) -> None:
 
 
 class DemoApi:
-    """Speaks to the embedded server of the demo."""
+    """A client of the embedded server of the demo."""
 
     def __init__(self, url: str, token: str) -> None:
         self._http = HttpClient(url, token=token, timeout_s=10, user_agent="keruta-demo")

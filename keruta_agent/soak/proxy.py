@@ -54,7 +54,7 @@ _ANSWERS: Final = {
 
 
 class FlakyProxy:
-    """Passes connections on to one server, as its mood is."""
+    """A proxy that forwards connections to one server as its mood allows."""
 
     def __init__(self, target: tuple[str, int], seed: int) -> None:
         self._target = target

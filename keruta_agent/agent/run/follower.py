@@ -39,7 +39,7 @@ class WakeEvent:
 
 
 class ProcessWatch:
-    """Watches one process until it ends."""
+    """The watch over one process until it ends."""
 
     def __init__(self, process: ProcessId, wake_event: WakeEvent) -> None:
         self._process = process

@@ -40,7 +40,7 @@ class Reading:
 
 
 class UsageReader:
-    """Reads what the processes below one shim use."""
+    """The reader of what the processes below one shim use."""
 
     def __init__(self, shim_pid: int, *, counted_until: float = 0.0) -> None:
         """Begin to look; processes started before ``counted_until`` were counted by others.

@@ -23,7 +23,7 @@ _LARGEST: Final = 64 * 1024
 
 
 class RunHook(Protocol):
-    """Runs one hook like a script."""
+    """The runner of one hook, executed like a script."""
 
     def __call__(self, name: str, program: Path, *arguments: str, stdin: bytes = b"") -> None:
         """Run it to its end.

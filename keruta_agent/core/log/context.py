@@ -27,7 +27,7 @@ def about(**ids: object) -> Iterator[None]:
 
 
 class AddIds(logging.Filter):
-    """Adds the ids to a record that does not name them itself; keeps every record."""
+    """A filter that adds the ids to a record without them, and keeps every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return that the record is to be kept."""

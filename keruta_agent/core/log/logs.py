@@ -24,7 +24,7 @@ LEVELS: Final = {
 
 
 class TextFormatter(logging.Formatter):
-    """Writes an event as one line, whatever names and output stand in it.
+    """A formatter that writes an event as one line, whatever names and output it holds.
 
     Task names come from other people: a line end in one would forge an event, an escape would act
     on the terminal that shows the log.
@@ -45,7 +45,7 @@ def _shown(character: str) -> str:
 
 
 class RedactedFormatter(logging.Formatter):
-    """Masks secrets in whatever another formatter makes of a record, tracebacks included."""
+    """A formatter that masks secrets in the output of another, tracebacks included."""
 
     def __init__(self, inner: logging.Formatter, redactor: Redactor) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ _LINE: Final = re.compile(rb"[^\r\n]+")
 
 
 class Redactor:
-    """Masks secrets in text; immutable, and safe to share between threads."""
+    """The masker of secrets in text; immutable, and safe to share between threads."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         """Take secrets; those that are too short or too common to be masked are left out."""
@@ -122,7 +122,7 @@ class Redactor:
 
 
 class _Values:
-    """Masks JSON-like values."""
+    """The masker of JSON-like values."""
 
     def __init__(self, redactor: Redactor, *, masks_names: bool) -> None:
         self._redactor = redactor

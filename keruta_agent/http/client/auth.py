@@ -10,7 +10,7 @@ from keruta_agent.http.client.base_url import BaseUrl
 
 
 class BearerAuth(AuthBase):
-    """Sends the token, or nothing.
+    """Authentication by the token, or none.
 
     Set even without a token: requests looks into ``~/.netrc`` only when there is no auth, and what
     it finds there would replace our header.

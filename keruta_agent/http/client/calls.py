@@ -9,7 +9,7 @@ from keruta_agent.core.model import ApiCalls
 
 
 class CallCounter:
-    """Counts requests by their result. Safe to share between threads."""
+    """A counter of requests by result. Safe to share between threads."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()

@@ -62,7 +62,7 @@ def stored_key(path: Path) -> bytes:
 
 
 class Logins:
-    """Issues and checks the cookies of one server."""
+    """The cookies of one server, issued and checked."""
 
     def __init__(self, key_file: Path, *, token: str | None) -> None:
         """Take the file of the key, which is made when it is missing; the logins are beside it.

@@ -53,7 +53,7 @@ def _unheard(line: str) -> None:
 
 
 class CommandExecutor:
-    """Runs shell commands, one at a time for each call; safe to share between threads."""
+    """The executor of shell commands, one for each call; safe to share between threads."""
 
     def __init__(
         self,
@@ -201,7 +201,7 @@ def _failed(command: str, complaint: str, began: float) -> SingleTestResult:
 
 
 class _Stream:
-    """Reads a pipe to its end and keeps the two ends of what came."""
+    """A pipe, read to its end; the beginning and end of what came are kept."""
 
     def __init__(self, pipe: IO[bytes], hear: OnLine) -> None:
         self._pipe = pipe

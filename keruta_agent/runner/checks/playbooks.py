@@ -53,7 +53,7 @@ class PlaybookResult(Record):
 
 
 class PlaybookEngine:
-    """Reads playbooks and executes them."""
+    """The executor of playbooks."""
 
     def __init__(
         self,

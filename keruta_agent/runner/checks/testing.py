@@ -11,7 +11,7 @@ from keruta_agent.runner.deadline import Deadline
 
 
 class TestRunner:
-    """Runs the commands that a task names, or those that its project is known by."""
+    """The runner of the tests that a task names, or that its project is known by."""
 
     __test__ = False  # its name makes pytest curious
 

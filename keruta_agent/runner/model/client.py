@@ -91,7 +91,7 @@ _SIMPLER: Final = {"json_schema": "json_object", "json_object": "plain"}
 
 
 class LLMClient:
-    """Asks one model. The key is in no message, log or representation of it."""
+    """The client of one model. The key is in no message, log or representation of it."""
 
     def __init__(
         self,

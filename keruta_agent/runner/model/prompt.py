@@ -122,7 +122,7 @@ def build(
 
 @dataclasses.dataclass
 class _Writer:
-    """Shows files until there is no more room."""
+    """The files in a prompt, until there is no more room."""
 
     redactor: Redactor
     tree: Tree

@@ -14,14 +14,14 @@ from typing import Final
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Read:
-    """Waits for bytes of one descriptor."""
+    """A wait for bytes of one descriptor."""
 
     descriptor: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Poll:
-    """Waits for one of the descriptors in an array of ``struct pollfd``."""
+    """A wait for one of the descriptors in an array of ``struct pollfd``."""
 
     address: int
     count: int
@@ -29,7 +29,7 @@ class Poll:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Select:
-    """Waits for one of the descriptors in a bit set."""
+    """A wait for one of the descriptors in a bit set."""
 
     address: int
     highest: int
@@ -37,7 +37,7 @@ class Select:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Epoll:
-    """Waits for one of the descriptors that an epoll descriptor holds."""
+    """A wait for one of the descriptors that an epoll descriptor holds."""
 
     descriptor: int
 
