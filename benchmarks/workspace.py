@@ -16,7 +16,7 @@ import uuid
 from pathlib import Path
 
 from keruta_agent.agent.workspace import checkout, commit, push
-from keruta_agent.agent.workspace.checkout import Place, Wish
+from keruta_agent.agent.workspace.checkout import CheckoutRequest, Place
 from keruta_agent.agent.workspace.commit import Message
 from keruta_agent.agent.workspace.push import Target
 from keruta_agent.git import clone, url
@@ -49,8 +49,8 @@ class Agent:
 
     def prepare(self, task_id: str) -> Place:
         """Bring the clone to where a task begins."""
-        wish = Wish(session_id=SESSION, task_id=task_id, run_uid="0123abcd")
-        return checkout.prepare(self.open(), wish, lambda text: None)
+        request = CheckoutRequest(session_id=SESSION, task_id=task_id, run_uid="0123abcd")
+        return checkout.prepare(self.open(), request, lambda text: None)
 
     def finish(self, place: Place, task_id: str) -> None:
         """Commit and push what the task changed."""

@@ -25,7 +25,8 @@ class CloneBreaker:
 
     def __init__(self, world: World, seed: int) -> None:
         self._world = world
-        self._random = random.Random(f"{seed}/clone_breaker")
+        # The words in seeds stay as they are: a seed names the same soak in every version.
+        self._random = random.Random(f"{seed}/vandal")
         #: Clones that were broken.
         self.broken = 0
 

@@ -1,7 +1,7 @@
 """A proxy between agent and API, as unreliable as networks and servers are.
 
-Each connection lives in one mood of the proxy; when the mood changes, all connections are cut,
-some of them in the middle of a request or an answer.
+The proxy is in one condition at a time. When that changes, all connections are cut, some of them
+in the middle of a request or an answer.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import Final
 
 #: Bytes that are passed on at once.
 BLOCK: Final = 16 * 1024
-#: Seconds between looks whether the mood has changed.
+#: Seconds between looks whether the condition has changed.
 LOOK_S: Final = 0.05
 #: Seconds that are spent on reading a request that will be refused.
 REQUEST_PATIENCE_S: Final = 1.0
 
 
-class Mood(enum.StrEnum):
+class Condition(enum.StrEnum):
     """How the API appears to the agent."""
 
     WELL = "well"
@@ -47,24 +47,24 @@ class Mood(enum.StrEnum):
 
 
 _ANSWERS: Final = {
-    Mood.BUSY: (b"503 Service Unavailable", b"Retry-After: 1\r\n", b""),
-    Mood.BROKEN: (b"500 Internal Server Error", b"", b""),
-    Mood.HTML: (b"200 OK", b"Content-Type: text/html\r\n", b"<html>maintenance</html>"),
+    Condition.BUSY: (b"503 Service Unavailable", b"Retry-After: 1\r\n", b""),
+    Condition.BROKEN: (b"500 Internal Server Error", b"", b""),
+    Condition.HTML: (b"200 OK", b"Content-Type: text/html\r\n", b"<html>maintenance</html>"),
 }
 
 
 class FlakyProxy:
-    """A proxy that forwards connections to one server as its mood allows."""
+    """A proxy that forwards connections to one server as its condition allows."""
 
     def __init__(self, target: tuple[str, int], seed: int) -> None:
         self._target = target
         self._random = random.Random(f"{seed}/proxy")
-        self._mood = Mood.WELL
+        self._condition = Condition.WELL
         self._epoch = 0
         self._guard = threading.Lock()
         self._stopping = False
-        #: How often each mood came.
-        self.moods: collections.Counter[Mood] = collections.Counter()
+        #: How often each condition came.
+        self.conditions: collections.Counter[Condition] = collections.Counter()
         # Bound and never listened on: keeps the port while connections are to be refused.
         self._reservation = _bound(("127.0.0.1", 0))
         self._address: tuple[str, int] = self._reservation.getsockname()
@@ -89,31 +89,31 @@ class FlakyProxy:
     def stop(self) -> None:
         """Cut all connections and end."""
         self._stopping = True
-        self.set_mood(Mood.DOWN)
+        self.set_condition(Condition.DOWN)
         self._thread.join()
         self._reservation.close()
 
-    def set_mood(self, mood: Mood) -> None:
-        """Change the mood; what is connected is cut."""
+    def set_condition(self, condition: Condition) -> None:
+        """Change the condition; what is connected is cut."""
         with self._guard:
-            if mood is self._mood:
+            if condition is self._condition:
                 return
-            self._mood = mood
+            self._condition = condition
             self._epoch += 1
-            self.moods[mood] += 1
+            self.conditions[condition] += 1
 
     def _accept(self) -> None:
         while not self._stopping:
-            if self._mood is Mood.DOWN:
+            if self._condition is Condition.DOWN:
                 self._close_listener()
                 time.sleep(LOOK_S)
                 continue
             with contextlib.suppress(TimeoutError):
                 client, _ = self._open_listener().accept()
                 with self._guard:
-                    mood, epoch = self._mood, self._epoch
+                    condition, epoch = self._condition, self._epoch
                 threading.Thread(
-                    target=self._serve, args=(client, mood, epoch), name="proxy", daemon=True
+                    target=self._serve, args=(client, condition, epoch), name="proxy", daemon=True
                 ).start()
         self._close_listener()
 
@@ -129,27 +129,27 @@ class FlakyProxy:
             self._listener.close()
             self._listener = None
 
-    def _serve(self, client: socket.socket, mood: Mood, epoch: int) -> None:
+    def _serve(self, client: socket.socket, condition: Condition, epoch: int) -> None:
         """Live one connection's life; a broken one is what this is about."""
         with contextlib.suppress(OSError), contextlib.closing(client):
             client.setblocking(True)
-            if mood in _ANSWERS:
-                self._answer(client, mood)
-            elif mood is Mood.DOWN:
+            if condition in _ANSWERS:
+                self._answer(client, condition)
+            elif condition is Condition.DOWN:
                 pass  # it changed between the kernel's answer and ours
-            elif mood is Mood.SILENT:
+            elif condition is Condition.SILENT:
                 while self._epoch == epoch:
                     time.sleep(LOOK_S)
             else:
                 with contextlib.closing(socket.create_connection(self._target, 5.0)) as server:
-                    if self._pass_on(client, server, mood, epoch):
+                    if self._pass_on(client, server, condition, epoch):
                         return
             _break(client)
 
-    def _answer(self, client: socket.socket, mood: Mood) -> None:
+    def _answer(self, client: socket.socket, condition: Condition) -> None:
         client.settimeout(REQUEST_PATIENCE_S)
         _read_request(client)
-        status, header, body = _ANSWERS[mood]
+        status, header, body = _ANSWERS[condition]
         length = b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
         client.sendall(b"HTTP/1.1 " + status + b"\r\n" + header + length + body)
         client.shutdown(socket.SHUT_WR)
@@ -159,17 +159,17 @@ class FlakyProxy:
                 pass
 
     def _pass_on(
-        self, client: socket.socket, server: socket.socket, mood: Mood, epoch: int
+        self, client: socket.socket, server: socket.socket, condition: Condition, epoch: int
     ) -> bool:
         """Pass on until one side ends or it is cut; return whether the end was in order."""
-        left = self._random.randrange(1, 400) if mood is Mood.CUTTING else None
+        left = self._random.randrange(1, 400) if condition is Condition.CUTTING else None
         while self._epoch == epoch:
             readable, _, _ = select.select([client, server], [], [], LOOK_S)
             for source in readable:
                 data = source.recv(BLOCK)
                 if not data:
                     return True
-                if mood is Mood.SLOW:
+                if condition is Condition.SLOW:
                     time.sleep(self._random.choice((0.02, 0.1, 0.4, 1.2)))
                 if source is client:
                     server.sendall(data)

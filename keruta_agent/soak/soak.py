@@ -1,7 +1,7 @@
 """The proof: kills the daemon again and again, lets everything come to rest, and counts.
 
-The daemon, its server and all scripts are real processes. The instants of the kills, the moods of
-the network and the tasks come from the seed; what meets what is up to the machine.
+The daemon, its server and all scripts are real processes. The instants of the kills, the network's
+conditions and the tasks come from the seed; how they coincide is up to the machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from keruta_agent.core import errors
 from keruta_agent.core.signals import StopRequests
 from keruta_agent.soak.clone_breaker import CloneBreaker
 from keruta_agent.soak.load_generator import LoadGenerator
-from keruta_agent.soak.proxy import Mood
+from keruta_agent.soak.proxy import Condition
 from keruta_agent.soak.sandbox import tail
 from keruta_agent.soak.verdict import Promise, Verdict, judge
 from keruta_agent.soak.world import World
@@ -44,8 +44,8 @@ RIVAL_SHARE: Final = 0.25
 #: its lease, and what is left of a start.
 AWAY_SHARE: Final = 0.25
 AWAY_S: Final = 5.0
-#: Seconds that a mood of the network lasts; half of the time it is well.
-MOOD_S: Final = (0.3, 1.6)
+#: Seconds that a condition of the network lasts; half of the time it is well.
+CONDITION_S: Final = (0.3, 1.6)
 WELL_S: Final = (0.5, 2.5)
 #: Programs that the scripts use.
 PROGRAMS: Final = ("git", "flock", "setsid", "seq", "sha256sum", "tee")
@@ -130,11 +130,11 @@ class _Soak:
         self._random = random.Random(f"{seed}/kills")
         self._rivals = random.Random(f"{seed}/rivals")
         self._clone_breaker = CloneBreaker(world, seed)
-        self._moods = random.Random(f"{seed}/moods")
+        self._conditions = random.Random(f"{seed}/moods")
         self._began = time.monotonic()
-        self._next_mood = self._began
+        self._next_condition = self._began
         self._next_line = self._began
-        self._mood = Mood.WELL
+        self._condition = Condition.WELL
         self._outages = 0
         self._done = self._replaced = self._server_kills = 0
 
@@ -161,7 +161,7 @@ class _Soak:
         while self._done < self._kills:
             self._kill_once(load)
         load.file_no_more()
-        self._set_mood(Mood.WELL)
+        self._set_condition(Condition.WELL)
         self._world.agent.start()
         # What one of them has claimed, the other never begins.
         if self._world.rival.starts and not self._world.rival.is_running:
@@ -227,8 +227,8 @@ class _Soak:
         """Wait, while the network's condition changes."""
         until = time.monotonic() + seconds
         while (now := time.monotonic()) < until:
-            if now >= self._next_mood and self._done < self._kills:
-                self._change_mood(now)
+            if now >= self._next_condition and self._done < self._kills:
+                self._change_condition(now)
             if now >= self._next_line:
                 self._say_progress(load)
             load.check()
@@ -236,25 +236,29 @@ class _Soak:
             if self._requests.count:
                 raise KeyboardInterrupt
 
-    def _change_mood(self, now: float) -> None:
-        if self._mood is Mood.WELL:
-            self._set_mood(self._moods.choice([mood for mood in Mood if mood is not Mood.WELL]))
-            self._next_mood = now + self._moods.uniform(*MOOD_S)
+    def _change_condition(self, now: float) -> None:
+        if self._condition is Condition.WELL:
+            self._set_condition(
+                self._conditions.choice(
+                    [condition for condition in Condition if condition is not Condition.WELL]
+                )
+            )
+            self._next_condition = now + self._conditions.uniform(*CONDITION_S)
         else:
-            self._set_mood(Mood.WELL)
-            self._next_mood = now + self._moods.uniform(*WELL_S)
+            self._set_condition(Condition.WELL)
+            self._next_condition = now + self._conditions.uniform(*WELL_S)
 
-    def _set_mood(self, mood: Mood) -> None:
-        self._mood = mood
-        self._outages += mood is not Mood.WELL
-        self._world.proxy.set_mood(mood)
+    def _set_condition(self, condition: Condition) -> None:
+        self._condition = condition
+        self._outages += condition is not Condition.WELL
+        self._world.proxy.set_condition(condition)
 
     def _say_progress(self, load: LoadGenerator) -> None:
         self._next_line = time.monotonic() + PROGRESS_S
         left = len(load.open)
         self._say(
             f"{time.monotonic() - self._began:5.0f} s: {self._done} of {self._kills} kills, "
-            f"{len(load.tasks) - left} tasks ended, {left} open, the API is {self._mood}"
+            f"{len(load.tasks) - left} tasks ended, {left} open, the API is {self._condition}"
         )
 
     def _settle(self, load: LoadGenerator) -> str | None:

@@ -144,7 +144,7 @@ def _bring(ctx: RunContext, repository: Repository, git: Git) -> Place:
         is_partial=settings.git_partial_clone,
         mirrors=settings.git_mirrors,
     )
-    wish = checkout.Wish(
+    request = checkout.CheckoutRequest(
         session_id=ctx.job.session_id,
         task_id=ctx.job.task_id or "",
         run_uid=ctx.run.uid,
@@ -153,7 +153,7 @@ def _bring(ctx: RunContext, repository: Repository, git: Git) -> Place:
         excluded=_artifacts_in(settings, git.directory),
     )
     made = made_clones(settings)
-    return recovery.bring(git, repository.url, options, made, wish, ctx.log.say)
+    return recovery.bring(git, repository.url, options, made, request, ctx.log.say)
 
 
 def _artifacts_in(settings: Settings, directory: Path) -> tuple[str, ...]:

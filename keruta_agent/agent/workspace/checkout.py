@@ -26,7 +26,7 @@ _ASKED: Final = 50
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Wish:
+class CheckoutRequest:
     """What a task wants to work on."""
 
     session_id: str
@@ -76,7 +76,7 @@ class Place:
             raise ValueError(f"no stored place: {exc}") from exc
 
 
-def prepare(clone: Clone, wish: Wish, say: Say) -> Place:
+def prepare(clone: Clone, request: CheckoutRequest, say: Say) -> Place:
     """Check the branch of a task out, clean.
 
     Raises:
@@ -87,13 +87,13 @@ def prepare(clone: Clone, wish: Wish, say: Say) -> Place:
         say(f"removed the lock {lock}, which nobody held any more")
     if clone.is_ours:
         clone = _whole(clone, say)
-    for directory in wish.excluded:
+    for directory in request.excluded:
         exclude.add(git_dir, PurePath(directory))
-    ref = remote.check(wish.ref)
-    named = _name(clone, wish, ref)
+    ref = remote.check(request.ref)
+    named = _name(clone, request, ref)
     base = remote.bring(clone, named.server, ref, named.known, say)
-    _set_aside(clone, wish, say)
-    start = _start(clone, wish, named, base, say)
+    _set_aside(clone, request, say)
+    start = _start(clone, request, named, base, say)
     policy = _OURS if clone.is_ours else _THEIRS
     beginning = Start(branch=named.branch, commit=start, former=named.local)
     checkout.check_out(clone, beginning, policy, say)
@@ -141,17 +141,17 @@ class _Named:
         return self.known.get(f"refs/heads/{self.branch}")
 
 
-def _name(clone: Clone, wish: Wish, ref: str) -> _Named:
+def _name(clone: Clone, request: CheckoutRequest, ref: str) -> _Named:
     """Return the name of the task's branch; if it is another task's, one that is nobody's."""
-    named = _ask(clone, wish, ref, is_taken=False)
-    if any(_is_others(clone, tip, wish.task_id) for tip in (named.pushed, named.local) if tip):
-        named = _ask(clone, wish, ref, is_taken=True)
+    named = _ask(clone, request, ref, is_taken=False)
+    if any(_is_others(clone, tip, request.task_id) for tip in (named.pushed, named.local) if tip):
+        named = _ask(clone, request, ref, is_taken=True)
     return named
 
 
-def _ask(clone: Clone, wish: Wish, ref: str, *, is_taken: bool) -> _Named:
+def _ask(clone: Clone, request: CheckoutRequest, ref: str, *, is_taken: bool) -> _Named:
     """Ask the server and the clone for the task's branch and the session's, and fetch the first."""
-    branch = branches.name_for(wish.session_id, wish.task_id, is_taken=is_taken)
+    branch = branches.name_for(request.session_id, request.task_id, is_taken=is_taken)
     server = remote.ask(clone, branch, ref=ref)
     base = ref or server.default_branch or branch
     known = remote.commits_of(
@@ -176,10 +176,10 @@ def _is_others(clone: Clone, tip: str, task_id: str) -> bool:
     return bool(tasks) and task_id not in tasks
 
 
-def _set_aside(clone: Clone, wish: Wish, say: Say) -> None:
+def _set_aside(clone: Clone, request: CheckoutRequest, say: Say) -> None:
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    reason = f"found uncommitted before task {wish.task_id}"
-    ref = submodules.set_aside(clone, f"stash/{stamp}-{wish.run_uid}", reason, say)
+    reason = f"found uncommitted before task {request.task_id}"
+    ref = submodules.set_aside(clone, f"stash/{stamp}-{request.run_uid}", reason, say)
     if ref is not None:
         say(
             f"set aside what was uncommitted in {clone.directory}: "
@@ -187,14 +187,16 @@ def _set_aside(clone: Clone, wish: Wish, say: Say) -> None:
         )
 
 
-def _start(clone: Clone, wish: Wish, named: _Named, base: str | None, say: Say) -> str | None:
+def _start(
+    clone: Clone, request: CheckoutRequest, named: _Named, base: str | None, say: Say
+) -> str | None:
     """Return the commit from which the run starts."""
     local, pushed = named.local, named.pushed
     start = base
-    if wish.goes_on and pushed is not None:
+    if request.goes_on and pushed is not None:
         is_ahead = local is not None and remote.is_ancestor(clone.git, pushed, local)
         start = local if is_ahead else pushed
-    elif wish.goes_on and local is not None:
+    elif request.goes_on and local is not None:
         start = local
     if start != base:
         say(f"goes on with what an earlier run left on {named.branch}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.agent.workspace import checkout, git_dir, moved, rescue
-from keruta_agent.agent.workspace.checkout import Place, Wish
+from keruta_agent.agent.workspace.checkout import CheckoutRequest, Place
 from keruta_agent.agent.workspace.made import MadeClones
 from keruta_agent.core import errors, file_trees
 from keruta_agent.git import clone as clones
@@ -48,7 +48,12 @@ _LOCAL: Final = (GitError, UnreadableError, RuinedError, OSError)
 
 
 def bring(
-    git: Git, url: RepositoryUrl, options: CloneOptions, made: MadeClones, wish: Wish, say: Say
+    git: Git,
+    url: RepositoryUrl,
+    options: CloneOptions,
+    made: MadeClones,
+    request: CheckoutRequest,
+    say: Say,
 ) -> Place:
     """Open, mend or make the clone in git's directory, and check the branch of a task out.
 
@@ -63,7 +68,7 @@ def bring(
     except OSError as exc:
         raise errors.WorkspaceError(f"cannot make {directory}: {exc.strerror}") from exc
     directories.open_gate(directory)
-    attempts = _Attempts(git=git, url=url, options=options, made=made, wish=wish, say=say)
+    attempts = _Attempts(git=git, url=url, options=options, made=made, request=request, say=say)
     try:
         return attempts.bring()
     except OSError as exc:
@@ -81,7 +86,7 @@ class _Attempts:
     url: RepositoryUrl
     options: CloneOptions
     made: MadeClones
-    wish: Wish
+    request: CheckoutRequest
     say: Say
 
     def bring(self) -> Place:
@@ -135,12 +140,12 @@ class _Attempts:
     def _check_out(self, *, is_replacement: bool) -> Place:
         clone = clones.open_or_make(self.git, self.url, self.options, self.say)
         if not clone.is_ours:
-            return checkout.prepare(clone, self.wish, self.say)
+            return checkout.prepare(clone, self.request, self.say)
         if is_replacement:
             clone.notes.note_recovery()
         self.made.remember(self._directory, self.url.identity)
         rescued = self._rescue()
-        place = checkout.prepare(clone, self.wish, self.say)
+        place = checkout.prepare(clone, self.request, self.say)
         for aside, lost in rescued:
             self._note_compared(aside, (*lost, *self._rescue_submodules(aside)))
         clone.notes.forget_recovery()

@@ -36,14 +36,14 @@ HELD: Final = frozenset({State.PREPARING, State.LENT})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Wish:
-    """Somebody wants a slot."""
+class AllocationRequest:
+    """A client's request for a slot."""
 
     url: RepositoryUrl
     holder: str
     wait_s: float
     lease_s: float
-    #: Under which the same wish is known when it comes again; empty for none.
+    #: Under which the same request is known when it is repeated; empty for none.
     key: str
 
 
@@ -65,7 +65,7 @@ def lost(slot_id: str) -> Problem:
 
 
 def in_use() -> Problem:
-    """Return the refusal of a wish that is being fulfilled already."""
+    """Return the refusal of a request that is being served already."""
     return conflict("KEY_IN_USE", "a request with this Idempotency-Key is still under way")
 
 

@@ -14,7 +14,7 @@ from keruta_agent.http.fields import Name, Request
 from keruta_agent.http.problems import invalid
 from keruta_agent.http.routes import respond_with
 from keruta_agent.server.routes import KEY_PARAMETER, Resource
-from keruta_agent.server.runner_services.lending import Wish
+from keruta_agent.server.runner_services.lending import AllocationRequest
 from keruta_agent.server.runner_services.slots import Slots
 from keruta_agent.server.runner_services.store import Store
 
@@ -32,7 +32,7 @@ _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
 
 class AllocateBody(Request):
-    """Somebody wants a slot."""
+    """A client's request for a slot."""
 
     repo_url = Name(required=True, max_length=4000)
     required_by = Name(required=True, max_length=500)
@@ -105,7 +105,7 @@ def _allocate(body: dict[str, Any]) -> flask.Response:
         url = urls.parse(body["repo_url"])
     except errors.WorkspaceError as exc:
         raise invalid("repo_url", str(exc)) from exc
-    wish = Wish(
+    wanted = AllocationRequest(
         url=url,
         holder=body["required_by"],
         wait_s=body["timeout_seconds"],
@@ -113,7 +113,7 @@ def _allocate(body: dict[str, Any]) -> flask.Response:
         key=key,
     )
     slots = _slots()
-    row = slots.allocate(wish)
+    row = slots.allocate(wanted)
     return respond_with({**slots.describe(row), "lease_token": row["lease_token"]}, 200)
 
 

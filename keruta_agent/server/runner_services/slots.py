@@ -27,8 +27,8 @@ from keruta_agent.server.runner_services.lending import (
     HELD,
     LENDABLE,
     MOST_WAITING,
+    AllocationRequest,
     State,
-    Wish,
     in_use,
     lost,
     nobody,
@@ -89,18 +89,18 @@ class Slots:
         if self._cleaner.ident is not None:
             self._cleaner.join()
 
-    def allocate(self, wish: Wish) -> dict[str, Any]:
+    def allocate(self, wanted: AllocationRequest) -> dict[str, Any]:
         """Lend a slot and return its row.
 
         Raises:
             Problem: none is free, or none can be made.
         """
-        deadline = time.monotonic() + wish.wait_s
-        with self._under_key(wish, deadline) as known:
+        deadline = time.monotonic() + wanted.wait_s
+        with self._under_key(wanted, deadline) as known:
             if known is not None:
                 return known
-            row = self._wait(wish, deadline)
-            return self._prepared(row, wish)
+            row = self._wait(wanted, deadline)
+            return self._prepared(row, wanted)
 
     def release(self, slot_id: str, token: str) -> dict[str, Any]:
         """Take a slot back; without a token from whoever has it. Returns its row.
@@ -177,38 +177,40 @@ class Slots:
         }
 
     @contextlib.contextmanager
-    def _under_key(self, wish: Wish, deadline: float) -> Iterator[dict[str, Any] | None]:
-        """Yield what was lent under the wish's key before; keep others with this key waiting."""
-        if not wish.key:
+    def _under_key(
+        self, wanted: AllocationRequest, deadline: float
+    ) -> Iterator[dict[str, Any] | None]:
+        """Yield what was lent under the request's key before; keep others with this key waiting."""
+        if not wanted.key:
             yield None
             return
         with self._changed:
-            while wish.key in self._keys:
+            while wanted.key in self._keys:
                 self._check_open()
                 if not self._changed.wait(max(0.0, deadline + CLEANING_S - time.monotonic())):
                     raise in_use()
-            self._keys.add(wish.key)
+            self._keys.add(wanted.key)
         try:
-            yield self._lent_under(wish)
+            yield self._lent_under(wanted)
         finally:
             with self._changed:
-                self._keys.discard(wish.key)
+                self._keys.discard(wanted.key)
                 self._changed.notify_all()
 
-    def _lent_under(self, wish: Wish) -> dict[str, Any] | None:
+    def _lent_under(self, wanted: AllocationRequest) -> dict[str, Any] | None:
         slots = self._store.tables.slots
         with self._store.database.connected():
-            is_it = (slots.key == wish.key) & (slots.state == State.LENT)
+            is_it = (slots.key == wanted.key) & (slots.state == State.LENT)
             row: dict[str, Any] | None = slots.select().where(is_it).dicts().get()
-        if row is not None and row["repository"] != wish.url.identity:
+        if row is not None and row["repository"] != wanted.url.identity:
             raise conflict("KEY_IN_USE", "this Idempotency-Key was used for another repository")
         return row
 
-    def _wait(self, wish: Wish, deadline: float) -> dict[str, Any]:
-        """Return the row of a slot that is now being prepared for the wish."""
+    def _wait(self, wanted: AllocationRequest, deadline: float) -> dict[str, Any]:
+        """Return the row of a slot that is now being prepared for the request."""
         ticket = object()
         with self._changed:
-            queue = self._queues[wish.url.identity]
+            queue = self._queues[wanted.url.identity]
             if sum(map(len, self._queues.values())) >= MOST_WAITING:
                 raise too_many()
             queue.append(ticket)
@@ -216,26 +218,26 @@ class Slots:
                 while True:
                     self._check_open()
                     is_first = queue[0] is ticket
-                    row = self._claimed(wish) if is_first else None
+                    row = self._claimed(wanted) if is_first else None
                     if row is not None:
                         return row
                     left_s = deadline - time.monotonic()
-                    if left_s <= 0 and is_first and self._is_cleaning(wish.url.identity):
+                    if left_s <= 0 and is_first and self._is_cleaning(wanted.url.identity):
                         left_s += CLEANING_S
                     if left_s <= 0:
-                        raise self._none_free(wish)
+                        raise self._none_free(wanted)
                     self._changed.wait(left_s)
             finally:
                 queue.remove(ticket)
                 if not queue:
-                    del self._queues[wish.url.identity]
+                    del self._queues[wanted.url.identity]
                 self._changed.notify_all()
 
-    def _claimed(self, wish: Wish) -> dict[str, Any] | None:
-        """Make the best slot the wish's, if any can be had."""
+    def _claimed(self, wanted: AllocationRequest) -> dict[str, Any] | None:
+        """Make the best slot the request's, if any can be had."""
         slots = self._store.tables.slots
         with self._store.writing():
-            of_it = slots.repository == wish.url.identity
+            of_it = slots.repository == wanted.url.identity
             # Those used last come first: they have the least to fetch.
             rows = list(slots.select().where(of_it).order_by(slots.changed_at.desc()).dicts())
             if sum(row["state"] in HELD for row in rows) >= self.size:
@@ -244,58 +246,58 @@ class Slots:
             if row is None and len(rows) >= self.size:
                 return None
             if row is None:
-                row = self._new_row(wish, {row["id"] for row in rows})
+                row = self._new_row(wanted, {row["id"] for row in rows})
             changes = {
-                "address": wish.url.address,
+                "address": wanted.url.address,
                 "state": State.PREPARING,
-                "holder": wish.holder,
+                "holder": wanted.holder,
                 "lease_token": secrets.token_hex(16),
-                "key": wish.key,
-                "lease_s": wish.lease_s,
+                "key": wanted.key,
+                "lease_s": wanted.lease_s,
                 "changed_at": t.now(),
             }
             slots.update(**changes).where(slots.id == row["id"]).execute()
         # What must go is known by this to be removed before it is used.
         return {**row, **changes, "was": row["state"]}
 
-    def _new_row(self, wish: Wish, taken: set[str]) -> dict[str, Any]:
-        name = _NOT_IN_AN_ID.sub("-", wish.url.name)[:60].strip(".-") or "repository"
-        ids = (f"{name}-{wish.url.digest}-{number}" for number in range(1, len(taken) + 2))
+    def _new_row(self, wanted: AllocationRequest, taken: set[str]) -> dict[str, Any]:
+        name = _NOT_IN_AN_ID.sub("-", wanted.url.name)[:60].strip(".-") or "repository"
+        ids = (f"{name}-{wanted.url.digest}-{number}" for number in range(1, len(taken) + 2))
         row = {
             "id": next(identity for identity in ids if identity not in taken),
-            "repository": wish.url.identity,
-            "address": wish.url.address,
+            "repository": wanted.url.identity,
+            "address": wanted.url.address,
             "state": State.CONDEMNED,
             "released_token": "",
-            "lease_s": wish.lease_s,
+            "lease_s": wanted.lease_s,
             "changed_at": t.now(),
             **nobody(),
         }
         self._store.tables.slots.insert(**row).execute()
         return row
 
-    def _prepared(self, row: dict[str, Any], wish: Wish) -> dict[str, Any]:
+    def _prepared(self, row: dict[str, Any], wanted: AllocationRequest) -> dict[str, Any]:
         slots = self._store.tables.slots
         done: dict[str, Any] = {**nobody(), "state": State.CONDEMNED}
         try:
             if row["was"] == State.CONDEMNED:
                 self._clones.discard(row["id"])
-            self._clones.prepare(row["id"], wish.url)
+            self._clones.prepare(row["id"], wanted.url)
             done = {"state": State.LENT, "lease_token": row["lease_token"]}
         except errors.WorkspaceError as exc:
             self._check_open()  # stopped by us: the asker may come again
-            raise unusable(wish.url, exc) from exc
+            raise unusable(wanted.url, exc) from exc
         finally:
             with self._changed:
                 with self._store.writing():
                     slots.update(**done, changed_at=t.now()).where(slots.id == row["id"]).execute()
                 if done["state"] == State.LENT:
-                    self._ends[row["id"]] = time.monotonic() + wish.lease_s
+                    self._ends[row["id"]] = time.monotonic() + wanted.lease_s
                 self._changed.notify_all()
         logger.info(
             "slot %s is lent to %s",
             row["id"],
-            wish.holder,
+            wanted.holder,
             extra={"action": "slot_lent"},
         )
         return {**row, **done}
@@ -384,10 +386,10 @@ class Slots:
             raise missing("slot", slot_id)
         return row
 
-    def _none_free(self, wish: Wish) -> Problem:
+    def _none_free(self, wanted: AllocationRequest) -> Problem:
         return conflict(
             "NO_AVAILABLE_SLOTS",
-            f"No available slots: all {self.size} of {wish.url} are lent or have been promised",
+            f"No available slots: all {self.size} of {wanted.url} are lent or have been promised",
         )
 
     def _stop_reason(self) -> str | None:

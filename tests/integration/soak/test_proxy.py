@@ -1,4 +1,4 @@
-"""The flaky proxy does to a connection what its mood says."""
+"""The flaky proxy does to a connection what its condition says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from keruta_agent.soak.proxy import FlakyProxy, Mood
+from keruta_agent.soak.proxy import Condition, FlakyProxy
 from tests.helpers.strange_api import strange_server
 from tests.helpers.waiting import wait_until
 
@@ -60,28 +60,29 @@ def test_well_passes_everything_on(proxy: FlakyProxy) -> None:
 
 
 def test_slow_passes_everything_on_in_the_end(proxy: FlakyProxy) -> None:
-    proxy.set_mood(Mood.SLOW)
+    proxy.set_condition(Condition.SLOW)
 
     assert _ask(proxy, timeout_s=60.0) == CONTENT
 
 
 def test_down_refuses_connections_until_it_is_well_again(proxy: FlakyProxy) -> None:
-    proxy.set_mood(Mood.DOWN)
+    proxy.set_condition(Condition.DOWN)
     wait_until(lambda: _is_refused(proxy), "connections are refused")
 
-    proxy.set_mood(Mood.WELL)
+    proxy.set_condition(Condition.WELL)
 
     wait_until(lambda: not _is_refused(proxy), "connections are taken")
     assert _ask(proxy) == CONTENT
 
 
 @pytest.mark.parametrize(
-    ("mood", "status", "retry_after"), [(Mood.BUSY, 503, "1"), (Mood.BROKEN, 500, None)]
+    ("condition", "status", "retry_after"),
+    [(Condition.BUSY, 503, "1"), (Condition.BROKEN, 500, None)],
 )
-def test_refusing_moods_answer_without_asking_the_server(
-    proxy: FlakyProxy, mood: Mood, status: int, retry_after: str | None
+def test_refusing_conditions_answer_without_asking_the_server(
+    proxy: FlakyProxy, condition: Condition, status: int, retry_after: str | None
 ) -> None:
-    proxy.set_mood(mood)
+    proxy.set_condition(condition)
 
     with pytest.raises(urllib.error.HTTPError) as raised:
         _ask(proxy, b"y" * 100_000)
@@ -92,26 +93,26 @@ def test_refusing_moods_answer_without_asking_the_server(
 
 
 def test_html_is_a_page_that_looks_like_success(proxy: FlakyProxy) -> None:
-    proxy.set_mood(Mood.HTML)
+    proxy.set_condition(Condition.HTML)
 
     assert _ask(proxy).startswith(b"<html>")
 
 
 def test_silent_never_answers(proxy: FlakyProxy) -> None:
-    proxy.set_mood(Mood.SILENT)
+    proxy.set_condition(Condition.SILENT)
 
     with pytest.raises(TimeoutError):
         _ask(proxy, timeout_s=0.3)
 
 
 def test_cutting_breaks_the_connection_in_the_middle_of_the_answer(proxy: FlakyProxy) -> None:
-    proxy.set_mood(Mood.CUTTING)
+    proxy.set_condition(Condition.CUTTING)
 
     with pytest.raises((ConnectionError, http.client.HTTPException)):
         _ask(proxy)
 
 
-def test_change_of_mood_cuts_a_request_that_waits_for_its_answer() -> None:
+def test_change_of_condition_cuts_a_request_that_waits_for_its_answer() -> None:
     asked, answer_now = threading.Event(), threading.Event()
 
     def answer(method: str, path: str, body: bytes) -> tuple[int, str, bytes]:
@@ -125,7 +126,7 @@ def test_change_of_mood_cuts_a_request_that_waits_for_its_answer() -> None:
             connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
             assert asked.wait(10)
 
-            proxy.set_mood(Mood.SILENT)
+            proxy.set_condition(Condition.SILENT)
 
             with pytest.raises(ConnectionResetError):
                 connection.recv(1)

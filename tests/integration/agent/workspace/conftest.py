@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent.agent.workspace import checkout
-from keruta_agent.agent.workspace.checkout import Place, Wish
+from keruta_agent.agent.workspace.checkout import CheckoutRequest, Place
 from keruta_agent.core import file_trees
 from keruta_agent.git import clone, url
 from keruta_agent.git.access.credentials import GitAccess
@@ -102,6 +102,8 @@ class Worker:
         return clone.open_or_make(self.git(), self.url, self.options, self.said.append)
 
     def prepare(self, *, task: str = TASK, ref: str = "", goes_on: bool = True) -> Place:
-        wish = Wish(session_id=SESSION, task_id=task, run_uid="0123abcd", ref=ref, goes_on=goes_on)
-        self.place = checkout.prepare(self.open(), wish, self.said.append)
+        wanted = CheckoutRequest(
+            session_id=SESSION, task_id=task, run_uid="0123abcd", ref=ref, goes_on=goes_on
+        )
+        self.place = checkout.prepare(self.open(), wanted, self.said.append)
         return self.place

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent.agent.workspace import checkout, moved, recovery
-from keruta_agent.agent.workspace.checkout import Place, Wish
+from keruta_agent.agent.workspace.checkout import CheckoutRequest, Place
 from keruta_agent.agent.workspace.made import MadeClones
 from keruta_agent.agent.workspace.moved import Moved
 from keruta_agent.core import errors, file_trees
@@ -34,9 +34,9 @@ class Workspace(Worker):
 
     def bring(self, *, task: str = TASK, ref: str = "") -> Place:
         self.said.clear()
-        wish = Wish(session_id=SESSION, task_id=task, run_uid="0123abcd", ref=ref)
+        wanted = CheckoutRequest(session_id=SESSION, task_id=task, run_uid="0123abcd", ref=ref)
         return recovery.bring(
-            *(self.git(), self.url, self.options, self.made, wish), self.said.append
+            *(self.git(), self.url, self.options, self.made, wanted), self.said.append
         )
 
     @property
