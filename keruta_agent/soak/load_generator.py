@@ -128,10 +128,13 @@ class LoadGenerator:
             task.cancel_at = now + CANCEL_AGAIN_S
 
     def _cancel_at_owner(self, task: FiledTask) -> bool:
-        """Cancel a task at the agent that has it; return whether that took it."""
+        """Cancel a task at the agent that has claimed it; return whether that took it.
+
+        Not at another one: it would tell the API when the owner's script runs, and that script
+        is stopped only once the owner has heard of it.
+        """
         owners = [agent for agent in self._world.agents if agent.agent_id == task.claimed_by]
-        asked = owners or self._world.agents
-        return any(self._world.command(one, "queue", "cancel", task.id) == 0 for one in asked)
+        return any(self._world.command(one, "queue", "cancel", task.id) == 0 for one in owners)
 
 
 def _words(pid: int) -> str:
