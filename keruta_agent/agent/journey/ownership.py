@@ -43,6 +43,9 @@ class Ownership:
         self._failures = 0
         self._claims_from = 0.0
         self._has_withheld_some = False
+        #: Tasks that wait and that this agent has claimed, as the API said last while it stood by.
+        #: The answer to such a claim was lost, and no other agent will ever take them.
+        self.claimed: frozenset[str] = frozenset()
 
     @property
     def interval_s(self) -> float:

@@ -132,8 +132,23 @@ class SessionPoll:
             return
         pausing.follow(self._agent, session)
         claim.wake_withheld(self._agent)
+        pending = self._api.pending_tasks(session_id)
         if self._agent.ownership.standby is None:
-            self._record(self._api.pending_tasks(session_id))
+            self._agent.ownership.claimed = frozenset()
+            self._record(pending)
+        else:
+            self._keep_claimed(pending)
+
+    def _keep_claimed(self, pending: Sequence[Task]) -> None:
+        """Go on with tasks that this agent has claimed, although it stands by by now."""
+        own_id = self._agent.ownership.identity.id
+        claimed = [task for task in pending if task.claimed_by == own_id]
+        self._agent.ownership.claimed = frozenset(task.id for task in claimed)
+        self._record(claimed)
+        for task in claimed:
+            job = self._agent.records.jobs.by_task(task.id)
+            if job is not None and job.state is JobState.WAITING:
+                self._agent.queue.job_runnable(job.id)
 
     def _record(self, pending: Sequence[Task]) -> None:
         """Record the tasks that wait and that no other agent has claimed."""

@@ -60,6 +60,7 @@ def _claim_next(agent: Agent) -> RunContext | None:
     claimed = agent.records.runs.claim_next(
         only_local=agent.writes.problem is not None,
         new_tasks=agent.ownership.takes_new_tasks(),
+        claimed=agent.ownership.claimed,
     )
     return None if claimed is None else RunContext(agent, *claimed)
 

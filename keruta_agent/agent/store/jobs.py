@@ -172,16 +172,16 @@ class Jobs:
         """Return the job of an API task."""
         return self._one("SELECT * FROM jobs WHERE task_id = ?", (task_id,))
 
-    def next_waiting(self, *, only_local: bool = False, new_tasks: bool = True) -> Job | None:
-        """Return the job that is to run next.
-
-        ``only_local`` leaves those of the API out, and without ``new_tasks`` those that never ran.
-        """
+    def next_waiting(
+        self, *, only_local: bool = False, new_tasks: bool = True, claimed: Iterable[str] = ()
+    ) -> Job | None:
+        """Return the job that is to run next; see ``Runs.claim_next``."""
         return self._one(
             "SELECT * FROM jobs WHERE state = 'waiting' AND (task_id IS NULL OR (NOT ? AND (? "
+            "OR task_id IN (SELECT value FROM json_each(?)) "
             "OR EXISTS (SELECT 1 FROM runs WHERE runs.job_id = jobs.id)))) "
             "ORDER BY priority DESC, filed_at, id LIMIT 1",
-            (only_local, new_tasks),
+            (only_local, new_tasks, json.dumps([*claimed])),
         )
 
     def waiting_ids(self) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from keruta_agent.agent.store.database import Database
 from keruta_agent.agent.store.jobs import Job, Jobs, JobState, StopKind
@@ -35,15 +35,18 @@ class Runs:
         return self._job_of(run), run
 
     def claim_next(
-        self, *, only_local: bool = False, new_tasks: bool = True
+        self, *, only_local: bool = False, new_tasks: bool = True, claimed: Iterable[str] = ()
     ) -> tuple[Job, Run] | None:
         """Claim the first waiting job: it becomes the one active run, or nothing changes.
 
         None means that nothing waits, something runs, or the queue is paused. ``only_local``
-        leaves the API's tasks where they are, and without ``new_tasks`` those that never ran.
+        leaves the API's tasks where they are, and without ``new_tasks`` those that never ran,
+        unless they are among the ``claimed``.
         """
         with self._database.transaction():
-            job = self._jobs.next_waiting(only_local=only_local, new_tasks=new_tasks)
+            job = self._jobs.next_waiting(
+                only_local=only_local, new_tasks=new_tasks, claimed=claimed
+            )
             if job is None or self.active() or self._jobs.pause_reason() is not None:
                 return None
             return self._claim(job)

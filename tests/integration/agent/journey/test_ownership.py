@@ -120,6 +120,30 @@ def test_standby_goes_on_with_the_retry_of_a_task_that_it_has(api, agent, poll, 
     assert agent.records.jobs.by_task(new.id).state is JobState.WAITING
 
 
+def test_standby_goes_on_with_a_task_whose_claim_was_answered_to_nobody(
+    api, agent, poll, other, file_task
+):
+    task, new = file_task("true"), file_task("true")
+    poll.poll()
+    api.fail_next("claim_task", AWAY, after_acting=True)
+    assert run.run_next(agent) is None
+    api.agents.silence(agent.ownership.identity.id)
+    _beat(other)
+    _beat(agent)
+    assert agent.ownership.standby is not None
+    _let_time_pass(agent)
+    _run_out(agent)
+    assert agent.records.jobs.by_task(task.id).state is JobState.WAITING
+    agent.queue.runnable.clear()
+
+    poll.poll()
+    assert agent.queue.runnable == [agent.records.jobs.by_task(task.id).id]
+    _run_out(agent)
+
+    assert agent.records.jobs.by_task(task.id).outcome == "succeeded"
+    assert agent.records.jobs.by_task(new.id).state is JobState.WAITING
+
+
 def test_task_that_a_person_released_is_taken_again(api, agent, poll, other, file_task):
     task = file_task("true")
     poll.poll()
