@@ -174,6 +174,15 @@ class _HttpServer(wsgi.Server):
         else:
             self.requests.put(conn)
 
+    def put_conn(self, conn: arrivals.Connection) -> None:
+        """Keep a connection for its next request, or close it where the server stops just now."""
+        try:
+            super().put_conn(conn)
+        except ValueError:  # between its look and its act the selector was closed
+            if self.ready:
+                raise
+            conn.close()
+
     @staticmethod
     def bind_socket(socket_: socket.socket, bind_addr: Any) -> socket.socket:
         try:
