@@ -41,7 +41,7 @@ def script_of(response: requests.Response, action: str) -> Script | None:
     """Return the script that an answer holds, or None when it holds none or a blank one.
 
     Raises:
-        ApiFailed: the answer makes no sense.
+        ApiFailed: the answer has not the form that the API gives scripts.
     """
     body = answers.json_of(response, action)
     inner = body.get("script") if isinstance(body, Mapping) else None

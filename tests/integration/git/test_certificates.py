@@ -54,6 +54,16 @@ def test_git_trusts_the_authority_of_a_variable(
     _ask(url, tmp_path)
 
 
+def test_git_trusts_no_other_authority_than_that_of_the_variable(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Authority(tmp_path, "other.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(other.file))
+
+    with pytest.raises(errors.WorkspaceError, match="certificate"):
+        _ask(url, tmp_path)
+
+
 def test_setting_of_git_goes_before_the_variables(
     url: str, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,8 @@ def test_refused_write_may_be_tried_again_under_its_key(api: ApiCaller) -> None:
     api.send("PATCH", f"/tasks/{task}/progress", {"progress": 1}, status=409, key="p")
     api.send("PATCH", f"/tasks/{task}/progress", {"progress": 1}, status=409, key="p")
 
+    assert api.get(f"/tasks/{task}")["status"] == "COMPLETED"
+
 
 @pytest.mark.parametrize("key", ["x" * 256, "a b", "ü"])
 def test_key_that_makes_no_sense_is_refused(api: ApiCaller, key: str) -> None:

@@ -166,6 +166,8 @@ def test_what_runs_by_itself_is_protected_however_it_is_spelt(
 def test_what_only_sounds_like_automation_may_be_written(root: Path, path: str) -> None:
     PermissionValidator(root).validate_path_access(path, "create")
 
+    assert protected.reason(path) is None
+
 
 def test_a_protected_file_that_the_task_names_may_be_written_and_no_other(root: Path) -> None:
     permissions = PermissionValidator(root, allowed=[".github/workflows/test.yml", ".git/config"])

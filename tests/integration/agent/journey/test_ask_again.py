@@ -41,7 +41,7 @@ def started(agent: Agent) -> Iterator[Started]:
 def look(
     agent: Agent, started: Started
 ) -> Callable[[ask.Asker, Callable[[Question | None], bool]], Question | None]:
-    """Lets one agent look until its records say what is wanted."""
+    """Have one agent look until its records hold the wanted question."""
 
     def until(asker: ask.Asker, wanted: Callable[[Question | None], bool]) -> Question | None:
         def found() -> bool:

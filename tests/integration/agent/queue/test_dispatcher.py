@@ -106,8 +106,13 @@ def test_failure_is_announced_by_hueys_signal_and_gets_its_auto_fix(api, make):
     assert failed == [(1,)]
 
 
-def test_failure_that_is_found_before_the_workers_start_is_announced_to_nobody(make):
-    make().dispatcher.job_failed(1)
+def test_failure_that_is_found_before_the_workers_start_is_announced_all_the_same(make):
+    running, announced = make(), []
+    running.dispatcher._work.signal(SIGNAL_ERROR)(lambda _, task: announced.append(task.args))
+
+    running.dispatcher.job_failed(1)
+
+    assert announced == [(1,)]
 
 
 def test_poll_and_outbox_go_on_while_a_long_script_runs(api, make, tmp_path):

@@ -104,11 +104,13 @@ def test_server_that_is_broken_as_a_whole_lacks_nothing(
 def test_failure_of_a_moment_is_not_taken_for_a_missing_route(
     client: KerutaClient, wire: requests_mock.Mocker, task_body: TaskBody
 ) -> None:
-    wire.post(f"{API}/tasks/t1/metrics", [SPRING_500, {"status_code": 201}])
+    sent = wire.post(f"{API}/tasks/t1/metrics", [SPRING_500, {"status_code": 201}])
     wire.get(f"{API}/tasks/t1", json=task_body())
 
     client.send_metrics("t1", {}, key="k")
     client.send_metrics("t1", {}, key="k")
+
+    assert sent.call_count == 3, "once again after the failure, and once for the second"
 
 
 def test_missing_route_is_asked_again_when_the_memory_is_old(
