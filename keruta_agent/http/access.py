@@ -10,9 +10,8 @@ import hashlib
 import hmac
 import ipaddress
 
-from flask import Request
-
 from keruta_agent.http.problems import Problem
+from keruta_agent.http.request import Request
 
 
 class BearerToken:
@@ -28,7 +27,7 @@ class BearerToken:
             Problem: it does not (401).
         """
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        # WSGI hands headers over as Latin-1.
+        # Headers arrive as Latin-1.
         given = _digest(token.strip().encode("latin-1", "replace"))
         if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._digest):
             raise Problem(

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, NoReturn
-
-from flask import Request
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from keruta_agent.core import bounded_json
 from keruta_agent.http.problems import Problem
 
-#: Bytes of a JSON body; artifacts are streamed and have no limit.
-MAX_JSON_BODY = 64 * 1024 * 1024
-#: Bytes of one that is read as a whole; lists of log lines alone may be larger.
-MAX_OBJECT_BODY = 16 * 1024 * 1024
+if TYPE_CHECKING:
+    from keruta_agent.http.request import Request
+
+#: Bytes of a body that carries a script or lines of a log. Artifacts are streamed.
+LARGE_BODY = 16 * 1024 * 1024
+#: Bytes of any other body.
+SMALL_BODY = 1024 * 1024
 #: Values of a free JSON object, which is read and written again each time that somebody looks at
 #: it. More than a line of a log holds that is JSON: agents send those as they are.
 MAX_FREE_VALUES = 50_000
@@ -22,31 +23,30 @@ MAX_FREE_VALUES = 50_000
 MAX_DEPTH = 50
 
 
-def read_json(
-    request: Request,
-    *,
-    largest: int = MAX_OBJECT_BODY,
-    most_values: int = bounded_json.MOST_VALUES,
-) -> Any:
+def read_json(request: Request, *, most_values: int = bounded_json.MOST_VALUES) -> Any:
     """Return the JSON value of the body; None when there is no body.
 
     Raises:
-        Problem: it is not JSON, is not called JSON, or is too large.
+        Problem: it is not JSON, is not called JSON, or holds too many values.
     """
-    raw = b"" if (request.content_length or 0) > largest else request.get_data(cache=False)
-    if (request.content_length or 0) > largest or len(raw) > largest:
-        raise Problem(413, "BODY_TOO_LARGE", f"the body is larger than {largest} bytes")
-    if not raw:
+    if not request.content:
         return None
     if not request.is_json:
         # 415 would be taken for a missing route by clients of other servers.
         raise Problem(400, "INVALID_INPUT", "the body must be sent as application/json")
     try:
-        return bounded_json.loads(raw, most_values=most_values, parse_constant=_refuse_constant)
+        return bounded_json.loads(
+            request.content, most_values=most_values, parse_constant=_refuse_constant
+        )
     except bounded_json.TooManyValuesError as exc:
         raise Problem(413, "BODY_TOO_LARGE", f"the body is too large: {exc}") from None
     except ValueError as exc:
         raise Problem(400, "INVALID_INPUT", f"the body is not JSON: {exc}") from None
+
+
+def too_large(largest: int) -> Problem:
+    """Return the refusal of a body with more bytes than this."""
+    return Problem(413, "BODY_TOO_LARGE", f"the body is larger than {largest} bytes")
 
 
 def _refuse_constant(name: str) -> NoReturn:

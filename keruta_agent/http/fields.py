@@ -72,7 +72,7 @@ class Priority(fields.Integer):
         super().__init__(strict=True, validate=whole, **kwargs)
 
 
-class Request(Schema):
+class RequestSchema(Schema):
     """What a client sends."""
 
     class Meta:
@@ -85,7 +85,7 @@ class Request(Schema):
         return {name: value for name, value in data.items() if value is not None}
 
 
-class StrictRequest(Request):
+class StrictRequestSchema(RequestSchema):
     """What a client sends that was written for this very API: a field it lacks is a mistake."""
 
     class Meta:

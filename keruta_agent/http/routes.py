@@ -1,25 +1,32 @@
-"""The declaration of documented routes: the one place that touches the untyped OpenAPI library.
-
-A view is a plain function that returns JSON values. What it is called with, such as a database, is
-the business of the API that it belongs to.
-"""
+"""The declaration of routes. What a view is called with is the business of the API it belongs to."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn, TypeVar
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import flask
-from flask_smorest import Api, Blueprint
 from marshmallow import Schema, ValidationError
-from webargs.flaskparser import FlaskParser
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from keruta_agent.http.bodies import read_json, to_json
-from keruta_agent.http.fields import ErrorAnswer
+from keruta_agent.http.bodies import SMALL_BODY, read_json
 from keruta_agent.http.problems import invalid
+from keruta_agent.http.responses import json_value
+
+if TYPE_CHECKING:
+    from keruta_agent.http.request import Request
+    from keruta_agent.http.uploads import Destination
 
 View = TypeVar("View", bound=Callable[..., Any])
+
+#: Answers a request in a thread of the application: with the values of its path, after what was
+#: read from query, body or form.
+Respond = Callable[..., Response]
+#: Opens a stream: checks the request on the loop and returns what sends it.
+OpenStream = Callable[..., Awaitable[Callable[[Scope, Receive, Send], Awaitable[None]]]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,27 +37,167 @@ class Answer:
     status: int
 
 
-class _Parser(FlaskParser):  # type: ignore[misc]
-    DEFAULT_VALIDATION_STATUS = 400
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Documentation:
+    """What the OpenAPI document says of a route, beside what its schemas say."""
 
-    def load_json(self, req: Any, schema: Schema) -> Any:
-        # No body at all counts as an empty object, so that missing fields are named.
-        found = read_json(req)
-        return {} if found is None and not req.content_length else found
+    summary: str
+    description: str = ""
+    #: What is answered with ``status``, and a second kind of answer.
+    answer: Any = None
+    status: int = 200
+    also: tuple[int, Any] | None = None
+    #: More of the operation, in the words of OpenAPI.
+    more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def handle_error(
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Route:
+    """One method of one path."""
+
+    method: str
+    #: As Starlette writes it, such as ``/tasks/{task_id}``.
+    path: str
+    #: Name of the view, and of the resource that it belongs to.
+    name: str
+    group: str
+    respond: Respond | None = None
+    open_stream: OpenStream | None = None
+    query: Schema | None = None
+    body: Schema | None = None
+    #: Bytes of a body.
+    largest: int = SMALL_BODY
+    #: Where the file of a form goes: called before it is received, with the values of the path.
+    destination: Callable[..., Destination] | None = None
+    #: Whether the view may wait for long; such views have threads of their own.
+    waits: bool = False
+    #: None keeps it out of the OpenAPI document.
+    documentation: Documentation | None = None
+
+    def arguments(self, request: Request) -> list[Any]:
+        """Return what the query and the body of a request hold.
+
+        Raises:
+            Problem: they are invalid (400, 413).
+        """
+        found = []
+        if self.body is not None:
+            # No body at all counts as an empty object, so that missing fields are named.
+            found.append(_loaded(self.body, read_json(request) if request.content else {}))
+        if self.query is not None:
+            found.append(_loaded(self.query, dict(request.query_params)))
+        return found
+
+
+class Resource:
+    """A group of routes."""
+
+    def __init__(self, name: str, description: str) -> None:
+        self.name = name
+        self.description = description
+        self.routes: list[Route] = []
+
+    def declare(
         self,
-        error: ValidationError,
-        req: Any,
-        schema: Schema,
+        method: str,
+        path: str,
+        respond: Respond,
         *,
-        error_status_code: int | None,
-        error_headers: Any,
-    ) -> NoReturn:
-        location = error.messages
-        inner = next(iter(location.values())) if isinstance(location, dict) else location
-        field, message = first_problem(inner, "")
-        raise invalid(field, message)
+        answer: Any = None,
+        query: type[Schema] | None = None,
+        body: type[Schema] | None = None,
+        status: int = 200,
+        also: tuple[int, Any] | None = None,
+        doc: Mapping[str, Any] | None = None,
+        largest: int = SMALL_BODY,
+        destination: Callable[..., Destination] | None = None,
+        waits: bool = False,
+    ) -> None:
+        """Declare a route.
+
+        Args:
+            method: of HTTP.
+            path: as Starlette writes it.
+            respond: answers; it is called with the request, what was read from query or body, and
+                the values of the path by their names.
+            answer: documents what is answered, with ``status``; ``also`` a second one.
+            query: reads the query.
+            body: reads the body.
+            status: of an answer.
+            also: status and schema.
+            doc: more for the OpenAPI document.
+            largest: bytes of a body.
+            destination: says where the file of a form goes; ``respond`` gets what was received.
+            waits: whether ``respond`` may wait for long.
+        """
+        summary, description = _summary(respond)
+        self.routes.append(
+            Route(
+                method=method,
+                path=path,
+                name=getattr(respond, "__name__", path),
+                group=self.name,
+                respond=respond,
+                query=None if query is None else query(),
+                body=None if body is None else body(),
+                largest=largest,
+                destination=destination,
+                waits=waits,
+                documentation=Documentation(
+                    summary=summary,
+                    description=description,
+                    answer=answer,
+                    status=status,
+                    also=also,
+                    more=doc or {},
+                ),
+            )
+        )
+
+    def stream(self, path: str, *, doc: Mapping[str, Any]) -> Callable[[OpenStream], OpenStream]:
+        """Declare a GET route that sends for as long as the client listens."""
+
+        def decorate(open_stream: OpenStream) -> OpenStream:
+            summary, description = _summary(open_stream)
+            self.routes.append(
+                Route(
+                    method="GET",
+                    path=path,
+                    name=open_stream.__name__,
+                    group=self.name,
+                    open_stream=open_stream,
+                    documentation=Documentation(summary=summary, description=description, more=doc),
+                )
+            )
+            return open_stream
+
+        return decorate
+
+
+def with_request(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a view that takes the request first, and hands it on if the view names it."""
+    if "request" in inspect.signature(view).parameters:
+
+        @functools.wraps(view)
+        def handed(request: Request, *args: Any, **values: Any) -> Any:
+            return view(*args, request=request, **values)
+
+        return handed
+
+    @functools.wraps(view)
+    def kept(request: Request, *args: Any, **values: Any) -> Any:
+        return view(*args, **values)
+
+    return kept
+
+
+def respond_with(result: Any, status: int) -> Response:
+    """Return what a view returned as an answer."""
+    if isinstance(result, Response):
+        return result
+    if isinstance(result, Answer):
+        return json_value(result.body, result.status)
+    return json_value(result, status)
 
 
 def first_problem(messages: Any, path: str = "") -> tuple[str, str]:
@@ -64,105 +211,21 @@ def first_problem(messages: Any, path: str = "") -> tuple[str, str]:
     return path or "body", str(messages)
 
 
-class _Blueprint(Blueprint):  # type: ignore[misc]
-    ARGUMENTS_PARSER = _Parser()
+def _loaded(schema: Schema, value: Any) -> Any:
+    try:
+        return schema.load(value)
+    except ValidationError as error:
+        field, message = first_problem(error.messages)
+        raise invalid(field, message) from None
 
 
-#: Where every application shows its OpenAPI document.
-OPENAPI_PATH: Final = "/openapi.json"
+_NO_SUMMARY: Final = ("", "")
 
 
-class DocumentedApi(Api):  # type: ignore[misc]
-    """The OpenAPI document of an application, with our shape of errors and access by a token."""
-
-    ERROR_SCHEMA = ErrorAnswer
-
-    def __init__(self, app: flask.Flask, *, title: str) -> None:
-        app.config.update(
-            API_TITLE=title,
-            API_VERSION="v1",
-            OPENAPI_VERSION="3.1.0",
-            OPENAPI_URL_PREFIX="/",
-            OPENAPI_JSON_PATH=OPENAPI_PATH.lstrip("/"),
-        )
-        super().__init__(app)
-        self.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
-
-
-class Resource:
-    """A group of routes."""
-
-    def __init__(self, name: str, description: str) -> None:
-        self.name = name
-        self._blueprint = _Blueprint(name, name, description=description)
-
-    def register(self, api: DocumentedApi) -> None:
-        """Add the routes to an application."""
-        api.register_blueprint(self._blueprint)
-
-    def plain(self, path: str) -> Callable[[View], View]:
-        """Declare a GET route outside of the OpenAPI document, such as a stream."""
-
-        def decorate(view: View) -> View:
-            self._blueprint.record(
-                # The OpenAPI library cannot do with no defaults at all.
-                lambda state: state.app.add_url_rule(
-                    path, view.__name__, view, methods=["GET"], defaults={}
-                )
-            )
-            return view
-
-        return decorate
-
-    def declare(
-        self,
-        method: str,
-        path: str,
-        respond: Callable[..., flask.Response],
-        *,
-        answer: Any = None,
-        query: type[Schema] | None = None,
-        body: type[Schema] | None = None,
-        status: int = 200,
-        also: tuple[int, Any] | None = None,
-        doc: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Declare a route.
-
-        Args:
-            method: of HTTP.
-            path: as Flask writes it.
-            respond: answers; it is called with the query or body and the values in the path.
-            answer: documents what is answered, with ``status``; ``also`` a second one.
-            query: reads the query.
-            body: reads the body.
-            status: of an answer.
-            also: status and schema.
-            doc: more for the OpenAPI document.
-        """
-        documented = self._blueprint.response(status, answer)(respond)
-        if also is not None:
-            documented = self._blueprint.alt_response(also[0], schema=also[1])(documented)
-        if doc:
-            documented = self._blueprint.doc(**doc)(documented)
-        if query is not None:
-            documented = self._blueprint.arguments(query, location="query")(documented)
-        if body is not None:
-            documented = self._blueprint.arguments(body, location="json")(documented)
-        self._blueprint.route(path, methods=[method])(documented)
-
-
-def respond_with(result: Any, status: int) -> flask.Response:
-    """Return what a view returned as an answer."""
-    if isinstance(result, flask.Response):
-        return result
-    if isinstance(result, Answer):
-        return json_response(to_json(result.body), result.status)
-    return json_response(to_json(result), status)
-
-
-def json_response(text: str, status: int) -> flask.Response:
-    """Return JSON text as an answer; 204 carries none."""
-    if status == 204:
-        return flask.Response(status=204)
-    return flask.Response(text + "\n", status=status, content_type="application/json")
+def _summary(view: Callable[..., Any]) -> tuple[str, str]:
+    """Return the first paragraph of a view's docstring, and the rest."""
+    text = inspect.getdoc(view)
+    if not text:
+        return _NO_SUMMARY
+    summary, _, description = text.partition("\n\n")
+    return " ".join(summary.split()), description.strip()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from flask import Request
+from typing import Final
 
 from keruta_agent.http.access import BearerToken, host_name, is_from_foreign_page, is_loopback
-from keruta_agent.http.pages import page_setup
+from keruta_agent.http.openapi import OPENAPI_PATH
 from keruta_agent.http.problems import Problem
-from keruta_agent.http.routes import OPENAPI_PATH
-from keruta_agent.server.pages.blueprint import OPEN_ENDPOINTS, pages
+from keruta_agent.http.request import Request
 from keruta_agent.server.resources import health
 
-_OPEN_PATHS = health.PATHS | {OPENAPI_PATH}
+_OPEN_PATHS: Final = health.PATHS | {OPENAPI_PATH}
 
 
 class Access:
@@ -36,15 +35,16 @@ class Access:
 
     def _check_token(self, token: BearerToken, request: Request) -> None:
         """Admit visitors who have logged in on the pages to what the token is for."""
-        if not page_setup.is_installed():  # the runner's services
+        pages = request.app.pages
+        if pages is None:  # the runner's services
             token.check(request)
             return
-        if request.endpoint in OPEN_ENDPOINTS:
+        if pages.is_open(request):
             return
-        visitor = page_setup.visitor()
+        visitor = pages.visitor(request)
         if "Authorization" in request.headers or not visitor.known:
             token.check(request)
-        elif request.method not in ("GET", "HEAD") and request.blueprint != pages.name:
+        elif request.method not in ("GET", "HEAD") and not pages.owns(request):
             # The pages look at their forms themselves.
             visitor.check_form(request)
 

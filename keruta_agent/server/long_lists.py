@@ -11,10 +11,10 @@ import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-import flask
 import peewee
 
 from keruta_agent.http.bodies import to_json
+from keruta_agent.http.responses import PartsResponse
 from keruta_agent.server.store.store import Store
 
 #: Characters of the rows that are in memory at once, but for a single row that is larger.
@@ -53,7 +53,7 @@ def respond(
             rows = query.limit(None).offset(None).where(number.between(*part)).dicts()
             return [to_answer(row) for row in rows]
 
-    return flask.Response(_send(parts, rows_of), content_type="application/json")
+    return PartsResponse(_send(parts, rows_of))
 
 
 def _parts(sizes: Iterable[tuple[int, int]]) -> Iterator[_Part]:

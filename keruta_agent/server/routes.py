@@ -2,27 +2,26 @@
 
 A reading view gets the store and a connection; a writing one gets a ``Change``, that is, an
 open transaction, and its answer is remembered under the request's idempotency key. Both return
-JSON values.
+JSON values, and get the request, too, where they name it.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
-import flask
 from marshmallow import Schema
+from starlette.responses import Response
 
 from keruta_agent.http import routes
-from keruta_agent.http.bodies import to_json
-from keruta_agent.http.routes import Answer, View, json_response, respond_with
+from keruta_agent.http.bodies import SMALL_BODY, to_json
+from keruta_agent.http.request import Request
+from keruta_agent.http.responses import json_response
+from keruta_agent.http.routes import Answer, View, respond_with, with_request
+from keruta_agent.http.uploads import Destination
 from keruta_agent.server.store import idempotency
 from keruta_agent.server.store.protocol import StoreProtocol
-
-#: Where the application keeps its store.
-STORE_KEY = "keruta-store"
 
 #: Methods whose answers are remembered under the idempotency key.
 _KEYED_METHODS = frozenset({"POST", "PUT", "PATCH"})
@@ -36,9 +35,9 @@ KEY_PARAMETER = {
 }
 
 
-def current_store() -> Any:
-    """Return the store of the application that serves this request: a ``StoreProtocol``."""
-    return flask.current_app.extensions[STORE_KEY]
+def store_of(request: Request) -> Any:
+    """Return the store that the request's application serves: a ``StoreProtocol``."""
+    return request.app.context
 
 
 class Resource(routes.Resource):
@@ -57,11 +56,13 @@ class Resource(routes.Resource):
         """Declare a GET route; ``answer`` documents what it returns, ``also`` a second one."""
 
         def decorate(view: View) -> View:
+            called = with_request(view)
+
             @functools.wraps(view)
-            def respond(*args: Any, **path_values: Any) -> flask.Response:
-                store = current_store()
+            def respond(request: Request, *args: Any, **path_values: Any) -> Response:
+                store = store_of(request)
                 with store.database.connected():
-                    return respond_with(view(store, *args, **path_values), status)
+                    return respond_with(called(request, store, *args, **path_values), status)
 
             self.declare(
                 "GET", path, respond, answer=answer, query=query, status=status, also=also, doc=doc
@@ -77,36 +78,39 @@ class Resource(routes.Resource):
         *,
         answer: Any = None,
         body: type[Schema] | None = None,
-        receive: Callable[..., AbstractContextManager[Any]] | None = None,
+        receive: Callable[[Request], Any] | None = None,
+        destination: Callable[..., Destination] | None = None,
         status: int = 200,
         also: tuple[int, Any] | None = None,
         doc: dict[str, Any] | None = None,
         keyed: bool = True,
+        largest: int = SMALL_BODY,
     ) -> Callable[[View], View]:
         """Declare a writing route.
 
         ``keyed`` is False where a repeated write must act again, such as a heartbeat: its answer
         is not remembered.
 
-        The body is read by ``body``, or by ``receive`` (store, path values) where it is too large
-        for a schema; both happen before the transaction begins, which holds up every other write.
+        The body is read by ``body``, or by ``receive`` where it is no object; or it is a form with
+        a file, which goes to the ``destination`` (request, path values). All of it happens before
+        the transaction begins, which holds up every other write.
         """
 
         is_keyed = keyed and method in _KEYED_METHODS
 
         def decorate(view: View) -> View:
+            called = with_request(view)
+
             @functools.wraps(view)
-            def respond(*args: Any, **path_values: Any) -> flask.Response:
-                store = current_store()
-                key = flask.request.headers.get("Idempotency-Key") if is_keyed else None
-                if receive is None:
-                    return _write(
-                        store, lambda change: view(change, *args, **path_values), status, key
-                    )
-                with receive(store, **path_values) as received:
-                    return _write(
-                        store, lambda change: view(change, received, **path_values), status, key
-                    )
+            def respond(request: Request, *args: Any, **path_values: Any) -> Response:
+                key = request.headers.get("Idempotency-Key") if is_keyed else None
+                received = args if receive is None else (receive(request), *args)
+                return _write(
+                    request,
+                    lambda change: called(request, change, *received, **path_values),
+                    status,
+                    key,
+                )
 
             documented = {"parameters": [KEY_PARAMETER]} if is_keyed else {}
             self.declare(
@@ -118,15 +122,17 @@ class Resource(routes.Resource):
                 status=status,
                 also=also,
                 doc=documented | (doc or {}),
+                destination=destination,
+                largest=largest,
             )
             return view
 
         return decorate
 
 
-def _write(
-    store: StoreProtocol, act: Callable[[Any], Any], status: int, key: str | None
-) -> flask.Response:
+def _write(request: Request, act: Callable[[Any], Any], status: int, key: str | None) -> Response:
+    store: StoreProtocol = store_of(request)
+
     def answer(change: Any) -> tuple[str, int]:
         result = act(change)
         if isinstance(result, Answer):
@@ -137,7 +143,7 @@ def _write(
         with store.writing() as change:
             text, code = answer(change)
         return json_response(text, code)
-    scope = f"{flask.request.method} {flask.request.path}"
+    scope = f"{request.method} {request.path}"
     text, code, repeated = idempotency.once(store, scope, key, answer)
     response = json_response(text, code)
     if repeated:

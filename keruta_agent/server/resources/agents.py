@@ -13,7 +13,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from keruta_agent.core import wire
 from keruta_agent.core.model import AgentRole
-from keruta_agent.http.fields import FreeText, Request
+from keruta_agent.http.fields import FreeText, RequestSchema
 from keruta_agent.http.problems import conflict, invalid
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.schemas import Identifier
@@ -34,7 +34,7 @@ _SECOND: Final = 1_000_000
 _DAY: Final = 24 * 3600 * _SECOND
 
 
-class Heartbeat(Request):
+class Heartbeat(RequestSchema):
     """An agent that serves a session."""
 
     instance = Identifier(
@@ -73,7 +73,7 @@ class RegistrationAnswer(Schema):
     active = fields.Nested(AgentAnswer, allow_none=True)
 
 
-class AgentQuery(Request):
+class AgentQuery(RequestSchema):
     """Which agents to list."""
 
     session_id = fields.String(data_key="sessionId")
@@ -84,7 +84,7 @@ _ANSWER = AgentAnswer()
 
 @resource.write(
     "PUT",
-    "/api/v1/agents/<agent_id>",
+    "/api/v1/agents/{agent_id}",
     body=Heartbeat,
     answer=RegistrationAnswer,
     keyed=False,

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-import flask
 from marshmallow import Schema, fields
-from werkzeug.datastructures import FileStorage
 
 from keruta_agent.core import wire
 from keruta_agent.http.bodies import repair_text
 from keruta_agent.http.problems import invalid, missing
-from keruta_agent.server.routes import Resource
+from keruta_agent.http.request import Request
+from keruta_agent.http.responses import file_response
+from keruta_agent.http.uploads import Destination, Form
+from keruta_agent.server.routes import Resource, store_of
 from keruta_agent.server.store import artifact_files, task_rows
 from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.store import Change, Store
 from keruta_agent.server.store.tables import Tables
-from keruta_agent.server.uploads import IncomingFile, received
 
 resource = Resource("artifacts", "Files that tasks left behind")
 
@@ -47,34 +45,31 @@ class ArtifactAnswer(Schema):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Upload:
-    """A complete upload, not yet in its place."""
+class _Described:
+    """What a form says of its file."""
 
-    file: IncomingFile
     name: str
     path: str
     description: str
     content_type: str
 
 
-@contextlib.contextmanager
-def _receive(store: Store, task_id: str) -> Iterator[_Upload]:
-    """Stream the form's file to disk, and remove it again if it is not kept."""
+def _destination(request: Request, task_id: str) -> Destination:
+    """Return where a task's artifact is received; refuse it at once if there is no such task."""
+    store: Store = store_of(request)
     with store.database.connected():
         task_rows.find(store.tables, task_id)
-    with received(store.directory.incoming) as (file, part, form):
-        yield _checked_upload(file, part, form)
+    return Destination(directory=store.directory.incoming)
 
 
-def _checked_upload(file: IncomingFile, part: FileStorage, form: Mapping[str, str]) -> _Upload:
-    name = PurePosixPath((part.filename or "").replace("\\", "/")).name
-    path = _checked_path(form.get("path") or name)
-    return _Upload(
-        file=file,
+def _described(form: Form) -> _Described:
+    name = PurePosixPath(form.name.replace("\\", "/")).name
+    path = _checked_path(form.fields.get("path") or name)
+    return _Described(
         name=_CONTROL.sub("\ufffd", name) or PurePosixPath(path).name,
         path=path,
-        description=repair_text(form.get("description") or ""),
-        content_type=part.mimetype if _CONTENT_TYPE.match(part.mimetype) else _UNKNOWN_TYPE,
+        description=repair_text(form.fields.get("description") or ""),
+        content_type=form.media_type if _CONTENT_TYPE.match(form.media_type) else _UNKNOWN_TYPE,
     )
 
 
@@ -111,34 +106,32 @@ _UPLOAD_DOC = {
 
 @resource.write(
     "POST",
-    "/api/v1/tasks/<task_id>/artifacts",
-    receive=_receive,
+    "/api/v1/tasks/{task_id}/artifacts",
+    destination=_destination,
     answer=ArtifactAnswer,
     status=201,
     doc=_UPLOAD_DOC,
 )
-def store_artifact(change: Change, upload: _Upload, task_id: str) -> Any:
+def store_artifact(change: Change, form: Form, task_id: str) -> Any:
     """Store a file with its size and SHA-256; ``sha256`` is compared if it is sent."""
+    described = _described(form)
     task = task_rows.lock(change, task_id)
     row = {
-        "id": upload.file.id,
+        "id": form.file.id,
         "task": task["number"],
-        "name": upload.name,
-        "path": upload.path,
-        "description": upload.description,
-        "content_type": upload.content_type,
-        "size": upload.file.size,
-        "sha256": upload.file.sha256,
+        "size": form.file.size,
+        "sha256": form.file.sha256,
         "created_at": t.now(),
+        **dataclasses.asdict(described),
     }
     change.tables.artifacts.insert(**row).execute()
     # Before the commit: a row without a file would be a lie, a file without a row is swept.
-    upload.file.keep(change.store.directory.artifacts)
-    task_rows.announce(change, "task_update", task, artifactId=upload.file.id)
+    form.file.keep(change.store.directory.artifacts)
+    task_rows.announce(change, "task_update", task, artifactId=form.file.id)
     return _to_answer(row, task_id)
 
 
-@resource.read("/api/v1/tasks/<task_id>/artifacts", answer=ArtifactAnswer(many=True))
+@resource.read("/api/v1/tasks/{task_id}/artifacts", answer=ArtifactAnswer(many=True))
 def list_artifacts(store: Store, task_id: str) -> Any:
     """List a task's artifacts in the order of their arrival."""
     task = task_rows.find(store.tables, task_id)
@@ -147,34 +140,33 @@ def list_artifacts(store: Store, task_id: str) -> Any:
     return [_to_answer(row, task_id) for row in rows.dicts()]
 
 
-@resource.read("/api/v1/tasks/<task_id>/artifacts/<artifact_id>", answer=ArtifactAnswer)
+@resource.read("/api/v1/tasks/{task_id}/artifacts/{artifact_id}", answer=ArtifactAnswer)
 def get_artifact(store: Store, task_id: str, artifact_id: str) -> Any:
     """Return what is known of an artifact."""
     return _to_answer(find(store.tables, task_id, artifact_id), task_id)
 
 
 @resource.read(
-    "/api/v1/tasks/<task_id>/artifacts/<artifact_id>/content",
+    "/api/v1/tasks/{task_id}/artifacts/{artifact_id}/content",
     doc={"responses": {"200": {"content": {_UNKNOWN_TYPE: {}}}}},
 )
-def download_artifact(store: Store, task_id: str, artifact_id: str) -> Any:
+def download_artifact(store: Store, task_id: str, artifact_id: str, *, request: Request) -> Any:
     """Return an artifact's bytes, to be saved rather than shown."""
     row = find(store.tables, task_id, artifact_id)
     try:
-        response = flask.send_file(
+        return file_response(
+            request,
             store.directory.artifact(row["id"]),
-            mimetype=row["content_type"],
-            as_attachment=True,
-            download_name=row["name"],
-            etag=row["sha256"],
+            media_type=row["content_type"],
+            name=row["name"],
+            sha256=row["sha256"],
+            headers={"X-Content-Type-Options": "nosniff"},
         )
     except FileNotFoundError:
         raise missing("artifact", artifact_id) from None
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
 
 
-@resource.write("DELETE", "/api/v1/tasks/<task_id>/artifacts/<artifact_id>", status=204)
+@resource.write("DELETE", "/api/v1/tasks/{task_id}/artifacts/{artifact_id}", status=204)
 def delete_artifact(change: Change, task_id: str, artifact_id: str) -> None:
     """Delete an artifact."""
     task_rows.lock(change, task_id)

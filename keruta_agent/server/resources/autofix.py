@@ -9,7 +9,7 @@ from marshmallow import Schema, fields
 
 from keruta_agent.core import model
 from keruta_agent.http.bodies import to_json
-from keruta_agent.http.fields import FreeText, Request
+from keruta_agent.http.fields import FreeText, RequestSchema
 from keruta_agent.http.problems import conflict
 from keruta_agent.http.routes import Answer
 from keruta_agent.server.routes import Resource
@@ -31,7 +31,7 @@ _RUNNING = frozenset(
 _SEPARATOR = "\n\n---\n"
 
 
-class FailureDraft(Request):
+class FailureDraft(RequestSchema):
     """Why the task failed."""
 
     error_message = FreeText(load_default="", data_key="errorMessage")
@@ -47,7 +47,7 @@ class NotCreatedAnswer(Schema):
 
 @resource.write(
     "POST",
-    "/api/v1/tasks/<task_id>/auto-fix",
+    "/api/v1/tasks/{task_id}/auto-fix",
     body=FailureDraft,
     answer=TaskAnswer,
     status=201,

@@ -13,7 +13,7 @@ from marshmallow import Schema, fields
 
 from keruta_agent.core import wire
 from keruta_agent.core.model import TaskStatus
-from keruta_agent.http.fields import Request
+from keruta_agent.http.fields import RequestSchema
 from keruta_agent.http.problems import conflict, missing
 from keruta_agent.server.resources import agents
 from keruta_agent.server.routes import Resource
@@ -26,7 +26,7 @@ from keruta_agent.server.store.tables import Tables
 resource = Resource("claims", "Which agent runs a task")
 
 
-class ClaimDraft(Request):
+class ClaimDraft(RequestSchema):
     """An agent that is about to run a task."""
 
     agent = Identifier(required=True)
@@ -51,7 +51,7 @@ _ANSWER = ClaimAnswer()
 
 
 @resource.write(
-    "POST", "/api/v1/tasks/<task_id>/claim", body=ClaimDraft, answer=ClaimAnswer, keyed=False
+    "POST", "/api/v1/tasks/{task_id}/claim", body=ClaimDraft, answer=ClaimAnswer, keyed=False
 )
 def claim_task(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     """Claim a task for an agent's run; repeated by the same agent it is renewed."""
@@ -84,7 +84,7 @@ def claim_task(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     return _to_answer(row)
 
 
-@resource.read("/api/v1/tasks/<task_id>/claim", answer=ClaimAnswer)
+@resource.read("/api/v1/tasks/{task_id}/claim", answer=ClaimAnswer)
 def get_claim(store: Store, task_id: str) -> Any:
     """Return the owner of a task."""
     row = task_rows.find(store.tables, task_id)
@@ -93,7 +93,7 @@ def get_claim(store: Store, task_id: str) -> Any:
     return _to_answer(row)
 
 
-@resource.write("DELETE", "/api/v1/tasks/<task_id>/claim", status=204)
+@resource.write("DELETE", "/api/v1/tasks/{task_id}/claim", status=204)
 def release_claim(change: Change, task_id: str) -> None:
     """Release a task for another agent: for a person who knows that its agent is gone."""
     row = task_rows.lock(change, task_id)

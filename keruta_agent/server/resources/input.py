@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import flask
 from marshmallow import Schema, fields
 
 from keruta_agent.core import wire
 from keruta_agent.core.model import TaskStatus
-from keruta_agent.http.fields import FreeText, Request
+from keruta_agent.http.fields import FreeText, RequestSchema
 from keruta_agent.http.problems import conflict
+from keruta_agent.http.request import Request
 from keruta_agent.http.routes import Answer
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.store import questions, task_rows
@@ -30,7 +30,7 @@ _REQUEST_ID = {
 }
 
 
-class PromptDraft(Request):
+class PromptDraft(RequestSchema):
     """What the script asks."""
 
     prompt = FreeText(load_default="")
@@ -40,7 +40,7 @@ class PromptDraft(Request):
     )
 
 
-class InputDraft(Request):
+class InputDraft(RequestSchema):
     """The answer; a missing line end is added."""
 
     input = FreeText(required=True)
@@ -68,7 +68,7 @@ class InputAnswer(Schema):
 
 @resource.write(
     "POST",
-    "/api/v1/tasks/<task_id>/input-request",
+    "/api/v1/tasks/{task_id}/input-request",
     body=PromptDraft,
     answer=PromptAnswer,
     status=201,
@@ -81,7 +81,7 @@ def request_input(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     return _to_answer(row, task_id)
 
 
-@resource.read("/api/v1/tasks/<task_id>/input-request", answer=PromptAnswer, also=(204, None))
+@resource.read("/api/v1/tasks/{task_id}/input-request", answer=PromptAnswer, also=(204, None))
 def get_input_request(store: Store, task_id: str) -> Any:
     """Return the task's newest question; 204 when it never asked."""
     row = questions.newest(store, task_rows.find(store.tables, task_id)["number"])
@@ -90,12 +90,12 @@ def get_input_request(store: Store, task_id: str) -> Any:
 
 @resource.write(
     "GET",
-    "/api/v1/tasks/<task_id>/input",
+    "/api/v1/tasks/{task_id}/input",
     answer=InputAnswer,
     also=(204, None),
     doc={"parameters": [_REQUEST_ID]},
 )
-def take_input(change: Change, task_id: str) -> Any:
+def take_input(change: Change, task_id: str, *, request: Request) -> Any:
     """Return the answer to the newest question, once; 204 while there is none.
 
     With ``requestId`` it is the answer to that question, as often as it is asked for until the
@@ -104,15 +104,15 @@ def take_input(change: Change, task_id: str) -> Any:
     row = questions.newest(change.store, task_rows.lock(change, task_id)["number"])
     if row is None or row["answer"] is None or row["delivered_at"] is not None:
         return _NOTHING_YET
-    asked = flask.request.args.get("requestId")
+    asked = request.query_params.get("requestId")
     if asked is not None:
         return {"input": row["answer"]} if asked == str(row["number"]) else _NOTHING_YET
-    if flask.request.method != "HEAD":  # its answer has no body: the input would be lost
+    if request.method != "HEAD":  # its answer has no body: the input would be lost
         questions.deliver(change, row)
     return {"input": row["answer"]}
 
 
-@resource.write("POST", "/api/v1/tasks/<task_id>/input", body=InputDraft, answer=PromptAnswer)
+@resource.write("POST", "/api/v1/tasks/{task_id}/input", body=InputDraft, answer=PromptAnswer)
 def answer_input(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     """Answer the task's open question."""
     task = _running(change, task_id, "input")

@@ -6,19 +6,17 @@ schema for each line, and stored by one statement.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-import flask
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
 from keruta_agent.core import model, wire
 from keruta_agent.http import bodies
 from keruta_agent.http.bodies import to_json
-from keruta_agent.http.fields import FreeText, Request
+from keruta_agent.http.fields import FreeText, RequestSchema
 from keruta_agent.http.problems import invalid
+from keruta_agent.http.request import Request
 from keruta_agent.server import long_lists
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.store import tables as t
@@ -55,7 +53,7 @@ class CountAnswer(Schema):
     count = fields.Integer(required=True)
 
 
-class LogQuery(Request):
+class LogQuery(RequestSchema):
     """Which entries to return."""
 
     level = wire.LogLevelField()
@@ -83,10 +81,9 @@ class LogQuery(Request):
         return data
 
 
-@contextlib.contextmanager
-def _receive(store: Store, task_id: str) -> Iterator[tuple[list[_Entry], bool]]:
+def _receive(request: Request) -> tuple[list[_Entry], bool]:
     """Read the body before the transaction: the entries, and whether they came as a list."""
-    body = bodies.read_json(flask.request, largest=bodies.MAX_JSON_BODY, most_values=MAX_VALUES)
+    body = bodies.read_json(request, most_values=MAX_VALUES)
     listed = isinstance(body, list)
     drafts = body if listed else [body]
     if len(drafts) > MAX_ENTRIES:
@@ -99,7 +96,7 @@ def _receive(store: Store, task_id: str) -> Iterator[tuple[list[_Entry], bool]]:
         except _Wrong as wrong:
             field = f"{index}.{wrong.field}" if listed else wrong.field
             raise invalid(field, wrong.reason) from None
-    yield entries, listed
+    return entries, listed
 
 
 class _Wrong(Exception):
@@ -194,8 +191,9 @@ _BODY_DOC = {
 
 @resource.write(
     "POST",
-    "/api/v1/tasks/<task_id>/logs",
+    "/api/v1/tasks/{task_id}/logs",
     receive=_receive,
+    largest=bodies.LARGE_BODY,
     answer=_STORED,
     status=201,
     doc=_BODY_DOC,
@@ -246,7 +244,7 @@ def _insert(change: Change, task: int, entries: list[_Entry]) -> int | None:
     return None
 
 
-@resource.read("/api/v1/tasks/<task_id>/logs", query=LogQuery, answer=LogEntryAnswer(many=True))
+@resource.read("/api/v1/tasks/{task_id}/logs", query=LogQuery, answer=LogEntryAnswer(many=True))
 def list_logs(store: Store, query: dict[str, Any], task_id: str) -> Any:
     """Return a page of a task's log, newest first unless ``order=asc``."""
     task = task_rows.find(store.tables, task_id)
@@ -273,7 +271,7 @@ def list_logs(store: Store, query: dict[str, Any], task_id: str) -> Any:
     )
 
 
-@resource.read("/api/v1/tasks/<task_id>/logs/count", answer=CountAnswer)
+@resource.read("/api/v1/tasks/{task_id}/logs/count", answer=CountAnswer)
 def count_logs(store: Store, task_id: str) -> Any:
     """Return how many entries a task's log has."""
     task = task_rows.find(store.tables, task_id)
@@ -281,7 +279,7 @@ def count_logs(store: Store, task_id: str) -> Any:
     return {"count": entries.select().where(entries.task == task["number"]).count()}
 
 
-@resource.write("DELETE", "/api/v1/tasks/<task_id>/logs", status=204)
+@resource.write("DELETE", "/api/v1/tasks/{task_id}/logs", status=204)
 def delete_logs(change: Change, task_id: str) -> None:
     """Delete a task's log."""
     task = task_rows.lock(change, task_id)

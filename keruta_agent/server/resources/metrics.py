@@ -41,7 +41,7 @@ class MetricsAnswer(Schema):
 
 
 @resource.write(
-    "POST", "/api/v1/tasks/<task_id>/metrics", body=MetricsDraft, answer=MetricsAnswer, status=201
+    "POST", "/api/v1/tasks/{task_id}/metrics", body=MetricsDraft, answer=MetricsAnswer, status=201
 )
 def store_metrics(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     """Store a JSON object of measurements."""
@@ -51,7 +51,7 @@ def store_metrics(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     return _to_answer(row | {"number": number}, task_id)
 
 
-@resource.read("/api/v1/tasks/<task_id>/metrics", answer=MetricsAnswer(many=True))
+@resource.read("/api/v1/tasks/{task_id}/metrics", answer=MetricsAnswer(many=True))
 def list_metrics(store: Store, task_id: str) -> Any:
     """List a task's measurements, newest first."""
     task = task_rows.find(store.tables, task_id)

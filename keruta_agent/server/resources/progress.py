@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from keruta_agent.core.model import TaskStatus
-from keruta_agent.http.fields import FreeText, Percent, Request
+from keruta_agent.http.fields import FreeText, Percent, RequestSchema
 from keruta_agent.http.problems import conflict
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.schemas import TaskAnswer
@@ -15,14 +15,14 @@ from keruta_agent.server.store.store import Change
 resource = Resource("progress", "How much of a task is done")
 
 
-class ProgressDraft(Request):
+class ProgressDraft(RequestSchema):
     """A task's progress in percent; without a message the last one stays."""
 
     progress = Percent(required=True)
     message = FreeText()
 
 
-@resource.write("PATCH", "/api/v1/tasks/<task_id>/progress", body=ProgressDraft, answer=TaskAnswer)
+@resource.write("PATCH", "/api/v1/tasks/{task_id}/progress", body=ProgressDraft, answer=TaskAnswer)
 def set_progress(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     """Set the progress of a task that has not ended."""
     row = task_rows.lock(change, task_id)

@@ -25,7 +25,7 @@ class ScriptAnswer(Schema):
     script = fields.Nested(wire.ScriptSchema, required=True)
 
 
-@resource.read("/api/v1/tasks/<task_id>/script", answer=ScriptAnswer)
+@resource.read("/api/v1/tasks/{task_id}/script", answer=ScriptAnswer)
 def get_script(store: Store, task_id: str) -> Any:
     """Return a task's script with the task's parameters."""
     task = task_rows.to_task(task_rows.find(store.tables, task_id))

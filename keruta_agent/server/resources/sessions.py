@@ -9,7 +9,7 @@ from marshmallow import ValidationError, fields, post_load
 
 from keruta_agent.core import model
 from keruta_agent.http.bodies import to_json
-from keruta_agent.http.fields import FreeObject, FreeText, Name, Request
+from keruta_agent.http.fields import FreeObject, FreeText, Name, RequestSchema
 from keruta_agent.http.problems import conflict, invalid, missing
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.schemas import Identifier, SessionAnswer
@@ -35,7 +35,7 @@ class SessionStatusName(fields.String):
             raise ValidationError(f"Must be one of: {names}.") from None
 
 
-class SessionDraft(Request):
+class SessionDraft(RequestSchema):
     """A session to create."""
 
     id = Identifier()
@@ -48,19 +48,19 @@ class SessionDraft(Request):
     template_config = FreeObject(data_key="templateConfig")
 
 
-class SessionStatusDraft(Request):
+class SessionStatusDraft(RequestSchema):
     """A session's new state."""
 
     status = SessionStatusName(required=True)
 
 
-class NameQuery(Request):
+class NameQuery(RequestSchema):
     """What a session's name holds, in any case."""
 
     name = FreeText(required=True)
 
 
-class PartialIdQuery(Request):
+class PartialIdQuery(RequestSchema):
     """How a session's id begins, in any case."""
 
     partial_id = FreeText(required=True, data_key="partialId")
@@ -109,7 +109,7 @@ def list_sessions(store: Store) -> Any:
     return [session_rows.to_answer(row) for row in rows]
 
 
-@resource.read("/api/v1/sessions/<session_id>", answer=SessionAnswer)
+@resource.read("/api/v1/sessions/{session_id}", answer=SessionAnswer)
 def get_session(store: Store, session_id: str) -> Any:
     """Return a session by its complete id."""
     return session_rows.to_answer(session_rows.find(store.tables, session_id))
@@ -135,7 +135,7 @@ def search_sessions_by_partial_id(store: Store, query: dict[str, Any]) -> Any:
     return [session_rows.to_answer(row) for row in rows]
 
 
-@resource.read("/api/v1/sessions/by-workspace/<workspace_id>", answer=SessionAnswer)
+@resource.read("/api/v1/sessions/by-workspace/{workspace_id}", answer=SessionAnswer)
 def get_session_by_workspace(store: Store, workspace_id: str) -> Any:
     """Return the newest session of a workspace, one that has not ended if there is any."""
     sessions = store.tables.sessions
@@ -153,7 +153,7 @@ def get_session_by_workspace(store: Store, workspace_id: str) -> Any:
 
 @resource.write(
     "PUT",
-    "/api/v1/sessions/<session_id>/status",
+    "/api/v1/sessions/{session_id}/status",
     body=SessionStatusDraft,
     answer=SessionAnswer,
 )
@@ -169,7 +169,7 @@ def set_session_status(change: Change, draft: dict[str, Any], session_id: str) -
     return session_rows.to_answer(row)
 
 
-@resource.write("DELETE", "/api/v1/sessions/<session_id>", status=204)
+@resource.write("DELETE", "/api/v1/sessions/{session_id}", status=204)
 def delete_session(change: Change, session_id: str) -> None:
     """Delete a session with its tasks, their logs and artifacts."""
     row = session_rows.lock(change, session_id)

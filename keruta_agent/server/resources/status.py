@@ -6,7 +6,7 @@ from typing import Any
 
 from keruta_agent.core import wire
 from keruta_agent.core.model import TASK_MOVES, TaskStatus
-from keruta_agent.http.fields import FreeText, Percent, Request
+from keruta_agent.http.fields import FreeText, Percent, RequestSchema
 from keruta_agent.http.problems import conflict
 from keruta_agent.server.resources import autofix
 from keruta_agent.server.routes import Resource
@@ -18,7 +18,7 @@ from keruta_agent.server.store.store import Change
 resource = Resource("status", "How far a task is")
 
 
-class StatusDraft(Request):
+class StatusDraft(RequestSchema):
     """A task's new state; what is left out keeps its value."""
 
     status = wire.TaskStatusField(required=True)
@@ -27,13 +27,13 @@ class StatusDraft(Request):
     error_code = FreeText(data_key="errorCode")
 
 
-@resource.write("PUT", "/api/v1/tasks/<task_id>/status", body=StatusDraft, answer=TaskAnswer)
+@resource.write("PUT", "/api/v1/tasks/{task_id}/status", body=StatusDraft, answer=TaskAnswer)
 def set_status(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     """Move a task to a state; writing the state that holds is legal."""
     return _move(change, draft, task_id)
 
 
-@resource.write("PATCH", "/api/v1/tasks/<task_id>/status", body=StatusDraft, answer=TaskAnswer)
+@resource.write("PATCH", "/api/v1/tasks/{task_id}/status", body=StatusDraft, answer=TaskAnswer)
 def patch_status(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     """Move a task to a state, for clients that write states with PATCH."""
     return _move(change, draft, task_id)

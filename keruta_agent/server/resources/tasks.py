@@ -8,8 +8,8 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load, pre_load
 
 from keruta_agent.core import model
-from keruta_agent.http.bodies import to_json
-from keruta_agent.http.fields import FreeObject, FreeText, Name, Priority, Request
+from keruta_agent.http.bodies import LARGE_BODY, to_json
+from keruta_agent.http.fields import FreeObject, FreeText, Name, Priority, RequestSchema
 from keruta_agent.http.problems import Problem, invalid
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.schemas import TaskAnswer
@@ -19,7 +19,7 @@ from keruta_agent.server.store.store import Change, Store
 resource = Resource("tasks", "Scripts to run, one at a time")
 
 
-class TaskChange(Request):
+class TaskChange(RequestSchema):
     """What may be changed of a task."""
 
     name = Name()
@@ -57,13 +57,15 @@ class TaskDraft(SubtaskDraft):
     parent_task_id = fields.String(data_key="parentTaskId")
 
 
-class StatusQuery(Request):
+class StatusQuery(RequestSchema):
     """Which tasks to list."""
 
     status = FreeText(metadata={"description": "Only tasks in this state."})
 
 
-@resource.write("POST", "/api/v1/tasks", body=TaskDraft, answer=TaskAnswer, status=201)
+@resource.write(
+    "POST", "/api/v1/tasks", body=TaskDraft, answer=TaskAnswer, status=201, largest=LARGE_BODY
+)
 def create_task(change: Change, draft: dict[str, Any]) -> Any:
     """Create a task in a session; ``sessionId`` may be left out when a parent is named."""
     session_id = draft.get("session_id")
@@ -94,13 +96,15 @@ def list_tasks(store: Store, query: dict[str, Any]) -> Any:
     return task_rows.listed(store, narrowed)
 
 
-@resource.read("/api/v1/tasks/<task_id>", answer=TaskAnswer)
+@resource.read("/api/v1/tasks/{task_id}", answer=TaskAnswer)
 def get_task(store: Store, task_id: str) -> Any:
     """Return a task."""
     return task_rows.to_answer(task_rows.find(store.tables, task_id))
 
 
-@resource.write("PUT", "/api/v1/tasks/<task_id>", body=TaskChange, answer=TaskAnswer)
+@resource.write(
+    "PUT", "/api/v1/tasks/{task_id}", body=TaskChange, answer=TaskAnswer, largest=LARGE_BODY
+)
 def change_task(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     """Change a task's name, description, script, priority or parameters."""
     row = task_rows.lock(change, task_id)
@@ -114,7 +118,7 @@ def change_task(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     return task_rows.to_answer(row)
 
 
-@resource.write("DELETE", "/api/v1/tasks/<task_id>", status=204)
+@resource.write("DELETE", "/api/v1/tasks/{task_id}", status=204)
 def delete_task(change: Change, task_id: str) -> None:
     """Delete a task with its logs and artifacts; its subtasks stay."""
     row = task_rows.lock(change, task_id)
@@ -126,10 +130,11 @@ def delete_task(change: Change, task_id: str) -> None:
 
 @resource.write(
     "POST",
-    "/api/v1/tasks/<task_id>/subtasks",
+    "/api/v1/tasks/{task_id}/subtasks",
     body=SubtaskDraft,
     answer=TaskAnswer,
     status=201,
+    largest=LARGE_BODY,
 )
 def create_subtask(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     """Create a task under a parent, in the parent's session."""
@@ -139,7 +144,7 @@ def create_subtask(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     return task_rows.to_answer(row)
 
 
-@resource.read("/api/v1/tasks/<task_id>/subtasks", answer=TaskAnswer(many=True))
+@resource.read("/api/v1/tasks/{task_id}/subtasks", answer=TaskAnswer(many=True))
 def list_subtasks(store: Store, task_id: str) -> Any:
     """List the tasks under a parent, newest first."""
     task_rows.find(store.tables, task_id)
@@ -155,7 +160,7 @@ def _session_tasks(store: Store, session_id: str, status: str | None) -> Any:
 
 
 @resource.read(
-    "/api/v1/sessions/<session_id>/tasks", query=StatusQuery, answer=TaskAnswer(many=True)
+    "/api/v1/sessions/{session_id}/tasks", query=StatusQuery, answer=TaskAnswer(many=True)
 )
 def list_session_tasks(store: Store, query: dict[str, Any], session_id: str) -> Any:
     """List a session's tasks, newest first."""
@@ -163,14 +168,14 @@ def list_session_tasks(store: Store, query: dict[str, Any], session_id: str) -> 
 
 
 @resource.read(
-    "/api/v1/tasks/session/<session_id>", query=StatusQuery, answer=TaskAnswer(many=True)
+    "/api/v1/tasks/session/{session_id}", query=StatusQuery, answer=TaskAnswer(many=True)
 )
 def list_tasks_of_session(store: Store, query: dict[str, Any], session_id: str) -> Any:
     """List a session's tasks, newest first (older route)."""
     return _session_tasks(store, session_id, query.get("status"))
 
 
-@resource.read("/api/v1/tasks/session/<session_id>/pending", answer=TaskAnswer(many=True))
+@resource.read("/api/v1/tasks/session/{session_id}/pending", answer=TaskAnswer(many=True))
 def list_pending_tasks_of_session(store: Store, session_id: str) -> Any:
     """List a session's PENDING tasks, newest first (oldest route)."""
     return _session_tasks(store, session_id, model.TaskStatus.PENDING.value)

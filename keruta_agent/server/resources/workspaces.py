@@ -13,7 +13,7 @@ from keruta_agent.server.store.store import Store
 resource = Resource("workspaces", "Where agents run")
 
 
-@resource.read("/api/v1/workspaces/<workspace_id>/tasks/pending", answer=TaskAnswer(many=True))
+@resource.read("/api/v1/workspaces/{workspace_id}/tasks/pending", answer=TaskAnswer(many=True))
 def list_workspace_pending_tasks(store: Store, workspace_id: str) -> Any:
     """List the PENDING tasks of a workspace's sessions that have not ended, newest first."""
     tasks, sessions = store.tables.tasks, store.tables.sessions

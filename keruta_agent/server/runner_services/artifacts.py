@@ -17,7 +17,7 @@ import flask
 from marshmallow import Schema, fields, validate
 
 from keruta_agent.http.bodies import check_free_json, to_json
-from keruta_agent.http.fields import Request
+from keruta_agent.http.fields import RequestSchema
 from keruta_agent.http.problems import invalid, missing
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.runner_services.store import Change, Store
@@ -55,7 +55,7 @@ class ArtifactsAnswer(Schema):
     next = fields.Integer(required=True, allow_none=True)
 
 
-class ArtifactsQuery(Request):
+class ArtifactsQuery(RequestSchema):
     """Which artifacts are wanted."""
 
     type = fields.String(load_default=None)
@@ -65,7 +65,7 @@ class ArtifactsQuery(Request):
     after = fields.Integer(load_default=0, validate=validate.Range(min=0, max=2**63 - 1))
 
 
-class MetadataQuery(Request):
+class MetadataQuery(RequestSchema):
     """Which artifact is meant."""
 
     uri = fields.String(required=True, validate=validate.Length(min=1, max=8000))

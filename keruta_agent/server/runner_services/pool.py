@@ -10,7 +10,7 @@ from marshmallow import Schema, fields, validate
 
 from keruta_agent.core import errors
 from keruta_agent.git import url as urls
-from keruta_agent.http.fields import Name, Request
+from keruta_agent.http.fields import Name, RequestSchema
 from keruta_agent.http.problems import invalid
 from keruta_agent.http.routes import respond_with
 from keruta_agent.server.routes import KEY_PARAMETER, Resource
@@ -31,7 +31,7 @@ _LONGEST_WAIT_S: Final = 3600.0
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
 
-class AllocateBody(Request):
+class AllocateBody(RequestSchema):
     """A client's request for a slot."""
 
     repo_url = Name(required=True, max_length=4000)
@@ -44,7 +44,7 @@ class AllocateBody(Request):
     )
 
 
-class LeaseBody(Request):
+class LeaseBody(RequestSchema):
     """Whose slot it is. Left out, it is that of whoever has it."""
 
     lease_token = fields.String(load_default="", validate=validate.Length(max=200))

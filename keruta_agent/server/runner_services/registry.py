@@ -12,7 +12,7 @@ import flask
 from marshmallow import Schema, fields, validate
 
 from keruta_agent.http.bodies import to_json
-from keruta_agent.http.fields import FreeObject, Name, Request
+from keruta_agent.http.fields import FreeObject, Name, RequestSchema
 from keruta_agent.http.problems import Problem, conflict, invalid, missing
 from keruta_agent.server.routes import KEY_PARAMETER, Resource
 from keruta_agent.server.runner_services.store import Change, Store, Tables
@@ -42,7 +42,7 @@ _SPEC_PARAMETER: Final = {
 _DOC: Final = {"parameters": [_SPEC_PARAMETER, KEY_PARAMETER]}
 
 
-class StatusBody(Request):
+class StatusBody(RequestSchema):
     """A task is in another state now."""
 
     status = Name(required=True, max_length=200)
@@ -50,7 +50,7 @@ class StatusBody(Request):
     updated_at = fields.Float(load_default=None)
 
 
-class EventBody(Request):
+class EventBody(RequestSchema):
     """Something happened to a task."""
 
     event_type = Name(required=True, max_length=200)
@@ -58,7 +58,7 @@ class EventBody(Request):
     timestamp = fields.Float(load_default=None)
 
 
-class ArtifactBody(Request):
+class ArtifactBody(RequestSchema):
     """A task left evidence somewhere."""
 
     type = Name(required=True, max_length=200)
@@ -101,7 +101,7 @@ class TasksAnswer(Schema):
     )
 
 
-class TasksQuery(Request):
+class TasksQuery(RequestSchema):
     """Which tasks are wanted."""
 
     spec_name = fields.String(load_default=None)

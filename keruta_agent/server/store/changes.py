@@ -1,5 +1,7 @@
 """Notifications of changes: events are stored with the change itself and numbered.
 
+Each process passes them on to its streams from one query (``http/events.py``).
+
 Log lines are too many for an event each. They are counted, and a thread stores one event a task
 every quarter of a second.
 """
@@ -17,6 +19,7 @@ from typing import Any
 import peewee
 
 from keruta_agent.http.bodies import to_json
+from keruta_agent.http.events import Event, Fanout
 from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.database import Database
 
@@ -28,6 +31,11 @@ KEPT_EVENTS = 10_000
 _TRIM_EVERY = 200
 #: Seconds over which the log lines of a task become one event.
 LOG_INTERVAL_S = 0.25
+#: Streams of one process; each costs some 20 KiB and a connection.
+MOST_STREAMS = 10_000
+#: Seconds between looks for events that another process may have stored into the same database.
+SHARED_LOOK_S = 1.0
+_OWN_LOOK_S = 15.0
 #: How often old answers are forgotten, in seconds.
 _HOUSEKEEPING_INTERVAL_S = 3600.0
 #: How long an answer is remembered under its idempotency key.
@@ -47,8 +55,10 @@ class Changes:
         self._database = database
         self._tables = tables
         self._condition = threading.Condition()
-        self._generation = 0
         self._closed = False
+        look_s = SHARED_LOOK_S if database.postgresql else _OWN_LOOK_S
+        #: The event streams of this process.
+        self.fanout = Fanout(self, look_s=look_s, most_streams=MOST_STREAMS)
         #: (task id, session id) -> lines stored and not yet announced.
         self._log_counts: Counter[tuple[str, str]] = Counter()
         self._thread = threading.Thread(
@@ -60,29 +70,12 @@ class Changes:
         self._thread.start()
 
     def close(self) -> None:
-        """End every wait, and with it every stream."""
+        """Stop announcing log lines."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()
         if self._thread.ident is not None:
             self._thread.join()
-
-    @property
-    def closed(self) -> bool:
-        """Whether the server stops."""
-        return self._closed
-
-    @property
-    def generation(self) -> int:
-        """A number that grows with every change; read it before looking for events."""
-        return self._generation
-
-    def wait(self, generation: int, timeout_s: float) -> None:
-        """Wait until something changed since ``generation``, or the server stops."""
-        with self._condition:
-            self._condition.wait_for(
-                lambda: self._closed or self._generation != generation, timeout_s
-            )
 
     def store(self, announcements: Sequence[Announcement]) -> None:
         """Store events; to be called last in the transaction that they tell of."""
@@ -99,10 +92,8 @@ class Changes:
                 events.delete().where(events.number <= number - KEPT_EVENTS).execute()
 
     def wake(self) -> None:
-        """Wake the listeners; to be called when the transaction is through."""
-        with self._condition:
-            self._generation += 1
-            self._condition.notify_all()
+        """Have the streams look for events; to be called when the transaction is through."""
+        self.fanout.wake()
 
     def count_logs(self, task_id: str, session_id: str, lines: int) -> None:
         """Count stored log lines of a task, to be announced soon."""
@@ -113,15 +104,17 @@ class Changes:
     def newest(self) -> int:
         """Return the number of the newest event, 0 when there was none yet."""
         events = self._tables.events
-        return int(events.select(peewee.fn.MAX(events.number)).scalar() or 0)
+        with self._database.connected():
+            return int(events.select(peewee.fn.MAX(events.number)).scalar() or 0)
 
-    def after(self, number: int, session_id: str | None, limit: int) -> list[dict[str, Any]]:
-        """Return the events after a number, oldest first."""
+    def after(self, number: int, topic: str | None, limit: int) -> list[Event]:
+        """Return the events after a number, of one session or of all, oldest first."""
         events = self._tables.events
         query = events.select().where(events.number > number)
-        if session_id is not None:
-            query = query.where(events.session_id == session_id)
-        return list(query.order_by(events.number).limit(limit).dicts())
+        if topic is not None:
+            query = query.where(events.session_id == topic)
+        with self._database.connected():
+            return [_event(row) for row in query.order_by(events.number).limit(limit).dicts()]
 
     def _announce_logs(self) -> None:
         housekeeping_due = time.monotonic()
@@ -166,3 +159,13 @@ class Changes:
         """Forget the answers whose keys are older than a week."""
         answers = self._tables.answers
         answers.delete().where(answers.created_at < t.now() - ANSWERS_KEPT_US).execute()
+
+
+def _event(row: dict[str, Any]) -> Event:
+    # Stored JSON is sent as it is: to read and write it again would cost more than the query.
+    session_id = to_json(row["session_id"])
+    text = (
+        f'{{"sessionId":{session_id},"data":{row["data"]},"timestamp":{row["created_at"] // 1000}}}'
+    )
+    data = f"id: {row['number']}\nevent: {row['name']}\ndata: {text}\n\n"
+    return Event(number=row["number"], topic=row["session_id"], frame=data.encode())

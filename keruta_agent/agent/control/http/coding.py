@@ -15,7 +15,7 @@ from keruta_agent.agent.control.table import execute
 from keruta_agent.agent.store.jobs import Work
 from keruta_agent.core import errors
 from keruta_agent.core.coding import branches, context_file, validation
-from keruta_agent.http.fields import FreeObject, Priority, StrictRequest
+from keruta_agent.http.fields import FreeObject, Priority, StrictRequestSchema
 from keruta_agent.http.problems import invalid
 
 resource = Resource("coding", "Coding tasks, which the Agent Runner solves")
@@ -23,7 +23,7 @@ resource = Resource("coding", "Coding tasks, which the Agent Runner solves")
 _LONGEST_NAME: Final = 100
 
 
-class CodingDraft(StrictRequest):
+class CodingDraft(StrictRequestSchema):
     """A task for the Agent Runner."""
 
     task = FreeObject(

@@ -14,7 +14,7 @@ from keruta_agent.agent.control.serialize import question_to_json
 from keruta_agent.agent.control.table import execute
 from keruta_agent.agent.store.jobs import Job
 from keruta_agent.core import wire
-from keruta_agent.http.fields import StrictRequest
+from keruta_agent.http.fields import StrictRequestSchema
 from keruta_agent.http.routes import Answer
 
 resource = Resource("input", "What scripts ask of a person, and the person's answers")
@@ -22,7 +22,7 @@ resource = Resource("input", "What scripts ask of a person, and the person's ans
 _NOTHING_ASKED: Final = Answer(body=None, status=204)
 
 
-class InputDraft(StrictRequest):
+class InputDraft(StrictRequestSchema):
     """An answer; a missing line end is added. ``input`` is what the keruta API calls it."""
 
     text = Plain()

@@ -9,12 +9,12 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 from keruta_agent.agent.store.jobs import JobState
 from keruta_agent.core import wire
 from keruta_agent.http.bodies import repair_text
-from keruta_agent.http.fields import Name, Priority, Request, StrictRequest
+from keruta_agent.http.fields import Name, Priority, RequestSchema, StrictRequestSchema
 
 MOST_JOBS: Final = 1000
 
 
-class JobsQuery(Request):
+class JobsQuery(RequestSchema):
     """Which jobs."""
 
     state = fields.String(validate=validate.OneOf([state.value for state in JobState]))
@@ -43,7 +43,7 @@ class VariableName(Plain):
         return text
 
 
-class JobDraft(StrictRequest):
+class JobDraft(StrictRequestSchema):
     """A script or a command to run; one of both."""
 
     name = Name()
@@ -70,7 +70,7 @@ class JobDraft(StrictRequest):
             raise ValidationError("Must be an absolute path.", "directory")
 
 
-class PriorityDraft(StrictRequest):
+class PriorityDraft(StrictRequestSchema):
     """A place in the order."""
 
     priority = Priority(required=True)

@@ -21,7 +21,7 @@ from keruta_agent.agent.store.run import STREAMS, Run
 from keruta_agent.core.model import LogEntry
 from keruta_agent.core.wire import format_date
 from keruta_agent.http.bodies import to_json
-from keruta_agent.http.fields import Request
+from keruta_agent.http.fields import RequestSchema
 
 resource = Resource("logs", "What jobs wrote")
 
@@ -49,7 +49,7 @@ class PlaceField(fields.String):
         return tuple(map(int, found.groups()))
 
 
-class LogsQuery(Request):
+class LogsQuery(RequestSchema):
     """Which lines."""
 
     after = PlaceField(metadata={"description": "Lines behind this position."})

@@ -12,7 +12,7 @@ from keruta_agent.agent.control.http.routes import Resource
 from keruta_agent.agent.control.http.services import Services
 from keruta_agent.agent.control.table import execute
 from keruta_agent.core import wire
-from keruta_agent.http.fields import Name, StrictRequest
+from keruta_agent.http.fields import Name, StrictRequestSchema
 
 resource = Resource("queue", "What the daemon does, and whether further jobs may start")
 
@@ -80,7 +80,7 @@ class StatusAnswer(Schema):
     http = fields.String(required=True, allow_none=True)
 
 
-class PauseDraft(StrictRequest):
+class PauseDraft(StrictRequestSchema):
     """Why no job may start; shown with the status."""
 
     reason = Name(load_default=PAUSED_BY_A_PERSON)

@@ -1,0 +1,276 @@
+"""The application that serves one API: routes, admission, bodies, answers to failures.
+
+Views are plain functions that run in a few threads of the application; the event loop only
+receives and sends. So a slow client costs a socket, and never a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import starlette.routing
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from keruta_agent.http import uploads
+from keruta_agent.http.bodies import too_large
+from keruta_agent.http.failures import Failures
+from keruta_agent.http.openapi import OPENAPI_PATH, Document
+from keruta_agent.http.problems import Problem
+from keruta_agent.http.request import ROUTE_KEY, Request
+from keruta_agent.http.responses import json_value
+from keruta_agent.http.routes import Resource, Route
+
+if TYPE_CHECKING:
+    from keruta_agent.http.pages.page_setup import PageSetup
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Threads for views: database work, which seldom waits.
+THREADS: Final = 4
+#: Threads for views that wait for something, such as a free slot.
+WAITING_THREADS: Final = 64
+#: Bodies above this many bytes are received by a few clients at a time: they are held in memory.
+_LARGE: Final = 256 * 1024
+_MOST_LARGE: Final = 8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """What an API decides for itself."""
+
+    #: Admits a request on the loop, or raises a ``Problem``.
+    admit: Callable[[Request], None]
+    failures: Failures
+    #: Called in the thread of each view when the view has returned.
+    release: Callable[[], None] | None = None
+    #: Of every answer that does not set them itself.
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+class Application:
+    """One API as an ASGI callable."""
+
+    def __init__(self, context: Any, document: Document, hooks: Hooks) -> None:
+        """Take what the views work with, an empty OpenAPI document, and the API's decisions."""
+        self.context = context
+        self.hooks = hooks
+        self.document = document
+        self.routes: list[Route] = []
+        #: What its pages share; None where it has no pages.
+        self.pages: PageSetup | None = None
+        #: Told when the server stops, so that streams end.
+        self.on_stop: list[Callable[[], None]] = []
+        self._router: starlette.routing.Router | None = None
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="http-view")
+        self._waiting = ThreadPoolExecutor(WAITING_THREADS, thread_name_prefix="http-waiting")
+        self._large: asyncio.Semaphore | None = None
+
+    def add(self, *resources: Resource) -> None:
+        """Serve the routes of resources; those that are asked for most should come first."""
+        for resource in resources:
+            self.routes.extend(resource.routes)
+            self.document.add(resource)
+        self._router = None
+
+    def may_listen(self, request: Request) -> Callable[[], bool] | None:
+        """Return what tells whether a stream may go on; None where nothing ends its login."""
+        if self.pages is None or "Authorization" in request.headers:
+            return None
+        visitor = self.pages.visitor(request)
+        return visitor.is_logged_in if visitor.known else None
+
+    def begin_stop(self) -> None:
+        """End the streams; called on the loop when the server stops."""
+        for tell in self.on_stop:
+            tell()
+
+    def close(self) -> None:
+        """Wait for the views that run, and end their threads."""
+        self._threads.shutdown(cancel_futures=True)
+        self._waiting.shutdown(cancel_futures=True)
+
+    async def run(self, function: Callable[..., T], *args: Any, waits: bool = False) -> T:
+        """Call a function in a thread of the application."""
+        threads = self._waiting if waits else self._threads
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(threads, self._called, function, args)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        scope["app"] = self
+        sender = _Sender(send, self.hooks.headers)
+        try:
+            await self._routed()(scope, receive, sender)
+        except ClientDisconnect:
+            return
+        except Exception as exc:
+            if sender.has_begun:
+                raise
+            response = self._answer_failure(Request(scope, receive), exc)
+            await response(scope, receive, sender)
+
+    def _routed(self) -> starlette.routing.Router:
+        if self._router is None:
+            by_path: dict[str, list[Route]] = {}
+            for route in self.routes:
+                by_path.setdefault(route.path, []).append(route)
+            self._router = starlette.routing.Router(
+                [_path(path, routes) for path, routes in by_path.items()]
+                + [starlette.routing.Route(OPENAPI_PATH, _Document(self), methods=["GET"])],
+                # A redirect would name the host that the client has named.
+                redirect_slashes=False,
+                default=self._refuse_unknown,
+            )
+        return self._router
+
+    def admit(self, request: Request) -> None:
+        """Admit a request.
+
+        Raises:
+            Problem: it is refused.
+        """
+        self.hooks.admit(request)
+        if any("\0" in str(value) for value in request.path_params.values()):
+            raise Problem(404, "NOT_FOUND", "nothing has an id with NUL in it")
+
+    async def serve(self, route: Route, request: Request, send: Send) -> None:
+        """Answer a request by its route."""
+        request.scope[ROUTE_KEY] = route
+        self.admit(request)
+        if route.open_stream is not None:
+            stream = await route.open_stream(request, **request.path_params)
+            await stream(request.scope, request.receive, send)
+            return
+        if route.destination is not None:
+            response = await self._received(route, request)
+        else:
+            request.content = await self._content(request, route.largest)
+            response = await self.run(self._respond, route, request, waits=route.waits)
+        await response(request.scope, request.receive, send)
+
+    def _respond(self, route: Route, request: Request, *received: Any) -> Response:
+        if route.respond is None:
+            raise TypeError(f"the route {route.path} has no view")
+        arguments = [*received, *route.arguments(request)]
+        return route.respond(request, *arguments, **request.path_params)
+
+    async def _received(self, route: Route, request: Request) -> Response:
+        """Answer a request whose form carries a file."""
+        if route.destination is None:
+            raise TypeError(f"the route {route.path} receives no file")
+        place = functools.partial(route.destination, request, **request.path_params)
+        async with uploads.received(request, await self.run(place), self.run) as form:
+            return await self.run(self._respond, route, request, form)
+
+    async def _content(self, request: Request, largest: int) -> bytes:
+        """Return the body of a request.
+
+        Raises:
+            Problem: it is too large (413).
+        """
+        if not request.has_body:
+            return b""
+        stated = request.stated_length
+        if stated is not None and stated > largest:
+            raise too_large(largest)
+        if largest <= _LARGE or (stated is not None and stated <= _LARGE):
+            return await _read(request, largest)
+        if self._large is None:
+            self._large = asyncio.Semaphore(_MOST_LARGE)
+        async with self._large:
+            return await _read(request, largest)
+
+    async def _refuse_unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        self.admit(request)
+        raise Problem(404, "ROUTE_NOT_FOUND", f"there is no {request.method} {request.path}")
+
+    def _called(self, function: Callable[..., T], args: tuple[Any, ...]) -> T:
+        try:
+            return function(*args)
+        finally:
+            if self.hooks.release is not None:
+                self.hooks.release()
+
+    def _answer_failure(self, request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException):
+            if error.status_code == 405 and request.method == "OPTIONS":
+                return Response(headers={"Allow": (error.headers or {}).get("Allow", "")})
+            try:
+                self.admit(request)
+            except Problem as refusal:
+                error = refusal
+        problem = self.hooks.failures.problem_of(error)
+        if self.pages is not None and self.pages.wants_page(request):
+            page: Response = self.pages.problem_page(request, problem)
+            return page
+        response = json_value(problem.body(), problem.status)
+        response.headers.update(problem.headers)
+        return response
+
+
+class _Sender:
+    """Passes an answer on, with the headers that every answer has."""
+
+    def __init__(self, send: Send, headers: Mapping[str, str]) -> None:
+        self._send = send
+        self._headers = [(name.lower().encode(), text.encode()) for name, text in headers.items()]
+        self.has_begun = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.has_begun = True
+            if self._headers:
+                set_already = {name for name, _ in message["headers"]}
+                more = [header for header in self._headers if header[0] not in set_already]
+                message["headers"] = [*message["headers"], *more]
+        await self._send(message)
+
+
+class _Path:
+    """The routes of one path, by their methods."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._routes = {route.method: route for route in routes}
+        if "GET" in self._routes:
+            self._routes.setdefault("HEAD", self._routes["GET"])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await scope["app"].serve(self._routes[scope["method"]], Request(scope, receive), send)
+
+
+class _Document:
+    """The route of the OpenAPI document."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._application.admit(Request(scope, receive))
+        found = await self._application.run(self._application.document.to_json)
+        await json_value(found)(scope, receive, send)
+
+
+def _path(path: str, routes: list[Route]) -> starlette.routing.Route:
+    return starlette.routing.Route(path, _Path(routes), methods=[route.method for route in routes])
+
+
+async def _read(request: Request, largest: int) -> bytes:
+    content = bytearray()
+    async for piece in request.stream():
+        content += piece
+        if len(content) > largest:
+            raise too_large(largest)
+    return bytes(content)

@@ -1,0 +1,203 @@
+"""Calls an application in this process, without a socket, as a browser with its cookies would."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from http.cookies import SimpleCookie
+from typing import Any
+from urllib.parse import quote, unquote, urlencode, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message
+
+PATIENCE_S = 60.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came back."""
+
+    status_code: int
+    headers: Headers
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.content.decode()
+
+    @property
+    def content_type(self) -> str:
+        """What the body is, with its parameters."""
+        return self.headers.get("Content-Type", "")
+
+    def json(self) -> Any:
+        """Return the JSON value of the body."""
+        return json.loads(self.content)
+
+
+class Client:
+    """One browser, or one program, that asks an application."""
+
+    def __init__(self, app: ASGIApp, *, base_url: str = "http://localhost") -> None:
+        self.app = app
+        self.base_url = base_url
+        self.cookies: dict[str, str] = {}
+
+    def get(self, path: str, **options: Any) -> Answer:
+        """Send a GET."""
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> Answer:
+        """Send a POST."""
+        return self.request("POST", path, **options)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        data: Mapping[str, Any] | bytes | str | None = None,
+        query: Mapping[str, str] | None = None,
+        files: Mapping[str, tuple[str, bytes, str]] | None = None,
+        scope: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Send a request and return its whole answer.
+
+        Args:
+            method: of HTTP.
+            path: of the address, with its query; not ASCII is encoded.
+            headers: beside those that follow from the rest.
+            json: a value to send.
+            data: the fields of a form, or the body itself.
+            query: more of the query.
+            files: parts of a form with a name, a content and a type each; ``data`` are its fields.
+            scope: what differs from a usual request, such as ``root_path``.
+        """
+        body, content_type = _body(json, data, files)
+        asked = MutableHeaders()
+        asked["Host"] = urlsplit(self.base_url).netloc
+        if content_type:
+            asked["Content-Type"] = content_type
+        if body:
+            asked["Content-Length"] = str(len(body))
+        if self.cookies:
+            asked["Cookie"] = "; ".join(f"{name}={text}" for name, text in self.cookies.items())
+        asked.update(dict(headers or {}))
+        full = _scope(self.base_url, method, path, query, asked) | dict(scope or {})
+        waiting = asyncio.run_coroutine_threadsafe(_ask(self.app, full, body), _loop())
+        answer = waiting.result(PATIENCE_S)
+        self._remember(answer.headers)
+        return answer
+
+    def _remember(self, headers: Headers) -> None:
+        for line in headers.getlist("Set-Cookie"):
+            for name, morsel in SimpleCookie(line).items():
+                if morsel["max-age"] == "0" or not morsel.value:
+                    self.cookies.pop(name, None)
+                else:
+                    self.cookies[name] = morsel.value
+
+
+async def _ask(app: ASGIApp, scope: dict[str, Any], body: bytes) -> Answer:
+    begun: dict[str, Any] = {}
+    content = bytearray()
+    messages: Iterator[Message] = iter([{"type": "http.request", "body": body, "more_body": False}])
+    has_ended = asyncio.Event()
+
+    async def receive() -> Message:
+        message = next(messages, None)
+        if message is None:
+            await has_ended.wait()
+            return {"type": "http.disconnect"}
+        return message
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            begun.update(message)
+        else:
+            content.extend(message.get("body", b""))
+
+    try:
+        await app(scope, receive, send)
+    finally:
+        has_ended.set()
+    if scope["method"] == "HEAD":
+        content.clear()
+    return Answer(
+        status_code=begun["status"],
+        headers=Headers(raw=list(begun["headers"])),
+        content=bytes(content),
+    )
+
+
+def _scope(
+    base_url: str, method: str, path: str, query: Mapping[str, str] | None, headers: MutableHeaders
+) -> dict[str, Any]:
+    base = urlsplit(base_url)
+    plain, _, asked = path.partition("?")
+    asked = "&".join(part for part in (asked, urlencode(query or {})) if part)
+    encoded = quote(plain, safe="/%:@!$&'()*+,;=~-._")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": base.scheme,
+        "path": unquote(encoded),
+        "raw_path": encoded.encode(),
+        "root_path": "",
+        "query_string": quote(asked, safe="/%:@!$&'()*+,;=~-._?").encode(),
+        "headers": headers.raw,
+        "client": ("127.0.0.1", 50_000),
+        "server": (base.hostname, base.port or 80),
+        "state": {},
+    }
+
+
+def _body(
+    value: Any,
+    data: Mapping[str, Any] | bytes | str | None,
+    files: Mapping[str, tuple[str, bytes, str]] | None,
+) -> tuple[bytes, str]:
+    if value is not None:
+        return json.dumps(value).encode(), "application/json"
+    if files is not None:
+        return _form(data if isinstance(data, Mapping) else {}, files)
+    if isinstance(data, Mapping):
+        return urlencode(data).encode(), "application/x-www-form-urlencoded"
+    if isinstance(data, str):
+        return data.encode(), ""
+    return data or b"", ""
+
+
+def _form(
+    fields: Mapping[str, Any], files: Mapping[str, tuple[str, bytes, str]]
+) -> tuple[bytes, str]:
+    boundary = "a-boundary-of-the-test"
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'.encode()
+        for name, text in fields.items()
+    ]
+    for name, (file_name, content, kind) in files.items():
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; '
+        head += f'filename="{file_name}"\r\nContent-Type: {kind}\r\n\r\n'
+        parts.append(head.encode() + content + b"\r\n")
+    return b"".join(parts) + f"--{boundary}--\r\n".encode(), (
+        f"multipart/form-data; boundary={boundary}"
+    )
+
+
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """Return the loop of this process, in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="test-loop", daemon=True).start()
+    return loop
