@@ -1,42 +1,24 @@
-"""Server-sent events: one reader feeds every stream of a process from memory.
+"""Server-sent events: the answer that carries them, who listens, and when that ends.
 
-A stream costs no thread, and an event costs one query however many listen. A client that reads too
-slowly is cut off and comes back with ``Last-Event-ID``; nobody waits for it.
+A stream costs no thread.
 """
 
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
-import dataclasses
-import logging
 import random
-import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from typing import Any, Final, Generic, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
 from keruta_agent.http.bodies import to_json
 from keruta_agent.http.problems import Problem
 
-logger = logging.getLogger(__name__)
-
 #: Keeps proxies from taking a silent stream for a dead one.
 HEARTBEAT: Final = b": heartbeat\n\n"
 HEARTBEAT_S: Final = 15.0
-#: Seconds between checks whether listeners are still let in.
-_TICK_S: Final = 1.0
-#: Seconds over which the events of a burst are gathered for one query.
-_GATHER_S: Final = 0.005
-#: Seconds before another look after storage has failed.
-_FAILED_S: Final = 1.0
-#: Events in one query.
-BATCH: Final = 500
-#: Frames that wait for one client; one that is further behind is cut off.
-_MOST_WAITING: Final = 1000
 #: Milliseconds after which browsers come back to a server that stopped: not all at once.
 _COME_BACK_MS: Final = (500, 3000)
 
@@ -48,273 +30,114 @@ _HEADERS: Final = [
 ]
 
 Stream = Callable[[Scope, Receive, Send], Awaitable[None]]
+#: Sends a piece of a stream, once the client has taken enough of those before.
+Put = Callable[[bytes], Awaitable[None]]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Event:
-    """One event as it is sent."""
+class Listener:
+    """One client that listens."""
 
-    number: int
-    #: Who listens to it, such as a session's id.
-    topic: str
-    frame: bytes
+    def __init__(self, may_listen: Callable[[], bool] | None) -> None:
+        """Take what tells whether the client is still let in; None where that never ends."""
+        #: Set when there is something to send, or the stream is to end.
+        self.ready = asyncio.Event()
+        self.has_ended = False
+        #: What is sent last.
+        self.farewell = b""
+        self._may_listen = may_listen
+
+    def is_welcome(self) -> bool:
+        """Return whether the client is still let in."""
+        return self._may_listen is None or self._may_listen()
+
+    def end(self, farewell: bytes = b"") -> None:
+        """End the stream, with some last words."""
+        self.has_ended = True
+        self.farewell = farewell
+        self.ready.set()
 
 
-class Source(Protocol):
-    """Where the events are stored. Its functions are called in threads."""
-
-    def newest(self) -> int:
-        """Return the number of the newest event, 0 when there was none yet."""
-
-    def after(self, number: int, topic: str | None, limit: int) -> Sequence[Event]:
-        """Return the events after a number, of one topic or of all, oldest first."""
+L = TypeVar("L", bound=Listener)
 
 
-class Fanout:
-    """The streams of one process."""
+class Listeners(Generic[L]):
+    """Those who listen to one application: how many there may be, and when their streams end."""
 
-    def __init__(self, source: Source, *, look_s: float, most_streams: int) -> None:
-        """Take the events.
-
-        Args:
-            source: holds them.
-            look_s: seconds between looks for events that no ``wake`` of this process tells of.
-            most_streams: above which further ones are refused.
-        """
-        self._source = source
-        self._look_s = look_s
-        self._most_streams = most_streams
-        self._listeners: set[_Listener] = set()
-        self._by_topic: dict[str, set[_Listener]] = collections.defaultdict(set)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._woken = asyncio.Event()
-        self._is_waking = threading.Event()
-        self._tasks: list[asyncio.Task[None]] = []
-        #: Of its own: views that wait for the database must not hold up what is known already.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="http-events")
-        self._joining = asyncio.Lock()
-        #: Number of the last event that was passed on; it counts while anybody listens.
-        self._last = 0
+    def __init__(self, most: int) -> None:
+        """Take the number above which further ones are refused."""
+        self._most = most
+        self._all: set[L] = set()
         self._is_stopping = False
 
-    def wake(self) -> None:
-        """Have the reader look for events now; from any thread, after their transaction."""
-        loop = self._loop
-        if loop is None or not self._listeners or self._is_waking.is_set():
-            return
-        self._is_waking.set()
-        with contextlib.suppress(RuntimeError):  # the loop has just ended
-            loop.call_soon_threadsafe(self._woken.set)
+    def __len__(self) -> int:
+        return len(self._all)
 
-    def stop(self) -> None:
-        """End all streams, with a hint to come back; on the loop."""
-        self._is_stopping = True
-        for listener in list(self._listeners):
-            listener.end(b"retry: %d\n\n" % random.randint(*_COME_BACK_MS))  # noqa: S311
-        for task in self._tasks:
-            task.cancel()
-        self._tasks.clear()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+    def __iter__(self) -> Iterator[L]:
+        return iter(list(self._all))
 
-    def open(
-        self,
-        topic: str | None,
-        after: int,
-        *,
-        greeting: bytes,
-        may_listen: Callable[[], bool] | None = None,
-    ) -> Stream:
-        """Return the stream of a new listener, which begins after an event.
-
-        Args:
-            topic: which events; None for all.
-            after: number of the last event that the client has.
-            greeting: the first frame.
-            may_listen: asked once a second whether the client is still let in.
+    def check_room(self) -> None:
+        """Admit one more.
 
         Raises:
-            Problem: there are too many streams (503).
+            Problem: there are too many (503).
         """
-        if self._is_stopping or len(self._listeners) >= self._most_streams:
+        if self._is_stopping or len(self._all) >= self._most:
             raise Problem(
                 503,
                 "TOO_MANY_STREAMS",
-                f"{self._most_streams} event streams are open already",
+                f"{self._most} event streams are open already",
                 headers={"Retry-After": "15"},
             )
 
-        async def stream(scope: Scope, receive: Receive, send: Send) -> None:
-            listener = _Listener(topic, after, may_listen)
-            leaving = asyncio.create_task(_until_gone(receive, listener))
-            try:
-                await self._join(listener)
-                await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-                await _send(send, greeting)
-                await self._catch_up(listener, send, scope["app"].run)
-                while frames := await listener.frames():
-                    await _send(send, frames)
-                await send({"type": "http.response.body", "body": listener.farewell})
-            finally:
-                leaving.cancel()
-                self._remove(listener)
+    def add(self, listener: L) -> None:
+        """Count a listener in."""
+        self._all.add(listener)
 
-        return stream
+    def discard(self, listener: L) -> None:
+        """Count a listener out."""
+        self._all.discard(listener)
 
-    async def _catch_up(
-        self, listener: _Listener, send: Send, run: Callable[..., Awaitable[Sequence[Event]]]
-    ) -> None:
-        """Send what was stored before the stream began; live events wait meanwhile."""
-        while not listener.has_ended:
-            events = await run(self._source.after, listener.last, listener.topic, BATCH)
-            if events:
-                listener.last = events[-1].number
-                await _send(send, b"".join(event.frame for event in events))
-            if len(events) < BATCH:
-                return
+    def end_unwelcome(self) -> None:
+        """End the streams of clients that are let in no more."""
+        for listener in self:
+            if not listener.is_welcome():
+                listener.end()
 
-    async def _join(self, listener: _Listener) -> None:
-        async with self._joining:
-            loop = asyncio.get_running_loop()
-            if not self._listeners:
-                # Read before the listener catches up: else what is stored between its last query
-                # and this one would reach it by neither way.
-                self._last = await loop.run_in_executor(self._thread, self._source.newest)
-            self._listeners.add(listener)
-            if listener.topic is not None:
-                self._by_topic[listener.topic].add(listener)
-            if not self._tasks:
-                self._loop = loop
-                self._tasks = [loop.create_task(self._read()), loop.create_task(self._tick())]
-
-    def _remove(self, listener: _Listener) -> None:
-        self._listeners.discard(listener)
-        if listener.topic is None:
-            return
-        of_topic = self._by_topic[listener.topic]
-        of_topic.discard(listener)
-        if not of_topic:
-            del self._by_topic[listener.topic]
-
-    async def _read(self) -> None:
-        """Pass on what is stored, for as long as the process runs."""
-        while True:
-            try:
-                await self._pass_on()
-            except Exception:
-                # The streams stay: what they miss now they get when storage is well again.
-                logger.warning(
-                    "cannot read what changed",
-                    exc_info=True,
-                    extra={"action": "server_events_lost"},
-                )
-                await asyncio.sleep(_FAILED_S)
-                continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._look_s):
-                    await self._woken.wait()
-            await asyncio.sleep(_GATHER_S)
-
-    async def _pass_on(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._listeners:
-            # Before the query: what is stored during it wakes the reader again.
-            self._woken.clear()
-            self._is_waking.clear()
-            events = await loop.run_in_executor(
-                self._thread, self._source.after, self._last, None, BATCH
-            )
-            for event in events:
-                self._last = event.number
-                self._deliver(event)
-            if len(events) < BATCH:
-                return
-        self._woken.clear()
-        self._is_waking.clear()
-
-    def _deliver(self, event: Event) -> None:
-        for listener in self._by_topic.get(event.topic, ()):
-            listener.put(event)
-        for listener in self._listeners:
-            if listener.topic is None:
-                listener.put(event)
-
-    async def _tick(self) -> None:
-        """Send heartbeats, and end the streams of clients that are let in no more."""
-        elapsed = 0.0
-        while True:
-            await asyncio.sleep(_TICK_S)
-            elapsed += _TICK_S
-            is_due = elapsed >= HEARTBEAT_S
-            elapsed = 0.0 if is_due else elapsed
-            for listener in list(self._listeners):
-                if not listener.is_welcome():
-                    listener.end(b"")
-                elif is_due:
-                    listener.put_frame(HEARTBEAT)
+    def stop(self) -> None:
+        """End all streams, each with a hint when to come back, and open no more."""
+        self._is_stopping = True
+        for listener in self:
+            listener.end(come_back())
 
 
-class _Listener:
-    """One client, and what waits for it."""
-
-    def __init__(self, topic: str | None, last: int, may_listen: Callable[[], bool] | None) -> None:
-        self.topic = topic
-        #: Number of the last event that was sent.
-        self.last = last
-        self.farewell = b""
-        self.has_ended = False
-        self._may_listen = may_listen
-        self._waiting: collections.deque[tuple[int, bytes]] = collections.deque()
-        self._ready = asyncio.Event()
-
-    def is_welcome(self) -> bool:
-        return self._may_listen is None or self._may_listen()
-
-    def put(self, event: Event) -> None:
-        self._put(event.number, event.frame)
-
-    def put_frame(self, frame: bytes) -> None:
-        if not self._waiting:  # a heartbeat beside other frames says nothing
-            self._put(0, frame)
-
-    def _put(self, number: int, frame: bytes) -> None:
-        if self.has_ended:
-            return
-        if len(self._waiting) >= _MOST_WAITING:
-            self._waiting.clear()
-            self.end(b"retry: %d\n\n" % _COME_BACK_MS[0])
-            return
-        self._waiting.append((number, frame))
-        self._ready.set()
-
-    def end(self, farewell: bytes) -> None:
-        self.has_ended = True
-        self.farewell = farewell
-        self._ready.set()
-
-    async def frames(self) -> bytes:
-        """Return what is to be sent next; nothing at the end."""
-        while True:
-            frames = []
-            while self._waiting:
-                number, frame = self._waiting.popleft()
-                # What was replayed is not sent again.
-                if number == 0 or number > self.last:
-                    frames.append(frame)
-                    self.last = max(self.last, number)
-            if frames or self.has_ended:
-                return b"".join(frames)
-            self._ready.clear()
-            await self._ready.wait()
+def come_back() -> bytes:
+    """Return the hint when to come back: not all clients at once."""
+    return b"retry: %d\n\n" % random.randint(*_COME_BACK_MS)
 
 
-async def _until_gone(receive: Receive, listener: _Listener) -> None:
+@contextlib.asynccontextmanager
+async def sending(listener: Listener, receive: Receive, send: Send) -> AsyncIterator[Put]:
+    """Answer with a stream for the length of the block, which the listener's last words end.
+
+    The listener has ended when the client has left.
+    """
+
+    async def put(body: bytes) -> None:
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+
+    leaving = asyncio.create_task(_until_gone(receive, listener))
+    try:
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        yield put
+        await send({"type": "http.response.body", "body": listener.farewell})
+    finally:
+        leaving.cancel()
+
+
+async def _until_gone(receive: Receive, listener: Listener) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    listener.end(b"")
-
-
-async def _send(send: Send, body: bytes) -> None:
-    await send({"type": "http.response.body", "body": body, "more_body": True})
+    listener.end()
 
 
 def frame(identity: str, name: str, payload: Mapping[str, Any]) -> bytes:

@@ -1,6 +1,6 @@
 """Notifications of changes: events are stored with the change itself and numbered.
 
-Each process passes them on to its streams from one query (``http/events.py``).
+Each process passes them on to its streams from one query (``http/fanout.py``).
 
 Log lines are too many for an event each. They are counted, and a thread stores one event a task
 every quarter of a second.
@@ -19,7 +19,7 @@ from typing import Any
 import peewee
 
 from keruta_agent.http.bodies import to_json
-from keruta_agent.http.events import Event, Fanout
+from keruta_agent.http.fanout import Event, Fanout
 from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.database import Database
 
