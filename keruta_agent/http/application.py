@@ -206,12 +206,13 @@ class Application:
 
     def _answer_failure(self, request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException):
-            if error.status_code == 405 and request.method == "OPTIONS":
-                return Response(headers={"Allow": (error.headers or {}).get("Allow", "")})
             try:
                 self.admit(request)
             except Problem as refusal:
                 error = refusal
+            else:
+                if error.status_code == 405 and request.method == "OPTIONS":
+                    return Response(headers={"Allow": (error.headers or {}).get("Allow", "")})
         problem = self.hooks.failures.problem_of(error)
         if self.pages is not None and self.pages.wants_page(request):
             page: Response = self.pages.problem_page(request, problem)
