@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import json
+import queue
 import threading
 from collections.abc import Iterator, Mapping
 from http.cookies import SimpleCookie
@@ -56,6 +58,18 @@ class Client:
     def post(self, path: str, **options: Any) -> Answer:
         """Send a POST."""
         return self.request("POST", path, **options)
+
+    @contextlib.contextmanager
+    def stream(self, path: str, *, headers: Mapping[str, str] | None = None) -> Iterator[Streamed]:
+        """Send a GET, and leave at the end of the block whatever is still to come."""
+        asked = MutableHeaders({"Host": urlsplit(self.base_url).netloc, **(headers or {})})
+        if self.cookies:
+            asked["Cookie"] = "; ".join(f"{name}={text}" for name, text in self.cookies.items())
+        streamed = Streamed(self.app, _scope(self.base_url, "GET", path, None, asked))
+        try:
+            yield streamed
+        finally:
+            streamed.leave()
 
     def request(
         self,
@@ -193,6 +207,56 @@ def _form(
     return b"".join(parts) + f"--{boundary}--\r\n".encode(), (
         f"multipart/form-data; boundary={boundary}"
     )
+
+
+class Streamed:
+    """An answer whose pieces are taken one by one, as they come."""
+
+    def __init__(self, app: ASGIApp, scope: dict[str, Any]) -> None:
+        self._messages: queue.Queue[Message | None] = queue.Queue()
+        self._left = asyncio.Event()
+        asked = _listen(app, scope, self._messages, self._left)
+        self._running = asyncio.run_coroutine_threadsafe(asked, _loop())
+        begun = self._next() or {"status": 0, "headers": []}
+        self.status_code: int = begun["status"]
+        self.headers = Headers(raw=list(begun["headers"]))
+
+    def __iter__(self) -> Iterator[bytes]:
+        while message := self._next():
+            if body := message.get("body", b""):
+                yield body
+
+    def leave(self) -> None:
+        """Take nothing more; return when the application has noticed."""
+        _loop().call_soon_threadsafe(self._left.set)
+        self._running.result(PATIENCE_S)
+
+    def _next(self) -> Message | None:
+        return self._messages.get(timeout=PATIENCE_S)
+
+
+async def _listen(
+    app: ASGIApp,
+    scope: dict[str, Any],
+    messages: queue.Queue[Message | None],
+    left: asyncio.Event,
+) -> None:
+    requests: Iterator[Message] = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive() -> Message:
+        request = next(requests, None)
+        if request is None:
+            await left.wait()
+            return {"type": "http.disconnect"}
+        return request
+
+    async def send(message: Message) -> None:
+        messages.put(message)
+
+    try:
+        await app(scope, receive, send)
+    finally:
+        messages.put(None)
 
 
 @functools.cache
