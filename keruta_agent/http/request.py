@@ -41,7 +41,7 @@ class Request(starlette.requests.Request):
     @property
     def full_path(self) -> str:
         """The path below the prefix with the query."""
-        query = self.url.query
+        query = self.scope["query_string"].decode("latin-1")
         return f"{self.path}?{query}" if query else self.path
 
     @property
@@ -51,10 +51,17 @@ class Request(starlette.requests.Request):
         return prefix
 
     @property
+    def is_secure(self) -> bool:
+        """Whether the client came by HTTPS."""
+        # Not by ``url``: that cannot be made from every Host header.
+        is_https: bool = self.scope.get("scheme") == "https"
+        return is_https
+
+    @property
     def origin(self) -> str:
         """Scheme, name and prefix by which the client reached this application."""
         host = self.headers.get("Host") or self._own_address()
-        return f"{self.url.scheme}://{host}{self.prefix}"
+        return f"{'https' if self.is_secure else 'http'}://{host}{self.prefix}"
 
     @property
     def media_type(self) -> str:

@@ -92,12 +92,14 @@ def file_response(
         "Cache-Control": "no-cache",
         "Content-Disposition": _disposition("inline" if inline else "attachment", name),
     }
-    if _has(request.headers.get("If-None-Match", ""), tag):
+    if has_already(request, tag):
         return Response(status_code=304, headers=answered)
     return FileResponse(path, headers=answered, media_type=media_type, stat_result=found)
 
 
-def _has(asked: str, tag: str) -> bool:
+def has_already(request: Request, tag: str) -> bool:
+    """Return whether the client has what this tag is of."""
+    asked = request.headers.get("If-None-Match", "")
     return asked.strip() == "*" or tag in (
         each.strip().removeprefix("W/") for each in asked.split(",")
     )

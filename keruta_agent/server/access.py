@@ -41,8 +41,11 @@ class Access:
             return
         if pages.is_open(request):
             return
+        if "Authorization" in request.headers:
+            token.check(request)
+            return
         visitor = pages.visitor(request)
-        if "Authorization" in request.headers or not visitor.known:
+        if not visitor.known:
             token.check(request)
         elif request.method not in ("GET", "HEAD") and not pages.owns(request):
             # The pages look at their forms themselves.

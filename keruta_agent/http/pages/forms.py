@@ -2,64 +2,63 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Final
 
-import flask
+from starlette.responses import Response
 
 from keruta_agent.http.pages import language, page_setup
+from keruta_agent.http.pages.logins import set_cookie
+from keruta_agent.http.pages.page_setup import Pages, own_address
+from keruta_agent.http.request import Request
 
-#: Views that whoever is to log in needs, without the blueprint's name.
-OPEN_VIEWS: Final = ("log_in", "switch_language")
+#: Bytes of a form that anybody may send.
+_SMALL_FORM: Final = 64 * 1024
 #: Seconds; a year.
 _LANGUAGE_LIFETIME_S: Final = 365 * 24 * 3600
 
 
-def add_forms(pages: flask.Blueprint, why: str) -> None:
+def add_forms(pages: Pages, why: str) -> None:
     """Add their routes to the pages of an application.
 
     ``why`` is the key of the text that says which token is asked for.
     """
-    log_in = functools.partial(_log_in, why)
-    pages.add_url_rule("/login", "log_in", log_in, methods=["GET", "POST"])
-    pages.add_url_rule("/language", view_func=switch_language, methods=["POST"])
-    pages.add_url_rule("/logout", view_func=log_out, methods=["POST"])
 
+    @pages.get("/login", is_open=True)
+    def ask_for_token(request: Request) -> Response:
+        asked = own_address(request.query_params.get("next", "/"))
+        if page_setup.visitor(request).welcome:
+            return page_setup.go_to(request, asked)
+        return page_setup.page(request, "login.html", why=why, wrong=False, next=asked)
 
-def _log_in(why: str) -> flask.Response:
-    """Ask for the token, and set a cookie for a visitor who knows it."""
-    asked = page_setup.own_address(flask.request.values.get("next", "/"))
-    logins = page_setup.logins()
-    if page_setup.visitor().welcome:
-        return page_setup.go_to(asked)
-    is_try = flask.request.method == "POST"
-    if is_try and logins.fits(flask.request.form.get("token", "")):
-        response = page_setup.go_to(asked)
+    @pages.post("/login", is_open=True, largest=_SMALL_FORM)
+    def log_in(request: Request) -> Response:
+        asked = own_address(request.fields.get("next", "/"))
+        if page_setup.visitor(request).welcome:
+            return page_setup.go_to(request, asked)
+        logins = page_setup.setup_of(request).logins
+        if not logins.fits(request.fields.get("token", "")):
+            return page_setup.page(request, "login.html", 403, why=why, wrong=True, next=asked)
+        response = page_setup.go_to(request, asked)
         # A new cookie: whoever planted the old one does not know this one.
-        logins.welcome(known=True).remember(flask.request, response)
+        logins.welcome(known=True).remember(request, response)
         return response
-    return page_setup.page("login.html", 403 if is_try else 200, why=why, wrong=is_try, next=asked)
+
+    pages.post("/language", is_open=True, largest=_SMALL_FORM)(switch_language)
+    pages.post("/logout", largest=_SMALL_FORM)(log_out)
 
 
-def switch_language() -> flask.Response:
+def switch_language(request: Request) -> Response:
     """Remember the language that a person has chosen."""
-    response = page_setup.go_to(page_setup.own_address(flask.request.form.get("next", "/")))
-    chosen = flask.request.form.get("language")
+    response = page_setup.go_to(request, own_address(request.fields.get("next", "/")))
+    chosen = request.fields.get("language")
     if chosen in language.LANGUAGES:
-        response.set_cookie(
-            language.COOKIE,
-            chosen,
-            max_age=_LANGUAGE_LIFETIME_S,
-            httponly=True,
-            samesite="Strict",
-            secure=flask.request.is_secure,
-        )
+        set_cookie(request, response, language.COOKIE, chosen, lasts_s=_LANGUAGE_LIFETIME_S)
     return response
 
 
-def log_out() -> flask.Response:
+def log_out(request: Request) -> Response:
     """End the login, and make the browser forget it."""
-    page_setup.visitor().log_out()
-    response = page_setup.go_to("/login")
-    page_setup.logins().welcome(known=False).remember(flask.request, response)
+    page_setup.visitor(request).log_out()
+    response = page_setup.go_to(request, "/login")
+    page_setup.setup_of(request).logins.welcome(known=False).remember(request, response)
     return response

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from flask import Request
+from keruta_agent.http.request import Request
 
 #: Also the names of the catalogue files; the first is for those who read none of them.
 LANGUAGES: Final = ("en", "ja")
@@ -30,7 +30,7 @@ def chosen_language(request: Request) -> str:
     switched = request.cookies.get(COOKIE)
     if switched in LANGUAGES:
         return str(switched)
-    return request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]
+    return request.accepted(*LANGUAGES) or LANGUAGES[0]
 
 
 def translate(language: str, key: str, **values: object) -> str:

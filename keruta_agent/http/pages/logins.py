@@ -19,10 +19,11 @@ import time
 from pathlib import Path
 from typing import Final
 
-from flask import Request, Response
+from starlette.responses import Response
 
 from keruta_agent.http.pages.live_logins import LiveLogins
 from keruta_agent.http.problems import Problem
+from keruta_agent.http.request import Request
 
 #: Seconds.
 LIFETIME_S: Final = 7 * 24 * 3600
@@ -32,8 +33,6 @@ HEADER: Final = "X-CSRF-Token"
 #: Wrong tokens in a minute, of all visitors, after which no other is looked at.
 MOST_WRONG: Final = 10
 _MINUTE_S: Final = 60.0
-#: Bytes of a form sent without a login: it is read into memory.
-_SMALL_FORM: Final = 64 * 1024
 
 _KNOWN: Final = "known"
 _ANYBODY: Final = "anybody"
@@ -196,28 +195,39 @@ class Visitor:
 
         Raises:
             Problem: it is from elsewhere, or its page is older than the login (403).
-            RequestEntityTooLarge: it is larger than a login (413).
         """
-        if not self.welcome:
-            request.max_content_length = _SMALL_FORM
-        given = request.headers.get(HEADER) or request.form.get(FIELD, "")
+        given = request.headers.get(HEADER) or request.fields.get(FIELD, "")
         if not hmac.compare_digest(given.encode("utf-8", "replace"), self.form_token.encode()):
             raise Problem(403, "FORM_EXPIRED", "this form is too old; load the page again")
 
     def remember(self, request: Request, response: Response) -> None:
         """Give a new visitor the cookie."""
         if self._is_new:
-            response.set_cookie(
-                cookie_name(request),
-                self._cookie,
-                max_age=LIFETIME_S,
-                httponly=True,
-                samesite="Strict",
-                secure=request.is_secure,
-            )
+            set_cookie(request, response, cookie_name(request), self._cookie, lasts_s=LIFETIME_S)
 
 
 def cookie_name(request: Request) -> str:
-    """Return the name of the cookie: browsers share cookies among the ports of a machine."""
-    port = request.host.rpartition(":")[2]
-    return f"keruta_visitor_{port if port.isdigit() else ''}"
+    """Return the name of the cookie: browsers share cookies among the ports of a machine.
+
+    They also send those of a path to all that is below it.
+    """
+    port = request.headers.get("Host", "").rpartition(":")[2]
+    name = f"keruta_visitor_{port if port.isdecimal() else ''}"
+    if not request.prefix:
+        return name
+    return f"{name}_{hashlib.sha256(request.prefix.encode()).hexdigest()[:8]}"
+
+
+def set_cookie(
+    request: Request, response: Response, name: str, value: str, *, lasts_s: int
+) -> None:
+    """Give a browser a cookie for the pages of this application alone."""
+    response.set_cookie(
+        name,
+        value,
+        max_age=lasts_s,
+        path=request.prefix or "/",
+        secure=request.is_secure,
+        httponly=True,
+        samesite="strict",
+    )

@@ -1,20 +1,33 @@
-"""The set-up that all pages share: templates, static files, texts, safe headers."""
+"""The set-up that all pages share: templates, static files, texts, safe headers.
+
+Addresses in the code are below the prefix under which a proxy serves the application; templates
+and redirects add it.
+"""
 
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-import flask
+import jinja2
+from starlette.responses import Response
 
+from keruta_agent.http.access import is_from_foreign_page
+from keruta_agent.http.application import Application
+from keruta_agent.http.bodies import SMALL_BODY
 from keruta_agent.http.pages import language
 from keruta_agent.http.pages.logins import Logins, Visitor
+from keruta_agent.http.pages.static_files import StaticFiles
 from keruta_agent.http.pages.visible import size, visible
 from keruta_agent.http.problems import Problem
+from keruta_agent.http.request import Request
+from keruta_agent.http.routes import Resource, Route
 
 #: Load and run the own files only; forbid frames.
 HEADERS: Final = {
@@ -31,98 +44,189 @@ HEADERS: Final = {
     "X-Frame-Options": "DENY",
 }
 
-LOGINS_KEY: Final = "keruta-logins"
-_PAGES_KEY: Final = "keruta-pages"
+#: Shows a page or does what its form asks for: called with the request and the path's values.
+PageView = Callable[..., Response]
+
+_KIT: Final = Path(__file__).parent
+#: In the scope: the visitor that the request is from.
+_VISITOR_KEY: Final = "keruta.visitor"
 #: Texts with these beginnings go to the scripts of the page.
 _SCRIPT_TEXTS: Final = ("js.", "status.", "session.")
+#: Marks of an address that stand for themselves.
+_ADDRESS_MARKS: Final = "/%:?#[]@!$&'()*+,;=~-._"
 
 
-def install(app: flask.Flask, cookies: Logins, pages: flask.Blueprint) -> None:
-    """Add pages to an application, with what they need."""
-    app.extensions[LOGINS_KEY] = cookies
-    app.extensions[_PAGES_KEY] = pages.name
-    shared = flask.Blueprint(
-        "page_setup",
-        __name__,
-        template_folder="templates",
-        static_folder="static",
-        static_url_path="/static",
-    )
-    app.register_blueprint(shared)
-    app.register_blueprint(pages)
-    app.jinja_env.trim_blocks = True
-    app.jinja_env.lstrip_blocks = True
-    app.jinja_env.filters.update(visible=visible, size=size)
-    app.context_processor(_page_values)
+class Pages(Resource):
+    """A group of pages: routes for people, which no OpenAPI document describes."""
+
+    def __init__(self, name: str, *, templates: Path, static: Path | None = None) -> None:
+        """Take the directories of templates and of static files, served as ``/static/NAME``."""
+        super().__init__(name, "")
+        self.templates = templates
+        self.static = static
+        #: Of the pages that whoever is to log in needs.
+        self.open_paths: set[str] = set()
+
+    def get(self, path: str, *, is_open: bool = False) -> Callable[[PageView], PageView]:
+        """Declare a page; ``is_open`` shows it to those who have not logged in, too."""
+
+        def decorate(view: PageView) -> PageView:
+            self._declare("GET", path, view, SMALL_BODY, is_open=is_open)
+            return view
+
+        return decorate
+
+    def post(
+        self, path: str, *, largest: int = SMALL_BODY, is_open: bool = False
+    ) -> Callable[[PageView], PageView]:
+        """Declare what a form of ``largest`` bytes does; only own pages may send it."""
+
+        def decorate(view: PageView) -> PageView:
+            @functools.wraps(view)
+            def respond(request: Request, **path_values: Any) -> Response:
+                _check_form(request)
+                return view(request, **path_values)
+
+            self._declare("POST", path, respond, largest, is_open=is_open)
+            return view
+
+        return decorate
+
+    def _declare(
+        self, method: str, path: str, respond: PageView, largest: int, *, is_open: bool
+    ) -> None:
+        if is_open:
+            self.open_paths.add(path)
+        self.routes.append(
+            Route(
+                method=method,
+                path=path,
+                name=getattr(respond, "__name__", path),
+                group=self.name,
+                respond=respond,
+                largest=largest,
+            )
+        )
 
 
-def is_installed() -> bool:
-    """Return whether this application has pages at all."""
-    return LOGINS_KEY in flask.current_app.extensions
+class PageSetup:
+    """The pages of one application."""
+
+    def __init__(self, logins: Logins, *groups: Pages) -> None:
+        """Take the logins of visitors, and the pages."""
+        self.logins = logins
+        self._groups = groups
+        self._names = frozenset(group.name for group in groups)
+        own = {f"/static/{group.name}": group.static for group in groups if group.static}
+        self._static = StaticFiles({"/static": _KIT / "static", **own})
+        self._open_paths = frozenset(route.path for route in self._static.routes).union(
+            *(group.open_paths for group in groups)
+        )
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(
+                [*(group.templates for group in groups), _KIT / "templates"]
+            ),
+            autoescape=True,
+            auto_reload=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update(visible=visible, size=size)
+        self._templates.globals["moment"] = _moment
+
+    def install(self, app: Application) -> None:
+        """Serve the pages as a part of an application."""
+        app.pages = self
+        app.add(*self._groups, self._static)
+
+    def is_open(self, request: Request) -> bool:
+        """Return whether whoever is to log in needs what this request asks for."""
+        return request.route is not None and request.route.path in self._open_paths
+
+    def owns(self, request: Request) -> bool:
+        """Return whether a request asks for one of the pages."""
+        return request.route is not None and request.route.group in self._names
+
+    def visitor(self, request: Request) -> Visitor:
+        """Return the visitor that sent a request."""
+        found: Visitor | None = request.scope.get(_VISITOR_KEY)
+        if found is None:
+            found = request.scope[_VISITOR_KEY] = self.logins.visitor(request)
+        return found
+
+    def page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
+        """Return a page in the visitor's language."""
+        filled = self._templates.get_template(template).render(self._values(request) | values)
+        response = Response(filled, status, HEADERS, "text/html")
+        response.headers["Content-Language"] = language.chosen_language(request)
+        response.headers["Vary"] = "Accept-Language, Cookie"
+        self.visitor(request).remember(request, response)
+        return response
+
+    def wants_page(self, request: Request) -> bool:
+        """Return whether a person in a browser is to be answered, and no program."""
+        wanted = request.accepted("application/json", "text/html")
+        return wanted == "text/html" or self.owns(request)
+
+    def problem_page(self, request: Request, problem: Problem) -> Response:
+        """Return a refusal as a page; without a login, redirect to the login and back."""
+        if problem.status == 401:
+            asked = request.full_path if request.method == "GET" else "/"
+            return go_to(request, f"/login?next={quote(asked, safe='')}")
+        texts = language.catalogue(language.chosen_language(request))
+        message = texts.get(f"problem.{problem.code}", problem.message)
+        response = self.page(request, "problem.html", problem.status, message=message)
+        response.headers.update(problem.headers)
+        return response
+
+    def _values(self, request: Request) -> dict[str, Any]:
+        name = language.chosen_language(request)
+        texts = language.catalogue(name)
+        for_scripts = {key: texts[key] for key in texts if key.startswith(_SCRIPT_TEXTS)}
+        done = request.query_params.get("done", "")
+        visitor = self.visitor(request)
+        return {
+            "t": text(request),
+            "language": name,
+            "languages": language.LANGUAGES,
+            "script_texts": json.dumps(for_scripts, ensure_ascii=False),
+            "form_token": visitor.form_token,
+            "visitor": visitor,
+            "logins": self.logins,
+            "done": texts.get(f"done.{done}", ""),
+            "base": request.prefix,
+            "here": _here(request),
+            "is_answer": request.method == "POST",
+            "static": lambda file: request.prefix + self._static.path(file),
+            "now": round(time.time() * 1000),
+        }
 
 
-def logins() -> Logins:
-    """Return the logins of this application."""
-    found: Logins = flask.current_app.extensions[LOGINS_KEY]
-    return found
+def setup_of(request: Request) -> PageSetup:
+    """Return the set-up of the application that a request is for."""
+    setup: PageSetup = request.app.pages
+    return setup
 
 
-def visitor() -> Visitor:
-    """Return the visitor that sent this request."""
-    if "visitor" not in flask.g:
-        flask.g.visitor = logins().visitor(flask.request)
-    found: Visitor = flask.g.visitor
-    return found
+def visitor(request: Request) -> Visitor:
+    """Return the visitor that sent a request."""
+    return setup_of(request).visitor(request)
 
 
-def page(template: str, status: int = 200, **values: Any) -> flask.Response:
+def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
     """Return a page in the visitor's language."""
-    response = flask.Response(
-        flask.render_template(template, **values), status, content_type="text/html; charset=utf-8"
-    )
-    response.headers.update(HEADERS)
-    response.headers["Content-Language"] = language.chosen_language(flask.request)
-    response.headers["Vary"] = "Accept-Language, Cookie"
-    visitor().remember(flask.request, response)
-    return response
+    return setup_of(request).page(request, template, status, **values)
 
 
-def text() -> Callable[..., str]:
+def text(request: Request) -> Callable[..., str]:
     """Return what gives texts in the visitor's language by their keys."""
-    name = language.chosen_language(flask.request)
-
-    def translated(key: str, **values: object) -> str:
-        return language.translate(name, key, **values)
-
-    return translated
+    return functools.partial(language.translate, language.chosen_language(request))
 
 
-def wants_page(request: flask.Request) -> bool:
-    """Return whether a person in a browser is to be answered, and no program."""
-    if not is_installed():
-        return False
-    wanted = request.accept_mimetypes.best_match(["application/json", "text/html"])
-    return wanted == "text/html" or request.blueprint == flask.current_app.extensions[_PAGES_KEY]
-
-
-def problem_page(problem: Problem) -> flask.Response:
-    """Return a refusal as a page; without a login, redirect to the login and back."""
-    request = flask.request
-    if problem.status == 401:
-        asked = request.full_path if request.method == "GET" else "/"
-        return go_to(f"/login?next={quote(asked.removesuffix('?'), safe='')}")
-    texts = language.catalogue(language.chosen_language(request))
-    message = texts.get(f"problem.{problem.code}", problem.message)
-    response = page("problem.html", problem.status, message=message)
-    response.headers.update(problem.headers)
-    return response
-
-
-def go_to(address: str) -> flask.Response:
+def go_to(request: Request, address: str) -> Response:
     """Return an answer that leads a browser to another page, which it then gets."""
-    response = flask.Response(status=303)
-    response.headers.update({"Location": address, "Cache-Control": "no-store"})
-    return response
+    location = request.prefix + quote(address, safe=_ADDRESS_MARKS)
+    return Response(status_code=303, headers={"Location": location, "Cache-Control": "no-store"})
 
 
 def own_address(address: str) -> str:
@@ -137,34 +241,21 @@ def own_address(address: str) -> str:
     return address if is_own and is_plain else "/"
 
 
-def _page_values() -> dict[str, Any]:
-    name = language.chosen_language(flask.request)
-    texts = {
-        key: value
-        for key, value in language.catalogue(name).items()
-        if key.startswith(_SCRIPT_TEXTS)
-    }
-    done = flask.request.args.get("done", "")
-    return {
-        "t": text(),
-        "language": name,
-        "languages": language.LANGUAGES,
-        "script_texts": json.dumps(texts, ensure_ascii=False),
-        "form_token": visitor().form_token,
-        "visitor": visitor(),
-        "logins": logins(),
-        "done": language.catalogue(name).get(f"done.{done}", ""),
-        "here": _here(flask.request),
-        "moment": _moment,
-        "now": round(time.time() * 1000),
-    }
+def _check_form(request: Request) -> None:
+    if is_from_foreign_page(request):
+        raise Problem(403, "FORBIDDEN", "pages of another site may not ask")
+    visitor(request).check_form(request)
 
 
-def _here(request: flask.Request) -> str:
+def _here(request: Request) -> str:
     """Return where a visitor comes back to: what answers a form cannot be asked for again."""
     if request.method == "GET":
-        return request.full_path.removesuffix("?")
-    return urlsplit(request.referrer or "/").path or "/"
+        return request.full_path
+    try:
+        came_from = urlsplit(request.headers.get("Referer", "")).path
+    except ValueError:
+        return "/"
+    return own_address(came_from.removeprefix(request.prefix))
 
 
 def _moment(moment: datetime.datetime) -> str:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import flask
+from starlette.responses import Response
 
 from keruta_agent.http.pages import page_setup
 from keruta_agent.http.problems import missing
+from keruta_agent.http.request import Request
+from keruta_agent.http.responses import file_response
 from keruta_agent.server.pages import difference, previews
-from keruta_agent.server.pages.blueprint import pages
+from keruta_agent.server.pages.group import pages
 from keruta_agent.server.resources.artifacts import find as find_artifact
-from keruta_agent.server.routes import current_store
+from keruta_agent.server.routes import store_of
 from keruta_agent.server.store import session_rows, task_rows
 from keruta_agent.server.store.store import Store
 
 
-@pages.get("/tasks/<task_id>/artifacts/<artifact_id>")
-def show_artifact(task_id: str, artifact_id: str) -> flask.Response:
+@pages.get("/tasks/{task_id}/artifacts/{artifact_id}")
+def show_artifact(request: Request, task_id: str, artifact_id: str) -> Response:
     """Show an artifact as far as it can be shown safely."""
-    store: Store = current_store()
+    store: Store = store_of(request)
     with store.database.connected():
         task = task_rows.to_task(task_rows.find(store.tables, task_id))
         session = session_rows.find(store.tables, task.session_id)
@@ -30,6 +32,7 @@ def show_artifact(task_id: str, artifact_id: str) -> flask.Response:
         raise missing("artifact", artifact_id) from None
     is_diff = text is not None and row["name"].endswith((".diff", ".patch"))
     return page_setup.page(
+        request,
         "artifact.html",
         session=session,
         task=task,
@@ -40,29 +43,30 @@ def show_artifact(task_id: str, artifact_id: str) -> flask.Response:
     )
 
 
-@pages.get("/tasks/<task_id>/artifacts/<artifact_id>/content")
-def artifact_content(task_id: str, artifact_id: str) -> flask.Response:
+@pages.get("/tasks/{task_id}/artifacts/{artifact_id}/content")
+def artifact_content(request: Request, task_id: str, artifact_id: str) -> Response:
     """Return an artifact's bytes: of an image or PDF to be shown, of all others to be saved."""
-    store: Store = current_store()
+    store: Store = store_of(request)
     with store.database.connected():
         row = find_artifact(store.tables, task_id, artifact_id)
     path = store.directory.artifact(row["id"])
     try:
         kind = previews.kind_of(path)
-        is_shown = kind not in (None, previews.TEXT) and "save" not in flask.request.args
-        response = flask.send_file(
+        is_shown = kind not in (None, previews.TEXT) and "save" not in request.query_params
+        is_pdf = is_shown and kind == previews.PDF
+        return file_response(
+            request,
             path,
-            mimetype=kind if is_shown else "application/octet-stream",
-            as_attachment=not is_shown,
-            download_name=row["name"],
-            etag=row["sha256"],
+            media_type=kind if is_shown and kind else "application/octet-stream",
+            name=row["name"],
+            sha256=row["sha256"],
+            inline=is_shown,
+            headers={
+                "Content-Security-Policy": previews.PDF_POLICY if is_pdf else previews.POLICY,
+                "X-Content-Type-Options": "nosniff",
+                "Cross-Origin-Resource-Policy": "same-origin",
+                "X-Frame-Options": "DENY",
+            },
         )
     except FileNotFoundError:
         raise missing("artifact", artifact_id) from None
-    response.headers["Content-Security-Policy"] = (
-        previews.PDF_POLICY if is_shown and kind == previews.PDF else previews.POLICY
-    )
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-    response.headers["X-Frame-Options"] = "DENY"
-    return response

@@ -4,46 +4,49 @@ from __future__ import annotations
 
 from typing import Any
 
-import flask
+from starlette.responses import Response
 
 from keruta_agent.core.model import SessionStatus
 from keruta_agent.http.pages import page_setup
+from keruta_agent.http.request import Request
+from keruta_agent.http.responses import json_value
 from keruta_agent.server.pages import cards
-from keruta_agent.server.pages.blueprint import ask_to_confirm, confirmed, pages
+from keruta_agent.server.pages.group import ask_to_confirm, confirmed, pages
 from keruta_agent.server.resources import sessions as resource
-from keruta_agent.server.routes import current_store
+from keruta_agent.server.routes import store_of
 from keruta_agent.server.store import session_rows
 from keruta_agent.server.store.task_rows import date
 
 
-@pages.get("/sessions/<session_id>")
-def show_board(session_id: str) -> flask.Response:
+@pages.get("/sessions/{session_id}")
+def show_board(request: Request, session_id: str) -> Response:
     """Show a session's tasks in the order of their execution."""
-    store = current_store()
+    store = store_of(request)
     newest = cards.newest_event(store)  # before the tasks: an event twice is better than never
-    session = _session(session_id)
+    session = _session(request, session_id)
     with store.database.connected():
         board = cards.read_board(store, session_id)
     return page_setup.page(
+        request,
         "board.html",
         session=session,
         created_at=date(session["created_at"]),
         ended=session_rows.to_session(session).has_ended,
         board=board,
         newest=newest,
-        server=flask.request.host_url.rstrip("/"),
+        server=request.origin,
     )
 
 
-@pages.get("/sessions/<session_id>/cards")
-def list_cards(session_id: str) -> flask.Response:
+@pages.get("/sessions/{session_id}/cards")
+def list_cards(request: Request, session_id: str) -> Response:
     """Return the whole board, for a page that has missed events."""
-    store = current_store()
+    store = store_of(request)
     newest = cards.newest_event(store)
-    _session(session_id)
+    _session(request, session_id)
     with store.database.connected():
         board = cards.read_board(store, session_id)
-    response = flask.jsonify(
+    response = json_value(
         {
             "newest": newest,
             "cards": [*board.running, *board.waiting, *board.ended],
@@ -54,51 +57,52 @@ def list_cards(session_id: str) -> flask.Response:
     return response
 
 
-@pages.post("/sessions/<session_id>/end")
-def end_session(session_id: str) -> flask.Response:
+@pages.post("/sessions/{session_id}/end")
+def end_session(request: Request, session_id: str) -> Response:
     """End a session: its agent stops what runs, and end."""
-    session = _session(session_id)
-    if not confirmed():
-        return _ask("end", session)
-    _set_status(session_id, SessionStatus.COMPLETED)
-    return page_setup.go_to(f"/sessions/{session_id}?done=ended")
+    session = _session(request, session_id)
+    if not confirmed(request):
+        return _ask(request, "end", session)
+    _set_status(request, session_id, SessionStatus.COMPLETED)
+    return page_setup.go_to(request, f"/sessions/{session_id}?done=ended")
 
 
-@pages.post("/sessions/<session_id>/pause")
-def pause_session(session_id: str) -> flask.Response:
+@pages.post("/sessions/{session_id}/pause")
+def pause_session(request: Request, session_id: str) -> Response:
     """Pause a session: its agent starts no further task."""
-    _set_status(session_id, SessionStatus.PAUSED)
-    return page_setup.go_to(f"/sessions/{session_id}?done=paused")
+    _set_status(request, session_id, SessionStatus.PAUSED)
+    return page_setup.go_to(request, f"/sessions/{session_id}?done=paused")
 
 
-@pages.post("/sessions/<session_id>/resume")
-def resume_session(session_id: str) -> flask.Response:
+@pages.post("/sessions/{session_id}/resume")
+def resume_session(request: Request, session_id: str) -> Response:
     """Resume a paused session, or reopen one that has ended."""
-    _set_status(session_id, SessionStatus.ACTIVE)
-    return page_setup.go_to(f"/sessions/{session_id}?done=resumed")
+    _set_status(request, session_id, SessionStatus.ACTIVE)
+    return page_setup.go_to(request, f"/sessions/{session_id}?done=resumed")
 
 
-@pages.post("/sessions/<session_id>/delete")
-def delete_session(session_id: str) -> flask.Response:
+@pages.post("/sessions/{session_id}/delete")
+def delete_session(request: Request, session_id: str) -> Response:
     """Delete a session with all that belongs to it."""
-    session = _session(session_id)
-    if not confirmed():
-        return _ask("delete.session", session)
-    with current_store().writing() as change:
+    session = _session(request, session_id)
+    if not confirmed(request):
+        return _ask(request, "delete.session", session)
+    with store_of(request).writing() as change:
         resource.delete_session(change, session_id)
-    return page_setup.go_to("/?done=session-deleted")
+    return page_setup.go_to(request, "/?done=session-deleted")
 
 
-def _session(session_id: str) -> dict[str, Any]:
-    store = current_store()
+def _session(request: Request, session_id: str) -> dict[str, Any]:
+    store = store_of(request)
     with store.database.connected():
         return session_rows.find(store.tables, session_id)
 
 
-def _set_status(session_id: str, status: SessionStatus) -> None:
-    with current_store().writing() as change:
+def _set_status(request: Request, session_id: str, status: SessionStatus) -> None:
+    with store_of(request).writing() as change:
         resource.set_session_status(change, {"status": status.value}, session_id)
 
 
-def _ask(what: str, session: dict[str, Any]) -> flask.Response:
-    return ask_to_confirm(what, session["name"], back=f"/sessions/{session['id']}")
+def _ask(request: Request, what: str, session: dict[str, Any]) -> Response:
+    back = f"/sessions/{session['id']}"
+    return ask_to_confirm(request, what, session["name"], back=back)

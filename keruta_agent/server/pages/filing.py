@@ -7,15 +7,17 @@ import json
 from collections.abc import Callable
 from typing import Any, Self
 
-import flask
 from marshmallow import ValidationError
+from starlette.responses import Response
 
+from keruta_agent.http.bodies import LARGE_BODY
 from keruta_agent.http.pages import page_setup
+from keruta_agent.http.request import Request
 from keruta_agent.http.routes import first_problem
 from keruta_agent.server.pages import examples
-from keruta_agent.server.pages.blueprint import pages
+from keruta_agent.server.pages.group import pages
 from keruta_agent.server.resources import tasks as resource
-from keruta_agent.server.routes import current_store
+from keruta_agent.server.routes import store_of
 from keruta_agent.server.store import session_rows
 
 
@@ -28,10 +30,10 @@ class _Form:
     parameters: str = ""
 
     @classmethod
-    def sent(cls) -> Self:
+    def sent(cls, request: Request) -> Self:
         # Browsers end lines as DOS does, and bash takes that for a part of the last word.
         texts = {
-            field.name: flask.request.form.get(field.name, "").replace("\r\n", "\n")
+            field.name: request.fields.get(field.name, "").replace("\r\n", "\n")
             for field in dataclasses.fields(cls)
         }
         return cls(**texts)
@@ -46,26 +48,26 @@ class _Fault(Exception):
         self.reason = reason
 
 
-@pages.get("/sessions/<session_id>/new")
-def show_form(session_id: str) -> flask.Response:
+@pages.get("/sessions/{session_id}/new")
+def show_form(request: Request, session_id: str) -> Response:
     """Show the form, empty or with the script of an example."""
-    example = flask.request.args.get("template", "")
+    example = request.query_params.get("template", "")
     script = examples.scripts().get(example, "")
     form = _Form(name=example if script else "", script=script)
-    return _page(session_id, form, None)
+    return _page(request, session_id, form, None)
 
 
-@pages.post("/sessions/<session_id>/tasks")
-def file_task(session_id: str) -> flask.Response:
+@pages.post("/sessions/{session_id}/tasks", largest=LARGE_BODY)
+def file_task(request: Request, session_id: str) -> Response:
     """Files the task, or shows what is wrong with it."""
-    form = _Form.sent()
+    form = _Form.sent(request)
     try:
-        draft = _draft(form, page_setup.text())
+        draft = _draft(form, page_setup.text(request))
     except _Fault as fault:
-        return _page(session_id, form, fault)
-    with current_store().writing() as change:
+        return _page(request, session_id, form, fault)
+    with store_of(request).writing() as change:
         resource.create_task(change, draft | {"session_id": session_id})
-    return page_setup.go_to(f"/sessions/{session_id}?done=filed")
+    return page_setup.go_to(request, f"/sessions/{session_id}?done=filed")
 
 
 def _draft(form: _Form, t: Callable[..., str]) -> dict[str, Any]:
@@ -104,11 +106,12 @@ def _parameters(form: _Form, t: Callable[..., str]) -> dict[str, Any]:
     raise _Fault("parameters", t("file.fault.parameters", reason=reason))
 
 
-def _page(session_id: str, form: _Form, fault: _Fault | None) -> flask.Response:
-    store = current_store()
+def _page(request: Request, session_id: str, form: _Form, fault: _Fault | None) -> Response:
+    store = store_of(request)
     with store.database.connected():
         session = session_rows.find(store.tables, session_id)
     return page_setup.page(
+        request,
         "filing.html",
         200 if fault is None else 400,
         session=session,

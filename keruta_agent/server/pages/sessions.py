@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import flask
 from marshmallow import ValidationError
+from starlette.responses import Response
 
 from keruta_agent.http.pages import page_setup
+from keruta_agent.http.request import Request
 from keruta_agent.http.routes import first_problem
 from keruta_agent.server.pages import cards
-from keruta_agent.server.pages.blueprint import pages
+from keruta_agent.server.pages.group import pages
 from keruta_agent.server.resources import sessions as resource
-from keruta_agent.server.routes import current_store
+from keruta_agent.server.routes import store_of
 from keruta_agent.server.store import session_rows
+from keruta_agent.server.store.store import Store
 from keruta_agent.server.store.task_rows import date
 
 _FIELDS = {
@@ -25,34 +27,34 @@ _FIELDS = {
 
 
 @pages.get("/")
-def show_sessions() -> flask.Response:
+def show_sessions(request: Request) -> Response:
     """Show all sessions, newest first."""
-    return _page({}, "")
+    return _page(request, {}, "")
 
 
 @pages.post("/sessions")
-def create_session() -> flask.Response:
+def create_session(request: Request) -> Response:
     """Create a session and show it."""
-    form = flask.request.form
+    form = request.fields
     given = {field: form.get(name, "").strip() for name, field in _FIELDS.items()}
     try:
         draft = resource.SessionDraft().load({name: text for name, text in given.items() if text})
     except ValidationError as error:
         field, _ = first_problem(error.messages)
-        return _page(form, page_setup.text()(f"sessions.fault.{field}"))
-    with current_store().writing() as change:
+        return _page(request, form, page_setup.text(request)(f"sessions.fault.{field}"))
+    with store_of(request).writing() as change:
         created = resource.create_session(change, draft)
-    return page_setup.go_to(f"/sessions/{created['id']}?done=created")
+    return page_setup.go_to(request, f"/sessions/{created['id']}?done=created")
 
 
-def _page(form: Any, fault: str) -> flask.Response:
-    newest = cards.newest_event(current_store())
-    values = {"sessions": _sessions(), "form": form, "fault": fault, "newest": newest}
-    return page_setup.page("sessions.html", 400 if fault else 200, **values)
+def _page(request: Request, form: Any, fault: str) -> Response:
+    store = store_of(request)
+    newest = cards.newest_event(store)
+    values = {"sessions": _sessions(store), "form": form, "fault": fault, "newest": newest}
+    return page_setup.page(request, "sessions.html", 400 if fault else 200, **values)
 
 
-def _sessions() -> list[dict[str, Any]]:
-    store = current_store()
+def _sessions(store: Store) -> list[dict[str, Any]]:
     with store.database.connected():
         counts = cards.counts(store)
         sessions = store.tables.sessions

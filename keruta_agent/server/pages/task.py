@@ -8,18 +8,19 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-import flask
+from starlette.responses import Response
 
 from keruta_agent.core import model
 from keruta_agent.http.bodies import repair_text
 from keruta_agent.http.pages import page_setup
 from keruta_agent.http.problems import Problem
+from keruta_agent.http.request import Request
 from keruta_agent.server.pages import cards, difference, history, lineage
-from keruta_agent.server.pages.blueprint import pages
 from keruta_agent.server.pages.charts import Chart, of_measurements
+from keruta_agent.server.pages.group import pages
 from keruta_agent.server.resources import claims
 from keruta_agent.server.resources import input as input_routes
-from keruta_agent.server.routes import current_store
+from keruta_agent.server.routes import store_of
 from keruta_agent.server.store import questions, session_rows, task_rows
 from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.store import Store
@@ -39,10 +40,10 @@ class RunUsage:
     charts: Sequence[Chart]
 
 
-@pages.get("/tasks/<task_id>")
-def show_task(task_id: str) -> flask.Response:
+@pages.get("/tasks/{task_id}")
+def show_task(request: Request, task_id: str) -> Response:
     """Show a task."""
-    store: Store = current_store()
+    store: Store = store_of(request)
     newest = cards.newest_event(store)  # before the rest: what comes later is heard
     with store.database.connected():
         row = task_rows.find(store.tables, task_id)
@@ -71,14 +72,14 @@ def show_task(task_id: str) -> flask.Response:
             if ended
             else [],
         }
-    return page_setup.page("task.html", **values)
+    return page_setup.page(request, "task.html", **values)
 
 
-@pages.post("/tasks/<task_id>/answer")
-def answer(task_id: str) -> flask.Response:
+@pages.post("/tasks/{task_id}/answer")
+def answer(request: Request, task_id: str) -> Response:
     """Answer the question that the page showed; another one is not answered by mistake."""
-    store: Store = current_store()
-    form = flask.request.form
+    store: Store = store_of(request)
+    form = request.fields
     with store.writing() as change:
         task = task_rows.lock(change, task_id)
         asked = questions.newest(store, task["number"])
@@ -86,7 +87,7 @@ def answer(task_id: str) -> flask.Response:
             raise Problem(409, "NO_OPEN_PROMPT", "the script does not ask this any more")
         text = repair_text(form.get("answer", ""))
         input_routes.answer_input(change, {"input": text}, task_id)
-    return page_setup.go_to(flask.url_for("pages.show_task", task_id=task_id, done="answered"))
+    return page_setup.go_to(request, f"/tasks/{task_id}?done=answered")
 
 
 def _end_of(row: dict[str, Any]) -> datetime:

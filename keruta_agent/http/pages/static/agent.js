@@ -1,5 +1,6 @@
 // The daemon's status page: what it does, as it happens, and the log of one job.
 
+import { base } from "./base.js";
 import { Live } from "./live.js";
 import { LogView } from "./logview.js";
 import { Parts } from "./parts.js";
@@ -20,7 +21,7 @@ class JobLog {
 
   async lines(after, limit) {
     const wanted = after ? `&after=${after}` : "";
-    const answer = await fetch(`/api/v1/jobs/${job}/logs?colours=true&limit=${limit}${wanted}`);
+    const answer = await fetch(`${base}/api/v1/jobs/${job}/logs?colours=true&limit=${limit}${wanted}`);
     if (!answer.ok) throw new Error(String(answer.status));
     const text = await answer.text();
     return text.split("\n").filter(Boolean).map((line) => {
@@ -61,10 +62,10 @@ const parts = new Parts(followRunning);
 const readLog = () => log.refresh().catch(() => undefined);
 
 new Live({
-  address: "/api/v1/events",
+  address: `${base}/api/v1/events`,
   after: agent.dataset.after,
   names: ["job", "progress", "log"],
-  probe: "/api/v1/health/live",
+  probe: `${base}/api/v1/health/live`,
   onEvent: (name) => {
     if (name === "log") readLog();
     else parts.want();

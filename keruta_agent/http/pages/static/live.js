@@ -4,6 +4,7 @@
 // notice a peer that fell silent: so a connection that looks dead is replaced here. The server
 // replays what came after the last event that was heard.
 
+import { base } from "./base.js";
 import { text } from "./texts.js";
 import { clockTime } from "./times.js";
 
@@ -16,7 +17,7 @@ const PATIENCE_MS = 8000;
 export class Live {
   // after: number of the event that the page shows already. onEvent(name, event) gets each event;
   // onReturn() is called when events may have been lost, to read everything anew.
-  constructor({ address, after, names, onEvent, onReturn, probe = "/health" }) {
+  constructor({ address, after, names, onEvent, onReturn, probe = `${base}/health` }) {
     Object.assign(this, { address, names, onEvent, onReturn, probe });
     this.last = after;
     this.delay = FIRST_DELAY_MS;

@@ -1,13 +1,14 @@
 // A task's page: its log, and its other parts as they change.
 
 import { announce } from "./announce.js";
+import { base } from "./base.js";
 import { Live } from "./live.js";
 import { LogView } from "./logview.js";
 import { Parts } from "./parts.js";
 import { text } from "./texts.js";
 
 const task = document.getElementById("task");
-const logs = `/api/v1/tasks/${encodeURIComponent(task.dataset.task)}/logs`;
+const logs = `${base}/api/v1/tasks/${encodeURIComponent(task.dataset.task)}/logs`;
 
 async function read(address) {
   const answer = await fetch(address, { cache: "no-store" });
@@ -40,7 +41,7 @@ function showProgress(data) {
 const readLog = () => log.refresh().catch(() => undefined);
 
 new Live({
-  address: `/api/v1/sessions/realtime/events?sessionId=${encodeURIComponent(task.dataset.session)}`,
+  address: `${base}/api/v1/sessions/realtime/events?sessionId=${encodeURIComponent(task.dataset.session)}`,
   after: task.dataset.after,
   names: ["task_created", "task_update", "task_deleted", "task_logs"],
   onEvent: (name, event) => {

@@ -1,11 +1,12 @@
 // Keeps a session's board right: fills cards, moves them, and shows the end of what runs.
 
-import { announce } from "/static/announce.js";
-import { plain } from "/static/ansi.js";
-import { Live } from "/static/live.js";
-import { visible } from "/static/visible.js";
-import { text } from "/static/texts.js";
-import { duration, serverNow, showTime } from "/static/times.js";
+import { announce } from "../announce.js";
+import { plain } from "../ansi.js";
+import { base } from "../base.js";
+import { Live } from "../live.js";
+import { visible } from "../visible.js";
+import { text } from "../texts.js";
+import { duration, serverNow, showTime } from "../times.js";
 
 const GROUPS = {
   PROCESSING: "running", WAITING_FOR_INPUT: "running",
@@ -29,16 +30,21 @@ function part(card, name) {
   return card.querySelector(`[data-f=${name}]`);
 }
 
+// The blank card's addresses lack the id.
+function addressOf(id, address) {
+  const own = `${base}/tasks/`;
+  return address.replace(own, `${own}${encodeURIComponent(id)}`);
+}
+
 function newCard(id) {
   const card = document.importNode(blank, true);
   card.dataset.task = id;
   card.dataset.group = "";
   for (const link of card.querySelectorAll("a[href]")) {
-    link.href = link.getAttribute("href").replace("/tasks/", `/tasks/${encodeURIComponent(id)}`);
+    link.setAttribute("href", addressOf(id, link.getAttribute("href")));
   }
   for (const form of card.querySelectorAll("form")) {
-    const action = form.getAttribute("action");
-    form.setAttribute("action", action.replace("/tasks/", `/tasks/${encodeURIComponent(id)}`));
+    form.setAttribute("action", addressOf(id, form.getAttribute("action")));
   }
   cards.set(id, card);
   return card;
@@ -144,7 +150,7 @@ function refreshTail(id) {
 
 async function readTail(id) {
   try {
-    const answer = await fetch(`/api/v1/tasks/${encodeURIComponent(id)}/logs?order=desc&size=${TAIL}`);
+    const answer = await fetch(`${base}/api/v1/tasks/${encodeURIComponent(id)}/logs?order=desc&size=${TAIL}`);
     const card = cards.get(id);
     if (!answer.ok || !card) return;
     const lines = (await answer.json()).reverse().map((entry) => entry.message);
@@ -157,7 +163,7 @@ async function readTail(id) {
 }
 
 async function readAll() {
-  const answer = await fetch(`/sessions/${encodeURIComponent(session)}/cards`);
+  const answer = await fetch(`${base}/sessions/${encodeURIComponent(session)}/cards`);
   if (answer.redirected || answer.status === 404) location.reload();
   const found = await answer.json();
   // What was heard while it was read is newer than it.
@@ -198,7 +204,7 @@ async function submitQuietly(event) {
   const body = new URLSearchParams(new FormData(form, event.submitter));
   const answer = await fetch(form.action, { method: "POST", body }).catch(() => null);
   if (answer === null) return; // the connection is lost, and the page says so
-  if (!answer.ok || new URL(answer.url).pathname === "/login") location.reload();
+  if (!answer.ok || new URL(answer.url).pathname === `${base}/login`) location.reload();
 }
 
 document.addEventListener("submit", submitQuietly);
@@ -208,7 +214,7 @@ setInterval(() => {
 }, 1000);
 
 const live = new Live({
-  address: `/api/v1/sessions/realtime/events?sessionId=${encodeURIComponent(session)}`,
+  address: `${base}/api/v1/sessions/realtime/events?sessionId=${encodeURIComponent(session)}`,
   after: newest,
   names: ["session_update", "session_deleted", "task_created", "task_update", "task_deleted", "task_logs"],
   onEvent: hear,

@@ -1,6 +1,6 @@
 // Says while somebody types whether the parameters are a JSON object.
 
-import { text } from "/static/texts.js";
+import { text } from "../texts.js";
 
 // Browsers say in English what is wrong, but most of them also where.
 const PLACE = /line (\d+) column (\d+)/;

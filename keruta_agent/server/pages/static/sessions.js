@@ -1,7 +1,8 @@
 // Keeps the list of sessions right, with their counts.
 
-import { Live } from "/static/live.js";
-import { Parts } from "/static/parts.js";
+import { base } from "../base.js";
+import { Live } from "../live.js";
+import { Parts } from "../parts.js";
 
 const parts = new Parts();
 
@@ -11,7 +12,7 @@ function isOnlyProgress(name, data) {
 }
 
 new Live({
-  address: "/api/v1/sessions/realtime/events",
+  address: `${base}/api/v1/sessions/realtime/events`,
   after: document.body.dataset.newest,
   names: [
     "session_created", "session_update", "session_deleted",
