@@ -30,7 +30,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from benchmarks.server_load import agents, figures, lists, requests_alone
-from benchmarks.server_load.subject import Running, Subject, running_server
+from benchmarks.server_load.subject import Running, Subject, calibration, running_server
 
 _OWN = Path(sys.executable).with_name("keruta")
 #: More runs of what is short, or differs much.
@@ -112,7 +112,8 @@ def _server(subject: Subject, directory: Path, options: argparse.Namespace) -> I
 
 
 async def _measured(scenario: _Scenario, server: Running) -> figures.Figures:
-    return await scenario(server)
+    found = await scenario(server)
+    return found | calibration()
 
 
 def _scenario(options: argparse.Namespace) -> _Scenario:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import subprocess
 import time
@@ -15,6 +16,8 @@ from benchmarks.agent import TICKS_A_SECOND, cpu_seconds, memory_mb
 from benchmarks.server_load.agent_requests import Requests
 
 _STOP_TIMEOUT_S = 60
+#: Some tens of milliseconds.
+_CALIBRATION_ROUNDS = 3000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +103,19 @@ def _stop(process: subprocess.Popen[str]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         raise
+
+
+def calibration() -> dict[str, float]:
+    """Return what a fixed computation takes here and now: how fast this machine is, and how busy.
+
+    Processor time too is longer where others empty the caches, by half and more.
+    """
+    value = {"numbers": list(range(50)), "text": "x" * 100}
+    begin, begin_cpu = time.perf_counter(), time.process_time()
+    for _ in range(_CALIBRATION_ROUNDS):
+        json.loads(json.dumps(value))
+    cpu_s, wall_s = time.process_time() - begin_cpu, time.perf_counter() - begin
+    return {"calibration CPU ms": cpu_s * 1000, "calibration wall ms": wall_s * 1000}
 
 
 class Meter:
