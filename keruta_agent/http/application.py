@@ -77,7 +77,7 @@ class Application:
         self._large: asyncio.Semaphore | None = None
 
     def add(self, *resources: Resource) -> None:
-        """Serve the routes of resources; those that are asked for most should come first."""
+        """Serve the routes of resources."""
         for resource in resources:
             self.routes.extend(resource.routes)
             self.document.add(resource)
@@ -127,7 +127,7 @@ class Application:
             for route in self.routes:
                 by_path.setdefault(route.path, []).append(route)
             self._router = starlette.routing.Router(
-                [_path(path, routes) for path, routes in by_path.items()]
+                [_path(path, by_path[path]) for path in sorted(by_path, key=_by_parameters)]
                 + [starlette.routing.Route(OPENAPI_PATH, _Document(self), methods=["GET"])],
                 # A redirect would name the host that the client has named.
                 redirect_slashes=False,
@@ -262,6 +262,11 @@ class _Document:
         self._application.admit(Request(scope, receive))
         found = await self._application.run(self._application.document.to_json)
         await json_value(found)(scope, receive, send)
+
+
+def _by_parameters(path: str) -> list[bool]:
+    """Put a path that is spelt out before one that leaves the same step open."""
+    return [step.startswith("{") for step in path.split("/")]
 
 
 def _path(path: str, routes: list[Route]) -> starlette.routing.Route:

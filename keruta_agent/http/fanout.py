@@ -32,7 +32,7 @@ from keruta_agent.http.events import (
 logger = logging.getLogger(__name__)
 
 #: Seconds between checks whether listeners are still let in.
-_TICK_S: Final = 1.0
+TICK_S: Final = 1.0
 #: Seconds over which the events of a burst are gathered for one query.
 _GATHER_S: Final = 0.005
 #: Seconds before another look after storage has failed.
@@ -77,7 +77,8 @@ class Fanout:
         self._source = source
         self._look_s = look_s
         self._listeners: Listeners[_Listener] = Listeners(most_streams)
-        self._by_topic: dict[str, set[_Listener]] = collections.defaultdict(set)
+        #: None holds those who listen to everything.
+        self._by_topic: dict[str | None, set[_Listener]] = collections.defaultdict(set)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
         self._is_waking = threading.Event()
@@ -87,6 +88,11 @@ class Fanout:
         self._joining = asyncio.Lock()
         #: Number of the last event that was passed on; it counts while anybody listens.
         self._last = 0
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return len(self._listeners)
 
     def wake(self) -> None:
         """Have the reader look for events now; from any thread, after their transaction."""
@@ -160,16 +166,13 @@ class Fanout:
                 # and this one would reach it by neither way.
                 self._last = await loop.run_in_executor(self._thread, self._source.newest)
             self._listeners.add(listener)
-            if listener.topic is not None:
-                self._by_topic[listener.topic].add(listener)
+            self._by_topic[listener.topic].add(listener)
             if not self._tasks:
                 self._loop = loop
                 self._tasks = [loop.create_task(self._read()), loop.create_task(self._tick())]
 
     def _remove(self, listener: _Listener) -> None:
         self._listeners.discard(listener)
-        if listener.topic is None:
-            return
         of_topic = self._by_topic[listener.topic]
         of_topic.discard(listener)
         if not of_topic:
@@ -212,18 +215,16 @@ class Fanout:
         self._is_waking.clear()
 
     def _deliver(self, event: Event) -> None:
-        for listener in self._by_topic.get(event.topic, ()):
-            listener.put(event)
-        for listener in self._listeners:
-            if listener.topic is None:
+        for topic in (event.topic, None):
+            for listener in self._by_topic.get(topic, ()):
                 listener.put(event)
 
     async def _tick(self) -> None:
         """Send heartbeats, and end the streams of clients that are let in no more."""
         elapsed = 0.0
         while True:
-            await asyncio.sleep(_TICK_S)
-            elapsed += _TICK_S
+            await asyncio.sleep(TICK_S)
+            elapsed += TICK_S
             is_due = elapsed >= HEARTBEAT_S
             elapsed = 0.0 if is_due else elapsed
             self._listeners.end_unwelcome()

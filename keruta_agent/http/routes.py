@@ -1,4 +1,4 @@
-"""The declaration of routes. What a view is called with is the business of the API it belongs to."""
+"""The declaration of routes. What a view is called with is decided by the API it belongs to."""
 
 from __future__ import annotations
 

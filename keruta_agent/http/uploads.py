@@ -127,7 +127,7 @@ async def _receive(request: Request, parser: _Parser, run: Run) -> Form:
                 full, gathered = gathered, bytearray()
                 await run(parser.feed, bytes(full))
     except ClientDisconnect:
-        raise Problem(400, "INVALID_INPUT", "the upload ended too early") from None
+        raise invalid("file", "the upload ended too early") from None
     form: Form = await run(parser.finish, bytes(gathered))
     return form
 
@@ -182,7 +182,7 @@ class _Parser:
         try:
             self._parser.write(piece)
         except FormParserError as exc:
-            raise Problem(400, "INVALID_INPUT", f"the form is broken: {exc}") from exc
+            raise invalid("file", f"the form is broken: {exc}") from exc
 
     def finish(self, piece: bytes) -> Form:
         """Return the form, whose last bytes these are.
@@ -192,7 +192,7 @@ class _Parser:
         """
         self.feed(piece)
         if not self._is_whole:
-            raise Problem(400, "INVALID_INPUT", "the upload ended too early")
+            raise invalid("file", "the upload ended too early")
         if self._file is None:
             raise invalid("file", "the form has no such part (multipart/form-data)")
         expected = self._fields.get("sha256", "").strip().lower()

@@ -29,7 +29,7 @@ from keruta_agent.server.resources import (
 )
 from keruta_agent.server.store.store import Store
 
-#: What agents ask for most comes first: routes are looked for one after the other.
+#: In the order of the OpenAPI document.
 _RESOURCES: Final = (
     sessions,
     tasks,

@@ -7,7 +7,6 @@ import logging
 from pathlib import Path
 
 from keruta_agent.http.access import is_loopback
-from keruta_agent.http.application import Application
 from keruta_agent.http.host import Host
 from keruta_agent.server.application import create_application
 from keruta_agent.server.store.store import Store

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import flask
-from werkzeug.test import TestResponse
+from starlette.types import ASGIApp
+
+from tests.helpers.asgi_client import Answer, Client
 
 Json = dict[str, Any]
 
@@ -13,14 +14,15 @@ Json = dict[str, Any]
 class ApiCaller:
     """Sends requests to an application and makes what most tests need first."""
 
-    def __init__(self, app: flask.Flask) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._client = Client(app)
 
-    def call(self, method: str, path: str, **options: Any) -> TestResponse:
+    def call(self, method: str, path: str, **options: Any) -> Answer:
         """Send a request to a path under ``/api/v1``, or to an absolute one that begins so."""
         if not path.startswith(("/api/", "/health")):
             path = f"/api/v1{path}"
-        return self.app.test_client().open(path, method=method, buffered=True, **options)
+        return self._client.request(method, path, **options)
 
     def get(self, path: str, **options: Any) -> Any:
         """Return the JSON of a GET that has to succeed."""
@@ -31,9 +33,9 @@ class ApiCaller:
         headers = {"Idempotency-Key": key} if key else {}
         return self._json(self.call(method, path, json=body, headers=headers), status)
 
-    def _json(self, response: TestResponse, status: int) -> Any:
-        assert response.status_code == status, response.get_data(as_text=True)
-        return response.get_json()
+    def _json(self, response: Answer, status: int) -> Any:
+        assert response.status_code == status, response.text
+        return response.json() if response.content else None
 
     def session(self, **values: Any) -> Json:
         """Create a session."""

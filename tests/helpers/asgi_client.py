@@ -9,7 +9,7 @@ import functools
 import json
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
@@ -81,6 +81,8 @@ class Client:
         data: Mapping[str, Any] | bytes | str | None = None,
         query: Mapping[str, str] | None = None,
         files: Mapping[str, tuple[str, bytes, str]] | None = None,
+        content_type: str | None = None,
+        on_piece: Callable[[bytes], None] | None = None,
         scope: Mapping[str, Any] | None = None,
     ) -> Answer:
         """Send a request and return its whole answer.
@@ -93,9 +95,13 @@ class Client:
             data: the fields of a form, or the body itself.
             query: more of the query.
             files: parts of a form with a name, a content and a type each; ``data`` are its fields.
+            content_type: of the body, if it is another than follows from it.
+            on_piece: called with each piece of the answer, which waits for it; the answer has no
+                content then.
             scope: what differs from a usual request, such as ``root_path``.
         """
-        body, content_type = _body(json, data, files)
+        body, usual_type = _body(json, data, files)
+        content_type = usual_type if content_type is None else content_type
         asked = MutableHeaders()
         asked["Host"] = urlsplit(self.base_url).netloc
         if content_type:
@@ -106,7 +112,7 @@ class Client:
             asked["Cookie"] = "; ".join(f"{name}={text}" for name, text in self.cookies.items())
         asked.update(dict(headers or {}))
         full = _scope(self.base_url, method, path, query, asked) | dict(scope or {})
-        waiting = asyncio.run_coroutine_threadsafe(_ask(self.app, full, body), _loop())
+        waiting = asyncio.run_coroutine_threadsafe(_ask(self.app, full, body, on_piece), _loop())
         answer = waiting.result(PATIENCE_S)
         self._remember(answer.headers)
         return answer
@@ -120,7 +126,12 @@ class Client:
                     self.cookies[name] = morsel.value
 
 
-async def _ask(app: ASGIApp, scope: dict[str, Any], body: bytes) -> Answer:
+async def _ask(
+    app: ASGIApp,
+    scope: dict[str, Any],
+    body: bytes,
+    on_piece: Callable[[bytes], None] | None,
+) -> Answer:
     begun: dict[str, Any] = {}
     content = bytearray()
     messages: Iterator[Message] = iter([{"type": "http.request", "body": body, "more_body": False}])
@@ -136,8 +147,10 @@ async def _ask(app: ASGIApp, scope: dict[str, Any], body: bytes) -> Answer:
     async def send(message: Message) -> None:
         if message["type"] == "http.response.start":
             begun.update(message)
-        else:
+        elif on_piece is None:
             content.extend(message.get("body", b""))
+        elif message.get("body"):
+            await asyncio.to_thread(on_piece, message["body"])
 
     try:
         await app(scope, receive, send)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from pathlib import Path
 from typing import Any
 
 import pytest
-from werkzeug.test import TestResponse
 
 from keruta_agent.server.store.store import Store
 from tests.helpers.api_caller import ApiCaller
+from tests.helpers.asgi_client import Answer
 
 CONTENT = bytes(range(256)) * 1000
 
@@ -25,10 +24,14 @@ def _upload(
     content_type: str = "application/x-thing",
     key: str = "",
     **form: str,
-) -> TestResponse:
-    data: dict[str, Any] = {"file": (io.BytesIO(content), filename, content_type), **form}
-    headers = {"Idempotency-Key": key} if key else {}
-    return api.call("POST", f"/tasks/{task}/artifacts", data=data, headers=headers)
+) -> Answer:
+    return api.call(
+        "POST",
+        f"/tasks/{task}/artifacts",
+        data=form,
+        files={"file": (filename, content, content_type)},
+        headers={"Idempotency-Key": key} if key else {},
+    )
 
 
 def _files(store: Store) -> set[Path]:
@@ -39,7 +42,7 @@ def test_artifact_is_stored_with_size_and_hash_and_comes_back(api: ApiCaller) ->
     task = api.task()["id"]
     response = _upload(api, task, path="sub/dir/a.bin", description="結果")
     assert response.status_code == 201
-    stored = response.json
+    stored = response.json()
     assert stored["sha256"] == hashlib.sha256(CONTENT).hexdigest()
     assert (stored["size"], stored["name"]) == (len(CONTENT), "a.bin")
     assert (stored["path"], stored["description"]) == ("sub/dir/a.bin", "結果")
@@ -47,20 +50,20 @@ def test_artifact_is_stored_with_size_and_hash_and_comes_back(api: ApiCaller) ->
     assert api.get(f"/tasks/{task}/artifacts") == [stored]
     assert api.get(f"/tasks/{task}/artifacts/{stored['id']}") == stored
     download = api.call("GET", f"/tasks/{task}/artifacts/{stored['id']}/content")
-    assert download.data == CONTENT
+    assert download.content == CONTENT
     assert download.content_type == "application/x-thing"
 
 
 def test_artifact_is_downloaded_rather_than_shown(api: ApiCaller) -> None:
     task = api.task()["id"]
-    stored = _upload(api, task, b"<script>", filename="日本.html", content_type="text/html").json
+    stored = _upload(api, task, b"<script>", filename="日本.html", content_type="text/html").json()
     download = api.call("GET", f"/tasks/{task}/artifacts/{stored['id']}/content")
     assert download.headers["Content-Disposition"].startswith("attachment;")
     assert download.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_empty_artifact_is_stored(api: ApiCaller) -> None:
-    assert _upload(api, api.task()["id"], b"").json["size"] == 0
+    assert _upload(api, api.task()["id"], b"").json()["size"] == 0
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,7 @@ def test_artifact_name_is_the_last_part_only(
     api: ApiCaller, store: Store, filename: str, name: str
 ) -> None:
     before = _files(store)
-    stored = _upload(api, api.task()["id"], filename=filename).json
+    stored = _upload(api, api.task()["id"], filename=filename).json()
     assert (stored["name"], stored["path"]) == (name, name)
     assert _files(store) - before == {store.directory.artifacts / stored["id"]}
 
@@ -87,7 +90,7 @@ def test_artifact_path_that_leads_elsewhere_is_refused(
     before = _files(store)
     response = _upload(api, api.task()["id"], path=path)
     assert response.status_code == 400
-    assert response.json["error"]["field"] == "path"
+    assert response.json()["error"]["field"] == "path"
     assert _files(store) == before
 
 
@@ -95,7 +98,7 @@ def test_artifact_with_another_hash_than_announced_is_refused(api: ApiCaller, st
     before = _files(store)
     task = api.task()["id"]
     response = _upload(api, task, sha256="0" * 64)
-    assert response.json["error"]["field"] == "sha256"
+    assert response.json()["error"]["field"] == "sha256"
     assert _files(store) == before
     good = hashlib.sha256(CONTENT).hexdigest()
     assert _upload(api, task, sha256=good.upper()).status_code == 201
@@ -103,7 +106,7 @@ def test_artifact_with_another_hash_than_announced_is_refused(api: ApiCaller, st
 
 @pytest.mark.parametrize("content_type", ["nonsense", "text/html; charset=x", "a/b/c", ""])
 def test_artifact_content_type_is_one_or_none(api: ApiCaller, content_type: str) -> None:
-    stored = _upload(api, api.task()["id"], content_type=content_type).json
+    stored = _upload(api, api.task()["id"], content_type=content_type).json()
     assert stored["contentType"] in {"text/html", "application/octet-stream"}
 
 
@@ -127,7 +130,7 @@ def test_artifact_form_without_a_whole_file_is_refused(
     task = api.task()["id"]
     response = api.call("POST", f"/tasks/{task}/artifacts", **request_body)
     assert response.status_code == 400
-    assert response.json["error"]["field"] == "file"
+    assert response.json()["error"]["field"] == "file"
     assert _files(store) == before
     assert api.get(f"/tasks/{task}/artifacts") == []
 
@@ -137,14 +140,14 @@ def test_artifact_repeated_under_its_key_is_stored_once(api: ApiCaller, store: S
     first = _upload(api, task, key="upload-1")
     files = _files(store)
     again = _upload(api, task, key="upload-1")
-    assert (again.status_code, again.json) == (201, first.json)
+    assert (again.status_code, again.json()) == (201, first.json())
     assert _files(store) == files
     assert len(api.get(f"/tasks/{task}/artifacts")) == 1
 
 
 def test_deleted_artifact_leaves_no_file(api: ApiCaller, store: Store) -> None:
     task = api.task()["id"]
-    stored = _upload(api, task).json
+    stored = _upload(api, task).json()
     path = f"/tasks/{task}/artifacts/{stored['id']}"
     assert api.call("DELETE", path).status_code == 204
     assert not (store.directory.artifacts / stored["id"]).exists()
@@ -158,14 +161,14 @@ def test_deleted_owner_takes_the_artifact_files_along(
     api: ApiCaller, store: Store, what: str
 ) -> None:
     task = api.task()
-    stored = _upload(api, task["id"]).json
+    stored = _upload(api, task["id"]).json()
     owner = task["id"] if what == "tasks" else task["sessionId"]
     assert api.call("DELETE", f"/{what}/{owner}").status_code == 204
     assert not (store.directory.artifacts / stored["id"]).exists()
 
 
 def test_artifact_of_another_task_is_missing(api: ApiCaller) -> None:
-    stored = _upload(api, api.task()["id"]).json
+    stored = _upload(api, api.task()["id"]).json()
     other = api.task()["id"]
     answer = api.call("GET", f"/tasks/{other}/artifacts/{stored['id']}")
     assert answer.status_code == 404
@@ -173,10 +176,10 @@ def test_artifact_of_another_task_is_missing(api: ApiCaller) -> None:
 
 def test_artifact_for_unknown_task_is_refused(api: ApiCaller) -> None:
     response = _upload(api, "unknown")
-    assert (response.status_code, response.json["error"]["code"]) == (404, "TASK_NOT_FOUND")
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "TASK_NOT_FOUND")
 
 
 def test_artifact_files_are_private(api: ApiCaller, store: Store) -> None:
-    stored = _upload(api, api.task()["id"]).json
+    stored = _upload(api, api.task()["id"]).json()
     assert (store.directory.artifacts / stored["id"]).stat().st_mode & 0o777 == 0o600
     assert store.directory.artifacts.stat().st_mode & 0o777 == 0o700

@@ -50,7 +50,7 @@ def test_body_that_is_no_json_object_is_refused(
     raw = body.encode("latin-1")
     response = api.call(method, path, data=raw, content_type="application/json")
     assert response.status_code == 400
-    assert response.json["error"]["code"] == "INVALID_INPUT"
+    assert response.json()["error"]["code"] == "INVALID_INPUT"
 
 
 def test_log_list_nested_too_deeply_is_refused(api: ApiCaller) -> None:
@@ -71,7 +71,7 @@ def test_free_object_that_cannot_be_written_again_is_refused(api: ApiCaller, val
             method, f"/tasks/{task}{path}", data=body, content_type="application/json"
         )
         assert response.status_code == 400
-        assert response.json["error"]["field"] == field
+        assert response.json()["error"]["field"] == field
 
 
 def test_free_object_comes_back_as_it_was_sent(api: ApiCaller) -> None:
@@ -91,7 +91,7 @@ def test_free_object_comes_back_as_it_was_sent(api: ApiCaller) -> None:
 def test_body_of_another_type_is_refused_without_saying_unsupported(api: ApiCaller) -> None:
     response = api.call("POST", "/sessions", data='{"name":"x"}', content_type="text/plain")
     assert response.status_code == 400
-    assert "application/json" in response.json["error"]["message"]
+    assert "application/json" in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("identifier", ["%00", "a%00b", "%ff%fe", "..", "%2e%2e", "'--", "日本"])
@@ -99,7 +99,7 @@ def test_odd_id_is_unknown(api: ApiCaller, identifier: str) -> None:
     for path in (f"/tasks/{identifier}", f"/sessions/{identifier}/tasks"):
         response = api.call("GET", path)
         assert response.status_code == 404
-        assert response.json["error"]["status"] == 404
+        assert response.json()["error"]["status"] == 404
 
 
 def test_odd_query_is_answered(api: ApiCaller) -> None:
@@ -117,7 +117,7 @@ def test_unknown_route_is_told_in_json(api: ApiCaller, path: str) -> None:
 def test_wrong_method_is_told_in_json(api: ApiCaller) -> None:
     response = api.call("DELETE", "/sessions")
     assert response.status_code == 405
-    assert response.json["error"]["code"] == "METHOD_NOT_ALLOWED"
+    assert response.json()["error"]["code"] == "METHOD_NOT_ALLOWED"
     assert "POST" in response.headers["Allow"]
 
 
@@ -136,7 +136,7 @@ def test_full_disk_has_the_client_come_back_and_takes_one_line_of_the_log(
     monkeypatch.setattr(task_rows, "update", fail)
     response = api.call("PUT", f"/tasks/{task}/status", json={"status": "PROCESSING"})
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
-    assert response.json["error"]["code"] == "STORAGE_ERROR"
+    assert response.json()["error"]["code"] == "STORAGE_ERROR"
     told = [record for record in caplog.records if record.levelno >= logging.INFO]
     assert [(one.message, one.exc_info) for one in told] == [(f"storage failed: {failure}", None)]
     monkeypatch.undo()
@@ -152,8 +152,8 @@ def test_crash_is_told_in_json_without_its_text(
     monkeypatch.setattr(task_rows, "find", crash)
     response = api.call("GET", "/tasks/x")
     assert response.status_code == 500
-    assert response.json["error"]["code"] == "INTERNAL_SERVER_ERROR"
-    assert "secret" not in response.get_data(as_text=True)
+    assert response.json()["error"]["code"] == "INTERNAL_SERVER_ERROR"
+    assert "secret" not in response.text
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_more_values_than_anybody_needs_are_refused(
 ) -> None:
     response = api.call("POST", path.format(task=api.task()["id"]), json=body)
     assert response.status_code == status
-    assert response.json["error"]["code"] == (
+    assert response.json()["error"]["code"] == (
         "BODY_TOO_LARGE" if status == 413 else "INVALID_INPUT"
     )
 
@@ -191,7 +191,7 @@ def test_damaged_page_of_the_database_is_told_with_what_to_do(
     with contextlib.closing(Store.open(tmp_path)) as store:
         api = ApiCaller(create_application(store))
         response = api.call("GET", f"/tasks/{task}/logs?size=1000")
-        assert (response.status_code, response.json["error"]["code"]) == (503, "STORAGE_DAMAGED")
-        assert "restore its database" in response.json["error"]["message"]
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "STORAGE_DAMAGED")
+        assert "restore its database" in response.json()["error"]["message"]
         assert [record.exc_info for record in caplog.records if record.exc_info] == []
         assert api.get(f"/tasks/{task}")["id"] == task

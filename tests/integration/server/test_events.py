@@ -11,9 +11,14 @@ from typing import Any
 import pytest
 import requests
 
-from keruta_agent.http.streams import Streams
+from keruta_agent.http import fanout
+from keruta_agent.http.host import Host
+from keruta_agent.http.problems import Problem
+from keruta_agent.server.application import create_application
 from keruta_agent.server.resources import events
 from keruta_agent.server.serve import Server
+from keruta_agent.server.store.store import Store
+from tests.helpers.waiting import wait_until
 
 #: Seconds; a stream that says nothing for so long is broken.
 PATIENCE_S = 20
@@ -150,7 +155,8 @@ def test_stream_with_an_unknown_id_begins_now(
 
 
 def test_silent_stream_beats(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(fanout, "TICK_S", 0.02)
+    monkeypatch.setattr(fanout, "HEARTBEAT_S", 0.05)
     with requests.Session() as session:
         session.trust_env = False
         url = f"{server.url}{events.PATH}"
@@ -159,40 +165,50 @@ def test_silent_stream_beats(server: Server, monkeypatch: pytest.MonkeyPatch) ->
             assert any(line == b": heartbeat" for line in lines)
 
 
-def test_streams_leave_room_for_requests_and_are_limited(
+def test_two_hundred_streams_leave_room_for_requests(
     server: Server, http: requests.Session
 ) -> None:
     with contextlib.ExitStack() as opened:
-        streams = [opened.enter_context(_stream(server)) for _ in range(events.MAX_STREAMS)]
-        refused = http.get(f"{server.url}{events.PATH}", timeout=PATIENCE_S)
-        assert refused.status_code == 503
-        assert refused.json()["error"]["code"] == "TOO_MANY_STREAMS"
-        assert refused.headers["Retry-After"]
-        _post(http, server, "/sessions", {"name": "s", "id": "told-to-all"})
+        streams = [opened.enter_context(_stream(server)) for _ in range(200)]
         for stream in streams:
             assert next(stream)["event"] == "connected"
-            assert next(stream)["data"]["sessionId"] == "told-to-all"
+        _post(http, server, "/sessions", {"name": "s", "id": "announced-to-all"})
+        for stream in streams:
+            assert next(stream)["data"]["sessionId"] == "announced-to-all"
 
 
-def test_stream_whose_client_left_ends_soon(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_streams_than_a_process_may_have_are_refused() -> None:
+    streams = fanout.Fanout(_Nothing(), look_s=60.0, most_streams=0)
+    with pytest.raises(Problem, match="open already") as refused:
+        streams.open(None, 0, greeting=b"")
+    assert (refused.value.status, refused.value.code) == (503, "TOO_MANY_STREAMS")
+    assert refused.value.headers["Retry-After"]
+
+
+class _Nothing:
+    """A source without events."""
+
+    def newest(self) -> int:
+        return 0
+
+    def after(self, number: int, topic: str | None, limit: int) -> list[fanout.Event]:
+        return []
+
+
+def test_stream_whose_client_left_ends_soon(store: Store) -> None:
     """Long before the next heartbeat fails: whoever comes and goes would keep all others out."""
-    left = threading.Event()
-    monkeypatch.setattr(Streams, "leave", lambda streams: left.set())
-    with _stream(server) as stream:
-        next(stream)
-        assert not left.is_set()
-    assert left.wait(events.HEARTBEAT_S / 2)
-
-
-def test_place_of_a_stream_whose_client_left_is_free_again() -> None:
-    streams = Streams(limit=1)
-    streams.enter()
-    with pytest.raises(Exception, match="open already"):
-        streams.enter()
-    streams.leave()
-    streams.enter()
+    streams = store.changes.fanout
+    with contextlib.closing(create_application(store)) as app:
+        host = Host(app, host="127.0.0.1", port=0)
+        host.start()
+        try:
+            url = f"{host.url}{events.PATH}"
+            with requests.get(url, stream=True, timeout=PATIENCE_S) as response:
+                next(response.iter_lines(chunk_size=1))
+                assert streams.streams == 1
+            wait_until(lambda: streams.streams == 0, "the stream of the client that left has ended")
+        finally:
+            host.stop()
 
 
 def test_streams_end_when_the_server_stops(server: Server) -> None:
@@ -200,6 +216,6 @@ def test_streams_end_when_the_server_stops(server: Server) -> None:
         next(stream)
         stopping = threading.Thread(target=server.stop)
         stopping.start()
-        assert list(stream) == []
+        assert [[*event] for event in stream] == [["retry"]]  # when to come back
         stopping.join(PATIENCE_S)
         assert not stopping.is_alive()

@@ -43,7 +43,7 @@ def test_status_repeated_under_its_key_does_not_move_back(api: ApiCaller) -> Non
     response = api.call(
         "PUT", f"/tasks/{task}/status", json=started, headers={"Idempotency-Key": "start"}
     )
-    assert (response.status_code, response.json) == (200, first)
+    assert (response.status_code, response.json()) == (200, first)
     assert response.headers["Idempotency-Replayed"] == "true"
     assert api.get(f"/tasks/{task}")["status"] == "COMPLETED"
 

@@ -33,7 +33,7 @@ def test_metrics_that_are_no_object_are_refused(api: ApiCaller, body: str) -> No
     path = f"/tasks/{api.task()['id']}/metrics"
     response = api.call("POST", path, data=body, content_type="application/json")
     assert response.status_code == 400
-    assert response.json["error"]["field"] == "body"
+    assert response.json()["error"]["field"] == "body"
 
 
 def test_metrics_of_unknown_task_are_missing(api: ApiCaller) -> None:

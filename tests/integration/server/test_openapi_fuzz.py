@@ -19,7 +19,7 @@ from tests.helpers.made_up_requests import check_answers, operations
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ApiCaller, Any]]:
     store = Store.open(tmp_path_factory.mktemp("fuzzed"))
     app = create_application(store)
-    yield ApiCaller(app), schemathesis.openapi.from_wsgi("/openapi.json", app)
+    yield ApiCaller(app), schemathesis.openapi.from_asgi("/openapi.json", app)
     store.close()
 
 

@@ -61,7 +61,7 @@ def test_session_search_finds_part_of_the_name_in_any_case(api: ApiCaller) -> No
 @pytest.mark.parametrize("pattern", ["%", "_", "%25%25"])
 def test_session_search_takes_wildcards_as_they_are(api: ApiCaller, pattern: str) -> None:
     api.session(name="no wildcard here")
-    assert api.get("/sessions/search", query_string={"name": pattern}) == []
+    assert api.get("/sessions/search", query={"name": pattern}) == []
 
 
 def test_session_search_by_partial_id_finds_the_beginning_in_any_case(api: ApiCaller) -> None:
@@ -75,7 +75,7 @@ def test_session_search_by_partial_id_finds_the_beginning_in_any_case(api: ApiCa
 def test_session_search_by_too_short_partial_id_is_refused(api: ApiCaller, query: str) -> None:
     response = api.call("GET", f"/sessions/search/partial-id{query}")
     assert response.status_code == 400
-    assert response.json["error"]["field"] == "partialId"
+    assert response.json()["error"]["field"] == "partialId"
 
 
 def test_session_of_a_workspace_is_the_newest_that_has_not_ended(api: ApiCaller) -> None:

@@ -30,9 +30,9 @@ def test_status_moves_as_the_table_says(
         api.move(task, *WAYS[current])
     response = api.call("PUT", f"/tasks/{task}/status", json={"status": asked.value})
     if asked is current or asked in TASK_MOVES[current]:
-        assert (response.status_code, response.json["status"]) == (200, asked)
+        assert (response.status_code, response.json()["status"]) == (200, asked)
     else:
-        error = response.json["error"]
+        error = response.json()["error"]
         assert response.status_code == 409
         assert (error["field"], error["current"], error["asked"]) == ("status", current, asked)
         assert api.get(f"/tasks/{task}")["status"] == current
