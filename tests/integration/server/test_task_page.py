@@ -2,81 +2,79 @@
 
 from __future__ import annotations
 
-import io
-import re
 import uuid
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 
 from keruta_agent.server.application import create_application
 from keruta_agent.server.store.store import Store
+from tests.helpers.asgi_client import Client
+from tests.helpers.page_visitor import form_token
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
 
 @pytest.fixture
-def browser(store: Store) -> FlaskClient:
-    return create_application(store).test_client()
+def browser(store: Store) -> Client:
+    return Client(create_application(store))
 
 
 @pytest.fixture
-def task(browser: FlaskClient) -> str:
-    session = browser.post("/api/v1/sessions", json={"name": str(uuid.uuid4())}).json["id"]
+def task(browser: Client) -> str:
+    session = browser.post("/api/v1/sessions", json={"name": str(uuid.uuid4())}).json()["id"]
     body = {"sessionId": session, "name": "a task", "script": "true"}
-    return str(browser.post("/api/v1/tasks", json=body).json["id"])
+    return str(browser.post("/api/v1/tasks", json=body).json()["id"])
 
 
-def _set_status(browser: FlaskClient, task: str, status: str) -> None:
-    answer = browser.put(f"/api/v1/tasks/{task}/status", json={"status": status})
+def _set_status(browser: Client, task: str, status: str) -> None:
+    answer = browser.request("PUT", f"/api/v1/tasks/{task}/status", json={"status": status})
     assert answer.status_code == 200
 
 
-def _ask(browser: FlaskClient, task: str, **more: Any) -> str:
+def _ask(browser: Client, task: str, **more: Any) -> str:
     _set_status(browser, task, "PROCESSING")
     asked = browser.post(f"/api/v1/tasks/{task}/input-request", json={"prompt": "Who?", **more})
-    return str(asked.json["id"])
+    return str(asked.json()["id"])
 
 
-def _answer(browser: FlaskClient, task: str, question: str, text: str) -> int:
-    token = re.search(r'name="csrf" value="(\w+)"', browser.get(f"/tasks/{task}").text)
-    assert token is not None
-    form = {"csrf": token.group(1), "question": question, "answer": text}
+def _answer(browser: Client, task: str, question: str, text: str) -> int:
+    token = form_token(browser.get(f"/tasks/{task}").text)
+    form = {"csrf": token, "question": question, "answer": text}
     return browser.post(f"/tasks/{task}/answer", data=form).status_code
 
 
-def _store(browser: FlaskClient, task: str, content: bytes, name: str, kind: str) -> str:
-    form = {"file": (io.BytesIO(content), name, kind)}
-    return str(browser.post(f"/api/v1/tasks/{task}/artifacts", data=form).json["id"])
+def _store(browser: Client, task: str, content: bytes, name: str, kind: str) -> str:
+    files = {"file": (name, content, kind)}
+    return str(browser.post(f"/api/v1/tasks/{task}/artifacts", files=files).json()["id"])
 
 
-def test_answer_reaches_the_script_with_its_line_end(browser: FlaskClient, task: str) -> None:
+def test_answer_reaches_the_script_with_its_line_end(browser: Client, task: str) -> None:
     question = _ask(browser, task)
     assert _answer(browser, task, question, "世界\0") == 303
-    assert browser.get(f"/api/v1/tasks/{task}/input").json == {"input": "世界\ufffd\n"}
+    assert browser.get(f"/api/v1/tasks/{task}/input").json() == {"input": "世界\ufffd\n"}
     assert "Who?" not in browser.get(f"/tasks/{task}").text
 
 
-def test_answer_to_an_older_question_is_refused(browser: FlaskClient, task: str) -> None:
+def test_answer_to_an_older_question_is_refused(browser: Client, task: str) -> None:
     old = _ask(browser, task)
     browser.post(f"/api/v1/tasks/{task}/input-request", json={"prompt": "Sure?"})
     assert _answer(browser, task, old, "yes") == 409
     assert browser.get(f"/api/v1/tasks/{task}/input").status_code == 204
 
 
-def test_answer_without_the_token_of_the_form_is_refused(browser: FlaskClient, task: str) -> None:
+def test_answer_without_the_token_of_the_form_is_refused(browser: Client, task: str) -> None:
     question = _ask(browser, task)
     form = {"question": question, "answer": "x"}
     assert browser.post(f"/tasks/{task}/answer", data=form).status_code == 403
 
 
-def test_what_a_secret_question_hears_is_masked(browser: FlaskClient, task: str) -> None:
+def test_what_a_secret_question_hears_is_masked(browser: Client, task: str) -> None:
     _ask(browser, task, secret=True)
     assert 'name="answer" type="password"' in browser.get(f"/tasks/{task}").text
 
 
-def test_change_of_a_coding_task_is_coloured(browser: FlaskClient, task: str) -> None:
+def test_change_of_a_coding_task_is_coloured(browser: Client, task: str) -> None:
     lines = ["::group::diff", "@@ -1 +1 @@", "-old", "+<b>new</b>", "::endgroup::"]
     metadata = {"keruta": {"group": "diff"}}
     entries = [{"level": "INFO", "message": line, "metadata": metadata} for line in lines]
@@ -88,19 +86,19 @@ def test_change_of_a_coding_task_is_coloured(browser: FlaskClient, task: str) ->
     assert '<span class="diff-added">+&lt;b&gt;new&lt;/b&gt;' in page
 
 
-def test_board_shows_the_end_of_a_log_without_colours(browser: FlaskClient, task: str) -> None:
+def test_board_shows_the_end_of_a_log_without_colours(browser: Client, task: str) -> None:
     _set_status(browser, task, "PROCESSING")
     entry = {"level": "INFO", "message": "\x1b[32mok\x1b[0m all \x1b]8;;x\x07good"}
     browser.post(f"/api/v1/tasks/{task}/logs", json=entry)
-    session = browser.get(f"/api/v1/tasks/{task}").json["sessionId"]
+    session = browser.get(f"/api/v1/tasks/{task}").json()["sessionId"]
     assert "ok all good" in browser.get(f"/sessions/{session}").text
 
 
-def test_steps_tell_progress_and_states_in_their_order(browser: FlaskClient, task: str) -> None:
+def test_steps_tell_progress_and_states_in_their_order(browser: Client, task: str) -> None:
     _set_status(browser, task, "PROCESSING")
     for percent in (20, 60):
         progress = {"progress": percent, "message": f"step {percent}"}
-        browser.patch(f"/api/v1/tasks/{task}/progress", json=progress)
+        browser.request("PATCH", f"/api/v1/tasks/{task}/progress", json=progress)
     steps = browser.get(f"/tasks/{task}").text.partition('class="steps"')[2]
     assert 0 < steps.index("step 20") < steps.index("step 60")
 
@@ -116,10 +114,10 @@ def test_steps_tell_progress_and_states_in_their_order(browser: FlaskClient, tas
     ],
 )
 def test_what_a_browser_could_run_is_only_saved(
-    browser: FlaskClient, task: str, content: bytes, name: str, claimed: str
+    browser: Client, task: str, content: bytes, name: str, claimed: str
 ) -> None:
     artifact = _store(browser, task, content, name, claimed)
-    answer = browser.get(f"/tasks/{task}/artifacts/{artifact}/content", buffered=True)
+    answer = browser.get(f"/tasks/{task}/artifacts/{artifact}/content")
     assert answer.headers["Content-Type"] == "application/octet-stream"
     assert answer.headers["Content-Disposition"].startswith("attachment")
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -130,15 +128,15 @@ def test_what_a_browser_could_run_is_only_saved(
     assert "<img" not in page.text
 
 
-def test_image_is_shown_by_what_its_bytes_are(browser: FlaskClient, task: str) -> None:
+def test_image_is_shown_by_what_its_bytes_are(browser: Client, task: str) -> None:
     artifact = _store(browser, task, PNG, "x.txt", "text/plain")
-    answer = browser.get(f"/tasks/{task}/artifacts/{artifact}/content", buffered=True)
+    answer = browser.get(f"/tasks/{task}/artifacts/{artifact}/content")
     assert answer.headers["Content-Type"] == "image/png"
     assert "attachment" not in answer.headers["Content-Disposition"]
     assert '<img class="preview"' in browser.get(f"/tasks/{task}/artifacts/{artifact}").text
 
 
-def test_file_is_not_shown_under_another_name_than_its_own(browser: FlaskClient, task: str) -> None:
+def test_file_is_not_shown_under_another_name_than_its_own(browser: Client, task: str) -> None:
     artifact = _store(browser, task, b"MZ\0", "report\u202efdp.exe", "application/pdf")
     for path in (f"/tasks/{task}", f"/tasks/{task}/artifacts/{artifact}"):
         page = browser.get(path).text
@@ -146,21 +144,19 @@ def test_file_is_not_shown_under_another_name_than_its_own(browser: FlaskClient,
         assert "\u202e" not in page
 
 
-def test_artifact_of_another_task_is_not_found(browser: FlaskClient, task: str) -> None:
+def test_artifact_of_another_task_is_not_found(browser: Client, task: str) -> None:
     assert browser.get(f"/tasks/{task}/artifacts/{uuid.uuid4()}").status_code == 404
     assert browser.get(f"/tasks/{task}/artifacts/{uuid.uuid4()}/content").status_code == 404
 
 
 def test_claim_of_a_waiting_task_is_shown_and_released_by_a_person(
-    browser: FlaskClient, task: str
+    browser: Client, task: str
 ) -> None:
     draft = {"agent": "a1", "instance": "here", "run": "r1"}
     assert browser.post(f"/api/v1/tasks/{task}/claim", json=draft).status_code == 200
     page = browser.get(f"/tasks/{task}").text
     assert "the agent a1 since" in page
-    token = re.search(r'name="csrf" value="(\w+)"', page)
-    assert token is not None
-    form = {"csrf": token.group(1)}
+    form = {"csrf": form_token(page)}
 
     asked = browser.post(f"/tasks/{task}/release", data=form)
     assert "gone for good" in asked.text
@@ -173,7 +169,7 @@ def test_claim_of_a_waiting_task_is_shown_and_released_by_a_person(
 
 
 def test_claim_of_a_task_that_was_begun_is_shown_and_not_released(
-    browser: FlaskClient, task: str
+    browser: Client, task: str
 ) -> None:
     draft = {"agent": "a1", "instance": "here", "run": "r1"}
     browser.post(f"/api/v1/tasks/{task}/claim", json=draft)
