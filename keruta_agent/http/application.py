@@ -22,6 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from keruta_agent.http import uploads
 from keruta_agent.http.bodies import too_large
+from keruta_agent.http.events import STREAM_HEADERS
 from keruta_agent.http.failures import Failures
 from keruta_agent.http.openapi import OPENAPI_PATH, Document
 from keruta_agent.http.problems import Problem
@@ -151,6 +152,8 @@ class Application:
         self.admit(request)
         if route.open_stream is not None:
             stream = await route.open_stream(request, **request.path_params)
+            if request.method == "HEAD":
+                stream = Response(headers=STREAM_HEADERS)
             await stream(request.scope, request.receive, send)
             return
         if route.destination is not None:

@@ -22,12 +22,14 @@ HEARTBEAT_S: Final = 15.0
 #: Milliseconds after which browsers come back to a server that stopped: not all at once.
 _COME_BACK_MS: Final = (500, 3000)
 
-_HEADERS: Final = [
-    (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-cache"),
+#: Of the answer that carries a stream.
+STREAM_HEADERS: Final = {
+    "content-type": "text/event-stream",
+    "cache-control": "no-cache",
     # Proxies would hold events back until their buffer is full.
-    (b"x-accel-buffering", b"no"),
-]
+    "x-accel-buffering": "no",
+}
+_RAW_HEADERS: Final = [(name.encode(), text.encode()) for name, text in STREAM_HEADERS.items()]
 
 Stream = Callable[[Scope, Receive, Send], Awaitable[None]]
 #: Sends a piece of a stream, once the client has taken enough of those before.
@@ -127,7 +129,7 @@ async def sending(listener: Listener, receive: Receive, send: Send) -> AsyncIter
 
     leaving = asyncio.create_task(_until_gone(receive, listener))
     try:
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await send({"type": "http.response.start", "status": 200, "headers": _RAW_HEADERS})
         yield put
         await send({"type": "http.response.body", "body": listener.farewell})
     finally:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
-
-import flask
-from werkzeug.test import TestResponse
 
 from keruta_agent.agent.control.control import Control
 from keruta_agent.agent.control.http.access import Access
@@ -13,8 +11,11 @@ from keruta_agent.agent.control.http.application import create_application
 from keruta_agent.agent.control.http.services import Services
 from keruta_agent.agent.control.status import describe
 from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.http.application import Application
+from tests.helpers.asgi_client import Answer, Client, Streamed
 
 TOKEN = "a-token-of-the-test-that-is-long-enough"
+_WITH_TOKEN = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def services_of(agent: Agent, hindrances: dict[str, str] | None = None) -> Services:
@@ -26,7 +27,7 @@ def services_of(agent: Agent, hindrances: dict[str, str] | None = None) -> Servi
     return Services.of(control, lambda: found)
 
 
-def agent_application(agent: Agent, services: Services | None = None) -> flask.Flask:
+def agent_application(agent: Agent, services: Services | None = None) -> Application:
     """Return the application that serves an agent to who has ``TOKEN``."""
     return create_application(services or services_of(agent), Access(agent.settings, TOKEN))
 
@@ -34,24 +35,30 @@ def agent_application(agent: Agent, services: Services | None = None) -> flask.F
 class AgentCaller:
     """Sends requests to the application of an agent."""
 
-    def __init__(self, app: flask.Flask) -> None:
+    def __init__(self, app: Application) -> None:
         self.app = app
 
-    def call(self, method: str, path: str, **options: Any) -> TestResponse:
+    def call(self, method: str, path: str, **options: Any) -> Answer:
         """Send a request with the token; paths are below ``/api/v1``."""
-        headers = {"Authorization": f"Bearer {TOKEN}", **options.pop("headers", {})}
-        client = self.app.test_client()
-        return client.open(f"/api/v1{path}", method=method, headers=headers, **options)
+        headers = {**_WITH_TOKEN, **options.pop("headers", {})}
+        return Client(self.app).request(method, f"/api/v1{path}", headers=headers, **options)
+
+    def stream(
+        self, path: str, headers: dict[str, str] | None = None
+    ) -> AbstractContextManager[Streamed]:
+        """Return a stream as it comes; its path is below ``/api/v1``."""
+        sent = {**_WITH_TOKEN, **(headers or {})}
+        return Client(self.app).stream(f"/api/v1{path}", headers=sent)
 
     def get(self, path: str, **options: Any) -> Any:
         """Return the JSON of a GET that has to succeed."""
         response = self.call("GET", path, **options)
-        assert response.status_code == 200, response.get_data(as_text=True)
-        return response.get_json()
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def send(self, method: str, path: str, body: Any = None, *, status: int = 200) -> Any:
         """Return the JSON of an order that has to end with this status."""
         options = {} if body is None else {"json": body}
         response = self.call(method, path, **options)
-        assert response.status_code == status, response.get_data(as_text=True)
-        return response.get_json()
+        assert response.status_code == status, response.text
+        return response.json()

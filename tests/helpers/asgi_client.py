@@ -272,6 +272,15 @@ async def _listen(
         messages.put(None)
 
 
+def on_loop(function: Callable[[], object]) -> None:
+    """Call a function on the loop of the applications; return when it is done."""
+
+    async def called() -> None:
+        function()
+
+    asyncio.run_coroutine_threadsafe(called(), _loop()).result(PATIENCE_S)
+
+
 @functools.cache
 def _loop() -> asyncio.AbstractEventLoop:
     """Return the loop of this process, in a thread of its own."""

@@ -10,11 +10,11 @@ from keruta_agent.agent.control.http import address
 from keruta_agent.core.settings.schema import Settings
 
 if TYPE_CHECKING:
-    from keruta_agent.agent.control.http.serve import HttpDoor
+    from keruta_agent.agent.control.http.serve import HttpApi
 
 
 @contextlib.contextmanager
-def http_door(settings: Settings, *, is_on: bool) -> Iterator[HttpDoor | None]:
+def http_api(settings: Settings, *, is_on: bool) -> Iterator[HttpApi | None]:
     """Take the port of the HTTP API for the length of the block, if the API is on.
 
     Raises:
@@ -25,10 +25,10 @@ def http_door(settings: Settings, *, is_on: bool) -> Iterator[HttpDoor | None]:
     if not is_on:
         yield None
         return
-    from keruta_agent.agent.control.http.serve import HttpDoor
+    from keruta_agent.agent.control.http.serve import HttpApi
 
-    door = HttpDoor(settings)
+    api = HttpApi(settings)
     try:
-        yield door
+        yield api
     finally:
-        door.stop()
+        api.stop()

@@ -22,7 +22,7 @@ from keruta_agent.agent.daemon.awake import start_keep_awake
 from keruta_agent.agent.daemon.events import EventListener
 from keruta_agent.agent.daemon.first_contact import FirstContact
 from keruta_agent.agent.daemon.heartbeat import Heartbeat
-from keruta_agent.agent.daemon.http import http_door
+from keruta_agent.agent.daemon.http import http_api
 from keruta_agent.agent.daemon.state_files import StateFiles
 from keruta_agent.agent.daemon.systemd import ServiceManager
 from keruta_agent.agent.daemon.watch import LEAVE_AT_ONCE
@@ -70,7 +70,7 @@ def run_daemon(
         lock.agent_lock(settings.base_dir) as locked,
         requests.heard(),  # before the file shows others where to send signals
         _pid_file(settings.pid_file),
-        http_door(settings, is_on=serves_http) as http,
+        http_api(settings, is_on=serves_http) as http,
     ):
         started_at = time.time()
         dispatcher = Dispatcher(settings.base_dir, settings.poll_interval_s)

@@ -10,21 +10,17 @@ from __future__ import annotations
 import ipaddress
 from typing import Final
 
-from flask import Request
-
 from keruta_agent.core.settings.schema import Settings
 from keruta_agent.http.access import BearerToken, host_name, is_from_foreign_page
-from keruta_agent.http.pages import page_setup
 from keruta_agent.http.pages.logins import Logins
 from keruta_agent.http.problems import Problem
+from keruta_agent.http.request import Request
 
 #: In the base directory; what signs the cookies of the status page.
 COOKIE_KEY_FILE: Final = "http-cookie-key"
 
 #: Routes that answer without a token; they reveal nothing but whether the daemon works.
 OPEN_PATHS: Final = frozenset({"/api/v1/health/live", "/api/v1/health/ready"})
-#: Blueprints of the status page; "page_setup" holds style and scripts, which are public.
-PAGES: Final = frozenset({"status", "page_setup"})
 _OWN_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - nothing is bound here
 
@@ -61,11 +57,14 @@ class Access:
 
     def _is_for_pages(self, request: Request) -> bool:
         """Return whether a page asks, or for one; those look after their visitors themselves."""
-        if request.blueprint in PAGES:
+        pages = request.app.pages
+        if pages is None:
+            return False
+        if pages.owns(request):
             return True
         # The scripts of the status page read the API with its cookie. They never write with it.
         is_reading = request.method in ("GET", "HEAD") and "Authorization" not in request.headers
-        return is_reading and page_setup.visitor().known
+        return is_reading and pages.visitor(request).known
 
     def _is_ours(self, name: str) -> bool:
         return name in self._names or (self._takes_addresses and _is_address(name))

@@ -15,6 +15,7 @@ from keruta_agent.agent.control.table import execute
 from keruta_agent.agent.store.jobs import Work
 from keruta_agent.core import errors
 from keruta_agent.core.coding import branches, context_file, validation
+from keruta_agent.http.bodies import LARGE_BODY
 from keruta_agent.http.fields import FreeObject, Priority, StrictRequestSchema
 from keruta_agent.http.problems import invalid
 
@@ -39,7 +40,14 @@ class CodingAnswer(NewJobAnswer):
     task_id = fields.String(required=True)
 
 
-@resource.route("POST", "/api/v1/coding-tasks", body=CodingDraft, answer=CodingAnswer, status=201)
+@resource.route(
+    "POST",
+    "/api/v1/coding-tasks",
+    body=CodingDraft,
+    largest=LARGE_BODY,
+    answer=CodingAnswer,
+    status=201,
+)
 def queue_coding_task(services: Services, draft: dict[str, Any]) -> Any:
     """Queue a coding task; follow it as a job."""
     settings = services.agent.settings

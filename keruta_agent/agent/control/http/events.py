@@ -1,110 +1,114 @@
 """Server-sent events: what jobs do and write, as it happens, with replay after a break.
 
-A stream asks the database itself whether anything changed, a few times a second and for
-microseconds. So it sees what other processes do as well, and a client that reads slowly, or not
-at all, keeps nobody waiting.
+A stream asks the database itself what is new to it, so that it sees what other processes do as
+well. It asks again once its client has taken what was sent: one that reads slowly, or not at all,
+keeps nobody waiting.
 """
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import time
-from collections.abc import Callable, Iterator, Mapping
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import flask
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from keruta_agent.agent.control import serialize
 from keruta_agent.agent.control.commands import Status
 from keruta_agent.agent.control.http.logs import entry_to_json
-from keruta_agent.agent.control.http.routes import Resource, current_services, problem_of
+from keruta_agent.agent.control.http.routes import Resource, errors_refused, services_of
 from keruta_agent.agent.control.http.services import Services
 from keruta_agent.agent.control.table import execute
 from keruta_agent.agent.store.changes import Change, Position
 from keruta_agent.agent.store.jobs import JobState
 from keruta_agent.agent.store.journal import Event
 from keruta_agent.agent.store.run import Run
-from keruta_agent.core import errors
+from keruta_agent.http.events import (
+    HEARTBEAT,
+    Listener,
+    Put,
+    Stream,
+    asked_position,
+    frame,
+    sending,
+)
 from keruta_agent.http.problems import invalid
-from keruta_agent.http.streams import HEARTBEAT, NOTICE_S, Streams, frame
+from keruta_agent.http.request import Request
 
 resource = Resource("events", "What happens, as it happens")
 
 PATH: Final = "/api/v1/events"
-JOB_PATH: Final = "/api/v1/jobs/<job>/events"
-
-MOST_STREAMS: Final = 16
-STREAMS_KEY: Final = "keruta-agent-streams"
+JOB_PATH: Final = "/api/v1/jobs/{job}/events"
 
 HEARTBEAT_S: Final = 15.0
-#: Seconds between looks whether anything changed.
-LOOK_S: Final = 0.1
 
 _TEXT: Final = {"type": "string"}
-_PARAMETERS: Final = [
-    {"in": "query", "name": "lastEventId", "schema": _TEXT, "description": "`0`: from the start."},
-    {"in": "header", "name": "Last-Event-ID", "schema": _TEXT},
-]
-_RESPONSES: Final = {
-    "200": {"description": "OK", "content": {"text/event-stream": {"schema": _TEXT}}},
-    "default": {"$ref": "#/components/responses/DEFAULT_ERROR"},
+_WHAT: Final = (
+    "`job` reports what happened to a job, `progress` how far it is, `log` what it wrote; each"
+    " has an id, and those after `Last-Event-ID` are sent again."
+)
+_DOCUMENTATION: Final[dict[str, Any]] = {
+    "description": _WHAT,
+    "parameters": [
+        {
+            "in": "query",
+            "name": "lastEventId",
+            "schema": _TEXT,
+            "description": "`0`: from the start.",
+        },
+        {"in": "header", "name": "Last-Event-ID", "schema": _TEXT},
+    ],
+    "responses": {
+        "200": {"description": "OK", "content": {"text/event-stream": {"schema": _TEXT}}},
+    },
+}
+_JOB_DOCUMENTATION: Final = _DOCUMENTATION | {
+    "description": f"{_WHAT} `end` is the last one; a client that reconnects after it gets 204.",
 }
 
 
-def documentation() -> dict[str, dict[str, Any]]:
-    """Return the streams' part of the OpenAPI document, by the name of the view."""
-    what = (
-        "`job` reports what happened to a job, `progress` how far it is, `log` what it wrote; each"
-        " has an id, and those after `Last-Event-ID` are sent again."
-    )
-    common = {"tags": [resource.name], "responses": _RESPONSES}
-    everything = {
-        "summary": "Stream what all jobs do and write, from now on.",
-        "description": what,
-        "parameters": _PARAMETERS,
-        **common,
-    }
-    one = {
-        "summary": "Stream what one job does and writes, from its beginning to its end.",
-        "description": f"{what} `end` is the last one; a client that reconnects after it gets 204.",
-        "parameters": _PARAMETERS,
-        **common,
-    }
-    return copy.deepcopy({"stream_events": {"get": everything}, "stream_job": {"get": one}})
+@resource.stream(PATH, doc=_DOCUMENTATION)
+async def stream_events(request: Request) -> Stream:
+    """Stream what all jobs do and write, from now on."""
+    return _stream(request, await request.app.run(_begin, request))
 
 
-@resource.plain(PATH)
-def stream_events() -> flask.Response:
-    """Stream what all jobs do and write."""
-    services = current_services()
+@resource.stream(JOB_PATH, doc=_JOB_DOCUMENTATION)
+async def stream_job(request: Request, job: str) -> Stream:
+    """Stream what one job does and writes, from its beginning to its end."""
+    reader = await request.app.run(_begin_job, request, job)
+    if reader is None:
+        return Response(status_code=204)  # a browser does not reconnect after it
+    return _stream(request, reader)
+
+
+def _begin(request: Request) -> _Reader:
+    services = services_of(request)
     newest = services.changes.newest()
-    return _respond(_Stream(services, None, _asked(newest) or newest))
+    return _Reader(services, None, _asked(request, newest) or newest)
 
 
-@resource.plain(JOB_PATH)
-def stream_job(job: str) -> flask.Response:
-    """Stream what one job does and writes, from its beginning."""
-    services = current_services()
-    try:
+def _begin_job(request: Request, job: str) -> _Reader | None:
+    """Return what reads for a new stream; None when its client has got everything."""
+    services = services_of(request)
+    with errors_refused():
         found = services.find_job(job)
-    except errors.KerutaError as exc:
-        raise problem_of(exc) from exc
-    asked = _asked(services.changes.newest())
+    asked = _asked(request, services.changes.newest())
     is_over = found.state is JobState.FINISHED
     if asked is not None and is_over and not services.changes.after(asked, job_id=found.id):
-        return flask.Response(status=204)  # a browser does not reconnect after it
-    return _respond(_Stream(services, found.id, asked or Position()))
+        return None
+    return _Reader(services, found.id, asked or Position())
 
 
-def _asked(newest: Position) -> Position | None:
+def _asked(request: Request, newest: Position) -> Position | None:
     """Return the position that was asked for; one that is yet to come counts as the newest.
 
     Such a one was given out over an older copy of the database.
     """
-    arguments, headers = flask.request.args, flask.request.headers
-    text = headers.get("Last-Event-ID") or arguments.get("lastEventId")
-    if not text:
+    text = asked_position(request.headers, request.query_params)
+    if text is None:
         return None
     try:
         position = Position.parse(text)
@@ -113,56 +117,74 @@ def _asked(newest: Position) -> Position | None:
     return position.bounded(newest)
 
 
-def _respond(stream: _Stream) -> flask.Response:
-    streams: Streams = flask.current_app.extensions[STREAMS_KEY]
-    streams.enter()
-    response = streams.respond(stream.frames(streams.is_left()))
-    # The stream opens its thread's connection anew, after the request proper has released it.
-    response.call_on_close(stream.services.agent.records.database.close)
-    return response
+def _stream(request: Request, reader: _Reader) -> Stream:
+    watch = services_of(request).watch
+    watch.listeners.check_room()
+    may_listen = request.app.may_listen(request)
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        listener = Listener(may_listen)
+        with watch.joined(listener):
+            async with sending(listener, receive, send) as put:
+                await _send_news(reader, listener, put)
+
+    return stream
 
 
-@dataclasses.dataclass
-class _Stream:
-    """The stream of one listener."""
+async def _send_news(reader: _Reader, listener: Listener, put: Put) -> None:
+    """Send what is new, until the end or until the listener has ended."""
+    watch = reader.services.watch
+    loop = asyncio.get_running_loop()
+    heartbeat_due = loop.time() + HEARTBEAT_S
+    while not (listener.has_ended or reader.has_ended):
+        # Before the database is read: what is stored meanwhile sets it again.
+        listener.ready.clear()
+        news = await watch.read(listener, reader.news)
+        if news:
+            await put(news)
+            heartbeat_due = loop.time() + HEARTBEAT_S
+        elif loop.time() >= heartbeat_due:
+            await put(HEARTBEAT)
+            heartbeat_due = loop.time() + HEARTBEAT_S
+        elif news is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(heartbeat_due):
+                    await listener.ready.wait()
 
-    services: Services
-    #: The job that it is about, None for all.
-    job_id: int | None
-    position: Position
-    _progress: tuple[int, int, str] | None = None
 
-    def frames(self, is_left: Callable[[], bool]) -> Iterator[bytes]:
-        """Yield the frames to send, until the end or until the listener has left."""
-        yield self._frame("connected", self._whole())
-        heartbeat_due = time.monotonic() + HEARTBEAT_S
-        while not self.services.stopping.is_set() and not is_left():
-            version = self.services.changes.version()
+class _Reader:
+    """What one stream has got so far, and what comes next."""
+
+    def __init__(self, services: Services, job_id: int | None, position: Position) -> None:
+        self.services = services
+        #: The job that it is about, None for all.
+        self.job_id = job_id
+        self.position = position
+        #: Whether the last frame of all has been read.
+        self.has_ended = False
+        self._has_begun = False
+        self._progress: tuple[int, int, str] | None = None
+
+    def news(self) -> bytes:
+        """Return the frames that come next; none when there is nothing new.
+
+        What fails has not been read: the next call returns it.
+        """
+        if not self._has_begun:
+            greeting = self._frame("connected", self._whole())
+            self._has_begun = True
+            return greeting
+        before = (self.position, self._progress)
+        try:
             is_over = self._is_over()  # asked first: the end is stored after all the rest
-            began = time.monotonic()
-            sent = 0
-            for data in self._news():
-                sent += 1
-                yield data
-            if sent:
-                now = time.monotonic()
-                heartbeat_due = now + HEARTBEAT_S
-                # A flood takes half of a core at most: the script and its follower need one too.
-                self.services.stopping.wait(min(now - began, LOOK_S))
-                continue
-            if is_over:
-                yield self._frame("end", self._whole())
-                return
-            if time.monotonic() >= heartbeat_due:
-                yield HEARTBEAT
-                heartbeat_due = time.monotonic() + HEARTBEAT_S
-            self._wait(version, min(heartbeat_due, time.monotonic() + NOTICE_S))
-
-    def _wait(self, version: int, deadline: float) -> None:
-        """Wait until something changed, the deadline has come, or the API ends."""
-        while time.monotonic() < deadline and self.services.changes.version() == version:
-            if self.services.stopping.wait(LOOK_S):
-                return
+            frames = list(self._news())
+            if is_over and not frames:
+                frames.append(self._frame("end", self._whole()))
+                self.has_ended = True
+        except BaseException:
+            self.position, self._progress = before
+            raise
+        return b"".join(frames)
 
     def _news(self) -> Iterator[bytes]:
         runs = self.services.agent.records.runs

@@ -24,6 +24,7 @@ from keruta_agent.agent.store.artifacts import Owner
 from keruta_agent.agent.store.jobs import JobState, Work
 from keruta_agent.agent.store.run import Run
 from keruta_agent.agent.store.usage import Usage
+from keruta_agent.http.bodies import LARGE_BODY
 
 resource = Resource("jobs", "Jobs: what there is to do, and what became of it")
 
@@ -39,7 +40,14 @@ def list_jobs(services: Services, query: dict[str, Any]) -> Any:
     return services.agent.redaction.own.redact_value([serialize.job_to_json(job) for job in jobs])
 
 
-@resource.route("POST", "/api/v1/jobs", body=JobDraft, answer=NewJobAnswer, status=201)
+@resource.route(
+    "POST",
+    "/api/v1/jobs",
+    body=JobDraft,
+    largest=LARGE_BODY,
+    answer=NewJobAnswer,
+    status=201,
+)
 def queue_job(services: Services, draft: dict[str, Any]) -> Any:
     """Queue a script or command, as ``keruta execute --detach`` does."""
     work = Work(
@@ -53,7 +61,7 @@ def queue_job(services: Services, draft: dict[str, Any]) -> Any:
     return NewJobAnswer().dump(execute(services.control, command))
 
 
-@resource.route("GET", "/api/v1/jobs/<job>", answer=JobAnswer)
+@resource.route("GET", "/api/v1/jobs/{job}", answer=JobAnswer)
 def get_job(services: Services, job: str) -> Any:
     """Return a job, by its number or its task's id, with its runs and artifacts."""
     found = services.find_job(job)
@@ -70,21 +78,22 @@ def get_job(services: Services, job: str) -> Any:
     return services.redactor_of(found).redact_value(body)
 
 
-@resource.route("POST", "/api/v1/jobs/<job>/cancel", answer=CancelAnswer)
+@resource.route("POST", "/api/v1/jobs/{job}/cancel", answer=CancelAnswer)
 def cancel_job(services: Services, job: str) -> Any:
     """Cancel a job; a running one is stopped."""
     command = Cancel(job=services.find_job(job).id)
     return CancelAnswer().dump(execute(services.control, command))
 
 
-@resource.route("POST", "/api/v1/jobs/<job>/retry", answer=AgainAnswer, status=201)
+# It may wait for the keruta API.
+@resource.route("POST", "/api/v1/jobs/{job}/retry", answer=AgainAnswer, status=201, waits=True)
 def retry_job(services: Services, job: str) -> Any:
     """Run a job that has ended once more, as a new job or, for a task, as a new task."""
     command = Retry(job=services.find_job(job).id)
     return AgainAnswer().dump(execute(services.control, command))
 
 
-@resource.route("PUT", "/api/v1/jobs/<job>/priority", body=PriorityDraft, answer=PlaceAnswer)
+@resource.route("PUT", "/api/v1/jobs/{job}/priority", body=PriorityDraft, answer=PlaceAnswer)
 def move_job(services: Services, draft: dict[str, Any], job: str) -> Any:
     """Give a waiting job another priority: higher runs first, the older first among equals."""
     command = Move(job=services.find_job(job).id, priority=draft["priority"])

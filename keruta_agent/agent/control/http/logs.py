@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-import flask
 from marshmallow import ValidationError, fields, validate
+from starlette.responses import Response
 
 from keruta_agent.agent.control.http.routes import Resource
 from keruta_agent.agent.control.http.services import Services
@@ -22,6 +22,7 @@ from keruta_agent.core.model import LogEntry
 from keruta_agent.core.wire import format_date
 from keruta_agent.http.bodies import to_json
 from keruta_agent.http.fields import RequestSchema
+from keruta_agent.http.request import Request
 
 resource = Resource("logs", "What jobs wrote")
 
@@ -99,12 +100,11 @@ _DOCUMENTATION: Final = {
 }
 
 
-@resource.route("GET", "/api/v1/jobs/<job>/logs", query=LogsQuery, doc=_DOCUMENTATION)
-def get_logs(services: Services, query: dict[str, Any], job: str) -> flask.Response:
+@resource.route("GET", "/api/v1/jobs/{job}/logs", query=LogsQuery, doc=_DOCUMENTATION)
+def get_logs(services: Services, query: dict[str, Any], job: str, *, request: Request) -> Response:
     """Return the next lines of a job's log, of all its runs: JSON lines, or plain text."""
     found = services.find_job(job)
-    wanted = flask.request.accept_mimetypes.best_match([JSON_LINES, PLAIN_TEXT], JSON_LINES)
-    is_plain = wanted == PLAIN_TEXT
+    is_plain = request.accepted(JSON_LINES, PLAIN_TEXT) == PLAIN_TEXT
     texts: list[str] = []
     characters = 0
     position = None
@@ -115,10 +115,10 @@ def get_logs(services: Services, query: dict[str, Any], job: str) -> flask.Respo
         if len(texts) == query["limit"] or characters > MOST_CHARACTERS:
             break
     content_type = f"{PLAIN_TEXT}; charset=utf-8" if is_plain else JSON_LINES
-    response = flask.Response("".join(f"{text}\n" for text in texts), content_type=content_type)
+    headers = {"Content-Type": content_type}
     if position is not None:
-        response.headers[POSITION_HEADER] = position
-    return response
+        headers[POSITION_HEADER] = position
+    return Response("".join(f"{text}\n" for text in texts), headers=headers)
 
 
 def entry_to_json(entry: LogEntry) -> dict[str, Any]:

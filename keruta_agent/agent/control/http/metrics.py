@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import flask
+from starlette.responses import Response
 
 from keruta_agent.agent.control import metrics
 from keruta_agent.agent.control.http.routes import Resource
@@ -20,6 +20,6 @@ _DOCUMENTATION: Final = {
 
 
 @resource.route("GET", "/metrics", doc=_DOCUMENTATION)
-def get_metrics(services: Services) -> flask.Response:
+def get_metrics(services: Services) -> Response:
     """Return the figures in the text format of Prometheus."""
-    return flask.Response(metrics.render(services.agent), content_type=metrics.CONTENT_TYPE)
+    return Response(metrics.render(services.agent), headers={"Content-Type": metrics.CONTENT_TYPE})

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-import flask
 from marshmallow import Schema
+from starlette.responses import Response
 
 from keruta_agent.agent.control.http.services import Services
 from keruta_agent.core import errors
 from keruta_agent.http import routes
+from keruta_agent.http.bodies import SMALL_BODY
 from keruta_agent.http.problems import Problem
-from keruta_agent.http.routes import View, respond_with
-
-#: Where the application keeps its services.
-SERVICES_KEY: Final = "keruta-agent"
+from keruta_agent.http.request import Request
+from keruta_agent.http.routes import View, respond_with, with_request
 
 #: How errors of the agent are answered; the first that fits.
 _STATUSES: Final = (
@@ -32,16 +32,28 @@ _STATUSES: Final = (
 )
 
 
-def current_services() -> Services:
-    """Return the services of the application that serves this request."""
-    services = flask.current_app.extensions[SERVICES_KEY]
+def services_of(request: Request) -> Services:
+    """Return the services of the application that serves a request."""
+    services = request.app.context
     if not isinstance(services, Services):
         raise TypeError("the application has no services")
     return services
 
 
-def problem_of(error: errors.KerutaError) -> Problem:
-    """Return an error of the agent as a refusal."""
+@contextlib.contextmanager
+def errors_refused() -> Iterator[None]:
+    """Raise errors of the agent as refusals.
+
+    Raises:
+        Problem: there was one.
+    """
+    try:
+        yield
+    except errors.KerutaError as exc:
+        raise _problem_of(exc) from exc
+
+
+def _problem_of(error: errors.KerutaError) -> Problem:
     for kind, status, code in _STATUSES:
         if isinstance(error, kind):
             return Problem(status, code, str(error))
@@ -62,16 +74,18 @@ class Resource(routes.Resource):
         status: int = 200,
         also: tuple[int, Any] | None = None,
         doc: dict[str, Any] | None = None,
+        largest: int = SMALL_BODY,
+        waits: bool = False,
     ) -> Callable[[View], View]:
         """Declare a route; see ``declare``."""
 
         def decorate(view: View) -> View:
+            called = with_request(view)
+
             @functools.wraps(view)
-            def respond(*args: Any, **path_values: Any) -> flask.Response:
-                try:
-                    result = view(current_services(), *args, **path_values)
-                except errors.KerutaError as exc:
-                    raise problem_of(exc) from exc
+            def respond(request: Request, *args: Any, **path_values: Any) -> Response:
+                with errors_refused():
+                    result = called(request, services_of(request), *args, **path_values)
                 return respond_with(result, status)
 
             self.declare(
@@ -84,6 +98,8 @@ class Resource(routes.Resource):
                 status=status,
                 also=also,
                 doc=doc,
+                largest=largest,
+                waits=waits,
             )
             return view
 

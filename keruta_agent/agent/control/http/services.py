@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Callable, Mapping
 
 from keruta_agent.agent.control.control import Control
 from keruta_agent.agent.control.find import find_job
+from keruta_agent.agent.control.http.watch import Watch
 from keruta_agent.agent.delivery.loglines import LogReader
 from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.store.changes import Changes
@@ -25,22 +25,24 @@ class Services:
     #: The same logs with their colours, for clients that can show them.
     coloured_logs: LogReader
     changes: Changes
+    #: The event streams.
+    watch: Watch
     #: What keeps the daemon from working, by the part that it is about; nothing when it is ready.
     hindrances: Callable[[], Mapping[str, str]]
-    #: Set when the API is to end, and every stream with it.
-    stopping: threading.Event = dataclasses.field(default_factory=threading.Event)
 
     @classmethod
     def of(cls, control: Control, hindrances: Callable[[], Mapping[str, str]]) -> Services:
         """Return the services of a running agent."""
         agent = control.running
+        changes = Changes(agent.records.database)
         read_from = (agent.records.runs, agent.directory_of, agent.redaction)
         return cls(
             agent=agent,
             control=control,
             logs=LogReader(*read_from),
             coloured_logs=LogReader(*read_from, colours=True),
-            changes=Changes(agent.records.database),
+            changes=changes,
+            watch=Watch(changes),
             hindrances=hindrances,
         )
 

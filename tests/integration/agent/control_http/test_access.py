@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent.agent.control.http.application import MOST_BODY_BYTES
 from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.http.bodies import LARGE_BODY
 from tests.helpers.agent_http import TOKEN, AgentCaller, agent_application, services_of
+from tests.helpers.asgi_client import Client
 
 RIGHT = {"Authorization": f"Bearer {TOKEN}"}
+JSON = {"Content-Type": "application/json"}
 
 
 def _status(http: AgentCaller, path: str = "/api/v1/status", **headers: str) -> int:
     given = {name.replace("_", "-"): value for name, value in headers.items()}
-    return http.app.test_client().get(path, headers=given).status_code
+    return Client(http.app).get(path, headers=given).status_code
 
 
 @pytest.mark.parametrize(
@@ -30,21 +32,20 @@ def _status(http: AgentCaller, path: str = "/api/v1/status", **headers: str) -> 
     ],
 )
 def test_request_without_the_token_is_refused(refusing: AgentCaller, authorization: str) -> None:
-    response = refusing.app.test_client().get(
-        "/api/v1/status", headers={"Authorization": authorization}
-    )
+    headers = {"Authorization": authorization}
+    response = Client(refusing.app).get("/api/v1/status", headers=headers)
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"] == "Bearer"
-    assert TOKEN not in response.get_data(as_text=True)
+    assert TOKEN not in response.text
 
 
 def test_token_is_asked_for_everywhere_but_at_two_routes_and_the_way_to_the_login(
     refusing: AgentCaller,
 ) -> None:
-    rules = [rule for rule in refusing.app.url_map.iter_rules() if "GET" in (rule.methods or set())]
-    paths = {rule.rule.replace("<job>", "1").replace("<task>", "t") for rule in rules}
+    routes = [route.path for route in refusing.app.routes if route.method == "GET"]
+    paths = {path.replace("{job}", "1").replace("{task}", "t") for path in routes}
     open_paths = {path for path in paths if _status(refusing, path) != 401}
-    pages = {"/", "/login", "/static/<path:filename>"}  # "/" leads to the login
+    pages = {"/", "/login", "/static/{path:path}"}  # "/" leads to the login
     assert open_paths == {"/api/v1/health/live", "/api/v1/health/ready", *pages}
     assert _status(refusing, "/no/such/route") == 401
 
@@ -93,7 +94,7 @@ def test_other_names_are_refused_even_with_the_token(refusing: AgentCaller, host
 def test_pages_of_other_origins_are_refused(refusing: AgentCaller, origin: str) -> None:
     response = refusing.call("GET", "/status", headers={"Origin": origin, "Host": "localhost:8080"})
     assert response.status_code == 403
-    assert not [name for name, _ in response.headers if name.startswith("Access-Control")]
+    assert not [name for name in response.headers if name.startswith("access-control")]
 
 
 def test_own_origin_is_served_and_no_other_is_ever_allowed(http: AgentCaller) -> None:
@@ -102,31 +103,33 @@ def test_own_origin_is_served_and_no_other_is_ever_allowed(http: AgentCaller) ->
     assert response.status_code == 200
     preflight = http.call("OPTIONS", "/pause", headers=own)
     for answer in (response, preflight):
-        assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
+        assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
 )
 def test_body_that_is_not_called_json_is_refused(refusing: AgentCaller, content_type: str) -> None:
-    response = refusing.call("POST", "/pause", data=b'{"reason": "x"}', content_type=content_type)
+    response = refusing.call(
+        "POST", "/pause", data=b'{"reason": "x"}', headers={"Content-Type": content_type}
+    )
     assert response.status_code == 415
-    assert response.get_json()["error"]["field"] == "Content-Type"
+    assert response.json()["error"]["field"] == "Content-Type"
     assert refusing.get("/status")["paused"] is None
 
 
 def test_body_that_is_too_large_is_refused(refusing: AgentCaller) -> None:
-    body = b'{"script": "' + b"x" * MOST_BODY_BYTES + b'"}'
-    response = refusing.call("POST", "/jobs", data=body, content_type="application/json")
+    body = b'{"script": "' + b"x" * LARGE_BODY + b'"}'
+    response = refusing.call("POST", "/jobs", data=body, headers=JSON)
     assert response.status_code == 413
-    assert response.get_json()["error"]["code"] == "BODY_TOO_LARGE"
+    assert response.json()["error"]["code"] == "BODY_TOO_LARGE"
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 100_000, b"NaN"])
 def test_body_that_is_no_object_is_refused(refusing: AgentCaller, body: bytes) -> None:
-    response = refusing.call("POST", "/jobs", data=body, content_type="application/json")
+    response = refusing.call("POST", "/jobs", data=body, headers=JSON)
     assert response.status_code == 400
-    assert response.get_json()["error"]["code"] == "INVALID_INPUT"
+    assert response.json()["error"]["code"] == "INVALID_INPUT"
 
 
 def test_answers_cannot_be_kept_framed_or_guessed_at(http: AgentCaller) -> None:
@@ -141,12 +144,12 @@ def test_who_cannot_work_is_not_ready_and_says_why_to_who_has_the_token(agent: A
     services = services_of(agent, {"workers": "a worker has died and is to be started again"})
     http = AgentCaller(agent_application(agent, services))
 
-    assert http.call("GET", "/health/live").get_json() == {"status": "UP"}
+    assert http.call("GET", "/health/live").json() == {"status": "UP"}
     ready = http.call("GET", "/health/ready", headers={"Authorization": ""})
-    assert (ready.status_code, ready.get_json()) == (503, {"status": "DOWN"})
+    assert (ready.status_code, ready.json()) == (503, {"status": "DOWN"})
     health = http.call("GET", "/health")
     assert health.status_code == 503
-    assert "died" in health.get_json()["hindrances"]["workers"]
+    assert "died" in health.json()["hindrances"]["workers"]
 
 
 def test_database_that_is_gone_is_no_crash(agent: Agent, http: AgentCaller) -> None:
@@ -156,12 +159,12 @@ def test_database_that_is_gone_is_no_crash(agent: Agent, http: AgentCaller) -> N
     health = http.call("GET", "/health")
 
     assert health.status_code == 503
-    assert set(health.get_json()["hindrances"]) == {"database"}
+    assert set(health.json()["hindrances"]) == {"database"}
     assert http.call("GET", "/jobs").status_code == 503
 
 
 def test_metrics_are_prometheus_text(http: AgentCaller) -> None:
-    response = http.app.test_client().get("/metrics", headers=RIGHT)
+    response = Client(http.app).get("/metrics", headers=RIGHT)
     assert response.status_code == 200
     assert response.content_type.startswith("text/plain; version=0.0.4")
-    assert "# TYPE keruta_" in response.get_data(as_text=True)
+    assert "# TYPE keruta_" in response.text

@@ -29,5 +29,5 @@ def test_damaged_page_is_reported_with_advice(
 
         response = http.call("GET", "/jobs?limit=100")
 
-        assert (response.status_code, response.json["error"]["code"]) == (503, "STORAGE_DAMAGED")
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "STORAGE_DAMAGED")
         assert [record.exc_info for record in caplog.records if record.exc_info] == []

@@ -27,9 +27,9 @@ def _ran(agent: Agent, script: str, **environment: str) -> int:
 
 def _lines(http: AgentCaller, path: str) -> list[dict[str, Any]]:
     response = http.call("GET", path)
-    assert response.status_code == 200, response.get_data(as_text=True)
+    assert response.status_code == 200, response.text
     assert response.content_type == "application/x-ndjson"
-    return [json.loads(line) for line in response.get_data(as_text=True).splitlines()]
+    return [json.loads(line) for line in response.text.splitlines()]
 
 
 def test_pages_make_the_whole_log_without_gap_or_repetition(
@@ -66,7 +66,7 @@ def test_who_accepts_only_text_gets_text_and_the_position(agent: Agent, http: Ag
     )
 
     assert page.content_type == "text/plain; charset=utf-8"
-    assert [page.get_data(as_text=True), rest.get_data(as_text=True)] == ["一\n", "two\n"]
+    assert [page.text, rest.text] == ["一\n", "two\n"]
 
 
 def test_lines_keep_their_colours_for_who_asks_for_them(agent: Agent, http: AgentCaller) -> None:
@@ -83,7 +83,7 @@ def test_secrets_leave_no_log(agent: Agent, http: AgentCaller, query: str) -> No
         r" printf '%s\033[31m%s\033[0m\n' ${DB_PASSWORD:0:6} ${DB_PASSWORD:6}"
     )
     job = _ran(agent, script, DB_PASSWORD="geheim-wie-nie-zuvor")
-    text = http.call("GET", f"/jobs/{job}/logs{query}").get_data(as_text=True)
+    text = http.call("GET", f"/jobs/{job}/logs{query}").text
     assert text.count("***") >= 4
     assert "geheim" not in text and "Z2VoZWltLXdpZ" not in text
 

@@ -21,7 +21,7 @@ _HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Agent, Any]]:
     with agent_in(tmp_path_factory.mktemp("fuzzed")) as agent:
         app = agent_application(agent)
-        yield agent, schemathesis.openapi.from_wsgi("/openapi.json", app, headers=_HEADERS)
+        yield agent, schemathesis.openapi.from_asgi("/openapi.json", app, headers=_HEADERS)
 
 
 @pytest.mark.parametrize(
