@@ -14,7 +14,7 @@ from tests.helpers.agent_http import TOKEN, agent_application
 from tests.helpers.agents import agent_in
 from tests.helpers.made_up_requests import check_answers, operations
 
-_HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+_HEADERS = {"Authorization": f"Bearer {TOKEN}", "Host": "localhost"}
 
 
 @pytest.fixture(scope="module")
