@@ -155,7 +155,9 @@ def _parser() -> argparse.ArgumentParser:
     scenarios = parser.add_subparsers(dest="scenario", required=True)
     for name, sizes in _SIZES.items():
         scenario = scenarios.add_parser(name)
-        scenario.add_argument("--keruta", type=Path, action="append", help="default: this one's")
+        scenario.add_argument(
+            "--keruta", type=_absolute, action="append", metavar="PATH", help="default: this one's"
+        )
         scenario.add_argument("--repeats", type=int, help="runs of each keruta")
         scenario.add_argument("--token", help="have the server ask for it, and send it")
         scenario.add_argument("--json", action="store_true", help="print every run, as JSON")
@@ -168,6 +170,10 @@ def _parser() -> argparse.ArgumentParser:
         "--database-url", help="a PostgreSQL server instead of SQLite; makes and drops a database"
     )
     return parser
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).absolute()  # it is started elsewhere
 
 
 _SIZES: dict[str, dict[str, int | float]] = {
