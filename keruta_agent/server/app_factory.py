@@ -11,7 +11,7 @@ from keruta_agent.http.application import Application, Hooks
 from keruta_agent.http.failures import Failures
 from keruta_agent.http.openapi import Document
 from keruta_agent.server.access import Access
-from keruta_agent.server.store.protocol import StoreProtocol
+from keruta_agent.server.routes import Context
 
 _FAILURES = Failures(
     storage=(peewee.OperationalError, peewee.InterfaceError, sqlite3.OperationalError, OSError),
@@ -22,9 +22,9 @@ _FAILURES = Failures(
 
 
 def new_application(
-    store: StoreProtocol, access: Access, *, title: str, **document: Any
+    context: Context, access: Access, *, title: str, **document: Any
 ) -> Application:
     """Return an application without routes that serves a store to whom ``access`` lets in."""
     # Without a token set, the server asks for none.
     described = Document(title, security=[{"bearer": []}, {}], **document)
-    return Application(store, described, Hooks(admit=access.check, failures=_FAILURES))
+    return Application(context, described, Hooks(admit=access.check, failures=_FAILURES))

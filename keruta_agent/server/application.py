@@ -27,6 +27,7 @@ from keruta_agent.server.resources import (
     tasks,
     workspaces,
 )
+from keruta_agent.server.routes import Context
 from keruta_agent.server.store.store import Store
 
 #: In the order of the OpenAPI document.
@@ -61,7 +62,7 @@ def create_application(
     are refused unless there is a token.
     """
     app = new_application(
-        store,
+        Context(store=store),
         Access(token=token, loopback=loopback),
         title="keruta API",
         fields={

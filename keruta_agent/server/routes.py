@@ -7,6 +7,7 @@ JSON values, and get the request, too, where they name it.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -35,9 +36,18 @@ KEY_PARAMETER = {
 }
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Context:
+    """What the views of an application work with; an API that needs more adds it."""
+
+    #: A ``StoreProtocol``.
+    store: Any
+
+
 def store_of(request: Request) -> Any:
-    """Return the store that the request's application serves: a ``StoreProtocol``."""
-    return request.app.context
+    """Return the store that the request's application serves."""
+    context: Context = request.app.context
+    return context.store
 
 
 class Resource(routes.Resource):

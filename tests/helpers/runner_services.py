@@ -7,18 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import flask
-
+from keruta_agent.http.application import Application
 from keruta_agent.runner import ArtifactStoreClient, RepoPoolClient, TaskRegistryClient
+from keruta_agent.server.runner_services import serve
+from keruta_agent.server.runner_services.context import Services
 from keruta_agent.server.runner_services.serve import (
     POOL,
     REGISTRY,
     STORE,
     Options,
     RunnerServices,
-    pool_application,
-    registry_application,
-    store_application,
 )
 from keruta_agent.server.runner_services.slots import Slots
 from keruta_agent.server.runner_services.store import Store
@@ -55,19 +53,17 @@ def runner_services(data_dir: Path, **options: Any) -> Iterator[Around]:
 
 
 @contextlib.contextmanager
-def application_of(name: str, directory: Path) -> Iterator[flask.Flask]:
+def application_of(name: str, directory: Path) -> Iterator[Application]:
     """Yield the application of one service, without a socket."""
     options = Options()
     store = Store.open(directory, options.retention_days)
     slots = Slots(store, size=options.pool_size, access=options.git)
     slots.start()
+    services = Services(store=store, slots=slots, max_artifact_size=options.max_artifact_size)
+    app = serve.application_of(name, services, options)
     try:
-        if name == POOL:
-            yield pool_application(store, slots, options)
-        elif name == REGISTRY:
-            yield registry_application(store, options)
-        else:
-            yield store_application(store, options)
+        yield app
     finally:
         slots.close()
+        app.close()
         store.close()

@@ -1,21 +1,19 @@
-"""The WSGI application of one service, whose every answer is JSON."""
+"""The application of one service, whose every answer is JSON."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import flask
 import peewee
 from marshmallow import Schema, fields
 
+from keruta_agent.http.application import Application
 from keruta_agent.http.routes import Answer
 from keruta_agent.server import routes
 from keruta_agent.server.access import Access
-from keruta_agent.server.app_factory import guard, new_application
+from keruta_agent.server.app_factory import new_application
+from keruta_agent.server.runner_services.context import Services
 from keruta_agent.server.runner_services.store import Store
-
-#: Bytes of a JSON body: an event, a state. Artifacts are read past it, piece by piece.
-MAX_BODY = 8 * 1024 * 1024
 
 
 class HealthAnswer(Schema):
@@ -27,21 +25,19 @@ class HealthAnswer(Schema):
 
 def create_application(
     title: str,
-    store: Store,
+    services: Services,
     resource: routes.Resource,
     *,
     token: str | None = None,
     loopback: bool = True,
-) -> flask.Flask:
+) -> Application:
     """Return the application of one service.
 
     ``loopback`` says that only this machine can reach it; then requests to it under foreign names
     are refused unless there is a token.
     """
-    app, api = new_application("keruta-runner-services", store, title=title, max_body=MAX_BODY)
-    _health(title).register(api)
-    resource.register(api)
-    guard(app, Access(token=token, loopback=loopback))
+    app = new_application(services, Access(token=token, loopback=loopback), title=title)
+    app.add(_health(title), resource)
     return app
 
 

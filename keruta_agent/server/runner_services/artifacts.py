@@ -6,28 +6,26 @@ Nothing is overwritten: each upload is an artifact of its own, also of the same 
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import re
-from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-import flask
 from marshmallow import Schema, fields, validate
 
 from keruta_agent.http.bodies import check_free_json, to_json
 from keruta_agent.http.fields import RequestSchema
 from keruta_agent.http.problems import invalid, missing
+from keruta_agent.http.request import Request
+from keruta_agent.http.responses import file_response
+from keruta_agent.http.uploads import Destination, Form
 from keruta_agent.server.routes import Resource
+from keruta_agent.server.runner_services.context import services_of
 from keruta_agent.server.runner_services.store import Change, Store
 from keruta_agent.server.store import tables as t
-from keruta_agent.server.uploads import IncomingFile, received
 
 resource = Resource("artifacts", "Diffs, logs and test results of tasks")
 
-#: Where the application keeps the largest size of an artifact, in bytes.
-LIMIT_KEY: Final = "artifact-limit"
 _TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _BYTES: Final = "application/octet-stream"
 _DAY_S: Final = 24 * 3600
@@ -71,15 +69,17 @@ class MetadataQuery(RequestSchema):
     uri = fields.String(required=True, validate=validate.Length(min=1, max=8000))
 
 
-@contextlib.contextmanager
-def _receive(store: Store) -> Iterator[dict[str, Any]]:
-    """Stream the form's file to disk, and remove it again if it is not kept."""
-    limit = flask.current_app.extensions[LIMIT_KEY]
-    with received(store.directory.incoming, limit=limit) as (file, _, form):
-        kind = form.get("type") or ""
-        if not _TYPE.match(kind):
-            raise invalid("type", "must be letters, digits, '.', '_' and '-', such as diff")
-        yield {"file": file, "type": kind, "metadata": _metadata(form.get("metadata") or "{}")}
+def _destination(request: Request) -> Destination:
+    services = services_of(request)
+    return Destination(
+        directory=services.store.directory.incoming, limit=services.max_artifact_size
+    )
+
+
+def _type(text: str) -> str:
+    if not _TYPE.match(text):
+        raise invalid("type", "must be letters, digits, '.', '_' and '-', such as diff")
+    return text
 
 
 def _metadata(text: str) -> dict[str, Any]:
@@ -119,15 +119,15 @@ _FORM: Final = {
 
 
 @resource.write(
-    "POST", "/artifacts", receive=_receive, answer=ArtifactAnswer, status=201, doc=_FORM
+    "POST", "/artifacts", destination=_destination, answer=ArtifactAnswer, status=201, doc=_FORM
 )
-def store_artifact(change: Change, upload: dict[str, Any]) -> Any:
+def store_artifact(change: Change, form: Form, *, request: Request) -> Any:
     """Store a file; ``sha256`` is compared if it is sent."""
-    file: IncomingFile = upload["file"]
-    metadata = upload["metadata"]
+    file = form.file
+    metadata = _metadata(form.fields.get("metadata") or "{}")
     row = {
         "id": file.id,
-        "type": upload["type"],
+        "type": _type(form.fields.get("type") or ""),
         "metadata": to_json(metadata),
         "spec_name": _word(metadata.get("spec_name")),
         "task_id": _word(metadata.get("task_id")),
@@ -138,7 +138,7 @@ def store_artifact(change: Change, upload: dict[str, Any]) -> Any:
     change.tables.artifacts.insert(**row).execute()
     # Before the commit: a row without a file would be a lie, a file without a row is swept.
     file.keep(change.store.directory.artifacts)
-    return _to_answer(change.store, row)
+    return _to_answer(request, row)
 
 
 def _word(value: object) -> str:
@@ -146,7 +146,7 @@ def _word(value: object) -> str:
 
 
 @resource.read("/artifacts", answer=ArtifactsAnswer, query=ArtifactsQuery)
-def list_artifacts(store: Store, query: dict[str, Any]) -> Any:
+def list_artifacts(store: Store, query: dict[str, Any], *, request: Request) -> Any:
     """List artifacts."""
     artifacts = store.tables.artifacts
     found = artifacts.select().where(artifacts.number > query["after"])
@@ -156,13 +156,13 @@ def list_artifacts(store: Store, query: dict[str, Any]) -> Any:
     rows = list(found.order_by(artifacts.number).limit(query["limit"] + 1).dicts())
     shown = rows[: query["limit"]]
     return {
-        "artifacts": [_to_answer(store, row) for row in shown],
+        "artifacts": [_to_answer(request, row) for row in shown],
         "next": shown[-1]["number"] if len(rows) > len(shown) else None,
     }
 
 
 @resource.read("/artifacts/metadata", answer=ArtifactAnswer, query=MetadataQuery)
-def get_metadata(store: Store, query: dict[str, Any]) -> Any:
+def get_metadata(store: Store, query: dict[str, Any], *, request: Request) -> Any:
     """Return what is known of the artifact behind a URI."""
     try:
         path = unquote(urlsplit(query["uri"]).path)
@@ -172,31 +172,32 @@ def get_metadata(store: Store, query: dict[str, Any]) -> Any:
     folder, _, artifact_id = path.rpartition("/")
     if not folder.endswith("/artifacts") or "\0" in artifact_id:
         raise missing("artifact", query["uri"], key="uri")
-    return _to_answer(store, _find(store, artifact_id))
+    return _to_answer(request, _find(store, artifact_id))
 
 
-@resource.read("/artifacts/<artifact_id>", doc={"responses": {"200": {"content": {_BYTES: {}}}}})
-def download_artifact(store: Store, artifact_id: str) -> Any:
+@resource.read("/artifacts/{artifact_id}", doc={"responses": {"200": {"content": {_BYTES: {}}}}})
+def download_artifact(store: Store, artifact_id: str, *, request: Request) -> Any:
     """Return an artifact's bytes, to be saved rather than shown."""
     row = _find(store, artifact_id)
+    digest = base64.b64encode(bytes.fromhex(row["sha256"])).decode()
     try:
-        response = flask.send_file(
+        return file_response(
+            request,
             store.directory.artifact(row["id"]),
-            mimetype=_BYTES,
-            as_attachment=True,
-            download_name=f"{row['type']}-{row['id']}",
-            etag=row["sha256"],
+            media_type=_BYTES,
+            name=f"{row['type']}-{row['id']}",
+            sha256=row["sha256"],
+            headers={
+                "X-Content-Type-Options": "nosniff",
+                "Content-Security-Policy": "sandbox; default-src 'none'",
+                "Repr-Digest": f"sha-256=:{digest}:",
+            },
         )
     except FileNotFoundError:
         raise missing("artifact", artifact_id) from None
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
-    digest = base64.b64encode(bytes.fromhex(row["sha256"])).decode()
-    response.headers["Repr-Digest"] = f"sha-256=:{digest}:"
-    return response
 
 
-@resource.write("DELETE", "/artifacts/<artifact_id>", status=204)
+@resource.write("DELETE", "/artifacts/{artifact_id}", status=204)
 def delete_artifact(change: Change, artifact_id: str) -> None:
     """Delete an artifact."""
     row = _find(change.store, artifact_id)
@@ -213,12 +214,12 @@ def _find(store: Store, artifact_id: str) -> dict[str, Any]:
     return row
 
 
-def _to_answer(store: Store, row: dict[str, Any]) -> dict[str, Any]:
-    days = store.retention_days.get(row["type"])
+def _to_answer(request: Request, row: dict[str, Any]) -> dict[str, Any]:
+    days = services_of(request).store.retention_days.get(row["type"])
     created_at = row["created_at"] / 1e6
     return {
         # By the name under which the client reached the store, so that it reaches it again.
-        "uri": f"{flask.request.host_url}artifacts/{row['id']}",
+        "uri": f"{request.origin}/artifacts/{row['id']}",
         "id": row["id"],
         "type": row["type"],
         "metadata": t.from_json(row["metadata"]),

@@ -5,23 +5,22 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-import flask
 from marshmallow import Schema, fields, validate
+from starlette.responses import Response
 
 from keruta_agent.core import errors
 from keruta_agent.git import url as urls
 from keruta_agent.http.fields import Name, RequestSchema
 from keruta_agent.http.problems import invalid
-from keruta_agent.http.routes import respond_with
+from keruta_agent.http.request import Request
+from keruta_agent.http.responses import json_value
 from keruta_agent.server.routes import KEY_PARAMETER, Resource
+from keruta_agent.server.runner_services.context import services_of
 from keruta_agent.server.runner_services.lending import AllocationRequest
 from keruta_agent.server.runner_services.slots import Slots
 from keruta_agent.server.runner_services.store import Store
 
 resource = Resource("slots", "Clones of repositories, lent to one run at a time")
-
-#: Where the application keeps the slots.
-SLOTS_KEY: Final = "repo-pool-slots"
 
 #: Seconds that a slot is lent without a sign of life: longer than a run may take, because older
 #: runners give none.
@@ -88,17 +87,12 @@ class PoolsAnswer(Schema):
     pools = fields.List(fields.Nested(PoolAnswer), required=True)
 
 
-def _slots() -> Slots:
-    slots: Slots = flask.current_app.extensions[SLOTS_KEY]
-    return slots
-
-
-def _allocate(body: dict[str, Any]) -> flask.Response:
+def _allocate(request: Request, body: dict[str, Any]) -> Response:
     """Lend a slot, waiting for one if that is asked for.
 
     The same Idempotency-Key finds the same slot again for as long as it is lent.
     """
-    key = flask.request.headers.get("Idempotency-Key", "")
+    key = request.headers.get("Idempotency-Key", "")
     if key and not _KEY.match(key):
         raise invalid("Idempotency-Key", "must be 1 to 255 visible ASCII characters")
     try:
@@ -112,24 +106,24 @@ def _allocate(body: dict[str, Any]) -> flask.Response:
         lease_s=body["lease_seconds"],
         key=key,
     )
-    slots = _slots()
+    slots = services_of(request).slots
     row = slots.allocate(wanted)
-    return respond_with({**slots.describe(row), "lease_token": row["lease_token"]}, 200)
+    return json_value({**slots.describe(row), "lease_token": row["lease_token"]})
 
 
-def _release(body: dict[str, Any], slot_id: str) -> flask.Response:
+def _release(request: Request, body: dict[str, Any], slot_id: str) -> Response:
     """Take a slot back; nothing happens when it was given back already.
 
     Without a lease_token it is taken from whoever has it.
     """
-    slots = _slots()
-    return respond_with(slots.describe(slots.release(slot_id, body["lease_token"])), 200)
+    slots = services_of(request).slots
+    return json_value(slots.describe(slots.release(slot_id, body["lease_token"])))
 
 
-def _heartbeat(body: dict[str, Any], slot_id: str) -> flask.Response:
+def _heartbeat(request: Request, body: dict[str, Any], slot_id: str) -> Response:
     """Renew the lease of a slot (heartbeat)."""
-    slots = _slots()
-    return respond_with(slots.describe(slots.heartbeat(slot_id, body["lease_token"])), 200)
+    slots = services_of(request).slots
+    return json_value(slots.describe(slots.heartbeat(slot_id, body["lease_token"])))
 
 
 # Not by Resource.write: a write of that kind is one transaction, and these wait in between.
@@ -140,24 +134,25 @@ resource.declare(
     body=AllocateBody,
     answer=LoanAnswer,
     doc={"parameters": [KEY_PARAMETER]},
+    waits=True,
 )
-resource.declare("POST", "/slots/<slot_id>/release", _release, body=LeaseBody, answer=SlotAnswer)
+resource.declare("POST", "/slots/{slot_id}/release", _release, body=LeaseBody, answer=SlotAnswer)
 resource.declare(
-    "POST", "/slots/<slot_id>/heartbeat", _heartbeat, body=LeaseBody, answer=SlotAnswer
+    "POST", "/slots/{slot_id}/heartbeat", _heartbeat, body=LeaseBody, answer=SlotAnswer
 )
 
 
-@resource.read("/slots/<slot_id>", answer=SlotAnswer)
-def get_slot(store: Store, slot_id: str) -> Any:
+@resource.read("/slots/{slot_id}", answer=SlotAnswer)
+def get_slot(store: Store, slot_id: str, *, request: Request) -> Any:
     """Return what is known of a slot."""
-    slots = _slots()
+    slots = services_of(request).slots
     return slots.describe(slots.find(slot_id))
 
 
 @resource.read("/pools/status", answer=PoolsAnswer)
-def get_status(store: Store) -> Any:
+def get_status(store: Store, *, request: Request) -> Any:
     """Return all slots, by repository."""
-    slots = _slots()
+    slots = services_of(request).slots
     pools: dict[str, list[dict[str, Any]]] = {}
     for row in slots.rows():
         pools.setdefault(row["repository"], []).append(row)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import flask
 from marshmallow import Schema, fields, validate
 
 from keruta_agent.http.bodies import to_json
 from keruta_agent.http.fields import FreeObject, Name, RequestSchema
 from keruta_agent.http.problems import Problem, conflict, invalid, missing
+from keruta_agent.http.request import Request
 from keruta_agent.server.routes import KEY_PARAMETER, Resource
 from keruta_agent.server.runner_services.store import Change, Store, Tables
 from keruta_agent.server.store import tables as t
@@ -21,6 +21,8 @@ from keruta_agent.server.store import tables as t
 resource = Resource("tasks", "Tasks, and what happened to them")
 
 MAX_URI: Final = 8000
+#: Bytes of a report, which may hold what a test printed.
+_MAX_REPORT: Final = 8 * 1024 * 1024
 _MAX_SPEC: Final = 1000
 
 #: The registry's own states, for the words that runners use.
@@ -111,12 +113,17 @@ class TasksQuery(RequestSchema):
 
 
 @resource.write(
-    "PUT", "/tasks/<task_id>/status", body=StatusBody, answer=TaskAnswer, doc=dict(_DOC)
+    "PUT",
+    "/tasks/{task_id}/status",
+    body=StatusBody,
+    answer=TaskAnswer,
+    doc=dict(_DOC),
+    largest=_MAX_REPORT,
 )
-def put_status(change: Change, body: dict[str, Any], task_id: str) -> Any:
+def put_status(change: Change, body: dict[str, Any], task_id: str, *, request: Request) -> Any:
     """Report the state of a task."""
     tables = change.tables
-    task = _spoken_of(change, task_id, body["metadata"])
+    task = _spoken_of(change, task_id, body["metadata"], _asked_spec(request))
     changes = {
         "status": body["status"],
         # What earlier reports said and this one does not repeat goes on being true.
@@ -136,15 +143,16 @@ def put_status(change: Change, body: dict[str, Any], task_id: str) -> Any:
 
 @resource.write(
     "POST",
-    "/tasks/<task_id>/events",
+    "/tasks/{task_id}/events",
     body=EventBody,
     answer=TaskAnswer,
     status=201,
     doc=dict(_DOC),
+    largest=_MAX_REPORT,
 )
-def add_event(change: Change, body: dict[str, Any], task_id: str) -> Any:
+def add_event(change: Change, body: dict[str, Any], task_id: str, *, request: Request) -> Any:
     """Add to what happened to a task."""
-    task = _spoken_of(change, task_id, body["data"])
+    task = _spoken_of(change, task_id, body["data"], _asked_spec(request))
     change.tables.events.insert(
         task=task["number"],
         event_type=body["event_type"],
@@ -157,15 +165,16 @@ def add_event(change: Change, body: dict[str, Any], task_id: str) -> Any:
 
 @resource.write(
     "POST",
-    "/tasks/<task_id>/artifacts",
+    "/tasks/{task_id}/artifacts",
     body=ArtifactBody,
     answer=TaskAnswer,
     status=201,
     doc=dict(_DOC),
+    largest=_MAX_REPORT,
 )
-def add_artifact(change: Change, body: dict[str, Any], task_id: str) -> Any:
+def add_artifact(change: Change, body: dict[str, Any], task_id: str, *, request: Request) -> Any:
     """Report where a piece of evidence is."""
-    task = _spoken_of(change, task_id, body["metadata"])
+    task = _spoken_of(change, task_id, body["metadata"], _asked_spec(request))
     change.tables.task_artifacts.insert(
         task=task["number"],
         type=body["type"],
@@ -178,11 +187,11 @@ def add_artifact(change: Change, body: dict[str, Any], task_id: str) -> Any:
     return _to_answer(task)
 
 
-@resource.read("/tasks/<task_id>", answer=WholeTaskAnswer, doc={"parameters": [_SPEC_PARAMETER]})
-def get_task(store: Store, task_id: str) -> Any:
+@resource.read("/tasks/{task_id}", answer=WholeTaskAnswer, doc={"parameters": [_SPEC_PARAMETER]})
+def get_task(store: Store, task_id: str, *, request: Request) -> Any:
     """Return a task with its history, events and artifacts."""
     tables = store.tables
-    task = _find(tables, task_id, _asked_spec())
+    task = _find(tables, task_id, _asked_spec(request))
     if task is None:
         raise missing("task", task_id)
     number = task["number"]
@@ -228,9 +237,8 @@ def list_tasks(store: Store, query: dict[str, Any]) -> Any:
     }
 
 
-def _asked_spec() -> str:
-    spec = flask.request.args.get("spec_name", "")
-    return _checked_spec(spec, "spec_name")
+def _asked_spec(request: Request) -> str:
+    return _checked_spec(request.query_params.get("spec_name", ""), "spec_name")
 
 
 def _checked_spec(spec: object, field: str) -> str:
@@ -239,11 +247,13 @@ def _checked_spec(spec: object, field: str) -> str:
     return spec
 
 
-def _spoken_of(change: Change, task_id: str, words: dict[str, Any]) -> dict[str, Any]:
+def _spoken_of(
+    change: Change, task_id: str, words: dict[str, Any], asked_spec: str
+) -> dict[str, Any]:
     """Return the task that a report is about, made if nothing was said of it before."""
     if len(task_id) > _MAX_SPEC or not task_id.isprintable():
         raise invalid("task_id", f"must be one line of at most {_MAX_SPEC} characters")
-    spec = _asked_spec() or _checked_spec(words.get("spec_name") or "", "spec_name")
+    spec = asked_spec or _checked_spec(words.get("spec_name") or "", "spec_name")
     tasks = change.tables.tasks
     known = _find(change.tables, task_id, spec)
     if known is not None:

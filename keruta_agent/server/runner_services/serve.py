@@ -10,14 +10,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-import flask
-
 from keruta_agent.git.access.credentials import GitAccess
 from keruta_agent.http.access import is_loopback
-from keruta_agent.http.listener import Listener
+from keruta_agent.http.application import Application
+from keruta_agent.http.host import Host
 from keruta_agent.server.runner_services import artifacts, pool, registry
 from keruta_agent.server.runner_services.application import create_application
-from keruta_agent.server.runner_services.lending import MOST_WAITING
+from keruta_agent.server.runner_services.context import Services
 from keruta_agent.server.runner_services.slots import Slots
 from keruta_agent.server.runner_services.store import Store
 
@@ -26,13 +25,6 @@ logger = logging.getLogger(__name__)
 REGISTRY: Final = "Task Registry"
 POOL: Final = "Repo Pool Manager"
 STORE: Final = "Artifact Store"
-
-#: Threads for requests that end soon.
-_THREADS: Final = 16
-_MOST_CONNECTIONS: Final = 500
-#: Seconds that a connection may stand still in the middle of a request, or idle between two.
-_CONNECTION_TIMEOUT_S: Final = 60
-_LOOK_INTERVAL_S: Final = 0.2
 
 #: Days that artifacts of each type are kept.
 RETENTION_DAYS: Final[Mapping[str, float]] = MappingProxyType({"diff": 30, "log": 7, "test": 14})
@@ -79,19 +71,23 @@ class RunnerServices:
             store = Store.open(self._data_dir, options.retention_days)
             opened.callback(store.close)
             slots = Slots(store, size=options.pool_size, access=options.git)
-            listeners = []
-            for name, port, app in (
-                (REGISTRY, options.registry_port, registry_application(store, options)),
-                (POOL, options.pool_port, pool_application(store, slots, options)),
-                (STORE, options.store_port, store_application(store, options)),
-            ):
-                listener = self._bound(name, port, app)
-                opened.callback(listener.stop)
-                listeners.append(listener)
+            opened.callback(slots.close)
             slots.start()
-            for listener in listeners:
-                listener.start()
-            # Closed first: clients that wait for a slot would hold up the listener.
+            services = Services(
+                store=store, slots=slots, max_artifact_size=options.max_artifact_size
+            )
+            for name, port in (
+                (REGISTRY, options.registry_port),
+                (POOL, options.pool_port),
+                (STORE, options.store_port),
+            ):
+                app = application_of(name, services, options)
+                opened.callback(app.close)
+                host = Host(app, host=options.host, port=port)
+                opened.callback(host.stop)
+                host.start()
+                self.urls[name] = host.url
+            # Once more, and first: requests that wait for a slot would hold up their host.
             opened.callback(slots.close)
             self._opened = opened.pop_all()
         logger.info(
@@ -100,42 +96,9 @@ class RunnerServices:
             extra={"action": "server_started"},
         )
 
-    def _bound(self, name: str, port: int, app: flask.Flask) -> Listener:
-        listener = Listener(
-            app,
-            host=self._options.host,
-            port=port,
-            threads=_THREADS + (MOST_WAITING if name == POOL else 0),
-            timeout_s=_CONNECTION_TIMEOUT_S,
-            look_interval_s=_LOOK_INTERVAL_S,
-            most_connections=_MOST_CONNECTIONS,
-            slow_clients=_THREADS // 2,
-        )
-        self.urls[name] = listener.url
-        return listener
-
     def stop(self) -> None:
         """Finish the requests in flight and close the database."""
         self._opened.close()
-
-
-def registry_application(store: Store, options: Options) -> flask.Flask:
-    """Return the Task Registry."""
-    return _application(REGISTRY, store, options)
-
-
-def pool_application(store: Store, slots: Slots, options: Options) -> flask.Flask:
-    """Return the Repo Pool Manager."""
-    app = _application(POOL, store, options)
-    app.extensions[pool.SLOTS_KEY] = slots
-    return app
-
-
-def store_application(store: Store, options: Options) -> flask.Flask:
-    """Return the Artifact Store."""
-    app = _application(STORE, store, options)
-    app.extensions[artifacts.LIMIT_KEY] = options.max_artifact_size
-    return app
 
 
 _RESOURCES: Final = {
@@ -145,10 +108,11 @@ _RESOURCES: Final = {
 }
 
 
-def _application(name: str, store: Store, options: Options) -> flask.Flask:
+def application_of(name: str, services: Services, options: Options) -> Application:
+    """Return the application of one service."""
     return create_application(
         name,
-        store,
+        services,
         _RESOURCES[name],
         token=options.token,
         loopback=is_loopback(options.host),

@@ -1,0 +1,26 @@
+"""What the views of the runner's services work with."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from keruta_agent.http.request import Request
+from keruta_agent.server.routes import Context
+from keruta_agent.server.runner_services.slots import Slots
+from keruta_agent.server.runner_services.store import Store
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Services(Context):
+    """The parts that the three services share."""
+
+    store: Store
+    slots: Slots
+    #: Bytes.
+    max_artifact_size: int
+
+
+def services_of(request: Request) -> Services:
+    """Return the parts behind the application that a request came to."""
+    services: Services = request.app.context
+    return services
