@@ -10,9 +10,11 @@ import asyncio
 import dataclasses
 import functools
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import unquote_to_bytes
 
 import starlette.routing
 from starlette.exceptions import HTTPException
@@ -44,6 +46,7 @@ WAITING_THREADS: Final = 64
 #: Bodies above this many bytes are received by a few clients at a time: they are held in memory.
 _LARGE: Final = 256 * 1024
 _MOST_LARGE: Final = 8
+_SLASH: Final = re.compile(b"%2f", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,6 +114,7 @@ class Application:
         if scope["type"] != "http":
             return
         scope["app"] = self
+        scope["path"] = _decoded(scope)
         sender = _Sender(send, self.hooks.headers)
         try:
             await self._routed()(scope, receive, sender)
@@ -270,6 +274,15 @@ class _Document:
 def _by_parameters(path: str) -> list[bool]:
     """Put a path that is spelt out before one that leaves the same step open."""
     return [step.startswith("{") for step in path.split("/")]
+
+
+def _decoded(scope: Scope) -> str:
+    """Return the path percent-decoded, but for slashes: an id may hold one, and is no path then."""
+    path: str = scope["path"]
+    parts = _SLASH.split(scope.get("raw_path") or b"")
+    if len(parts) == 1:
+        return path
+    return b"%2F".join(unquote_to_bytes(part) for part in parts).decode("utf-8", "replace")
 
 
 def _path(path: str, routes: list[Route]) -> starlette.routing.Route:
