@@ -21,7 +21,7 @@ _KNOWN = dict.fromkeys(("task_id", "slot_id", "artifact_id"), "known")
 def schemas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     with contextlib.ExitStack() as opened:
         yield {
-            service: schemathesis.openapi.from_wsgi(
+            service: schemathesis.openapi.from_asgi(
                 "/openapi.json",
                 opened.enter_context(application_of(service, tmp_path_factory.mktemp("fuzzed"))),
             )
