@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import uvicorn
-from uvicorn._types import ASGI3Application
+from starlette.types import ASGIApp
 
 from keruta_agent.core import errors
 from keruta_agent.http.connections import Connections
@@ -49,7 +49,7 @@ class Host:
 
     def __init__(
         self,
-        application: ASGI3Application,
+        application: ASGIApp,
         *,
         host: str,
         port: int,
@@ -198,7 +198,7 @@ class _Server(uvicorn.Server):
 
     def __init__(
         self,
-        application: ASGI3Application,
+        application: ASGIApp,
         listening: socket.socket,
         limits: Limits,
         stop_timeout_s: float,
