@@ -13,6 +13,7 @@ from typing import Final
 from keruta_agent.core.settings.schema import Settings
 from keruta_agent.http.access import BearerToken, host_name, is_from_foreign_page
 from keruta_agent.http.pages.logins import Logins
+from keruta_agent.http.pages.page_setup import PageSetup
 from keruta_agent.http.problems import Problem
 from keruta_agent.http.request import Request
 
@@ -52,19 +53,18 @@ class Access:
             )
         if is_from_foreign_page(request):
             raise Problem(403, "FORBIDDEN", "pages of another site may not ask", field="Origin")
-        if request.path not in OPEN_PATHS and not self._is_for_pages(request):
-            self._token.check(request)
-
-    def _is_for_pages(self, request: Request) -> bool:
-        """Return whether a page asks, or for one; those look after their visitors themselves."""
-        pages = request.app.pages
-        if pages is None:
-            return False
+        pages: PageSetup = request.app.pages
+        if request.path in OPEN_PATHS or pages.is_open(request):
+            return
         if pages.owns(request):
-            return True
+            # Their forms are checked where they are read.
+            if not pages.visitor(request).welcome:
+                raise Problem(401, "UNAUTHORIZED", "the page asks for the agent's token")
+            return
         # The scripts of the status page read the API with its cookie. They never write with it.
         is_reading = request.method in ("GET", "HEAD") and "Authorization" not in request.headers
-        return is_reading and pages.visitor(request).known
+        if not (is_reading and pages.visitor(request).known):
+            self._token.check(request)
 
     def _is_ours(self, name: str) -> bool:
         return name in self._names or (self._takes_addresses and _is_address(name))

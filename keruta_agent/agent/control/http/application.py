@@ -13,6 +13,7 @@ from keruta_agent.agent.control.http import (
     jobs,
     logs,
     metrics,
+    pages,
     queue,
 )
 from keruta_agent.agent.control.http.access import Access
@@ -22,6 +23,7 @@ from keruta_agent.core import wire
 from keruta_agent.http.application import Application, Hooks
 from keruta_agent.http.failures import Failures
 from keruta_agent.http.openapi import Document
+from keruta_agent.http.pages.page_setup import PageSetup
 from keruta_agent.http.problems import Problem
 from keruta_agent.http.request import Request
 
@@ -46,9 +48,12 @@ _FAILURES: Final = Failures(
 def create_application(services: Services, access: Access) -> Application:
     """Return the application that serves one agent to whom ``access`` lets in."""
 
+    status_page = PageSetup(access.logins, pages.pages)
+
     def admit(request: Request) -> None:
         access.check(request)
-        _refuse_other_bodies(request)
+        if not status_page.owns(request):
+            _refuse_other_bodies(request)
 
     hooks = Hooks(
         admit=admit,
@@ -64,6 +69,7 @@ def create_application(services: Services, access: Access) -> Application:
     )
     app = Application(services, document, hooks)
     app.add(*(module.resource for module in _RESOURCES))
+    status_page.install(app)
     app.on_stop.append(services.watch.listeners.stop)
     return app
 

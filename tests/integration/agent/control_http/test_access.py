@@ -45,7 +45,7 @@ def test_token_is_asked_for_everywhere_but_at_two_routes_and_the_way_to_the_logi
     routes = [route.path for route in refusing.app.routes if route.method == "GET"]
     paths = {path.replace("{job}", "1").replace("{task}", "t") for path in routes}
     open_paths = {path for path in paths if _status(refusing, path) != 401}
-    pages = {"/", "/login", "/static/{path:path}"}  # "/" leads to the login
+    pages = {"/", "/login", "/static/{name}"}  # "/" leads to the login
     assert open_paths == {"/api/v1/health/live", "/api/v1/health/ready", *pages}
     assert _status(refusing, "/no/such/route") == 401
 

@@ -3,48 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 
 from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.store.jobs import JobState, Work
 from tests.helpers.agent_http import TOKEN, agent_application, services_of
+from tests.helpers.asgi_client import Client
+from tests.helpers.page_visitor import form_token
 
 
 @pytest.fixture
-def browser(agent: Agent) -> FlaskClient:
-    return agent_application(agent).test_client()
+def browser(agent: Agent) -> Client:
+    return Client(agent_application(agent))
 
 
-def _form_token(page: str) -> str:
-    found = re.search(r'name="csrf" value="(\w+)"', page)
-    assert found is not None
-    return found.group(1)
-
-
-def _log_in(browser: FlaskClient, token: str = TOKEN) -> int:
-    form = {"csrf": _form_token(browser.get("/login").text), "token": token}
+def _log_in(browser: Client, token: str = TOKEN) -> int:
+    form = {"csrf": form_token(browser.get("/login").text), "token": token}
     return browser.post("/login", data=form).status_code
 
 
-def test_who_has_not_logged_in_is_led_to_the_login(browser: FlaskClient) -> None:
+def test_who_has_not_logged_in_is_led_to_the_login(browser: Client) -> None:
     answer = browser.get("/")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/login?next=%2F")
     assert "http-token" in browser.get("/login").text
     assert _log_in(browser, "another-token") == 403
     assert browser.get("/").status_code == 303
     # A form of a page that was open when the login ended.
-    form = {"csrf": _form_token(browser.get("/login").text)}
+    form = {"csrf": form_token(browser.get("/login").text)}
     assert browser.post("/pause", data=form).headers["Location"] == "/login?next=%2F"
     person = {"Accept": "text/html"}
     assert browser.get("/none", headers=person).headers["Location"] == "/login?next=%2Fnone"
 
 
 def test_login_opens_the_page_and_reading_but_no_orders_to_the_api(
-    agent: Agent, browser: FlaskClient
+    agent: Agent, browser: Client
 ) -> None:
     job = agent.records.jobs.record_script("<b>one</b>", Work(script="true"))
     assert _log_in(browser) == 303
@@ -57,35 +51,34 @@ def test_login_opens_the_page_and_reading_but_no_orders_to_the_api(
     assert agent.records.jobs.listing()[0].state is JobState.WAITING
 
 
-def test_copy_of_a_cookie_is_of_no_use_after_the_logout(agent: Agent, browser: FlaskClient) -> None:
+def test_copy_of_a_cookie_is_of_no_use_after_the_logout(agent: Agent, browser: Client) -> None:
     _log_in(browser)
-    thief = browser.application.test_client()
-    for cookie in browser._cookies.values():  # type: ignore[union-attr]
-        thief.set_cookie(cookie.key, cookie.value)
+    thief = Client(browser.app)
+    thief.cookies.update(browser.cookies)
     assert thief.get("/api/v1/status").status_code == 200
 
-    browser.post("/logout", data={"csrf": _form_token(browser.get("/").text)})
+    browser.post("/logout", data={"csrf": form_token(browser.get("/").text)})
 
     assert thief.get("/api/v1/status").status_code == 401
     assert thief.get("/").status_code == 303
 
 
-def test_cookie_is_kept_from_scripts_and_other_sites(browser: FlaskClient) -> None:
-    form = {"csrf": _form_token(browser.get("/login").text), "token": TOKEN}
+def test_cookie_is_kept_from_scripts_and_other_sites(browser: Client) -> None:
+    form = {"csrf": form_token(browser.get("/login").text), "token": TOKEN}
     cookie = browser.post("/login", data=form).headers["Set-Cookie"]
     assert "HttpOnly" in cookie
-    assert "SameSite=Strict" in cookie
+    assert "samesite=strict" in cookie.lower()
     assert TOKEN not in cookie
 
 
 def test_orders_need_the_token_of_the_form_and_cancelling_a_second_yes(
-    agent: Agent, browser: FlaskClient
+    agent: Agent, browser: Client
 ) -> None:
     job = agent.records.jobs.record_script("one", Work(script="true"))
     _log_in(browser)
     assert browser.post(f"/jobs/{job}/cancel", data={"confirmed": "yes"}).status_code == 403
     assert browser.post("/pause").status_code == 403
-    form = {"csrf": _form_token(browser.get("/").text)}
+    form = {"csrf": form_token(browser.get("/").text)}
     asked = browser.post(f"/jobs/{job}/cancel", data=form)
     assert asked.status_code == 200
     assert agent.records.jobs.listing()[0].state is JobState.WAITING
@@ -93,12 +86,10 @@ def test_orders_need_the_token_of_the_form_and_cancelling_a_second_yes(
     assert agent.records.jobs.listing()[0].state is JobState.FINISHED
 
 
-def test_priority_is_raised_and_the_agent_paused_and_resumed(
-    agent: Agent, browser: FlaskClient
-) -> None:
+def test_priority_is_raised_and_the_agent_paused_and_resumed(agent: Agent, browser: Client) -> None:
     job = agent.records.jobs.record_script("one", Work(script="true"), priority=3)
     _log_in(browser)
-    form = {"csrf": _form_token(browser.get("/").text)}
+    form = {"csrf": form_token(browser.get("/").text)}
     assert browser.post(f"/jobs/{job}/priority", data={**form, "to": "up"}).status_code == 303
     assert agent.records.jobs.listing()[0].priority == 4
     browser.post("/pause", data=form)
@@ -107,7 +98,7 @@ def test_priority_is_raised_and_the_agent_paused_and_resumed(
     assert agent.records.jobs.pause_reason() is None
 
 
-def test_refusal_is_a_page_that_leads_back(browser: FlaskClient) -> None:
+def test_refusal_is_a_page_that_leads_back(browser: Client) -> None:
     _log_in(browser)
     answer = browser.get("/?job=4711")
     assert answer.status_code == 404
@@ -130,19 +121,19 @@ def test_agent_in_trouble_is_not_said_to_work(
     services = services_of(agent, trouble.get("hindrances"))
     status = {**services.control.status(), **trouble.get("status", {})}
     control = dataclasses.replace(services.control, status=lambda: status)
-    browser = agent_application(agent, dataclasses.replace(services, control=control)).test_client()
+    browser = Client(agent_application(agent, dataclasses.replace(services, control=control)))
     _log_in(browser)
     page = browser.get("/").text
     assert told in page
     assert "The agent works." not in page
 
 
-def test_page_speaks_japanese(agent: Agent, browser: FlaskClient) -> None:
+def test_page_speaks_japanese(agent: Agent, browser: Client) -> None:
     japanese = {"Accept-Language": "ja"}
     assert '<html lang="ja">' in browser.get("/login", headers=japanese).text
     _log_in(browser)
     job = agent.records.jobs.record_script("pay \u202eslip", Work(script="true"))
-    form = {"csrf": _form_token(browser.get("/").text), "confirmed": "yes"}
+    form = {"csrf": form_token(browser.get("/").text), "confirmed": "yes"}
     browser.post(f"/jobs/{job}/cancel", data=form)
     browser.post("/pause", data=form)
     page = browser.get(f"/?job={job}", headers=japanese).text
