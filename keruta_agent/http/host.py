@@ -159,7 +159,9 @@ def _listen(host: str, port: int, unread_timeout_s: float) -> socket.socket:
 
 
 def _bound(family: int, address: Any, unread_timeout_s: float) -> socket.socket:
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends without delay only where the protocol is named; else each answer whose head and
+    # body are two writes would wait 40 ms for the client's acknowledgement.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6 and address[0] == "::":

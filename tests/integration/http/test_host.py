@@ -399,6 +399,15 @@ def test_headers_behind_a_chunked_body_are_forgotten(host: Host) -> None:
     assert answer.endswith(b"host; connection; transfer-encoding")
 
 
+def test_body_does_not_wait_for_the_acknowledgement_of_its_head(host: Host) -> None:
+    with _connect(host) as connection:
+        connection.sendall(GET)
+        _read_until(connection, b"hello")
+        (open_one,) = host._server.server_state.connections
+        accepted = open_one.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_client_that_waits_for_a_word_before_its_body_gets_one(host: Host) -> None:
     with _connect(host) as connection:
         connection.sendall(
