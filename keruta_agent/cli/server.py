@@ -18,6 +18,8 @@ from keruta_agent.core import errors
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from keruta_agent.http.proxies import Proxies
+
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -35,6 +37,21 @@ if TYPE_CHECKING:
     envvar="KERUTA_SERVER_DATABASE_URL",
     help="Another database than SQLite in the data directory, such as postgresql://...",
 )
+@click.option(
+    "--root-path",
+    envvar="KERUTA_SERVER_ROOT_PATH",
+    metavar="PATH",
+    help="Path under which a reverse proxy serves it, such as /tools/keruta.",
+)
+@click.option(
+    "--trusted-proxy",
+    "trusted_proxies",
+    envvar="KERUTA_SERVER_TRUSTED_PROXIES",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Address or network of a proxy whose X-Forwarded-Prefix and -Proto are believed, beside"
+    " those on this machine.",
+)
 @runner_service_options
 @click.pass_context
 def server(
@@ -45,6 +62,8 @@ def server(
     data: Path | None,
     token: str | None,
     database_url: str | None,
+    root_path: str | None,
+    trusted_proxies: tuple[str, ...],
     **services: Any,
 ) -> None:
     """Serve the keruta API from this machine, for one person's sessions.
@@ -73,12 +92,20 @@ def server(
     if not host.strip():
         raise errors.UsageError("the host is empty", advice="Give an address, such as 127.0.0.1")
     refuse_idle_options(ctx, services)
+    proxies = _proxies(root_path or "", trusted_proxies)
     data_dir = data or load(ctx).settings.base_dir / "server"
     lines = []
     with contextlib.ExitStack() as running:
         # Before signals are heard: it may wait for a database, and Ctrl-C has to end that.
         if not services["runner_services_only"]:
-            api = Server(data_dir, host=host, port=port, token=token, database_url=database_url)
+            api = Server(
+                data_dir,
+                host=host,
+                port=port,
+                token=token,
+                database_url=database_url,
+                proxies=proxies,
+            )
             api.start()
             running.callback(api.stop)
             lines.append(f"listening on {api.url}")
@@ -90,3 +117,23 @@ def server(
                 lines += [f"{name} on {url}" for name, url in around.urls.items()]
             click.echo("\n".join(lines))
             requests.wait()
+
+
+def _proxies(root_path: str, trusted: tuple[str, ...]) -> Proxies:
+    """Return the proxies that options describe.
+
+    Raises:
+        UsageError: an option has an invalid value.
+    """
+    import ipaddress
+
+    from keruta_agent.http.proxies import Proxies, prefix_of
+
+    try:
+        networks = tuple(ipaddress.ip_network(each) for each in trusted)
+        return Proxies(root_path=prefix_of(root_path), trusted=networks)
+    except ValueError as exc:
+        raise errors.UsageError(
+            f"what is said of the reverse proxy is wrong: {exc}",
+            advice="Give --root-path a path, and --trusted-proxy addresses or networks",
+        ) from exc

@@ -28,6 +28,7 @@ from keruta_agent.http.events import STREAM_HEADERS
 from keruta_agent.http.failures import Failures
 from keruta_agent.http.openapi import OPENAPI_PATH, Document
 from keruta_agent.http.problems import Problem
+from keruta_agent.http.proxies import Proxies
 from keruta_agent.http.request import ROUTE_KEY, Request
 from keruta_agent.http.responses import json_value
 from keruta_agent.http.routes import Resource, Route
@@ -73,9 +74,13 @@ class Application:
         self.routes: list[Route] = []
         #: What its pages share; None where it has no pages.
         self.pages: PageSetup | None = None
+        #: In front of it.
+        self.proxies = Proxies()
         #: Told when the server stops, so that streams end.
         self.on_stop: list[Callable[[], None]] = []
         self._router: starlette.routing.Router | None = None
+        #: The first steps of the paths of all routes.
+        self._steps = {OPENAPI_PATH.split("/")[1]}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="http-view")
         self._waiting = ThreadPoolExecutor(WAITING_THREADS, thread_name_prefix="http-waiting")
         self._large: asyncio.Semaphore | None = None
@@ -84,6 +89,7 @@ class Application:
         """Serve the routes of resources."""
         for resource in resources:
             self.routes.extend(resource.routes)
+            self._steps.update(route.path.split("/")[1] for route in resource.routes)
             self.document.add(resource)
         self._router = None
 
@@ -115,6 +121,7 @@ class Application:
             return
         scope["app"] = self
         scope["path"] = _decoded(scope)
+        self.proxies.apply(scope, self._steps)
         sender = _Sender(send, self.hooks.headers)
         try:
             await self._routed()(scope, receive, sender)

@@ -7,6 +7,7 @@ from typing import Final
 from keruta_agent.core import wire
 from keruta_agent.http.application import Application
 from keruta_agent.http.pages.logins import Logins
+from keruta_agent.http.proxies import Proxies
 from keruta_agent.server.access import Access
 from keruta_agent.server.app_factory import new_application
 from keruta_agent.server.pages.install import add_pages
@@ -54,12 +55,16 @@ _KEY_FILE: Final = "pages.key"
 
 
 def create_application(
-    store: Store, *, token: str | None = None, loopback: bool = True
+    store: Store,
+    *,
+    token: str | None = None,
+    loopback: bool = True,
+    proxies: Proxies | None = None,
 ) -> Application:
     """Return the application that serves a store.
 
     ``loopback`` says that only this machine can reach it; then requests to it under foreign names
-    are refused unless there is a token.
+    are refused unless there is a token. ``proxies`` are those in front of it.
     """
     app = new_application(
         Context(store=store),
@@ -73,6 +78,8 @@ def create_application(
         },
         schemas={"LogEntry": wire.LogEntrySchema},
     )
+    if proxies is not None:
+        app.proxies = proxies
     app.add(*(module.resource for module in _RESOURCES))
     add_pages(app, Logins(store.directory.path / _KEY_FILE, token=token))
     app.on_stop.append(store.changes.fanout.stop)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from keruta_agent.http.access import is_loopback
 from keruta_agent.http.host import Host
+from keruta_agent.http.proxies import Proxies
 from keruta_agent.server.application import create_application
 from keruta_agent.server.store.store import Store
 
@@ -25,12 +26,14 @@ class Server:
         port: int = 8000,
         token: str | None = None,
         database_url: str | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
         self._data_dir = data_dir
         self._host = host
         self._port = port
         self._token = token
         self._database_url = database_url
+        self._proxies = proxies
         self._server: Host | None = None
         self._opened = contextlib.ExitStack()
 
@@ -45,7 +48,12 @@ class Server:
             store = opened.enter_context(
                 contextlib.closing(Store.open(self._data_dir, self._database_url))
             )
-            app = create_application(store, token=self._token, loopback=is_loopback(self._host))
+            app = create_application(
+                store,
+                token=self._token,
+                loopback=is_loopback(self._host),
+                proxies=self._proxies,
+            )
             opened.callback(app.close)
             server = Host(app, host=self._host, port=self._port)
             opened.callback(server.stop)

@@ -201,3 +201,10 @@ def test_wrong_token_is_named(workplace: Workplace) -> None:
     daemon: Process = workplace.daemon(KERUTA_API_URL=url, KERUTA_API_TOKEN="wrong-token")
     daemon.wait_for("KERUTA_API_TOKEN")
     assert "wrong-token" not in daemon.err
+
+
+@pytest.mark.parametrize(
+    "options", [("--root-path", "no/slash"), ("--trusted-proxy", "10.0.0.0/33")]
+)
+def test_proxy_that_cannot_be_is_named(workplace: Workplace, options: tuple[str, str]) -> None:
+    _assert_one_line(workplace.run("server", "--port", "0", *options), 2, options[1])
