@@ -22,7 +22,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from keruta_agent.core import errors
-from keruta_agent.http.host import Host
+from keruta_agent.http.host import STOP_TIMEOUT_S, Host
 from keruta_agent.http.limits import Limits
 from keruta_agent.http.tls import Tls
 from tests.helpers.waiting import wait_until
@@ -31,6 +31,9 @@ from tests.helpers.waiting import wait_until
 PATIENCE_S = 20
 #: A time-out that is to be met.
 SOON_S = 0.3
+#: A time-out that is not to be met, although more time passes in all; longer than a busy machine
+#: lets a process stand.
+STALL_S = 2.0
 MOST_CONNECTIONS = 5
 #: Bytes: more than the kernel takes for a client that does not read.
 A_LOT = 16 * 1024 * 1024
@@ -155,8 +158,14 @@ def app() -> App:
 def host_with(app: App) -> Iterator[Callable[..., Host]]:
     with contextlib.ExitStack() as opened:
 
-        def start(**limits: Any) -> Host:
-            host = Host(app, host="127.0.0.1", port=0, limits=dataclasses.replace(LIMITS, **limits))
+        def start(stop_timeout_s: float = STOP_TIMEOUT_S, **limits: Any) -> Host:
+            host = Host(
+                app,
+                host="127.0.0.1",
+                port=0,
+                limits=dataclasses.replace(LIMITS, **limits),
+                stop_timeout_s=stop_timeout_s,
+            )
             opened.callback(host.stop)
             host.start()
             return host
@@ -314,7 +323,7 @@ def test_request_that_drips_is_cut_off(host_with: Callable[..., Host], head: byt
 def test_large_body_may_take_longer_than_it_may_stand_still(
     host_with: Callable[..., Host],
 ) -> None:
-    host = host_with(body_grace_s=2 * SOON_S, slowest_body=10)
+    host = host_with(body_grace_s=STALL_S, slowest_body=10)
     pieces = 20
     with _connect(host) as connection:
         connection.sendall(
@@ -322,7 +331,7 @@ def test_large_body_may_take_longer_than_it_may_stand_still(
         )
         for _ in range(pieces):
             connection.sendall(bytes(100))
-            time.sleep(SOON_S / 5)
+            time.sleep(1.5 * STALL_S / pieces)
         _read_until(connection, b"\r\n\r\n2000")
 
 
@@ -590,15 +599,16 @@ def test_client_that_does_not_read_holds_up_no_other(host: Host) -> None:
 
 
 def test_client_that_reads_slowly_gets_all_of_its_answer(host_with: Callable[..., Host]) -> None:
-    host = host_with(unread_timeout_s=2 * SOON_S)
+    host = host_with(unread_timeout_s=STALL_S)
+    pieces = 20
     with _connect(host) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
         connection.sendall(b"GET /a-lot HTTP/1.0\r\n\r\n")
         received = 0
-        while piece := connection.recv(A_LOT // 16):
-            received += len(piece)
-            if received < A_LOT // 4:
-                time.sleep(SOON_S / 20)
+        for _ in range(pieces):
+            received += len(connection.recv(A_LOT // 1000))
+            time.sleep(1.5 * STALL_S / pieces)
+        received += len(_read_all(connection))
     assert received > A_LOT
 
 
@@ -651,7 +661,8 @@ def test_peer_with_the_most_idle_connections_makes_room(host: Host) -> None:
         assert _read_all(connections[1]) == b""
 
 
-def test_requests_in_flight_make_no_room(host: Host, app: App) -> None:
+def test_requests_in_flight_make_no_room(host_with: Callable[..., Host], app: App) -> None:
+    host = host_with(stop_timeout_s=PATIENCE_S)
     with contextlib.ExitStack() as opened:
         streams = [opened.enter_context(_connect(host)) for _ in range(MOST_CONNECTIONS)]
         for stream in streams:
@@ -726,7 +737,10 @@ def test_port_is_free_after_the_stop(host: Host) -> None:
         pass
 
 
-def test_request_in_flight_is_finished_at_the_stop(host: Host, app: App) -> None:
+def test_request_in_flight_is_finished_at_the_stop(
+    host_with: Callable[..., Host], app: App
+) -> None:
+    host = host_with(stop_timeout_s=PATIENCE_S)
     with _connect(host) as connection:
         connection.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
         assert app.has_begun.wait(PATIENCE_S)
@@ -734,7 +748,8 @@ def test_request_in_flight_is_finished_at_the_stop(host: Host, app: App) -> None
         assert _read_all(connection).endswith(b"done")
 
 
-def test_stream_ends_in_order_at_the_stop(host: Host, app: App) -> None:
+def test_stream_ends_in_order_at_the_stop(host_with: Callable[..., Host], app: App) -> None:
+    host = host_with(stop_timeout_s=PATIENCE_S)
     with _connect(host) as connection:
         connection.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
         assert app.has_begun.wait(PATIENCE_S)
