@@ -112,8 +112,8 @@ def _server(subject: Subject, directory: Path, options: argparse.Namespace) -> I
 
 
 async def _measured(scenario: _Scenario, server: Running) -> figures.Figures:
-    found = await scenario(server)
-    return found | calibration()
+    before, found, after = calibration(), await scenario(server), calibration()
+    return found | {name: (before[name] + after[name]) / 2 for name in before}
 
 
 def _scenario(options: argparse.Namespace) -> _Scenario:
