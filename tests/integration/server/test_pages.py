@@ -111,7 +111,7 @@ def test_session_is_paused_ended_resumed_and_deleted(browser: PageVisitor) -> No
 def test_refused_move_is_shown_as_a_page(browser: PageVisitor) -> None:
     task = browser.task(browser.session(), script="true")
     browser.send(f"{task}/cancel", confirmed="yes")
-    store: Store = browser.app.context
+    store: Store = browser.app.context.store
     with store.writing() as change:
         change.tables.tasks.update(status="COMPLETED").execute()
     answer = browser.send(f"{task}/cancel", confirmed="yes")
