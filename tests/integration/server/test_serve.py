@@ -14,7 +14,6 @@ import pytest
 import requests
 
 from keruta_agent.core import errors
-from keruta_agent.http import drain
 from keruta_agent.server.serve import Server
 from tests.helpers.embedded_server import embedded_server
 
@@ -222,21 +221,3 @@ def test_refused_upload_sees_the_refusal_and_keeps_its_connection(
     connection.request("GET", "/health")
     assert connection.getresponse().status == 200
     connection.close()
-
-
-@pytest.mark.parametrize("chunked", [True, False])
-def test_refused_upload_that_does_not_end_is_cut_off(
-    server: Server, monkeypatch: pytest.MonkeyPatch, chunked: bool
-) -> None:
-    monkeypatch.setattr(drain, "MAX_DRAIN", 100_000)
-    with socket.create_connection(("127.0.0.1", urlsplit(server.url).port or 0)) as client:
-        client.settimeout(PATIENCE_S)
-        length = "Transfer-Encoding: chunked" if chunked else "Content-Length: 1000000"
-        client.sendall(
-            f"POST /api/v1/nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n{length}\r\n\r\n".encode()
-        )
-        piece = b"1000\r\n" + bytes(4096) + b"\r\n" if chunked else bytes(4096)
-        # Exactly what is read: unread bytes would reset the connection and the answer with it.
-        client.sendall(piece * 32)
-        answer = client.makefile("rb").readline()
-    assert b" 404 " in answer

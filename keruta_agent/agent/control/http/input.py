@@ -14,7 +14,6 @@ from keruta_agent.agent.control.serialize import question_to_json
 from keruta_agent.agent.control.table import execute
 from keruta_agent.agent.store.jobs import Job
 from keruta_agent.core import wire
-from keruta_agent.http.bodies import LARGE_BODY
 from keruta_agent.http.fields import StrictRequestSchema
 from keruta_agent.http.routes import Answer
 
@@ -72,9 +71,7 @@ def get_question(services: Services, job: str) -> Any:
     return _question_of(services, services.find_job(job))
 
 
-@resource.route(
-    "POST", "/api/v1/jobs/{job}/input", body=InputDraft, largest=LARGE_BODY, answer=AnsweredAnswer
-)
+@resource.route("POST", "/api/v1/jobs/{job}/input", body=InputDraft, answer=AnsweredAnswer)
 def answer_job(services: Services, draft: dict[str, Any], job: str) -> Any:
     """Give a job the answer that it waits for."""
     return _answer(services, services.find_job(job), draft)
@@ -86,9 +83,7 @@ def get_question_of_task(services: Services, task: str) -> Any:
     return _question_of(services, services.find_job(task))
 
 
-@resource.route(
-    "POST", "/api/v1/tasks/{task}/input", body=InputDraft, largest=LARGE_BODY, answer=AnsweredAnswer
-)
+@resource.route("POST", "/api/v1/tasks/{task}/input", body=InputDraft, answer=AnsweredAnswer)
 def answer_task(services: Services, draft: dict[str, Any], task: str) -> Any:
     """Give a task the answer that it waits for."""
     return _answer(services, services.find_job(task), draft)

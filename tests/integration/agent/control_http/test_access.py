@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keruta_agent.agent.journey.agent import Agent
-from keruta_agent.http.bodies import LARGE_BODY
+from keruta_agent.http.bodies import LARGE_BODY, SMALL_BODY
 from tests.helpers.agent_http import TOKEN, AgentCaller, agent_application, services_of
 from tests.helpers.asgi_client import Client
 
@@ -123,6 +123,12 @@ def test_body_that_is_too_large_is_refused(refusing: AgentCaller) -> None:
     response = refusing.call("POST", "/jobs", data=body, headers=JSON)
     assert response.status_code == 413
     assert response.json()["error"]["code"] == "BODY_TOO_LARGE"
+
+
+def test_body_that_carries_no_script_may_be_a_megabyte(refusing: AgentCaller) -> None:
+    body = b'{"text": "' + b"x" * SMALL_BODY + b'"}'
+    response = refusing.call("POST", "/jobs/1/input", data=body, headers=JSON)
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "BODY_TOO_LARGE")
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 100_000, b"NaN"])
