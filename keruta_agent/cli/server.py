@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -16,9 +16,15 @@ from keruta_agent.cli.server_runner import (
 from keruta_agent.core import errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from keruta_agent.core.signals import StopRequests
     from keruta_agent.http.proxies import Proxies
+    from keruta_agent.http.tls import Tls
+
+#: Files that the server asks the system for: a thousand agents keep two connections each.
+OPEN_FILES: Final = 16_384
 
 
 @click.command()
@@ -52,6 +58,18 @@ if TYPE_CHECKING:
     help="Address or network of a proxy whose X-Forwarded-Prefix and -Proto are believed, beside"
     " those on this machine.",
 )
+@click.option(
+    "--tls-cert",
+    envvar="KERUTA_SERVER_TLS_CERT",
+    type=PathType(dir_okay=False),
+    help="Certificate in PEM form, with those that vouch for it; SIGHUP reads it anew.",
+)
+@click.option(
+    "--tls-key",
+    envvar="KERUTA_SERVER_TLS_KEY",
+    type=PathType(dir_okay=False),
+    help="Its private key in PEM form, without a password.",
+)
 @runner_service_options
 @click.pass_context
 def server(
@@ -64,6 +82,8 @@ def server(
     database_url: str | None,
     root_path: str | None,
     trusted_proxies: tuple[str, ...],
+    tls_cert: Path | None,
+    tls_key: Path | None,
     **services: Any,
 ) -> None:
     """Serve the keruta API from this machine, for one person's sessions.
@@ -75,6 +95,8 @@ def server(
     Repo Pool Manager and Artifact Store, each on a port of its own. GIT_TOKEN lets the pool clone
     what is not public.
 
+    SIGHUP reads the certificate of --tls-cert anew; connections that are open keep the old one.
+
     \b
     Examples:
       keruta server
@@ -84,6 +106,7 @@ def server(
     from keruta_agent.core.log import keys
     from keruta_agent.core.process_tree.program import take_charge
     from keruta_agent.core.signals import StopRequests
+    from keruta_agent.http import limits
     from keruta_agent.server.serve import Server
 
     keys.put_away()  # tests of a coding task may run as the same user, and look into this process
@@ -93,8 +116,11 @@ def server(
         raise errors.UsageError("the host is empty", advice="Give an address, such as 127.0.0.1")
     refuse_idle_options(ctx, services)
     proxies = _proxies(root_path or "", trusted_proxies)
+    tls = _tls(tls_cert, tls_key)
+    limits.allow_open_files(OPEN_FILES)
     data_dir = data or load(ctx).settings.base_dir / "server"
     lines = []
+    reloaded: list[Callable[[], None]] = []
     with contextlib.ExitStack() as running:
         # Before signals are heard: it may wait for a database, and Ctrl-C has to end that.
         if not services["runner_services_only"]:
@@ -105,10 +131,12 @@ def server(
                 token=token,
                 database_url=database_url,
                 proxies=proxies,
+                tls=tls,
             )
             api.start()
             running.callback(api.stop)
             lines.append(f"listening on {api.url}")
+            reloaded.append(api.reload_tls)
         with StopRequests().heard() as requests:
             if services["runner_services"] or services["runner_services_only"]:
                 around = runner_services(ctx, data_dir, host, token, services)
@@ -116,7 +144,35 @@ def server(
                 running.callback(around.stop)
                 lines += [f"{name} on {url}" for name, url in around.urls.items()]
             click.echo("\n".join(lines))
-            requests.wait()
+            _serve(requests, reloaded)
+
+
+def _serve(requests: StopRequests, reloaded: list[Callable[[], None]]) -> None:
+    """Wait for the stop; a SIGHUP has certificates read anew."""
+    while not requests.count:
+        requests.wait()
+        if not requests.replace:
+            continue
+        requests.replace = False
+        for reload in reloaded:
+            reload()
+
+
+def _tls(certificate: Path | None, key: Path | None) -> Tls | None:
+    """Return the certificate that options name.
+
+    Raises:
+        UsageError: one of two files is missing.
+    """
+    from keruta_agent.http.tls import Tls
+
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise errors.UsageError(
+            "a certificate and its key belong together", advice="Give both --tls-cert and --tls-key"
+        )
+    return Tls(certificate, key)
 
 
 def _proxies(root_path: str, trusted: tuple[str, ...]) -> Proxies:

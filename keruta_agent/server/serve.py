@@ -6,9 +6,11 @@ import contextlib
 import logging
 from pathlib import Path
 
+from keruta_agent.core import errors
 from keruta_agent.http.access import is_loopback
 from keruta_agent.http.host import Host
 from keruta_agent.http.proxies import Proxies
+from keruta_agent.http.tls import Tls
 from keruta_agent.server.application import create_application
 from keruta_agent.server.store.store import Store
 
@@ -27,6 +29,7 @@ class Server:
         token: str | None = None,
         database_url: str | None = None,
         proxies: Proxies | None = None,
+        tls: Tls | None = None,
     ) -> None:
         self._data_dir = data_dir
         self._host = host
@@ -34,6 +37,7 @@ class Server:
         self._token = token
         self._database_url = database_url
         self._proxies = proxies
+        self._tls = tls
         self._server: Host | None = None
         self._opened = contextlib.ExitStack()
 
@@ -55,7 +59,7 @@ class Server:
                 proxies=self._proxies,
             )
             opened.callback(app.close)
-            server = Host(app, host=self._host, port=self._port)
+            server = Host(app, host=self._host, port=self._port, tls=self._tls)
             opened.callback(server.stop)
             server.start()
             self._server = server
@@ -68,6 +72,19 @@ class Server:
         if self._server is None:
             return f"http://{self._host}:{self._port}"
         return self._server.url
+
+    def reload_tls(self) -> None:
+        """Read certificate and key anew, for connections from now on.
+
+        Where they cannot be used, those read before stay in use, and the log says so.
+        """
+        if self._server is None or self._tls is None:
+            return
+        try:
+            self._server.reload_tls()
+            logger.info("the certificate was read anew", extra={"action": "server_tls"})
+        except errors.AgentStateError as exc:
+            logger.error("%s; the old one stays in use", exc, extra={"action": "server_tls"})
 
     def stop(self) -> None:
         """End the streams, finish the requests in flight and close the database."""

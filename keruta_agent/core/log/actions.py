@@ -111,6 +111,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     # The embedded server
     "server_started": "keruta server listens.",
     "server_stopped": "It has ended.",
+    "server_tls": "Its certificate was read anew, or cannot be.",
     "server_failed": "The thread that answers HTTP broke; nothing is answered any more.",
     "server_connection": "Something about a connection, in the words of the HTTP library.",
     "server_database_awaited": "The server's database takes no connections yet; tried again.",
