@@ -93,10 +93,8 @@ class AnswerPoll:
             )
 
 
-def start_answer_poll(agent: Agent) -> AnswerPoll | None:
-    """Start to ask the API for answers, if that is wanted."""
+def answer_poll(agent: Agent) -> AnswerPoll | None:
+    """Return the poll for answers, if the settings ask for one."""
     if agent.api is None or not agent.settings.http_input:
         return None
-    poll = AnswerPoll(agent, agent.api)
-    poll.start()
-    return poll
+    return AnswerPoll(agent, agent.api)

@@ -71,8 +71,9 @@ def ask(agent: Agent, task: Task) -> Callable[[], tuple[Job, Run]]:
 
 @pytest.fixture
 def poll(agent: Agent) -> Iterator[answers.AnswerPoll]:
-    started = answers.start_answer_poll(agent)
+    started = answers.answer_poll(agent)
     assert started is not None
+    started.start()
     yield started
     started.stop()
     started.join(10)
@@ -131,4 +132,4 @@ def test_answer_that_comes_too_late_is_not_given_to_the_next_question(
 
 def test_without_the_setting_the_api_is_not_asked(tmp_path: Path, api: InMemoryKerutaApi) -> None:
     with agent_in(tmp_path, api, session_id=SESSION) as agent:
-        assert answers.start_answer_poll(agent) is None
+        assert answers.answer_poll(agent) is None

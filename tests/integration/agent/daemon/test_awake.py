@@ -44,7 +44,9 @@ class KeepsAwake:
         hook = self.agent.settings.keep_awake_hook
         assert hook is not None
         hook.write_text(text or f"echo called >> '{self._calls}'\n", encoding="utf-8")
-        self._awake = awake.start_keep_awake(self.agent)
+        self._awake = awake.keep_awake(self.agent)
+        assert self._awake is not None
+        self._awake.start()
 
     def stop(self) -> None:
         assert self._awake is not None

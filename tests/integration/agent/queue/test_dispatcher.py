@@ -13,7 +13,7 @@ import pytest
 from huey.consumer import Consumer
 from huey.signals import SIGNAL_ERROR
 
-from keruta_agent.agent.daemon import supervisor
+from keruta_agent.agent.daemon import shutdown
 from keruta_agent.agent.daemon.wiring import build_agent
 from keruta_agent.agent.journey import recover, run
 from keruta_agent.agent.journey.agent import Agent
@@ -216,11 +216,11 @@ def test_outbox_is_flushed_again_after_the_disk_was_full(api, make, monkeypatch)
 def test_stop_does_not_begin_an_upload_of_its_own(slow_api, make, monkeypatch):
     """A gigabyte would hold the stop for minutes; the next daemon sends it."""
     running = make(api=slow_api)
-    monkeypatch.setattr(supervisor, "DRAIN_S", 0.3)
+    monkeypatch.setattr(shutdown, "DRAIN_S", 0.3)
     task = slow_api.add_task(SESSION, 'echo x > "$KERUTA_ARTIFACTS_DIR/x"; echo said')
     running.agent.records.jobs.record_task(task)
     run.run_next(running.agent)
-    supervisor._drain_outbox(running.agent)
+    shutdown.drain_outbox(running.agent)
     assert slow_api.log_text(task.id) == "said\n"
     assert not slow_api.uploading.is_set()
 

@@ -11,7 +11,7 @@ import pytest
 from keruta_agent.agent.control.commands import Cancel
 from keruta_agent.agent.control.control import Control
 from keruta_agent.agent.control.table import execute
-from keruta_agent.agent.daemon import supervisor
+from keruta_agent.agent.daemon import shutdown
 from keruta_agent.agent.daemon.wiring import build_agent
 from keruta_agent.agent.journey import collect, finish, follow, ingest, on_failure, prepare, recover
 from keruta_agent.agent.journey.poll import SessionPoll
@@ -266,5 +266,5 @@ def test_daemon_that_ends_on_a_full_disk_leaves_its_outbox_to_the_next(api, star
     _, agent = start()
     disk.at(Outbox, "tasks_due", FULL[0])
     disk.full = True
-    supervisor._drain_outbox(agent)
+    shutdown.drain_outbox(agent)
     assert disk.refused
