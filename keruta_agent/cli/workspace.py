@@ -118,7 +118,7 @@ def clean(ctx: click.Context, ignored: bool, remove: bool, force: bool, as_json:
       keruta workspace clean --remove
     """
     from keruta_agent.agent.workspace import survey
-    from keruta_agent.git.directory import locked
+    from keruta_agent.git.repository.directory import locked
 
     settings = load(ctx).settings
     clone = _clone(settings)
@@ -159,9 +159,9 @@ def _clone(settings: Settings) -> Clone:
     """
     from keruta_agent.core import errors
     from keruta_agent.git import clone
-    from keruta_agent.git import directory as directories
     from keruta_agent.git.command import Git
-    from keruta_agent.git.directory import Found
+    from keruta_agent.git.repository import directory as directories
+    from keruta_agent.git.repository.directory import Found
 
     directory, url = _place(settings)
     if directories.look(directory) not in (Found.OURS, Found.FOREIGN):

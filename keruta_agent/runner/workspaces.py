@@ -21,15 +21,16 @@ from typing import Final
 from keruta_agent.core import errors
 from keruta_agent.core.coding import branches
 from keruta_agent.core.coding.model import PushResult, Workspace
-from keruta_agent.git import checkout, maintenance, push, remote, work_tree
+from keruta_agent.git import checkout, push, remote, work_tree
 from keruta_agent.git import commit as commits
 from keruta_agent.git.checkout import CheckoutPolicy, Start
 from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Git, Say, records, say_nothing
 from keruta_agent.git.config import repository as repository_config
-from keruta_agent.git.notes import Notes
 from keruta_agent.git.problems import GitError, Problem
 from keruta_agent.git.push import PushPolicy
+from keruta_agent.git.repository import maintenance
+from keruta_agent.git.repository.notes import Notes
 from keruta_agent.git.retry import Retry
 from keruta_agent.git.scan import Limits
 from keruta_agent.git.submodules import work_trees as submodules

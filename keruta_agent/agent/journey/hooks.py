@@ -19,7 +19,7 @@ from keruta_agent.agent.workspace.checkout import Place
 from keruta_agent.core import errors
 from keruta_agent.core.process_tree.waiting import StoppedError
 from keruta_agent.core.units import format_duration
-from keruta_agent.git.notes import Notes
+from keruta_agent.git.repository.notes import Notes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from keruta_agent.agent.workspace import rescue
 from keruta_agent.core import file_trees
 from keruta_agent.git import clone as clones
 from keruta_agent.git.command import Git
-from keruta_agent.git.notes import NOTES
+from keruta_agent.git.repository.notes import NOTES
 from keruta_agent.git.url import RepositoryUrl
 
 #: Files that git reads before it does anything. A pipe among them would have it wait for ever.

@@ -18,15 +18,15 @@ from keruta_agent.agent.workspace.checkout import CheckoutRequest, Place
 from keruta_agent.agent.workspace.made import MadeClones
 from keruta_agent.core import errors, file_trees
 from keruta_agent.git import clone as clones
-from keruta_agent.git import directory as directories
-from keruta_agent.git import maintenance
 from keruta_agent.git.clone import CloneOptions
 from keruta_agent.git.command import Git, Say
 from keruta_agent.git.config.files import UnreadableError
 from keruta_agent.git.config.repository import repositories
-from keruta_agent.git.directory import Found
-from keruta_agent.git.notes import Notes
 from keruta_agent.git.problems import OF_THE_SERVER, GitError, Problem
+from keruta_agent.git.repository import directory as directories
+from keruta_agent.git.repository import maintenance
+from keruta_agent.git.repository.directory import Found
+from keruta_agent.git.repository.notes import Notes
 from keruta_agent.git.url import RepositoryUrl
 
 #: What no repair changes.

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.core import atomic_file, errors
-from keruta_agent.git import link
 from keruta_agent.git.command import Git
 from keruta_agent.git.config import files as config_file
 from keruta_agent.git.config import user as user_config
 from keruta_agent.git.config.files import Entry
 from keruta_agent.git.config.user import UserConfig
+from keruta_agent.git.repository import link
 from keruta_agent.git.url import RepositoryUrl, parse
 
 logger = logging.getLogger(__name__)

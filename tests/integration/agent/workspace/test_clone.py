@@ -10,10 +10,10 @@ import pytest
 
 from keruta_agent.agent.workspace import location
 from keruta_agent.core import errors
-from keruta_agent.git import directory as directories
 from keruta_agent.git import url
 from keruta_agent.git.clone import CloneOptions
-from keruta_agent.git.notes import Notes
+from keruta_agent.git.repository import directory as directories
+from keruta_agent.git.repository.notes import Notes
 from tests.helpers.repositories import Repository, git, make_repository
 from tests.integration.agent.workspace.conftest import BRANCH, Worker
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.core import errors, file_trees
-from keruta_agent.git.notes import NOTES, Notes
+from keruta_agent.git.repository.notes import NOTES, Notes
 
 #: Seconds between looks whether another agent has let go of a directory.
 LOCK_LOOK_S: Final = 0.1
