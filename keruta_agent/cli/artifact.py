@@ -221,7 +221,7 @@ def _ask(command: Command[ResultT]) -> ResultT:
 
 
 def _add_in_run(file: str, path: str, description: str, limit: int) -> int:
-    from keruta_agent.agent.run import copies
+    from keruta_agent.agent.run.artifacts import copies
     from keruta_agent.agent.run.directory import ADDED
 
     run_dir = Path(os.environ.get("KERUTA_RUN_DIR", ""))

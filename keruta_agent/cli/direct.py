@@ -21,7 +21,7 @@ from keruta_agent.agent.daemon.lock import agent_lock
 from keruta_agent.agent.daemon.wiring import make_client, make_outbox_sender
 from keruta_agent.agent.delivery import select_artifacts
 from keruta_agent.agent.delivery.select_artifacts import Taken
-from keruta_agent.agent.run import copies, media
+from keruta_agent.agent.run.artifacts import copies, media
 from keruta_agent.agent.store.artifacts import ArtifactState, Owner
 from keruta_agent.agent.store.outbox import Kind
 from keruta_agent.agent.store.store import Records

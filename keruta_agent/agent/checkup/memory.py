@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.agent.checkup.finding import Finding, ok, problem, room, warning
-from keruta_agent.agent.run.memory import group_directories
+from keruta_agent.agent.run.resources.memory import group_directories
 
 #: A limit this large is none: cgroups of version 1 write it when nobody has set one.
 NO_LIMIT: Final = 1 << 60

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from keruta_agent.agent.run import copies, media
-from keruta_agent.agent.run.tree import Entry, LeadsOutError, entries_below
+from keruta_agent.agent.run.artifacts import copies, media
+from keruta_agent.agent.run.artifacts.tree import Entry, LeadsOutError, entries_below
 from keruta_agent.core.model import ArtifactFile
 from keruta_agent.core.settings.schema import Settings
 from keruta_agent.core.units import format_size

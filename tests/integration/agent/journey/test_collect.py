@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from keruta_agent.agent.delivery import select_artifacts
 from keruta_agent.agent.journey import run
-from keruta_agent.agent.run import copies
+from keruta_agent.agent.run.artifacts import copies
 from keruta_agent.agent.store.artifacts import Owner
 from keruta_agent.agent.store.jobs import Work
 from keruta_agent.core import bounded_json, errors

@@ -14,8 +14,8 @@ import pytest
 from keruta_agent.agent.journey import measure, run
 from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.journey.context import RunContext
-from keruta_agent.agent.run import usage as runs_usage
-from keruta_agent.agent.run.descendants import Descendants
+from keruta_agent.agent.run.resources import usage as runs_usage
+from keruta_agent.agent.run.resources.descendants import Descendants
 from keruta_agent.agent.store.jobs import Work
 from keruta_agent.agent.store.run import Run
 from keruta_agent.agent.store.usage import Usage

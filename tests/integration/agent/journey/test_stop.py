@@ -12,8 +12,9 @@ import pytest
 import time_machine
 
 from keruta_agent.agent.journey import follow, limits, run
-from keruta_agent.agent.run import memory, processes
+from keruta_agent.agent.run import processes
 from keruta_agent.agent.run.directory import RunDirectory
+from keruta_agent.agent.run.resources import memory
 from keruta_agent.agent.store.jobs import JobState, StopKind, Work
 from keruta_agent.agent.store.run import Outcome
 from keruta_agent.core.model import TaskStatus
