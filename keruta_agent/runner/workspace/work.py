@@ -33,8 +33,8 @@ from keruta_agent.runner.checks.testing import TestRunner
 from keruta_agent.runner.config import RunnerConfig
 from keruta_agent.runner.deadline import Deadline
 from keruta_agent.runner.reporting import Reporter
-from keruta_agent.runner.repository import WorkspaceAccess
-from keruta_agent.runner.workspaces import WorkspaceManager
+from keruta_agent.runner.workspace.repository import WorkspaceAccess
+from keruta_agent.runner.workspace.workspaces import WorkspaceManager
 
 _LONGEST_TITLE: Final = 200
 

@@ -37,7 +37,7 @@ from keruta_agent.git.submodules import work_trees as submodules
 from keruta_agent.git.url import RepositoryUrl, parse
 from keruta_agent.runner.config import RetryConfig
 from keruta_agent.runner.deadline import Deadline
-from keruta_agent.runner.repository import MOST_S, WorkspaceAccess, remote_url, retrying
+from keruta_agent.runner.workspace.repository import MOST_S, WorkspaceAccess, remote_url, retrying
 
 #: Where commits of a branch are kept that a new run does not go on from.
 KEPT: Final = f"{work_tree.KEPT}/runner"
