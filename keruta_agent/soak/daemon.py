@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from keruta_agent.agent.daemon.lock import PID_NAME
-from keruta_agent.agent.store.database import DATABASE_NAME
-from keruta_agent.agent.store.identity import ID_NAME
+from keruta_agent.agent.store.remembered.identity import ID_NAME
+from keruta_agent.agent.store.sqlite.database import DATABASE_NAME
 
 READY: Final = b" is ready, "
 TAKEOVER: Final = b"takes over the session "

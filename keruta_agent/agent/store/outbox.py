@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from keruta_agent.agent.store.database import Database
+from keruta_agent.agent.store.sqlite.database import Database
 from keruta_agent.core.model import StatusReport
 
 #: Bytes of log that travel in one request; 100 to 200 KB is where bigger ones stop to pay.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.agent.store.identity import ID_NAME, identity_of, keep
+from keruta_agent.agent.store.remembered.identity import ID_NAME, identity_of, keep
 from keruta_agent.core import errors
 
 
