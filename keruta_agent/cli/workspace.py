@@ -213,7 +213,7 @@ def _known_address(settings: Settings) -> str:
 def _asked_address(settings: Settings) -> str:
     """Return the address that the API tells; empty when none is configured."""
     from keruta_agent.agent.daemon.wiring import make_client
-    from keruta_agent.agent.journey import resolve
+    from keruta_agent.agent.journey.session import resolve
     from keruta_agent.git import url
 
     if settings.api_url is None:

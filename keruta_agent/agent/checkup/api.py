@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from keruta_agent.agent.api.probe import Probe
 from keruta_agent.agent.checkup.finding import Finding, Level, ok, problem, warning
-from keruta_agent.agent.journey import resolve
+from keruta_agent.agent.journey.session import resolve
 from keruta_agent.agent.ports import KerutaApi
 from keruta_agent.core import errors
 from keruta_agent.core.settings.schema import Settings

@@ -6,8 +6,8 @@ import logging
 import sqlite3
 import threading
 
-from keruta_agent.agent.journey import answer
 from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.journey.input import answer
 from keruta_agent.agent.ports import KerutaApi
 from keruta_agent.agent.store.questions import AskedOf
 from keruta_agent.core import errors

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from keruta_agent.agent.journey.agent import Agent
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.ports import KerutaApi
 from keruta_agent.core import errors
 from keruta_agent.core.backoff import Backoff

@@ -11,7 +11,7 @@ import threading
 from typing import Final
 
 from keruta_agent.agent.journey.agent import Agent
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.ports import KerutaApi
 from keruta_agent.core import errors
 

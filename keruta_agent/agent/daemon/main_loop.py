@@ -10,7 +10,7 @@ from typing import Final
 from keruta_agent.agent.daemon.state_files import StateFiles
 from keruta_agent.agent.daemon.systemd import ServiceManager
 from keruta_agent.agent.journey.agent import Agent
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.queue.dispatcher import Dispatcher
 from keruta_agent.agent.store.jobs import StopKind
 from keruta_agent.core import errors

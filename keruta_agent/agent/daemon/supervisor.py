@@ -29,7 +29,7 @@ from keruta_agent.agent.daemon.systemd import ServiceManager
 from keruta_agent.agent.daemon.wiring import build_agent, configured_api
 from keruta_agent.agent.journey import quarantine, recover
 from keruta_agent.agent.journey.agent import Agent
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.queue.dispatcher import Dispatcher
 from keruta_agent.agent.run import processes
 from keruta_agent.core import errors

@@ -17,9 +17,9 @@ from typing import Final
 
 from keruta_agent.agent.delivery import select_artifacts
 from keruta_agent.agent.delivery.select_artifacts import Taken
-from keruta_agent.agent.journey import exclude
+from keruta_agent.agent.journey.artifacts import exclude
 from keruta_agent.agent.journey.context import RunContext
-from keruta_agent.agent.journey.monitor import ProgramMonitor
+from keruta_agent.agent.journey.observe.monitor import ProgramMonitor
 from keruta_agent.agent.run.artifacts import copies
 from keruta_agent.agent.run.artifacts.tree import Entry, entries_below
 from keruta_agent.agent.run.directory import RunDirectory

@@ -13,7 +13,7 @@ from typing import Any
 from keruta_agent.agent.journey import collect, environment, workspace
 from keruta_agent.agent.journey.context import JobStoppedError, RunContext
 from keruta_agent.agent.journey.hooks import Hooks
-from keruta_agent.agent.journey.monitor import ProgramMonitor
+from keruta_agent.agent.journey.observe.monitor import ProgramMonitor
 from keruta_agent.agent.store.run import Outcome, RunResult
 from keruta_agent.agent.workspace import branch as branches
 from keruta_agent.agent.workspace import commit, push

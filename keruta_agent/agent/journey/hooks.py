@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from keruta_agent.agent.journey.context import RunContext
-from keruta_agent.agent.journey.monitor import ProgramMonitor
+from keruta_agent.agent.journey.observe.monitor import ProgramMonitor
 from keruta_agent.agent.run import processes
 from keruta_agent.agent.run.interpreter import command_for
 from keruta_agent.agent.workspace import hook

@@ -13,7 +13,7 @@ from typing import Final
 
 from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.journey.context import RunContext
-from keruta_agent.agent.journey.monitor import ProgramMonitor
+from keruta_agent.agent.journey.observe.monitor import ProgramMonitor
 from keruta_agent.agent.run import processes
 from keruta_agent.agent.run.directory import MARKER_VARIABLE
 from keruta_agent.agent.run.exit_record import UNPROVED

@@ -22,7 +22,7 @@ from huey.signals import SIGNAL_ERROR
 
 from keruta_agent.agent.journey import quarantine, recover, run
 from keruta_agent.agent.journey.agent import Agent
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.queue.consumer import SAFETY_POLL_S, QuietConsumer
 from keruta_agent.agent.queue.due_thread import DueThread
 from keruta_agent.agent.queue.queues import POLLS, WORK, open_queue

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from keruta_agent.agent.daemon import answers
-from keruta_agent.agent.journey import answer
 from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.journey.input import answer
 from keruta_agent.agent.store.jobs import Job
 from keruta_agent.agent.store.run import Run
 from keruta_agent.core import errors

@@ -11,7 +11,7 @@ from keruta_agent.agent.daemon import main_loop
 from keruta_agent.agent.daemon.lock import agent_lock
 from keruta_agent.agent.daemon.state_files import StateFiles
 from keruta_agent.agent.daemon.systemd import ServiceManager
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.store.jobs import StopKind, Work
 from keruta_agent.agent.store.store import Records
 from keruta_agent.core import errors

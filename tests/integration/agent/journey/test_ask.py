@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.agent.journey import answer, run
+from keruta_agent.agent.journey import run
 from keruta_agent.agent.journey.agent import Agent
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.input import answer
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.store.questions import AskedOf, QuestionState
 from keruta_agent.agent.store.run import Outcome
 from keruta_agent.core import errors

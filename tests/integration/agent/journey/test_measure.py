@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.agent.journey import measure, run
+from keruta_agent.agent.journey import run
 from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.journey.context import RunContext
+from keruta_agent.agent.journey.observe import measure
 from keruta_agent.agent.run.resources import usage as runs_usage
 from keruta_agent.agent.run.resources.descendants import Descendants
 from keruta_agent.agent.store.jobs import Work

@@ -6,7 +6,8 @@ import sqlite3
 
 import pytest
 
-from keruta_agent.agent.journey import announce, collect, finish, ingest, prepare, quarantine, run
+from keruta_agent.agent.journey import announce, collect, finish, prepare, quarantine, run
+from keruta_agent.agent.journey.observe import ingest
 from keruta_agent.agent.run import processes
 from keruta_agent.agent.store.jobs import JobState
 from keruta_agent.agent.store.run import Outcome

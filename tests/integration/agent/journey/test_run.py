@@ -8,8 +8,8 @@ import pytest
 
 from keruta_agent.agent.delivery import circuit_breaker
 from keruta_agent.agent.journey import environment, run
-from keruta_agent.agent.journey import poll as poll_module
-from keruta_agent.agent.journey.poll import NOT_FOUND_LIMIT
+from keruta_agent.agent.journey.session import poll as poll_module
+from keruta_agent.agent.journey.session.poll import NOT_FOUND_LIMIT
 from keruta_agent.agent.store.artifacts import Owner
 from keruta_agent.agent.store.jobs import JobState, Work
 from keruta_agent.agent.store.run import Outcome
@@ -230,7 +230,7 @@ def test_removed_run_directory_does_not_hold_up_the_outbox(api, agent, poll, fil
 
 
 def test_endpoints_that_a_server_lacks_cost_nothing(tmp_path):
-    from keruta_agent.agent.journey.poll import SessionPoll
+    from keruta_agent.agent.journey.session.poll import SessionPoll
     from keruta_agent.testing import InMemoryKerutaApi
     from tests.helpers.agents import agent_in
 

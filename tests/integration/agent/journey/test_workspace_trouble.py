@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.agent.journey import ingest, run
+from keruta_agent.agent.journey import run
 from keruta_agent.agent.journey.context import RunContext
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.observe import ingest
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.run import processes
 from keruta_agent.agent.run.directory import About
 from keruta_agent.agent.store.jobs import Job, StopKind

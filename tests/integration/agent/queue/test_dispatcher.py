@@ -17,7 +17,7 @@ from keruta_agent.agent.daemon import shutdown
 from keruta_agent.agent.daemon.wiring import build_agent
 from keruta_agent.agent.journey import recover, run
 from keruta_agent.agent.journey.agent import Agent
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.queue import dispatcher
 from keruta_agent.agent.queue.dispatcher import Dispatcher
 from keruta_agent.agent.store.jobs import JobState, Work

@@ -13,8 +13,9 @@ from keruta_agent.agent.control.control import Control
 from keruta_agent.agent.control.table import execute
 from keruta_agent.agent.daemon import shutdown
 from keruta_agent.agent.daemon.wiring import build_agent
-from keruta_agent.agent.journey import collect, finish, follow, ingest, on_failure, prepare, recover
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey import collect, finish, follow, on_failure, prepare, recover
+from keruta_agent.agent.journey.observe import ingest
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.queue import dispatcher as dispatcher_module
 from keruta_agent.agent.queue import queues
 from keruta_agent.agent.queue.dispatcher import Dispatcher
