@@ -14,11 +14,11 @@ from typing import Any, Final
 from keruta_agent.agent.journey import on_failure
 from keruta_agent.agent.journey.quarantine import MOST_FAILURES
 from keruta_agent.agent.run import screen
-from keruta_agent.soak import commits
-from keruta_agent.soak.agent_records import AgentRecords, RecordedRun, open_records
 from keruta_agent.soak.api import DirectApi
+from keruta_agent.soak.evidence import commits
+from keruta_agent.soak.evidence.agent_records import AgentRecords, RecordedRun, open_records
+from keruta_agent.soak.evidence.script_record import ScriptRecord
 from keruta_agent.soak.load_generator import FiledTask
-from keruta_agent.soak.script_record import ScriptRecord
 from keruta_agent.soak.world import World
 
 PARKED: Final = ("FAILED", "PARKED")

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.core import errors
-from keruta_agent.soak import leftovers
 from keruta_agent.soak.daemon import Daemon
+from keruta_agent.soak.evidence import leftovers
 from keruta_agent.soak.proxy import FlakyProxy
 from keruta_agent.soak.repository import Repository
 from keruta_agent.soak.sandbox import Sandbox, tail

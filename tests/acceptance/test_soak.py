@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from keruta_agent.soak import leftovers
+from keruta_agent.soak.evidence import leftovers
 from tests.helpers.processes import Workplace
 from tests.helpers.waiting import wait_until
 

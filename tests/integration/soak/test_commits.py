@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.soak import clone_damage, commits
+from keruta_agent.soak import clone_damage
+from keruta_agent.soak.evidence import commits
+from keruta_agent.soak.evidence.script_record import ScriptRecord
 from keruta_agent.soak.load_generator import FiledTask
 from keruta_agent.soak.repository import Repository
-from keruta_agent.soak.script_record import ScriptRecord
 from keruta_agent.soak.soak_tasks import plan_task
 from tests.helpers import repositories
 

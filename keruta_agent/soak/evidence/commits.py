@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from keruta_agent.soak.evidence.script_record import ScriptRecord
 from keruta_agent.soak.load_generator import FiledTask
 from keruta_agent.soak.repository import Repository
-from keruta_agent.soak.script_record import ScriptRecord
 
 
 def complaints(
