@@ -76,3 +76,12 @@ def world(tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatc
         if not name.startswith("GIT_CONFIG"):
             monkeypatch.delenv(name)
     return World(tmp_path, repository)
+
+
+def let_time_pass(agent: Agent) -> None:
+    """End the waits before claims that failed."""
+    agent.ownership._claims_from = 0.0
+    agent.records.database.connection().execute(
+        "UPDATE jobs SET not_before = 0 WHERE state = 'scheduled'"
+    )
+    agent.records.jobs.wake_due()
