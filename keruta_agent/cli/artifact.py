@@ -315,7 +315,7 @@ def _copying(file: str) -> Iterator[None]:
 
 
 def _limit_in_run(ctx: click.Context) -> int:
-    """Return the largest size in bytes, as the daemon told it to the script."""
+    """Return the largest size in bytes, as the daemon set it for the script."""
     text = os.environ.get("KERUTA_MAX_FILE_SIZE", "")
     number = text.removesuffix("B")
     if text != number and number.isascii() and number.isdigit():

@@ -14,7 +14,7 @@ The tree::
     ├── AgentUnreachable            exit 4   no daemon answers on the local socket
     ├── RunError                    exit 1   a script could not be started or followed
     │   └── WorkspaceError          exit 1   the session's repository could not be used
-    ├── InputRefused                exit 1   nobody reads what a script was to be told
+    ├── InputRefused                exit 1   nobody reads the answer for a script
     ├── NothingAsked                exit 1   nobody waits for this answer
     ├── ApiError                    exit 5   the keruta API
     │   ├── ApiUnreachable                   no connection: nothing was sent

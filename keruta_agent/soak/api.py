@@ -18,7 +18,7 @@ from keruta_agent.core import errors
 from keruta_agent.soak.soak_tasks import PlannedTask
 
 #: Seconds that the server gets to come back.
-PATIENCE_S: Final = 60.0
+TIMEOUT_S: Final = 60.0
 PAUSE_S: Final = 0.1
 #: Log entries in one request.
 PAGE: Final = 5000
@@ -99,7 +99,7 @@ class DirectApi:
         data = None if body is None else json.dumps(body).encode()
         if data is not None:
             headers["Content-Type"] = "application/json"
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while True:
             try:
                 return self._ask_once(method, f"/api/v1{path}", data, headers)

@@ -1,4 +1,4 @@
-"""Finds out which dialect a server speaks without changing anything there.
+"""Find out which dialect a server speaks without changing anything there.
 
 Each question names a task that does not exist. A server that has the route misses the task; one
 that lacks the route answers as it does for a route that nobody has.

@@ -15,7 +15,7 @@ from keruta_agent.agent.ports import KerutaApi
 from keruta_agent.core import errors
 from keruta_agent.core.settings.schema import Settings
 
-#: What is done without a route; the others are simply not told to the server.
+#: What is done without a route; the others are simply not reported to the server.
 INSTEAD: Mapping[str, str] = {
     "progress": "progress goes into the log",
     "artifacts": "artifacts stay on this machine",

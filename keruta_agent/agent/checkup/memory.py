@@ -22,7 +22,7 @@ def check_memory(least: int) -> Finding:
     """Return what is found: a problem when less than this many bytes are left."""
     found = [*_of_machine(), *_of_groups()]
     if not found:
-        return warning("memory", "it cannot be told how much is free", "Mount /proc")
+        return warning("memory", "the free memory is unknown", "Mount /proc")
     free, where = min(found)
     text = f"{room(free)} free {where}"
     if free < least:

@@ -1,11 +1,11 @@
 """The one table of commands: how each is read from JSON, and which function handles it.
 
-The unix socket, the HTTP API and the command line are doors to it. They turn what they get into a
-command, call ``execute``, and turn the result into their own answer; they decide nothing.
+The unix socket, the HTTP API and the command line are interfaces to it. They turn what they get
+into a command, call ``execute``, and turn the result into their own answer; they decide nothing.
 
-What a script may ask is less than what a person may: a script that goes through a door without a
+What a script may ask is less than what a person may: a script that uses an interface without a
 credential of a person has the token of its own run, so commands about a run (``RunCommand``) are
-checked against that token here, for every door.
+checked against that token here, for every interface.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def read(request: object) -> Command[Any]:
 
 
 def execute(control: Control, command: Command[ResultT]) -> ResultT:
-    """Do a command, whichever door it came through.
+    """Do a command, whichever interface it came by.
 
     Raises:
         UsageError: a script speaks for a run that is not its own.

@@ -47,7 +47,7 @@ def wire_path(path: str) -> str:
 
     Line ends, other control characters, backslashes and bytes that are no UTF-8 become percent
     codes, and what looks like one of these already gets one for its percent sign: no two paths
-    become the same. What is longer than servers take is cut in the middle, and told apart by its
+    become the same. What is longer than servers take is cut in the middle, and kept apart by its
     hash.
     """
     path = _WIRE_CODE.sub(r"%25\1", path)

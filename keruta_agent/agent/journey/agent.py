@@ -24,7 +24,7 @@ from keruta_agent.core.settings.schema import Settings
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Agent:
-    """One agent: its settings, its records, and the doors to the world."""
+    """One agent: its settings, its records, and what it works with."""
 
     settings: Settings
     records: Records

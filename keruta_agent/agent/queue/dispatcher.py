@@ -94,7 +94,7 @@ class Dispatcher:
     # What the journey and the commands ask for.
 
     def job_runnable(self, job_id: int) -> None:
-        """Say that a job waits to be run."""
+        """Announce that a job waits to be run."""
         self._tasks["run_job"](job_id)
         self._work_consumer.wake_event.set()
 
@@ -103,7 +103,7 @@ class Dispatcher:
         self._work.announce_failure(job_id)
 
     def outbox_filled(self) -> None:
-        """Say that the outbox holds something; it leaves after a moment, with what follows."""
+        """Announce that the outbox holds something; it leaves after a moment, with what follows."""
         self._senders[Lane.WORDS].due_in(GATHER_S)
         self._retries.due_in(GATHER_S)  # what happened may have had a job scheduled
 

@@ -160,7 +160,7 @@ class Artifacts:
             connection.execute(
                 "UPDATE artifacts SET state = 'removed' WHERE id = ?", (artifact.id,)
             )
-            entry = self._outbox.fate(row["key"])
+            entry = self._outbox.entry_of(row["key"])
             is_on_its_way = (
                 entry is not None and entry.state == "pending" and entry.batch is not None
             )

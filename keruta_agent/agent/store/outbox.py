@@ -313,7 +313,7 @@ class Outbox:
         )
         return [_entry_of(row) for row in rows]
 
-    def fate(self, key: str) -> OutboxEntry | None:
+    def entry_of(self, key: str) -> OutboxEntry | None:
         """Return a queued row by its key; None when it was delivered or never queued."""
         row = self._database.connection().execute("SELECT * FROM outbox WHERE key = ?", (key,))
         found = row.fetchone()

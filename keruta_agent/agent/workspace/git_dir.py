@@ -1,7 +1,7 @@
 """The files of a ``.git`` without which git does nothing, put back: HEAD, config, index, refs.
 
 A task, a crash or a full disk can empty or replace any of them. None of them holds work: what they
-said is in the logs of the refs, at the server, or can be made anew. Objects are not mended: where
+said is in the logs of the refs, at the server, or can be made anew. Objects are not repaired: where
 one is missing, the clone is of no use. Those that a power cut has emptied are looked for, because
 git notices them only when it needs them, in the middle of a task.
 """

@@ -87,7 +87,7 @@ class Removed:
 def settle(git_dir: Path, *, is_ours: bool, url: RepositoryUrl | None = None) -> list[Removed]:
     """Take out of a repository, and of its submodules, the settings that must not act.
 
-    With ``url`` the remote ``origin`` of a clone of ours is there afterwards, and nowhere else.
+    With ``url`` the remote ``origin`` of the agent's clone is there afterwards, and nowhere else.
 
     Raises:
         UnreadableError: a file of settings is not in git's format; nothing was changed in it.

@@ -82,7 +82,7 @@ class HttpClient:
         self._ca_file = ca_file
         self._trusted = functools.cache(functools.partial(trust.context, ca_file))
         if self._base.url.startswith("https:"):
-            self._trusted()  # a wrong setting is told now, not at the first request
+            self._trusted()  # a wrong setting fails now, not at the first request
         self._timeout_s = timeout_s
         self._user_agent = user_agent
         # requests does not promise that one session serves several threads: each call takes one

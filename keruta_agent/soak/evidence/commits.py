@@ -15,12 +15,12 @@ def complaints(
     task: FiledTask,
     record: ScriptRecord,
     *,
-    is_parked: bool,
+    is_quarantined: bool,
 ) -> Iterator[str]:
     """Yield what is wrong with the commits of one task."""
     commits = pushed.get(task.id, ())
     wanted = int(task.plan.changes)
-    if len(commits) != wanted and not (is_parked and len(commits) <= wanted):
+    if len(commits) != wanted and not (is_quarantined and len(commits) <= wanted):
         yield f"{task.plan.name}: {len(commits)} commits are at the server, should be {wanted}"
     for commit in commits:
         found = repository.file(commit, f"{task.plan.name}.txt")

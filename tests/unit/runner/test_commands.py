@@ -237,7 +237,7 @@ print(CommandExecutor().execute(command, pathlib.Path.cwd(), timeout_seconds=30)
 """
 
 
-def test_command_that_kills_its_keeper_cannot_report_in_its_stead(tmp_path: Path) -> None:
+def test_command_that_kills_its_supervisor_cannot_report_in_its_stead(tmp_path: Path) -> None:
     (tmp_path / "forge.py").write_text(FORGE, encoding="utf-8")
 
     done = subprocess.run(

@@ -52,7 +52,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str, int]]:
 
 @pytest.fixture
 def ask(agent: Agent, task: Task) -> Callable[[], tuple[Job, Run]]:
-    """Lets the script of the task ask, and tells the API."""
+    """Return what makes the script of the task ask, and reports that to the API."""
     agent.records.jobs.record_task(task)
     job, run = agent.records.runs.claim_next()
 
@@ -80,7 +80,7 @@ def poll(agent: Agent) -> Iterator[answers.AnswerPoll]:
 
 
 def look_now(agent: Agent, times: int) -> None:
-    """Lets the thread look this often."""
+    """Make the thread look this often."""
     for _ in range(times):
         agent.prompt_lock.changed.set()
         wait_until(lambda: not agent.prompt_lock.changed.is_set(), "the thread looks")
@@ -102,7 +102,7 @@ def test_nothing_is_asked_for_while_no_script_asks_or_the_api_does_not_know(
 ):
     api.fail_next("write_status", errors.ApiUnreachable("away"), times=2)
     ask()
-    wait_until(lambda: "write_status" in api.calls, "the API was to be told")
+    wait_until(lambda: "write_status" in api.calls, "the question was to be sent")
     # What the API has is the answer to something else: it knows of no question.
     api.answer_input(task.id, "stale")
     look_now(agent, times=3)

@@ -32,7 +32,7 @@ PASSES = 1
 
 
 class Probe:
-    """Calls something right before one instruction, or only notes which ones there are."""
+    """A tracer that calls something before one instruction, or only notes which there are."""
 
     def __init__(self, at: Instruction | None, act: Callable[[], None]) -> None:
         self.met: dict[Instruction, None] = {}

@@ -43,7 +43,7 @@ def deliver(agent: Agent) -> None:
 
 @pytest.fixture
 def run_all(agent: Agent, poll: SessionPoll) -> Callable[[], None]:
-    """Takes the session's tasks and brings each to its end, as the daemon would."""
+    """Return what takes the session's tasks and brings each to its end, as the daemon would."""
 
     def take_and_run() -> None:
         poll.poll()

@@ -1,4 +1,4 @@
-"""Scripts that ask a person: what is stored, what the API is told, who may answer."""
+"""Scripts that ask a person: what is stored, what the API receives, who may answer."""
 
 from __future__ import annotations
 

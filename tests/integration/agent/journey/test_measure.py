@@ -32,7 +32,7 @@ MEGABYTE = 1024 * 1024
 
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets a short test see what takes a long run."""
+    """Make a short test see what takes a long run."""
     monkeypatch.setattr(measure, "FIRST_LOOK_S", 0.0)
     monkeypatch.setattr(measure, "RAREST_LOOK_S", 0.05)
     monkeypatch.setattr(measure, "COST_SHARE", 1000.0)

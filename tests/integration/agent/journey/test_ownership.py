@@ -92,7 +92,7 @@ def test_agent_that_was_silent_leaves_what_the_other_one_has_taken(
     assert "task_left_alone" in [each.action for each in caplog.records if hasattr(each, "action")]
     _run_out(other)
     assert (tmp_path / "runs").read_text() == "ran\n"
-    assert agent.records.outbox.counts().pending == 0, "the API is told nothing of it"
+    assert agent.records.outbox.counts().pending == 0, "nothing of it goes to the API"
 
 
 def test_standby_goes_on_with_the_retry_of_a_task_that_it_has(api, agent, poll, other, file_task):

@@ -74,8 +74,8 @@ def test_success_message_of_the_script_is_kept(api, file_task, run_all):
 def test_log_lines_of_the_script_have_level_and_fields(api, file_task, run_all):
     task = file_task("keruta log WARNING 'disk is full' --field path=/tmp; keruta log debug x")
     run_all()
-    told = [(e.level, e.message, dict(e.metadata)) for e in api.logs(task.id)]
-    assert told == [("WARN", "disk is full", {"path": "/tmp"}), ("DEBUG", "x", {})]
+    reported = [(e.level, e.message, dict(e.metadata)) for e in api.logs(task.id)]
+    assert reported == [("WARN", "disk is full", {"path": "/tmp"}), ("DEBUG", "x", {})]
 
 
 def test_tasks_run_by_priority_then_age(api, agent, file_task, run_all, tmp_path):

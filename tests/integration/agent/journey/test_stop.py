@@ -26,7 +26,7 @@ from tests.integration.agent.journey.conftest import deliver
 
 @pytest.fixture
 def running(agent):
-    """Runs the next job in a thread; gives its end when it is asked for."""
+    """Run the next job in a thread; return what waits for its end."""
 
     class Running:
         def __init__(self) -> None:
@@ -59,9 +59,9 @@ def running(agent):
 def test_script_that_takes_too_long_is_stopped(api, agent, poll, file_task, run_all):
     task = file_task("echo begun; sleep 300", parameters={"timeout": "300ms"})
     run_all()
-    told = api.task(task.id)
-    assert (told.status, told.error_code) == (TaskStatus.FAILED, "TIMED_OUT")
-    assert told.message == "The script took longer than 300ms: begun"
+    stored = api.task(task.id)
+    assert (stored.status, stored.error_code) == (TaskStatus.FAILED, "TIMED_OUT")
+    assert stored.message == "The script took longer than 300ms: begun"
 
 
 def test_limit_of_the_settings_holds_unless_the_task_has_its_own(tmp_path):

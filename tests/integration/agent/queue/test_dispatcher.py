@@ -170,7 +170,7 @@ def test_outbox_is_flushed_again_after_the_disk_was_full(api, make, monkeypatch)
     monkeypatch.setattr(running.agent.outbox_sender, "deliver", fail_once)
     monkeypatch.setattr(running.poll, "poll", lambda: None)
     running.start()
-    wait_until(lambda: api.log_text(task.id), "the line is told", timeout_s=10)
+    wait_until(lambda: api.log_text(task.id), "the line is sent", timeout_s=10)
 
 
 def test_stop_does_not_begin_an_upload_of_its_own(slow_api, make, monkeypatch):

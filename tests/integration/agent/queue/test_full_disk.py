@@ -40,7 +40,7 @@ def _cancel(agent, job_id):
 
 
 class Disk:
-    """Has room or not; fills up at the places where a test puts it."""
+    """A disk that is full, or fills up at the places that a test names."""
 
     def __init__(self, monkeypatch) -> None:
         self._monkeypatch = monkeypatch
@@ -67,7 +67,7 @@ def disk(monkeypatch):
 
 @pytest.fixture
 def start(tmp_path, api):
-    """Starts an agent with its dispatcher."""
+    """Return what starts an agent with its dispatcher."""
     started = []
 
     def start():
@@ -143,7 +143,7 @@ def test_failed_job_whose_end_could_not_be_decided_is_decided_once_the_disk_is_w
     (tmp_path / "go").touch()
     wait_until(lambda: disk.refused > 3, "the disk was found full")
     disk.full = False
-    wait_until(lambda: api.task(task.id).status is TaskStatus.FAILED, "the end is told")
+    wait_until(lambda: api.task(task.id).status is TaskStatus.FAILED, "the end is reported")
 
 
 def test_poll_that_could_not_be_queued_is_asked_for_again(api, start, disk, caplog):
@@ -182,7 +182,7 @@ def test_what_a_thread_could_not_do_is_done_once_the_disk_is_writable(
     start()
     wait_until(lambda: disk.refused > 3, "the disk was found full")
     disk.full = False
-    wait_until(lambda: api.task(task.id).status is TaskStatus.FAILED, "the end is told")
+    wait_until(lambda: api.task(task.id).status is TaskStatus.FAILED, "the end is reported")
     assert "Run 2 of the task begins" in api.log_text(task.id, "agent")
 
 
@@ -207,7 +207,7 @@ def test_script_that_filled_the_disk_is_stopped_while_it_is_full(api, start, dis
         agent.stops.request(1, StopKind.AGENT_STOPPED, "The agent was stopped")
     wait_until(lambda: process_state(pid) is None, "the script was stopped")
     disk.full = False
-    wait_until(lambda: api.task(task.id).status is TaskStatus.FAILED, "the end is told")
+    wait_until(lambda: api.task(task.id).status is TaskStatus.FAILED, "the end is reported")
     codes = {"time limit": "TIMED_OUT", "person": "CANCELLED", "agent": "AGENT_STOPPED"}
     assert api.task(task.id).error_code == codes[how]
     assert api.log_text(task.id, "stdout") == "filled\n"

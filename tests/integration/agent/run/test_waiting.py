@@ -127,7 +127,7 @@ def test_answer_that_is_too_long_is_refused(start):
 def test_answers_that_nobody_takes_are_refused_at_last(start, size):
     started = start("sleep 300", stdin="fifo")
     wait_until(lambda: answered(started, "first"), "somebody could read")
-    with pytest.raises(errors.InputRefused, match="has not read what it was told before"):
+    with pytest.raises(errors.InputRefused, match="has not read the answer before"):
         for _ in range(1000):
             started.directory.answer("x" * size)
 

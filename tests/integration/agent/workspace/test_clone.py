@@ -171,7 +171,7 @@ def test_rerun_continues_on_its_branch_or_restarts_it(worker: Worker) -> None:
     assert git(worker.directory, "rev-parse", said.rpartition(" ")[2]) == half
 
 
-def test_branch_of_another_task_with_the_same_short_id_is_told_apart(
+def test_branch_of_another_task_with_the_same_short_id_gets_another_name(
     worker: Worker, repository: Repository
 ) -> None:
     twin = "12345678-ffff-4ca2-b064-7a7a7672dd1a"

@@ -145,7 +145,7 @@ def test_disk_that_is_full_leaves_the_clone_where_it_is(
     assert len(workspace.moved) == 1
 
 
-def test_mount_point_is_not_moved_and_the_command_is_told(
+def test_mount_point_is_not_moved_and_the_command_is_named(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mounts = tmp_path / "mountinfo"

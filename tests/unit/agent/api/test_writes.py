@@ -1,4 +1,4 @@
-"""The test of a write tells the API's own refusals from those of what stands before it."""
+"""The test of a write distinguishes the API's own refusals from those of a proxy before it."""
 
 from __future__ import annotations
 

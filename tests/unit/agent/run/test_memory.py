@@ -1,4 +1,4 @@
-"""Whether memory ran out, told from the kernel's own counts."""
+"""Whether memory ran out, by the kernel's own counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent's id in its base directory, and what tells copies apart."""
+"""The agent's id in its base directory, and what distinguishes copies."""
 
 from __future__ import annotations
 

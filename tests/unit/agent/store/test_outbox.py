@@ -184,8 +184,8 @@ def test_counts_tell_how_much_waits_and_since_when(records):
 
 def test_fate_of_a_row_is_known_by_its_key(records):
     records.outbox.add(Kind.LOG_LINE, "t", {"message": "日本"}, run_id=None, key="k")
-    assert records.outbox.fate("k").state == "pending"
+    assert records.outbox.entry_of("k").state == "pending"
     records.outbox.set_aside(records.outbox.take("t"), "refused")
-    assert records.outbox.fate("k").last_error == "refused"
+    assert records.outbox.entry_of("k").last_error == "refused"
     records.outbox.remove("k")
-    assert records.outbox.fate("k") is None
+    assert records.outbox.entry_of("k") is None
