@@ -303,6 +303,8 @@ class _Soak:
     def _outcome(self, verdict: Verdict) -> Outcome:
         evidence = None
         self._world.end_processes()
+        # Before its log is removed.
+        takeovers = sum(agent.takeovers for agent in self._world.agents)
         if verdict.is_clean:
             self._world.remove()
         else:
@@ -319,7 +321,7 @@ class _Soak:
             replaced=self._replaced,
             server_kills=self._server_kills,
             rivals=self._world.rival.starts,
-            takeovers=sum(agent.takeovers for agent in self._world.agents),
+            takeovers=takeovers,
             clones_broken=self._clone_breaker.broken,
             outages=self._outages,
             seconds=time.monotonic() - self._began,
