@@ -265,6 +265,21 @@ class Status(Command[dict[str, Any]]):
     RESULT = dict
 
 
+# What people ask of a task or job.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RemoveStoredArtifact(Command[RemovedArtifact]):
+    """Remove the first artifact of a task, or of a job that is none, with one of these names."""
+
+    NAME = "remove_stored_artifact"
+    RESULT = RemovedArtifact
+
+    names: Sequence[str]
+    task: str | None = None
+    job: int | None = None
+
+
 # What people give to the script that runs.
 
 
