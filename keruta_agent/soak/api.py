@@ -41,7 +41,7 @@ class DirectApi:
         self._json("PUT", f"/sessions/{session_id}/status", {"status": "COMPLETED"})
 
     def file_task(self, session_id: str, task: PlannedTask) -> str:
-        """Files a task once, however often it takes, and returns its id."""
+        """File a task once, however often it takes, and return its id."""
         body = {
             "sessionId": session_id,
             "name": task.name,

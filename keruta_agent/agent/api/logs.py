@@ -45,7 +45,7 @@ class _Batch:
 
 
 class LogWriter:
-    """Sends log entries in the way that one server takes them."""
+    """The sender of log entries, in the form that one server takes."""
 
     def __init__(self, http: HttpClient, capabilities: Capabilities) -> None:
         self._http = http

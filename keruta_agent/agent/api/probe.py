@@ -34,7 +34,7 @@ _ACTION: Final = "Asking the server what it has"
 
 
 class Probe:
-    """Asks one server what it has."""
+    """The probe of one server for what it has."""
 
     def __init__(
         self, base_url: str, token: str | None, timeout_s: float, ca_file: Path | None = None

@@ -19,7 +19,7 @@ def no_owner() -> None:
 
 
 class OptionalRoutes:
-    """Runs requests to routes that may be missing."""
+    """The routes of one server that may be missing."""
 
     def __init__(self, capabilities: Capabilities) -> None:
         self.capabilities = capabilities

@@ -59,7 +59,7 @@ def _answer(settings: Settings, api: KerutaApi | None) -> Finding:
     if settings.api_url is None or api is None:
         return warning(
             "api",
-            "none is configured: only what `keruta execute` hands in runs here",
+            "none is configured: only what `keruta execute` submits runs here",
             "Set KERUTA_API_URL, or start one with: keruta server",
         )
     try:

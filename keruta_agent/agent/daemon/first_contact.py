@@ -69,7 +69,7 @@ def find_session(agent: Agent) -> SessionPoll | None:
     """
     if agent.api is None:
         logger.warning(
-            "no API is configured (KERUTA_API_URL): runs only what `keruta execute` hands in",
+            "no API is configured (KERUTA_API_URL): runs only what `keruta execute` submits",
             extra={"action": "no_api"},
         )
         return None

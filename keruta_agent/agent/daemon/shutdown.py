@@ -32,7 +32,7 @@ def drain_outbox(agent: Agent) -> None:
     deadline = time.monotonic() + DRAIN_S
     while agent.outbox_sender is not None and time.monotonic() < deadline:
         try:
-            agent.outbox_sender.deliver(deadline - time.monotonic(), Lane.WORDS)
+            agent.outbox_sender.deliver(deadline - time.monotonic(), Lane.REPORTS)
         except sqlite3.OperationalError as exc:
             if not agent.disk.is_unwritable(exc):
                 raise

@@ -1,4 +1,4 @@
-"""What belongs around a task: the repository's own set-up, and the hooks of the settings.
+"""What runs around a task: the repository's own set-up, and the hooks of the settings.
 
 What they write is part of the task's log. All of their processes end with them.
 """
@@ -24,7 +24,7 @@ from keruta_agent.git.repository.notes import Notes
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """What belongs around the script of one run."""
+    """The hooks around the script of one run."""
 
     ctx: RunContext
     place: Place

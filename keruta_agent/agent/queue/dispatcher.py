@@ -65,7 +65,7 @@ class Dispatcher:
         )
         self._consumers = (self._work_consumer, self._poll_consumer)
         self._senders = {
-            Lane.WORDS: DueThread("reports", niceness=REPORTING_NICENESS),
+            Lane.REPORTS: DueThread("reports", niceness=REPORTING_NICENESS),
             Lane.FILES: DueThread("uploads", niceness=REPORTING_NICENESS),
         }
         self._retries = DueThread("retries")
@@ -104,7 +104,7 @@ class Dispatcher:
 
     def outbox_filled(self) -> None:
         """Announce that the outbox holds something; it leaves after a moment, with what follows."""
-        self._senders[Lane.WORDS].due_in(GATHER_S)
+        self._senders[Lane.REPORTS].due_in(GATHER_S)
         self._retries.due_in(GATHER_S)  # what happened may have had a job scheduled
 
     def poll_now(self) -> None:
@@ -247,7 +247,7 @@ class Dispatcher:
         budget_ends = time.monotonic() + FLUSH_BUDGET_S
         due_in_s = agent.outbox_sender.deliver(FLUSH_BUDGET_S, lane)
         had_time = time.monotonic() < budget_ends
-        other = Lane.WORDS if lane is Lane.FILES else Lane.FILES
+        other = Lane.REPORTS if lane is Lane.FILES else Lane.FILES
         other_due_in_s = agent.outbox_sender.due_in_s(other)
         if other_due_in_s is not None:  # it may have waited for what has left now
             self._senders[other].due_in(other_due_in_s)

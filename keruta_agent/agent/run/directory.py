@@ -317,7 +317,7 @@ class RunDirectory:
         return notes
 
     def read_exit(self) -> ExitRecord | None:
-        """Return how the script ended by its record, None when there is none that makes sense.
+        """Return how the script ended by its record, None when there is none that is valid.
 
         Anybody can have written it: see ``ExitRecord.is_proved``.
         """

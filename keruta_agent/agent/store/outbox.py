@@ -44,9 +44,9 @@ class Kind(enum.StrEnum):
 
 
 class Lane(enum.Enum):
-    """What leaves in order; the lanes leave side by side."""
+    """A part of the outbox whose entries leave in order, beside the other part."""
 
-    WORDS = "kind <> 'artifact'"
+    REPORTS = "kind <> 'artifact'"
     FILES = "kind = 'artifact'"
 
 

@@ -189,7 +189,7 @@ def content_of(path: Path) -> bytes | None:
 
 
 class _Reader:
-    """Reads files of settings with all that they include, and makes the copies."""
+    """The reader of settings with all that they include, which makes the copies."""
 
     def __init__(self, program: str, environment: Mapping[str, str]) -> None:
         self._program = program

@@ -70,7 +70,7 @@ class InputDetector:
 
     @property
     def interval_s(self) -> float:
-        """Seconds after which the next look makes sense."""
+        """Seconds until the next look is due."""
         return CONFIRM_S if self.suspects and self._waiting is None else LOOK_INTERVAL_S
 
     @property

@@ -132,12 +132,12 @@ def test_file_is_passed_by_all_but_the_next_state(records):
     _add(records, Kind.QUESTION, "question")
     _add(records, Kind.STATUS, "ended")
     _add(records, Kind.AUTO_FIX, "auto-fix")
-    assert _take_all(records, Lane.WORDS) == ["started", "line", "question"]
-    assert records.outbox.next_due(Lane.WORDS) is None
-    assert records.outbox.tasks_due(0.0, Lane.WORDS) == []
+    assert _take_all(records, Lane.REPORTS) == ["started", "line", "question"]
+    assert records.outbox.next_due(Lane.REPORTS) is None
+    assert records.outbox.tasks_due(0.0, Lane.REPORTS) == []
     assert _take_all(records, Lane.FILES) == ["file"]
-    assert records.outbox.tasks_due(0.0, Lane.WORDS) == ["t"]
-    assert _take_all(records, Lane.WORDS) == ["ended", "auto-fix"]
+    assert records.outbox.tasks_due(0.0, Lane.REPORTS) == ["t"]
+    assert _take_all(records, Lane.REPORTS) == ["ended", "auto-fix"]
 
 
 def test_file_waits_for_the_state_before_it_and_for_nothing_else(records):
@@ -146,7 +146,7 @@ def test_file_waits_for_the_state_before_it_and_for_nothing_else(records):
     _add(records, Kind.ARTIFACT, "file of the next run")
     assert records.outbox.next_due(Lane.FILES) is None
     assert _take_all(records, Lane.FILES) == []
-    records.outbox.delivered(records.outbox.take("t", Lane.WORDS))
+    records.outbox.delivered(records.outbox.take("t", Lane.REPORTS))
     assert _take_all(records, Lane.FILES) == ["file of the next run"]
 
 
@@ -154,13 +154,13 @@ def test_file_that_is_refused_for_good_holds_nothing_up(records):
     _add(records, Kind.ARTIFACT, "file")
     _add(records, Kind.STATUS, "ended")
     records.outbox.set_aside(records.outbox.take("t", Lane.FILES), "refused")
-    assert _take_all(records, Lane.WORDS) == ["ended"]
+    assert _take_all(records, Lane.REPORTS) == ["ended"]
 
 
 def test_state_of_one_task_does_not_wait_for_the_file_of_another(records):
     records.outbox.add(Kind.ARTIFACT, "other", {}, run_id=None, key="file")
     _add(records, Kind.STATUS, "ended")
-    assert records.outbox.tasks_due(0.0, Lane.WORDS) == ["t"]
+    assert records.outbox.tasks_due(0.0, Lane.REPORTS) == ["t"]
 
 
 def test_task_whose_first_row_has_to_wait_is_not_due(records):
