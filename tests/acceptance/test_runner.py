@@ -155,7 +155,7 @@ def test_dispatcher_starts_a_runner(
     assert "feature/task-chat-app-7" in repository.branches
 
 
-def test_check_tells_what_is_missing(
+def test_check_names_what_is_missing(
     workplace: Workplace, model: ScriptedModel, around: Around
 ) -> None:
     assert workplace.run("runner", "check").returncode == 0

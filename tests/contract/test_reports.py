@@ -264,7 +264,7 @@ def test_health_is_good(world: World) -> None:
     assert world.api.health().healthy
 
 
-def test_events_tell_of_new_tasks(world: World) -> None:
+def test_events_announce_new_tasks(world: World) -> None:
     session = world.add_session()
     events = world.api.events(session.id, threading.Event())
     connected = next(events)

@@ -54,7 +54,7 @@ def test_message_holds_nothing_that_acts_on_a_terminal(keruta: CommandLine) -> N
         (RuntimeError("can't start new thread"), "ulimit -u"),
     ],
 )
-def test_trouble_with_disk_or_limits_is_no_bug_of_ours(
+def test_trouble_with_disk_or_limits_is_not_called_a_bug(
     keruta: CommandLine, monkeypatch: pytest.MonkeyPatch, failure: Exception, text: str
 ) -> None:
     def fails(*args: object) -> None:

@@ -49,7 +49,7 @@ def test_next_request_begins_behind_the_trailers() -> None:
         b"0\r\n" + b"A: b\r\n" * MOST_TRAILERS,
     ],
 )
-def test_what_makes_no_sense_is_refused(sent: bytes) -> None:
+def test_invalid_input_is_refused(sent: bytes) -> None:
     with pytest.raises(ValueError, match=r"chunk|too much"):
         _read(sent)
 

@@ -19,7 +19,7 @@ from tests.helpers.waiting import wait_until
 KEY = "sk-test-0123456789abcdefghij"
 
 
-def test_command_tells_what_it_printed(tmp_path: Path) -> None:
+def test_command_returns_what_it_printed(tmp_path: Path) -> None:
     heard: list[str] = []
 
     result = CommandExecutor(on_line=heard.append).execute(

@@ -235,9 +235,7 @@ def test_command_of_a_client_that_has_left_is_not_done_late(agent: Agent) -> Non
     assert agent.records.jobs.counts()[JobState.WAITING] == 1
 
 
-def test_stop_lets_requests_under_way_have_their_answers(
-    agent: Agent, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stop_waits_for_answers_under_way(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(control: Control, line: bytes) -> bytes:

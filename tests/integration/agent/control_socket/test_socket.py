@@ -235,7 +235,7 @@ def held_connections(agent, number):
             connection.close()
 
 
-def test_flood_of_connections_keeps_its_bound_and_lets_others_through(agent, base):
+def test_flood_of_connections_is_bounded_and_blocks_nobody_else(agent, base):
     with held_connections(agent, 300):
         for _ in range(5):
             assert call(base, {"op": "status"}) == {"pid": os.getpid()}

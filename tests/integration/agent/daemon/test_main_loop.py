@@ -136,7 +136,7 @@ def run_something(agent) -> int:
     return job_id
 
 
-def test_first_request_lets_the_running_job_finish(agent, world):
+def test_first_request_waits_for_the_running_job(agent, world):
     job_id = run_something(agent)
     world.requests.stop()
     world.dispatcher.job_has_ended = True
@@ -208,7 +208,7 @@ def test_file_that_is_removed_under_the_daemon_makes_it_start_itself_anew(
     assert (base_dir / "agent.db").stat().st_mode & 0o777 == 0o600
 
 
-def test_database_that_somebody_puts_in_the_place_of_ours_is_left_as_it_is(agent, world):
+def test_database_that_somebody_puts_in_its_place_is_left_as_it_is(agent, world):
     path = agent.records.database.path
     path.unlink()
     path.write_bytes(b"")

@@ -221,7 +221,7 @@ def test_requests_to_stop_that_came_too_late_are_counted_by_the_next_image() -> 
 
 
 @pytest.mark.parametrize("number", ["", "x", "999", "0"])
-def test_what_is_no_pipe_of_ours_is_not_listened_to(monkeypatch, number: str) -> None:
+def test_foreign_pipe_is_not_listened_to(monkeypatch, number: str) -> None:
     descriptor = os.open(os.devnull, os.O_RDONLY)
     monkeypatch.setenv(signals.HANDED_OVER, str(descriptor) if number == "0" else number)
     requests = StopRequests()

@@ -170,7 +170,7 @@ def test_input_timeout_is_tried_again_when_the_rule_names_it(agent, poll, file_t
     assert agent.records.runs.of_job(1)[0].outcome is Outcome.INPUT_TIMEOUT
 
 
-def test_input_timeout_that_makes_no_sense_starts_nothing(agent, api, file_task, run_all, tmp_path):
+def test_invalid_input_timeout_starts_nothing(agent, api, file_task, run_all, tmp_path):
     task = file_task(f"touch {tmp_path}/ran", parameters={"inputTimeout": "soon"})
     run_all()
     assert api.tasks[task.id].error_code == "NOT_STARTED"

@@ -74,7 +74,7 @@ def test_limit_of_the_settings_holds_unless_the_task_has_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("own", ["soon", -1, True, [1], {"s": 1}])
-def test_limit_that_makes_no_sense_starts_nothing_and_says_why(agent, tmp_path, own):
+def test_invalid_limit_starts_nothing_and_says_why(agent, tmp_path, own):
     work = Work(script=f"touch {tmp_path}/ran", parameters={"timeout": own})
     agent.records.jobs.record_script("x", work)
     result = run.run_next(agent)

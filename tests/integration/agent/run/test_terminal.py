@@ -151,7 +151,7 @@ def test_editor_edits(start, tmp_path):
     assert file.read_text() == "helloworld\n"
 
 
-def test_progress_bar_is_drawn_as_at_a_desk(start):
+def test_progress_bar_is_drawn_as_in_a_persons_terminal(start):
     code = (
         "import sys\n"
         "assert sys.stdout.isatty()\n"

@@ -191,7 +191,7 @@ def test_input_is_for_this_user_only(start):
         ("echo 'Name:'; sleep 300", None),
     ],
 )
-def test_kernel_that_does_not_tell_is_replaced_by_a_guess(start, monkeypatch, script, prompt):
+def test_kernel_without_an_answer_is_replaced_by_a_guess(start, monkeypatch, script, prompt):
     def refuse(pid: int, thread: int) -> str | None:
         raise blocked.UntellableError
 

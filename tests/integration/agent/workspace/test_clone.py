@@ -130,7 +130,7 @@ def test_first_moment_of_a_clone_is_known_too(worker: Worker, left: list[str]) -
     assert worker.prepare().branch == BRANCH
 
 
-def test_broken_repository_of_somebody_is_no_half_clone_of_ours(worker: Worker) -> None:
+def test_broken_repository_of_somebody_is_not_taken_for_a_half_clone(worker: Worker) -> None:
     git(worker.directory, "init", "--quiet")
     with pytest.raises(errors.WorkspaceError, match="is no clone of the session's repository"):
         worker.prepare()

@@ -103,7 +103,7 @@ def test_progress_that_is_on_its_way_is_not_changed(records):
     assert following.key != on_its_way.key
 
 
-def test_dead_letter_lets_the_next_entry_pass_and_stays_visible(records):
+def test_dead_letter_blocks_no_entry_and_stays_visible(records):
     add_status(records, "t", "refused")
     add_status(records, "t", "next")
     records.outbox.set_aside(records.outbox.take("t"), "no such task")
@@ -150,7 +150,7 @@ def test_file_waits_for_the_state_before_it_and_for_nothing_else(records):
     assert _take_all(records, Lane.FILES) == ["file of the next run"]
 
 
-def test_file_that_is_refused_for_good_holds_nothing_up(records):
+def test_file_that_became_a_dead_letter_blocks_nothing(records):
     _add(records, Kind.ARTIFACT, "file")
     _add(records, Kind.STATUS, "ended")
     records.outbox.set_aside(records.outbox.take("t", Lane.FILES), "refused")
@@ -172,7 +172,7 @@ def test_task_whose_first_row_has_to_wait_is_not_due(records):
     assert records.outbox.next_due() == 0.0
 
 
-def test_counts_tell_how_much_waits_and_since_when(records):
+def test_counts_say_how_much_waits_and_since_when(records):
     assert records.outbox.counts().oldest is None
     add_status(records, "t", "a")
     add_status(records, "t", "b")
