@@ -62,7 +62,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_configure() -> None:
-    """Lets the programs that are started here get Ctrl-C and hang-ups.
+    """Have the programs that are started here get Ctrl-C and hang-ups.
 
     Who starts the tests in the background, or by nohup, has these ignored, and whoever is started
     by us would inherit that.

@@ -177,7 +177,7 @@ class WorkQueue(Protocol):
     """The dispatcher: it carries job ids and wakes the worker; the truth is in the records."""
 
     def job_runnable(self, job_id: int) -> None:
-        """Says that a job waits to be run."""
+        """Announce that a job waits to be run."""
         ...
 
     def job_failed(self, job_id: int) -> None:
@@ -185,7 +185,7 @@ class WorkQueue(Protocol):
         ...
 
     def outbox_filled(self) -> None:
-        """Says that the outbox holds something that should leave soon."""
+        """Announce that the outbox holds something that should leave soon."""
         ...
 
     def poll_now(self) -> None:

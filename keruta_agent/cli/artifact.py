@@ -150,18 +150,14 @@ def remove(ctx: click.Context, name: str, job: str | None, task_id: str | None) 
         from keruta_agent.agent.control.commands import RemoveArtifact
 
         removed = _ask(RemoveArtifact(**_own_run(), names=names))
-        path, was = removed.path, removed.was
     else:
-        from keruta_agent.agent.store.artifacts import named
+        from keruta_agent.agent.control.commands import RemoveStoredArtifact
+        from keruta_agent.cli import asking
 
-        records, owner = _owner(ctx, job, task_id)
-        found = named(records.artifacts.of(owner), names)
-        if found is None:
-            raise errors.NotFound(
-                f"there is no artifact {name}", advice="See: keruta artifact list JOB"
-            )
-        path, was = found.path, records.artifacts.remove(found)
-    click.echo(f"{path} {_SAID[was]}")
+        _, owner = _owner(ctx, job, task_id)
+        command = RemoveStoredArtifact(names=names, task=owner.task_id, job=owner.job_id)
+        removed = asking.ask(load(ctx, task_id=task_id).settings, command)
+    click.echo(f"{removed.path} {_SAID[removed.was]}")
 
 
 def why_and_where(found: dict[str, Any]) -> str:
@@ -221,7 +217,7 @@ def _ask(command: Command[ResultT]) -> ResultT:
 
 
 def _add_in_run(file: str, path: str, description: str, limit: int) -> int:
-    from keruta_agent.agent.run import copies
+    from keruta_agent.agent.run.artifacts import copies
     from keruta_agent.agent.run.directory import ADDED
 
     run_dir = Path(os.environ.get("KERUTA_RUN_DIR", ""))
@@ -315,7 +311,7 @@ def _copying(file: str) -> Iterator[None]:
 
 
 def _limit_in_run(ctx: click.Context) -> int:
-    """Return the largest size in bytes, as the daemon told it to the script."""
+    """Return the largest size in bytes, as the daemon set it for the script."""
     text = os.environ.get("KERUTA_MAX_FILE_SIZE", "")
     number = text.removesuffix("B")
     if text != number and number.isascii() and number.isdigit():

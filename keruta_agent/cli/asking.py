@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -15,11 +15,14 @@ from keruta_agent.core import errors
 if TYPE_CHECKING:
     from keruta_agent.core.settings.schema import Settings
 
+#: Seconds that a person waits for the daemon, beside what it asks the API for them.
+ANSWER_TIMEOUT_S: Final = 10.0
+
 
 def ask(settings: Settings, command: Command[ResultT], *, without_daemon: str = "") -> ResultT:
     """Send a command to the daemon; execute it here when none takes it.
 
-    A daemon that dies before it answers may have done it: no command does harm twice.
+    A daemon that dies or hangs before it answers may have done it: no command does harm twice.
 
     Args:
         settings: where the daemon is.
@@ -29,9 +32,13 @@ def ask(settings: Settings, command: Command[ResultT], *, without_daemon: str = 
     Raises:
         KerutaError: it cannot be done.
     """
-    timeout_s = client.TIMEOUT_S + command.API_REQUESTS * settings.api_timeout_s
+    timeout_s = ANSWER_TIMEOUT_S + command.API_REQUESTS * settings.api_timeout_s
     try:
         return client.ask(settings.base_dir, command, timeout_s=timeout_s)
+    except errors.AgentSilent as exc:
+        result = do_here(settings, command)
+        click.echo(f"keruta: {exc.message}; done without it", file=sys.stderr)
+        return result
     except (errors.AgentUnreachable, errors.AgentBusy):
         result = do_here(settings, command)
     if without_daemon:

@@ -110,7 +110,7 @@ def _rows(ctx: click.Context) -> Iterator[tuple[int, str | None, str, str]]:
 
 
 def _database(ctx: click.Context) -> Path:
-    from keruta_agent.agent.store.database import DATABASE_NAME
+    from keruta_agent.agent.store.sqlite.database import DATABASE_NAME
     from keruta_agent.cli.options import load
 
     return load(ctx).settings.base_dir / DATABASE_NAME

@@ -158,8 +158,8 @@ def show(ctx: click.Context, as_json: bool) -> None:
 
 
 def _queue(settings: Settings) -> dict[str, Any]:
-    from keruta_agent.agent.store.database import DATABASE_NAME
     from keruta_agent.agent.store.jobs import JobState
+    from keruta_agent.agent.store.sqlite.database import DATABASE_NAME
     from keruta_agent.agent.store.store import Records
 
     path = settings.base_dir / DATABASE_NAME

@@ -1,6 +1,6 @@
-"""``keruta demo --runner``: a failing test is mended by a model, with all services around it.
+"""``keruta demo --runner``: a model fixes a failing test, with all services around it.
 
-Everything is real but the model, which is a server on this machine that says what it was told to:
+Everything is real but the model, which is a server on this machine with canned answers:
 wrongly at first, and rightly when it sees how the test fails.
 """
 
@@ -30,7 +30,7 @@ TASK: Final = "1.1"
 SPEC: Final = "demo"
 BRANCH: Final = "feature/task-1.1-average"
 #: Seconds that each part may take.
-PATIENCE_S: Final = 60.0
+TIMEOUT_S: Final = 60.0
 _LOOK_S: Final = 0.05
 _SERVICES: Final = ("Task Registry", "Repo Pool Manager", "Artifact Store")
 _LISTENS: Final = re.compile(rf"({'|'.join(_SERVICES)}) on (http\S+)\n")
@@ -128,7 +128,7 @@ class Showing:
         ports = ("--registry-port", "0", "--pool-port", "0", "--store-port", "0")
         data = str(self._sandbox.directory / "server")
         process = self._start(["server", "--runner-services-only", *ports, "--data", data], {}, log)
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline and process.poll() is None:
             found = dict(_LISTENS.findall(log.read_text(errors="replace")))
             if len(found) == len(_SERVICES):
@@ -150,7 +150,7 @@ class Showing:
         log = self._sandbox.directory / "runner.log"
         process = self._start(["runner", "run", "--context", str(task)], environment, log)
         shown = 0
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while True:
             has_ended = process.poll() is not None
             text = log.read_text(encoding="utf-8", errors="replace")
@@ -160,7 +160,7 @@ class Showing:
             if has_ended:
                 return process.returncode
             if time.monotonic() > deadline:
-                raise errors.RunError(f"the task did not end in {PATIENCE_S:g} s\n{tail(log)}")
+                raise errors.RunError(f"the task did not end in {TIMEOUT_S:g} s\n{tail(log)}")
             self._interruption.pause(_LOOK_S)
 
     def _start(
@@ -171,7 +171,7 @@ class Showing:
         return process
 
     def _git_facts(self, repository: Path) -> Iterator[Fact]:
-        git = Git(repository, timeout_s=PATIENCE_S, variables=NOBODYS_GIT).at_bare(repository)
+        git = Git(repository, timeout_s=TIMEOUT_S, variables=NOBODYS_GIT).at_bare(repository)
         text = git.find("show", f"{BRANCH}:statistic.py") or ""
         yield Fact(what=f"branch {BRANCH}", found=_shown(text), is_well=text == _RIGHT.rstrip("\n"))
         files = git.find("diff", "--name-only", "main", BRANCH) or ""
@@ -243,7 +243,7 @@ def _task(repository: Path) -> dict[str, Any]:
         "branch_name": BRANCH,
         "related_files": ["statistic.py", "test_statistic.py"],
         "test_commands": [f"{sys.executable} -m unittest -q"],
-        "timeout_seconds": int(PATIENCE_S),
+        "timeout_seconds": int(TIMEOUT_S),
         "metadata": {"repo_url": str(repository)},
     }
 

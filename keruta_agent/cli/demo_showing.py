@@ -143,7 +143,7 @@ ANSWERS: Final[Mapping[str, str]] = {"Whom shall I greet": "世界", "How often"
 #: Seconds between looks at the API.
 LOOK_S: Final = 0.15
 #: Seconds without any change after which the demo gives up.
-PATIENCE_S: Final = 30.0
+STALL_TIMEOUT_S: Final = 30.0
 
 
 def task_script(name: str) -> str:
@@ -231,7 +231,7 @@ class Showing:
     def _watch(self, api: DemoApi) -> list[Task]:
         """Show the tasks until all have ended, and return them."""
         before: list[Task] = []
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + STALL_TIMEOUT_S
         complete: set[str] = set()
         while True:
             tasks = api.tasks(self._session_id)
@@ -246,7 +246,7 @@ class Showing:
             if has_ended(tasks, WANTED):
                 return tasks
             if news:
-                before, deadline = tasks, time.monotonic() + PATIENCE_S
+                before, deadline = tasks, time.monotonic() + STALL_TIMEOUT_S
             self._check_daemon(tasks, deadline)
             self._interruption.pause(LOOK_S)
 
@@ -280,7 +280,7 @@ class Showing:
             problem = f"the daemon ended with exit code {daemon.returncode}"
         elif time.monotonic() > deadline:
             waiting = [task.name for task in tasks if not task.status.is_terminal]
-            problem = f"nothing happened for {PATIENCE_S:.0f} seconds; open: " + (
+            problem = f"nothing happened for {STALL_TIMEOUT_S:.0f} seconds; open: " + (
                 ", ".join(waiting) or "the auto-fix task, which was not filed"
             )
         else:
@@ -302,7 +302,7 @@ class Showing:
     def _end(self, api: DemoApi) -> list[str]:
         """End the session and return what the daemon then did wrong."""
         api.end_session(self._session_id)
-        code = self.processes.wait_for_daemon(PATIENCE_S)
+        code = self.processes.wait_for_daemon(STALL_TIMEOUT_S)
         if code == 0:
             return []
         problem = "did not end" if code is None else f"ended with exit code {code}"

@@ -21,7 +21,7 @@ from keruta_agent.agent.daemon.lock import agent_lock
 from keruta_agent.agent.daemon.wiring import make_client, make_outbox_sender
 from keruta_agent.agent.delivery import select_artifacts
 from keruta_agent.agent.delivery.select_artifacts import Taken
-from keruta_agent.agent.run import copies, media
+from keruta_agent.agent.run.artifacts import copies, media
 from keruta_agent.agent.store.artifacts import ArtifactState, Owner
 from keruta_agent.agent.store.outbox import Kind
 from keruta_agent.agent.store.store import Records
@@ -30,7 +30,7 @@ from keruta_agent.core.model import ArtifactFile, LogLevel, StatusReport, TaskSt
 from keruta_agent.core.settings.schema import Settings
 
 #: Seconds that a command waits for a running daemon to deliver what it was given.
-PATIENCE_S: Final = 10.0
+DELIVERY_TIMEOUT_S: Final = 10.0
 LOOK_S: Final = 0.05
 #: In the base directory: copies of artifacts that were added outside of a run.
 KEPT: Final = "kept-artifacts"
@@ -132,7 +132,7 @@ class DirectReport:
         self._keys.append(key)
 
     def auto_fix(self, message: str, error_code: str) -> None:
-        """Ask for a task that mends it."""
+        """Ask for a task that fixes it."""
         self._add(Kind.AUTO_FIX, {"error_message": message, "error_code": error_code})
 
     def _add(self, kind: Kind, payload: Mapping[str, Any]) -> None:
@@ -156,10 +156,10 @@ class DirectReport:
 
     def _wait(self) -> None:
         """Wait until the daemon has tried it, or knows that the API is away."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + DELIVERY_TIMEOUT_S
         while time.monotonic() < deadline:
-            fates = [self._records.outbox.fate(key) for key in self._keys]
-            if all(fate is None or fate.state == "parked" or fate.attempts for fate in fates):
+            entries = [self._records.outbox.entry_of(key) for key in self._keys]
+            if all(entry is None or entry.state == "parked" or entry.attempts for entry in entries):
                 return
             if self._daemon_knows_api_is_away():
                 return
@@ -172,7 +172,7 @@ class DirectReport:
             return True  # stopped meanwhile: nobody will deliver it now
 
     def _print_outcome(self) -> None:
-        fates = [fate for key in self._keys if (fate := self._records.outbox.fate(key))]
+        entries = [entry for key in self._keys if (entry := self._records.outbox.entry_of(key))]
         for artifact in filter(None, map(self._records.artifacts.by_key, self._keys)):
             if artifact.state is ArtifactState.LOCAL:
                 click.echo(
@@ -180,16 +180,16 @@ class DirectReport:
                     f"{artifact.reason}",
                     file=sys.stderr,
                 )
-        refused = [fate for fate in fates if fate.state == "parked"]
-        for fate in refused:
-            self._records.outbox.remove(fate.key)
+        refused = [entry for entry in entries if entry.state == "parked"]
+        for entry in refused:
+            self._records.outbox.remove(entry.key)
         if refused:
             raise errors.ApiRefused(
                 f"the API refuses the report on task {self._task_id}: {refused[0].last_error}"
             )
-        if fates:
+        if entries:
             click.echo(
-                "keruta: the API cannot be told now; the report is kept and sent later "
+                "keruta: the API cannot be reached now; the report is kept and sent later "
                 "(by the next keruta daemon, or the next command like this)",
                 file=sys.stderr,
             )

@@ -60,9 +60,9 @@ SENTENCES: Final[Mapping[str, Callable[[_Detail], str]]] = {
     "input_unanswered": lambda d: (
         f"It waited {_span(d['waited_s'])} for an answer to {d['prompt']!r}, in vain: {d['why']}."
     ),
-    "auto_fix": lambda d: "The API is asked for a task that mends it.",
-    "no_auto_fix": lambda d: f"No task is asked for that would mend it: {d['reason']}.",
-    "api_failed": lambda d: f"The API could not be told its {d['kind']}: {d['error']}.",
+    "auto_fix": lambda d: "The API is asked for a task that fixes it.",
+    "no_auto_fix": lambda d: f"No task is asked for that would fix it: {d['reason']}.",
+    "api_failed": lambda d: f"Its {d['kind']} did not reach the API: {d['error']}.",
     "api_refused": lambda d: f"The API refused its {d['kind']}: {d['error']}.",
     "unsendable": lambda d: f"Its {d['kind']} cannot be sent any more: {d['error']}.",
     "parked": lambda d: f"It was set aside: {d['reason']}.",

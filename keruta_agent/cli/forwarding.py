@@ -43,7 +43,7 @@ class Forwarder:
         self._has_ended = False
         #: The run that began to read; what comes goes there without being asked for.
         self._run_id: int | None = None
-        #: The run that was told of the end.
+        #: The run that was informed of the end.
         self._end_sent_to: int | None = None
         self._is_refused = False
 

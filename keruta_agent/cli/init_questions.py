@@ -35,7 +35,7 @@ def set_up(path: Path, given: Answers, *, ask: bool, check: bool, force: bool) -
     Raises:
         SettingsError: there is a file already, or a value or the file cannot be used.
         UsageError: something is missing and nobody can be asked.
-        ApiError: the API does not take what it was told.
+        ApiError: the API does not take the answers.
     """
     if path.exists() and not force:
         raise errors.SettingsError(

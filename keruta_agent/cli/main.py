@@ -62,7 +62,7 @@ SUMMARIES: Final = {
     "runner": ("Solve coding tasks with a language model, and serve and check what belongs to it."),
     "server": "Serve the keruta API from this machine, for one person's sessions.",
     "start": "Report that the task is being worked on (PROCESSING).",
-    "status": "Show how the agent is: what runs, waits and ended, what the API has yet to be told.",
+    "status": "Show how the agent is: what runs, waits and ended, what has yet to reach the API.",
     "success": "Report that the task succeeded (COMPLETED).",
     "version": "Print the version of keruta and of its Python.",
     "workspace": "Show and tidy the clone of the session's repository.",

@@ -1,4 +1,4 @@
-"""Says, after a change of the settings, how a daemon that runs gets to know of it."""
+"""Say after a change of the settings how a running daemon takes it over."""
 
 from __future__ import annotations
 

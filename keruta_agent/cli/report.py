@@ -1,7 +1,7 @@
 """``keruta start|progress|log|success|fail``: a script, or a person, reports on a task.
 
-Inside a run the daemon is told, over its socket (``small.py`` does the plain forms without all
-this). Outside of one the API is told, through the same outbox, so that an API that is away
+Inside a run the daemon gets the report, over its socket (``small.py`` does the plain forms without
+all this). Outside of one it goes to the API, through the same outbox, so that an API that is away
 loses nothing.
 """
 
@@ -139,8 +139,8 @@ def success(
 ) -> int:
     """Report that the task succeeded (COMPLETED).
 
-    Inside a run the API is told when the script has ended, with its log and artifacts before. A
-    script that then exits with another code than 0 has failed all the same.
+    Inside a run the report goes to the API when the script has ended, after its log and artifacts.
+    A script that then exits with another code than 0 has failed all the same.
 
     \b
     Examples:
@@ -168,7 +168,7 @@ def success(
 @click.option(
     "--auto-fix/--no-auto-fix",
     default=None,
-    help="File a task that tries to mend it, or none.  [default: as the settings say]",
+    help="File a task that tries to fix it, or none.  [default: as the settings say]",
 )
 @task_option
 @api_options

@@ -69,7 +69,7 @@ def as_json(outcome: Outcome) -> Mapping[str, Any]:
         "tasks": verdict.tasks,
         "runs": verdict.runs,
         "retries": verdict.retries,
-        "parked": verdict.parked,
+        "parked": verdict.quarantined,
         "log_lines": verdict.log_lines,
         "log_bytes": verdict.log_bytes,
         "artifacts": verdict.artifacts,
@@ -90,9 +90,13 @@ def _grouped(ends: Counter[str]) -> Counter[str]:
 
 def _counted(outcome: Outcome) -> Mapping[str, str]:
     verdict = outcome.verdict
-    parked = f", {verdict.parked} set aside after 3 kills each" if verdict.parked else ""
+    quarantined = (
+        f", {verdict.quarantined} set aside after 3 kills each" if verdict.quarantined else ""
+    )
     return {
-        "TRUTH": f"{verdict.tasks} tasks{parked}, {verdict.forged} exit records made up by scripts",
+        "TRUTH": (
+            f"{verdict.tasks} tasks{quarantined}, {verdict.forged} exit records made up by scripts"
+        ),
         "ONCE": (
             f"{verdict.runs} runs, {verdict.retries} of them retries by rule, "
             f"{outcome.rivals} second agents, {outcome.takeovers} takeovers"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from keruta_agent.core.settings.schema import Settings
 
 EXIT_NO_DAEMON: Final = 4
-#: Seconds between looks unless told otherwise.
+#: Seconds between looks by default.
 WATCH_S: Final = 1.0
 
 
@@ -29,12 +29,12 @@ WATCH_S: Final = 1.0
     flag_value=WATCH_S,
     type=click.FloatRange(0.1, 3600),
     metavar="[SECONDS]",
-    help="Go on until Ctrl-C; looks each second unless told otherwise.",
+    help="Go on until Ctrl-C; looks each second by default.",
 )
 @json_option
 @click.pass_context
 def status(ctx: click.Context, interval_s: float | None, as_json: bool) -> int:
-    """Show how the agent is: what runs, waits and ended, what the API has yet to be told.
+    """Show how the agent is: what runs, waits and ended, what has yet to reach the API.
 
     Exits with 0 when a daemon runs and with 4 when none does; then it shows what the last one
     left. With --watch it redraws itself on a terminal, prints what has changed elsewhere, and

@@ -23,7 +23,7 @@ from keruta_agent.core.boot_clock import boot_seconds
 from keruta_agent.core.process_tree.proc import process_state
 from keruta_agent.core.settings.schema import Settings, shown
 
-#: Jobs that wait, and that have ended, of which more than the number is told.
+#: Jobs that wait, and that have ended, of which more than the number is shown.
 NEXT_JOBS: Final = 5
 LAST_JOBS: Final = 3
 #: Pieces of the log in which the last line is looked for.
@@ -40,7 +40,7 @@ class DaemonFacts:
     version: str | None
     session: str | None
     api_away: bool
-    #: Why the API cannot be asked or told anything.
+    #: Why the API cannot be reached.
     api_problem: str | None = None
     #: What is wrong with the disk of the base directory.
     disk_problem: str | None = None
@@ -86,7 +86,7 @@ class RunningFacts:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OutboxFacts:
-    """What the API has yet to be told."""
+    """What has yet to reach the API."""
 
     pending: int
     oldest_s: float | None
@@ -257,7 +257,7 @@ def _running(settings: Settings, records: Records) -> RunningFacts | None:
 def _last_line(settings: Settings, records: Records, run: Run) -> str | None:
     """Return the last line of the log that is not empty, with its secrets masked.
 
-    What the script printed goes before what it told the agent at about the same time: that is
+    What the script printed goes before its messages to the agent at about the same time: that is
     shown as its progress.
     """
     from keruta_agent.agent.daemon.wiring import make_log_reader

@@ -143,7 +143,7 @@ def _ended(job: JobFacts) -> str:
 
 def _outbox(facts: Facts) -> Iterator[Line]:
     is_away = facts.daemon is not None and facts.daemon.api_away
-    state = f"{facts.api_url} cannot be told anything now" if is_away else facts.api_url
+    state = f"{facts.api_url} cannot be reached now" if is_away else facts.api_url
     yield "api", state or "none is configured", "red" if is_away else None
     if facts.daemon is not None and facts.daemon.api_problem is not None:
         yield "", facts.daemon.api_problem, "red"

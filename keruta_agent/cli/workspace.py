@@ -118,7 +118,7 @@ def clean(ctx: click.Context, ignored: bool, remove: bool, force: bool, as_json:
       keruta workspace clean --remove
     """
     from keruta_agent.agent.workspace import survey
-    from keruta_agent.git.directory import locked
+    from keruta_agent.git.repository.directory import locked
 
     settings = load(ctx).settings
     clone = _clone(settings)
@@ -159,9 +159,9 @@ def _clone(settings: Settings) -> Clone:
     """
     from keruta_agent.core import errors
     from keruta_agent.git import clone
-    from keruta_agent.git import directory as directories
     from keruta_agent.git.command import Git
-    from keruta_agent.git.directory import Found
+    from keruta_agent.git.repository import directory as directories
+    from keruta_agent.git.repository.directory import Found
 
     directory, url = _place(settings)
     if directories.look(directory) not in (Found.OURS, Found.FOREIGN):
@@ -213,7 +213,7 @@ def _known_address(settings: Settings) -> str:
 def _asked_address(settings: Settings) -> str:
     """Return the address that the API tells; empty when none is configured."""
     from keruta_agent.agent.daemon.wiring import make_client
-    from keruta_agent.agent.journey import resolve
+    from keruta_agent.agent.journey.session import resolve
     from keruta_agent.git import url
 
     if settings.api_url is None:

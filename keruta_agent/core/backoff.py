@@ -1,6 +1,6 @@
 """Growing delays between attempts, for whoever waits in a way of its own.
 
-A call that only has to be repeated is repeated by the library ``backoff`` (see ``clients/http``).
+A call that only has to be repeated is repeated by the library ``backoff`` (see ``http/client``).
 A thread that must stop at once, a note of when the next attempt is due, a loop that tries something
 else in between: these need the delay alone, and take it from here.
 """

@@ -12,9 +12,10 @@ The tree::
     │   ├── AgentBusy               exit 6   the agent takes no jobs now
     │   └── AgentOutdated           exit 1   the daemon that runs lacks the command
     ├── AgentUnreachable            exit 4   no daemon answers on the local socket
+    │   └── AgentSilent             exit 4   one is there, stopped or too slow to answer
     ├── RunError                    exit 1   a script could not be started or followed
     │   └── WorkspaceError          exit 1   the session's repository could not be used
-    ├── InputRefused                exit 1   nobody reads what a script was to be told
+    ├── InputRefused                exit 1   nobody reads the answer for a script
     ├── NothingAsked                exit 1   nobody waits for this answer
     ├── ApiError                    exit 5   the keruta API
     │   ├── ApiUnreachable                   no connection: nothing was sent
@@ -125,6 +126,12 @@ class AgentUnreachable(KerutaError):
 
     exit_code = 4
     default_advice = "Start one with: keruta daemon"
+
+
+class AgentSilent(AgentUnreachable):
+    """A daemon runs and does not answer: it is stopped, or busy for too long."""
+
+    default_advice = "Continue it with kill -CONT, or look into its log"
 
 
 class RunError(KerutaError):

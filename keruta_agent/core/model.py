@@ -204,14 +204,14 @@ FAILURE_PARAMETER = "failure"
 
 
 def auto_fix_title(name: str) -> str:
-    """Return the title of the task that mends a task; the prefix is not stacked."""
+    """Return the title of the task that fixes a task; the prefix is not stacked."""
     return AUTO_FIX_TITLE_PREFIX + name.removeprefix(AUTO_FIX_TITLE_PREFIX)
 
 
 def auto_fix_parameters(
     failed: Task, *, root: str, fix_count: int, error_code: str, error_message: str
 ) -> dict[str, Any]:
-    """Return the parameters of the task that mends a task."""
+    """Return the parameters of the task that fixes a task."""
     return {
         **failed.parameters,
         "autoFix": True,

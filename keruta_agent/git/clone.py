@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.core import errors, file_trees
-from keruta_agent.git import directory as directories
-from keruta_agent.git import link, mirror
 from keruta_agent.git.command import Git, Say
 from keruta_agent.git.config import repository as repository_config
-from keruta_agent.git.directory import Found
-from keruta_agent.git.notes import Notes
+from keruta_agent.git.repository import directory as directories
+from keruta_agent.git.repository import link, mirror
+from keruta_agent.git.repository.directory import Found
+from keruta_agent.git.repository.notes import Notes
 from keruta_agent.git.url import REMOTE, RepositoryUrl, parse
 
 #: For clones that the agent makes: what keeps the look at 50,000 files cheap.

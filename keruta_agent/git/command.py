@@ -117,7 +117,7 @@ class Git:
         return other
 
     def at_bare(self, directory: Path) -> Git:
-        """Return the same git in a bare repository; git takes none for one that it is not told."""
+        """Return the same git in a bare repository; git takes none for one that is not named."""
         return self.at(directory).with_variables({"GIT_DIR": str(directory)})
 
     def with_variables(self, variables: Mapping[str, str]) -> Git:
@@ -270,10 +270,10 @@ class Git:
 
         Either way it reads the settings that the user had when this process began.
         """
-        told = environment.get("GIT_SSH_COMMAND")
-        if told is None and "GIT_SSH" in environment:
+        given = environment.get("GIT_SSH_COMMAND")
+        if given is None and "GIT_SSH" in environment:
             return {}
-        start = told or self.setting("core.sshcommand") or _SSH
+        start = given or self.setting("core.sshcommand") or _SSH
         return {"GIT_SSH_COMMAND": ssh_config.with_file(start, self._user.ssh.path)}
 
     def _has_authorities(self) -> bool:

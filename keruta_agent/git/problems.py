@@ -84,7 +84,7 @@ _MEANINGS: Final = (
         r"|invalid (username|credentials)|returned error: 40[13]|unable to read askpass"
         r"|too many authentication failures",
         "Give the agent access: GIT_TOKEN for https, which only the hosts of git.token_hosts "
-        "(KERUTA_GIT_TOKEN_HOSTS) are told, a key in the ssh agent or ~/.ssh for ssh, "
+        "(KERUTA_GIT_TOKEN_HOSTS) get, a key in the ssh agent or ~/.ssh for ssh, "
         "or a credential helper of git",
     ),
     _means(

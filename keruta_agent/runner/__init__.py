@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from keruta_agent.runner.services.artifact_store import ArtifactStoreClient
     from keruta_agent.runner.services.repo_pool import RepoPoolClient
     from keruta_agent.runner.services.task_registry import TaskRegistryClient
-    from keruta_agent.runner.workspaces import WorkspaceManager
+    from keruta_agent.runner.workspace.workspaces import WorkspaceManager
 
 #: The module of each public name.
 _PLACES: Final = {
@@ -92,7 +92,7 @@ _PLACES: Final = {
     "SecretMasker": "keruta_agent.runner.credentials",
     "StepResult": "keruta_agent.runner.checks.playbooks",
     "TestRunner": "keruta_agent.runner.checks.testing",
-    "WorkspaceManager": "keruta_agent.runner.workspaces",
+    "WorkspaceManager": "keruta_agent.runner.workspace.workspaces",
     "PermissionValidator": "keruta_agent.runner.changes.permission",
     "TaskExecutor": "keruta_agent.runner.executor",
     "ArtifactStoreClient": "keruta_agent.runner.services.artifact_store",

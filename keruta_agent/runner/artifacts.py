@@ -141,7 +141,7 @@ class ArtifactUploader:
                 metadata | {"created_at": artifact.created_at.isoformat()},
             )
         except errors.RunnerError as exc:
-            self._note(f"the Task Registry was not told of the {artifact.type.value}: {exc}")
+            self._note(f"the Task Registry did not record the {artifact.type.value}: {exc}")
 
     def _note(self, text: str) -> None:
         self.failures.append(text)

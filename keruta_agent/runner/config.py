@@ -64,7 +64,7 @@ def _refusing_retired(cls: type[RunnerConfig]) -> type[RunnerConfig]:
 @_refusing_retired
 @dataclasses.dataclass(frozen=True)
 class RunnerConfig:
-    """Everything that a runner must be told.
+    """Everything that a runner needs to know.
 
     Raises:
         SettingsError: an argument of the old runner, or a value that cannot be used.

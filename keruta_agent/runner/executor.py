@@ -38,7 +38,7 @@ from keruta_agent.runner.model.client import LLMClient
 PROMPT_TOKENS: Final = 60_000
 
 RunTests = Callable[[TaskContext, Workspace], TestResult]
-#: Is told the name of a step, and what is worth knowing about it.
+#: Receives the name of a step and the facts about it.
 Report = Callable[[str, Mapping[str, Any]], None]
 
 

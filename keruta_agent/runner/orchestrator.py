@@ -18,7 +18,6 @@ from keruta_agent.core.coding import branches, validation
 from keruta_agent.core.coding.model import Playbook, RunnerResult, RunnerState, TaskContext
 from keruta_agent.core.redaction.redactor import Redactor
 from keruta_agent.core.redaction.values import url_passwords
-from keruta_agent.runner import slots
 from keruta_agent.runner.artifacts import ArtifactUploader
 from keruta_agent.runner.checks.checks import Checks
 from keruta_agent.runner.checks.playbooks import PlaybookEngine
@@ -28,7 +27,8 @@ from keruta_agent.runner.deadline import Deadline, StoppedError, Stopping
 from keruta_agent.runner.executor import TaskExecutor
 from keruta_agent.runner.reporting import OnLine, OnStep, Reporter, unheard
 from keruta_agent.runner.services import connect as services
-from keruta_agent.runner.work import Evidence, Executor, Work
+from keruta_agent.runner.workspace import slots
+from keruta_agent.runner.workspace.work import Evidence, Executor, Work
 
 logger = logging.getLogger(__name__)
 

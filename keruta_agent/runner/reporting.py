@@ -24,7 +24,7 @@ class Step:
 
     #: Name for programs: slot, workspace, implement, check, commit, push, artifacts, end.
     name: str
-    #: What a person is told.
+    #: What a person reads.
     text: str
     #: How far the run is, in percent.
     percent: int
@@ -58,7 +58,7 @@ class Reporter:
         self._redactor = redactor
         self._on_step = on_step
         self._on_line = on_line
-        #: Whether the registry failed: then only the end is told, not each step.
+        #: Whether the registry failed: then only the end is reported, not each step.
         self._is_away = False
         self._percent = 0
         self.lines: list[str] = []
@@ -86,7 +86,7 @@ class Reporter:
         """Report that the work begins.
 
         Raises:
-            RunnerError: the registry cannot be told: then nothing is begun.
+            RunnerError: the registry takes no report: then nothing is begun.
         """
         self._status("in_progress", {"branch_name": branch})
         if self._registry is not None:
@@ -100,13 +100,13 @@ class Reporter:
             self._send_event(kind, data)
         except errors.RunnerError as exc:
             self._is_away = True
-            self.say(f"the Task Registry was not told of {kind}: {exc}")
+            self.say(f"the Task Registry did not record {kind}: {exc}")
 
     def done(self, branch: str, artifacts: list[Artifact]) -> None:
         """Report that the task is done.
 
         Raises:
-            RunnerError: the registry cannot be told.
+            RunnerError: the registry takes no report.
         """
         listed = [
             {"type": artifact.type.value, "uri": artifact.uri, "size_bytes": artifact.size_bytes}
@@ -128,7 +128,7 @@ class Reporter:
             if self._registry is not None:
                 self._send_event("TaskFailed", facts)
         except errors.RunnerError as exc:
-            self.say(f"the Task Registry was not told of the failure: {exc}")
+            self.say(f"the Task Registry did not record the failure: {exc}")
 
     def _status(self, status: str, more: Mapping[str, Any]) -> None:
         if self._registry is None:

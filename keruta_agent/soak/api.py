@@ -18,7 +18,7 @@ from keruta_agent.core import errors
 from keruta_agent.soak.soak_tasks import PlannedTask
 
 #: Seconds that the server gets to come back.
-PATIENCE_S: Final = 60.0
+TIMEOUT_S: Final = 60.0
 PAUSE_S: Final = 0.1
 #: Log entries in one request.
 PAGE: Final = 5000
@@ -41,7 +41,7 @@ class DirectApi:
         self._json("PUT", f"/sessions/{session_id}/status", {"status": "COMPLETED"})
 
     def file_task(self, session_id: str, task: PlannedTask) -> str:
-        """Files a task once, however often it takes, and returns its id."""
+        """File a task once, however often it takes, and return its id."""
         body = {
             "sessionId": session_id,
             "name": task.name,
@@ -99,7 +99,7 @@ class DirectApi:
         data = None if body is None else json.dumps(body).encode()
         if data is not None:
             headers["Content-Type"] = "application/json"
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while True:
             try:
                 return self._ask_once(method, f"/api/v1{path}", data, headers)

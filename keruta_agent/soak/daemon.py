@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from keruta_agent.agent.daemon.lock import PID_NAME
-from keruta_agent.agent.store.database import DATABASE_NAME
-from keruta_agent.agent.store.identity import ID_NAME
+from keruta_agent.agent.store.remembered.identity import ID_NAME
+from keruta_agent.agent.store.sqlite.database import DATABASE_NAME
 
 READY: Final = b" is ready, "
 TAKEOVER: Final = b"takes over the session "
@@ -97,7 +97,7 @@ class Daemon:
         return -1 if found is None else int(found[0][0])
 
     def running_tasks(self) -> list[str] | None:
-        """Return the tasks whose runs have not ended; None when it cannot be told."""
+        """Return the tasks whose runs have not ended; None when it is unknown."""
         found = self._ask(
             "SELECT jobs.task_id FROM runs JOIN jobs ON jobs.id = runs.job_id "
             "WHERE runs.state <> 'ended'"

@@ -132,9 +132,9 @@ class DemoProcesses(Sandbox):
             arguments.append("--keep-alive")
         self.daemon = self.spawn(arguments, environment, self.daemon_log)
 
-    def wait_for_daemon(self, patience_s: float) -> int | None:
+    def wait_for_daemon(self, timeout_s: float) -> int | None:
         """Return the daemon's exit code; None when it does not end."""
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + timeout_s
         while self.daemon is not None and time.monotonic() < deadline:
             code = self.daemon.poll()
             if code is not None:

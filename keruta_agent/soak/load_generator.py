@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from keruta_agent.soak import leftovers
 from keruta_agent.soak.api import DirectApi
+from keruta_agent.soak.evidence import leftovers
 from keruta_agent.soak.soak_tasks import End, PlannedTask, plan_task
 from keruta_agent.soak.world import World
 

@@ -23,7 +23,7 @@ BLOCK: Final = 16 * 1024
 #: Seconds between looks whether the condition has changed.
 LOOK_S: Final = 0.05
 #: Seconds that are spent on reading a request that will be refused.
-REQUEST_PATIENCE_S: Final = 1.0
+REQUEST_TIMEOUT_S: Final = 1.0
 
 
 class Condition(enum.StrEnum):
@@ -147,7 +147,7 @@ class FlakyProxy:
             _break(client)
 
     def _answer(self, client: socket.socket, condition: Condition) -> None:
-        client.settimeout(REQUEST_PATIENCE_S)
+        client.settimeout(REQUEST_TIMEOUT_S)
         _read_request(client)
         status, header, body = _ANSWERS[condition]
         length = b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)

@@ -50,7 +50,7 @@ WELL_S: Final = (0.5, 2.5)
 #: Programs that the scripts use.
 PROGRAMS: Final = ("git", "flock", "setsid", "seq", "sha256sum", "tee")
 #: Seconds without any change after which a soak that should come to rest is given up.
-PATIENCE_S: Final = 60.0
+STALL_TIMEOUT_S: Final = 60.0
 #: Seconds after which it is given up, whatever moves.
 LONGEST_REST_S: Final = 900.0
 LOOK_S: Final = 0.1
@@ -266,14 +266,14 @@ class _Soak:
         agents = [agent for agent in self._world.agents if agent.starts]
         before: object = None
         last = time.monotonic() + LONGEST_REST_S
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + STALL_TIMEOUT_S
         while True:
             waiting = sum(agent.unsent() for agent in agents)
             if not load.open and waiting == 0:
                 return None
             state = (len(load.open), waiting)
             if state != before:
-                before, deadline = state, time.monotonic() + PATIENCE_S
+                before, deadline = state, time.monotonic() + STALL_TIMEOUT_S
             for agent in agents:
                 if agent.code() is not None:
                     return f"the last daemon ended by itself:\n{tail(agent.log)}"
@@ -281,7 +281,7 @@ class _Soak:
                 names = ", ".join(task.plan.name for task in load.open) or "none"
                 return (
                     f"it did not come to rest with a healthy API; nothing moves since "
-                    f"{time.monotonic() - deadline + PATIENCE_S:.0f} s; "
+                    f"{time.monotonic() - deadline + STALL_TIMEOUT_S:.0f} s; "
                     f"open tasks: {names}; unsent writes: {waiting}"
                 )
             self._pause(load, LOOK_S)
@@ -289,7 +289,7 @@ class _Soak:
     def _end_session(self, load: LoadGenerator) -> str | None:
         """End the session and wait for the daemons to leave; return what they did wrong."""
         load.end_session()
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + STALL_TIMEOUT_S
         for agent in self._world.agents:
             if not agent.starts:
                 continue
@@ -303,6 +303,8 @@ class _Soak:
     def _outcome(self, verdict: Verdict) -> Outcome:
         evidence = None
         self._world.end_processes()
+        # Before its log is removed.
+        takeovers = sum(agent.takeovers for agent in self._world.agents)
         if verdict.is_clean:
             self._world.remove()
         else:
@@ -319,7 +321,7 @@ class _Soak:
             replaced=self._replaced,
             server_kills=self._server_kills,
             rivals=self._world.rival.starts,
-            takeovers=sum(agent.takeovers for agent in self._world.agents),
+            takeovers=takeovers,
             clones_broken=self._clone_breaker.broken,
             outages=self._outages,
             seconds=time.monotonic() - self._began,

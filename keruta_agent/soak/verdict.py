@@ -14,11 +14,11 @@ from typing import Any, Final
 from keruta_agent.agent.journey import on_failure
 from keruta_agent.agent.journey.quarantine import MOST_FAILURES
 from keruta_agent.agent.run import screen
-from keruta_agent.soak import commits
-from keruta_agent.soak.agent_records import AgentRecords, RecordedRun, open_records
 from keruta_agent.soak.api import DirectApi
+from keruta_agent.soak.evidence import commits
+from keruta_agent.soak.evidence.agent_records import AgentRecords, RecordedRun, open_records
+from keruta_agent.soak.evidence.script_record import ScriptRecord
 from keruta_agent.soak.load_generator import FiledTask
-from keruta_agent.soak.script_record import ScriptRecord
 from keruta_agent.soak.world import World
 
 PARKED: Final = ("FAILED", "PARKED")
@@ -49,7 +49,7 @@ class Verdict:
     tasks: int = 0
     runs: int = 0
     retries: int = 0
-    parked: int = 0
+    quarantined: int = 0
     log_lines: int = 0
     log_bytes: int = 0
     artifacts: int = 0
@@ -122,9 +122,9 @@ class _Judge:
             self._complain(Promise.ONCE, f"{task.plan.name} was run by two agents")
         runs = [run for each in owned for run in each]
         killed = sum(one.failures_at(task.id) for one in recorded)
-        is_parked = (found["status"], found["errorCode"]) == PARKED and killed >= MOST_FAILURES
+        is_quarantined = (found["status"], found["errorCode"]) == PARKED and killed >= MOST_FAILURES
         record = ScriptRecord(self._world.script_records / task.plan.name)
-        self._verdict.parked += is_parked
+        self._verdict.quarantined += is_quarantined
         self._verdict.runs += len(record.starts)
         self._verdict.retries += max(0, len(record.starts) - 1)
         self._verdict.left_behind += task.plan.leaves * len(record.starts)
@@ -133,13 +133,13 @@ class _Judge:
         self._verdict.littered += record.left
         self._verdict.commits += len(self._pushed.get(task.id, ()))
         for text in commits.complaints(
-            self._world.repository, self._pushed, task, record, is_parked=is_parked
+            self._world.repository, self._pushed, task, record, is_quarantined=is_quarantined
         ):
             self._complain(Promise.PUSHED, text)
-        self._check_end(task, record, runs, found, is_parked=is_parked)
-        self._check_starts(task, record, is_parked=is_parked)
-        self._check_output(task, record, runs, api.log(task.id), is_parked=is_parked)
-        self._check_artifacts(task, record, api.artifacts(task.id), is_parked=is_parked)
+        self._check_end(task, record, runs, found, is_quarantined=is_quarantined)
+        self._check_starts(task, record, is_quarantined=is_quarantined)
+        self._check_output(task, record, runs, api.log(task.id), is_quarantined=is_quarantined)
+        self._check_artifacts(task, record, api.artifacts(task.id), is_quarantined=is_quarantined)
         for process in task.survivors:
             self._complain(Promise.GONE, f"{task.plan.name}: process {process}")
 
@@ -150,14 +150,14 @@ class _Judge:
         runs: Sequence[RecordedRun],
         found: Mapping[str, Any],
         *,
-        is_parked: bool,
+        is_quarantined: bool,
     ) -> None:
         plan = task.plan
         end = (found["status"], found["errorCode"])
         self._verdict.ends[" ".join(filter(None, end))] += 1
         if task.end is not None and end != task.end:
             self._complain(Promise.TRUTH, f"{plan.name} was {task.end} and is {end} now")
-        if is_parked:
+        if is_quarantined:
             # Earlier runs of a task that is retried may well have been started.
             if runs and runs[-1].number in record.starts and "prepare" in found["message"]:
                 self._complain(Promise.TRUTH, f"{plan.name} is set aside although it was started")
@@ -173,7 +173,7 @@ class _Judge:
         elif end[0] == "COMPLETED" and found["progress"] != 100:
             self._complain(Promise.TRUTH, f"{plan.name} is COMPLETED at {found['progress']} %")
 
-    def _check_starts(self, task: FiledTask, record: ScriptRecord, *, is_parked: bool) -> None:
+    def _check_starts(self, task: FiledTask, record: ScriptRecord, *, is_quarantined: bool) -> None:
         name = task.plan.name
         for number, times in record.starts.items():
             if times > 1:
@@ -182,7 +182,7 @@ class _Judge:
             self._complain(
                 Promise.ONCE, f"{name}: {len(record.starts)} runs, its rule allows {task.plan.runs}"
             )
-        elif not task.plan.is_stopped and not is_parked:
+        elif not task.plan.is_stopped and not is_quarantined:
             wanted = set(range(1, task.plan.runs + 1))
             if set(record.starts) != wanted:
                 self._complain(Promise.TRUTH, f"{name}: runs {sorted(record.starts)}, not {wanted}")
@@ -198,10 +198,10 @@ class _Judge:
         runs: Sequence[RecordedRun],
         log: Sequence[tuple[str, str]],
         *,
-        is_parked: bool,
+        is_quarantined: bool,
     ) -> None:
         name = task.plan.name
-        may_lack = task.plan.is_stopped or is_parked
+        may_lack = task.plan.is_stopped or is_quarantined
         self._verdict.log_lines += len(log)
         for stream in OUTPUT:
             written = [_read(run.directory / stream) for run in runs]
@@ -241,7 +241,7 @@ class _Judge:
         self._compare(f"{name} announcements", begins, [line for line in said if line in begins])
         wanted = [line for run in runs for line in record.logged(run.number)]
         if may_lack and len(logged) <= len(wanted) + len(runs):
-            # A script that is stopped may have told a line and not come to note it.
+            # A script that is stopped may have sent a line and not come to record it.
             logged = [line for line in logged if line in wanted]
         self._compare(f"{name} keruta log", wanted, logged)
         for number in record.unsent if not may_lack else ():
@@ -270,17 +270,17 @@ class _Judge:
         record: ScriptRecord,
         stored: Sequence[tuple[str, str]],
         *,
-        is_parked: bool,
+        is_quarantined: bool,
     ) -> None:
         # What a later run of the task leaves unchanged is not sent again.
         wanted = collections.Counter(set(record.artifacts))
         found = collections.Counter(stored)
         self._verdict.artifacts += len(stored)
-        if task.plan.is_stopped or is_parked:
+        if task.plan.is_stopped or is_quarantined:
             # One may have been written and not noted when the script was stopped.
             noted = {path for path, _ in wanted}
             found = collections.Counter(each for each in stored if each[0] in noted)
-        if is_parked:
+        if is_quarantined:
             # Set aside before anything was collected.
             wanted &= found
         for path, _ in (wanted - found).elements():

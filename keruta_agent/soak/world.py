@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.core import errors
-from keruta_agent.soak import leftovers
 from keruta_agent.soak.daemon import Daemon
+from keruta_agent.soak.evidence import leftovers
 from keruta_agent.soak.proxy import FlakyProxy
 from keruta_agent.soak.repository import Repository
 from keruta_agent.soak.sandbox import Sandbox, tail
 
 #: Seconds that a process gets to start, or to end after it was asked to.
-PATIENCE_S: Final = 30.0
+TIMEOUT_S: Final = 30.0
 LOOK_S: Final = 0.05
 
-#: What the agent is told, beside where everything is. Short times, so that much happens.
+#: Settings of the agent, beside the addresses. Short times, so that much happens.
 _SETTINGS: Final[Mapping[str, str]] = {
     "KERUTA_POLL_INTERVAL": "300ms",
     "KERUTA_TIMEOUT": "1s",
@@ -68,7 +68,7 @@ class World(Sandbox):
         """
         self.repository.make()
         self._start_server()
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while not _listens(self.server_address):
             if time.monotonic() > deadline or (self._server and self._server.poll() is not None):
                 raise errors.RunError(f"the soak's server did not start\n{tail(self.server_log)}")
@@ -95,7 +95,7 @@ class World(Sandbox):
         """Run one keruta command beside an agent and return its exit code."""
         process = self._spawn(arguments, agent.base_dir, self.directory / "commands.log")
         try:
-            return process.wait(PATIENCE_S)
+            return process.wait(TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
@@ -107,7 +107,7 @@ class World(Sandbox):
         if self._server is not None and self._server.poll() is None:
             self._server.kill()
             self._server.wait()
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while (left := leftovers.of_directory(self.directory)) and time.monotonic() < deadline:
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):

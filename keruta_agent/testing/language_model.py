@@ -1,4 +1,4 @@
-"""A language model that says what it was told to: a real HTTP server that speaks OpenAI's protocol.
+"""A language model with canned answers: a real HTTP server that speaks OpenAI's protocol.
 
 For tests, and for a demonstration that needs neither key nor network.
 """
@@ -116,7 +116,7 @@ class ScriptedModel:
                 body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 turn = model._next(body, headers)
-                # Who asked may have lost its patience.
+                # The client may have timed out.
                 with contextlib.suppress(OSError):
                     self._answer(turn, body)
 

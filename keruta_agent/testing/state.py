@@ -84,7 +84,7 @@ class ServerState:
     # What tests do to the server.
 
     def add_session(self, session_id: str = "", **fields: Any) -> Session:
-        """Files a session and returns it."""
+        """File a session and return it."""
         with self.lock:
             number = next(self._numbers)
             session_id = session_id or f"{number:08x}-0000-4000-8000-000000000000"
@@ -102,7 +102,7 @@ class ServerState:
             self._publish(session_id, "session_update", {"status": status})
 
     def add_task(self, session_id: str, script: str = "", **fields: Any) -> Task:
-        """Files a task, younger than all before it, and returns it."""
+        """File a task, younger than all before it, and return it."""
         with self.lock:
             number = next(self._numbers)
             now = self._now(number)

@@ -79,7 +79,7 @@ echo {number} > "$KERUTA_ARTIFACTS_DIR/result-{number}"
 """
 
 
-def _assert_told_once(workplace: Workplace, api: Api, task_id: str, number: int) -> None:
+def _assert_reported_once(workplace: Workplace, api: Api, task_id: str, number: int) -> None:
     started = _lines(workplace.path / "started")
     assert started.count(task_id) == 1
     assert api.lines(task_id) == [f"task {number} line {line}" for line in range(1, 7)]
@@ -88,7 +88,7 @@ def _assert_told_once(workplace: Workplace, api: Api, task_id: str, number: int)
 
 
 @pytest.mark.parametrize(("seed", "victims"), [(1, "daemon"), (2, "daemon and server")])
-def test_whatever_is_killed_at_random_moments_every_task_runs_once_and_is_told_once(
+def test_whatever_is_killed_at_random_moments_every_task_runs_once_and_is_reported_once(
     workplace: Workplace, mortal_api: tuple[Process, Api], seed: int, victims: str
 ) -> None:
     server, api = mortal_api
@@ -112,12 +112,12 @@ def test_whatever_is_killed_at_random_moments_every_task_runs_once_and_is_told_o
 
     for number, task_id in enumerate(tasks):
         assert api.task(task_id)["status"] == ("FAILED" if number % 2 else "COMPLETED")
-        _assert_told_once(workplace, api, task_id, number)
+        _assert_reported_once(workplace, api, task_id, number)
         if number % 2:
             wait_until(functools.partial(api.fixes, task_id), "the auto-fix task is filed")
             [fix] = api.fixes(task_id)
             assert api.wait_for(fix)["status"] == "COMPLETED"
-            _assert_told_once(workplace, api, fix, number)
+            _assert_reported_once(workplace, api, fix, number)
     wait_until(lambda: not workplace.run_processes(), "no process of a run is left")
 
 

@@ -10,7 +10,7 @@ from tests.helpers.processes import Workplace
 from tests.helpers.waiting import wait_until
 
 
-def test_daemon_is_told_everything_by_its_options(
+def test_daemon_takes_everything_from_its_options(
     workplace: Workplace, api: Api, tmp_path: Path
 ) -> None:
     for name in ("KERUTA_API_URL", "KERUTA_SESSION_ID"):

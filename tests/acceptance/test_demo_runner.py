@@ -20,7 +20,7 @@ def temporary(workplace: Workplace) -> Path:
     return directory
 
 
-def test_demo_mends_a_failing_test_and_leaves_nothing(
+def test_demo_fixes_a_failing_test_and_leaves_nothing(
     workplace: Workplace, temporary: Path
 ) -> None:
     result = workplace.run("demo", "--runner", "--json")

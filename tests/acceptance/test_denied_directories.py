@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.processes import KERUTA, PATIENCE_S, Workplace
+from tests.helpers.processes import KERUTA, TIMEOUT_S, Workplace
 
 pytestmark = pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv")
 
@@ -36,7 +36,7 @@ def _run(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
-        timeout=PATIENCE_S,
+        timeout=TIMEOUT_S,
         check=False,
     )
 

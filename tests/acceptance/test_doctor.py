@@ -99,7 +99,7 @@ def test_token_that_is_wrong_is_a_problem_and_stays_unsaid(workplace: Workplace)
     assert "the-wrong-token" not in done.stdout
 
 
-def test_setting_that_makes_no_sense_is_a_problem(workplace: Workplace) -> None:
+def test_invalid_setting_is_a_problem(workplace: Workplace) -> None:
     found = _findings(workplace, 1, KERUTA_POLL_INTERVAL="often")
 
     assert "KERUTA_POLL_INTERVAL" in found["settings"]["text"]

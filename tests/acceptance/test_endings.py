@@ -1,4 +1,4 @@
-"""Every way in which a script ends is told apart, and nothing of a task outlives it."""
+"""Every way in which a script ends is reported as it was, and nothing of a task outlives it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ENDINGS = (
 )
 
 
-def test_end_of_each_script_is_told_as_it_was(workplace: Workplace, api: Api) -> None:
+def test_end_of_each_script_is_reported_as_it_was(workplace: Workplace, api: Api) -> None:
     tasks = [api.file_task(script) for script, *_ in _ENDINGS]
     workplace.daemon()
     api.wait_for_all(tasks)
@@ -73,7 +73,7 @@ def test_failed_task_gets_an_auto_fix_task_that_runs_too(workplace: Workplace, a
     assert api.task(failed)["status"] == "FAILED"
 
 
-def test_finished_task_is_not_told_before_all_of_its_log_is_there(
+def test_finished_task_is_not_reported_before_all_of_its_log_is_there(
     workplace: Workplace, api: Api
 ) -> None:
     task_id = api.file_task("seq 3000; printf 'no newline'")

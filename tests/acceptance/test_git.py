@@ -58,7 +58,7 @@ def server(repository: Repository) -> Iterator[GitHttpServer]:
 
 
 class Sampler:
-    """Looks at the command lines of all processes again and again."""
+    """A thread that reads the command lines of all processes."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()

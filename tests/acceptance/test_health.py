@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from tests.helpers.api import Api
-from tests.helpers.processes import KERUTA, PATIENCE_S, Workplace
+from tests.helpers.processes import KERUTA, TIMEOUT_S, Workplace
 
 
 def test_health_needs_no_daemon_and_no_environment(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_health_needs_no_daemon_and_no_environment(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         encoding="utf-8",
-        timeout=PATIENCE_S,
+        timeout=TIMEOUT_S,
         check=False,
     )
 
@@ -43,9 +43,9 @@ def test_health_with_a_daemon_and_an_api_is_good(workplace: Workplace, api: Api)
     done = workplace.run("health", "--json")
 
     assert done.returncode == 0, done.stdout
-    told = json.loads(done.stdout)
-    assert told["healthy"] is True
-    assert {check["subject"]: check["level"] for check in told["checks"]} == {
+    shown = json.loads(done.stdout)
+    assert shown["healthy"] is True
+    assert {check["subject"]: check["level"] for check in shown["checks"]} == {
         "disk": "ok",
         "memory": "ok",
         "git": "ok",

@@ -15,7 +15,7 @@ import pytest
 from keruta_agent.agent.store.questions import AskedOf
 from keruta_agent.agent.store.store import Records
 from tests.helpers.api import Api
-from tests.helpers.processes import KERUTA, PATIENCE_S, Workplace, free_port
+from tests.helpers.processes import KERUTA, TIMEOUT_S, Workplace, free_port
 from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
@@ -115,7 +115,7 @@ def test_secret_is_kept_nowhere(workplace: Workplace, api: Api) -> None:
     refused = workplace.run("input", tasks[1], "visible")
     assert refused.returncode == 2 and "which other users see" in refused.stderr
     with piped("input", "2", workplace=workplace) as command:
-        command.communicate(f"{secret}\n".encode(), timeout=PATIENCE_S)
+        command.communicate(f"{secret}\n".encode(), timeout=TIMEOUT_S)
     api.wait_for(tasks[1])
 
     assert [api.lines(task) for task in tasks] == [["Password: ", f"length {len(secret)}"]] * 2
@@ -173,7 +173,7 @@ def test_execute_passes_its_own_input_on(
     workplace: Workplace, script: str, given: bytes, shown: bytes
 ) -> None:
     with piped("execute", script, workplace=workplace) as command:
-        out, err = command.communicate(given, timeout=PATIENCE_S)
+        out, err = command.communicate(given, timeout=TIMEOUT_S)
     assert (command.returncode, out) == (0, shown), err
 
 
@@ -187,7 +187,7 @@ def test_execute_through_a_daemon_takes_no_more_input_than_the_script_asks_for(
         input=b"a\nb\n",
         env=workplace.environment,
         capture_output=True,
-        timeout=PATIENCE_S,
+        timeout=TIMEOUT_S,
         check=False,
     )
     assert result.stdout == b"hello\na\nhello\nb\n", result.stderr
@@ -235,7 +235,7 @@ class Terminal:
 
     def close(self) -> None:
         self.command.kill()
-        self.command.wait(PATIENCE_S)
+        self.command.wait(TIMEOUT_S)
         os.close(self._ours)
 
 
@@ -254,14 +254,14 @@ def test_execute_at_a_terminal_passes_on_what_is_typed_and_hides_a_secret(
         terminal.wait_until_hidden()
         terminal.type("geheim-99")
         assert "geheim" not in terminal.wait_for("Hanako, 9 characters")
-        assert terminal.command.wait(PATIENCE_S) == 0
+        assert terminal.command.wait(TIMEOUT_S) == 0
 
 
 def test_input_asks_a_person_at_a_terminal_and_hides_a_secret(workplace: Workplace) -> None:
     workplace.daemon()
     script = "printf 'Password: '; read -r word; echo; echo ${#word} characters"
     with piped("execute", "--detach", script, workplace=workplace) as command:
-        command.communicate(timeout=PATIENCE_S)
+        command.communicate(timeout=TIMEOUT_S)
     waiting(workplace)
     with contextlib.closing(Terminal(workplace, "input", "1")) as terminal:
         terminal.wait_for("Password: ")
@@ -282,7 +282,7 @@ def test_execute_with_a_terminal_of_the_scripts_own_shows_what_is_typed_once(
         terminal.wait_until_hidden()  # the script's own terminal shows it
         terminal.type("Hanako")
         assert terminal.wait_for("/dev/").count("Hanako") == 2
-        assert terminal.command.wait(PATIENCE_S) == 0
+        assert terminal.command.wait(TIMEOUT_S) == 0
 
 
 def test_task_with_a_terminal_is_answered_after_its_daemon_was_killed(

@@ -103,7 +103,7 @@ def test_terminal_gets_colours_and_nothing_that_acts_on_it(workplace, job):
         (("logs", "1", "--stream", "stdin"), "stdin"),
     ],
 )
-def test_what_makes_no_sense_is_refused(workplace, arguments, complaint):
+def test_invalid_input_is_refused(workplace, arguments, complaint):
     refused = workplace.run(*arguments)
     assert refused.returncode == 2
     assert complaint in refused.stderr

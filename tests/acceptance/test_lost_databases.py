@@ -84,9 +84,9 @@ def test_agent_database_that_is_put_back_runs_nothing_twice_and_contradicts_noth
     api.wait_for_all([good, bad, tried])
     running = api.file_task(_traced(tmp_path, "running", _hold(tmp_path)))
     wait_until(lambda: api.lines(running) == ["output of running"], "the script runs")
-    told = [before, good, bad, tried]
-    tasks = [api.task(task_id) for task_id in told]
-    logs = [api.logs(task_id) for task_id in told]
+    reported = [before, good, bad, tried]
+    tasks = [api.task(task_id) for task_id in reported]
+    logs = [api.logs(task_id) for task_id in reported]
     daemon.kill()
 
     for path in workplace.base_dir.glob("agent.db*"):
@@ -103,12 +103,12 @@ def test_agent_database_that_is_put_back_runs_nothing_twice_and_contradicts_noth
     assert "agent.db was put back" in api.task(running)["message"]
     assert api.wait_for(after)["status"] == "COMPLETED"
     assert _ran(tmp_path) == ["before", "good", "bad", "tried", "tried", "running", "after"]
-    # How much of its log was told was in the lost records: a line may be there twice, none is
+    # How much of its log was sent was in the lost records: a line may be there twice, none is
     # missing.
     assert api.lines(running)[-2:] == ["output of running", "over"]
     assert set(api.lines(running)) == {"output of running", "over"}
-    assert [api.task(task_id) for task_id in told] == tasks
-    assert [api.logs(task_id) for task_id in told] == logs
+    assert [api.task(task_id) for task_id in reported] == tasks
+    assert [api.logs(task_id) for task_id in reported] == logs
     assert "Traceback" not in daemon.err
     assert "It was found in a run directory" in workplace.run("explain", running).stdout
 

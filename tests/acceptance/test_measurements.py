@@ -1,4 +1,4 @@
-"""What a run uses is kept through ``kill -9`` of the daemon, shown, and told to the API."""
+"""What a run uses is kept through ``kill -9`` of the daemon, shown, and reported to the API."""
 
 from __future__ import annotations
 

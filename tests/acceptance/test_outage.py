@@ -1,4 +1,4 @@
-"""An API that is away delays what it is told, and loses none of it."""
+"""An API that is away delays reports, and loses none of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ keruta success --message done
 """
 
 
-def test_task_that_ends_while_the_api_is_down_is_told_in_order_when_it_is_back(
+def test_task_that_ends_while_the_api_is_down_is_reported_in_order_when_it_is_back(
     workplace: Workplace, mortal_api: tuple[Process, Api], tmp_path: Path
 ) -> None:
     server, api = mortal_api
@@ -49,7 +49,7 @@ def test_task_that_ends_while_the_api_is_down_is_told_in_order_when_it_is_back(
     assert api.lines(task_id) == expected
     assert [artifact["path"] for artifact in api.artifacts(task_id)] == ["result.txt"]
     assert (tmp_path / "counter").read_text(encoding="ascii") == "run\n"
-    wait_until(lambda: _pending(workplace) == 0, "all is told")
+    wait_until(lambda: _pending(workplace) == 0, "all is sent")
 
 
 def test_api_killed_while_a_task_runs_gets_every_line_once(
@@ -65,7 +65,7 @@ def test_api_killed_while_a_task_runs_gets_every_line_once(
 
     server.kill()
     server, _ = workplace.server(api.port)
-    wait_until(lambda: len(api.lines(task_id)) > 60, "the server is told again")
+    wait_until(lambda: len(api.lines(task_id)) > 60, "reports arrive again")
     server.kill()
     workplace.server(api.port)
     (tmp_path / "go").touch()
@@ -100,14 +100,14 @@ def test_daemon_that_is_stopped_while_the_api_is_down_says_what_it_keeps(
     server.stop()
     assert workplace.run("execute", "echo ad-hoc").stdout == "ad-hoc\n"
 
-    told = workplace.run("log", "INFO", "afterwards", "--task-id", task_id)
-    assert (told.returncode, daemon.stop()) == (0, 0)
-    assert "is kept and sent later" in told.stderr
+    reported = workplace.run("log", "INFO", "afterwards", "--task-id", task_id)
+    assert (reported.returncode, daemon.stop()) == (0, 0)
+    assert "is kept and sent later" in reported.stderr
     assert "1 messages could not be sent" in daemon.err
 
     workplace.server(api.port)
     workplace.daemon()
-    wait_until(lambda: api.lines(task_id, "agent") == ["kept", "afterwards"], "it is told later")
+    wait_until(lambda: api.lines(task_id, "agent") == ["kept", "afterwards"], "it is sent later")
 
 
 def test_daemon_started_while_the_api_takes_requests_and_never_answers_follows_what_runs(

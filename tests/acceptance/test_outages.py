@@ -1,4 +1,4 @@
-"""Whatever the API answers instead of an answer: tasks go on, and all is told in order later."""
+"""Whatever the API answers instead of an answer, tasks go on, and all is reported in order."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _pending(workplace: Workplace) -> int:
 
 
 @pytest.mark.parametrize("trouble", [_busy, _lost_proxy, _broken, _half_open])
-def test_tasks_go_on_and_everything_is_told_in_order_later(
+def test_tasks_go_on_and_everything_is_reported_in_order_later(
     workplace: Workplace, api: Api, tmp_path: Path, trouble: object
 ) -> None:
     assert callable(trouble)
@@ -75,13 +75,13 @@ def test_tasks_go_on_and_everything_is_told_in_order_later(
 
         api.wait_for_all([first, second])
     assert api.task(first)["status"] == "COMPLETED"
-    told = api.task(second)
-    assert (told["status"], told["errorCode"]) == ("FAILED", "EXIT_4")
+    stored = api.task(second)
+    assert (stored["status"], stored["errorCode"]) == ("FAILED", "EXIT_4")
     assert (api.lines(first), api.lines(second)) == (["one", "two"], ["three"])
     assert (tmp_path / "runs").read_text(encoding="ascii") == "run\nrun\n"
     assert "Traceback" not in daemon.err
     stories = workplace.run("explain", "1").stdout + workplace.run("explain", "2").stdout
-    assert "The API could not be told its" in stories
+    assert " did not reach the API" in stories
 
 
 @pytest.mark.parametrize("trouble", [_web_page, _nonsense])
@@ -165,7 +165,7 @@ def _start_with_token(workplace: Workplace, gate: Gate, token: str) -> Process:
     return workplace.daemon()
 
 
-def test_token_that_expired_is_said_and_everything_is_told_once_it_is_renewed(
+def test_token_that_expired_is_said_and_everything_is_reported_once_it_is_renewed(
     workplace: Workplace, api: Api, tmp_path: Path
 ) -> None:
     task_id = api.file_task(f"echo one\n{_HOLD.format(place=tmp_path)}\necho two")

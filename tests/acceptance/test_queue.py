@@ -49,7 +49,7 @@ def test_queue_is_listed_in_the_order_in_which_it_will_run(
 
 
 @pytest.mark.parametrize("with_daemon", [True, False])
-def test_waiting_task_that_is_cancelled_never_runs_and_the_api_is_told(
+def test_waiting_task_that_is_cancelled_never_runs_and_the_api_learns_it(
     workplace: Workplace, api: Api, tmp_path: Path, with_daemon: bool
 ) -> None:
     running = api.file_task(_hold(tmp_path), priority=1)
@@ -102,7 +102,7 @@ def test_running_task_that_is_cancelled_without_a_daemon_is_stopped_by_the_next_
     assert workplace.run_processes() == []
 
 
-def test_task_that_is_cancelled_while_it_is_announced_never_runs_and_the_api_is_told(
+def test_task_that_is_cancelled_while_it_is_announced_never_runs_and_the_api_learns_it(
     workplace: Workplace, api: Api, tmp_path: Path
 ) -> None:
     task_id = api.file_task(f"touch {tmp_path}/wrong")

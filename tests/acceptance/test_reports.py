@@ -1,4 +1,4 @@
-"""What scripts and people tell the agent: start, progress, log, success, fail."""
+"""Reports of scripts and people: start, progress, log, success, fail."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def test_script_reports_its_progress_its_log_and_its_end(workplace: Workplace, a
     task = api.wait_for(task_id)
 
     assert (task["status"], task["message"], task["progress"]) == ("COMPLETED", "完了", 100)
-    told = [
+    reported = [
         (entry["level"], entry["message"])
         for entry in api.logs(task_id)
         if entry["source"] == "agent"
     ]
-    assert told == [("INFO", "開始"), ("WARN", "careful"), ("ERROR", "bad")]
+    assert reported == [("INFO", "開始"), ("WARN", "careful"), ("ERROR", "bad")]
     assert "Traceback" not in daemon.err
     assert api.lines(task_id, "stderr") == []
 
@@ -56,19 +56,19 @@ def test_reports_made_while_no_daemon_runs_are_delivered_by_the_next_one(
         f"echo begun; while [ ! -e {tmp_path}/killed ]; do sleep 0.02; done\n"
         "keruta log INFO alone && keruta progress 70 &&\n"
         "keruta fail --message 駄目 --error-code NO\n"
-        f"echo $? > {tmp_path}/told; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done\n"
+        f"echo $? > {tmp_path}/reported; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done\n"
     )
     daemon = workplace.daemon()
     wait_until(lambda: api.lines(task_id) == ["begun"], "the script runs")
     daemon.kill()
     (tmp_path / "killed").touch()
-    wait_until(lambda: (tmp_path / "told").exists(), "the script has reported")
+    wait_until(lambda: (tmp_path / "reported").exists(), "the script has reported")
 
     workplace.daemon()
     (tmp_path / "go").touch()
 
     task = api.wait_for(task_id)
-    assert (tmp_path / "told").read_text(encoding="ascii") == "0\n"
+    assert (tmp_path / "reported").read_text(encoding="ascii") == "0\n"
     assert (task["status"], task["message"], task["errorCode"]) == ("FAILED", "駄目", "NO")
     assert api.lines(task_id, "agent") == ["alone"]
     assert task["progress"] == 70

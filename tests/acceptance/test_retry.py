@@ -77,8 +77,8 @@ def test_failed_tasks_are_tried_again_in_their_order_and_explained(
     assert "Its retry rule is invalid: retry.count must be" in (
         workplace.run("explain", wrong).stdout
     )
-    told = json.loads(workplace.run("explain", flaky, "--json").stdout)
-    assert [event["action"] for event in told].count("retry") == 2
+    shown = json.loads(workplace.run("explain", flaky, "--json").stdout)
+    assert [event["action"] for event in shown].count("retry") == 2
 
 
 def test_fix_of_a_failed_task_is_not_tried_again_by_its_rule(
@@ -196,9 +196,9 @@ def test_ended_jobs_can_be_run_once_more(workplace: Workplace, api: Api, tmp_pat
     assert api.wait_for(task_id)["status"] == "FAILED"
     (tmp_path / "fixed").touch()
 
-    told = json.loads(workplace.run("queue", "retry", task_id, "--json").stdout)
+    reported = json.loads(workplace.run("queue", "retry", task_id, "--json").stdout)
 
-    again = api.wait_for(told["task"])
+    again = api.wait_for(reported["task"])
     assert (again["status"], again["name"], again["priority"]) == ("COMPLETED", "壊れた", 3)
     assert again["parameters"]["retryOf"] == task_id
     assert api.task(task_id)["status"] == "FAILED"
@@ -213,8 +213,8 @@ def test_ended_jobs_can_be_run_once_more(workplace: Workplace, api: Api, tmp_pat
         return str(json.loads(shown)["outcome"] or "")
 
     assert wait_until(retried, "the retry has ended") == "succeeded"
-    told = json.loads(workplace.run("queue", "retry", str(job["id"] + 1), "--json").stdout)
-    assert told == {"job": job["id"] + 2, "task": None}
+    reported = json.loads(workplace.run("queue", "retry", str(job["id"] + 1), "--json").stdout)
+    assert reported == {"job": job["id"] + 2, "task": None}
 
 
 #: Changes that cannot be made, where job 1 has ended and job 2 waits.
@@ -235,9 +235,9 @@ def test_change_that_cannot_be_made_is_refused_and_says_why(workplace: Workplace
     workplace.daemon()
     assert workplace.run("execute", "--detach", "true").returncode == 0
 
-    for command, told in _REFUSED:
+    for command, reported in _REFUSED:
         done = workplace.run(*command)
 
         assert (done.returncode, done.stdout) == (2, ""), command
-        assert told in done.stderr, command
+        assert reported in done.stderr, command
         assert "Traceback" not in done.stderr

@@ -29,7 +29,7 @@ def repository(workplace: Workplace) -> Repository:
 
 @pytest.fixture
 def model(workplace: Workplace) -> Iterator[ScriptedModel]:
-    with ScriptedModel(coding.mending).serving() as found:
+    with ScriptedModel(coding.fixing).serving() as found:
         workplace.environment.update(
             OPENAI_BASE_URL=found.endpoint, OPENAI_API_KEY=KEY, GIT_TOKEN=TOKEN
         )
@@ -76,11 +76,11 @@ def test_task_of_a_file_is_done_and_shown(
 
 
 def _artifacts(around: Around) -> list[tuple[str, str]]:
-    told = around.registry.get_task("1.1", spec_name="数学")
-    return [(one["type"], around.store.download_text(one["uri"])) for one in told["artifacts"]]
+    stored = around.registry.get_task("1.1", spec_name="数学")
+    return [(one["type"], around.store.download_text(one["uri"])) for one in stored["artifacts"]]
 
 
-def test_task_that_fails_is_exit_code_1_and_json_tells_why(
+def test_task_that_fails_is_exit_code_1_and_json_says_why(
     workplace: Workplace, repository: Repository, model: ScriptedModel, around: Around
 ) -> None:
     path = _written(workplace, repository)
@@ -90,8 +90,8 @@ def test_task_that_fails_is_exit_code_1_and_json_tells_why(
     )
 
     assert result.returncode == 1
-    told = json.loads(result.stdout)
-    assert (told["success"], told["error_type"]) == (False, "SecurityError")
+    shown = json.loads(result.stdout)
+    assert (shown["success"], shown["error_type"]) == (False, "SecurityError")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_task_that_fails_is_exit_code_1_and_json_tells_why(
         ([], {"MESSAGE_BUS_URL": "x"}, "TASK_REGISTRY_URL"),
     ],
 )
-def test_what_makes_no_sense_is_told_at_once(
+def test_invalid_input_is_reported_at_once(
     workplace: Workplace,
     repository: Repository,
     arguments: list[str],
@@ -155,7 +155,7 @@ def test_dispatcher_starts_a_runner(
     assert "feature/task-chat-app-7" in repository.branches
 
 
-def test_check_tells_what_is_missing(
+def test_check_names_what_is_missing(
     workplace: Workplace, model: ScriptedModel, around: Around
 ) -> None:
     assert workplace.run("runner", "check").returncode == 0
@@ -188,8 +188,8 @@ def test_task_of_a_session_is_solved_by_the_runner(
     assert any("round 2" in line for line in lines)
     assert "::group::push" in lines
     assert found["progress"] == 100
-    told = around.registry.get_task(task_id, spec_name=api.session_id)
-    assert told["status"] == "done"
+    stored = around.registry.get_task(task_id, spec_name=api.session_id)
+    assert stored["status"] == "done"
     for path in workplace.path.rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
 

@@ -49,7 +49,7 @@ def test_runners_share_a_pool(tmp_path: Path) -> None:
     repository: Repository = coding.project(tmp_path / "project.git")
     with (
         runner_services(tmp_path / "services", pool_size=2) as around,
-        ScriptedModel(coding.mending).serving() as model,
+        ScriptedModel(coding.fixing).serving() as model,
         concurrent.futures.ThreadPoolExecutor(3) as pool,
     ):
         config = coding.config(model, around, tmp_path)

@@ -31,7 +31,7 @@ def session(workplace: Workplace, repository: Repository) -> Iterator[Api]:
 def test_task_is_solved_in_the_clone_of_the_session_and_pushed_once(
     workplace: Workplace, repository: Repository, session: Api
 ) -> None:
-    with ScriptedModel(coding.mending).serving() as model:
+    with ScriptedModel(coding.fixing).serving() as model:
         workplace.environment.update(OPENAI_BASE_URL=model.endpoint, OPENAI_API_KEY=KEY)
         wish = {"test_commands": [TESTS], "description": "半分: half(4) has to be 2."}
         task_id = session.file_task("", name="Mend half", parameters={"runner": wish})
@@ -50,7 +50,7 @@ def test_task_is_solved_in_the_clone_of_the_session_and_pushed_once(
 
 
 @pytest.mark.parametrize("wish", [1, "yes", []])
-def test_wish_that_makes_no_sense_is_told(
+def test_invalid_wish_is_reported(
     workplace: Workplace, repository: Repository, session: Api, wish: object
 ) -> None:
     task_id = session.file_task("echo script", name="x", parameters={"runner": wish})

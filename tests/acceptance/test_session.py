@@ -19,7 +19,7 @@ def test_session_is_found_by_the_name_of_the_workspace(workplace: Workplace, api
     assert f"serves the session {api.session_id}" in daemon.err
 
 
-def test_workspace_without_a_session_is_told_what_to_set(workplace: Workplace, api: Api) -> None:
+def test_workspace_without_a_session_says_what_to_set(workplace: Workplace, api: Api) -> None:
     del workplace.environment["KERUTA_SESSION_ID"]
 
     done = workplace.run("daemon", CODER_WORKSPACE_NAME="ws-0badc0de-nobody-1")

@@ -243,7 +243,7 @@ def heard(tmp_path: Path):  # type: ignore[no-untyped-def]
     listener.close()
 
 
-def test_service_manager_is_told_of_the_daemons_life(
+def test_service_manager_is_notified_of_the_daemons_life(
     workplace: Workplace,
     api: Api,
     tmp_path: Path,

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from keruta_agent.soak import leftovers
+from keruta_agent.soak.evidence import leftovers
 from tests.helpers.processes import Workplace
 from tests.helpers.waiting import wait_until
 
 #: Seconds for a soak on a machine that has much else to do.
-PATIENCE_S = 280.0
+TIMEOUT_S = 280.0
 
 TRUTH = "every task ends in one truthful state"
 ONCE = "no script is started twice"
@@ -51,8 +51,8 @@ class Saboteur:
         sys.meta_path.remove(self)
         from keruta_agent.agent.journey import finish, retry
         from keruta_agent.agent.delivery import loglines
-        tell = finish.error_code
-        finish.error_code = lambda run, ending: "WRONG" + tell(run, ending)
+        code_of = finish.error_code
+        finish.error_code = lambda run, ending: "WRONG" + code_of(run, ending)
         retry.RetryRule.allows = lambda rule, run: run.outcome == "failed" and run.number <= 4
         read = loglines.LogReader.entries
         loglines.LogReader.entries = lambda *arguments: read(*arguments)[1:]
@@ -84,14 +84,14 @@ def _soak(workplace: Workplace, temporary: Path, code: int, *arguments: str, **m
         env={**workplace.environment, "TMPDIR": str(temporary), **more},
         capture_output=True,
         encoding="utf-8",
-        timeout=PATIENCE_S,
+        timeout=TIMEOUT_S,
         check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr
     return json.loads(done.stdout)
 
 
-@pytest.mark.timeout(PATIENCE_S + 10)
+@pytest.mark.timeout(TIMEOUT_S + 10)
 @pytest.mark.parametrize(("kills", "seed"), [(3, 1), pytest.param(7, 6, marks=pytest.mark.long)])
 def test_kills_break_no_promise_and_leave_nothing(
     workplace: Workplace, temporary: Path, kills: int, seed: int
@@ -108,7 +108,7 @@ def test_kills_break_no_promise_and_leave_nothing(
     assert leftovers.of_directory(temporary) == []
 
 
-@pytest.mark.timeout(PATIENCE_S + 10)
+@pytest.mark.timeout(TIMEOUT_S + 10)
 def test_agent_that_breaks_promises_is_found_out_and_the_evidence_is_kept(
     workplace: Workplace, temporary: Path, tmp_path: Path
 ) -> None:

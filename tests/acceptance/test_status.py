@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.helpers.api import Api
 from tests.helpers.gate import gate_before
-from tests.helpers.processes import KERUTA, PATIENCE_S, Workplace
+from tests.helpers.processes import KERUTA, TIMEOUT_S, Workplace
 from tests.helpers.waiting import wait_until
 
 UNTIL_GO = "while [ ! -e $KERUTA_RUN_DIR/go ]; do sleep 0.05; done"
@@ -72,7 +72,9 @@ def test_status_shows_what_runs_waits_and_ended(workplace: Workplace, api: Api) 
     (workplace.run_directories()[-1] / "go").touch()
 
 
-def test_daemon_that_hangs_is_told_from_one_that_is_not_there(workplace: Workplace) -> None:
+def test_daemon_that_hangs_is_distinguished_from_one_that_is_not_there(
+    workplace: Workplace,
+) -> None:
     daemon = workplace.daemon()
     daemon.signal(signal.SIGSTOP)
     try:
@@ -116,7 +118,7 @@ def test_watch_on_a_terminal_redraws_in_place_until_ctrl_c(workplace: Workplace)
         while shown.count(b"\x1b[J") < 3:
             shown += os.read(main, 4096)
         watch.send_signal(signal.SIGINT)
-        assert watch.wait(PATIENCE_S) == 0
+        assert watch.wait(TIMEOUT_S) == 0
     finally:
         watch.kill()
         watch.wait()
@@ -141,7 +143,7 @@ def test_status_and_health_agree_on_an_api_that_goes_and_comes_back(
             return not status["daemon"]["api_away"], health
 
         wait_until(lambda: both() == (True, True), "the API is well for both")
-        gate.trouble = lambda passage: passage.answer(502, b"")  # with nothing to be told
+        gate.trouble = lambda passage: passage.answer(502, b"")  # with nothing to report
 
         wait_until(lambda: both() == (False, False), "the API is away for both")
         assert "502" in workplace.run("status").stdout

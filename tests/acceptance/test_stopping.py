@@ -97,9 +97,7 @@ def test_daemon_with_keep_alive_stays_when_its_session_has_ended(
     assert daemon.stop() == 0
 
 
-def test_second_daemon_is_refused_and_told_the_pid_of_the_first(
-    workplace: Workplace, api: Api
-) -> None:
+def test_second_daemon_is_refused_with_the_pid_of_the_first(workplace: Workplace, api: Api) -> None:
     first = workplace.daemon()
 
     second = workplace.run("daemon")

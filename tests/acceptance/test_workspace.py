@@ -45,7 +45,7 @@ def test_person_finds_looks_at_and_tidies_the_clone(workplace: Workplace, tmp_pa
     assert git(clone, "for-each-ref", "refs/heads") == ""
 
 
-def test_person_is_told_of_a_clone_that_was_broken_and_moved_aside(
+def test_person_learns_of_a_clone_that_was_broken_and_moved_aside(
     workplace: Workplace, tmp_path: Path
 ) -> None:
     repository = make_repository(tmp_path / "project.git")
@@ -64,7 +64,7 @@ def test_person_is_told_of_a_clone_that_was_broken_and_moved_aside(
         assert daemon.wait() == 0
 
     shown = workplace.run("workspace", "status").stdout
-    told = json.loads(workplace.run("workspace", "status", "--json").stdout)
-    (aside,) = told["moved"]
+    reported = json.loads(workplace.run("workspace", "status", "--json").stdout)
+    (aside,) = reported["moved"]
     assert f"moved aside  {aside['path']}: " in shown
     assert (aside["removable"], Path(aside["path"]).parent) == (True, workplace.base_dir)

@@ -26,9 +26,9 @@ def test_second_agent_stands_by_until_the_first_leaves(world: World) -> None:
     first, second = _agent(), _agent()
 
     assert world.api.register_agent(first, session, lease_s=600).role is AgentRole.ACTIVE
-    told = world.api.register_agent(second, session, lease_s=600)
-    assert told.role is AgentRole.STANDBY
-    assert first.id in told.active
+    reported = world.api.register_agent(second, session, lease_s=600)
+    assert reported.role is AgentRole.STANDBY
+    assert first.id in reported.active
     assert world.api.register_agent(first, session, lease_s=600).role is AgentRole.ACTIVE
 
     world.api.register_agent(first, session, lease_s=0)

@@ -264,7 +264,7 @@ def test_health_is_good(world: World) -> None:
     assert world.api.health().healthy
 
 
-def test_events_tell_of_new_tasks(world: World) -> None:
+def test_events_announce_new_tasks(world: World) -> None:
     session = world.add_session()
     events = world.api.events(session.id, threading.Event())
     connected = next(events)
@@ -291,7 +291,7 @@ def test_events_of_other_sessions_are_not_heard(world: World) -> None:
     events.close()  # type: ignore[attr-defined]
 
 
-def test_events_end_when_told_to_stop_while_nothing_happens(world: World) -> None:
+def test_events_end_on_request_while_nothing_happens(world: World) -> None:
     session = world.add_session()
     stop = threading.Event()
     connected = threading.Event()

@@ -29,11 +29,11 @@ class World(Protocol):
     api: KerutaApi
 
     def add_session(self, **fields: Any) -> Session:
-        """Files a session; the fields are those of the model."""
+        """File a session; the fields are those of the model."""
         ...
 
     def add_task(self, session_id: str, script: str = "true", **fields: Any) -> Task:
-        """Files a task."""
+        """File a task."""
         ...
 
     def end_session(self, session_id: str) -> None:

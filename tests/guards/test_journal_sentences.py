@@ -1,4 +1,4 @@
-"""Everything that the code adds to a job's story can be told by ``keruta explain``."""
+"""Everything that the code adds to a job's journal has a sentence in ``keruta explain``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _adds_to_a_journal(call: ast.Call) -> bool:
 
 
 @cache
-def told_events() -> list[tuple[str, set[str], str]]:
+def recorded_events() -> list[tuple[str, set[str], str]]:
     """Return each action that is added anywhere, with the names of its details and the place."""
     found = []
     for module, tree in modules_with("journal.add("):
@@ -55,7 +55,7 @@ def told_events() -> list[tuple[str, set[str], str]]:
 
 
 def test_every_action_has_a_sentence_that_its_details_fill() -> None:
-    events = told_events()
+    events = recorded_events()
     assert len(events) > 12, "the calls were not found"
     for action, details, place in events:
         assert action in SENTENCES, f"{place}: keruta explain does not know {action!r}"
@@ -63,5 +63,5 @@ def test_every_action_has_a_sentence_that_its_details_fill() -> None:
         assert sentence[0].isupper() and sentence[-1] in ".>", (place, sentence)
 
 
-def test_every_sentence_is_told_by_something() -> None:
-    assert set(SENTENCES) == {action for action, _, _ in told_events()}
+def test_every_sentence_is_used() -> None:
+    assert set(SENTENCES) == {action for action, _, _ in recorded_events()}

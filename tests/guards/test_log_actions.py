@@ -48,7 +48,7 @@ def test_every_event_has_an_action_that_is_described() -> None:
     )
 
 
-def test_every_action_is_told_by_something() -> None:
+def test_every_action_is_logged_somewhere() -> None:
     assert set(ACTIONS) == {action for _, action, _ in events()}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-#: Modules of Python and of ours that cost a small command more than it may take in all.
+#: Modules of Python and of keruta that cost a small command more than it may take in all.
 FORBIDDEN = {
     "argparse",
     "asyncio",
@@ -60,8 +60,8 @@ PLAIN_FORMS = [
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Listens where an agent would, and takes everything that is told."""
-    told: list[str] = []
+    """Listen where an agent would, and take every message."""
+    reported: list[str] = []
     path = tmp_path / "agent.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -74,12 +74,12 @@ def agent(tmp_path: Path) -> Iterator[tuple[Path, list[str]]]:
                     line = stream.readline()
                     if not line:
                         return
-                    told.append(line)
+                    reported.append(line)
                     stream.write("ok\n")
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield path, told
+        yield path, reported
         with socket.socket(socket.AF_UNIX) as stop:
             stop.connect(str(path))
         thread.join(10)
@@ -108,7 +108,7 @@ def call(socket_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 def test_plain_form_of_small_command_loads_nothing_heavy(
     agent: tuple[Path, list[str]], arguments: tuple[str, ...]
 ) -> None:
-    socket_path, told = agent
+    socket_path, reported = agent
 
     result = call(socket_path, *arguments)
 
@@ -117,16 +117,16 @@ def test_plain_form_of_small_command_loads_nothing_heavy(
     assert "keruta_agent.cli.small" in loaded
     assert loaded & FORBIDDEN == set()
     assert len(loaded) <= MOST_MODULES, loaded
-    # The daemon knows that a run has started: that is not told.
-    assert len(told) == (0 if arguments[0] == "start" else 1)
+    # The daemon knows that a run has started: that is not reported.
+    assert len(reported) == (0 if arguments[0] == "start" else 1)
 
 
-def test_plain_form_of_log_tells_its_fields(agent: tuple[Path, list[str]]) -> None:
-    socket_path, told = agent
+def test_plain_form_of_log_sends_its_fields(agent: tuple[Path, list[str]]) -> None:
+    socket_path, reported = agent
 
     call(socket_path, "log", "warn", "日本語 \\ x", "--field", "a=1=2", "--field=b=", "--field=a=3")
 
-    message = json.loads(told[0])["message"]
+    message = json.loads(reported[0])["message"]
     assert message["level"] == "WARN"
     assert message["message"] == "日本語 \\ x"
     assert message["fields"] == {"a": "3", "b": ""}

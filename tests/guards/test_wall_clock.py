@@ -9,7 +9,7 @@ from tests.guards.source import modules_with
 #: Packages that decide when something happens.
 DECIDING = ("journey", "delivery", "store", "run", "queue", "daemon")
 WALL_CLOCKS = {"time.time()", "time.time_ns()", "datetime.now(UTC)", "datetime.now()"}
-#: How old a run's directory is may be told by the wall clock: it is about days.
+#: How old a run's directory is may be judged by the wall clock: it is about days.
 EXCEPTIONS = {"remove_old_runs"}
 
 

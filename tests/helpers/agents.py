@@ -17,7 +17,7 @@ SESSION = "11111111-2222-3333-4444-555555555555"
 
 
 class RecordingQueue:
-    """A dispatcher that dispatches nothing and remembers what it was told."""
+    """A dispatcher that dispatches nothing and remembers its calls."""
 
     def __init__(self) -> None:
         self.runnable: list[int] = []

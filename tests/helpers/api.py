@@ -39,7 +39,7 @@ class Api:
         return answer.json() if answer.data else None
 
     def file_task(self, script: str, *, name: str = "task", priority: int = 0, **more: Any) -> str:
-        """Files a task and returns its id."""
+        """File a task and return its id."""
         body = {"sessionId": self.session_id, "name": name, "script": script, "priority": priority}
         return str(self._call("POST", "/tasks", json={**body, **more})["id"])
 

@@ -1,4 +1,4 @@
-"""Calls the embedded keruta API in this process, without a socket."""
+"""Call the embedded keruta API in this process, without a socket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 
 class ApiCaller:
-    """Sends requests to an application and makes what most tests need first."""
+    """A client of an application, with what most tests need first."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""Drives Debian's chromium, and notices what no page of ours may do."""
+"""Drive Debian's chromium, and notice what no page of keruta may do."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ def says(*contents: str) -> list[Turn | str]:
     ]
 
 
-def mending(request: Mapping[str, Any]) -> Turn:
-    """Says it wrongly first, and rightly to whoever shows how it fails."""
+def fixing(request: Mapping[str, Any]) -> Turn:
+    """Answer wrongly first, and rightly once the prompt shows how it fails."""
     has_seen = "1.3333" in str(request["messages"][-1]["content"])
     turn = says(RIGHT if has_seen else WRONG)[0]
     return Turn(content=turn) if isinstance(turn, str) else turn
@@ -85,7 +85,7 @@ def config(
 
 
 def task(repository: Repository | None = None, **fields: Any) -> TaskContext:
-    """Return the task to mend the project."""
+    """Return the task to fix the project."""
     metadata = {} if repository is None else {"repo_url": str(repository.path)}
     values: dict[str, Any] = {
         "task_id": "1.1",
@@ -107,8 +107,8 @@ def runner_with(
     """Yield a runner, and the model with these answers that it asks."""
     followers = {name: more.pop(name) for name in ("on_step", "stopping") if name in more}
     with ScriptedModel(turns).serving() as model:
-        told = config(model, around, directory, **more)
-        yield RunnerOrchestrator(told, **followers), model
+        reported = config(model, around, directory, **more)
+        yield RunnerOrchestrator(reported, **followers), model
 
 
 def slot_in(tmp_path: Path, repository: Repository) -> Path:

@@ -21,7 +21,7 @@ from tests.helpers.processes import start_keruta
 from tests.helpers.repositories import Repository, git
 from tests.helpers.runner_services import Around, runner_services
 
-_PATIENCE_S = 90.0
+_TIMEOUT_S = 90.0
 
 
 @dataclasses.dataclass
@@ -35,7 +35,7 @@ class Run:
         """Wait for its end; return the exit code, and what else was written."""
         with self.output:
             rest = self.output.read()
-        return subprocess.CompletedProcess(["keruta"], self.process.wait(_PATIENCE_S), rest)
+        return subprocess.CompletedProcess(["keruta"], self.process.wait(_TIMEOUT_S), rest)
 
 
 class CodingWorld:
@@ -91,7 +91,7 @@ class CodingWorld:
         assert run.end().returncode == -signal.SIGKILL, "".join(seen)
 
     def kill_after(self, seconds: float, task_id: str, branch: str) -> bool:
-        """Start a run and kill it after a while; tell whether it still ran."""
+        """Start a run and kill it after a while; return whether it still ran."""
         run = self.start(task_id, branch)
         time.sleep(seconds)
         run.process.kill()
@@ -131,6 +131,6 @@ def coding_world(path: Path, *, pool_size: int) -> Iterator[CodingWorld]:
     """Give such a world for the length of the block."""
     with (
         runner_services(path / "services", pool_size=pool_size) as around,
-        ScriptedModel(coding.mending).serving() as model,
+        ScriptedModel(coding.fixing).serving() as model,
     ):
         yield CodingWorld(path, around, model)

@@ -1,4 +1,4 @@
-"""Calls ``keruta`` within the test's process, in a home directory of its own."""
+"""Call ``keruta`` within the test's process, in a home directory of its own."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class CommandLine:
 def command_line(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[CommandLine]:
-    """Lets a test call ``keruta``; closes the databases that commands leave to a process's end."""
+    """Return what calls ``keruta``; close the databases that commands leave to a process's end."""
     gc.freeze()  # what other tests have loaded is not looked through again and again
     try:
         yield CommandLine(home, monkeypatch, capsys)

@@ -1,4 +1,4 @@
-"""Starts the embedded keruta API inside the test process, on a free port of the loopback."""
+"""Start the embedded keruta API inside the test process, on a free port of the loopback."""
 
 from __future__ import annotations
 

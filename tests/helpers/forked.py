@@ -19,7 +19,7 @@ from typing import IO
 from tests.helpers.fork_server import MOST_BYTES
 
 #: Seconds within which the server is ready and forks, on a machine with much else to do.
-_PATIENCE_S = 60.0
+_TIMEOUT_S = 60.0
 _ROOT = Path(__file__).parents[2]
 
 
@@ -31,7 +31,7 @@ class ForkedProcess:
         self.returncode: int | None = None
         self._answer = answer
         self._lock = threading.Lock()
-        self.pid = int(self._receive(_PATIENCE_S))
+        self.pid = int(self._receive(_TIMEOUT_S))
 
     def poll(self) -> int | None:
         """Return the exit code, or None while it runs."""
@@ -113,7 +113,7 @@ class _Server:
 
     def close(self) -> None:
         self._control.close()
-        self._popen.wait(_PATIENCE_S)
+        self._popen.wait(_TIMEOUT_S)
 
 
 @cache

@@ -65,7 +65,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True  # connections that are kept alive end with the test
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says nothing: a client that was killed leaves in the middle of an answer."""
+        """Ignore errors: a client that was killed leaves in the middle of an answer."""
 
 
 class Gate:

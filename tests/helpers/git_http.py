@@ -20,7 +20,7 @@ PASSWORD = "correct-horse-battery-staple-9"
 
 
 class GitHttpServer(ThreadingHTTPServer):
-    """Serves the repositories of a directory by ``git http-backend``."""
+    """A handler that serves the repositories of a directory by ``git http-backend``."""
 
     daemon_threads = True
 

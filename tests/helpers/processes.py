@@ -1,4 +1,4 @@
-"""Starts the installed ``keruta`` as real processes, and ends every one of them."""
+"""Start the installed ``keruta`` as real processes, and end every one of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.helpers.waiting import wait_until
 
 KERUTA = str(Path(sys.executable).with_name("keruta"))
 #: Seconds after which a command counts as hanging.
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 #: Bytes that are read of what a command writes.
 MOST_OUTPUT = 64 * 2**20
 #: Variables that an interpreter looks at when it starts.
@@ -107,7 +107,7 @@ class Process:
     def kill(self) -> None:
         """End it as ``kill -9`` does, and wait until it is gone."""
         self._popen.kill()
-        self._popen.wait(PATIENCE_S)
+        self._popen.wait(TIMEOUT_S)
 
     def stop(self) -> int:
         """Ask it to end (SIGTERM) and return its exit code."""
@@ -116,7 +116,7 @@ class Process:
 
     def wait(self) -> int:
         """Wait for its end and return its exit code."""
-        return self._popen.wait(PATIENCE_S)
+        return self._popen.wait(TIMEOUT_S)
 
     def wait_for(self, text: str) -> None:
         """Wait until it has written a text to standard output or error."""
@@ -142,7 +142,7 @@ class Workplace:
             "HOME": str(path / "home"),
             "KERUTA_BASE_DIR": str(self.base_dir),
             "KERUTA_ARTIFACTS_DIR": str(path / "artifacts"),
-            "KERUTA_POLL_INTERVAL": "1s",  # the server's events tell of what is new
+            "KERUTA_POLL_INTERVAL": "1s",  # the server's events announce what is new
             "KERUTA_AUTO_FIX_ENABLED": "false",
             "KERUTA_RETRY_COUNT": "0",
             "KERUTA_STOP_GRACE": "1s",
@@ -189,10 +189,10 @@ class Workplace:
                 forks=self.forks,
             )
             try:
-                code = process.wait(PATIENCE_S)
+                code = process.wait(TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(PATIENCE_S)
+                process.wait(TIMEOUT_S)
                 raise
             texts = [os.pread(file.fileno(), MOST_OUTPUT, 0).decode() for file in (out, err)]
         return subprocess.CompletedProcess(["keruta", *arguments], code, *texts)

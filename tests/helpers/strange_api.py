@@ -45,7 +45,7 @@ def strange_server(answer: Answer) -> Iterator[str]:
 
 
 def forward(url: str, method: str, path: str, body: bytes) -> tuple[int, str, bytes]:
-    """Lets a real server answer; events are left out, since they never end."""
+    """Have a real server answer; events are left out, since they never end."""
     if "/events" in path:
         return 404, "application/json", b"{}"
     headers = {"Content-Type": "application/json"}

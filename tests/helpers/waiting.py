@@ -1,4 +1,4 @@
-"""Waits on conditions, so that no test sleeps for a time that a busy machine could miss."""
+"""Wait on conditions, so that no test sleeps for a time that a busy machine could miss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the tests in several processes, which are forked when all tests are collected.
+"""Run the tests in several processes, which are forked when all tests are collected.
 
 With pytest-xdist each worker imports and collects all for itself. Of 6,000 tests that takes as
 long as running half of them; here it is done once. The tests of a module stay together as long as
@@ -21,7 +21,7 @@ import pytest
 #: Tests that a worker has: the one that runs, and the next, which decides what is torn down.
 _AHEAD = 2
 #: Seconds for a worker to end when it has nothing more to do.
-_PATIENCE_S = 60.0
+_TIMEOUT_S = 60.0
 #: Rings whose tests take long come first, so that no worker ends long after the others.
 _LONG_RINGS = ("browser", "acceptance", "integration")
 
@@ -107,12 +107,12 @@ class Worker:
         """Have it run a test after those that it was given; None: there are no more."""
         if index is not None:
             self.given.append(index)
-        with contextlib.suppress(OSError):  # it died; its end of the connection tells
+        with contextlib.suppress(OSError):  # it died; its end of the connection shows it
             self.connection.send(index)
 
     def end(self) -> int | None:
         """Wait until it is gone and return its exit code."""
-        self._process.join(_PATIENCE_S)
+        self._process.join(_TIMEOUT_S)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
@@ -199,7 +199,7 @@ class Pool:
 
 
 class _Reports:
-    """Sends reports to where they are shown."""
+    """Send reports to where they are shown."""
 
     def __init__(self, config: pytest.Config, connection: Connection) -> None:
         self._config = config

@@ -54,7 +54,7 @@ EVENTS = "stream of events"
 
 
 class KerutaClient:
-    """Speaks to one keruta server; safe to be used by several threads at once.
+    """The client of one keruta server; safe to be used by several threads at once.
 
     Reads are tried again for a few seconds; writes are sent once (see ``clients/http.py``).
     """

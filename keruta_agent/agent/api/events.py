@@ -35,7 +35,7 @@ _WATCH_TICK_S = 0.5
 
 
 class EventParser:
-    """Makes events of the bytes of a stream, however they are cut."""
+    """The parser of an event stream, however its bytes are cut."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")

@@ -45,7 +45,7 @@ class _Batch:
 
 
 class LogWriter:
-    """Sends log entries in the way that one server takes them."""
+    """The sender of log entries, in the form that one server takes."""
 
     def __init__(self, http: HttpClient, capabilities: Capabilities) -> None:
         self._http = http
@@ -89,7 +89,7 @@ class LogWriter:
         """Ask with a list for a task that does not exist: a server that takes lists misses it.
 
         Raises:
-            ApiError: the server is broken as a whole, so it cannot be told.
+            ApiError: the server is broken as a whole, so it stays unknown.
         """
         self._http.get(f"Reading task {task_id}", f"/api/v1/tasks/{segment(task_id)}")
         nobody = LogEntry(level=LogLevel.INFO, message="", source="agent")

@@ -90,7 +90,7 @@ def _entities(
 
 
 def _complaint(exc: ValidationError) -> str:
-    """Names the fields that are wrong, without their values."""
+    """Name the fields that are wrong, without their values."""
     messages = exc.messages
     if not isinstance(messages, dict):
         return "; ".join(str(message) for message in messages)

@@ -1,4 +1,4 @@
-"""Finds out which dialect a server speaks without changing anything there.
+"""Find out which dialect a server speaks without changing anything there.
 
 Each question names a task that does not exist. A server that has the route misses the task; one
 that lacks the route answers as it does for a route that nobody has.
@@ -34,7 +34,7 @@ _ACTION: Final = "Asking the server what it has"
 
 
 class Probe:
-    """Asks one server what it has."""
+    """The probe of one server for what it has."""
 
     def __init__(
         self, base_url: str, token: str | None, timeout_s: float, ca_file: Path | None = None

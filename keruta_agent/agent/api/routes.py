@@ -1,4 +1,4 @@
-"""Routes that a server may lack: asked once, remembered, told apart from an unknown task."""
+"""Routes that a server may lack: asked once, remembered, distinguished from an unknown task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def no_owner() -> None:
 
 
 class OptionalRoutes:
-    """Runs requests to routes that may be missing."""
+    """The routes of one server that may be missing."""
 
     def __init__(self, capabilities: Capabilities) -> None:
         self.capabilities = capabilities
@@ -82,7 +82,7 @@ class OptionalRoutes:
         A route that was seen working is there: its 404 and 500 mean what they say.
 
         Raises:
-            ApiError: the owner cannot be read, so it cannot be told.
+            ApiError: the owner cannot be read, so it stays unknown.
         """
         if self.capabilities.has(feature):
             return False

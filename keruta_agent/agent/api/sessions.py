@@ -22,7 +22,7 @@ WORKSPACE_TASKS = "task list of a workspace"
 
 
 class SessionReader:
-    """Reads sessions and their pending tasks from one server."""
+    """The sessions of one server, and their pending tasks."""
 
     def __init__(self, http: HttpClient, routes: OptionalRoutes) -> None:
         self._http = http

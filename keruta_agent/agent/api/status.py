@@ -24,7 +24,7 @@ _VALUE_REFUSED = frozenset({400, 422})
 
 
 class StatusWriter:
-    """Writes states in the words of one server."""
+    """The writes of states, in the words of one server."""
 
     def __init__(
         self,

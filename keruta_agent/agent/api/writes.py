@@ -1,4 +1,4 @@
-"""Finds out whether a write reaches the API, without changing anything there.
+"""Find out whether a write reaches the API, without changing anything there.
 
 A proxy that lets only reads pass, a redirect that turns a PUT into a GET, a login page: the agent
 would find tasks, run them, and report none of it. So a final state is written for a task that
@@ -42,7 +42,7 @@ def check(http: HttpClient) -> None:
     Raises:
         ApiBlocked: none does.
         ApiUnauthorized: the API takes none with this token.
-        ApiError: it cannot be told now.
+        ApiError: it cannot be determined now.
     """
     path = f"/api/v1/tasks/{uuid.uuid4()}"
     response = http.ask(_ACTION, "PUT", f"{path}/status", _BODY, key=f"check-{uuid.uuid4().hex}")

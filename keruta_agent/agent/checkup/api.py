@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 
 from keruta_agent.agent.api.probe import Probe
 from keruta_agent.agent.checkup.finding import Finding, Level, ok, problem, warning
-from keruta_agent.agent.journey import resolve
+from keruta_agent.agent.journey.session import resolve
 from keruta_agent.agent.ports import KerutaApi
 from keruta_agent.core import errors
 from keruta_agent.core.settings.schema import Settings
 
-#: What is done without a route; the others are simply not told to the server.
+#: What is done without a route; the others are simply not reported to the server.
 INSTEAD: Mapping[str, str] = {
     "progress": "progress goes into the log",
     "artifacts": "artifacts stay on this machine",
@@ -59,7 +59,7 @@ def _answer(settings: Settings, api: KerutaApi | None) -> Finding:
     if settings.api_url is None or api is None:
         return warning(
             "api",
-            "none is configured: only what `keruta execute` hands in runs here",
+            "none is configured: only what `keruta execute` submits runs here",
             "Set KERUTA_API_URL, or start one with: keruta server",
         )
     try:

@@ -34,7 +34,7 @@ def check_everything(
     yield ok("settings", _where_from(loaded))
     yield from check_state(loaded.settings)
     settings = loaded.settings
-    if settings.session_id is None:  # it may have been told to the daemon alone
+    if settings.session_id is None:  # only the daemon may have been given it
         served = client.served_session(settings.base_dir)
         settings = dataclasses.replace(settings, session_id=served)
     yield from attempt("api", lambda: check_api(settings, api, environment))

@@ -19,7 +19,7 @@ from keruta_agent.core.process_tree.proc import process_state
 
 OLDEST_PYTHON: Final = (3, 11)
 #: Seconds for a child to do what takes it milliseconds.
-PATIENCE_S: Final = 5.0
+PROGRAM_TIMEOUT_S: Final = 5.0
 LOOK_S: Final = 0.01
 
 
@@ -64,7 +64,11 @@ def check_git() -> Finding:
         return warning("git", "is not on the PATH", "Install it: scripts that use it will fail")
     try:
         shown = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+            [path, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=PROGRAM_TIMEOUT_S,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError) as exc:
         return warning("git", f"{path} does not run: {exc}", "Install it again")
@@ -129,7 +133,7 @@ def _subreaper() -> Finding:
             [sys.executable, "-I", "-S", "-c", _ORPHANAGE],
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=PROGRAM_TIMEOUT_S,
             check=False,
         )
     except OSError as exc:
@@ -145,7 +149,7 @@ def _subreaper() -> Finding:
 def _input_detection() -> Finding:
     advice = (
         "Allow ptrace access to own children (yama, seccomp or the container's capabilities); "
-        "without it a wait for input is told by a prompt-shaped last line"
+        "without it a wait for input is recognized by a prompt-shaped last line"
     )
     reading, writing = os.pipe()
     try:
@@ -165,8 +169,8 @@ def _input_detection() -> Finding:
 
 
 def _blocked_call(pid: int) -> str:
-    """Return the system call in which a child sleeps, empty when it cannot be told."""
-    deadline = time.monotonic() + PATIENCE_S
+    """Return the system call in which a child sleeps, empty when it is unknown."""
+    deadline = time.monotonic() + PROGRAM_TIMEOUT_S
     text = ""
     while time.monotonic() < deadline:
         state = process_state(pid)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.agent.checkup.finding import Finding, ok, problem, room, warning
-from keruta_agent.agent.run.memory import group_directories
+from keruta_agent.agent.run.resources.memory import group_directories
 
 #: A limit this large is none: cgroups of version 1 write it when nobody has set one.
 NO_LIMIT: Final = 1 << 60
@@ -22,7 +22,7 @@ def check_memory(least: int) -> Finding:
     """Return what is found: a problem when less than this many bytes are left."""
     found = [*_of_machine(), *_of_groups()]
     if not found:
-        return warning("memory", "it cannot be told how much is free", "Mount /proc")
+        return warning("memory", "the free memory is unknown", "Mount /proc")
     free, where = min(found)
     text = f"{room(free)} free {where}"
     if free < least:

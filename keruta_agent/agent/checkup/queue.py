@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from keruta_agent.agent.checkup.finding import Finding, ok, problem, warning
 from keruta_agent.agent.checkup.state import check_outbox, open_for_reading
-from keruta_agent.agent.store.database import DATABASE_NAME
+from keruta_agent.agent.store.sqlite.database import DATABASE_NAME
 from keruta_agent.core.settings.schema import Settings
 from keruta_agent.core.units import format_duration
 

@@ -16,8 +16,8 @@ from keruta_agent.agent.control.commands import Status
 from keruta_agent.agent.control.socket import client
 from keruta_agent.agent.control.socket.address import socket_path
 from keruta_agent.agent.daemon import lock
-from keruta_agent.agent.store.database import DATABASE_NAME
-from keruta_agent.agent.store.migrations import MIGRATIONS
+from keruta_agent.agent.store.sqlite.database import DATABASE_NAME
+from keruta_agent.agent.store.sqlite.migrations import MIGRATIONS
 from keruta_agent.core import errors
 from keruta_agent.core.settings.schema import Settings
 from keruta_agent.core.units import format_duration

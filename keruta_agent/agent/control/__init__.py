@@ -1,1 +1,1 @@
-"""What people and scripts ask of the agent: one table of commands for all doors."""
+"""What people and scripts ask of the agent: one table of commands behind every interface."""

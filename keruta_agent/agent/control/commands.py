@@ -1,4 +1,4 @@
-"""The commands and their results, as plain data that every door can carry.
+"""The commands and their results, as plain data that every interface can carry.
 
 ``table`` says how each is read and who handles it. The names stand in requests of older and newer
 versions of this program, so they never change; a new field of a command needs a default.
@@ -265,6 +265,21 @@ class Status(Command[dict[str, Any]]):
     RESULT = dict
 
 
+# What people ask of a task or job.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RemoveStoredArtifact(Command[RemovedArtifact]):
+    """Remove the first artifact of a task, or of a job that is none, with one of these names."""
+
+    NAME = "remove_stored_artifact"
+    RESULT = RemovedArtifact
+
+    names: Sequence[str]
+    task: str | None = None
+    job: int | None = None
+
+
 # What people give to the script that runs.
 
 
@@ -279,7 +294,7 @@ class AnswerInput(Command[Answered]):
     text: str = dataclasses.field(repr=False)
     #: The question that is meant, if it must be no other.
     number: int | None = None
-    #: Where the answer comes from; the door sets it, not the client.
+    #: Where the answer comes from; the interface sets it, not the client.
     source: str = "command"
 
 

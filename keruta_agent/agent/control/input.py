@@ -6,7 +6,7 @@ import base64
 
 from keruta_agent.agent.control.commands import Answered, AnswerInput, Fed, FeedInput
 from keruta_agent.agent.control.control import Control
-from keruta_agent.agent.journey import answer
+from keruta_agent.agent.journey.input import answer
 
 
 def answer_input(control: Control, command: AnswerInput) -> Answered:

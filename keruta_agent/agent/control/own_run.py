@@ -8,6 +8,7 @@ import secrets
 import time
 from typing import Any, Final
 
+from keruta_agent.agent.control import artifacts
 from keruta_agent.agent.control.commands import (
     Done,
     ListArtifacts,
@@ -22,7 +23,7 @@ from keruta_agent.agent.control.serialize import kept_artifact_to_json
 from keruta_agent.agent.delivery import select_artifacts
 from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.run import messages
-from keruta_agent.agent.store.artifacts import Artifact, Owner, named
+from keruta_agent.agent.store.artifacts import Artifact, Owner
 from keruta_agent.agent.store.run import Run
 from keruta_agent.core import errors
 from keruta_agent.core.model import TaskStatus
@@ -81,13 +82,7 @@ def remove_artifact(control: Control, run: Run, command: RemoveArtifact) -> Remo
     Raises:
         NotFound: there is none of these names.
     """
-    artifact = named(_artifacts_of(control.running, run), command.names)
-    if artifact is None:
-        raise errors.NotFound(
-            f"there is no artifact {command.names[0]}", advice="See: keruta artifact list"
-        )
-    was = control.running.records.artifacts.remove(artifact)
-    return RemovedArtifact(path=artifact.path, was=None if was is None else was.value)
+    return artifacts.remove(control, _artifacts_of(control.running, run), command.names)
 
 
 def _check(agent: Agent, run: Run, message: messages.Message) -> None:

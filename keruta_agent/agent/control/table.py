@@ -1,11 +1,11 @@
 """The one table of commands: how each is read from JSON, and which function handles it.
 
-The unix socket, the HTTP API and the command line are doors to it. They turn what they get into a
-command, call ``execute``, and turn the result into their own answer; they decide nothing.
+The unix socket, the HTTP API and the command line are interfaces to it. They turn what they get
+into a command, call ``execute``, and turn the result into their own answer; they decide nothing.
 
-What a script may ask is less than what a person may: a script that goes through a door without a
+What a script may ask is less than what a person may: a script that uses an interface without a
 credential of a person has the token of its own run, so commands about a run (``RunCommand``) are
-checked against that token here, for every door.
+checked against that token here, for every interface.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from typing import Any, Final, TypeVar, cast
 
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, post_load, validate
 
-from keruta_agent.agent.control import commands, input, own_run, queue
+from keruta_agent.agent.control import artifacts, commands, input, own_run, queue
 from keruta_agent.agent.control.commands import UNKNOWN, Command, RunCommand
 from keruta_agent.agent.control.control import Control
 from keruta_agent.agent.store.jobs import Work
 from keruta_agent.core import errors
 
 ResultT = TypeVar("ResultT")
+
+#: Up to the largest number that the database holds.
+_JOB_NUMBERS: Final = validate.Range(min=0, max=2**63 - 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,8 +72,11 @@ def _text(**options: Any) -> fields.Field[Any]:
 
 
 def _job() -> fields.Field[Any]:
-    # The largest number that the database holds.
-    return fields.Integer(required=True, validate=validate.Range(min=0, max=2**63 - 1))
+    return fields.Integer(required=True, validate=_JOB_NUMBERS)
+
+
+def _names() -> fields.Field[Any]:
+    return fields.List(fields.String(), required=True, validate=validate.Length(min=1))
 
 
 def _priority(**options: Any) -> fields.Field[Any]:
@@ -98,6 +104,13 @@ TABLE: Final[Mapping[str, Entry]] = dict(
         _entry(commands.Flush, queue.flush),
         _entry(commands.Status, queue.status),
         _entry(
+            commands.RemoveStoredArtifact,
+            artifacts.remove_stored,
+            names=_names(),
+            task=_text(),
+            job=fields.Integer(validate=_JOB_NUMBERS),
+        ),
+        _entry(
             commands.AnswerInput,
             input.answer_input,
             job=_job(),
@@ -109,11 +122,7 @@ TABLE: Final[Mapping[str, Entry]] = dict(
         ),
         _entry(commands.Report, own_run.report, message=fields.Raw(required=True)),
         _entry(commands.ListArtifacts, own_run.list_artifacts),
-        _entry(
-            commands.RemoveArtifact,
-            own_run.remove_artifact,
-            names=fields.List(fields.String(), required=True, validate=validate.Length(min=1)),
-        ),
+        _entry(commands.RemoveArtifact, own_run.remove_artifact, names=_names()),
     )
 )
 
@@ -138,7 +147,7 @@ def read(request: object) -> Command[Any]:
 
 
 def execute(control: Control, command: Command[ResultT]) -> ResultT:
-    """Do a command, whichever door it came through.
+    """Do a command, whichever interface it came by.
 
     Raises:
         UsageError: a script speaks for a run that is not its own.

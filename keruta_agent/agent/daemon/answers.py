@@ -6,8 +6,8 @@ import logging
 import sqlite3
 import threading
 
-from keruta_agent.agent.journey import answer
 from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.journey.input import answer
 from keruta_agent.agent.ports import KerutaApi
 from keruta_agent.agent.store.questions import AskedOf
 from keruta_agent.core import errors
@@ -93,10 +93,8 @@ class AnswerPoll:
             )
 
 
-def start_answer_poll(agent: Agent) -> AnswerPoll | None:
-    """Start to ask the API for answers, if that is wanted."""
+def answer_poll(agent: Agent) -> AnswerPoll | None:
+    """Return the poll for answers, if the settings ask for one."""
     if agent.api is None or not agent.settings.http_input:
         return None
-    poll = AnswerPoll(agent, agent.api)
-    poll.start()
-    return poll
+    return AnswerPoll(agent, agent.api)

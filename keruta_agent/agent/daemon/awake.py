@@ -119,11 +119,7 @@ class KeepAwake:
         return "the daemon ends" if self._stop.is_set() else None
 
 
-def start_keep_awake(agent: Agent) -> KeepAwake | None:
-    """Start to report the workspace as in use, if a program for it is set."""
+def keep_awake(agent: Agent) -> KeepAwake | None:
+    """Return the thread that reports the workspace as in use, if a program for it is set."""
     program = agent.settings.keep_awake_hook
-    if program is None:
-        return None
-    found = KeepAwake(agent, program)
-    found.start()
-    return found
+    return None if program is None else KeepAwake(agent, program)

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.ports import KerutaApi
 from keruta_agent.core import errors
 from keruta_agent.core.backoff import Backoff
@@ -63,3 +64,15 @@ class EventListener:
             elif event.name.startswith(_RELEVANT) and event.name not in _IRRELEVANT:
                 self._poll_now()
         return something
+
+
+def event_listener(agent: Agent, poll: SessionPoll | None) -> EventListener | None:
+    """Return the listener to the API's events, if there is an API and the settings ask for one."""
+    if agent.api is None or poll is None or not agent.settings.api_events:
+        return None
+
+    def poll_now() -> None:
+        agent.queue.poll_now()
+        agent.prompt_lock.changed.set()  # an answer may have come
+
+    return EventListener(agent.api, poll, poll_now)

@@ -11,7 +11,7 @@ import threading
 from typing import Final
 
 from keruta_agent.agent.journey.agent import Agent
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.ports import KerutaApi
 from keruta_agent.core import errors
 
@@ -59,3 +59,22 @@ class FirstContact(threading.Thread):
                 timeout_s,
                 extra={"action": "api_slow"},
             )
+
+
+def find_session(agent: Agent) -> SessionPoll | None:
+    """Ask the API which session to serve; None where no API is configured.
+
+    Raises:
+        SettingsError: nothing says which session to serve, or it fits none or several.
+    """
+    if agent.api is None:
+        logger.warning(
+            "no API is configured (KERUTA_API_URL): runs only what `keruta execute` submits",
+            extra={"action": "no_api"},
+        )
+        return None
+    poll = SessionPoll(agent, agent.api)
+    contact = FirstContact(agent, agent.api, poll)
+    contact.start()
+    contact.wait()
+    return poll

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from keruta_agent.agent.control.control import Control
 from keruta_agent.agent.control.socket.socket_server import AgentSocket
-from keruta_agent.agent.daemon.answers import start_answer_poll
+from keruta_agent.agent.daemon.answers import answer_poll
 from keruta_agent.agent.daemon.lock import agent_lock
 from keruta_agent.agent.daemon.wiring import build_agent, configured_api
 from keruta_agent.agent.delivery.outbox_sender import OutboxSender
@@ -85,15 +85,19 @@ def agent_here(settings: Settings) -> Iterator[Agent]:
         agent = build_agent(settings, queue, configured_api(settings))
         if agent.outbox_sender is not None:
             queue.start(agent.outbox_sender)
-        door = AgentSocket(Control.of_agent(agent, lambda: _describe(agent), takes_jobs=False))
-        door.start()
-        answers = start_answer_poll(agent)
+        control_socket = AgentSocket(
+            Control.of_agent(agent, lambda: _describe(agent), takes_jobs=False)
+        )
+        control_socket.start()
+        answers = answer_poll(agent)
+        if answers is not None:
+            answers.start()
         try:
             yield agent
         finally:
             if answers is not None:
                 answers.stop()
-            door.stop()
+            control_socket.stop()
             queue.stop()
             agent.records.database.close()
 
@@ -122,7 +126,7 @@ def _run_job(agent: Agent, job_id: int) -> None:
 
 def _bring_to_its_end(agent: Agent, job_id: int) -> None:
     while (left := RunContext.of_active(agent)) is not None:
-        run.live(left)
+        run.run_to_end(left)
     while (
         job := agent.records.jobs.get(job_id)
     ) is not None and job.state is not JobState.FINISHED:
@@ -131,7 +135,7 @@ def _bring_to_its_end(agent: Agent, job_id: int) -> None:
         if claimed is None:
             time.sleep(RETRY_LOOK_S)  # it waits for its next try
             continue
-        run.live(RunContext(agent, *claimed))
+        run.run_to_end(RunContext(agent, *claimed))
     if agent.outbox_sender is not None:
         agent.outbox_sender.deliver(DRAIN_S)
 

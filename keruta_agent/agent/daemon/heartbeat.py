@@ -9,7 +9,7 @@ from typing import Final
 
 from keruta_agent.agent.journey import claim
 from keruta_agent.agent.journey.agent import Agent
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.session.poll import SessionPoll
 
 logger = logging.getLogger(__name__)
 

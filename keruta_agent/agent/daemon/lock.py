@@ -13,7 +13,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from keruta_agent.agent.store.database import make_private_directory
+from keruta_agent.agent.store.sqlite.database import make_private_directory
 from keruta_agent.core import errors
 from keruta_agent.core.process_tree.proc import process_state
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from keruta_agent.agent.daemon.lock import LOCK_NAME
 from keruta_agent.agent.journey.agent import Agent
-from keruta_agent.agent.store import identity
+from keruta_agent.agent.store.remembered import identity
 from keruta_agent.core import errors
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""The daemon's process: what is started in which order, what ends it, and how it stops."""
+"""The daemon's process: its parts, the order in which they start, and the order of their stop."""
 
 from __future__ import annotations
 
@@ -6,47 +6,44 @@ import contextlib
 import logging
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from keruta_agent import __version__
 from keruta_agent.agent.control.control import Control
 from keruta_agent.agent.control.socket.socket_server import AgentSocket
 from keruta_agent.agent.control.status import describe
-from keruta_agent.agent.daemon import lock, watch
-from keruta_agent.agent.daemon.answers import start_answer_poll
-from keruta_agent.agent.daemon.awake import start_keep_awake
-from keruta_agent.agent.daemon.events import EventListener
-from keruta_agent.agent.daemon.first_contact import FirstContact
+from keruta_agent.agent.daemon import lock
+from keruta_agent.agent.daemon.answers import answer_poll
+from keruta_agent.agent.daemon.awake import keep_awake
+from keruta_agent.agent.daemon.events import event_listener
+from keruta_agent.agent.daemon.first_contact import find_session
 from keruta_agent.agent.daemon.heartbeat import Heartbeat
 from keruta_agent.agent.daemon.http import http_api
+from keruta_agent.agent.daemon.main_loop import LEAVE_AT_ONCE, MainLoop
+from keruta_agent.agent.daemon.shutdown import drain_outbox, replace_process
 from keruta_agent.agent.daemon.state_files import StateFiles
 from keruta_agent.agent.daemon.systemd import ServiceManager
-from keruta_agent.agent.daemon.watch import LEAVE_AT_ONCE
 from keruta_agent.agent.daemon.wiring import build_agent, configured_api
 from keruta_agent.agent.journey import quarantine, recover
 from keruta_agent.agent.journey.agent import Agent
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.queue.dispatcher import Dispatcher
 from keruta_agent.agent.run import processes
-from keruta_agent.agent.store.outbox import Lane
 from keruta_agent.core import errors
-from keruta_agent.core.log import keys
-from keruta_agent.core.process_tree import dispositions
 from keruta_agent.core.process_tree.program import take_charge
 from keruta_agent.core.settings.schema import Settings
 from keruta_agent.core.signals import ALL_SIGNALS, StopRequests
 
+if TYPE_CHECKING:
+    from keruta_agent.agent.control.http.serve import HttpApi
+
 logger = logging.getLogger(__name__)
 
-#: Seconds that a stopping daemon spends on draining the outbox.
-DRAIN_S: Final = 15.0
+#: Seconds that a stopping daemon waits for each of its workers.
 STOP_WORKERS_S: Final = 5.0
-#: Seconds between looks whether all is sent.
-LOOK_S: Final = 0.1
 
 
 def run_daemon(
@@ -65,157 +62,149 @@ def run_daemon(
     processes.reap_inherited()
     take_charge(still_blocked=ALL_SIGNALS)
     requests = StopRequests()
-    manager = ServiceManager(os.environ)
     with (
         lock.agent_lock(settings.base_dir) as locked,
         requests.heard(),  # before the file shows others where to send signals
         _pid_file(settings.pid_file),
         http_api(settings, is_on=serves_http) as http,
     ):
-        started_at = time.time()
         dispatcher = Dispatcher(settings.base_dir, settings.poll_interval_s)
         agent = build_agent(settings, dispatcher, configured_api(settings))
-        poll = _session_poll(agent)
+        daemon = Daemon(agent, find_session(agent), dispatcher, requests, http)
+        daemon.start()
+        try:
+            daemon.run(reload_settings)
+        finally:
+            if requests.wants_replacement:
+                daemon.make_way()
+                replace_process(requests, locked)
+            daemon.stop()
 
-        def status() -> Mapping[str, Any]:
-            session_id = None if poll is None else poll.session_id
-            found = describe(
-                agent,
-                session_id=session_id,
-                started_at=started_at,
-                api_problem=None if poll is None else poll.api_problem,
-                session_problem=None if poll is None else poll.session_problem,
-            )
-            return {**found, "http": None if http is None else http.url}
 
-        control = Control.of_agent(agent, status)
-        door = AgentSocket(control)
-        dispatcher.start(agent, poll, recover.reconcile(agent))
-        door.start()
-        if http is not None:
-            http.start(control, lambda: hindrances(dispatcher, poll))
-        listener = _listener(agent, poll, dispatcher)
-        heartbeat = None if poll is None else Heartbeat(agent, poll)
-        if heartbeat is not None:
-            heartbeat.start()
-        beside = (listener, start_answer_poll(agent), start_keep_awake(agent), http)
-        manager.ready("takes tasks")
+class Daemon:
+    """A running agent: the threads around its work queue, and the sockets it listens on."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        poll: SessionPoll | None,
+        dispatcher: Dispatcher,
+        requests: StopRequests,
+        http: HttpApi | None,
+    ) -> None:
+        self._agent = agent
+        self._poll = poll
+        self._dispatcher = dispatcher
+        self._requests = requests
+        self._http = http
+        self._started_at = time.time()
+        self._manager = ServiceManager(os.environ)
+        self._control = Control.of_agent(agent, self._status)
+        self._socket = AgentSocket(self._control)
+        self._heartbeat = None if poll is None else Heartbeat(agent, poll)
+        self._side_threads = tuple(_side_threads(agent, poll))
+
+    def start(self) -> None:
+        """Start the workers with what earlier daemons left, then let others ask the agent."""
+        self._dispatcher.start(self._agent, self._poll, recover.reconcile(self._agent))
+        self._socket.start()
+        if self._http is not None:
+            self._http.start(self._control, self._hindrances)
+        if self._heartbeat is not None:
+            self._heartbeat.start()
+        for thread in self._side_threads:
+            thread.start()
+        self._manager.ready("takes tasks")
         logger.info(
             "keruta %s is ready, base directory %s",
             __version__,
-            settings.base_dir,
+            self._agent.settings.base_dir,
             extra={"action": "agent_ready", "pid": os.getpid()},
         )
-        try:
-            state_files = StateFiles(agent)
-            watch.until_end(
-                agent, poll, dispatcher, requests, manager, reload_settings, state_files
-            )
-            with contextlib.suppress(sqlite3.OperationalError):  # the disk may be full
-                # What is left behind on purpose is no failure of the agent.
-                quarantine.forget_stage(agent)
-            state_files.check_base()
-        finally:
-            for part in beside:
-                if part is not None:
-                    part.stop()
-            stays = requests.wants_replacement or requests.count >= LEAVE_AT_ONCE
-            if heartbeat is not None:
-                heartbeat.stop(leaves=not stays)
-            if requests.wants_replacement:
-                door.stop()
-                agent.launcher.close()
-                manager.reloading()
-                replace_process(requests, locked)
-            manager.stopping("sends the API what is left")
-            if requests.count < LEAVE_AT_ONCE:
-                _drain_outbox(agent)
-            door.stop()
-            dispatcher.stop(STOP_WORKERS_S if requests.count < LEAVE_AT_ONCE else 0.0)
-            agent.launcher.close()
-            agent.records.database.close()
-            logger.info("keruta has stopped", extra={"action": "agent_stopped"})
 
+    def run(self, reload_settings: Callable[[], Settings]) -> None:
+        """Return when the daemon is to end, or to replace itself.
 
-def replace_process(requests: StopRequests, locked: int) -> None:
-    """Put a new image of the program in the place of this one; a running script is adopted.
+        Raises:
+            AgentStateError: the base directory was removed.
+        """
+        state_files = StateFiles(self._agent)
+        MainLoop(
+            self._agent,
+            self._poll,
+            self._dispatcher,
+            self._requests,
+            self._manager,
+            reload_settings,
+            state_files,
+        ).run()
+        with contextlib.suppress(sqlite3.OperationalError):  # the disk may be full
+            # What is left behind on purpose is no failure of the agent.
+            quarantine.forget_stage(self._agent)
+        state_files.check_base()
 
-    The records need no closing: what is cut off here is what kill -9 would cut off.
-    """
-    logger.info("replaces itself", extra={"action": "agent_replaced", "pid": os.getpid()})
-    logging.shutdown()
-    requests.hand_over()
-    dispositions.restore_ignored()
-    lock.hand_over(locked)
-    keys.hide(keys.secret_names(os.environ))
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell is wanted
+    def make_way(self) -> None:
+        """Release what a new image of the program needs; everything else ends with this one."""
+        self._stop_side_threads(leaves=False)
+        self._socket.stop()
+        self._agent.launcher.close()
+        self._manager.reloading()
 
+    def stop(self) -> None:
+        """Send what is left, then stop every part; a script that still runs goes on."""
+        at_once = self._requests.count >= LEAVE_AT_ONCE
+        self._stop_side_threads(leaves=not at_once)
+        self._manager.stopping("sends the API what is left")
+        if not at_once:
+            drain_outbox(self._agent)
+        self._socket.stop()
+        self._dispatcher.stop(0.0 if at_once else STOP_WORKERS_S)
+        self._agent.launcher.close()
+        self._agent.records.database.close()
+        logger.info("keruta has stopped", extra={"action": "agent_stopped"})
 
-def hindrances(dispatcher: Dispatcher, poll: SessionPoll | None) -> Mapping[str, str]:
-    """Return what keeps the daemon from taking and running tasks, by the part it is about."""
-    found = {}
-    if (workers := dispatcher.hindrance()) is not None:
-        found["workers"] = workers
-    if poll is not None and poll.session_id is None:
-        unknown = "the API has not answered yet which session to serve"
-        found["session"] = poll.session_problem or unknown
-    return found
+    def _stop_side_threads(self, *, leaves: bool) -> None:
+        """Stop what works beside the queue; an agent that leaves gives up its lease."""
+        for thread in self._side_threads:
+            thread.stop()
+        if self._http is not None:
+            self._http.stop()
+        if self._heartbeat is not None:
+            self._heartbeat.stop(leaves=leaves)
 
-
-def _session_poll(agent: Agent) -> SessionPoll | None:
-    if agent.api is None:
-        logger.warning(
-            "no API is configured (KERUTA_API_URL): runs only what `keruta execute` hands in",
-            extra={"action": "no_api"},
+    def _status(self) -> Mapping[str, Any]:
+        poll = self._poll
+        status = describe(
+            self._agent,
+            started_at=self._started_at,
+            session_id=None if poll is None else poll.session_id,
+            api_problem=None if poll is None else poll.api_problem,
+            session_problem=None if poll is None else poll.session_problem,
         )
-        return None
-    poll = SessionPoll(agent, agent.api)
-    contact = FirstContact(agent, agent.api, poll)
-    contact.start()
-    contact.wait()
-    return poll
+        return {**status, "http": None if self._http is None else self._http.url}
+
+    def _hindrances(self) -> Mapping[str, str]:
+        """Return what keeps the daemon from taking and running tasks, by the part it is about."""
+        found = {}
+        if (workers := self._dispatcher.hindrance()) is not None:
+            found["workers"] = workers
+        if self._poll is not None and self._poll.session_id is None:
+            unknown = "the API has not answered yet which session to serve"
+            found["session"] = self._poll.session_problem or unknown
+        return found
 
 
-def _listener(
-    agent: Agent, poll: SessionPoll | None, dispatcher: Dispatcher
-) -> EventListener | None:
-    if agent.api is None or poll is None or not agent.settings.api_events:
-        return None
+class _SideThread(Protocol):
+    def start(self) -> None: ...
 
-    def look_now() -> None:
-        dispatcher.poll_now()
-        agent.prompt_lock.changed.set()
-
-    listener = EventListener(agent.api, poll, look_now)
-    listener.start()
-    return listener
+    def stop(self) -> None: ...
 
 
-def _drain_outbox(agent: Agent) -> None:
-    """Send the API what it takes now; the rest waits in the outbox.
-
-    Files are sent by their worker meanwhile: a large one is cut off, not waited for.
-    """
-    deadline = time.monotonic() + DRAIN_S
-    while agent.outbox_sender is not None and time.monotonic() < deadline:
-        try:
-            agent.outbox_sender.deliver(deadline - time.monotonic(), Lane.WORDS)
-        except sqlite3.OperationalError as exc:
-            if not agent.disk.is_unwritable(exc):
-                raise
-            break
-        dues = [agent.outbox_sender.due_in_s(lane) for lane in Lane]
-        if dues == [None, None] or agent.outbox_sender.api_is_away:
-            break
-        agent.queue.outbox_filled()
-        time.sleep(LOOK_S)
-    left = agent.records.outbox.counts().pending
-    if left:
-        logger.warning(
-            "%d messages could not be sent to the API; the next daemon sends them",
-            left,
-            extra={"action": "outbox_left"},
-        )
+def _side_threads(agent: Agent, poll: SessionPoll | None) -> Iterator[_SideThread]:
+    """Yield the threads that the settings ask for."""
+    for thread in (event_listener(agent, poll), answer_poll(agent), keep_awake(agent)):
+        if thread is not None:
+            yield thread
 
 
 @contextlib.contextmanager

@@ -16,19 +16,19 @@ from keruta_agent.agent.delivery.outbox_sender import OutboxSender
 from keruta_agent.agent.delivery.redaction import Redaction
 from keruta_agent.agent.delivery.writes import WriteCheck
 from keruta_agent.agent.journey.agent import Agent
-from keruta_agent.agent.journey.artifacts_directory import ArtifactsDirectories
-from keruta_agent.agent.journey.ownership import Ownership
-from keruta_agent.agent.journey.prompt_lock import PromptLock
+from keruta_agent.agent.journey.artifacts.directory import ArtifactsDirectories
+from keruta_agent.agent.journey.input.prompt_lock import PromptLock
+from keruta_agent.agent.journey.session.ownership import Ownership
 from keruta_agent.agent.journey.stops import Stops
 from keruta_agent.agent.ports import KerutaApi, WorkQueue
 from keruta_agent.agent.run.directory import RUNS_DIRECTORY, RunDirectory
 from keruta_agent.agent.run.follower import WakeEvent
 from keruta_agent.agent.run.launch import Launcher
-from keruta_agent.agent.store.claims import KnownClaims
-from keruta_agent.agent.store.database import make_private_directory
 from keruta_agent.agent.store.disk import Disk
-from keruta_agent.agent.store.identity import identity_of
+from keruta_agent.agent.store.remembered.claims import KnownClaims
+from keruta_agent.agent.store.remembered.identity import identity_of
 from keruta_agent.agent.store.run import Run
+from keruta_agent.agent.store.sqlite.database import make_private_directory
 from keruta_agent.agent.store.store import Records
 from keruta_agent.core import errors
 from keruta_agent.core.redaction.redactor import Redactor

@@ -60,7 +60,7 @@ class OutboxSender:
         self._journal = records.journal
         self._log_reader = log_reader
         self._redaction = redaction
-        self._inquiries = input_requests
+        self._input_requests = input_requests
         self._guard = threading.Condition()
         self._busy: set[tuple[str, Lane]] = set()
         self._words = CircuitBreaker("anything")
@@ -368,7 +368,7 @@ class OutboxSender:
         self._api.send_logs(batch.first.task_id, [line], key=batch.key)
 
     def _send_input_request(self, batch: Batch) -> None:
-        self._inquiries.send(batch, self._masked(batch))
+        self._input_requests.send(batch, self._masked(batch))
 
     def _send_artifact(self, batch: Batch) -> None:
         redactor = self._redaction.of_run(batch.first.run_id)

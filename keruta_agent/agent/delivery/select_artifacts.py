@@ -13,8 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from keruta_agent.agent.run import copies, media
-from keruta_agent.agent.run.tree import Entry, LeadsOutError, entries_below
+from keruta_agent.agent.run.artifacts import copies, media
+from keruta_agent.agent.run.artifacts.tree import Entry, LeadsOutError, entries_below
 from keruta_agent.core.model import ArtifactFile
 from keruta_agent.core.settings.schema import Settings
 from keruta_agent.core.units import format_size
@@ -47,7 +47,7 @@ def wire_path(path: str) -> str:
 
     Line ends, other control characters, backslashes and bytes that are no UTF-8 become percent
     codes, and what looks like one of these already gets one for its percent sign: no two paths
-    become the same. What is longer than servers take is cut in the middle, and told apart by its
+    become the same. What is longer than servers take is cut in the middle, and kept apart by its
     hash.
     """
     path = _WIRE_CODE.sub(r"%25\1", path)

@@ -8,9 +8,9 @@ from pathlib import Path
 from keruta_agent.agent.delivery.outbox_sender import OutboxSender
 from keruta_agent.agent.delivery.redaction import Redaction
 from keruta_agent.agent.delivery.writes import WriteCheck
-from keruta_agent.agent.journey.artifacts_directory import ArtifactsDirectories
-from keruta_agent.agent.journey.ownership import Ownership
-from keruta_agent.agent.journey.prompt_lock import PromptLock
+from keruta_agent.agent.journey.artifacts.directory import ArtifactsDirectories
+from keruta_agent.agent.journey.input.prompt_lock import PromptLock
+from keruta_agent.agent.journey.session.ownership import Ownership
 from keruta_agent.agent.journey.stops import Stops
 from keruta_agent.agent.ports import KerutaApi, WorkQueue
 from keruta_agent.agent.run.directory import RUNS_DIRECTORY, RunDirectory
@@ -24,7 +24,7 @@ from keruta_agent.core.settings.schema import Settings
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Agent:
-    """One agent: its settings, its records, and the doors to the world."""
+    """One agent: its settings, its records, and what it works with."""
 
     settings: Settings
     records: Records

@@ -52,5 +52,5 @@ def announce(ctx: RunContext) -> None:
         JobStoppedError: the job is not to be run.
     """
     if ctx.job.task_id is not None and ctx.agent.outbox_sender is not None:
-        ctx.agent.outbox_sender.deliver_task(ctx.job.task_id, Lane.WORDS)
+        ctx.agent.outbox_sender.deliver_task(ctx.job.task_id, Lane.REPORTS)
     ctx.raise_if_stopped()

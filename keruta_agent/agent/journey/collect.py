@@ -17,13 +17,13 @@ from typing import Final
 
 from keruta_agent.agent.delivery import select_artifacts
 from keruta_agent.agent.delivery.select_artifacts import Taken
-from keruta_agent.agent.journey import exclude
+from keruta_agent.agent.journey.artifacts import exclude
 from keruta_agent.agent.journey.context import RunContext
-from keruta_agent.agent.journey.monitor import ProgramMonitor
-from keruta_agent.agent.run import copies
+from keruta_agent.agent.journey.observe.monitor import ProgramMonitor
+from keruta_agent.agent.run.artifacts import copies
+from keruta_agent.agent.run.artifacts.tree import Entry, entries_below
 from keruta_agent.agent.run.directory import RunDirectory
 from keruta_agent.agent.run.files import open_regular, write_private
-from keruta_agent.agent.run.tree import Entry, entries_below
 from keruta_agent.agent.store.jobs import Job
 from keruta_agent.core import bounded_json, file_trees
 

@@ -13,7 +13,7 @@ from typing import Any
 from keruta_agent.agent.journey import collect, environment, workspace
 from keruta_agent.agent.journey.context import JobStoppedError, RunContext
 from keruta_agent.agent.journey.hooks import Hooks
-from keruta_agent.agent.journey.monitor import ProgramMonitor
+from keruta_agent.agent.journey.observe.monitor import ProgramMonitor
 from keruta_agent.agent.store.run import Outcome, RunResult
 from keruta_agent.agent.workspace import branch as branches
 from keruta_agent.agent.workspace import commit, push
@@ -23,9 +23,10 @@ from keruta_agent.agent.workspace.push import Target
 from keruta_agent.agent.workspace.repository_hooks import RepositoryHooks
 from keruta_agent.core import errors
 from keruta_agent.core.model import Script
-from keruta_agent.git import clone, directory, maintenance
+from keruta_agent.git import clone
 from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Git, is_true
+from keruta_agent.git.repository import directory, maintenance
 from keruta_agent.git.scan import Limits
 from keruta_agent.git.submodules import work_trees as submodules
 

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 
 from keruta_agent.agent.delivery import groups
 from keruta_agent.agent.delivery.select_artifacts import Taken
-from keruta_agent.agent.journey import ask, collect, execute, loglimit, measure
+from keruta_agent.agent.journey import collect, execute
 from keruta_agent.agent.journey.context import RunContext
-from keruta_agent.agent.run import memory, output
+from keruta_agent.agent.journey.input import ask
+from keruta_agent.agent.journey.observe import loglimit, measure
+from keruta_agent.agent.run import output
 from keruta_agent.agent.run.directory import RunDirectory
 from keruta_agent.agent.run.exit_record import ExitRecord
+from keruta_agent.agent.run.resources import memory
 from keruta_agent.agent.store.jobs import JobState, StopKind
 from keruta_agent.agent.store.outbox import Kind
 from keruta_agent.agent.store.run import Outcome, Run, RunResult

@@ -10,10 +10,10 @@ from typing import Final
 
 from keruta_agent.agent.journey import limits
 from keruta_agent.agent.journey.agent import Agent
-from keruta_agent.agent.journey.ask import Asker
 from keruta_agent.agent.journey.context import RunContext
-from keruta_agent.agent.journey.ingest import Ingester
-from keruta_agent.agent.journey.measure import Meter
+from keruta_agent.agent.journey.input.ask import Asker
+from keruta_agent.agent.journey.observe.ingest import Ingester
+from keruta_agent.agent.journey.observe.measure import Meter
 from keruta_agent.agent.run import output, processes
 from keruta_agent.agent.run.directory import ProcessId
 from keruta_agent.agent.run.exit_record import ExitRecord

@@ -1,4 +1,4 @@
-"""What belongs around a task: the repository's own set-up, and the hooks of the settings.
+"""What runs around a task: the repository's own set-up, and the hooks of the settings.
 
 What they write is part of the task's log. All of their processes end with them.
 """
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from keruta_agent.agent.journey.context import RunContext
-from keruta_agent.agent.journey.monitor import ProgramMonitor
+from keruta_agent.agent.journey.observe.monitor import ProgramMonitor
 from keruta_agent.agent.run import processes
 from keruta_agent.agent.run.interpreter import command_for
 from keruta_agent.agent.workspace import hook
@@ -19,12 +19,12 @@ from keruta_agent.agent.workspace.checkout import Place
 from keruta_agent.core import errors
 from keruta_agent.core.process_tree.waiting import StoppedError
 from keruta_agent.core.units import format_duration
-from keruta_agent.git.notes import Notes
+from keruta_agent.git.repository.notes import Notes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """What belongs around the script of one run."""
+    """The hooks around the script of one run."""
 
     ctx: RunContext
     place: Place

@@ -11,11 +11,12 @@ from typing import Final
 from keruta_agent.agent.journey import coding, collect, environment, limits, workspace
 from keruta_agent.agent.journey.context import RunContext
 from keruta_agent.agent.journey.hooks import Hooks
-from keruta_agent.agent.journey.monitor import ProgramMonitor
-from keruta_agent.agent.run import memory, script_text
+from keruta_agent.agent.journey.observe.monitor import ProgramMonitor
+from keruta_agent.agent.run import script_text
 from keruta_agent.agent.run.directory import About
 from keruta_agent.agent.run.interpreter import interpreter
 from keruta_agent.agent.run.launch import LaunchPlan, Stdin
+from keruta_agent.agent.run.resources import memory
 from keruta_agent.core import errors
 from keruta_agent.core.model import Script
 

@@ -57,7 +57,7 @@ def take_in_unknown_runs(agent: Agent) -> None:
         if about is None or identity is None or agent.records.runs.by_uid(about.uid) is not None:
             continue
         while (left := RunContext.of_active(agent)) is not None:
-            run.live(left)
+            run.run_to_end(left)
         job = _job_of(agent, about)
         if job is None or job.state is JobState.FINISHED:
             continue
@@ -79,7 +79,7 @@ def take_in_unknown_runs(agent: Agent) -> None:
         with OWN.starting():
             OWN.started(identity.pid)
         if not identity.is_alive():
-            run.live(found)
+            run.run_to_end(found)
 
 
 def _job_of(agent: Agent, about: About) -> Job | None:

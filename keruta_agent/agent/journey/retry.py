@@ -92,7 +92,7 @@ def rule_for(job: Job, settings: Settings) -> RetryRule:
         # the next try.
         return RetryRule(count=0, delay_s=settings.retry_delay_s)
     own = job.work.parameters.get("retry")
-    # What a person hands in on the command line fails before their eyes: no retry unasked.
+    # What a person submits on the command line fails before their eyes: no retry unasked.
     count = settings.retry_count if job.task_id is not None else 0
     if own is None:
         return RetryRule(count=count, delay_s=settings.retry_delay_s)

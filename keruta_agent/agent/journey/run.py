@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 def run_next(agent: Agent) -> RunResult | None:
     """Bring the run that has not ended, else the next job, to its end; None when idle."""
     ctx = _take_up(agent) or _claim_next(agent)
-    return None if ctx is None else live(ctx)
+    return None if ctx is None else run_to_end(ctx)
 
 
 def _take_up(agent: Agent) -> RunContext | None:
@@ -65,13 +65,13 @@ def _claim_next(agent: Agent) -> RunContext | None:
     return None if claimed is None else RunContext(agent, *claimed)
 
 
-def live(ctx: RunContext) -> RunResult | None:
+def run_to_end(ctx: RunContext) -> RunResult | None:
     """Bring a claimed run to its end; None when it was taken back before anything began."""
     with context.about(job=ctx.job.id, task=ctx.job.task_id, run=ctx.run.uid):
-        return _live(ctx)
+        return _run_to_end(ctx)
 
 
-def _live(ctx: RunContext) -> RunResult | None:
+def _run_to_end(ctx: RunContext) -> RunResult | None:
     record: ExitRecord | None = None
     artifacts: list[Taken] = []
     try:

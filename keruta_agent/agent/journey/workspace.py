@@ -13,7 +13,7 @@ from typing import Final
 
 from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.journey.context import RunContext
-from keruta_agent.agent.journey.monitor import ProgramMonitor
+from keruta_agent.agent.journey.observe.monitor import ProgramMonitor
 from keruta_agent.agent.run import processes
 from keruta_agent.agent.run.directory import MARKER_VARIABLE
 from keruta_agent.agent.run.exit_record import UNPROVED
@@ -22,6 +22,7 @@ from keruta_agent.agent.workspace import checkout, location, recovery
 from keruta_agent.agent.workspace.checkout import Place
 from keruta_agent.agent.workspace.made import MadeClones
 from keruta_agent.core import errors
+from keruta_agent.core.backoff import Backoff
 from keruta_agent.core.model import Session
 from keruta_agent.core.settings.schema import Settings
 from keruta_agent.git import url
@@ -30,13 +31,17 @@ from keruta_agent.git.clone import CloneOptions
 from keruta_agent.git.command import Git
 from keruta_agent.git.commit import fallback_identity
 from keruta_agent.git.config import user as user_config
-from keruta_agent.git.problems import TRANSIENT, GitError, Problem
+from keruta_agent.git.problems import GitError, Problem
+from keruta_agent.git.retry import Retry
 from keruta_agent.git.url import RepositoryUrl
 
 #: Where the directory of a run that an older agent started says where the run works.
 NOTE: Final = "workspace.json"
-#: Seconds before a server is asked again that could not be reached.
-RETRY_WAITS_S: Final = (1.0, 3.0)
+#: Attempts to reach the server, and the waits between them.
+ATTEMPTS: Final = 3
+BACKOFF: Final = Backoff(first_s=1.0, longest_s=3.0, factor=3.0)
+#: Seconds between looks whether the job is to stop meanwhile.
+LOOK_S: Final = 0.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,19 +128,17 @@ def _bring_with_retries(
     ctx: RunContext, repository: Repository, git: Git, monitor: ProgramMonitor
 ) -> Place:
     """Try again when the server could not be reached, or broke off."""
-    for wait_s in RETRY_WAITS_S:
-        try:
-            return _bring(ctx, repository, git)
-        except GitError as exc:
-            if exc.problem not in TRANSIENT:
-                raise
-            ctx.log.say(f"{exc.message}; tries again in {wait_s:g} s", "WARN")
-        deadline = time.monotonic() + wait_s
+
+    def pause(number: int) -> None:
+        deadline = time.monotonic() + BACKOFF.delay_s(number + 1)
         while time.monotonic() < deadline:
             if monitor.stop_reason() is not None:
                 raise ctx.stop_error()
-            time.sleep(min(wait_s, 0.1))
-    return _bring(ctx, repository, git)
+            time.sleep(LOOK_S)
+
+    retry = Retry(attempts=ATTEMPTS, pause=pause, say=lambda text: ctx.log.say(text, "WARN"))
+    place, _ = retry.run(lambda: _bring(ctx, repository, git))
+    return place
 
 
 def _bring(ctx: RunContext, repository: Repository, git: Git) -> Place:

@@ -22,7 +22,7 @@ from huey.signals import SIGNAL_ERROR
 
 from keruta_agent.agent.journey import quarantine, recover, run
 from keruta_agent.agent.journey.agent import Agent
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.queue.consumer import SAFETY_POLL_S, QuietConsumer
 from keruta_agent.agent.queue.due_thread import DueThread
 from keruta_agent.agent.queue.queues import POLLS, WORK, open_queue
@@ -65,7 +65,7 @@ class Dispatcher:
         )
         self._consumers = (self._work_consumer, self._poll_consumer)
         self._senders = {
-            Lane.WORDS: DueThread("reports", niceness=REPORTING_NICENESS),
+            Lane.REPORTS: DueThread("reports", niceness=REPORTING_NICENESS),
             Lane.FILES: DueThread("uploads", niceness=REPORTING_NICENESS),
         }
         self._retries = DueThread("retries")
@@ -94,7 +94,7 @@ class Dispatcher:
     # What the journey and the commands ask for.
 
     def job_runnable(self, job_id: int) -> None:
-        """Say that a job waits to be run."""
+        """Announce that a job waits to be run."""
         self._tasks["run_job"](job_id)
         self._work_consumer.wake_event.set()
 
@@ -103,8 +103,8 @@ class Dispatcher:
         self._work.announce_failure(job_id)
 
     def outbox_filled(self) -> None:
-        """Say that the outbox holds something; it leaves after a moment, with what follows."""
-        self._senders[Lane.WORDS].due_in(GATHER_S)
+        """Announce that the outbox holds something; it leaves after a moment, with what follows."""
+        self._senders[Lane.REPORTS].due_in(GATHER_S)
         self._retries.due_in(GATHER_S)  # what happened may have had a job scheduled
 
     def poll_now(self) -> None:
@@ -247,7 +247,7 @@ class Dispatcher:
         budget_ends = time.monotonic() + FLUSH_BUDGET_S
         due_in_s = agent.outbox_sender.deliver(FLUSH_BUDGET_S, lane)
         had_time = time.monotonic() < budget_ends
-        other = Lane.WORDS if lane is Lane.FILES else Lane.FILES
+        other = Lane.REPORTS if lane is Lane.FILES else Lane.FILES
         other_due_in_s = agent.outbox_sender.due_in_s(other)
         if other_due_in_s is not None:  # it may have waited for what has left now
             self._senders[other].due_in(other_due_in_s)

@@ -9,7 +9,7 @@ stdin      a FIFO: what a person answers to the script; missing when its input i
 terminal   name of the script's terminal; missing when it has none
 stdout     what the script wrote, byte by byte; with a terminal, all of it
 stderr     the same for its second stream
-agent      one JSON object a line: what the script told the agent (log, progress, its end)
+agent      one JSON object a line: the script's messages to the agent (log, progress, its end)
 exit       how the script ended, written last and atomically, when no process of the run is left
 signals    which signals the shim sent to which processes
 secrets    what the script itself wants masked, one JSON text a line
@@ -258,7 +258,7 @@ class RunDirectory:
         A terminal gets it as keys: Enter ends it, unless a control character such as Ctrl-C does.
 
         Raises:
-            InputRefused: nobody reads it, the script has yet to read what it was told before, or
+            InputRefused: nobody reads it, the script has yet to read the answer before, or
                 the text is too long.
         """
         stdin.write_line(self.stdin, text, as_keys=self.terminal.exists())
@@ -317,7 +317,7 @@ class RunDirectory:
         return notes
 
     def read_exit(self) -> ExitRecord | None:
-        """Return how the script ended by its record, None when there is none that makes sense.
+        """Return how the script ended by its record, None when there is none that is valid.
 
         Anybody can have written it: see ``ExitRecord.is_proved``.
         """

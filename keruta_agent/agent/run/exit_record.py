@@ -67,7 +67,7 @@ def make_secret() -> str:
 
 
 def digest_of(secret: str) -> str:
-    """Return what may be known of a secret before it is told."""
+    """Return what may be known of a secret before it is revealed."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -13,7 +13,7 @@ import time
 
 from keruta_agent.agent.run.directory import MARKER_VARIABLE, ProcessId
 from keruta_agent.core.process_tree import ending
-from keruta_agent.core.process_tree.children import LOOK_S, OWN, PATIENCE_S, signal_all
+from keruta_agent.core.process_tree.children import KILL_TIMEOUT_S, LOOK_S, OWN, signal_all
 from keruta_agent.core.process_tree.proc import descendants, process_state
 from keruta_agent.core.process_tree.watch import END_OF_INPUT
 
@@ -58,7 +58,7 @@ def reap_inherited() -> None:
 
 def kill_tree(shim: ProcessId, run_uid: str) -> None:
     """Kill a run's processes without asking, its shim among them."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + KILL_TIMEOUT_S
     if shim.is_alive():
         _freeze(shim, deadline)  # else it might start the script between the looks below
         while (below := descendants(shim.pid)) and time.monotonic() < deadline:

@@ -12,7 +12,7 @@ to each, the grace period, SIGKILL. The same happens to what is left when the sc
 The file ``exit`` therefore means: nothing is left.
 
 Nobody can write its record in its stead: it proves the record with a secret (exit_record.py) that
-it is told on its standard input, and no other process of the same user can read its memory.
+it comes on standard input, and no other process of the same user can read its memory.
 
 It imports next to nothing, not even pathlib: each millisecond here delays every task.
 """
@@ -23,7 +23,7 @@ import os
 import sys
 import time
 
-if __name__ == "__main__":  # -I and -S leave our package out of reach
+if __name__ == "__main__":  # -I and -S keep the package off the path
     sys.path.append(os.path.abspath(__file__).rpartition("/keruta_agent/")[0])
 from keruta_agent.agent.run.evidence import (
     claim_the_start,
@@ -170,7 +170,7 @@ def open_input(wanted: bytes) -> tuple[int, int | None]:
     both = os.open("stdin", os.O_RDWR)  # a single end could not be opened: it waits for the other
     reading = os.open("stdin", os.O_RDONLY)
     # Kept open: without a writing end the script would see the end of its input. It is no
-    # reading end, so that a writer is told when the script has closed its own.
+    # reading end, so that a writer notices when the script has closed its own.
     writing = os.open("stdin", os.O_WRONLY)
     os.close(both)
     return reading, writing

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from keruta_agent.agent.store.database import Database
 from keruta_agent.agent.store.jobs import Job
 from keruta_agent.agent.store.outbox import Kind, Outbox
 from keruta_agent.agent.store.run import Run
+from keruta_agent.agent.store.sqlite.database import Database
 from keruta_agent.core.model import ArtifactFile
 
 #: Why an artifact of an ad-hoc job is not sent.
@@ -160,7 +160,7 @@ class Artifacts:
             connection.execute(
                 "UPDATE artifacts SET state = 'removed' WHERE id = ?", (artifact.id,)
             )
-            entry = self._outbox.fate(row["key"])
+            entry = self._outbox.entry_of(row["key"])
             is_on_its_way = (
                 entry is not None and entry.state == "pending" and entry.batch is not None
             )

@@ -11,9 +11,9 @@ import json
 import sqlite3
 from typing import Final, Self
 
-from keruta_agent.agent.store.database import Database
 from keruta_agent.agent.store.journal import Event
 from keruta_agent.agent.store.run import LogRange
+from keruta_agent.agent.store.sqlite.database import Database
 
 #: Most events and most pieces of logs that are read at once.
 EVENTS_A_READ: Final = 200

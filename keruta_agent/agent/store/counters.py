@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from keruta_agent.agent.store.database import Database
 from keruta_agent.agent.store.run import Outcome, Run
+from keruta_agent.agent.store.sqlite.database import Database
 from keruta_agent.core.model import TaskStatus
 
 #: Ended runs by outcome and reason.

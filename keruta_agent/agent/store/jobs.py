@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from keruta_agent.agent.store.database import Database
 from keruta_agent.agent.store.journal import Journal
+from keruta_agent.agent.store.sqlite.database import Database
 from keruta_agent.core.boot_clock import boot_id, boot_seconds
 from keruta_agent.core.model import Task
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from keruta_agent.agent.store.database import Database
+from keruta_agent.agent.store.sqlite.database import Database
 from keruta_agent.core.model import StatusReport
 
 #: Bytes of log that travel in one request; 100 to 200 KB is where bigger ones stop to pay.
@@ -44,9 +44,9 @@ class Kind(enum.StrEnum):
 
 
 class Lane(enum.Enum):
-    """What leaves in order; the lanes leave side by side."""
+    """A part of the outbox whose entries leave in order, beside the other part."""
 
-    WORDS = "kind <> 'artifact'"
+    REPORTS = "kind <> 'artifact'"
     FILES = "kind = 'artifact'"
 
 
@@ -313,7 +313,7 @@ class Outbox:
         )
         return [_entry_of(row) for row in rows]
 
-    def fate(self, key: str) -> OutboxEntry | None:
+    def entry_of(self, key: str) -> OutboxEntry | None:
         """Return a queued row by its key; None when it was delivered or never queued."""
         row = self._database.connection().execute("SELECT * FROM outbox WHERE key = ?", (key,))
         found = row.fetchone()

@@ -12,11 +12,11 @@ import sqlite3
 import time
 from typing import Final
 
-from keruta_agent.agent.store.database import Database
 from keruta_agent.agent.store.jobs import Job
 from keruta_agent.agent.store.journal import Journal
 from keruta_agent.agent.store.outbox import Kind, Outbox
 from keruta_agent.agent.store.run import Run
+from keruta_agent.agent.store.sqlite.database import Database
 from keruta_agent.core.boot_clock import boot_seconds
 from keruta_agent.core.model import LogLevel
 

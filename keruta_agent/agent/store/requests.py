@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Final
 
-from keruta_agent.agent.store.database import Database
+from keruta_agent.agent.store.sqlite.database import Database
 
 #: Requests that are remembered. A client asks again within seconds, not after hundreds of others.
 MOST_REQUESTS: Final = 200

@@ -10,11 +10,11 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from keruta_agent.agent.store.database import Database
 from keruta_agent.agent.store.jobs import Job, Jobs, JobState, StopKind
 from keruta_agent.agent.store.journal import Journal
 from keruta_agent.agent.store.outbox import Kind, Outbox
 from keruta_agent.agent.store.run import STREAMS, LogRange, Run, RunResult, run_of
+from keruta_agent.agent.store.sqlite.database import Database
 from keruta_agent.core.model import StatusReport, TaskStatus
 
 

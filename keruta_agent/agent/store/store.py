@@ -8,14 +8,14 @@ from typing import Self
 
 from keruta_agent.agent.store.artifacts import Artifacts
 from keruta_agent.agent.store.counters import Counters
-from keruta_agent.agent.store.database import DATABASE_NAME, Database
 from keruta_agent.agent.store.jobs import Jobs
 from keruta_agent.agent.store.journal import Journal
 from keruta_agent.agent.store.outbox import Outbox
 from keruta_agent.agent.store.questions import Questions
-from keruta_agent.agent.store.repositories import Repositories
+from keruta_agent.agent.store.remembered.repositories import Repositories
 from keruta_agent.agent.store.requests import RecentRequests
 from keruta_agent.agent.store.runs import Runs
+from keruta_agent.agent.store.sqlite.database import DATABASE_NAME, Database
 from keruta_agent.agent.store.usage import Usages
 from keruta_agent.agent.store.withdrawals import Withdrawals
 from keruta_agent.core import errors

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from keruta_agent.agent.store.database import Database
+from keruta_agent.agent.store.sqlite.database import Database
 
 #: Points of one run's series; more than a graph on a screen can show.
 MOST_SAMPLES: Final = 300

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 
-from keruta_agent.agent.store.database import Database
 from keruta_agent.agent.store.jobs import Job, Jobs, StopKind
 from keruta_agent.agent.store.journal import Journal
 from keruta_agent.agent.store.run import Outcome, Run
+from keruta_agent.agent.store.sqlite.database import Database
 
 
 class Withdrawals:

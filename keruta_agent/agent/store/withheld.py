@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-from keruta_agent.agent.store.database import Database
+from keruta_agent.agent.store.sqlite.database import Database
 
 
 class Withholding(enum.IntEnum):

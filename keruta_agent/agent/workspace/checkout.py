@@ -12,12 +12,13 @@ from typing import Any, Final, Self
 from keruta_agent.agent.workspace import branch as branches
 from keruta_agent.agent.workspace import exclude, obstacles
 from keruta_agent.core import file_trees
-from keruta_agent.git import checkout, maintenance, remote
+from keruta_agent.git import checkout, remote
 from keruta_agent.git.checkout import CheckoutPolicy, Start
 from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Say
 from keruta_agent.git.commit import TASK_TRAILER
 from keruta_agent.git.remote import Remote
+from keruta_agent.git.repository import maintenance
 from keruta_agent.git.submodules import work_trees as submodules
 from keruta_agent.git.url import REMOTE
 

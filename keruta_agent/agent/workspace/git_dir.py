@@ -1,7 +1,7 @@
 """The files of a ``.git`` without which git does nothing, put back: HEAD, config, index, refs.
 
 A task, a crash or a full disk can empty or replace any of them. None of them holds work: what they
-said is in the logs of the refs, at the server, or can be made anew. Objects are not mended: where
+said is in the logs of the refs, at the server, or can be made anew. Objects are not repaired: where
 one is missing, the clone is of no use. Those that a power cut has emptied are looked for, because
 git notices them only when it needs them, in the middle of a task.
 """
@@ -18,7 +18,7 @@ from keruta_agent.agent.workspace import rescue
 from keruta_agent.core import file_trees
 from keruta_agent.git import clone as clones
 from keruta_agent.git.command import Git
-from keruta_agent.git.notes import NOTES
+from keruta_agent.git.repository.notes import NOTES
 from keruta_agent.git.url import RepositoryUrl
 
 #: Files that git reads before it does anything. A pipe among them would have it wait for ever.

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.agent.workspace.made import MadeClones
-from keruta_agent.git.directory import Found, look
-from keruta_agent.git.notes import Notes
+from keruta_agent.git.repository.directory import Found, look
+from keruta_agent.git.repository.notes import Notes
 from keruta_agent.git.url import RepositoryUrl
 
 #: What the agent and its server keep in the base directory; no clone may take these names.

@@ -1,4 +1,4 @@
-"""Clones and repositories that were moved aside, because git could neither use nor mend them.
+"""Clones and repositories that were moved aside, because git could neither use nor repair them.
 
 Each stays beside where it was, under a name of its own, with a note about it: there a move is one
 rename, which a kill leaves either undone or done, and which works for directories of other users
@@ -58,7 +58,7 @@ class Moved:
         return self.is_compared and not self.held
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a person may be told of it."""
+        """Return the sentence about it for a person."""
         return {
             "path": str(self.directory),
             "origin": self.origin,

@@ -18,15 +18,15 @@ from keruta_agent.agent.workspace.checkout import CheckoutRequest, Place
 from keruta_agent.agent.workspace.made import MadeClones
 from keruta_agent.core import errors, file_trees
 from keruta_agent.git import clone as clones
-from keruta_agent.git import directory as directories
-from keruta_agent.git import maintenance
 from keruta_agent.git.clone import CloneOptions
 from keruta_agent.git.command import Git, Say
 from keruta_agent.git.config.files import UnreadableError
 from keruta_agent.git.config.repository import repositories
-from keruta_agent.git.directory import Found
-from keruta_agent.git.notes import Notes
 from keruta_agent.git.problems import OF_THE_SERVER, GitError, Problem
+from keruta_agent.git.repository import directory as directories
+from keruta_agent.git.repository import maintenance
+from keruta_agent.git.repository.directory import Found
+from keruta_agent.git.repository.notes import Notes
 from keruta_agent.git.url import RepositoryUrl
 
 #: What no repair changes.
@@ -55,7 +55,7 @@ def bring(
     request: CheckoutRequest,
     say: Say,
 ) -> Place:
-    """Open, mend or make the clone in git's directory, and check the branch of a task out.
+    """Open, repair or make the clone in git's directory, and check the branch of a task out.
 
     Raises:
         WorkspaceError: it cannot be done; the advice says what helps.
@@ -157,7 +157,7 @@ class _Attempts:
         return self.made.has_made(self._directory, self.url.identity)
 
     def _repair(self, failure: Exception) -> None:
-        """Mend what can be mended without another clone.
+        """Repair what can be repaired without another clone.
 
         Raises:
             Exception: the failure, where a repair makes no difference.
@@ -168,7 +168,7 @@ class _Attempts:
             raise failure
         self.say(f"repairs {self._directory}: {_words(failure)}")
         file_trees.open_up(self._directory)
-        # What cannot be mended shows at the second attempt.
+        # What cannot be repaired shows at the second attempt.
         with contextlib.suppress(*_LOCAL):
             git_dir.restore(self.git, self.url)
             self._notes.forget_installed()

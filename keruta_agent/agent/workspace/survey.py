@@ -8,9 +8,10 @@ from typing import Final
 
 from keruta_agent.agent.workspace import branch as branches
 from keruta_agent.core import errors, file_trees
-from keruta_agent.git import maintenance, work_tree
+from keruta_agent.git import work_tree
 from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Git, Say
+from keruta_agent.git.repository import maintenance
 from keruta_agent.git.submodules import work_trees as submodules
 from keruta_agent.git.url import REMOTE
 

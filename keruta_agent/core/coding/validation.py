@@ -19,7 +19,7 @@ _LONGEST_S: Final = 30 * 24 * 3600
 
 
 def check(context: TaskContext, *, has_pool: bool) -> None:
-    """Check a task; all that is wrong is told at once.
+    """Check a task; all that is wrong is reported at once.
 
     Raises:
         TaskContextValidationError: something is missing or impossible.

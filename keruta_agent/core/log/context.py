@@ -1,4 +1,4 @@
-"""Whom an event of the agent's own log is about, where the code that tells of it cannot know.
+"""Whom an event of the agent's own log is about, where the code that logs it cannot know.
 
 What is logged while a run is brought to its end carries the ids of its job, task and run, however
 deep inside it is said. The ids belong to the thread that does the work.

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 #: Seconds before a rotation that failed is tried again.
-PATIENCE_S: Final = 60.0
+RETRY_AFTER_S: Final = 60.0
 #: Bytes at the beginning of a file in which its first line says when it was written.
 _FIRST_BYTES: Final = 4096
 _DATE: Final = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:\d\d)?")
@@ -82,7 +82,7 @@ class LogFile(logging.handlers.RotatingFileHandler, logging.handlers.WatchedFile
         try:
             super().doRollover()
         except OSError:
-            self._not_before = time.monotonic() + PATIENCE_S
+            self._not_before = time.monotonic() + RETRY_AFTER_S
 
     def _open(self) -> io.TextIOWrapper:
         stream = open(  # noqa: SIM115 - as the standard library's own does

@@ -2,8 +2,8 @@
 
 A process whose parent has ended becomes the child of the nearest sub-reaper above it. So when a
 script has killed its shim, or a test its supervisor, what they looked after comes here, whatever
-it did to its environment, session or working directory. It is told from what this process started
-itself by a list of the latter: all of keruta starts its programs by ``spawn`` (or says so by
+it did to its environment, session or working directory. A list of what this process itself started
+tells the two apart: all of keruta starts its programs by ``spawn`` (or says so by
 ``started``), and what is not on the list was left behind.
 
 That holds only for a process that had no children when it began, and is not the first one of its
@@ -26,8 +26,8 @@ from keruta_agent.core.process_tree import prctl, proc
 #: Seconds between looks at processes that are to end.
 LOOK_S: Final = 0.02
 #: Seconds after SIGKILL in which a process is waited for: one in the kernel, at a disk that does
-#: not answer, ends when the kernel lets go of it, and nobody can hasten that.
-PATIENCE_S: Final = 30.0
+#: not answer, ends when the kernel releases it, and nobody can hasten that.
+KILL_TIMEOUT_S: Final = 30.0
 
 
 class Children:
@@ -116,7 +116,7 @@ class Children:
         while left := self._orphans():
             found += [pid for pid in left if pid not in found]
             passed_s = time.monotonic() - began
-            if passed_s > grace_s + PATIENCE_S:
+            if passed_s > grace_s + KILL_TIMEOUT_S:
                 break
             signal_all(left, signal.SIGTERM if passed_s < grace_s else signal.SIGKILL)
             time.sleep(LOOK_S)

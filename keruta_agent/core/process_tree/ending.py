@@ -15,7 +15,7 @@ import time
 from typing import Final
 
 from keruta_agent.core.process_tree import proc
-from keruta_agent.core.process_tree.children import LOOK_S, OWN, PATIENCE_S, signal_all
+from keruta_agent.core.process_tree.children import KILL_TIMEOUT_S, LOOK_S, OWN, signal_all
 
 #: Looks in a row that must find nothing before nothing is left.
 CLEAR_LOOKS: Final = 2
@@ -34,7 +34,7 @@ def end(process: subprocess.Popen[bytes], grace_s: float) -> None:
         if process.poll() is None:
             left = [process.pid, *proc.descendants(process.pid)]
         passed_s = time.monotonic() - began
-        if not left or passed_s > grace_s + PATIENCE_S:
+        if not left or passed_s > grace_s + KILL_TIMEOUT_S:
             break
         signal_all(left, signal.SIGTERM if passed_s < grace_s else signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -56,7 +56,7 @@ def sweep(variable: str, value: str, grace_s: float, *, looks: int = CLEAR_LOOKS
     # Twice: a process in the middle of an exec has no environment to be found by.
     while (clear_looks := 0 if left else clear_looks + 1) < looks:
         passed_s = time.monotonic() - began
-        if passed_s > grace_s + PATIENCE_S:
+        if passed_s > grace_s + KILL_TIMEOUT_S:
             break
         signal_all(left, signal.SIGTERM if passed_s < grace_s else signal.SIGKILL)
         time.sleep(LOOK_S)

@@ -26,7 +26,7 @@ SYSTEM_FILE = Path("/etc/keruta/config.yaml")
 
 #: Seconds in which a pipe in the place of the file must come to its end, and bytes that it may
 #: have.
-PATIENCE_S: Final = 5.0
+PIPE_TIMEOUT_S: Final = 5.0
 LONGEST_STREAM: Final = 1024 * 1024
 
 # What a key looks like. In a line "token:abc" the missing space makes the token a part of the key.
@@ -64,7 +64,7 @@ class ConfigFile:
                 raise found
 
     def place(self, key: str) -> str:
-        """Return where a key stands: the file and, if it can be told, the line."""
+        """Return where a key stands: the file and, if it is known, the line."""
         return self._at(key.split("."))
 
     def _at(self, path: list[Any]) -> str:
@@ -176,7 +176,7 @@ def _advice(name: str, known_keys: Collection[str], candidates: Collection[str])
 
 
 def _line_of(text: str, path: list[object]) -> int | None:
-    """Return the line, from 1, in which a key of parsed YAML stands; None if it cannot be told."""
+    """Return the line, from 1, in which a key of parsed YAML stands; None if it is unknown."""
     node = safe_reader().compose(text)
     line = None
     for wanted in path:
@@ -266,13 +266,13 @@ def _open_at_once(path: str, flags: int) -> int:
 
 def _read_stream(descriptor: int, path: Path) -> bytes:
     content = b""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + PIPE_TIMEOUT_S
     while len(content) <= LONGEST_STREAM:
         left_s = max(0.0, deadline - time.monotonic())
         if not select.select([descriptor], [], [], left_s)[0]:
             raise errors.SettingsError(
                 f"Cannot read the config file {path}: it is a pipe whose end has not come"
-                f" within {PATIENCE_S:.0f} seconds",
+                f" within {PIPE_TIMEOUT_S:.0f} seconds",
                 advice="Write to it and close it, or name a file",
             )
         block = os.read(descriptor, LONGEST_STREAM)

@@ -1,6 +1,6 @@
 """Keys and variables of the old runner, and what takes their place.
 
-Who comes from there is told the replacement, at once and by name, instead of a TypeError.
+A user of them gets the name of the replacement at once, instead of a TypeError.
 """
 
 from __future__ import annotations

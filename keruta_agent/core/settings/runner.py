@@ -29,7 +29,7 @@ class RunnerSettings:
         HttpUrl(example="http://localhost:8001"),
         key="task_registry_url",
         environment=("TASK_REGISTRY_URL",),
-        help="Address of the Task Registry, which is told how a coding task goes.",
+        help="Address of the Task Registry, which records how a coding task goes.",
     )
     repo_pool_url: str | None = setting(
         HttpUrl(example="http://localhost:8002"),

@@ -308,7 +308,7 @@ class Settings(RunnerSettings, LoggingSettings, GitSettings):
         key="health.outbox_age_max",
         environment=("KERUTA_HEALTH_OUTBOX_AGE_MAX",),
         default="10m",
-        help="Time that what the API is to be told may wait.",
+        help="Time that reports to the API may wait.",
     )
     health_api_timeout_s: float = setting(
         Duration(minimum_s=0.1, maximum_s=DAY_S),

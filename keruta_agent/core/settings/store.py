@@ -23,7 +23,7 @@ from keruta_agent.core.settings.config_file import decode
 from keruta_agent.core.settings.sources import config_candidates, home_of
 
 #: Seconds to wait for another command that changes the file; each takes milliseconds.
-PATIENCE_S: Final = 10.0
+LOCK_TIMEOUT_S: Final = 10.0
 LOOK_S: Final = 0.01
 
 #: Modes of a new file, and of one that holds a secret.
@@ -99,12 +99,12 @@ def _cannot_write(path: Path, error: OSError) -> errors.SettingsError:
 def _draft(target: Path) -> Iterator[int]:
     """Open the file for the new text, which keeps other commands out; it goes with its holder."""
     path = _draft_of(target)
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
     while (descriptor := _open_alone(path)) is None:
         if time.monotonic() > deadline:
             raise errors.SettingsError(
                 f"Cannot change {target}: another command has held its lock"
-                f" for {PATIENCE_S:.0f} seconds",
+                f" for {LOCK_TIMEOUT_S:.0f} seconds",
                 advice="Wait for it, or end it",
             )
         time.sleep(LOOK_S)

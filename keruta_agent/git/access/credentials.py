@@ -42,7 +42,7 @@ class GitAccess:
 
     token: str | None = dataclasses.field(default=None, repr=False)
     username: str = TOKEN_USERNAME
-    #: The only hosts that are told the token; see ``token_hosts``.
+    #: The only hosts that get the token; see ``token_hosts``.
     token_hosts: tuple[str, ...] = ()
 
     def credentials(self, url: RepositoryUrl) -> Credentials | None:
@@ -63,7 +63,7 @@ class GitAccess:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """What git is told of a repository's access; all else it finds in the environment."""
+    """The access to a repository as git gets it; all else it finds in the environment."""
 
     #: What they are for: scheme, and host with its port as git names it.
     scheme: str
@@ -89,7 +89,7 @@ class Credentials:
                     (f"credential.{scheme}://{self.host}.helper", value)
                     # Over https also when http was meant, never the other way round.
                     for scheme in dict.fromkeys((self.scheme, "https"))
-                    # The empty one keeps the user's own helpers from storing what they are told.
+                    # The empty one keeps the user's own helpers from storing what they see.
                     for value in ("", helper)
                 ),
                 descriptor,

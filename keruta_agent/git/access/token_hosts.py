@@ -21,7 +21,7 @@ _PORTS: Final = {"https": ":443", "http": ":80"}
 
 
 def is_meant(url: RepositoryUrl, token: str, hosts: Iterable[str]) -> bool:
-    """Return whether a token may be told to a repository's server.
+    """Return whether a token may be sent to a repository's server.
 
     ``hosts`` are those that somebody has named; without any, the public server that the token is
     from, or each of them when it does not say. Over plain http it goes only where that is named

@@ -39,7 +39,7 @@ _LOCAL_BEGINNINGS: Final = ("GIT_", "LC_", "XDG_")
 
 #: For every command; none of it can be overruled by a file.
 SETTINGS: Final = (
-    # The agent does house-keeping itself, and starts nothing in the background.
+    # The agent does the maintenance itself, and starts nothing in the background.
     ("gc.auto", "0"),
     ("maintenance.auto", "false"),
     ("core.fsmonitor", "false"),

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.core import atomic_file, errors
-from keruta_agent.git import link
 from keruta_agent.git.command import Git
 from keruta_agent.git.config import files as config_file
 from keruta_agent.git.config import user as user_config
 from keruta_agent.git.config.files import Entry
 from keruta_agent.git.config.user import UserConfig
+from keruta_agent.git.repository import link
 from keruta_agent.git.url import RepositoryUrl, parse
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Removed:
 def settle(git_dir: Path, *, is_ours: bool, url: RepositoryUrl | None = None) -> list[Removed]:
     """Take out of a repository, and of its submodules, the settings that must not act.
 
-    With ``url`` the remote ``origin`` of a clone of ours is there afterwards, and nowhere else.
+    With ``url`` the remote ``origin`` of the agent's clone is there afterwards, and nowhere else.
 
     Raises:
         UnreadableError: a file of settings is not in git's format; nothing was changed in it.

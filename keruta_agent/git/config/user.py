@@ -85,8 +85,8 @@ def tell_changes() -> list[str]:
     config = current()
     changed = tuple((path, content_of(path)) for path in config.changed())
     with _reading:
-        is_news = bool(changed) and _told.get(config) != changed
-        _told[config] = changed
+        is_news = bool(changed) and _reported.get(config) != changed
+        _reported[config] = changed
     if not is_news:
         return []
     names = [str(path) for path, _ in changed]
@@ -100,7 +100,7 @@ def tell_changes() -> list[str]:
 
 
 _reading: Final = threading.RLock()
-_told: Final[weakref.WeakKeyDictionary[UserConfig, tuple[tuple[Path, bytes | None], ...]]] = (
+_reported: Final[weakref.WeakKeyDictionary[UserConfig, tuple[tuple[Path, bytes | None], ...]]] = (
     weakref.WeakKeyDictionary()
 )
 
@@ -150,7 +150,7 @@ def _system_files(program: str, environment: Mapping[str, str]) -> list[Path]:
             env={"PATH": os.defpath},
             timeout=config_file.READ_S,
         )
-    except (OSError, subprocess.TimeoutExpired):  # told by the first command that is needed
+    except (OSError, subprocess.TimeoutExpired):  # the first command that needs it reports it
         return []
     origin = os.fsdecode(done.stdout.partition(b"\0")[0])
     if done.returncode != 0 or not origin.startswith("file:"):
@@ -189,7 +189,7 @@ def content_of(path: Path) -> bytes | None:
 
 
 class _Reader:
-    """Reads files of settings with all that they include, and makes the copies."""
+    """The reader of settings with all that they include, which makes the copies."""
 
     def __init__(self, program: str, environment: Mapping[str, str]) -> None:
         self._program = program
@@ -215,7 +215,7 @@ class _Reader:
         if depth < 0 or self._reads > _MOST_FILES:
             self.problems.append(f"{path}: too many files include each other")
             return []
-        if not path.is_relative_to("/proc"):  # a copy of another process of ours never changes
+        if not path.is_relative_to("/proc"):  # a copy in another process of the agent never changes
             self.contents[path] = content_of(path)
         try:
             found = config_file.read(path, self._program)

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.core import errors, file_trees
-from keruta_agent.git import lfs, link, url, work_tree
+from keruta_agent.git import lfs, url, work_tree
 from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Git, Say, records, say_nothing
 from keruta_agent.git.config import repository as repository_config
 from keruta_agent.git.problems import GitError, Problem
+from keruta_agent.git.repository import link
 from keruta_agent.git.scan import GITLINK
 from keruta_agent.git.submodules import aside
 

@@ -213,3 +213,28 @@ def _seconds_until(http_date: str) -> float | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def stored(response: requests.Response, action: str) -> requests.Response:
+    """Return the answer to a write, unless it is a web page or broken JSON.
+
+    A proxy's login or maintenance page answers 200 to everything and stores nothing: the write
+    has to be sent again once the API is back behind it. After JSON that breaks off nobody knows.
+    """
+    content_type = response.headers.get("Content-Type", "").lower()
+    if "html" in content_type:
+        raise errors.ApiOverloaded(f"{action} failed: {HTML_HINT}")
+    if "json" in content_type and response.content.strip() and not _is_json(response):
+        raise errors.ApiAmbiguous(
+            f"{action} was sent, and answered with something that is not JSON",
+            advice="It may have been stored: look before sending it again",
+        )
+    return response
+
+
+def _is_json(response: requests.Response) -> bool:
+    try:
+        parsed(response)
+    except ValueError:
+        return False
+    return True

@@ -18,7 +18,7 @@ _PIECE: Final = 64 * 1024
 
 
 class TooLargeError(requests.RequestException):
-    """An answer is larger than any that makes sense."""
+    """An answer is larger than any that is valid."""
 
 
 def read(response: requests.Response, limit_s: float) -> None:

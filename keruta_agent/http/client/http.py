@@ -82,7 +82,7 @@ class HttpClient:
         self._ca_file = ca_file
         self._trusted = functools.cache(functools.partial(trust.context, ca_file))
         if self._base.url.startswith("https:"):
-            self._trusted()  # a wrong setting is told now, not at the first request
+            self._trusted()  # a wrong setting fails now, not at the first request
         self._timeout_s = timeout_s
         self._user_agent = user_agent
         # requests does not promise that one session serves several threads: each call takes one
@@ -154,7 +154,7 @@ class HttpClient:
     ) -> requests.Response:
         """Send JSON once; a repeated write carries the same ``key``."""
         response = self.ask(action, method, path, body, key=key, timeout_s=timeout_s)
-        return _stored(self._checked(response, action), action)
+        return answers.stored(self._checked(response, action), action)
 
     def ask(
         self,
@@ -194,7 +194,7 @@ class HttpClient:
             connect_timeout_s=timeout_s,
             read_timeout_s=timeout_s,
         )
-        return _stored(self._checked(response, action), action)
+        return answers.stored(self._checked(response, action), action)
 
     @contextlib.contextmanager
     def stream(
@@ -353,31 +353,6 @@ class HttpClient:
 
     def _left_the_origin(self, response: requests.Response) -> bool:
         return not redirects.stays(self._base.url, response.url)
-
-
-def _stored(response: requests.Response, action: str) -> requests.Response:
-    """Return the answer to a write, unless it is a web page or broken JSON.
-
-    A proxy's login or maintenance page answers 200 to everything and stores nothing: the write
-    has to be sent again once the API is back behind it. After JSON that breaks off nobody knows.
-    """
-    content_type = response.headers.get("Content-Type", "").lower()
-    if "html" in content_type:
-        raise errors.ApiOverloaded(f"{action} failed: {answers.HTML_HINT}")
-    if "json" in content_type and response.content.strip() and not _is_json(response):
-        raise errors.ApiAmbiguous(
-            f"{action} was sent, and answered with something that is not JSON",
-            advice="It may have been stored: look before sending it again",
-        )
-    return response
-
-
-def _is_json(response: requests.Response) -> bool:
-    try:
-        answers.parsed(response)
-    except ValueError:
-        return False
-    return True
 
 
 def waits(

@@ -137,7 +137,7 @@ class PermissionValidator:
         if command not in self._commands:
             raise errors.SecurityError(
                 f"The command {command[:80]!r} is not allowed: it is none of the task's own, and "
-                "a dangerous pattern cannot be told from a harmless one"
+                "a dangerous pattern looks like a harmless one"
             )
 
     def _named(self, text: str) -> list[str]:

@@ -142,7 +142,7 @@ def configured(git: Git) -> list[str]:
     """Return the paths in a work tree from which git takes settings, attributes or hooks."""
     named = git.find("config", "--list", "--name-only", "--show-origin", "-z") or ""
     origins = [field[5:] for field in named.split("\0") if field.startswith("file:")]
-    # All of them: what our own git is told to use hides what other gits do.
+    # All of them: the settings of this git hide those that other gits use.
     values = [
         value
         for key in ("core.hooksPath", "core.attributesFile")

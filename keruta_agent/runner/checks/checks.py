@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from keruta_agent.runner.checks.testing import TestRunner
     from keruta_agent.runner.deadline import Deadline
     from keruta_agent.runner.reporting import Reporter
-    from keruta_agent.runner.workspaces import WorkspaceManager
+    from keruta_agent.runner.workspace.workspaces import WorkspaceManager
 
 #: What a round adds to the progress, and where the rounds begin, in percent.
 _BEGIN, _ROUND, _END = 25, 15, 70

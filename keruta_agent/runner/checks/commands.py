@@ -66,7 +66,7 @@ class CommandExecutor:
     ) -> None:
         """Take the memory that each process may use, and what no command may see or print.
 
-        ``home_directory`` is the commands', left out: the user's. ``on_line`` is told every line
+        ``home_directory`` is the commands', left out: the user's. ``on_line`` gets every line
         of output as it comes, with the secrets masked.
         """
         self._max_memory_mb = max_memory_mb

@@ -16,7 +16,7 @@ import sys
 
 def main(parent: int, report: int, grace_s: float, command: list[str]) -> int:
     """Run the command, report its wait status, and return the exit code."""
-    # -I and -S leave our package out of reach.
+    # -I and -S keep the package off the path.
     sys.path.append(os.path.abspath(__file__).rpartition("/keruta_agent/")[0])
     from keruta_agent.core.process_tree import prctl
     from keruta_agent.core.process_tree.watch import PYTHONS, Watch, forget_inherited_signals

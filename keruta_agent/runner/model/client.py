@@ -106,7 +106,7 @@ class LLMClient:
         """Take the model, and how often it is tried again.
 
         ``check`` is called before each request and while one runs; what it raises ends the waiting
-        at once. ``on_usage`` is told the prompt's and the answer's tokens of each request, also
+        at once. ``on_usage`` gets the prompt's and the answer's tokens of each request, also
         where nothing comes of it.
 
         Raises:
@@ -140,7 +140,7 @@ class LLMClient:
 
         Raises:
             ImplementationError: it is not installed.
-            ConnectionError: whose certificates are trusted cannot be told.
+            ConnectionError: the trusted certificates cannot be read.
         """
         openai = _library()
         endpoint = self._endpoint

@@ -1,4 +1,4 @@
-"""What the model is told: the task, the files that it needs, what failed, and how to answer.
+"""The prompt: the task, the files that it needs, what failed, and how to answer.
 
 Only from inside the workspace, without secrets, and within a number of tokens: what does not fit
 is left out, the least needed first, and named.

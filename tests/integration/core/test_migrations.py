@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from keruta_agent.agent.store.database import Database
+from keruta_agent.agent.store.sqlite.database import Database
 from keruta_agent.core.migrations import statements
 from keruta_agent.server.runner_services import migrations as services
 from keruta_agent.server.store.database import open_database

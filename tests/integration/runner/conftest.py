@@ -1,4 +1,4 @@
-"""The project that most runs mend, and the services around them."""
+"""The project that most runs fix, and the services around them."""
 
 from __future__ import annotations
 

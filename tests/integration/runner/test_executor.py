@@ -1,4 +1,4 @@
-"""Rounds of a model that says what it was told to, in a real workspace."""
+"""Rounds of a model with canned answers, in a real workspace."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def executed(
 
 
 def test_failing_tests_go_back_to_the_model_until_they_pass(tmp_path: Path) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     result, model = executed(
         tmp_path,
         [edit("a - b", "a * b"), edit("a * b", "a + b")],
-        report=lambda step, facts: told.append(step),
+        report=lambda step, facts: reported.append(step),
     )
     assert result.success and result.rounds == 2 and result.error is None
     assert result.files_changed == ["calc.py"] and result.tokens_used == 240
@@ -68,7 +68,7 @@ def test_failing_tests_go_back_to_the_model_until_they_pass(tmp_path: Path) -> N
     assert "Before any change the tests fail" in model.prompts[0]
     assert "assert wrong" in model.prompts[1] and "return a * b" in model.prompts[1]
     round_of = ["round_started", "model_answered", "changes_applied", "tests_finished"]
-    assert told == ["tests_finished", *round_of, *round_of]
+    assert reported == ["tests_finished", *round_of, *round_of]
 
 
 def test_refused_answer_goes_back_with_the_reason_and_writes_nothing(tmp_path: Path) -> None:

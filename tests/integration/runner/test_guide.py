@@ -53,7 +53,7 @@ def around(tmp_path: Path) -> Iterator[Around]:
 
 
 class Guide:
-    """Runs snippets, one after the other, with the names that they have left."""
+    """An interpreter of snippets, one after the other, with the names that they have left."""
 
     def __init__(self, around: Around, repository: Repository, tmp_path: Path) -> None:
         self.names: dict[str, Any] = {"Path": Path, "os": os}
@@ -82,10 +82,10 @@ def guide(around: Around, repository: Repository, tmp_path: Path) -> Guide:
 def test_task_registry_client(guide: Guide, around: Around) -> None:
     guide.run(snippet("TaskRegistryClient"))
 
-    told = around.registry.get_task("1.1")
-    assert told["status"] == "in_progress"
-    assert [event["event_type"] for event in told["events"]] == ["implementation_started"]
-    assert [(one["uri"], one["size_bytes"]) for one in told["artifacts"]] == [("s3://...", 1024)]
+    stored = around.registry.get_task("1.1")
+    assert stored["status"] == "in_progress"
+    assert [event["event_type"] for event in stored["events"]] == ["implementation_started"]
+    assert [(one["uri"], one["size_bytes"]) for one in stored["artifacts"]] == [("s3://...", 1024)]
 
 
 def test_repo_pool_client(guide: Guide, around: Around) -> None:
@@ -118,7 +118,7 @@ def test_orchestrator_is_made_as_in_example_1(
     assert KEY not in repr(names["config"])
 
 
-def test_old_code_of_example_1_is_told_the_new_names(guide: Guide) -> None:
+def test_old_code_of_example_1_gets_the_new_names(guide: Guide) -> None:
     with pytest.raises(errors.SettingsError, match=r"message_bus_url.*task_registry_url"):
         guide.run(snippet("例1", number=0))
 
@@ -141,8 +141,8 @@ def test_task_runs_as_in_example_2_and_is_recorded(
 
     assert isinstance(names["task_context"], TaskContext)
     assert names["result"].success, names["result"].error
-    told = around.registry.get_task("1.1", spec_name="chat-app")
-    assert told["status"] == "done"
+    stored = around.registry.get_task("1.1", spec_name="chat-app")
+    assert stored["status"] == "done"
     assert "feature/task-1.1-database-schema" in repository.branches
     assert model.requests[0]["model"] == "gpt-4"
 
@@ -182,7 +182,7 @@ def test_new_configuration_of_step_2_is_read(tmp_path: Path) -> None:
     assert (config.llm_model, config.llm_timeout_seconds) == ("gpt-4", 120)
 
 
-def test_old_configuration_of_step_2_is_told_the_new_names(tmp_path: Path) -> None:
+def test_old_configuration_of_step_2_gets_the_new_names(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(snippet("ステップ 2", "yaml", 0), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""The model's client against a real server that says what it was told to."""
+"""The model's client against a real server with canned answers."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_what_does_not_pass_is_not_tried_again(turn: Turn, advice: str) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_wrong_key_is_told_with_its_variable_and_without_the_key(
+def test_wrong_key_is_reported_with_its_variable_and_without_the_key(
     status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -252,7 +252,9 @@ def test_access_is_checked_without_asking_for_an_answer() -> None:
         LLMClient(LLMConfig(api_key=KEY, endpoint="http://127.0.0.1:1/v1")).check_access()
 
 
-def test_missing_library_is_told_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_library_is_reported_with_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(errors.ImplementationError, match=r"keruta-agent\[llm\]"):
         LLMClient(LLMConfig(api_key=KEY)).generate_code("x", ROOT)

@@ -1,4 +1,4 @@
-"""What a model is told of a workspace."""
+"""What the prompt says of a workspace."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_files_that_the_task_or_the_failure_names_are_shown_first(tmp_path: Path
     assert "SUM = 1" in found.text and "TEST = 1" in found.text
 
 
-def test_nothing_from_outside_is_told(tmp_path: Path) -> None:
+def test_nothing_from_outside_is_in_the_prompt(tmp_path: Path) -> None:
     (tmp_path / "outside.txt").write_text("CANARY-1\n")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "deep.txt").write_text("CANARY-2\n")

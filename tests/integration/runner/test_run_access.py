@@ -1,4 +1,4 @@
-"""Runs whose git server wants a password: who is told it, and who is not."""
+"""Runs whose git server wants a password: who gets it, and who does not."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def test_password_in_the_address_of_a_task_is_used_and_kept_nowhere(
 ) -> None:
     server, repository = served
     address = server.url(repository).replace("http://", f"http://{USER}:{PASSWORD}@")
-    with runner_with(tmp_path, coding.mending, around) as (runner, model):
+    with runner_with(tmp_path, coding.fixing, around) as (runner, model):
         result = runner.run(task(metadata={"repo_url": address}))
 
     assert result.success, result.error
     assert repository.file(BRANCH, "half.py") == RIGHT.rstrip("\n")
-    told = json.dumps(around.registry.get_task("1.1", spec_name="数学"))
-    assert PASSWORD not in f"{result}{told}{model.requests}"
+    stored = json.dumps(around.registry.get_task("1.1", spec_name="数学"))
+    assert PASSWORD not in f"{result}{stored}{model.requests}"
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
 
 
-def test_token_is_not_told_to_a_host_that_a_task_names(
+def test_token_is_not_sent_to_a_host_that_a_task_names(
     tmp_path: Path,
     served: tuple[GitHttpServer, Repository],
     monkeypatch: pytest.MonkeyPatch,
@@ -84,7 +84,7 @@ def test_git_server_that_wants_a_password_gets_it_and_nobody_else(
             git=GitAccess(token=PASSWORD, username=USER, token_hosts=(f"http://{server.host}",)),
         ) as around,
         runner_with(
-            *(tmp_path, coding.mending, around),
+            *(tmp_path, coding.fixing, around),
             git_username=USER,
             git_token_hosts=(f"http://{server.host}",),
         ) as (runner, _),

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.soak import clone_damage, commits
+from keruta_agent.soak import clone_damage
+from keruta_agent.soak.evidence import commits
+from keruta_agent.soak.evidence.script_record import ScriptRecord
 from keruta_agent.soak.load_generator import FiledTask
 from keruta_agent.soak.repository import Repository
-from keruta_agent.soak.script_record import ScriptRecord
 from keruta_agent.soak.soak_tasks import plan_task
 from tests.helpers import repositories
 
@@ -35,13 +36,17 @@ def _plan():  # type: ignore[no-untyped-def]
     return dataclasses.replace(plan_task(1, 0, Path("/record")), changes=True)
 
 
-def _complaints(repository: Repository, directory: Path, *, is_parked: bool = False) -> list[str]:
+def _complaints(
+    repository: Repository, directory: Path, *, is_quarantined: bool = False
+) -> list[str]:
     record = directory / "script-records"
     record.mkdir(exist_ok=True)
     (record / "changed").write_text("as the script wrote it\n", encoding="utf-8")
     task = FiledTask(plan=_plan(), id=TASK, filed_at=0.0)
     pushed = repository.commits()
-    found = commits.complaints(repository, pushed, task, ScriptRecord(record), is_parked=is_parked)
+    found = commits.complaints(
+        repository, pushed, task, ScriptRecord(record), is_quarantined=is_quarantined
+    )
     return list(found)
 
 
@@ -58,7 +63,7 @@ def test_commit_that_is_missing_doubled_or_has_something_else_is_found_out(
     repository: Repository, tmp_path: Path
 ) -> None:
     assert "0 commits are at the server" in _complaints(repository, tmp_path)[0]
-    assert _complaints(repository, tmp_path, is_parked=True) == []
+    assert _complaints(repository, tmp_path, is_quarantined=True) == []
 
     _push(repository, "keruta-task-1", "something else\n")
     [said] = _complaints(repository, tmp_path)

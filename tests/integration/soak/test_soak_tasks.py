@@ -6,8 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from keruta_agent.soak import leftovers
-from keruta_agent.soak.script_record import ScriptRecord
+from keruta_agent.soak.evidence import leftovers
+from keruta_agent.soak.evidence.script_record import ScriptRecord
 from keruta_agent.soak.soak_tasks import COMPLETED, plan_task
 from tests.helpers.waiting import wait_until
 

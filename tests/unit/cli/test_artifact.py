@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.agent.run import copies
+from keruta_agent.agent.run.artifacts import copies
 from keruta_agent.cli import main
 
 
@@ -62,7 +62,7 @@ def test_run_that_is_over_and_cleared_away_takes_nothing(
     assert not run_dir.exists()
 
 
-def test_copy_is_not_left_when_nobody_can_be_told(
+def test_copy_is_not_left_when_nobody_can_be_informed(
     run_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run_dir / "agent").unlink()

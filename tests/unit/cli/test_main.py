@@ -54,7 +54,7 @@ def test_message_holds_nothing_that_acts_on_a_terminal(keruta: CommandLine) -> N
         (RuntimeError("can't start new thread"), "ulimit -u"),
     ],
 )
-def test_trouble_with_disk_or_limits_is_no_bug_of_ours(
+def test_trouble_with_disk_or_limits_is_not_called_a_bug(
     keruta: CommandLine, monkeypatch: pytest.MonkeyPatch, failure: Exception, text: str
 ) -> None:
     def fails(*args: object) -> None:
@@ -89,10 +89,10 @@ def test_help_is_understood_as_a_word(
     assert keruta("help", "nosuch").err == "keruta: No such command 'nosuch'. See: keruta --help\n"
 
 
-def test_help_of_a_group_tells_what_its_commands_do_in_full(keruta: CommandLine) -> None:
-    told = keruta("queue", "--help").out.partition("Commands:")[2]
+def test_help_of_a_group_says_what_its_commands_do_in_full(keruta: CommandLine) -> None:
+    reported = keruta("queue", "--help").out.partition("Commands:")[2]
     assert "another priority: higher runs first, the older first among equals. pause " in (
-        " ".join(told.split())
+        " ".join(reported.split())
     )
 
 

@@ -138,7 +138,7 @@ def test_api_that_is_away_is_shown_with_what_waits_for_it() -> None:
     outbox = OutboxFacts(pending=12, oldest_s=180.0, parked=1, error="no route")
     away = facts(daemon=dataclasses.replace(DAEMON, api_away=True), outbox=outbox)
     assert shown(away)[2:5] == [
-        "api      http://api cannot be told anything now",
+        "api      http://api cannot be reached now",
         "outbox   12 unsent, the oldest for 3m00s: no route",
         "refused  1 that the API did not get",
     ]

@@ -29,7 +29,7 @@ def make_deep(top, levels=DEEP):
 
 @pytest.fixture
 def few_descriptors():
-    """Lets this process open but a few files more than it has open."""
+    """Limit this process to a few more open files than it has."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 12, limits[1]))

@@ -74,7 +74,7 @@ def test_date_reads_epoch_seconds_and_milliseconds(moment: datetime) -> None:
 
 
 @pytest.mark.parametrize("raw", [None, True, "", "soon", [], [2025], [2025, 13, 1], {}, 1e300])
-def test_date_that_makes_no_sense_counts_as_missing(raw: object) -> None:
+def test_invalid_date_counts_as_missing(raw: object) -> None:
     assert wire.parse_date(raw) is None
 
 

@@ -62,7 +62,7 @@ def test_complaint_is_understood(complaint: str, problem: Problem) -> None:
     assert bool(error.advice) == (problem is not Problem.OTHER)
 
 
-def test_error_tells_the_cause_and_not_the_noise_around_it() -> None:
+def test_error_names_the_cause_and_not_the_noise_around_it() -> None:
     error = error_from("clone x", "Cloning into 'x'...\nwarning: y\nfatal: bad object HEAD\n")
     assert str(error) == "cannot clone x: bad object HEAD"
     assert "no reason" in error_from("clone x", "").message

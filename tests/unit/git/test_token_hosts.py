@@ -1,4 +1,4 @@
-"""Whom a token is told."""
+"""Which hosts get a token."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GITHUB, GITLAB = "https://github.com/o/r.git", "https://gitlab.com/o/r.git"
 
 
 @pytest.mark.parametrize(
-    ("address", "token", "is_told"),
+    ("address", "token", "is_sent"),
     [
         (GITHUB, "ghp_0123", True),
         (GITHUB, "github_pat_0123", True),
@@ -32,13 +32,13 @@ GITHUB, GITLAB = "https://github.com/o/r.git", "https://gitlab.com/o/r.git"
     ],
 )
 def test_token_goes_where_it_is_from_and_nowhere_else(
-    address: str, token: str, is_told: bool
+    address: str, token: str, is_sent: bool
 ) -> None:
-    assert is_meant(url.parse(address), token, ()) is is_told
+    assert is_meant(url.parse(address), token, ()) is is_sent
 
 
 @pytest.mark.parametrize(
-    ("address", "is_told"),
+    ("address", "is_sent"),
     [
         ("https://git.example.org/o/r.git", True),
         ("https://git.example.org:443/o/r.git", True),
@@ -50,12 +50,12 @@ def test_token_goes_where_it_is_from_and_nowhere_else(
         (GITHUB, False),
     ],
 )
-def test_named_hosts_are_told_and_no_others(address: str, is_told: bool) -> None:
+def test_named_hosts_get_the_token_and_no_others(address: str, is_sent: bool) -> None:
     named = ["Git.example.org", "http://localhost:3000/", "https://[::1]:8443"]
-    assert is_meant(url.parse(address), "ghp_0123", named) is is_told
+    assert is_meant(url.parse(address), "ghp_0123", named) is is_sent
 
 
-def test_foreign_host_is_told_the_password_of_its_own_address_only() -> None:
+def test_foreign_host_gets_the_password_of_its_own_address_only() -> None:
     access = GitAccess(token="ghp_0123")
     found = access.credentials(url.parse("https://hanako:own-password@evil.example/o/r.git"))
     assert found is not None

@@ -76,7 +76,7 @@ def test_delete_needs_no_content_and_no_changes_is_an_answer() -> None:
         ("x" * (8 * 1024 * 1024 + 1), "longer than"),
     ],
 )
-def test_answer_that_makes_no_sense_is_explained(text: str, complaint: str) -> None:
+def test_invalid_answer_is_explained(text: str, complaint: str) -> None:
     with pytest.raises(AnswerError, match=complaint):
         parse(text)
 

@@ -32,7 +32,7 @@ def test_branch_is_named_by_spec_and_task() -> None:
     ("spec_name", "task_id"),
     [("a..b", "1"), ("x", "1.lock"), ("x", "1."), ("a b", "1"), ("🙂", "🙂"), ("-", "-")],
 )
-def test_ids_that_no_branch_can_bear_are_told_apart_by_a_hash(spec_name: str, task_id: str) -> None:
+def test_ids_that_no_branch_can_bear_are_kept_apart_by_a_hash(spec_name: str, task_id: str) -> None:
     name = _branch(spec_name, task_id)
 
     assert re.fullmatch(r"feature/task-[\w.-]*[0-9a-f]{8}", name)

@@ -19,7 +19,7 @@ from tests.helpers.waiting import wait_until
 KEY = "sk-test-0123456789abcdefghij"
 
 
-def test_command_tells_what_it_printed(tmp_path: Path) -> None:
+def test_command_returns_what_it_printed(tmp_path: Path) -> None:
     heard: list[str] = []
 
     result = CommandExecutor(on_line=heard.append).execute(
@@ -237,7 +237,7 @@ print(CommandExecutor().execute(command, pathlib.Path.cwd(), timeout_seconds=30)
 """
 
 
-def test_command_that_kills_its_keeper_cannot_report_in_its_stead(tmp_path: Path) -> None:
+def test_command_that_kills_its_supervisor_cannot_report_in_its_stead(tmp_path: Path) -> None:
     (tmp_path / "forge.py").write_text(FORGE, encoding="utf-8")
 
     done = subprocess.run(

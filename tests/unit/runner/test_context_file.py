@@ -59,18 +59,20 @@ def test_words_of_a_dispatcher_are_understood() -> None:
         ({**PLAIN, "timeout_seconds": "soon"}, "timeout_seconds"),
     ],
 )
-def test_wrong_task_is_told_by_the_name_of_its_field(values: dict[str, Any], message: str) -> None:
+def test_wrong_task_is_reported_by_the_name_of_its_field(
+    values: dict[str, Any], message: str
+) -> None:
     with pytest.raises(errors.TaskContextValidationError, match=message):
         context_file.from_values(values)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "a: [", "x"])
-def test_text_that_is_no_task_is_told(text: str) -> None:
+def test_text_that_is_no_task_is_reported(text: str) -> None:
     with pytest.raises(errors.TaskContextValidationError):
         context_file.from_environment({"TASK_CONTEXT": text})
 
 
 @pytest.mark.parametrize("change", ["x", "=x", "title.x=1"])
-def test_change_that_changes_nothing_is_told(change: str) -> None:
+def test_change_that_changes_nothing_is_reported(change: str) -> None:
     with pytest.raises(errors.TaskContextValidationError, match="--set"):
         context_file.changed(PLAIN, [change])

@@ -12,7 +12,7 @@ def result_of(*results: SingleTestResult) -> TestResult:
     return TestResult(False, list(results), 0.1)
 
 
-def test_failed_commands_are_told_with_both_outputs_and_their_ends() -> None:
+def test_failed_commands_are_reported_with_both_outputs_and_their_ends() -> None:
     long = "begin\n" + "x" * 100_000 + "\nend"
     text = failure.describe(
         result_of(
@@ -25,7 +25,7 @@ def test_failed_commands_are_told_with_both_outputs_and_their_ends() -> None:
     assert len(text) < failure.MOST_OUTPUT + 200
 
 
-def test_tests_that_were_broken_off_are_told_as_that() -> None:
+def test_tests_that_were_broken_off_are_reported_as_that() -> None:
     assert "did not run to their end" in failure.describe(result_of())
 
 

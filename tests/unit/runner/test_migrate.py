@@ -115,9 +115,9 @@ def test_old_variables_and_code_are_found_by_their_lines(tmp_path: Path) -> None
 
     found = migration.migrate(old, env_file=variables, code=code)
 
-    told = {(Path(item.place).name, item.old): item.advice for item in found.findings}
+    reported = {(Path(item.place).name, item.old): item.advice for item in found.findings}
     assert "hidden-value" not in f"{found}"
-    assert set(told) == {
+    assert set(reported) == {
         (".env:2", "MESSAGE_BUS_URL"),
         (".env:3", "KIRO_URL"),
         ("a.py:1", "KiroClient"),
@@ -130,11 +130,11 @@ def test_old_variables_and_code_are_found_by_their_lines(tmp_path: Path) -> None
         ("a.py:7", "import a2a_protocol"),
         ("broken.py", "broken.py"),
     }
-    assert told["a.py:1", "KiroClient"] == "Use LLMClient.generate_code"
+    assert reported["a.py:1", "KiroClient"] == "Use LLMClient.generate_code"
 
 
 @pytest.mark.parametrize("text", ["- list\n", "a: [\n", "\udcff"])
-def test_file_that_cannot_be_read_is_told(tmp_path: Path, text: str) -> None:
+def test_file_that_cannot_be_read_is_reported(tmp_path: Path, text: str) -> None:
     old = tmp_path / "old.yaml"
     old.write_bytes(text.encode("utf-8", "surrogateescape"))
 

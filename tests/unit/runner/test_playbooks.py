@@ -71,8 +71,8 @@ def test_step_is_skipped_tried_again_and_ends_the_playbook(tmp_path: Path) -> No
 
     result = PlaybookEngine().execute_playbook(Playbook("p", steps), {}, tmp_path)
 
-    told = [(step.step_name, step.exit_code, step.attempts) for step in result.step_results]
-    assert told == [("skipped", 0, 0), ("again", 0, 3), ("tolerated", 3, 1), ("failing", 4, 1)]
+    reported = [(step.step_name, step.exit_code, step.attempts) for step in result.step_results]
+    assert reported == [("skipped", 0, 0), ("again", 0, 3), ("tolerated", 3, 1), ("failing", 4, 1)]
     assert result.step_results[0].skipped
     assert not result.success
     assert [entry.name for entry in tmp_path.iterdir()] == ["tries"]
@@ -122,7 +122,7 @@ def test_playbook_is_read_with_its_defaults(tmp_path: Path) -> None:
     )
 
 
-def test_missing_playbook_is_told(tmp_path: Path) -> None:
+def test_missing_playbook_is_reported(tmp_path: Path) -> None:
     with pytest.raises(errors.PlaybookExecutionError, match="not found"):
         PlaybookEngine().load_playbook(tmp_path / "none.yaml")
 

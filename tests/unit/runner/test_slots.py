@@ -10,8 +10,8 @@ import pytest
 
 from keruta_agent.core import errors
 from keruta_agent.core.coding.model import SlotAllocation, TaskContext
-from keruta_agent.runner import slots
 from keruta_agent.runner.deadline import Deadline, StoppedError
+from keruta_agent.runner.workspace import slots
 from tests.helpers.waiting import wait_until
 
 CONTEXT = TaskContext(

@@ -1,4 +1,4 @@
-"""The daemon's unix socket: the door of scripts and commands to the table of commands."""
+"""The daemon's unix socket: where scripts and commands reach the table of commands."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent.agent.run.descendants import Descendant
 from keruta_agent.agent.run.files import read_kernel
 from keruta_agent.agent.run.input import syscalls
+from keruta_agent.agent.run.resources.descendants import Descendant
 
 #: Bits of struct pollfd and of fdinfo's epoll lines: POLLIN and POLLRDNORM, EPOLLIN alike.
 READABLE: Final = 0x0001 | 0x0040

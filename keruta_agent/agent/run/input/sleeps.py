@@ -13,7 +13,7 @@ _COUNTER: Final = b"voluntary_ctxt_switches:"
 
 
 def count_sleeps(pid: int) -> int | None:
-    """Return how often the threads of a process went to sleep; None when it cannot be told."""
+    """Return how often the threads of a process went to sleep; None when it is unknown."""
     try:
         return sum(_sleeps_of(thread) for thread in Path(f"/proc/{pid}/task").iterdir())
     except (OSError, ValueError):  # it has ended, or this kernel does not tell

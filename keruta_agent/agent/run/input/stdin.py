@@ -151,6 +151,6 @@ def _too_long(size: int, most: int) -> errors.InputRefused:
 
 def _not_read_yet() -> errors.InputRefused:
     return errors.InputRefused(
-        "cannot give the script an answer: it has not read what it was told before",
+        "cannot give the script an answer: it has not read the answer before",
         advice="Try again when it has",
     )

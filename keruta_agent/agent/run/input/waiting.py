@@ -17,11 +17,11 @@ import platform
 import time
 from typing import Final
 
-from keruta_agent.agent.run.descendants import Descendants
 from keruta_agent.agent.run.directory import ProcessId, RunDirectory
 from keruta_agent.agent.run.input import prompt, syscalls
 from keruta_agent.agent.run.input.blocked import Reader, UntellableError, find_reader
 from keruta_agent.agent.run.input.source import Source, look_at_fifo, look_at_terminal
+from keruta_agent.agent.run.resources.descendants import Descendants
 
 #: Seconds between looks at a script that does not seem to wait.
 LOOK_INTERVAL_S: Final = 0.5
@@ -70,7 +70,7 @@ class InputDetector:
 
     @property
     def interval_s(self) -> float:
-        """Seconds after which the next look makes sense."""
+        """Seconds until the next look is due."""
         return CONFIRM_S if self.suspects and self._waiting is None else LOOK_INTERVAL_S
 
     @property

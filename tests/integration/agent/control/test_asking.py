@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +17,12 @@ from keruta_agent.agent.control.control import Control
 from keruta_agent.agent.control.socket import protocol, socket_server
 from keruta_agent.agent.control.socket.socket_server import AgentSocket, respond
 from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.store.artifacts import Owner
 from keruta_agent.agent.store.jobs import JobState, Work
 from keruta_agent.agent.store.store import Records
+from keruta_agent.cli import asking
+from keruta_agent.core.model import ArtifactFile
+from keruta_agent.core.process_tree.proc import process_state
 from tests.helpers.agents import agent_in
 from tests.helpers.command_line import CommandLine, command_line
 from tests.helpers.waiting import wait_until
@@ -88,6 +94,20 @@ def jobs(agent: Agent) -> None:
     agent.records.jobs.pause("for a test")
 
 
+@pytest.fixture
+def stopped(agent: Agent) -> Iterator[int]:
+    """A process that listens where the agent does, and was stopped."""
+    code = (
+        "import os, signal, socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); "
+        "s.listen(); os.kill(os.getpid(), signal.SIGSTOP)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(agent.socket_path)])
+    wait_until(lambda: (process_state(process.pid) or " ")[0] == "T", "it is stopped")
+    yield process.pid
+    process.kill()
+    process.wait()
+
+
 @pytest.mark.usefixtures("jobs")
 @pytest.mark.parametrize(("command", "out"), COMMANDS, ids=lambda value: value[1])
 def test_answer_is_the_same_from_the_daemon_and_without_one(
@@ -153,26 +173,69 @@ def test_command_without_a_daemon_makes_the_records_and_wakes_one_that_has_start
         assert [b'"resume"' in line or b'"look"' in line for line in heard] == [True, True]
 
 
+@pytest.mark.usefixtures("jobs")
+@pytest.mark.parametrize(("command", "out"), COMMANDS[:4], ids=lambda value: value[1])
+def test_daemon_that_is_stopped_is_not_waited_for(
+    agent: Agent, keruta: CommandLine, command: tuple[str, ...], out: str, stopped: int
+) -> None:
+    called = keruta(*command)
+    assert (called.code, called.out) == (0, out)
+    assert called.err == (
+        f"keruta: the keruta daemon (process {stopped}) is stopped (SIGSTOP); done without it\n"
+    )
+
+
+@pytest.mark.usefixtures("jobs")
+def test_daemon_that_does_not_answer_in_time_is_named(
+    agent: Agent, keruta: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "ANSWER_TIMEOUT_S", 0.2)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(agent.socket_path))
+        listener.listen()
+        called = keruta("queue", "pause", "--reason", "x")
+    assert (called.code, called.out) == (0, "paused\n")
+    assert "has not answered within" in called.err and "done without it" in called.err
+    assert agent.records.jobs.pause_reason() == "x"
+
+
+def test_artifact_is_removed_by_the_daemon_if_one_runs(agent: Agent, keruta: CommandLine) -> None:
+    job = agent.records.jobs.record_script("x", Work(script="true"))
+    for name in ("a", "b"):
+        file = ArtifactFile(file=agent.socket_path, relative_path=name, size=1, sha256=name)
+        agent.records.artifacts.add(Owner(task_id=None, job_id=job), file, key=name, is_copy=False)
+    requests: list[bytes] = []
+
+    def answer(line: bytes) -> bytes:
+        requests.append(line)
+        return respond(Control.of_agent(agent, dict), line)
+
+    with served(agent, answer):
+        assert keruta("artifact", "remove", "a", "1").out == "a is removed\n"
+    assert [b'"remove_stored_artifact"' in line for line in requests] == [True]
+    assert keruta("artifact", "remove", "b", "1").out == "b is removed\n"
+    unknown = keruta("artifact", "remove", "c", "1")
+    assert (unknown.code, unknown.out) == (2, "")
+
+
 def test_command_of_a_client_that_has_left_is_not_done_late(agent: Agent) -> None:
-    door = AgentSocket(Control.of_agent(agent, lambda: {"pid": 1}))
+    agent_socket = AgentSocket(Control.of_agent(agent, lambda: {"pid": 1}))
     try:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(agent.socket_path))
             client.sendall(protocol.encode_request(Pause().to_request()))
     finally:
-        door.start()  # hung until now
+        agent_socket.start()  # hung until now
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(agent.socket_path))
             client.sendall(protocol.encode_request(Submit(name="x", work=Work()).to_request()))
             assert client.recv(100).startswith(b"ok")
-        door.stop()
+        agent_socket.stop()
     assert agent.records.jobs.pause_reason() is None
     assert agent.records.jobs.counts()[JobState.WAITING] == 1
 
 
-def test_stop_lets_requests_under_way_have_their_answers(
-    agent: Agent, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stop_waits_for_answers_under_way(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(control: Control, line: bytes) -> bytes:
@@ -181,13 +244,13 @@ def test_stop_lets_requests_under_way_have_their_answers(
         return b"ok\n"
 
     monkeypatch.setattr(socket_server, "respond", slow)
-    door = AgentSocket(Control.of_agent(agent, dict))
-    door.start()
+    agent_socket = AgentSocket(Control.of_agent(agent, dict))
+    agent_socket.start()
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(agent.socket_path))
         client.sendall(b"{}\n")
         assert begun.wait(10)
-        stopping = threading.Thread(target=door.stop)
+        stopping = threading.Thread(target=agent_socket.stop)
         stopping.start()
         wait_until(lambda: not agent.socket_path.exists(), "nobody else is let in")
         assert stopping.is_alive()

@@ -1,4 +1,4 @@
-"""The table of commands: each door carries every command, and a script only those of its run."""
+"""The table of commands: every interface carries all, and a script only those of its run."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ COMMANDS: tuple[Command[Any], ...] = (
     commands.Look(),
     commands.Flush(),
     commands.Status(),
+    commands.RemoveStoredArtifact(names=["a", "b/a"], job=3),
+    commands.RemoveStoredArtifact(names=["a"], task="t"),
     commands.AnswerInput(job=3, text=SECRET, number=1),
     commands.AnswerInput(job=3, text=""),
     commands.FeedInput(job=3, data="c2VjcmV0", ends=True),

@@ -1,4 +1,4 @@
-"""What the daemon tells Prometheus, read with Prometheus's own parser."""
+"""What the daemon offers Prometheus, read with Prometheus's own parser."""
 
 from __future__ import annotations
 

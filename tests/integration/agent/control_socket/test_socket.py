@@ -59,13 +59,13 @@ def claimed(agent: Agent):
     return job, run
 
 
-def tell(base: Path, run, message: object, *, token: str | None = None) -> dict[str, object]:
+def send(base: Path, run, message: object, *, token: str | None = None) -> dict[str, object]:
     request = {"op": "tell", "run": run.uid, "token": token or run.token, "message": message}
     return call(base, request)
 
 
 def test_message_of_a_script_is_stored_and_the_follower_is_woken(agent, base, claimed):
-    tell(base, claimed[1], {"kind": "progress", "percent": 5, "message": "始め"})
+    send(base, claimed[1], {"kind": "progress", "percent": 5, "message": "始め"})
     stored = agent.directory_of(claimed[1]).agent.read_text(encoding="utf-8")
     assert json.loads(stored) == {"kind": "progress", "percent": 5, "message": "始め"}
     assert agent.wake_event.clear()
@@ -74,13 +74,13 @@ def test_message_of_a_script_is_stored_and_the_follower_is_woken(agent, base, cl
 @pytest.mark.parametrize("token", ["wrong", "トークン"])
 def test_wrong_token_is_refused(agent, base, claimed, token):
     with pytest.raises(errors.KerutaError, match="not a run"):
-        tell(base, claimed[1], {"kind": "progress", "percent": 5}, token=token)
+        send(base, claimed[1], {"kind": "progress", "percent": 5}, token=token)
     assert agent.directory_of(claimed[1]).agent.read_text() == ""
 
 
 def test_nonsense_in_a_message_is_refused_and_not_stored(agent, base, claimed):
     with pytest.raises(errors.KerutaError, match="0 to 100"):
-        tell(base, claimed[1], {"kind": "progress", "percent": 500})
+        send(base, claimed[1], {"kind": "progress", "percent": 500})
     assert agent.directory_of(claimed[1]).agent.read_text() == ""
 
 
@@ -163,19 +163,19 @@ def test_client_that_leaves_in_the_middle_harms_nobody(agent, base):
 
 
 def test_connections_leave_neither_descriptors_nor_threads_behind(agent, base, claimed):
-    def belongings() -> tuple[int, int]:
+    def resources() -> tuple[int, int]:
         return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
 
-    tell(base, claimed[1], {"kind": "progress", "percent": 1})
-    descriptors, threads = belongings()
+    send(base, claimed[1], {"kind": "progress", "percent": 1})
+    descriptors, threads = resources()
     for number in range(100):
-        tell(base, claimed[1], {"kind": "progress", "percent": number})
+        send(base, claimed[1], {"kind": "progress", "percent": number})
         call(base, {"op": "submit", "name": "x", "work": {"script": "true"}})
         with pytest.raises(errors.KerutaError):
             call(base, {"op": "fly"})
     # The last ones may be on their way out, and SQLite keeps a few descriptors for the next ones.
-    wait_until(lambda: belongings()[1] <= threads, "the threads have ended")
-    assert belongings()[0] < descriptors + 30
+    wait_until(lambda: resources()[1] <= threads, "the threads have ended")
+    assert resources()[0] < descriptors + 30
 
 
 def test_agent_with_one_job_in_the_foreground_takes_no_others(tmp_path):
@@ -235,7 +235,7 @@ def held_connections(agent, number):
             connection.close()
 
 
-def test_flood_of_connections_keeps_its_bound_and_lets_others_through(agent, base):
+def test_flood_of_connections_is_bounded_and_blocks_nobody_else(agent, base):
     with held_connections(agent, 300):
         for _ in range(5):
             assert call(base, {"op": "status"}) == {"pid": os.getpid()}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from keruta_agent.agent.daemon import answers
-from keruta_agent.agent.journey import answer
 from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.journey.input import answer
 from keruta_agent.agent.store.jobs import Job
 from keruta_agent.agent.store.run import Run
 from keruta_agent.core import errors
@@ -52,7 +52,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str, int]]:
 
 @pytest.fixture
 def ask(agent: Agent, task: Task) -> Callable[[], tuple[Job, Run]]:
-    """Lets the script of the task ask, and tells the API."""
+    """Return what makes the script of the task ask, and reports that to the API."""
     agent.records.jobs.record_task(task)
     job, run = agent.records.runs.claim_next()
 
@@ -71,15 +71,16 @@ def ask(agent: Agent, task: Task) -> Callable[[], tuple[Job, Run]]:
 
 @pytest.fixture
 def poll(agent: Agent) -> Iterator[answers.AnswerPoll]:
-    started = answers.start_answer_poll(agent)
+    started = answers.answer_poll(agent)
     assert started is not None
+    started.start()
     yield started
     started.stop()
     started.join(10)
 
 
 def look_now(agent: Agent, times: int) -> None:
-    """Lets the thread look this often."""
+    """Make the thread look this often."""
     for _ in range(times):
         agent.prompt_lock.changed.set()
         wait_until(lambda: not agent.prompt_lock.changed.is_set(), "the thread looks")
@@ -101,7 +102,7 @@ def test_nothing_is_asked_for_while_no_script_asks_or_the_api_does_not_know(
 ):
     api.fail_next("write_status", errors.ApiUnreachable("away"), times=2)
     ask()
-    wait_until(lambda: "write_status" in api.calls, "the API was to be told")
+    wait_until(lambda: "write_status" in api.calls, "the question was to be sent")
     # What the API has is the answer to something else: it knows of no question.
     api.answer_input(task.id, "stale")
     look_now(agent, times=3)
@@ -131,4 +132,4 @@ def test_answer_that_comes_too_late_is_not_given_to_the_next_question(
 
 def test_without_the_setting_the_api_is_not_asked(tmp_path: Path, api: InMemoryKerutaApi) -> None:
     with agent_in(tmp_path, api, session_id=SESSION) as agent:
-        assert answers.start_answer_poll(agent) is None
+        assert answers.answer_poll(agent) is None

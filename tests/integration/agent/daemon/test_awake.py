@@ -1,4 +1,4 @@
-"""The keep-awake hook: the workspace is told that it is in use while a script is at work."""
+"""The keep-awake hook: the workspace is reported as in use while a script runs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ class KeepsAwake:
         hook = self.agent.settings.keep_awake_hook
         assert hook is not None
         hook.write_text(text or f"echo called >> '{self._calls}'\n", encoding="utf-8")
-        self._awake = awake.start_keep_awake(self.agent)
+        self._awake = awake.keep_awake(self.agent)
+        assert self._awake is not None
+        self._awake.start()
 
     def stop(self) -> None:
         assert self._awake is not None
@@ -118,9 +120,9 @@ def test_hook_that_fails_is_logged(keeps_awake, caplog, text, trouble):
     with caplog.at_level(logging.WARNING):
         keeps_awake.claim()
         keeps_awake.by(text)
-        told = wait_until(lambda: list(caplog.records), "the failure is told")[0]
-    assert told.action == "keep_awake_failed"
-    assert trouble in told.getMessage()
+        reported = wait_until(lambda: list(caplog.records), "the failure is logged")[0]
+    assert reported.action == "keep_awake_failed"
+    assert trouble in reported.getMessage()
 
 
 def test_hook_that_hangs_ends_with_the_daemon(keeps_awake, tmp_path, caplog):
@@ -139,9 +141,9 @@ def test_hook_gets_what_the_agent_has_but_not_its_tokens(keeps_awake, calls, mon
     keeps_awake.claim()
     keeps_awake.by(f"env > '{calls}.new'; mv '{calls}.new' '{calls}'")
     wait_until(calls.exists, "the hook has run")
-    told = calls.read_text()
-    assert "CODER_SESSION_TOKEN=for the hook" in told
-    assert "for the agent" not in told
+    reported = calls.read_text()
+    assert "CODER_SESSION_TOKEN=for the hook" in reported
+    assert "for the agent" not in reported
 
 
 def test_hook_for_coder_extends_the_time_of_this_workspace(tmp_path):

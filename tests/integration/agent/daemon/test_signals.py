@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import keruta_agent
-from keruta_agent.agent.daemon import supervisor, watch
+from keruta_agent.agent.daemon import main_loop, shutdown
 from keruta_agent.agent.daemon.systemd import ServiceManager
 from keruta_agent.core import signals
 from keruta_agent.core.log import keys
@@ -32,7 +32,7 @@ PASSES = 1
 
 
 class Probe:
-    """Calls something right before one instruction, or only notes which ones there are."""
+    """A tracer that calls something before one instruction, or only notes which there are."""
 
     def __init__(self, at: Instruction | None, act: Callable[[], None]) -> None:
         self.met: dict[Instruction, None] = {}
@@ -139,7 +139,7 @@ class StateFiles:
 def test_signal_at_any_instruction_of_the_main_loop_is_answered(
     tmp_path, monkeypatch, number: signal.Signals
 ) -> None:
-    monkeypatch.setattr(watch, "LOOK_S", 0.001)
+    monkeypatch.setattr(main_loop, "LOOK_S", 0.001)
     heard: list[StopRequests] = []
 
     with agent_in(tmp_path) as agent:
@@ -149,7 +149,7 @@ def test_signal_at_any_instruction_of_the_main_loop_is_answered(
             heard[:] = [requests]
             with requests.heard():
                 with probe.looking():
-                    watch.until_end(
+                    main_loop.MainLoop(
                         agent,
                         None,
                         Dispatcher(),  # type: ignore[arg-type]
@@ -157,7 +157,7 @@ def test_signal_at_any_instruction_of_the_main_loop_is_answered(
                         ServiceManager({}),
                         lambda: agent.settings,
                         StateFiles(requests),  # type: ignore[arg-type]
-                    )
+                    ).run()
                 requests.wait(0)
 
         def check() -> None:
@@ -170,7 +170,7 @@ def test_signal_at_any_instruction_of_the_main_loop_is_answered(
             }[number]
 
         probe_log: list[bool] = []
-        monkeypatch.setattr(watch, "_reopen_log", lambda: probe_log.append(True))
+        monkeypatch.setattr(main_loop, "_reopen_log", lambda: probe_log.append(True))
         met = at_every_instruction(play, lambda: signal.raise_signal(number), check)
     assert met > 100
 
@@ -191,14 +191,14 @@ def test_signal_at_any_instruction_of_the_replacement_reaches_the_next_image(
 
     monkeypatch.setattr(os, "execv", become_the_next_image)
     monkeypatch.setattr(keys, "secret_names", lambda _: [])
-    monkeypatch.setattr(supervisor.lock, "hand_over", lambda _: None)
-    monkeypatch.setattr(supervisor.logging, "shutdown", lambda: None)
+    monkeypatch.setattr(shutdown.lock, "hand_over", lambda _: None)
+    monkeypatch.setattr(shutdown.logging, "shutdown", lambda: None)
 
     def play(probe: Probe) -> None:
         images.clear()
         requests = StopRequests()
         with requests.heard(), contextlib.suppress(ReplacedError), probe.looking():
-            supervisor.replace_process(requests, 0)
+            shutdown.replace_process(requests, 0)
 
     def check() -> None:
         assert images[0].count or images[0].replace
@@ -221,7 +221,7 @@ def test_requests_to_stop_that_came_too_late_are_counted_by_the_next_image() -> 
 
 
 @pytest.mark.parametrize("number", ["", "x", "999", "0"])
-def test_what_is_no_pipe_of_ours_is_not_listened_to(monkeypatch, number: str) -> None:
+def test_foreign_pipe_is_not_listened_to(monkeypatch, number: str) -> None:
     descriptor = os.open(os.devnull, os.O_RDONLY)
     monkeypatch.setenv(signals.HANDED_OVER, str(descriptor) if number == "0" else number)
     requests = StopRequests()

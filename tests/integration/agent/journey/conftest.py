@@ -8,7 +8,7 @@ import pytest
 
 from keruta_agent.agent.journey import run
 from keruta_agent.agent.journey.agent import Agent
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.core.model import Task
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agents import SESSION, agent_in
@@ -43,7 +43,7 @@ def deliver(agent: Agent) -> None:
 
 @pytest.fixture
 def run_all(agent: Agent, poll: SessionPoll) -> Callable[[], None]:
-    """Takes the session's tasks and brings each to its end, as the daemon would."""
+    """Return what takes the session's tasks and brings each to its end, as the daemon would."""
 
     def take_and_run() -> None:
         poll.poll()
@@ -76,3 +76,12 @@ def world(tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatc
         if not name.startswith("GIT_CONFIG"):
             monkeypatch.delenv(name)
     return World(tmp_path, repository)
+
+
+def let_time_pass(agent: Agent) -> None:
+    """End the waits before claims that failed."""
+    agent.ownership._claims_from = 0.0
+    agent.records.database.connection().execute(
+        "UPDATE jobs SET not_before = 0 WHERE state = 'scheduled'"
+    )
+    agent.records.jobs.wake_due()

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.agent.journey.artifacts_directory import OWNER_NAME, ArtifactsDirectories
+from keruta_agent.agent.journey.artifacts.directory import OWNER_NAME, ArtifactsDirectories
 from keruta_agent.agent.run.directory import RunDirectory
 
 #: Holds a directory in a process of its own, until its input ends.
 _HOLDER = """
 import sys
 from pathlib import Path
-from keruta_agent.agent.journey.artifacts_directory import ArtifactsDirectories
+from keruta_agent.agent.journey.artifacts.directory import ArtifactsDirectories
 from keruta_agent.agent.run.directory import RunDirectory
 
 shared, base, run = map(Path, sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Scripts that ask a person: what is stored, what the API is told, who may answer."""
+"""Scripts that ask a person: what is stored, what the API receives, who may answer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.agent.journey import answer, run
+from keruta_agent.agent.journey import run
 from keruta_agent.agent.journey.agent import Agent
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.input import answer
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.store.questions import AskedOf, QuestionState
 from keruta_agent.agent.store.run import Outcome
 from keruta_agent.core import errors
@@ -169,7 +170,7 @@ def test_input_timeout_is_tried_again_when_the_rule_names_it(agent, poll, file_t
     assert agent.records.runs.of_job(1)[0].outcome is Outcome.INPUT_TIMEOUT
 
 
-def test_input_timeout_that_makes_no_sense_starts_nothing(agent, api, file_task, run_all, tmp_path):
+def test_invalid_input_timeout_starts_nothing(agent, api, file_task, run_all, tmp_path):
     task = file_task(f"touch {tmp_path}/ran", parameters={"inputTimeout": "soon"})
     run_all()
     assert api.tasks[task.id].error_code == "NOT_STARTED"

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from keruta_agent.agent.journey import ask, execute, prepare
+from keruta_agent.agent.journey import execute, prepare
 from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.journey.context import RunContext
+from keruta_agent.agent.journey.input import ask
 from keruta_agent.agent.run import processes
 from keruta_agent.agent.run.directory import ProcessId
 from keruta_agent.agent.store.jobs import Work

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from keruta_agent.agent.delivery import select_artifacts
 from keruta_agent.agent.journey import run
-from keruta_agent.agent.run import copies
+from keruta_agent.agent.run.artifacts import copies
 from keruta_agent.agent.store.artifacts import Owner
 from keruta_agent.agent.store.jobs import Work
 from keruta_agent.core import bounded_json, errors
@@ -63,7 +63,7 @@ def test_next_task_does_not_send_what_the_last_one_left(api, file_task, run_all)
     assert stored(api, second.id) == {"changed": b"22\n", "new": b"2\n"}
 
 
-def test_directory_that_the_last_task_left_unreadable_is_not_told_of_the_next(
+def test_directory_that_the_last_task_left_unreadable_is_not_reported_for_the_next(
     api, file_task, run_all
 ):
     deep = "/".join(["d"] * 120)  # deeper than is entered, which holds for root too
@@ -71,11 +71,11 @@ def test_directory_that_the_last_task_left_unreadable_is_not_told_of_the_next(
     run_all()
     second = file_task("true")
     run_all()
-    told = [
+    reported = [
         [line.message for line in api.logs(task.id) if "cannot be entered" in line.message]
         for task in (first, second)
     ]
-    assert [len(lines) for lines in told] == [1, 0]
+    assert [len(lines) for lines in reported] == [1, 0]
 
 
 def test_artifact_is_sent_as_its_own_run_left_it(api, agent, poll, file_task):
@@ -117,11 +117,11 @@ def test_task_log_says_once_what_was_left_out_and_why(api, file_task, run_all, t
     second = file_task(KEEP + "echo ok > new")
     run_all()
 
-    told = {
+    reported = {
         task.id: [e.message for e in api.logs(task.id) if e.message.startswith("artifacts: ")]
         for task in (first, second)
     }
-    assert told == {
+    assert reported == {
         first.id: [
             "artifacts: na%0Ame is a link that leads out of the artifacts directory",
             "artifacts: out is a link that leads out of the artifacts directory",
@@ -134,10 +134,10 @@ def test_task_log_names_no_thousands_of_files(api, file_task, run_all):
     task = file_task(KEEP + "for i in $(seq 60); do ln -s / $i; done")
     run_all()
 
-    told = [entry for entry in api.logs(task.id) if entry.message.startswith("artifacts: ")]
-    assert len(told) == 51
-    assert told[-1].message == "artifacts: 10 more files were left out"
-    assert {entry.level for entry in told} == {LogLevel.WARN}
+    reported = [entry for entry in api.logs(task.id) if entry.message.startswith("artifacts: ")]
+    assert len(reported) == 51
+    assert reported[-1].message == "artifacts: 10 more files were left out"
+    assert {entry.level for entry in reported} == {LogLevel.WARN}
 
 
 def test_only_wanted_extensions_are_taken_when_some_are_named(tmp_path, api, file_task):

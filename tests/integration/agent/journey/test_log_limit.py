@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from keruta_agent.agent.journey import ingest, run
+from keruta_agent.agent.journey import run
 from keruta_agent.agent.journey.context import RunContext
+from keruta_agent.agent.journey.observe import ingest
 from tests.helpers.agents import SESSION, agent_in
 from tests.integration.agent.journey.conftest import deliver
 
@@ -113,7 +114,7 @@ def test_limit_holds_when_agents_are_killed_in_the_middle(
 
 
 def test_end_that_is_stored_twice_says_once_what_is_missing(tmp_path, api, file_task):
-    from keruta_agent.agent.journey import loglimit
+    from keruta_agent.agent.journey.observe import loglimit
 
     task = file_task("seq -f 'line %06.0f' 10000")
     with agent_in(tmp_path, api, session_id=SESSION, log_run_limit=LIMIT) as agent:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.agent.journey import measure, run
+from keruta_agent.agent.journey import run
 from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.journey.context import RunContext
-from keruta_agent.agent.run import usage as runs_usage
-from keruta_agent.agent.run.descendants import Descendants
+from keruta_agent.agent.journey.observe import measure
+from keruta_agent.agent.run.resources import usage as runs_usage
+from keruta_agent.agent.run.resources.descendants import Descendants
 from keruta_agent.agent.store.jobs import Work
 from keruta_agent.agent.store.run import Run
 from keruta_agent.agent.store.usage import Usage
@@ -31,7 +32,7 @@ MEGABYTE = 1024 * 1024
 
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets a short test see what takes a long run."""
+    """Make a short test see what takes a long run."""
     monkeypatch.setattr(measure, "FIRST_LOOK_S", 0.0)
     monkeypatch.setattr(measure, "RAREST_LOOK_S", 0.05)
     monkeypatch.setattr(measure, "COST_SHARE", 1000.0)

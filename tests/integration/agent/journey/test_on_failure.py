@@ -9,7 +9,7 @@ import pytest
 from keruta_agent.agent.delivery import autofix
 from keruta_agent.agent.journey import on_failure, run
 from keruta_agent.agent.journey.context import RunContext
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.store.jobs import JobState, StopKind, Work
 from keruta_agent.agent.store.run import Outcome
 from keruta_agent.core import model

@@ -13,13 +13,14 @@ import pytest
 from keruta_agent.agent.journey import claim, run
 from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.journey.context import RunContext
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.store.jobs import JobState, StopKind, Work
 from keruta_agent.agent.store.run import Outcome
 from keruta_agent.core import errors
 from keruta_agent.core.model import AgentRole, TaskStatus
 from keruta_agent.testing import InMemoryKerutaApi
 from tests.helpers.agents import SESSION, agent_in
+from tests.integration.agent.journey.conftest import let_time_pass
 
 AWAY = errors.ApiUnreachable("no route")
 
@@ -46,15 +47,6 @@ def _run_out(agent: Agent) -> None:
 def _beat(agent: Agent) -> None:
     agent.ownership._heartbeat_due = 0.0
     agent.ownership.heartbeat(SESSION)
-
-
-def _let_time_pass(agent: Agent) -> None:
-    """End the waits before claims that failed."""
-    agent.ownership._claims_from = 0.0
-    agent.records.database.connection().execute(
-        "UPDATE jobs SET not_before = 0 WHERE state = 'scheduled'"
-    )
-    agent.records.jobs.wake_due()
 
 
 def test_second_agent_says_so_and_takes_nothing_until_the_first_is_silent(
@@ -100,7 +92,7 @@ def test_agent_that_was_silent_leaves_what_the_other_one_has_taken(
     assert "task_left_alone" in [each.action for each in caplog.records if hasattr(each, "action")]
     _run_out(other)
     assert (tmp_path / "runs").read_text() == "ran\n"
-    assert agent.records.outbox.counts().pending == 0, "the API is told nothing of it"
+    assert agent.records.outbox.counts().pending == 0, "nothing of it goes to the API"
 
 
 def test_standby_goes_on_with_the_retry_of_a_task_that_it_has(api, agent, poll, other, file_task):
@@ -113,7 +105,7 @@ def test_standby_goes_on_with_the_retry_of_a_task_that_it_has(api, agent, poll, 
     _beat(agent)
     assert agent.ownership.standby is not None
 
-    _let_time_pass(agent)
+    let_time_pass(agent)
     _run_out(agent)
 
     assert agent.records.jobs.by_task(task.id).outcome == "succeeded"
@@ -131,7 +123,7 @@ def test_standby_goes_on_with_a_task_whose_claim_was_answered_to_nobody(
     _beat(other)
     _beat(agent)
     assert agent.ownership.standby is not None
-    _let_time_pass(agent)
+    let_time_pass(agent)
     _run_out(agent)
     assert agent.records.jobs.by_task(task.id).state is JobState.WAITING
     agent.queue.runnable.clear()
@@ -183,7 +175,7 @@ def test_task_that_cannot_be_claimed_now_goes_back_to_its_place(
     assert api.statuses(first.id) == api.statuses(second.id) == []
     assert agent.records.runs.of_job(1) == []
 
-    _let_time_pass(agent)
+    let_time_pass(agent)
     agent.queue.runnable.clear()
     _run_out(agent)
     agent.outbox_sender.deliver(30)
@@ -204,7 +196,7 @@ def test_jobs_that_were_withheld_are_looked_at_again_once_the_api_answers(
     run.run_next(agent)
     assert agent.records.jobs.get(other_job).outcome == "succeeded", "what is nobody else's runs"
     file_task("true")
-    _let_time_pass(agent)
+    let_time_pass(agent)
     agent.queue.runnable.clear()
 
     poll.poll()
@@ -264,12 +256,12 @@ def test_copy_of_a_base_directory_stands_by_and_waits_with_its_retries(
         assert copy.ownership.identity.instance != agent.ownership.identity.instance
         SessionPoll(copy, api).poll()
         assert copy.ownership.standby is not None
-        _let_time_pass(copy)
+        let_time_pass(copy)
         assert run.run_next(copy) is None
         assert copy.records.jobs.by_task(task.id).state is JobState.SCHEDULED
 
         api.agents.silence(agent.ownership.identity.id)
-        _let_time_pass(copy)
+        let_time_pass(copy)
         assert run.run_next(copy).outcome is Outcome.FAILED
 
 
@@ -290,7 +282,7 @@ def test_task_that_ends_at_the_api_while_it_waits_for_its_retry_does_not_run_aga
     else:
         api.set_status(task.id, TaskStatus.CANCELLED)
 
-    _let_time_pass(agent)
+    let_time_pass(agent)
     assert run.run_next(agent).outcome is Outcome.REFUSED
 
     assert (tmp_path / "runs").read_text() == "ran\n"
@@ -305,7 +297,7 @@ def test_api_that_is_away_blocks_no_retry(api, agent, poll, file_task, claims):
     run.run_next(agent)
     api.fail_next("claim_task" if claims else "task", AWAY)
 
-    _let_time_pass(agent)
+    let_time_pass(agent)
     assert run.run_next(agent).outcome is Outcome.SUCCEEDED
 
 
@@ -332,64 +324,6 @@ def test_server_without_claims_is_away_and_its_tasks_run(api, agent, poll, file_
         api.fail_next(method, AWAY)
 
     assert run.run_next(agent).outcome is Outcome.SUCCEEDED
-
-
-@pytest.mark.parametrize("has_claims", [True, False])
-def test_task_goes_back_to_its_place_when_writes_became_blocked(
-    api, agent, poll, file_task, has_claims
-):
-    if not has_claims:
-        api.lacking |= {"register_agent", "claim_task"}
-    file_task("true")
-    poll.poll()
-    assert agent.writes.is_proved
-    api.fail_next("check_writes", errors.ApiBlocked("no report reaches it", status=405))
-    if has_claims:
-        api.fail_next("claim_task", errors.ApiRefused("not allowed", status=405))
-
-    assert run.run_next(agent) is None
-    assert poll.api_problem == "no report reaches it"
-
-    poll.poll()
-    _let_time_pass(agent)
-    assert poll.api_problem is None
-    assert run.run_next(agent).outcome is Outcome.SUCCEEDED
-
-
-def test_report_that_a_proxy_refuses_is_kept_and_one_that_the_api_refuses_set_aside(
-    api, agent, poll, file_task, run_all
-):
-    task = file_task("echo text")
-    api.fail_next("send_logs", errors.ApiRefused("not allowed", status=405))
-    api.fail_next("send_logs", errors.ApiRefused("malformed", status=400))
-    poll.poll()
-    while run.run_next(agent) is not None:
-        pass
-    api.fail_next("check_writes", errors.ApiBlocked("no report reaches it", status=405))
-    agent.outbox_sender.deliver(10)
-    assert agent.records.outbox.counts().dead_letters == 0
-    assert api.tasks[task.id].status is not TaskStatus.COMPLETED
-
-    poll.poll()
-    agent.outbox_sender.deliver(10)
-    assert agent.records.outbox.counts().dead_letters == 1
-    assert api.tasks[task.id].status is TaskStatus.COMPLETED
-
-
-def test_words_that_a_firewall_takes_offence_at_hold_up_no_others(
-    api, agent, poll, file_task, run_all
-):
-    task = file_task("echo '<script>'; exit 0")
-    for _ in range(12):
-        api.fail_next("send_logs", errors.ApiUnauthorized("forbidden", status=403))
-
-    run_all()
-    other = file_task("true")
-    run_all()
-
-    assert not agent.outbox_sender.is_unauthorized
-    assert api.tasks[other.id].status is TaskStatus.COMPLETED
-    assert api.tasks[task.id].status is not TaskStatus.COMPLETED
 
 
 def test_agent_that_leaves_makes_room_at_once(api, agent, poll, other):

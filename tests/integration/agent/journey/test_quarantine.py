@@ -6,7 +6,8 @@ import sqlite3
 
 import pytest
 
-from keruta_agent.agent.journey import announce, collect, finish, ingest, prepare, quarantine, run
+from keruta_agent.agent.journey import announce, collect, finish, prepare, quarantine, run
+from keruta_agent.agent.journey.observe import ingest
 from keruta_agent.agent.run import processes
 from keruta_agent.agent.store.jobs import JobState
 from keruta_agent.agent.store.run import Outcome
@@ -21,7 +22,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def deadly(monkeypatch):
-    """Lets the agent die whenever it comes to a function."""
+    """Return what makes the agent die whenever it comes to a function."""
 
     def kill(module, name) -> None:
         def dies(*args, **kwargs):
@@ -48,9 +49,9 @@ def test_job_that_brings_the_agent_down_three_times_is_quarantined(
             run.run_next(agent)
     assert run.run_next(agent).outcome is Outcome.QUARANTINED
     deliver(agent)
-    told = api.task(task.id)
-    assert (told.status, told.error_code) == (TaskStatus.FAILED, "PARKED")
-    assert "failed at it 3 times" in told.message and "the agent ended while" in told.message
+    stored = api.task(task.id)
+    assert (stored.status, stored.error_code) == (TaskStatus.FAILED, "PARKED")
+    assert "failed at it 3 times" in stored.message and "the agent ended while" in stored.message
     assert agent.records.jobs.get(1).state is JobState.FINISHED
     assert agent.directory_of(agent.records.runs.of_job(1)[0]).path.exists() is bool(runs), (
         "the evidence"

@@ -25,7 +25,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def killed_at(monkeypatch):
-    """Lets the agent die when it comes to a function, before or after its work."""
+    """Make the agent die when it comes to a function, before or after its work."""
 
     def kill(module, name, *, after: bool = False) -> None:
         original = getattr(module, name)

@@ -38,8 +38,8 @@ def printed(tmp_path: Path) -> Path:
     return path
 
 
-def told(api, task_id: str) -> str:
-    """Return all that the API was told of a task."""
+def all_reported(api, task_id: str) -> str:
+    """Return all that the API received of a task."""
     entries = [f"{entry.message} {dict(entry.metadata)}" for entry in api.logs(task_id)]
     task = api.task(task_id)
     return "\n".join([*entries, task.message, task.error_code, str(api.progress[task_id])])
@@ -59,7 +59,7 @@ def test_secret_of_the_task_is_masked_in_its_log_and_messages(api, file_task, ru
     )
     run_all()
     assert api.task(task.id).status is TaskStatus.FAILED
-    assert_masked(told(api, task.id))
+    assert_masked(all_reported(api, task.id))
     assert api.log_text(task.id, "stdout").count("before *** after") >= 4
 
 
@@ -74,14 +74,14 @@ def test_secret_that_the_script_named_is_masked_even_in_what_is_yet_unsent(
     run.run_next(agent)
     door.stop()
     deliver(agent)
-    assert_masked(told(api, task.id))
+    assert_masked(all_reported(api, task.id))
 
 
 def test_secret_can_be_named_while_no_daemon_answers(api, file_task, run_all, printed, tmp_path):
     (tmp_path / "secret").write_text(SECRET)
     task = file_task(f"keruta redact add < {tmp_path}/secret; cat {printed}")
     run_all()
-    assert_masked(told(api, task.id))
+    assert_masked(all_reported(api, task.id))
 
 
 def test_secret_written_in_pieces_is_masked(api, file_task, run_all):

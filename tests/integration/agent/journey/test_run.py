@@ -8,8 +8,8 @@ import pytest
 
 from keruta_agent.agent.delivery import circuit_breaker
 from keruta_agent.agent.journey import environment, run
-from keruta_agent.agent.journey import poll as poll_module
-from keruta_agent.agent.journey.poll import NOT_FOUND_LIMIT
+from keruta_agent.agent.journey.session import poll as poll_module
+from keruta_agent.agent.journey.session.poll import NOT_FOUND_LIMIT
 from keruta_agent.agent.store.artifacts import Owner
 from keruta_agent.agent.store.jobs import JobState, Work
 from keruta_agent.agent.store.run import Outcome
@@ -74,8 +74,8 @@ def test_success_message_of_the_script_is_kept(api, file_task, run_all):
 def test_log_lines_of_the_script_have_level_and_fields(api, file_task, run_all):
     task = file_task("keruta log WARNING 'disk is full' --field path=/tmp; keruta log debug x")
     run_all()
-    told = [(e.level, e.message, dict(e.metadata)) for e in api.logs(task.id)]
-    assert told == [("WARN", "disk is full", {"path": "/tmp"}), ("DEBUG", "x", {})]
+    reported = [(e.level, e.message, dict(e.metadata)) for e in api.logs(task.id)]
+    assert reported == [("WARN", "disk is full", {"path": "/tmp"}), ("DEBUG", "x", {})]
 
 
 def test_tasks_run_by_priority_then_age(api, agent, file_task, run_all, tmp_path):
@@ -230,7 +230,7 @@ def test_removed_run_directory_does_not_hold_up_the_outbox(api, agent, poll, fil
 
 
 def test_endpoints_that_a_server_lacks_cost_nothing(tmp_path):
-    from keruta_agent.agent.journey.poll import SessionPoll
+    from keruta_agent.agent.journey.session.poll import SessionPoll
     from keruta_agent.testing import InMemoryKerutaApi
     from tests.helpers.agents import agent_in
 

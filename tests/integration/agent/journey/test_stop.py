@@ -12,8 +12,9 @@ import pytest
 import time_machine
 
 from keruta_agent.agent.journey import follow, limits, run
-from keruta_agent.agent.run import memory, processes
+from keruta_agent.agent.run import processes
 from keruta_agent.agent.run.directory import RunDirectory
+from keruta_agent.agent.run.resources import memory
 from keruta_agent.agent.store.jobs import JobState, StopKind, Work
 from keruta_agent.agent.store.run import Outcome
 from keruta_agent.core.model import TaskStatus
@@ -25,7 +26,7 @@ from tests.integration.agent.journey.conftest import deliver
 
 @pytest.fixture
 def running(agent):
-    """Runs the next job in a thread; gives its end when it is asked for."""
+    """Run the next job in a thread; return what waits for its end."""
 
     class Running:
         def __init__(self) -> None:
@@ -58,9 +59,9 @@ def running(agent):
 def test_script_that_takes_too_long_is_stopped(api, agent, poll, file_task, run_all):
     task = file_task("echo begun; sleep 300", parameters={"timeout": "300ms"})
     run_all()
-    told = api.task(task.id)
-    assert (told.status, told.error_code) == (TaskStatus.FAILED, "TIMED_OUT")
-    assert told.message == "The script took longer than 300ms: begun"
+    stored = api.task(task.id)
+    assert (stored.status, stored.error_code) == (TaskStatus.FAILED, "TIMED_OUT")
+    assert stored.message == "The script took longer than 300ms: begun"
 
 
 def test_limit_of_the_settings_holds_unless_the_task_has_its_own(tmp_path):
@@ -73,7 +74,7 @@ def test_limit_of_the_settings_holds_unless_the_task_has_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("own", ["soon", -1, True, [1], {"s": 1}])
-def test_limit_that_makes_no_sense_starts_nothing_and_says_why(agent, tmp_path, own):
+def test_invalid_limit_starts_nothing_and_says_why(agent, tmp_path, own):
     work = Work(script=f"touch {tmp_path}/ran", parameters={"timeout": own})
     agent.records.jobs.record_script("x", work)
     result = run.run_next(agent)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent.agent.journey import recover, run
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.run.processes import marked_processes
 from keruta_agent.agent.store.jobs import JobState, Work
 from keruta_agent.core import errors

@@ -65,8 +65,8 @@ def test_changes_are_committed_and_pushed_to_the_branch_only(world: World) -> No
 
 def test_result_is_in_the_log_with_its_metadata(world: World) -> None:
     world.run("echo x > new.txt")
-    (told,) = [e for e in world.api.logs(TASK) if "commit" in e.metadata]
-    assert told.metadata == {
+    (reported,) = [e for e in world.api.logs(TASK) if "commit" in e.metadata]
+    assert reported.metadata == {
         "section": "workspace",
         "branch": BRANCH,
         "commit": world.repository.branches[BRANCH],

@@ -2,63 +2,23 @@
 
 from __future__ import annotations
 
-import gc
-import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
-from huey.consumer import Consumer
 from huey.signals import SIGNAL_ERROR
 
-from keruta_agent.agent.daemon import supervisor
-from keruta_agent.agent.daemon.wiring import build_agent
-from keruta_agent.agent.journey import recover, run
-from keruta_agent.agent.journey.agent import Agent
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.daemon import shutdown
+from keruta_agent.agent.journey import run
 from keruta_agent.agent.queue import dispatcher
-from keruta_agent.agent.queue.dispatcher import Dispatcher
 from keruta_agent.agent.store.jobs import JobState, Work
 from keruta_agent.agent.store.outbox import Kind, Lane
 from keruta_agent.core import errors
 from keruta_agent.core.model import ArtifactFile, TaskStatus
 from keruta_agent.testing import InMemoryKerutaApi
-from tests.helpers.agents import SESSION, settings_in
+from tests.helpers.agents import SESSION
 from tests.helpers.waiting import wait_until
-
-
-class Running:
-    def __init__(self, directory: Path, api: InMemoryKerutaApi, poll_interval_s: float) -> None:
-        settings = settings_in(directory, session_id=SESSION)
-        self.dispatcher = Dispatcher(settings.base_dir, poll_interval_s)
-        self.agent: Agent = build_agent(settings, self.dispatcher, api)
-        self.poll = SessionPoll(self.agent, api)
-
-    def start(self) -> None:
-        self.dispatcher.start(self.agent, self.poll, recover.reconcile(self.agent))
-
-    def stop(self) -> None:
-        self.dispatcher.stop(30)
-        self.agent.records.database.close()
-
-    def is_done(self) -> bool:
-        return not self.agent.records.jobs.has_open()
-
-
-@pytest.fixture
-def make(tmp_path: Path, api: InMemoryKerutaApi) -> Iterator[Callable[..., Running]]:
-    made: list[Running] = []
-
-    def build(poll_interval_s: float = 3600, api: InMemoryKerutaApi = api) -> Running:
-        (tmp_path / "base").mkdir(mode=0o700, exist_ok=True)
-        made.append(Running(tmp_path, api, poll_interval_s))
-        return made[-1]
-
-    yield build
-    for running in made:
-        running.stop()
 
 
 def test_session_is_polled_run_and_reported(api, make):
@@ -210,67 +170,19 @@ def test_outbox_is_flushed_again_after_the_disk_was_full(api, make, monkeypatch)
     monkeypatch.setattr(running.agent.outbox_sender, "deliver", fail_once)
     monkeypatch.setattr(running.poll, "poll", lambda: None)
     running.start()
-    wait_until(lambda: api.log_text(task.id), "the line is told", timeout_s=10)
+    wait_until(lambda: api.log_text(task.id), "the line is sent", timeout_s=10)
 
 
 def test_stop_does_not_begin_an_upload_of_its_own(slow_api, make, monkeypatch):
     """A gigabyte would hold the stop for minutes; the next daemon sends it."""
     running = make(api=slow_api)
-    monkeypatch.setattr(supervisor, "DRAIN_S", 0.3)
+    monkeypatch.setattr(shutdown, "DRAIN_S", 0.3)
     task = slow_api.add_task(SESSION, 'echo x > "$KERUTA_ARTIFACTS_DIR/x"; echo said')
     running.agent.records.jobs.record_task(task)
     run.run_next(running.agent)
-    supervisor._drain_outbox(running.agent)
+    shutdown.drain_outbox(running.agent)
     assert slow_api.log_text(task.id) == "said\n"
     assert not slow_api.uploading.is_set()
-
-
-def test_nothing_is_lost_with_the_queue_file(api, make, tmp_path):
-    first = make()
-    ids = [first.agent.records.jobs.record_script(str(n), Work(script="true")) for n in range(3)]
-    first.stop()
-    (tmp_path / "base" / "queue.db").unlink()
-    second = make()
-    second.start()
-    wait_until(second.is_done, "all jobs are done")
-    assert [second.agent.records.jobs.get(job_id).outcome for job_id in ids] == ["succeeded"] * 3
-
-
-# Huey opens the file, finds the garbage, and does not close it; Python 3.13 says so.
-@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
-def test_garbage_in_the_queue_file_is_kept_aside_and_loses_nothing(make, tmp_path):
-    (tmp_path / "base").mkdir(mode=0o700)
-    (tmp_path / "base" / "queue.db").write_bytes(b"garbage" * 1000)
-    running = make()
-    job_id = running.agent.records.jobs.record_script("x", Work(script="true"))
-    running.start()
-    wait_until(running.is_done, "the job is done")
-    assert running.agent.records.jobs.get(job_id).outcome == "succeeded"
-    assert list((tmp_path / "base").glob("queue.db.damaged-*"))
-    gc.collect()  # the warning is to come here, not in another test
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        b"\x80\x05\x95pickle",
-        b"not json",
-        json.dumps(["id", "os.system", ["rm -rf /"]]).encode(),
-        json.dumps(["id", "no.such.task", [1]]).encode(),
-        b"[]",
-    ],
-)
-def test_foreign_message_is_not_executed_and_stops_nothing(make, tmp_path, message):
-    running = make()
-    running.start()
-    with sqlite3.connect(tmp_path / "base" / "queue.db") as connection:
-        connection.execute(
-            "INSERT INTO task (queue, data, priority) VALUES ('work', ?, 0)", (message,)
-        )
-    connection.close()
-    job_id = running.agent.records.jobs.record_script("x", Work(script="true"))
-    running.dispatcher.job_runnable(job_id)
-    wait_until(running.is_done, "the job behind it is done")
 
 
 def test_agent_that_failed_at_a_job_takes_it_up_again(make, monkeypatch, tmp_path):
@@ -331,31 +243,6 @@ def test_polls_do_not_pile_up(api, make, monkeypatch):
     assert waiting == 1
 
 
-@pytest.mark.parametrize("queue", ["control", "uploads", "work"])
-def test_messages_that_a_version_before_left_are_dropped_with_their_queues(
-    api, make, tmp_path, queue
-):
-    make().stop()
-    with sqlite3.connect(tmp_path / "base" / "queue.db") as connection:
-        for number, name in enumerate(("poll", "flush", "upload", "wake_scheduled", "run_job")):
-            connection.execute(
-                "INSERT INTO task (queue, data, priority) VALUES (?, ?, 0)",
-                (queue, json.dumps([str(number), name, []]).encode()),
-            )
-            connection.execute(
-                "INSERT INTO schedule (queue, data, timestamp) VALUES (?, ?, 0)", (queue, b"x")
-            )
-    connection.close()
-    task = api.add_task(SESSION, "echo hello")
-    make().start()
-    wait_until(lambda: api.task(task.id).status is TaskStatus.COMPLETED, "the task is done")
-    assert api.log_text(task.id) == "hello\n"
-    with sqlite3.connect(tmp_path / "base" / "queue.db") as connection:
-        left = connection.execute("SELECT * FROM task UNION ALL SELECT * FROM schedule").fetchall()
-    connection.close()
-    assert left == []
-
-
 @pytest.mark.parametrize("name", ["reports", "uploads", "retries", "housekeeping"])
 def test_thread_that_died_is_started_again(make, monkeypatch, name):
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
@@ -391,20 +278,3 @@ def test_worker_that_died_is_started_again(make):
     job_id = running.agent.records.jobs.record_script("x", Work(script="true"))
     running.dispatcher.job_runnable(job_id)
     wait_until(running.is_done, "the job is done")
-
-
-def test_messages_carry_ids_only(make, tmp_path):
-    running = make()
-    running.agent.records.jobs.record_script("x", Work(script="echo secret"))
-    running.dispatcher._define_tasks(running.agent, None)
-    running.dispatcher.job_runnable(1)
-    with sqlite3.connect(tmp_path / "base" / "queue.db") as connection:
-        rows = connection.execute("SELECT data FROM task").fetchall()
-    connection.close()
-    assert [json.loads(data)[2] for (data,) in rows] == [[1]]
-    assert all(b"secret" not in data for (data,) in rows)
-
-
-def test_huey_still_has_the_hooks_that_we_override():
-    for name in ("_set_signal_handlers", "_create_worker", "_create_scheduler"):
-        assert callable(getattr(Consumer, name))

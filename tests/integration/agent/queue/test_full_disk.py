@@ -11,10 +11,11 @@ import pytest
 from keruta_agent.agent.control.commands import Cancel
 from keruta_agent.agent.control.control import Control
 from keruta_agent.agent.control.table import execute
-from keruta_agent.agent.daemon import supervisor
+from keruta_agent.agent.daemon import shutdown
 from keruta_agent.agent.daemon.wiring import build_agent
-from keruta_agent.agent.journey import collect, finish, follow, ingest, on_failure, prepare, recover
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey import collect, finish, follow, on_failure, prepare, recover
+from keruta_agent.agent.journey.observe import ingest
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.queue import dispatcher as dispatcher_module
 from keruta_agent.agent.queue import queues
 from keruta_agent.agent.queue.dispatcher import Dispatcher
@@ -39,7 +40,7 @@ def _cancel(agent, job_id):
 
 
 class Disk:
-    """Has room or not; fills up at the places where a test puts it."""
+    """A disk that is full, or fills up at the places that a test names."""
 
     def __init__(self, monkeypatch) -> None:
         self._monkeypatch = monkeypatch
@@ -66,7 +67,7 @@ def disk(monkeypatch):
 
 @pytest.fixture
 def start(tmp_path, api):
-    """Starts an agent with its dispatcher."""
+    """Return what starts an agent with its dispatcher."""
     started = []
 
     def start():
@@ -142,7 +143,7 @@ def test_failed_job_whose_end_could_not_be_decided_is_decided_once_the_disk_is_w
     (tmp_path / "go").touch()
     wait_until(lambda: disk.refused > 3, "the disk was found full")
     disk.full = False
-    wait_until(lambda: api.task(task.id).status is TaskStatus.FAILED, "the end is told")
+    wait_until(lambda: api.task(task.id).status is TaskStatus.FAILED, "the end is reported")
 
 
 def test_poll_that_could_not_be_queued_is_asked_for_again(api, start, disk, caplog):
@@ -181,7 +182,7 @@ def test_what_a_thread_could_not_do_is_done_once_the_disk_is_writable(
     start()
     wait_until(lambda: disk.refused > 3, "the disk was found full")
     disk.full = False
-    wait_until(lambda: api.task(task.id).status is TaskStatus.FAILED, "the end is told")
+    wait_until(lambda: api.task(task.id).status is TaskStatus.FAILED, "the end is reported")
     assert "Run 2 of the task begins" in api.log_text(task.id, "agent")
 
 
@@ -206,7 +207,7 @@ def test_script_that_filled_the_disk_is_stopped_while_it_is_full(api, start, dis
         agent.stops.request(1, StopKind.AGENT_STOPPED, "The agent was stopped")
     wait_until(lambda: process_state(pid) is None, "the script was stopped")
     disk.full = False
-    wait_until(lambda: api.task(task.id).status is TaskStatus.FAILED, "the end is told")
+    wait_until(lambda: api.task(task.id).status is TaskStatus.FAILED, "the end is reported")
     codes = {"time limit": "TIMED_OUT", "person": "CANCELLED", "agent": "AGENT_STOPPED"}
     assert api.task(task.id).error_code == codes[how]
     assert api.log_text(task.id, "stdout") == "filled\n"
@@ -266,5 +267,5 @@ def test_daemon_that_ends_on_a_full_disk_leaves_its_outbox_to_the_next(api, star
     _, agent = start()
     disk.at(Outbox, "tasks_due", FULL[0])
     disk.full = True
-    supervisor._drain_outbox(agent)
+    shutdown.drain_outbox(agent)
     assert disk.refused

@@ -32,7 +32,7 @@ class Started:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
-    """Starts scripts in run directories; whatever is left of them is ended afterwards."""
+    """Return what starts scripts in run directories; end what is left of them afterwards."""
     marker = f"{UID}-{tmp_path}"  # the name alone is another worker's, too
     launcher = Launcher()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 
-from keruta_agent.agent.run import descendants as module
-from keruta_agent.agent.run.descendants import Descendants
+from keruta_agent.agent.run.resources import descendants as module
+from keruta_agent.agent.run.resources.descendants import Descendants
 from tests.helpers.waiting import wait_until
 
 

@@ -42,7 +42,7 @@ def test_files_of_a_run_are_for_its_user_alone(start):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
-def test_death_by_signal_is_told_from_an_exit_code(start, number):
+def test_death_by_signal_is_distinguished_from_an_exit_code(start, number):
     record = start(f"kill -{number.value} $$; sleep 60").exit_record()
     assert (record.exit_code, record.signal) == (None, number.value)
 
@@ -187,13 +187,13 @@ def test_waiting_shim_is_used_for_the_next_script_only(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [os.O_RDONLY, os.O_WRONLY])
-def test_what_a_waiting_shim_is_to_be_told_nobody_can_read_or_write(mode):
+def test_instructions_of_a_waiting_shim_nobody_can_read_or_write(mode):
     launcher = launch.Launcher()
     launcher.prepare()
-    told = launcher._spare._instructions
+    instructions = launcher._spare._instructions
     try:
         with pytest.raises(OSError, match="No such device or address"):
-            os.open(f"/proc/{os.getpid()}/fd/{told}", mode | os.O_NONBLOCK)
+            os.open(f"/proc/{os.getpid()}/fd/{instructions}", mode | os.O_NONBLOCK)
     finally:
         launcher.close()
 

@@ -1,4 +1,4 @@
-"""A run with a terminal: programs behave as at a desk, and nothing of their output is lost."""
+"""A run with a terminal: programs behave as in a person's terminal, and no output is lost."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def test_window_has_a_size(start, variables, size):
 def test_terminal_has_a_type_unless_the_script_is_given_one(start):
     script = "echo $TERM"
     bare = start(script, stdin="terminal")
-    told = start(script, stdin="terminal", environment={"TERM": "vt100"})
+    reported = start(script, stdin="terminal", environment={"TERM": "vt100"})
     bare.exit_record()
-    told.exit_record()
-    assert (bare.text(), told.text()) == ("xterm\n", "vt100\n")
+    reported.exit_record()
+    assert (bare.text(), reported.text()) == ("xterm\n", "vt100\n")
 
 
 def test_programs_that_wait_at_a_terminal_are_seen(start):
@@ -151,7 +151,7 @@ def test_editor_edits(start, tmp_path):
     assert file.read_text() == "helloworld\n"
 
 
-def test_progress_bar_is_drawn_as_at_a_desk(start):
+def test_progress_bar_is_drawn_as_in_a_persons_terminal(start):
     code = (
         "import sys\n"
         "assert sys.stdout.isatty()\n"
@@ -191,7 +191,7 @@ def test_script_can_be_stopped(start):
 
 @pytest.mark.parametrize("mode", ["fifo", "terminal"])
 def test_what_a_script_leaves_behind_may_end_in_order(start, mode):
-    """At a desk the kernel would kill it with SIGHUP, together with the script."""
+    """In a person's terminal the kernel would kill it with SIGHUP, together with the script."""
     leftover = "(trap 'echo tidied up; exit' TERM; echo ready; while :; do sleep 0.05; done) &"
     wait = 'while ! grep -q ready "${0%/*}/stdout"; do sleep 0.05; done'
     started = start(f"{leftover}\n{wait}\nexit 3", stdin=mode)

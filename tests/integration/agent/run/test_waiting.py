@@ -127,7 +127,7 @@ def test_answer_that_is_too_long_is_refused(start):
 def test_answers_that_nobody_takes_are_refused_at_last(start, size):
     started = start("sleep 300", stdin="fifo")
     wait_until(lambda: answered(started, "first"), "somebody could read")
-    with pytest.raises(errors.InputRefused, match="has not read what it was told before"):
+    with pytest.raises(errors.InputRefused, match="has not read the answer before"):
         for _ in range(1000):
             started.directory.answer("x" * size)
 
@@ -191,7 +191,7 @@ def test_input_is_for_this_user_only(start):
         ("echo 'Name:'; sleep 300", None),
     ],
 )
-def test_kernel_that_does_not_tell_is_replaced_by_a_guess(start, monkeypatch, script, prompt):
+def test_kernel_without_an_answer_is_replaced_by_a_guess(start, monkeypatch, script, prompt):
     def refuse(pid: int, thread: int) -> str | None:
         raise blocked.UntellableError
 

@@ -1,20 +1,23 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from keruta_agent.agent.workspace import checkout
+from keruta_agent.agent.workspace import checkout, moved, recovery
 from keruta_agent.agent.workspace.checkout import CheckoutRequest, Place
+from keruta_agent.agent.workspace.made import MadeClones
+from keruta_agent.agent.workspace.moved import Moved
 from keruta_agent.core import file_trees
 from keruta_agent.git import clone, url
 from keruta_agent.git.access.credentials import GitAccess
 from keruta_agent.git.clone import Clone, CloneOptions
 from keruta_agent.git.command import Git
 from keruta_agent.git.scan import Limits
-from tests.helpers.repositories import Repository, make_repository
+from tests.helpers.repositories import Repository, git, make_repository
 from tests.helpers.superprojects import Superproject
 
 SESSION = "29229ea1-8c41-4ca2-b064-7a7a7672dd1a"
@@ -107,3 +110,63 @@ class Worker:
         )
         self.place = checkout.prepare(self.open(), wanted, self.said.append)
         return self.place
+
+
+OTHER_TASK = "87654321-1234-4ca2-b064-7a7a7672dd1a"
+
+
+class Workspace(Worker):
+    """A clone that is brought to one task after the other."""
+
+    def __init__(self, directory: Path, address: str) -> None:
+        super().__init__(directory, address)
+        self.made = MadeClones(notes=directory.parent / "made")
+
+    def bring(self, *, task: str = TASK, ref: str = "") -> Place:
+        self.said.clear()
+        wanted = CheckoutRequest(session_id=SESSION, task_id=task, run_uid="0123abcd", ref=ref)
+        return recovery.bring(
+            *(self.git(), self.url, self.options, self.made, wanted), self.said.append
+        )
+
+    @property
+    def moved(self) -> list[Moved]:
+        return moved.all_beside(self.directory)
+
+    @property
+    def git_dir(self) -> Path:
+        return self.directory / ".git"
+
+    def commit(self, name: str) -> str:
+        """Commit a file as a script does."""
+        (self.directory / name).write_text(name)
+        git(self.directory, "add", name)
+        git(self.directory, "commit", "--quiet", "-m", name)
+        return git(self.directory, "rev-parse", "HEAD")
+
+    def break_object(self, name: str) -> None:
+        """Empty an object, as a power cut does."""
+        file = self.git_dir / "objects" / name[:2] / name[2:]
+        if not file.exists():  # in a pack
+            for pack in (self.git_dir / "objects" / "pack").glob("*.pack"):
+                data = pack.rename(self.directory.parent / "pack")
+                with data.open("rb") as stream:
+                    subprocess.run(
+                        ["git", "unpack-objects", "-q"],
+                        cwd=self.directory,
+                        stdin=stream,
+                        check=True,
+                    )
+        file.chmod(0o600)
+        file.write_bytes(b"")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, repository: Repository) -> Workspace:
+    found = Workspace(tmp_path / "w", str(repository.path))
+    found.bring()
+    return found
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")

@@ -10,10 +10,10 @@ import pytest
 
 from keruta_agent.agent.workspace import location
 from keruta_agent.core import errors
-from keruta_agent.git import directory as directories
 from keruta_agent.git import url
 from keruta_agent.git.clone import CloneOptions
-from keruta_agent.git.notes import Notes
+from keruta_agent.git.repository import directory as directories
+from keruta_agent.git.repository.notes import Notes
 from tests.helpers.repositories import Repository, git, make_repository
 from tests.integration.agent.workspace.conftest import BRANCH, Worker
 
@@ -130,7 +130,7 @@ def test_first_moment_of_a_clone_is_known_too(worker: Worker, left: list[str]) -
     assert worker.prepare().branch == BRANCH
 
 
-def test_broken_repository_of_somebody_is_no_half_clone_of_ours(worker: Worker) -> None:
+def test_broken_repository_of_somebody_is_not_taken_for_a_half_clone(worker: Worker) -> None:
     git(worker.directory, "init", "--quiet")
     with pytest.raises(errors.WorkspaceError, match="is no clone of the session's repository"):
         worker.prepare()
@@ -171,7 +171,7 @@ def test_rerun_continues_on_its_branch_or_restarts_it(worker: Worker) -> None:
     assert git(worker.directory, "rev-parse", said.rpartition(" ")[2]) == half
 
 
-def test_branch_of_another_task_with_the_same_short_id_is_told_apart(
+def test_branch_of_another_task_with_the_same_short_id_gets_another_name(
     worker: Worker, repository: Repository
 ) -> None:
     twin = "12345678-ffff-4ca2-b064-7a7a7672dd1a"

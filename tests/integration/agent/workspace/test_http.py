@@ -1,4 +1,4 @@
-"""A real git server over http: what works, and what a person is told when it does not."""
+"""A real git server over http: what works, and what a person reads when it does not."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ def test_server_that_hangs_is_given_up(worker: Worker, server: GitHttpServer) ->
     assert worker.prepare().branch == BRANCH
 
 
-def test_server_that_is_away_is_told_from_one_that_refuses(tmp_path: Path, worker: Worker) -> None:
+def test_server_that_is_away_is_distinguished_from_one_that_refuses(
+    tmp_path: Path, worker: Worker
+) -> None:
     away = Worker(tmp_path / "w" / "away", "http://127.0.0.1:1/project.git", token=PASSWORD)
     with pytest.raises(GitError) as caught:
         away.prepare()
@@ -126,7 +128,7 @@ def test_push_whose_answer_was_lost_is_known_to_have_arrived(
     assert repository.count(BRANCH) == 2
 
 
-def test_token_is_told_to_the_repositorys_host_only(
+def test_token_is_sent_to_the_repositorys_host_only(
     tmp_path: Path, worker: Worker, repository: Repository, server: GitHttpServer
 ) -> None:
     assert worker.credentials is not None

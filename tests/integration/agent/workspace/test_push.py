@@ -10,7 +10,8 @@ import pytest
 from keruta_agent.agent.workspace import commit, push
 from keruta_agent.agent.workspace.checkout import Place
 from keruta_agent.agent.workspace.push import PushRefusedError, Target
-from keruta_agent.git import maintenance, scan
+from keruta_agent.git import scan
+from keruta_agent.git.repository import maintenance
 from tests.helpers.repositories import Repository, git
 from tests.integration.agent.workspace.conftest import BRANCH, LIMITS, SESSION, TASK, Worker
 

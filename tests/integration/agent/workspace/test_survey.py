@@ -1,4 +1,4 @@
-"""What a person is told of a clone, and what is removed when they ask for it."""
+"""What a person sees of a clone, and what is removed when they ask for it."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def client() -> Iterator[KerutaClient]:
 
 @pytest.fixture
 def sent(wire: requests_mock.Mocker) -> Sent:
-    """Returns the requests that were sent, as method and path with query."""
+    """Return the requests that were sent, as method and path with query."""
 
     def look() -> list[tuple[str, str]]:
         return [(request.method, request.url.removeprefix(API)) for request in wire.request_history]

@@ -44,7 +44,7 @@ def test_tries_of_a_read_are_counted_with_their_end(
     assert counts.retries == 2
 
 
-def test_write_whose_answer_was_lost_is_told_from_one_that_never_left(
+def test_write_whose_answer_was_lost_is_distinguished_from_one_that_never_left(
     client: KerutaClient, wire: requests_mock.Mocker
 ) -> None:
     wire.put(

@@ -22,9 +22,9 @@ def test_heartbeat_names_agent_place_session_and_lease(
     answer = {"agent": {"role": "STANDBY"}, "active": active}
     sent = wire.put(f"{API}/agents/agent-1", json=answer)
 
-    told = client.register_agent(AGENT, "s", lease_s=60)
+    reported = client.register_agent(AGENT, "s", lease_s=60)
 
-    assert (told.role, told.active) == (AgentRole.STANDBY, "agent agent-0 on other box")
+    assert (reported.role, reported.active) == (AgentRole.STANDBY, "agent agent-0 on other box")
     body = sent.last_request.json()
     assert body.pop("version")
     assert body == {"instance": "here", "sessionId": "s", "leaseSeconds": 60, "host": "box"}

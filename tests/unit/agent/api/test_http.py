@@ -200,7 +200,7 @@ def test_segment_refuses_what_is_no_id(value: str) -> None:
         segment(value)
 
 
-def test_answer_that_is_nested_too_deeply_is_one_that_makes_no_sense(
+def test_answer_that_is_nested_too_deeply_is_invalid(
     client: KerutaClient, wire: requests_mock.Mocker
 ) -> None:
     nested = {"text": "[" * 200_000, "headers": {"Content-Type": "application/json"}}

@@ -1,4 +1,4 @@
-"""The test of a write tells the API's own refusals from those of what stands before it."""
+"""The test of a write distinguishes the API's own refusals from those of a proxy before it."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_api_that_takes_no_writes_with_the_token_says_so_itself(
 
 
 @pytest.mark.parametrize("answer", [SPRING_500, {"status_code": 503, **HTML}])
-def test_broken_or_busy_server_tells_nothing(
+def test_broken_or_busy_server_proves_nothing(
     answer: dict[str, object], client: KerutaClient, wire: requests_mock.Mocker
 ) -> None:
     wire.put(STATUS, **answer)

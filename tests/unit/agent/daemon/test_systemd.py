@@ -1,4 +1,4 @@
-"""What systemd is told, and that nothing is said where there is none."""
+"""Notifications to systemd, and silence where there is none."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.agent.journey import exclude
+from keruta_agent.agent.journey.artifacts import exclude
 from keruta_agent.agent.workspace import exclude as workspace_exclude
 from keruta_agent.core import atomic_file
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent.agent.journey.resolve import find_session, session_id_in
+from keruta_agent.agent.journey.session.resolve import find_session, session_id_in
 from keruta_agent.core import errors
 from keruta_agent.core.settings.sources import load_settings
 from keruta_agent.testing import InMemoryKerutaApi

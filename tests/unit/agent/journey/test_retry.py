@@ -138,7 +138,7 @@ def test_rule_of_a_task_goes_before_the_settings(records, settings, own, count, 
 
 
 @pytest.mark.parametrize(
-    ("own", "told"),
+    ("own", "reported"),
     [
         (True, "not true"),
         (-1, "whole number"),
@@ -161,8 +161,8 @@ def test_rule_of_a_task_goes_before_the_settings(records, settings, own, count, 
         ({"delay": [1]}, "duration"),
     ],
 )
-def test_rule_that_makes_no_sense_says_why(records, settings, own, told):
-    with pytest.raises(ValueError, match=told):
+def test_invalid_rule_says_why(records, settings, own, reported):
+    with pytest.raises(ValueError, match=reported):
         rule_for(filed(records, {"retry": own}), settings)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.agent.run import copies
+from keruta_agent.agent.run.artifacts import copies
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.agent.run import media
+from keruta_agent.agent.run.artifacts import media
 
 
 @pytest.mark.parametrize(

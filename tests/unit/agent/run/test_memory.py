@@ -1,4 +1,4 @@
-"""Whether memory ran out, told from the kernel's own counts."""
+"""Whether memory ran out, by the kernel's own counts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.agent.run import memory
 from keruta_agent.agent.run.directory import RunDirectory
 from keruta_agent.agent.run.exit_record import ExitRecord
+from keruta_agent.agent.run.resources import memory
 
 KILLED = ExitRecord(signal=9, started_at=0, ended_at=1)
 BELOW_SHELL = ExitRecord(exit_code=137, started_at=0, ended_at=1)

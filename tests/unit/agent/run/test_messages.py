@@ -1,4 +1,4 @@
-"""What a script may tell the agent, and what is refused."""
+"""Messages of a script to the agent, and which are refused."""
 
 from __future__ import annotations
 
@@ -70,6 +70,6 @@ def test_message_too_long_to_be_written_at_once_is_refused(tmp_path):
 
 @pytest.mark.parametrize("place", ["message", "error_code", "artifacts_dir"])
 def test_half_a_character_is_refused_before_a_database_would(place: str) -> None:
-    told = {"kind": "end", "status": "FAILED", place: "\ud800"}
+    reported = {"kind": "end", "status": "FAILED", place: "\ud800"}
     with pytest.raises(ValueError, match="text"):
-        parse(json.dumps(told))
+        parse(json.dumps(reported))

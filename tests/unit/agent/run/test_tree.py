@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.agent.run import tree
-from keruta_agent.agent.run.tree import Entry, LeadsOutError, TooDeepError, entries_below
+from keruta_agent.agent.run.artifacts import tree
+from keruta_agent.agent.run.artifacts.tree import Entry, LeadsOutError, TooDeepError, entries_below
 
 
 def _contents(root: Path) -> dict[str, bytes | None]:

@@ -30,7 +30,7 @@ def add(records: Records, tmp_path: Path):
 
 def test_artifact_waits_in_the_outbox(records: Records, add) -> None:
     found = add("a/b")
-    entry = records.outbox.fate("k")
+    entry = records.outbox.entry_of("k")
     assert found.state is ArtifactState.WAITING
     assert entry is not None
     assert (entry.kind, entry.payload["relative_path"]) == (Kind.ARTIFACT, "a/b")
@@ -53,7 +53,7 @@ def test_only_the_newest_content_of_a_path_is_known(records: Records, add) -> No
 def test_waiting_artifact_is_taken_back_with_its_copy(records: Records, add) -> None:
     found = add("a")
     assert records.artifacts.remove(found) is ArtifactState.WAITING
-    assert records.outbox.fate("k") is None
+    assert records.outbox.entry_of("k") is None
     assert not Path(found.file).exists()
     assert records.artifacts.of(TASK)[0].state is ArtifactState.REMOVED
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.agent.store.database import Database, make_private_directory
-from keruta_agent.agent.store.migrations import MIGRATIONS
+from keruta_agent.agent.store.sqlite.database import Database, make_private_directory
+from keruta_agent.agent.store.sqlite.migrations import MIGRATIONS
 from keruta_agent.core import errors
 from tests.helpers.waiting import wait_until
 
@@ -227,7 +227,7 @@ def _look(database: Database) -> None:
 _FORK = """
 import os, sys, threading
 from pathlib import Path
-from keruta_agent.agent.store.database import Database
+from keruta_agent.agent.store.sqlite.database import Database
 
 base = Path(sys.argv[1])
 database = Database(base)

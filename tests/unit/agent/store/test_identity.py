@@ -1,4 +1,4 @@
-"""The agent's id in its base directory, and what tells copies apart."""
+"""The agent's id in its base directory, and what distinguishes copies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from keruta_agent.agent.store.identity import ID_NAME, identity_of, keep
+from keruta_agent.agent.store.remembered.identity import ID_NAME, identity_of, keep
 from keruta_agent.core import errors
 
 

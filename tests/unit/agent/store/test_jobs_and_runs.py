@@ -177,7 +177,7 @@ def test_ranges_and_their_outbox_entries_are_stored_together_or_not_at_all(recor
     assert records.outbox.counts().pending == before
 
 
-def test_adhoc_jobs_tell_the_api_nothing(records):
+def test_adhoc_jobs_report_nothing_to_the_api(records):
     records.jobs.record_script("mine", Work(script="true"))
     job, run = records.runs.claim_next()
     records.runs.add_ranges(job, run, [("stdout", 0, 10)], 1.0)

@@ -103,7 +103,7 @@ def test_progress_that_is_on_its_way_is_not_changed(records):
     assert following.key != on_its_way.key
 
 
-def test_dead_letter_lets_the_next_entry_pass_and_stays_visible(records):
+def test_dead_letter_blocks_no_entry_and_stays_visible(records):
     add_status(records, "t", "refused")
     add_status(records, "t", "next")
     records.outbox.set_aside(records.outbox.take("t"), "no such task")
@@ -132,12 +132,12 @@ def test_file_is_passed_by_all_but_the_next_state(records):
     _add(records, Kind.QUESTION, "question")
     _add(records, Kind.STATUS, "ended")
     _add(records, Kind.AUTO_FIX, "auto-fix")
-    assert _take_all(records, Lane.WORDS) == ["started", "line", "question"]
-    assert records.outbox.next_due(Lane.WORDS) is None
-    assert records.outbox.tasks_due(0.0, Lane.WORDS) == []
+    assert _take_all(records, Lane.REPORTS) == ["started", "line", "question"]
+    assert records.outbox.next_due(Lane.REPORTS) is None
+    assert records.outbox.tasks_due(0.0, Lane.REPORTS) == []
     assert _take_all(records, Lane.FILES) == ["file"]
-    assert records.outbox.tasks_due(0.0, Lane.WORDS) == ["t"]
-    assert _take_all(records, Lane.WORDS) == ["ended", "auto-fix"]
+    assert records.outbox.tasks_due(0.0, Lane.REPORTS) == ["t"]
+    assert _take_all(records, Lane.REPORTS) == ["ended", "auto-fix"]
 
 
 def test_file_waits_for_the_state_before_it_and_for_nothing_else(records):
@@ -146,21 +146,21 @@ def test_file_waits_for_the_state_before_it_and_for_nothing_else(records):
     _add(records, Kind.ARTIFACT, "file of the next run")
     assert records.outbox.next_due(Lane.FILES) is None
     assert _take_all(records, Lane.FILES) == []
-    records.outbox.delivered(records.outbox.take("t", Lane.WORDS))
+    records.outbox.delivered(records.outbox.take("t", Lane.REPORTS))
     assert _take_all(records, Lane.FILES) == ["file of the next run"]
 
 
-def test_file_that_is_refused_for_good_holds_nothing_up(records):
+def test_file_that_became_a_dead_letter_blocks_nothing(records):
     _add(records, Kind.ARTIFACT, "file")
     _add(records, Kind.STATUS, "ended")
     records.outbox.set_aside(records.outbox.take("t", Lane.FILES), "refused")
-    assert _take_all(records, Lane.WORDS) == ["ended"]
+    assert _take_all(records, Lane.REPORTS) == ["ended"]
 
 
 def test_state_of_one_task_does_not_wait_for_the_file_of_another(records):
     records.outbox.add(Kind.ARTIFACT, "other", {}, run_id=None, key="file")
     _add(records, Kind.STATUS, "ended")
-    assert records.outbox.tasks_due(0.0, Lane.WORDS) == ["t"]
+    assert records.outbox.tasks_due(0.0, Lane.REPORTS) == ["t"]
 
 
 def test_task_whose_first_row_has_to_wait_is_not_due(records):
@@ -172,7 +172,7 @@ def test_task_whose_first_row_has_to_wait_is_not_due(records):
     assert records.outbox.next_due() == 0.0
 
 
-def test_counts_tell_how_much_waits_and_since_when(records):
+def test_counts_say_how_much_waits_and_since_when(records):
     assert records.outbox.counts().oldest is None
     add_status(records, "t", "a")
     add_status(records, "t", "b")
@@ -184,8 +184,8 @@ def test_counts_tell_how_much_waits_and_since_when(records):
 
 def test_fate_of_a_row_is_known_by_its_key(records):
     records.outbox.add(Kind.LOG_LINE, "t", {"message": "日本"}, run_id=None, key="k")
-    assert records.outbox.fate("k").state == "pending"
+    assert records.outbox.entry_of("k").state == "pending"
     records.outbox.set_aside(records.outbox.take("t"), "refused")
-    assert records.outbox.fate("k").last_error == "refused"
+    assert records.outbox.entry_of("k").last_error == "refused"
     records.outbox.remove("k")
-    assert records.outbox.fate("k") is None
+    assert records.outbox.entry_of("k") is None

@@ -31,7 +31,7 @@ def record(records, number: int = 1, *, priority: int = 0) -> int:
 
 
 def fail(records) -> int:
-    """Lets the next job fail and returns its id."""
+    """Make the next job fail and return its id."""
     job, run = records.runs.claim_next()
     run = records.runs.own(job, run)
     result = RunResult(outcome=Outcome.FAILED, message="", exit_code=1)

@@ -58,7 +58,7 @@ def test_ids_of_any_length_get_names_of_their_own() -> None:
     assert len(names) == len(tasks)
 
 
-def test_taken_name_is_told_apart() -> None:
+def test_taken_name_leads_to_another_one() -> None:
     assert branch.name_for(S, T, is_taken=True).startswith("keruta-task-29229ea1-12345678-")
 
 

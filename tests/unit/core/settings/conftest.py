@@ -1,4 +1,4 @@
-"""Keeps the settings tests away from the machine's own config file."""
+"""Keep the settings tests away from the machine's own config file."""
 
 from __future__ import annotations
 

@@ -331,7 +331,7 @@ def test_what_has_no_end_is_not_waited_for(
     make: Callable[[Path], object],
     reason: str,
 ) -> None:
-    monkeypatch.setattr(config_file, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(config_file, "PIPE_TIMEOUT_S", 0.1)
     path = tmp_path / "config.yaml"
     make(path)
     with pytest.raises(errors.SettingsError, match=reason):

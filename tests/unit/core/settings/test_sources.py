@@ -154,7 +154,7 @@ def test_wrong_value_that_a_stronger_source_hides_is_not_checked() -> None:
     assert loaded.settings.poll_interval_s == 3.0
 
 
-def test_first_problem_in_the_order_of_the_schema_is_told() -> None:
+def test_first_problem_in_the_order_of_the_schema_is_reported() -> None:
     environment = {"KERUTA_STOP_GRACE": "x", "KERUTA_TIMEOUT": "x", "KERUTA_LOG_LEVEL": "x"}
     with pytest.raises(errors.SettingsError, match="KERUTA_TIMEOUT"):
         load_settings({}, environment)

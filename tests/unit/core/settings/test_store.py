@@ -103,7 +103,7 @@ def test_link_to_itself_is_an_error(tmp_path: Path) -> None:
 
 
 def test_change_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(store, "LOCK_TIMEOUT_S", 0.05)
     with (tmp_path / ".config.yaml.new").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(errors.SettingsError, match="another command"):

@@ -10,7 +10,7 @@ import requests_mock
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Notes the pauses between tries instead of making them."""
+    """Note the pauses between tries instead of making them."""
     noted: list[float] = []
     monkeypatch.setattr("time.sleep", noted.append)
     return noted

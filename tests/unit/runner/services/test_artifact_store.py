@@ -65,7 +65,7 @@ def test_download_that_is_damaged_is_fetched_again(
     assert len(wire.request_history) == 2
 
 
-def test_store_that_tells_no_hash_is_believed(
+def test_store_that_sends_no_hash_is_believed(
     wire: requests_mock.Mocker, store: ArtifactStoreClient
 ) -> None:
     wire.get(f"{URL}/artifacts/1", content=b"x", headers={"Repr-Digest": "md5=:eA==:, nonsense"})

@@ -153,7 +153,7 @@ def test_ids_are_quoted_in_addresses(wire: requests_mock.Mocker) -> None:
 
 
 @pytest.mark.parametrize("address", ["file:///srv", "localhost:8001", "", "http://", "ftp://x"])
-def test_address_that_is_none_is_a_setting_to_mend(address: str) -> None:
+def test_address_that_is_none_is_a_setting_to_fix(address: str) -> None:
     with pytest.raises(errors.SettingsError, match="artifact_store_url"):
         ArtifactStoreClient(address)
 

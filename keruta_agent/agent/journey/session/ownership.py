@@ -12,7 +12,7 @@ import time
 from typing import Final
 
 from keruta_agent.agent.ports import KerutaApi
-from keruta_agent.agent.store.claims import KnownClaims
+from keruta_agent.agent.store.remembered.claims import KnownClaims
 from keruta_agent.core import errors
 from keruta_agent.core.backoff import Backoff
 from keruta_agent.core.model import AgentIdentity, AgentRole

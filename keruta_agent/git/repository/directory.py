@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.core import errors, file_trees
-from keruta_agent.git.notes import NOTES, Notes
+from keruta_agent.git.repository.notes import NOTES, Notes
 
-#: Seconds between looks whether another agent has let go of a directory.
+#: Seconds between looks whether another agent has released a directory.
 LOCK_LOOK_S: Final = 0.1
 
 
@@ -72,15 +72,15 @@ def refuse(directory: Path) -> errors.WorkspaceError:
 
 
 @contextlib.contextmanager
-def locked(path: Path, patience_s: float) -> Iterator[None]:
+def locked(path: Path, timeout_s: float) -> Iterator[None]:
     """Keep other agents out of a directory while the block runs.
 
-    The kernel lets go of the lock when we are killed.
+    The kernel releases the lock when the process is killed.
 
     Raises:
-        WorkspaceError: another one did not let go of it in time, or there is no such directory.
+        WorkspaceError: another agent did not release it in time, or there is no such directory.
     """
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     while (descriptor := _lock(path)) is None:
         if time.monotonic() > deadline:
             raise errors.WorkspaceError(

@@ -41,7 +41,7 @@ def remove_locks(git_dir: Path) -> list[str]:
 
 
 def unhide(git: Git) -> int:
-    """Have git look at all files again, where a task told it not to; return how many those were.
+    """Have git look at all files again, where a task asked it not to; return how many those were.
 
     Such files keep their content for the next task, or are left out of its work tree. What a
     sparse checkout left out is brought back: it is no change of anybody's.
@@ -74,7 +74,7 @@ def keep_house(git: Git) -> None:
         git.run(
             *("-c", f"gc.auto={_MANY_OBJECTS}", "-c", "gc.autoDetach=false"),
             *("gc", "--auto", "--quiet"),
-            action="keep house",
+            action="clean the clone up",
             ok=False,
         )
 

@@ -203,7 +203,7 @@ _SCRIPTS: Final = (
     """
     -- SHA-256 of what proves the exit record (runs/exit_record.py); stored before a start.
     ALTER TABLE runs ADD COLUMN exit_digest TEXT;
-    -- The process that looks after the script: pid, start time, boot id; and when it was told to
+    -- The process that looks after the script: pid, start time, boot id; and when it was asked to
     -- start it, in seconds since boot.
     ALTER TABLE runs ADD COLUMN shim TEXT;
     ALTER TABLE runs ADD COLUMN launched_at REAL;

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from keruta_agent.core import file_trees
-from keruta_agent.git import maintenance
 from keruta_agent.git.command import Git, Say
-from keruta_agent.git.directory import locked
 from keruta_agent.git.problems import NOT_LOCAL, GitError
+from keruta_agent.git.repository import maintenance
+from keruta_agent.git.repository.directory import locked
 from keruta_agent.git.url import REMOTE, RepositoryUrl
 
 #: In a mirror that was fetched to its end once.

@@ -33,8 +33,8 @@ from keruta_agent.runner.checks.testing import TestRunner
 from keruta_agent.runner.config import RunnerConfig
 from keruta_agent.runner.deadline import Deadline
 from keruta_agent.runner.reporting import Reporter
-from keruta_agent.runner.repository import WorkspaceAccess
-from keruta_agent.runner.workspaces import WorkspaceManager
+from keruta_agent.runner.workspace.repository import WorkspaceAccess
+from keruta_agent.runner.workspace.workspaces import WorkspaceManager
 
 _LONGEST_TITLE: Final = 200
 
@@ -52,7 +52,7 @@ MakeExecutor = Callable[[Checks], Executor]
 
 @dataclasses.dataclass
 class Evidence:
-    """What a run has brought forth so far; all of it is told also when the run fails."""
+    """What a run has produced so far; a run that fails reports it too."""
 
     context: TaskContext
     implementation: ImplementationResult | None = None
@@ -195,7 +195,7 @@ class Work:
             checks.guard.check()
             diff = self._workspaces.get_diff(checks.workspace, tree=checks.tree)
         except errors.KerutaError as exc:
-            self._reporter.say(f"the difference cannot be told: {exc}")
+            self._reporter.say(f"the difference cannot be computed: {exc}")
             return
         made = self._evidence.implementation
         if made is None:
@@ -233,7 +233,7 @@ def _login(context: TaskContext) -> RepositoryUrl | None:
 
 
 def _failure(result: ImplementationResult) -> errors.RunnerError:
-    """Return the error that an executor has told as a result."""
+    """Return the error that an executor returned as its result."""
     text = result.error or "the model gave nothing that can be used"
     kind = getattr(errors, result.error_type or "", None)
     if kind is errors.TestExecutionError:

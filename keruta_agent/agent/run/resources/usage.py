@@ -12,8 +12,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from keruta_agent.agent.run.descendants import Descendants
 from keruta_agent.agent.run.directory import CLOCK_TICKS_A_SECOND
+from keruta_agent.agent.run.resources.descendants import Descendants
 
 if TYPE_CHECKING:
     import psutil

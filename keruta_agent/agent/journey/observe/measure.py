@@ -19,7 +19,7 @@ from typing import Any, Final
 from keruta_agent.agent.journey.context import RunContext
 from keruta_agent.agent.run.directory import ProcessId
 from keruta_agent.agent.run.exit_record import ExitRecord
-from keruta_agent.agent.run.usage import Reading, UsageReader
+from keruta_agent.agent.run.resources.usage import Reading, UsageReader
 from keruta_agent.agent.store.run import Run
 from keruta_agent.agent.store.usage import Sample, Usage
 from keruta_agent.core.boot_clock import boot_seconds

@@ -7,11 +7,11 @@ import logging
 
 import pytest
 
-from keruta_agent.agent.daemon import watch
+from keruta_agent.agent.daemon import main_loop
 from keruta_agent.agent.daemon.lock import agent_lock
 from keruta_agent.agent.daemon.state_files import StateFiles
 from keruta_agent.agent.daemon.systemd import ServiceManager
-from keruta_agent.agent.journey.poll import SessionPoll
+from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.store.jobs import StopKind, Work
 from keruta_agent.agent.store.store import Records
 from keruta_agent.core import errors
@@ -47,8 +47,8 @@ def agent(tmp_path, api):
 @pytest.fixture
 def world(agent, api, monkeypatch):
     """Everything that the loop looks after."""
-    monkeypatch.setattr(watch, "LOOK_S", 0.001)
-    monkeypatch.setattr(watch, "CHECK_S", 0.0)
+    monkeypatch.setattr(main_loop, "LOOK_S", 0.001)
+    monkeypatch.setattr(main_loop, "CHECK_S", 0.0)
 
     class World:
         dispatcher = Dispatcher()
@@ -58,7 +58,7 @@ def world(agent, api, monkeypatch):
         state_files = StateFiles(agent)
 
         def until_end(self) -> None:
-            watch.until_end(
+            main_loop.MainLoop(
                 agent,
                 self.poll,
                 self.dispatcher,
@@ -66,7 +66,7 @@ def world(agent, api, monkeypatch):
                 ServiceManager({}),
                 self.reload,
                 self.state_files,
-            )
+            ).run()
 
     return World()
 
@@ -136,7 +136,7 @@ def run_something(agent) -> int:
     return job_id
 
 
-def test_first_request_lets_the_running_job_finish(agent, world):
+def test_first_request_waits_for_the_running_job(agent, world):
     job_id = run_something(agent)
     world.requests.stop()
     world.dispatcher.job_has_ended = True
@@ -165,7 +165,7 @@ def test_third_request_leaves_although_the_job_goes_on(agent, world):
 def test_job_that_takes_longer_than_the_stop_may_is_stopped(agent, world, monkeypatch):
     job_id = run_something(agent)
     clock = [100.0]
-    monkeypatch.setattr(watch.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(main_loop.time, "monotonic", lambda: clock[0])
     world.requests.stop()
 
     def later(timeout_s):
@@ -208,7 +208,7 @@ def test_file_that_is_removed_under_the_daemon_makes_it_start_itself_anew(
     assert (base_dir / "agent.db").stat().st_mode & 0o777 == 0o600
 
 
-def test_database_that_somebody_puts_in_the_place_of_ours_is_left_as_it_is(agent, world):
+def test_database_that_somebody_puts_in_its_place_is_left_as_it_is(agent, world):
     path = agent.records.database.path
     path.unlink()
     path.write_bytes(b"")

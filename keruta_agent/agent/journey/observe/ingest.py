@@ -14,9 +14,9 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from keruta_agent.agent.journey import added_artifacts
+from keruta_agent.agent.journey.artifacts import added
 from keruta_agent.agent.journey.context import RunContext
-from keruta_agent.agent.journey.loglimit import LogLimit
+from keruta_agent.agent.journey.observe.loglimit import LogLimit
 from keruta_agent.agent.run import messages, output
 from keruta_agent.core import errors
 
@@ -105,7 +105,7 @@ class Ingester:
         try:
             message = messages.parse(line)
             if isinstance(message, messages.ArtifactMessage):
-                added_artifacts.take_in(ctx, message)
+                added.take_in(ctx, message)
         except ValueError as exc:
             logger.warning(
                 "run %s: ignores a message from the script: %s",

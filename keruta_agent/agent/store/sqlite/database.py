@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from keruta_agent.agent.store.migrations import MIGRATIONS
+from keruta_agent.agent.store.sqlite.migrations import MIGRATIONS
 from keruta_agent.core import errors, migrations
 
 #: Seconds that a writer waits for another process, such as a command beside the daemon.

@@ -6,7 +6,7 @@ import os
 
 from keruta_agent.agent.delivery import select_artifacts
 from keruta_agent.agent.journey.context import RunContext
-from keruta_agent.agent.run import copies, media
+from keruta_agent.agent.run.artifacts import copies, media
 from keruta_agent.agent.run.directory import ADDED
 from keruta_agent.agent.run.files import open_regular
 from keruta_agent.agent.run.messages import ArtifactMessage

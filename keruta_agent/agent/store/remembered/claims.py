@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from keruta_agent.agent.store.database import Database
+from keruta_agent.agent.store.sqlite.database import Database
 
 _FLAG: Final = "api_with_claims"
 

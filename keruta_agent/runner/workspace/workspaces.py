@@ -21,22 +21,23 @@ from typing import Final
 from keruta_agent.core import errors
 from keruta_agent.core.coding import branches
 from keruta_agent.core.coding.model import PushResult, Workspace
-from keruta_agent.git import checkout, maintenance, push, remote, work_tree
+from keruta_agent.git import checkout, push, remote, work_tree
 from keruta_agent.git import commit as commits
 from keruta_agent.git.checkout import CheckoutPolicy, Start
 from keruta_agent.git.clone import Clone
 from keruta_agent.git.command import Git, Say, records, say_nothing
 from keruta_agent.git.config import repository as repository_config
-from keruta_agent.git.notes import Notes
 from keruta_agent.git.problems import GitError, Problem
 from keruta_agent.git.push import PushPolicy
+from keruta_agent.git.repository import maintenance
+from keruta_agent.git.repository.notes import Notes
 from keruta_agent.git.retry import Retry
 from keruta_agent.git.scan import Limits
 from keruta_agent.git.submodules import work_trees as submodules
 from keruta_agent.git.url import RepositoryUrl, parse
 from keruta_agent.runner.config import RetryConfig
 from keruta_agent.runner.deadline import Deadline
-from keruta_agent.runner.repository import MOST_S, WorkspaceAccess, remote_url, retrying
+from keruta_agent.runner.workspace.repository import MOST_S, WorkspaceAccess, remote_url, retrying
 
 #: Where commits of a branch are kept that a new run does not go on from.
 KEPT: Final = f"{work_tree.KEPT}/runner"

@@ -10,8 +10,8 @@ import logging
 import time
 from typing import Final
 
-from keruta_agent.agent.journey import ingest
 from keruta_agent.agent.journey.context import RunContext
+from keruta_agent.agent.journey.observe import ingest
 from keruta_agent.agent.store.jobs import StopKind
 from keruta_agent.core import errors
 

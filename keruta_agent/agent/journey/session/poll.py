@@ -9,9 +9,10 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from keruta_agent.agent.journey import announce, claim, pausing, resolve, workspace
+from keruta_agent.agent.journey import announce, claim, pausing, workspace
 from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.journey.context import RunContext
+from keruta_agent.agent.journey.session import resolve
 from keruta_agent.agent.ports import KerutaApi
 from keruta_agent.agent.store.jobs import JobState, StopKind
 from keruta_agent.core import errors

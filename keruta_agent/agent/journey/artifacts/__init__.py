@@ -1,0 +1,1 @@
+"""Where scripts leave artifacts, and those that they add while they run."""

@@ -1,0 +1,1 @@
+"""A script that waits for a person: its question, and the answer."""

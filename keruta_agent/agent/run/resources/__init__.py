@@ -1,0 +1,1 @@
+"""What the processes of a run use, and whether memory ran out."""

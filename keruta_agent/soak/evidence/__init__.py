@@ -1,0 +1,1 @@
+"""What agents, scripts, repositories and the machine show of a soak, for the verdict."""
