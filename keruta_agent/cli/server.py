@@ -92,8 +92,8 @@ def server(
     KERUTA_SERVER_TOKEN than on the command line, which other users can see.
 
     With --runner-services the services around the Agent Runner are served as well: Task Registry,
-    Repo Pool Manager and Artifact Store, each on a port of its own. GIT_TOKEN lets the pool clone
-    what is not public.
+    Repo Pool Manager and Artifact Store, each on a port of its own, with the same kind of database.
+    GIT_TOKEN lets the pool clone what is not public.
 
     SIGHUP reads the certificate of --tls-cert anew; connections that are open keep the old one.
 
@@ -119,30 +119,29 @@ def server(
     tls = _tls(tls_cert, tls_key)
     limits.allow_open_files(OPEN_FILES)
     data_dir = data or load(ctx).settings.base_dir / "server"
+    common: dict[str, Any] = {
+        "host": host,
+        "token": token,
+        "database_url": database_url,
+        "tls": tls,
+    }
     lines = []
     reloaded: list[Callable[[], None]] = []
     with contextlib.ExitStack() as running:
         # Before signals are heard: it may wait for a database, and Ctrl-C has to end that.
         if not services["runner_services_only"]:
-            api = Server(
-                data_dir,
-                host=host,
-                port=port,
-                token=token,
-                database_url=database_url,
-                proxies=proxies,
-                tls=tls,
-            )
+            api = Server(data_dir, port=port, proxies=proxies, **common)
             api.start()
             running.callback(api.stop)
             lines.append(f"listening on {api.url}")
             reloaded.append(api.reload_tls)
+        if services["runner_services"] or services["runner_services_only"]:
+            around = runner_services(ctx, data_dir, services, **common)
+            around.start()
+            running.callback(around.stop)
+            lines += [f"{name} on {url}" for name, url in around.urls.items()]
+            reloaded.append(around.reload_tls)
         with StopRequests().heard() as requests:
-            if services["runner_services"] or services["runner_services_only"]:
-                around = runner_services(ctx, data_dir, host, token, services)
-                around.start()
-                running.callback(around.stop)
-                lines += [f"{name} on {url}" for name, url in around.urls.items()]
             click.echo("\n".join(lines))
             _serve(requests, reloaded)
 

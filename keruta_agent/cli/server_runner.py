@@ -90,9 +90,18 @@ def refuse_idle_options(ctx: click.Context, values: Mapping[str, Any]) -> None:
 
 
 def runner_services(
-    ctx: click.Context, data_dir: Path, host: str, token: str | None, values: Mapping[str, Any]
+    ctx: click.Context,
+    data_dir: Path,
+    values: Mapping[str, Any],
+    **common: Any,
 ) -> RunnerServices:
     """Return the services that the options and the settings ask for, not yet started.
+
+    Args:
+        ctx: of the command.
+        data_dir: of the server.
+        values: the options that are about these services.
+        common: those of the whole server that hold for them, too.
 
     Raises:
         UsageError: an option has an invalid value.
@@ -108,11 +117,10 @@ def runner_services(
         token_hosts=values["git_token_host"] or settings.git_token_hosts,
     )
     options = Options(
-        host=host,
+        **common,
         registry_port=values["registry_port"],
         pool_port=values["pool_port"],
         store_port=values["store_port"],
-        token=token,
         pool_size=values["pool_size"] or settings.pool_size,
         git=access,
         retention_days=_retention(values["keep_artifacts"]),

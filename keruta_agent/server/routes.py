@@ -22,7 +22,7 @@ from keruta_agent.http.responses import json_response
 from keruta_agent.http.routes import Answer, View, respond_with, with_request
 from keruta_agent.http.uploads import Destination
 from keruta_agent.server.store import idempotency
-from keruta_agent.server.store.protocol import StoreProtocol
+from keruta_agent.server.store.store import Store
 
 #: Methods whose answers are remembered under the idempotency key.
 _KEYED_METHODS = frozenset({"POST", "PUT", "PATCH"})
@@ -40,11 +40,10 @@ KEY_PARAMETER = {
 class Context:
     """What the views of an application work with; an API that needs more adds it."""
 
-    #: A ``StoreProtocol``.
-    store: Any
+    store: Store
 
 
-def store_of(request: Request) -> Any:
+def store_of(request: Request) -> Store:
     """Return the store that the request's application serves."""
     context: Context = request.app.context
     return context.store
@@ -141,7 +140,7 @@ class Resource(routes.Resource):
 
 
 def _write(request: Request, act: Callable[[Any], Any], status: int, key: str | None) -> Response:
-    store: StoreProtocol = store_of(request)
+    store = store_of(request)
 
     def answer(change: Any) -> tuple[str, int]:
         result = act(change)

@@ -74,17 +74,9 @@ class Server:
         return self._server.url
 
     def reload_tls(self) -> None:
-        """Read certificate and key anew, for connections from now on.
-
-        Where they cannot be used, those read before stay in use, and the log says so.
-        """
-        if self._server is None or self._tls is None:
-            return
-        try:
-            self._server.reload_tls()
-            logger.info("the certificate was read anew", extra={"action": "server_tls"})
-        except errors.AgentStateError as exc:
-            logger.error("%s; the old one stays in use", exc, extra={"action": "server_tls"})
+        """Read certificate and key anew, if there are any."""
+        if self._server is not None and self._tls is not None:
+            reload_certificate(self._server)
 
     def stop(self) -> None:
         """End the streams, finish the requests in flight and close the database."""
@@ -93,3 +85,15 @@ class Server:
         self._opened.close()
         self._server = None
         logger.info("stopped", extra={"action": "server_stopped"})
+
+
+def reload_certificate(host: Host) -> None:
+    """Read a host's certificate and key anew, for connections from now on.
+
+    Where they cannot be used, those read before stay in use, and the log says so.
+    """
+    try:
+        host.reload_tls()
+        logger.info("the certificate was read anew", extra={"action": "server_tls"})
+    except errors.AgentStateError as exc:
+        logger.error("%s; the old one stays in use", exc, extra={"action": "server_tls"})

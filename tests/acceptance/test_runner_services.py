@@ -69,6 +69,14 @@ def test_retention_that_makes_no_sense_is_refused(workplace: Workplace) -> None:
     assert "diff=30" in done.stderr
 
 
+def test_database_that_the_services_cannot_use_is_refused(workplace: Workplace) -> None:
+    done = workplace.run("server", "--runner-services-only", "--database-url", "mysql://u:pw@h/d")
+
+    assert done.returncode == 2
+    assert "Use postgresql://" in done.stderr
+    assert "pw" not in done.stderr
+
+
 def test_killed_server_lends_no_slot_twice_and_loses_none(
     workplace: Workplace, tmp_path: Path
 ) -> None:

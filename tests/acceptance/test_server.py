@@ -68,6 +68,27 @@ def test_server_speaks_tls_and_reads_a_renewed_certificate_at_sighup(
     assert process.stop() == 0
 
 
+def test_services_of_the_runner_show_the_servers_certificate(
+    workplace: Workplace, tmp_path: Path, authority: trustme.CA
+) -> None:
+    first = _renew(tmp_path, authority)
+    process = workplace.start(
+        *("server", "--runner-services-only", "--tls-cert", str(tmp_path / "cert.pem")),
+        *("--tls-key", str(tmp_path / "key.pem")),
+        *("--registry-port", "0", "--pool-port", "0", "--store-port", "0"),
+    )
+    process.wait_for("Artifact Store on https://127.0.0.1:")
+    ports = [int(port) for port in re.findall(r"on https://127\.0\.0\.1:(\d+)$", process.out, re.M)]
+    assert [_shown(port) for port in ports] == [first] * 3
+
+    second = _renew(tmp_path, authority)
+    process.signal(signal.SIGHUP)
+    wait_until(
+        lambda: [_shown(port) for port in ports] == [second] * 3, "the new certificate is shown"
+    )
+    assert process.stop() == 0
+
+
 @pytest.mark.parametrize("option", ["--tls-cert", "--tls-key"])
 def test_half_of_a_certificate_is_refused(
     workplace: Workplace, tmp_path: Path, authority: trustme.CA, option: str

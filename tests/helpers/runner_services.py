@@ -1,8 +1,14 @@
-"""Starts the services around the Agent Runner inside the test process, on free ports."""
+"""Starts the services around the Agent Runner inside the test process, on free ports.
+
+``KERUTA_TEST_DATABASE_URL`` has them keep what they know in that PostgreSQL database, in a schema
+of its own for each data directory.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +16,6 @@ from typing import Any
 from keruta_agent.http.application import Application
 from keruta_agent.runner import ArtifactStoreClient, RepoPoolClient, TaskRegistryClient
 from keruta_agent.server.runner_services import serve
-from keruta_agent.server.runner_services.context import Services
 from keruta_agent.server.runner_services.serve import (
     POOL,
     REGISTRY,
@@ -18,8 +23,6 @@ from keruta_agent.server.runner_services.serve import (
     Options,
     RunnerServices,
 )
-from keruta_agent.server.runner_services.slots import Slots
-from keruta_agent.server.runner_services.store import Store
 
 
 class Around:
@@ -38,11 +41,27 @@ class Around:
             client.close()
 
 
+def database_url(data_dir: Path) -> str | None:
+    """Return the database for a data directory, where tests are to run on PostgreSQL."""
+    url = os.environ.get("KERUTA_TEST_DATABASE_URL")
+    if url is None:
+        return None
+    import psycopg
+
+    schema = "services_" + hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}".encode())
+    return f"{url}?options=-csearch_path%3D{schema}"
+
+
 @contextlib.contextmanager
 def runner_services(data_dir: Path, **options: Any) -> Iterator[Around]:
     """Serve ``data_dir`` for the length of the block."""
-    free = {"registry_port": 0, "pool_port": 0, "store_port": 0}
-    services = RunnerServices(data_dir, Options(**{**free, **options}))
+    usual = {
+        **dict.fromkeys(("registry_port", "pool_port", "store_port"), 0),
+        "database_url": database_url(data_dir),
+    }
+    services = RunnerServices(data_dir, Options(**{**usual, **options}))
     services.start()
     around = Around(services, options.get("token"))
     try:
@@ -55,15 +74,10 @@ def runner_services(data_dir: Path, **options: Any) -> Iterator[Around]:
 @contextlib.contextmanager
 def application_of(name: str, directory: Path) -> Iterator[Application]:
     """Yield the application of one service, without a socket."""
-    options = Options()
-    store = Store.open(directory, options.retention_days)
-    slots = Slots(store, size=options.pool_size, access=options.git)
-    slots.start()
-    services = Services(store=store, slots=slots, max_artifact_size=options.max_artifact_size)
-    app = serve.application_of(name, services, options)
-    try:
-        yield app
-    finally:
-        slots.close()
-        app.close()
-        store.close()
+    options = Options(database_url=database_url(directory))
+    with serve.open_services(directory, options) as services:
+        app = serve.application_of(name, services, options)
+        try:
+            yield app
+        finally:
+            app.close()

@@ -56,7 +56,7 @@ class _Described:
 
 def _destination(request: Request, task_id: str) -> Destination:
     """Return where a task's artifact is received; refuse it at once if there is no such task."""
-    store: Store = store_of(request)
+    store = store_of(request)
     with store.database.connected():
         task_rows.find(store.tables, task_id)
     return Destination(directory=store.directory.incoming)

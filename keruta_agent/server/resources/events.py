@@ -8,7 +8,6 @@ from keruta_agent.http.events import Stream, asked_position, frame
 from keruta_agent.http.request import Request
 from keruta_agent.server.routes import Resource, store_of
 from keruta_agent.server.store import tables as t
-from keruta_agent.server.store.store import Store
 
 resource = Resource("events", "What changes, as it changes")
 
@@ -35,7 +34,7 @@ _DOCUMENTATION: Final[dict[str, Any]] = {
 @resource.stream(PATH, doc=_DOCUMENTATION)
 async def stream_events(request: Request) -> Stream:
     """Stream changes as server-sent events; replay those after ``Last-Event-ID``."""
-    store: Store = store_of(request)
+    store = store_of(request)
     session_id = request.query_params.get("sessionId") or None
     newest = await request.app.run(store.changes.newest)
     after = _first_number(asked_position(request.headers, request.query_params), newest)

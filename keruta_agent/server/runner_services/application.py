@@ -13,7 +13,7 @@ from keruta_agent.server import routes
 from keruta_agent.server.access import Access
 from keruta_agent.server.app_factory import new_application
 from keruta_agent.server.runner_services.context import Services
-from keruta_agent.server.runner_services.store import Store
+from keruta_agent.server.store.store import Store
 
 
 class HealthAnswer(Schema):

@@ -13,22 +13,22 @@ from urllib.parse import unquote, urlsplit
 
 from marshmallow import Schema, fields, validate
 
-from keruta_agent.http.bodies import check_free_json, to_json
-from keruta_agent.http.fields import RequestSchema
+from keruta_agent.http.bodies import check_free_json, repair_text, to_json
+from keruta_agent.http.fields import FreeText, RequestSchema
 from keruta_agent.http.problems import invalid, missing
 from keruta_agent.http.request import Request
 from keruta_agent.http.responses import file_response
 from keruta_agent.http.uploads import Destination, Form
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.runner_services.context import services_of
-from keruta_agent.server.runner_services.store import Change, Store
+from keruta_agent.server.store import artifact_files
 from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.store import Change, Store
 
 resource = Resource("artifacts", "Diffs, logs and test results of tasks")
 
 _TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _BYTES: Final = "application/octet-stream"
-_DAY_S: Final = 24 * 3600
 
 
 class ArtifactAnswer(Schema):
@@ -56,9 +56,9 @@ class ArtifactsAnswer(Schema):
 class ArtifactsQuery(RequestSchema):
     """Which artifacts are wanted."""
 
-    type = fields.String(load_default=None)
-    task_id = fields.String(load_default=None)
-    spec_name = fields.String(load_default=None)
+    type = FreeText(load_default=None)
+    task_id = FreeText(load_default=None)
+    spec_name = FreeText(load_default=None)
     limit = fields.Integer(load_default=100, validate=validate.Range(min=1, max=1000))
     after = fields.Integer(load_default=0, validate=validate.Range(min=0, max=2**63 - 1))
 
@@ -135,20 +135,20 @@ def store_artifact(change: Change, form: Form, *, request: Request) -> Any:
         "sha256": file.sha256,
         "created_at": t.now(),
     }
-    change.tables.artifacts.insert(**row).execute()
+    change.tables.runner_artifacts.insert(**row).execute()
     # Before the commit: a row without a file would be a lie, a file without a row is swept.
     file.keep(change.store.directory.artifacts)
     return _to_answer(request, row)
 
 
 def _word(value: object) -> str:
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+    return repair_text(value) if isinstance(value, str) else ""
 
 
 @resource.read("/artifacts", answer=ArtifactsAnswer, query=ArtifactsQuery)
 def list_artifacts(store: Store, query: dict[str, Any], *, request: Request) -> Any:
     """List artifacts."""
-    artifacts = store.tables.artifacts
+    artifacts = store.tables.runner_artifacts
     found = artifacts.select().where(artifacts.number > query["after"])
     for name in ("type", "task_id", "spec_name"):
         if query[name] is not None:
@@ -201,13 +201,13 @@ def download_artifact(store: Store, artifact_id: str, *, request: Request) -> An
 def delete_artifact(change: Change, artifact_id: str) -> None:
     """Delete an artifact."""
     row = _find(change.store, artifact_id)
-    artifacts = change.tables.artifacts
+    artifacts = change.tables.runner_artifacts
     artifacts.delete().where(artifacts.number == row["number"]).execute()
-    change.afterwards(lambda: change.store.directory.remove_artifacts([row["id"]]))
+    artifact_files.remove(change, [row["id"]])
 
 
 def _find(store: Store, artifact_id: str) -> dict[str, Any]:
-    artifacts = store.tables.artifacts
+    artifacts = store.tables.runner_artifacts
     row: dict[str, Any] | None = artifacts.select().where(artifacts.id == artifact_id).dicts().get()
     if row is None:
         raise missing("artifact", artifact_id)
@@ -215,8 +215,6 @@ def _find(store: Store, artifact_id: str) -> dict[str, Any]:
 
 
 def _to_answer(request: Request, row: dict[str, Any]) -> dict[str, Any]:
-    days = services_of(request).store.retention_days.get(row["type"])
-    created_at = row["created_at"] / 1e6
     return {
         # By the name under which the client reached the store, so that it reaches it again.
         "uri": f"{request.origin}/artifacts/{row['id']}",
@@ -225,6 +223,6 @@ def _to_answer(request: Request, row: dict[str, Any]) -> dict[str, Any]:
         "metadata": t.from_json(row["metadata"]),
         "size_bytes": row["size"],
         "sha256": row["sha256"],
-        "created_at": created_at,
-        "expires_at": None if days is None else created_at + days * _DAY_S,
+        "created_at": row["created_at"] / 1e6,
+        "expires_at": services_of(request).retention.expires_at(row),
     }

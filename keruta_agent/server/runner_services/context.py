@@ -6,16 +6,16 @@ import dataclasses
 
 from keruta_agent.http.request import Request
 from keruta_agent.server.routes import Context
+from keruta_agent.server.runner_services.retention import Retention
 from keruta_agent.server.runner_services.slots import Slots
-from keruta_agent.server.runner_services.store import Store
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Services(Context):
     """The parts that the three services share."""
 
-    store: Store
     slots: Slots
+    retention: Retention
     #: Bytes.
     max_artifact_size: int
 

@@ -8,10 +8,12 @@ from typing import Any, Final
 
 from keruta_agent.core import errors
 from keruta_agent.git.url import RepositoryUrl
+from keruta_agent.http.application import WAITING_THREADS
 from keruta_agent.http.problems import Problem, conflict
 
-#: Requests that may wait at once; each holds a thread of the server.
-MOST_WAITING: Final = 48
+#: Requests for slots that may be under way at once. Each holds a thread while it waits for a slot
+#: or a clone; some threads are left, so that the next request is refused at once.
+MOST_WAITING: Final = WAITING_THREADS - 4
 
 
 class State(enum.StrEnum):
@@ -74,7 +76,7 @@ def too_many() -> Problem:
     return Problem(
         503,
         "TOO_MANY_WAITING",
-        f"{MOST_WAITING} requests wait for slots already",
+        f"{MOST_WAITING} requests for slots are under way already",
         headers={"Retry-After": "5"},
     )
 

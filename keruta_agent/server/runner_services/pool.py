@@ -18,7 +18,7 @@ from keruta_agent.server.routes import KEY_PARAMETER, Resource
 from keruta_agent.server.runner_services.context import services_of
 from keruta_agent.server.runner_services.lending import AllocationRequest
 from keruta_agent.server.runner_services.slots import Slots
-from keruta_agent.server.runner_services.store import Store
+from keruta_agent.server.store.store import Store
 
 resource = Resource("slots", "Clones of repositories, lent to one run at a time")
 

@@ -11,12 +11,13 @@ from typing import Any, Final
 from marshmallow import Schema, fields, validate
 
 from keruta_agent.http.bodies import to_json
-from keruta_agent.http.fields import FreeObject, Name, RequestSchema
+from keruta_agent.http.fields import FreeObject, FreeText, Name, RequestSchema
 from keruta_agent.http.problems import Problem, conflict, invalid, missing
 from keruta_agent.http.request import Request
 from keruta_agent.server.routes import KEY_PARAMETER, Resource
-from keruta_agent.server.runner_services.store import Change, Store, Tables
 from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.store import Change, Store
+from keruta_agent.server.store.tables import Tables
 
 resource = Resource("tasks", "Tasks, and what happened to them")
 
@@ -106,8 +107,8 @@ class TasksAnswer(Schema):
 class TasksQuery(RequestSchema):
     """Which tasks are wanted."""
 
-    spec_name = fields.String(load_default=None)
-    status = fields.String(load_default=None)
+    spec_name = FreeText(load_default=None)
+    status = FreeText(load_default=None)
     limit = fields.Integer(load_default=100, validate=validate.Range(min=1, max=1000))
     after = fields.Integer(load_default=0, validate=validate.Range(min=0, max=2**63 - 1))
 
@@ -130,8 +131,10 @@ def put_status(change: Change, body: dict[str, Any], task_id: str, *, request: R
         "metadata": to_json({**t.from_json(task["metadata"]), **body["metadata"]}),
         "updated_at": t.now(),
     }
-    tables.tasks.update(**changes).where(tables.tasks.number == task["number"]).execute()
-    tables.statuses.insert(
+    tables.registry_tasks.update(**changes).where(
+        tables.registry_tasks.number == task["number"]
+    ).execute()
+    tables.registry_statuses.insert(
         task=task["number"],
         status=body["status"],
         metadata=to_json(body["metadata"]),
@@ -153,7 +156,7 @@ def put_status(change: Change, body: dict[str, Any], task_id: str, *, request: R
 def add_event(change: Change, body: dict[str, Any], task_id: str, *, request: Request) -> Any:
     """Add to what happened to a task."""
     task = _spoken_of(change, task_id, body["data"], _asked_spec(request))
-    change.tables.events.insert(
+    change.tables.registry_events.insert(
         task=task["number"],
         event_type=body["event_type"],
         data=to_json(body["data"]),
@@ -175,7 +178,7 @@ def add_event(change: Change, body: dict[str, Any], task_id: str, *, request: Re
 def add_artifact(change: Change, body: dict[str, Any], task_id: str, *, request: Request) -> Any:
     """Report where a piece of evidence is."""
     task = _spoken_of(change, task_id, body["metadata"], _asked_spec(request))
-    change.tables.task_artifacts.insert(
+    change.tables.registry_artifacts.insert(
         task=task["number"],
         type=body["type"],
         uri=body["uri"],
@@ -191,7 +194,7 @@ def add_artifact(change: Change, body: dict[str, Any], task_id: str, *, request:
 def get_task(store: Store, task_id: str, *, request: Request) -> Any:
     """Return a task with its history, events and artifacts."""
     tables = store.tables
-    task = _find(tables, task_id, _asked_spec(request))
+    task = _chosen(_of_id(tables, task_id), task_id, _asked_spec(request))
     if task is None:
         raise missing("task", task_id)
     number = task["number"]
@@ -199,11 +202,11 @@ def get_task(store: Store, task_id: str, *, request: Request) -> Any:
         **_to_answer(task),
         "history": [
             _timed(row, {"status": row["status"], "metadata": t.from_json(row["metadata"])})
-            for row in _of_task(tables.statuses, number)
+            for row in _of_task(tables.registry_statuses, number)
         ],
         "events": [
             _timed(row, {"event_type": row["event_type"], "data": t.from_json(row["data"])})
-            for row in _of_task(tables.events, number)
+            for row in _of_task(tables.registry_events, number)
         ],
         "artifacts": [
             _timed(
@@ -215,7 +218,7 @@ def get_task(store: Store, task_id: str, *, request: Request) -> Any:
                     "metadata": t.from_json(row["metadata"]),
                 },
             )
-            for row in _of_task(tables.task_artifacts, number)
+            for row in _of_task(tables.registry_artifacts, number)
         ],
     }
 
@@ -223,7 +226,7 @@ def get_task(store: Store, task_id: str, *, request: Request) -> Any:
 @resource.read("/tasks", answer=TasksAnswer, query=TasksQuery)
 def list_tasks(store: Store, query: dict[str, Any]) -> Any:
     """List tasks."""
-    tasks = store.tables.tasks
+    tasks = store.tables.registry_tasks
     found = tasks.select().where(tasks.number > query["after"])
     if query["spec_name"] is not None:
         found = found.where(tasks.spec_name == query["spec_name"])
@@ -250,40 +253,50 @@ def _checked_spec(spec: object, field: str) -> str:
 def _spoken_of(
     change: Change, task_id: str, words: dict[str, Any], asked_spec: str
 ) -> dict[str, Any]:
-    """Return the task that a report is about, made if nothing was said of it before."""
+    """Return the task that a report is about, made if nothing was said of it before.
+
+    Its row is locked, so that reports of one task come one after the other.
+    """
     if len(task_id) > _MAX_SPEC or not task_id.isprintable():
         raise invalid("task_id", f"must be one line of at most {_MAX_SPEC} characters")
     spec = asked_spec or _checked_spec(words.get("spec_name") or "", "spec_name")
-    tasks = change.tables.tasks
-    known = _find(change.tables, task_id, spec)
+    tasks = change.tables.registry_tasks
+    known = _known(change, task_id, spec)
     if known is not None:
         return known
     is_orphan = (tasks.id == task_id) & (tasks.spec_name == "")
-    orphan: dict[str, Any] | None = tasks.select().where(is_orphan).dicts().get()
+    orphan: dict[str, Any] | None = change.locked(tasks.select().where(is_orphan)).dicts().get()
     if orphan is not None:
         # What was said without a spec was said of this one: no other has such a task.
         tasks.update(spec_name=spec).where(tasks.number == orphan["number"]).execute()
         return {**orphan, "spec_name": spec}
-    row = {
-        "spec_name": spec,
-        "id": task_id,
-        "status": "ready",
-        "metadata": "{}",
-        "created_at": t.now(),
-        "updated_at": t.now(),
-    }
-    number = tasks.insert(**row).execute()
-    return {**row, "number": number}
+    now = t.now()
+    row = {"spec_name": spec, "id": task_id, "status": "ready", "metadata": "{}"}
+    new = tasks.insert(**row, created_at=now, updated_at=now)
+    # Another writer may make it at this moment; then the row is the other's.
+    new.on_conflict_ignore().as_rowcount().execute()
+    made = _known(change, task_id, spec)
+    if made is None:
+        raise LookupError(f"the task {task_id!r} of spec {spec!r} was made and is not there")
+    return made
 
 
-def _find(tables: Tables, task_id: str, spec: str) -> dict[str, Any] | None:
-    """Return a task; without a spec, the only one with this id.
+def _known(change: Change, task_id: str, spec: str) -> dict[str, Any] | None:
+    return _chosen(change.locked(_of_id(change.tables, task_id)), task_id, spec)
+
+
+def _of_id(tables: Tables, task_id: str) -> Any:
+    tasks = tables.registry_tasks
+    return tasks.select().where(tasks.id == task_id)
+
+
+def _chosen(query: Any, task_id: str, spec: str) -> dict[str, Any] | None:
+    """Return the task of a spec; without a spec, the only one.
 
     Raises:
         Problem: several specs have one (409).
     """
-    tasks = tables.tasks
-    rows = list(tasks.select().where(tasks.id == task_id).dicts())
+    rows = list(query.dicts())
     if spec:
         return next((row for row in rows if row["spec_name"] == spec), None)
     if len(rows) > 1:

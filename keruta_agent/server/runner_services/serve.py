@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -14,11 +14,14 @@ from keruta_agent.git.access.credentials import GitAccess
 from keruta_agent.http.access import is_loopback
 from keruta_agent.http.application import Application
 from keruta_agent.http.host import Host
+from keruta_agent.http.tls import Tls
 from keruta_agent.server.runner_services import artifacts, pool, registry
 from keruta_agent.server.runner_services.application import create_application
 from keruta_agent.server.runner_services.context import Services
+from keruta_agent.server.runner_services.retention import Retention
 from keruta_agent.server.runner_services.slots import Slots
-from keruta_agent.server.runner_services.store import Store
+from keruta_agent.server.serve import reload_certificate
+from keruta_agent.server.store.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +51,10 @@ class Options:
     )
     #: Bytes.
     max_artifact_size: int = 1024 * 1024 * 1024
+    #: None keeps everything in a file of the data directory.
+    database_url: str | None = dataclasses.field(default=None, repr=False)
+    #: None speaks plain HTTP.
+    tls: Tls | None = None
 
 
 class RunnerServices:
@@ -57,6 +64,7 @@ class RunnerServices:
         self._data_dir = data_dir
         self._options = options
         self._opened = contextlib.ExitStack()
+        self._hosts: list[Host] = []
         #: Where each service listens, by its name.
         self.urls: dict[str, str] = {}
 
@@ -64,18 +72,12 @@ class RunnerServices:
         """Bind the ports and serve in background threads; return when requests are taken.
 
         Raises:
-            AgentStateError: a port or the data directory cannot be used.
+            AgentStateError: a port, the data directory or the database cannot be used.
+            SettingsError: the database URL is invalid.
         """
         options = self._options
         with contextlib.ExitStack() as opened:
-            store = Store.open(self._data_dir, options.retention_days)
-            opened.callback(store.close)
-            slots = Slots(store, size=options.pool_size, access=options.git)
-            opened.callback(slots.close)
-            slots.start()
-            services = Services(
-                store=store, slots=slots, max_artifact_size=options.max_artifact_size
-            )
+            services = opened.enter_context(open_services(self._data_dir, options))
             for name, port in (
                 (REGISTRY, options.registry_port),
                 (POOL, options.pool_port),
@@ -83,12 +85,13 @@ class RunnerServices:
             ):
                 app = application_of(name, services, options)
                 opened.callback(app.close)
-                host = Host(app, host=options.host, port=port)
+                host = Host(app, host=options.host, port=port, tls=options.tls)
                 opened.callback(host.stop)
                 host.start()
+                self._hosts.append(host)
                 self.urls[name] = host.url
             # Once more, and first: requests that wait for a slot would hold up their host.
-            opened.callback(slots.close)
+            opened.callback(services.slots.close)
             self._opened = opened.pop_all()
         logger.info(
             "the runner's services listen on %s",
@@ -96,9 +99,38 @@ class RunnerServices:
             extra={"action": "server_started"},
         )
 
+    def reload_tls(self) -> None:
+        """Read certificate and key anew, if there are any."""
+        if self._options.tls is not None:
+            for host in self._hosts:
+                reload_certificate(host)
+
     def stop(self) -> None:
         """Finish the requests in flight and close the database."""
         self._opened.close()
+
+
+@contextlib.contextmanager
+def open_services(data_dir: Path, options: Options) -> Iterator[Services]:
+    """Open what the three services share for the length of the block.
+
+    Raises:
+        AgentStateError: the data directory or the database cannot be used.
+        SettingsError: the database URL is invalid.
+    """
+    with (
+        contextlib.closing(Store.open(data_dir, options.database_url)) as store,
+        contextlib.closing(Retention(store, options.retention_days)) as retention,
+        contextlib.closing(Slots(store, size=options.pool_size, access=options.git)) as slots,
+    ):
+        retention.start()
+        slots.start()
+        yield Services(
+            store=store,
+            slots=slots,
+            retention=retention,
+            max_artifact_size=options.max_artifact_size,
+        )
 
 
 _RESOURCES: Final = {

@@ -7,13 +7,15 @@ of a path.
 from __future__ import annotations
 
 import contextlib
+import functools
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from keruta_agent.core import errors
+from keruta_agent.core import atomic_file, errors
 from keruta_agent.server.store.database import Database
 
 
@@ -38,6 +40,23 @@ class DataDirectory:
         except errors.AgentStateError:
             self.close()
             raise
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """What tells this directory from others whose servers share a database.
+
+        Raises:
+            AgentStateError: it cannot be noted.
+        """
+        file = self.path / "directory.id"
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                return file.read_text(encoding="ascii").strip()
+            made = str(uuid.uuid4())
+            atomic_file.write(file, f"{made}\n".encode(), mode=0o600)
+        except (OSError, UnicodeDecodeError) as exc:
+            raise _unusable(self.path, str(exc)) from exc
+        return made
 
     def close(self) -> None:
         """Release the lock for another server."""
@@ -64,12 +83,12 @@ class DataDirectory:
             with contextlib.suppress(OSError):
                 self.artifact(artifact_id).unlink()
 
-    def sweep(self, database: Database, artifacts: Any) -> None:
+    def sweep(self, database: Database, *tables: Any) -> None:
         """Remove what a killed server left: broken uploads, and artifacts without a row."""
         for leftover in self.incoming.iterdir():
             leftover.unlink()
         with database.connected():
-            known = {row["id"] for row in artifacts.select(artifacts.id).dicts()}
+            known = {row["id"] for table in tables for row in table.select(table.id).dicts()}
         for file in self.artifacts.iterdir():
             if file.name not in known:
                 file.unlink()

@@ -16,7 +16,6 @@ import peewee
 from playhouse.pool import PooledSqliteDatabase
 
 from keruta_agent.core import errors
-from keruta_agent.core.migrations import Steps
 from keruta_agent.server.store import migrations, postgresql
 
 #: Seconds that a write waits for another one on SQLite.
@@ -57,13 +56,7 @@ class Database:
         self.peewee.close_all()
 
 
-def open_database(
-    data_dir: Path,
-    url: str | None,
-    *,
-    file_name: str = FILE_NAME,
-    steps: Steps | None = None,
-) -> Database:
+def open_database(data_dir: Path, url: str | None) -> Database:
     """Open and migrate the database: the file in ``data_dir``, or the one at ``url``.
 
     One at a URL may be starting up itself, and is waited for.
@@ -71,13 +64,13 @@ def open_database(
     Raises:
         AgentStateError: it cannot be opened, or is none.
     """
-    where = _without_password(url) if url else str(data_dir / file_name)
+    where = _without_password(url) if url else str(data_dir / FILE_NAME)
     try:
-        database = _at_url(url) if url else _in_directory(data_dir / file_name)
+        database = _at_url(url) if url else _in_directory(data_dir / FILE_NAME)
 
         def migrate() -> None:
             with database.connected():
-                migrations.migrate(database.peewee, steps, postgresql=database.postgresql)
+                migrations.migrate(database.peewee, postgresql=database.postgresql)
 
         try:
             if database.postgresql:

@@ -12,13 +12,13 @@ from typing import Any
 
 from keruta_agent.http.problems import Problem
 from keruta_agent.server.store import tables as t
-from keruta_agent.server.store.protocol import StoreProtocol
+from keruta_agent.server.store.store import Store
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
 
 def once(
-    store: StoreProtocol, scope: str, key: str, act: Callable[[Any], tuple[str, int]]
+    store: Store, scope: str, key: str, act: Callable[[Any], tuple[str, int]]
 ) -> tuple[str, int, bool]:
     """Act once for a key within a scope (the route and what it names).
 

@@ -152,17 +152,93 @@ _FIX_REQUEST = (
     "ALTER TABLE tasks ADD COLUMN fix_made INTEGER NOT NULL DEFAULT 0",
 )
 
+#: What the services around the Agent Runner keep: tasks that runners report on, clones that are
+#: lent, and evidence.
+_RUNNER_SERVICES = (
+    """CREATE TABLE registry_tasks (
+        number {counting_key},
+        spec_name TEXT NOT NULL,
+        id TEXT NOT NULL,
+        status TEXT NOT NULL,
+        metadata TEXT NOT NULL,
+        created_at BIGINT NOT NULL,
+        updated_at BIGINT NOT NULL,
+        UNIQUE (id, spec_name)
+    )""",
+    "CREATE INDEX registry_tasks_spec ON registry_tasks (spec_name, number)",
+    """CREATE TABLE registry_statuses (
+        number {counting_key},
+        task BIGINT NOT NULL REFERENCES registry_tasks (number) ON DELETE CASCADE,
+        status TEXT NOT NULL,
+        metadata TEXT NOT NULL,
+        said_at DOUBLE PRECISION,
+        at BIGINT NOT NULL
+    )""",
+    "CREATE INDEX registry_statuses_task ON registry_statuses (task, number)",
+    """CREATE TABLE registry_events (
+        number {counting_key},
+        task BIGINT NOT NULL REFERENCES registry_tasks (number) ON DELETE CASCADE,
+        event_type TEXT NOT NULL,
+        data TEXT NOT NULL,
+        said_at DOUBLE PRECISION,
+        at BIGINT NOT NULL
+    )""",
+    "CREATE INDEX registry_events_task ON registry_events (task, number)",
+    """CREATE TABLE registry_artifacts (
+        number {counting_key},
+        task BIGINT NOT NULL REFERENCES registry_tasks (number) ON DELETE CASCADE,
+        type TEXT NOT NULL,
+        uri TEXT NOT NULL,
+        size_bytes BIGINT NOT NULL,
+        metadata TEXT NOT NULL,
+        said_at DOUBLE PRECISION,
+        at BIGINT NOT NULL
+    )""",
+    "CREATE INDEX registry_artifacts_task ON registry_artifacts (task, number)",
+    # A pool is known by its directory: slots are clones on one machine's disk.
+    """CREATE TABLE pool_slots (
+        number {counting_key},
+        pool TEXT NOT NULL,
+        id TEXT NOT NULL,
+        repository TEXT NOT NULL,
+        address TEXT NOT NULL,
+        state TEXT NOT NULL,
+        holder TEXT NOT NULL,
+        lease_token TEXT NOT NULL,
+        released_token TEXT NOT NULL,
+        key TEXT NOT NULL,
+        lease_s DOUBLE PRECISION NOT NULL,
+        changed_at BIGINT NOT NULL,
+        UNIQUE (pool, id)
+    )""",
+    "CREATE INDEX pool_slots_repository ON pool_slots (pool, repository)",
+    """CREATE TABLE runner_artifacts (
+        number {counting_key},
+        id TEXT NOT NULL UNIQUE,
+        type TEXT NOT NULL,
+        metadata TEXT NOT NULL,
+        spec_name TEXT NOT NULL,
+        task_id TEXT NOT NULL,
+        size BIGINT NOT NULL,
+        sha256 TEXT NOT NULL,
+        created_at BIGINT NOT NULL
+    )""",
+    "CREATE INDEX runner_artifacts_task ON runner_artifacts (task_id, spec_name)",
+    "CREATE INDEX runner_artifacts_age ON runner_artifacts (type, created_at)",
+)
+
 MIGRATIONS: Steps = (
     Step("0001_first", _FIRST),
     Step("0002_secret_input", _SECRET_INPUT),
     Step("0003_task_times", _TASK_TIMES),
     Step("0004_agents", _AGENTS),
     Step("0005_fix_request", _FIX_REQUEST),
+    Step("0006_runner_services", _RUNNER_SERVICES),
 )
 
 
-def migrate(database: Any, steps: Steps | None = None, *, postgresql: bool) -> None:
-    """Apply what is missing, all of it or nothing: the server's own steps unless others are given.
+def migrate(database: Any, *, postgresql: bool) -> None:
+    """Apply what is missing, all of it or nothing.
 
     The table ``schema_migrations`` notes the names of those that were applied.
     """
@@ -178,7 +254,7 @@ def migrate(database: Any, steps: Steps | None = None, *, postgresql: bool) -> N
         rows = database.execute_sql("SELECT name FROM schema_migrations").fetchall()
         known = {row[0] for row in rows}
         migrations.apply(
-            MIGRATIONS if steps is None else steps,
+            MIGRATIONS,
             is_applied=lambda step: step.name in known,
             execute=lambda text: database.execute_sql(text.replace(_COUNTING_KEY, counting_key)),
             note=lambda step: database.execute_sql(

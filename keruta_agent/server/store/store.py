@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from keruta_agent.server.store import earlier_services
 from keruta_agent.server.store.changes import Announcement, Changes
 from keruta_agent.server.store.data_directory import DataDirectory
 from keruta_agent.server.store.database import Database, open_database
@@ -66,7 +67,8 @@ class Store:
             database = open_database(data_dir, database_url)
             opened.enter_context(contextlib.closing(database))
             store = cls(directory, database)
-            directory.sweep(database, store.tables.artifacts)
+            earlier_services.take_over(directory, database, store.tables)
+            directory.sweep(database, store.tables.artifacts, store.tables.runner_artifacts)
             store.changes.start()
             opened.pop_all()
         return store

@@ -7,6 +7,7 @@ SQLite and PostgreSQL hold the same.
 
 from __future__ import annotations
 
+import functools
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -98,6 +99,53 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "metrics": ("number", "task", "data", "created_at"),
     "events": ("number", "session_id", "name", "data", "created_at"),
     "answers": ("scope", "key", "status", "body", "created_at"),
+    "schema_migrations": ("name", "applied_at"),
+    "registry_tasks": (
+        "number",
+        "spec_name",
+        "id",
+        "status",
+        "metadata",
+        "created_at",
+        "updated_at",
+    ),
+    "registry_statuses": ("number", "task", "status", "metadata", "said_at", "at"),
+    "registry_events": ("number", "task", "event_type", "data", "said_at", "at"),
+    "registry_artifacts": (
+        "number",
+        "task",
+        "type",
+        "uri",
+        "size_bytes",
+        "metadata",
+        "said_at",
+        "at",
+    ),
+    "pool_slots": (
+        "number",
+        "pool",
+        "id",
+        "repository",
+        "address",
+        "state",
+        "holder",
+        "lease_token",
+        "released_token",
+        "key",
+        "lease_s",
+        "changed_at",
+    ),
+    "runner_artifacts": (
+        "number",
+        "id",
+        "type",
+        "metadata",
+        "spec_name",
+        "task_id",
+        "size",
+        "sha256",
+        "created_at",
+    ),
 }
 
 
@@ -105,19 +153,27 @@ class Tables:
     """The tables of one database, ready to be queried."""
 
     def __init__(self, database: Any) -> None:
-        self.sessions = table(database, "sessions", _COLUMNS["sessions"])
-        self.tasks = table(database, "tasks", _COLUMNS["tasks"])
-        self.log_entries = table(database, "log_entries", _COLUMNS["log_entries"])
-        self.artifacts = table(database, "artifacts", _COLUMNS["artifacts"])
-        self.input_requests = table(database, "input_requests", _COLUMNS["input_requests"])
-        self.agents = table(database, "agents", _COLUMNS["agents"])
-        self.metrics = table(database, "metrics", _COLUMNS["metrics"])
-        self.events = table(database, "events", _COLUMNS["events"])
-        self.answers = table(database, "answers", _COLUMNS["answers"])
+        of = functools.partial(_table, database)
+        self.sessions = of("sessions")
+        self.tasks = of("tasks")
+        self.log_entries = of("log_entries")
+        self.artifacts = of("artifacts")
+        self.input_requests = of("input_requests")
+        self.agents = of("agents")
+        self.metrics = of("metrics")
+        self.events = of("events")
+        self.answers = of("answers")
+        self.schema_migrations = of("schema_migrations")
+        self.registry_tasks = of("registry_tasks")
+        self.registry_statuses = of("registry_statuses")
+        self.registry_events = of("registry_events")
+        self.registry_artifacts = of("registry_artifacts")
+        self.pool_slots = of("pool_slots")
+        self.runner_artifacts = of("runner_artifacts")
 
 
-def table(database: Any, name: str, columns: tuple[str, ...]) -> Any:
-    """Return a table of a database, to be queried."""
+def _table(database: Any, name: str) -> Any:
+    columns = _COLUMNS[name]
     key = "number" if "number" in columns else None
     return peewee.Table(name, columns, primary_key=key).bind(database)
 

@@ -15,16 +15,12 @@ import pytest
 
 from keruta_agent.agent.store.sqlite.database import Database
 from keruta_agent.core.migrations import statements
-from keruta_agent.server.runner_services import migrations as services
 from keruta_agent.server.store.database import open_database
 
 #: Opens each database, by its file's name.
 OPEN: Final[dict[str, Callable[[Path], None]]] = {
     "agent.db": lambda directory: Database(directory).close(),
     "server.db": lambda directory: open_database(directory, None).close(),
-    "services.db": lambda directory: open_database(
-        directory, None, file_name="services.db", steps=services.MIGRATIONS
-    ).close(),
 }
 
 _KILLED_AFTER: Final = """
