@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
@@ -59,8 +59,8 @@ class Source(Protocol):
     def newest(self) -> int:
         """Return the number of the newest event, 0 when there was none yet."""
 
-    def after(self, number: int, topic: str | None, limit: int) -> Sequence[Event]:
-        """Return the events after a number, of one topic or of all, oldest first."""
+    def after(self, number: int, topics: Collection[str], limit: int) -> Sequence[Event]:
+        """Return the events after a number, of some topics or of all, oldest first."""
 
 
 class Fanout:
@@ -113,7 +113,7 @@ class Fanout:
 
     def open(
         self,
-        topic: str | None,
+        topics: Collection[str],
         after: int,
         *,
         greeting: bytes,
@@ -122,7 +122,7 @@ class Fanout:
         """Return the stream of a new listener, which begins after an event.
 
         Args:
-            topic: which events; None for all.
+            topics: which events; none for all.
             after: number of the last event that the client has.
             greeting: the first frame.
             may_listen: asked once a second whether the client is still let in.
@@ -133,7 +133,7 @@ class Fanout:
         self._listeners.check_room()
 
         async def stream(scope: Scope, receive: Receive, send: Send) -> None:
-            listener = _Listener(topic, after, may_listen)
+            listener = _Listener(topics, after, may_listen)
             try:
                 await self._join(listener)
                 async with sending(listener, receive, send) as put:
@@ -151,7 +151,7 @@ class Fanout:
     ) -> None:
         """Send what was stored before the stream began; live events wait meanwhile."""
         while not listener.has_ended:
-            events = await run(self._source.after, listener.last, listener.topic, BATCH)
+            events = await run(self._source.after, listener.last, listener.topics, BATCH)
             if events:
                 listener.last = events[-1].number
                 await put(b"".join(event.frame for event in events))
@@ -166,17 +166,19 @@ class Fanout:
                 # and this one would reach it by neither way.
                 self._last = await loop.run_in_executor(self._thread, self._source.newest)
             self._listeners.add(listener)
-            self._by_topic[listener.topic].add(listener)
+            for topic in listener.topics or (None,):
+                self._by_topic[topic].add(listener)
             if not self._tasks:
                 self._loop = loop
                 self._tasks = [loop.create_task(self._read()), loop.create_task(self._tick())]
 
     def _remove(self, listener: _Listener) -> None:
         self._listeners.discard(listener)
-        of_topic = self._by_topic[listener.topic]
-        of_topic.discard(listener)
-        if not of_topic:
-            del self._by_topic[listener.topic]
+        for topic in listener.topics or (None,):
+            of_topic = self._by_topic[topic]
+            of_topic.discard(listener)
+            if not of_topic:
+                del self._by_topic[topic]
 
     async def _read(self) -> None:
         """Pass on what is stored, for as long as the process runs."""
@@ -204,7 +206,7 @@ class Fanout:
             self._woken.clear()
             self._is_waking.clear()
             events = await loop.run_in_executor(
-                self._thread, self._source.after, self._last, None, BATCH
+                self._thread, self._source.after, self._last, (), BATCH
             )
             for event in events:
                 self._last = event.number
@@ -236,9 +238,11 @@ class Fanout:
 class _Listener(Listener):
     """One client, and what waits for it."""
 
-    def __init__(self, topic: str | None, last: int, may_listen: Callable[[], bool] | None) -> None:
+    def __init__(
+        self, topics: Collection[str], last: int, may_listen: Callable[[], bool] | None
+    ) -> None:
         super().__init__(may_listen)
-        self.topic = topic
+        self.topics = frozenset(topics)
         #: Number of the last event that was sent.
         self.last = last
         self._waiting: collections.deque[tuple[int, bytes]] = collections.deque()

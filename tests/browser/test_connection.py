@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+
+import pytest
+import requests
 from playwright.sync_api import Browser, expect
 
+from keruta_agent.server.resources import events
+from keruta_agent.server.store import changes
 from tests.helpers.api import Api
 from tests.helpers.browsing import Window, serious_faults
 from tests.helpers.embedded_server import embedded_server
 from tests.helpers.processes import Workplace, free_port
 
 
+@pytest.mark.parametrize("script", ["", "delete globalThis.SharedWorker"], ids=["shared", "alone"])
 def test_lost_connection_is_shown_and_what_was_missed_comes(
-    workplace: Workplace, window: Window
+    workplace: Workplace, window: Window, script: str
 ) -> None:
+    window.context.add_init_script(script)
     page = window.page
     server, url = workplace.server(free_port())
     api = Api(url)
     task = api.file_task("true", name="work")
-    page.route("**/realtime/events*", lambda route: route.fulfill(status=503))
-    page.goto(url)
     live = page.locator("#live")
-    expect(live).to_contain_text("Too many pages are open")
-    page.unroute_all()
     page.goto(f"{url}/sessions/{api.session_id}")
     expect(live).to_have_attribute("data-state", "live")
     window.context.set_offline(True)
@@ -39,6 +44,21 @@ def test_lost_connection_is_shown_and_what_was_missed_comes(
     expect(live).to_have_attribute("data-state", "live")
     expect(page.locator("[data-list=running] [data-f=message]")).to_have_text("half of it")
     expect(page.locator("[data-list=waiting] [data-f=name]")).to_have_text(["meanwhile", "more"])
+
+
+def test_server_with_too_many_streams_says_so_and_is_asked_again(
+    tmp_path: Path, window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "MOST_STREAMS", 1)
+    with embedded_server(tmp_path) as server, contextlib.ExitStack() as opened:
+        stream = requests.get(f"{server.url}{events.PATH}", stream=True, timeout=30)
+        opened.callback(stream.close)
+        page = window.page
+        page.goto(server.url)
+        live = page.locator("#live")
+        expect(live).to_contain_text("Too many pages are open")
+        opened.close()
+        expect(live).to_have_attribute("data-state", "live")
 
 
 def test_server_with_a_token_asks_for_it_and_keeps_the_page_live(

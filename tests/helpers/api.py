@@ -19,11 +19,14 @@ ENDED = ("COMPLETED", "FAILED", "CANCELLED")
 class Api:
     """One server's API, and a session to file tasks in."""
 
-    def __init__(self, url: str, *, repository_url: str | None = None) -> None:
+    def __init__(
+        self, url: str, *, repository_url: str | None = None, token: str | None = None
+    ) -> None:
         self.url = url
         self._root = f"{url}/api/v1"
         # Connections are kept: whoever waits asks again and again.
-        self._connections = urllib3.PoolManager(timeout=30, retries=False)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._connections = urllib3.PoolManager(timeout=30, retries=False, headers=headers)
         weakref.finalize(self, self._connections.clear)
         session = {"name": "acceptance", "repositoryUrl": repository_url}
         self.session_id: str = self._call("POST", "/sessions", json=session)["id"]

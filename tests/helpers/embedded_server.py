@@ -6,15 +6,27 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from keruta_agent.http.proxies import Proxies
 from keruta_agent.server.serve import Server
 
 
 @contextlib.contextmanager
 def embedded_server(
-    data_dir: Path, *, token: str | None = None, database_url: str | None = None
+    data_dir: Path,
+    *,
+    token: str | None = None,
+    database_url: str | None = None,
+    proxies: Proxies | None = None,
 ) -> Iterator[Server]:
     """Serve ``data_dir`` for the length of the block; ``server.url`` says where."""
-    server = Server(data_dir, host="127.0.0.1", port=0, token=token, database_url=database_url)
+    server = Server(
+        data_dir,
+        host="127.0.0.1",
+        port=0,
+        token=token,
+        database_url=database_url,
+        proxies=proxies,
+    )
     server.start()
     try:
         yield server

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from keruta_agent.http.events import Stream, asked_position, frame
+from keruta_agent.http.problems import invalid
 from keruta_agent.http.request import Request
 from keruta_agent.server.routes import Resource, store_of
 from keruta_agent.server.store import tables as t
@@ -12,6 +13,9 @@ from keruta_agent.server.store import tables as t
 resource = Resource("events", "What changes, as it changes")
 
 PATH: Final = "/api/v1/sessions/realtime/events"
+
+#: Sessions that one stream may be about; more are asked for as all.
+MOST_SESSIONS: Final = 50
 
 _TEXT: Final = {"type": "string"}
 _DOCUMENTATION: Final[dict[str, Any]] = {
@@ -21,7 +25,12 @@ _DOCUMENTATION: Final[dict[str, Any]] = {
         " each with an id and as data `sessionId`, `data` and `timestamp`."
     ),
     "parameters": [
-        {"in": "query", "name": "sessionId", "schema": _TEXT},
+        {
+            "in": "query",
+            "name": "sessionId",
+            "schema": {"type": "array", "items": _TEXT, "maxItems": MOST_SESSIONS},
+            "description": "Only what changes in these sessions; it may be repeated.",
+        },
         {"in": "query", "name": "lastEventId", "schema": _TEXT},
         {"in": "header", "name": "Last-Event-ID", "schema": _TEXT},
     ],
@@ -35,12 +44,17 @@ _DOCUMENTATION: Final[dict[str, Any]] = {
 async def stream_events(request: Request) -> Stream:
     """Stream changes as server-sent events; replay those after ``Last-Event-ID``."""
     store = store_of(request)
-    session_id = request.query_params.get("sessionId") or None
+    sessions = {each for each in request.query_params.getlist("sessionId") if each}
+    if len(sessions) > MOST_SESSIONS:
+        raise invalid(
+            "sessionId", f"at most {MOST_SESSIONS} sessions may be named, or none for all"
+        )
+    session_id = next(iter(sessions)) if len(sessions) == 1 else None
     newest = await request.app.run(store.changes.newest)
     after = _first_number(asked_position(request.headers, request.query_params), newest)
     connected = {"message": "connected", "sessionId": session_id, "timestamp": t.now() // 1000}
     return store.changes.fanout.open(
-        session_id,
+        sessions,
         after,
         greeting=frame(str(after), "connected", connected),
         may_listen=request.app.may_listen(request),

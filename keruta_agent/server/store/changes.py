@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import peewee
@@ -107,12 +107,12 @@ class Changes:
         with self._database.connected():
             return int(events.select(peewee.fn.MAX(events.number)).scalar() or 0)
 
-    def after(self, number: int, topic: str | None, limit: int) -> list[Event]:
-        """Return the events after a number, of one session or of all, oldest first."""
+    def after(self, number: int, topics: Collection[str], limit: int) -> list[Event]:
+        """Return the events after a number, of some sessions or of all, oldest first."""
         events = self._tables.events
         query = events.select().where(events.number > number)
-        if topic is not None:
-            query = query.where(events.session_id == topic)
+        if topics:
+            query = query.where(events.session_id.in_(topics))
         with self._database.connected():
             return [_event(row) for row in query.order_by(events.number).limit(limit).dicts()]
 

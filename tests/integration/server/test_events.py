@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,6 +116,27 @@ def test_stream_of_a_session_leaves_out_the_others(server: Server, http: request
         assert next(stream)["data"]["sessionId"] == "mine"
 
 
+def test_stream_of_some_sessions_has_each_event_once_in_their_order(
+    server: Server, http: requests.Session
+) -> None:
+    made = ("one", "other", "two", "one-more")
+    query = "?sessionId=one&sessionId=two&sessionId=two&sessionId=&sessionId=after"
+    for name in made:
+        _post(http, server, "/sessions", {"name": "s", "id": name})
+    with _stream(server, f"{query}&lastEventId=0") as stream:
+        assert next(stream)["data"]["sessionId"] is None
+        assert [next(stream)["data"]["sessionId"] for _ in range(2)] == ["one", "two"]
+        _post(http, server, "/sessions", {"name": "s", "id": "not-asked-for"})
+        _post(http, server, "/sessions", {"name": "s", "id": "after"})
+        assert next(stream)["data"]["sessionId"] == "after"
+
+
+def test_stream_of_too_many_sessions_is_refused(server: Server, http: requests.Session) -> None:
+    query = "&".join(f"sessionId={number}" for number in range(events.MOST_SESSIONS + 1))
+    answer = http.get(f"{server.url}{events.PATH}?{query}", timeout=PATIENCE_S)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "sessionId")
+
+
 @pytest.mark.parametrize("way", ["header", "query"])
 def test_stream_replays_what_was_missed(server: Server, http: requests.Session, way: str) -> None:
     with _stream(server) as stream:
@@ -180,7 +202,7 @@ def test_two_hundred_streams_leave_room_for_requests(
 def test_more_streams_than_a_process_may_have_are_refused() -> None:
     streams = fanout.Fanout(_Nothing(), look_s=60.0, most_streams=0)
     with pytest.raises(Problem, match="open already") as refused:
-        streams.open(None, 0, greeting=b"")
+        streams.open((), 0, greeting=b"")
     assert (refused.value.status, refused.value.code) == (503, "TOO_MANY_STREAMS")
     assert refused.value.headers["Retry-After"]
 
@@ -191,14 +213,17 @@ class _Nothing:
     def newest(self) -> int:
         return 0
 
-    def after(self, number: int, topic: str | None, limit: int) -> list[fanout.Event]:
+    def after(self, number: int, topics: Collection[str], limit: int) -> list[fanout.Event]:
         return []
 
 
-def test_stream_whose_client_left_ends_soon(store: Store) -> None:
+def test_stream_whose_client_left_ends_soon(tmp_path: Path) -> None:
     """Long before the next heartbeat fails: whoever comes and goes would keep all others out."""
-    streams = store.changes.fanout
-    with contextlib.closing(create_application(store)) as app:
+    with (
+        contextlib.closing(Store.open(tmp_path)) as store,
+        contextlib.closing(create_application(store)) as app,
+    ):
+        streams = store.changes.fanout
         host = Host(app, host="127.0.0.1", port=0)
         host.start()
         try:

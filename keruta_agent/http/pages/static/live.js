@@ -1,118 +1,101 @@
-// Server-sent events with replay, and a sign on the page when it does not hear them.
-//
-// The browser itself reconnects only after some failures, gives up after others, and does not
-// notice a peer that fell silent: so a connection that looks dead is replaced here. The server
-// replays what came after the last event that was heard.
+// Events as they happen, and a sign on the page when it does not hear them.
 
 import { base } from "./base.js";
+import { Hub } from "./hub.js";
 import { text } from "./texts.js";
 import { clockTime } from "./times.js";
 
-const FIRST_DELAY_MS = 1000;
-const LONGEST_DELAY_MS = 15000;
-// The server is asked whether it still lives after so much silence.
-const SILENCE_MS = 20000;
-const PATIENCE_MS = 8000;
+// A worker of a server of before may still live in another window: to be changed with messages.
+const WORKER = "keruta 1";
 
 export class Live {
-  // after: number of the event that the page shows already. onEvent(name, event) gets each event;
-  // onReturn() is called when events may have been lost, to read everything anew.
-  constructor({ address, after, names, onEvent, onReturn, probe = `${base}/health` }) {
-    Object.assign(this, { address, names, onEvent, onReturn, probe });
+  // after: number of the event that the page shows already. session: whose events; all without.
+  // onEvent(name, event) gets each of them; onReturn() is called when some may have been lost, to
+  // read everything anew.
+  constructor({ address, session = null, after, names, onEvent, onReturn, probe = `${base}/health` }) {
+    this.wanted = { address, session, names, probe };
+    Object.assign(this, { onEvent, onReturn });
     this.last = after;
-    this.delay = FIRST_DELAY_MS;
     this.isBehind = false; // whether events may have been missed
     this.lostAt = null;
     this.element = document.getElementById("live");
     this.show("waiting");
-    this.open();
-    setInterval(() => this.lookForSilence(), SILENCE_MS / 4);
-    // Browsers allow six connections to one server: hidden pages give theirs back.
+    this.connect();
     document.addEventListener("visibilitychange", () => this.followVisibility());
-    addEventListener("offline", () => this.fail());
-    addEventListener("online", () => this.reopen());
-    addEventListener("pagehide", () => this.close());
-    addEventListener("pageshow", (event) => event.persisted && this.reopen());
+    addEventListener("offline", () => this.send("lost"));
+    addEventListener("online", () => this.send("retry"));
+    addEventListener("pagehide", () => this.send("leave"));
+    addEventListener("pageshow", (event) => event.persisted && this.followVisibility());
   }
 
-  open() {
-    this.close();
-    if (document.hidden) return;
-    const address = new URL(this.address, location.href);
-    if (this.last) address.searchParams.set("lastEventId", this.last);
-    const source = new EventSource(address);
-    this.source = source;
-    this.heardAt = Date.now();
-    source.addEventListener("connected", (event) => this.connected(event));
-    source.onerror = () => source === this.source && this.refused(source);
-    for (const name of this.names) {
-      source.addEventListener(name, (event) => {
-        this.heardAt = Date.now();
-        this.last = event.lastEventId;
-        this.onEvent(name, JSON.parse(event.data));
-      });
+  // Browsers without shared workers have a hub in each window.
+  connect() {
+    try {
+      const script = new URL("./worker.js", import.meta.url);
+      const worker = new SharedWorker(script, { type: "module", name: WORKER });
+      worker.onerror = () => this.connectAlone();
+      this.use(worker.port);
+    } catch {
+      this.connectAlone();
     }
   }
 
-  close() {
-    clearTimeout(this.timer);
-    this.source?.close();
-    this.source = null;
+  connectAlone() {
+    const { port1, port2 } = new MessageChannel();
+    new Hub().serve(port1);
+    this.use(port2);
   }
 
-  connected(event) {
-    this.heardAt = Date.now();
-    this.delay = FIRST_DELAY_MS;
-    this.last = event.lastEventId || this.last; // a server with other data begins anew
-    this.lostAt = null;
-    this.show("live");
-    if (this.isBehind) {
+  use(port) {
+    this.port = port;
+    port.onmessage = ({ data }) => {
+      if (port === this.port && !document.hidden) this.hear(data);
+    };
+    if (!document.hidden) this.join();
+  }
+
+  join() {
+    this.port.postMessage({ kind: "join", ...this.wanted, after: this.last });
+  }
+
+  send(kind) {
+    this.port.postMessage({ kind });
+  }
+
+  hear(message) {
+    if (message.kind === "state") {
+      this.follow(message);
+      return;
+    }
+    this.last = message.last;
+    this.onEvent(message.name, message.event);
+  }
+
+  follow({ state, isBehind = false }) {
+    this.isBehind ||= isBehind;
+    if (state === "unwelcome") {
+      location.reload(); // it leads to the login, and back here
+    } else if (state === "live") {
+      this.lostAt = null;
+      this.show(state);
+      if (!this.isBehind) return;
       this.isBehind = false;
       this.onReturn();
+    } else if (state === "waiting") {
+      this.show(state);
+    } else {
+      this.lostAt ??= new Date();
+      this.isBehind = true;
+      this.show(state);
     }
   }
 
-  // Only the answer to a request of our own says why there is no stream.
-  async refused(source) {
-    const asked = { method: "HEAD", signal: AbortSignal.timeout(PATIENCE_MS) };
-    const isAnswered = source.readyState === EventSource.CLOSED;
-    const answer = isAnswered ? await fetch(this.address, asked).catch(() => null) : null;
-    if (source !== this.source) return;
-    if (answer?.status === 401) location.reload(); // it leads to the login, and back here
-    this.fail(answer?.status === 503 ? "full" : "lost");
-  }
-
-  fail(state = "lost") {
-    this.close();
-    this.lostAt ??= new Date();
-    this.isBehind = true;
-    this.show(state);
-    this.timer = setTimeout(() => this.open(), this.delay);
-    this.delay = Math.min(this.delay * 2, LONGEST_DELAY_MS);
-  }
-
-  reopen() {
-    this.delay = FIRST_DELAY_MS;
-    this.open();
-  }
-
+  // Hidden windows are shown nothing, and read everything anew when they are seen again: the
+  // server replays much, but not what happened in a night.
   followVisibility() {
-    // The server replays much, but not what happened in a night.
     this.isBehind = true;
-    if (document.hidden) this.close();
-    else this.reopen();
-  }
-
-  async lookForSilence() {
-    if (!this.source || Date.now() - this.heardAt < SILENCE_MS) return;
-    const source = this.source;
-    try {
-      const answer = await fetch(this.probe, { signal: AbortSignal.timeout(PATIENCE_MS) });
-      if (!answer.ok) throw new Error(answer.statusText);
-      this.heardAt = Date.now();
-    } catch {
-      if (source === this.source) this.fail();
-    }
+    if (document.hidden) this.send("leave");
+    else this.join();
   }
 
   show(state) {

@@ -41,7 +41,8 @@ function showProgress(data) {
 const readLog = () => log.refresh().catch(() => undefined);
 
 new Live({
-  address: `${base}/api/v1/sessions/realtime/events?sessionId=${encodeURIComponent(task.dataset.session)}`,
+  address: `${base}/api/v1/sessions/realtime/events`,
+  session: task.dataset.session,
   after: task.dataset.after,
   names: ["task_created", "task_update", "task_deleted", "task_logs"],
   onEvent: (name, event) => {

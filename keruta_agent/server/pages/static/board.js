@@ -214,7 +214,8 @@ setInterval(() => {
 }, 1000);
 
 const live = new Live({
-  address: `${base}/api/v1/sessions/realtime/events?sessionId=${encodeURIComponent(session)}`,
+  address: `${base}/api/v1/sessions/realtime/events`,
+  session,
   after: newest,
   names: ["session_update", "session_deleted", "task_created", "task_update", "task_deleted", "task_logs"],
   onEvent: hear,
