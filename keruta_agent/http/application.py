@@ -22,7 +22,6 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from keruta_agent.http import uploads
 from keruta_agent.http.bodies import too_large
 from keruta_agent.http.events import STREAM_HEADERS
 from keruta_agent.http.failures import Failures
@@ -184,6 +183,8 @@ class Application:
         """Answer a request whose form carries a file."""
         if route.destination is None:
             raise TypeError(f"the route {route.path} receives no file")
+        from keruta_agent.http import uploads  # not in a daemon, which takes no files
+
         place = functools.partial(route.destination, request, **request.path_params)
         async with uploads.received(request, await self.run(place), self.run) as form:
             return await self.run(self._respond, route, request, form)

@@ -8,9 +8,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from keruta_agent.core import errors
 from keruta_agent.core.coding.model import TaskContext
 
@@ -114,8 +111,8 @@ def _parsed(text: str, origin: str) -> dict[str, Any]:
         document = json.loads(text)
     except ValueError:
         try:
-            document = YAML(typ="safe", pure=True).load(text)
-        except (YAMLError, RecursionError, ValueError) as exc:
+            document = _read_yaml(text)
+        except ValueError as exc:
             raise errors.TaskContextValidationError(
                 f"The task in {origin} is neither JSON nor YAML"
             ) from exc
@@ -129,6 +126,22 @@ def _parsed(text: str, origin: str) -> dict[str, Any]:
 def _value(text: str) -> Any:
     """Read a value as YAML does, so that numbers, lists and true can be given."""
     try:
-        return YAML(typ="safe", pure=True).load(text) if text.strip() else text
-    except (YAMLError, RecursionError, ValueError):
+        return _read_yaml(text) if text.strip() else text
+    except ValueError:
         return text
+
+
+def _read_yaml(text: str) -> Any:
+    """Return the value of a YAML document.
+
+    Raises:
+        ValueError: it is none.
+    """
+    # Megabytes that the daemon, which only checks tasks, does without.
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, RecursionError) as exc:
+        raise ValueError("it is no YAML") from exc

@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from pythonjsonlogger.json import JsonFormatter
-
 from keruta_agent.core import errors
 from keruta_agent.core.log.context import AddIds
 from keruta_agent.core.log.log_file import LogFile, Rotation
@@ -97,6 +95,8 @@ def reopen() -> None:
 
 def _formatter(format: str) -> logging.Formatter:
     if format == "json":
+        from pythonjsonlogger.json import JsonFormatter
+
         return JsonFormatter(
             "%(levelname)s %(name)s %(message)s", timestamp=True, json_ensure_ascii=False
         )

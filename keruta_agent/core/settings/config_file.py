@@ -6,7 +6,6 @@ far as the YAML library would: the line with the mistake may be the one with the
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import select
@@ -167,6 +166,8 @@ def _advice(name: str, known_keys: Collection[str], candidates: Collection[str])
     dotted = name.replace("_", ".", 1)
     if dotted in known_keys:
         return f"Did you mean {dotted}?"
+    import difflib  # for who has mistyped something
+
     near = difflib.get_close_matches(name, sorted(candidates), n=1) or difflib.get_close_matches(
         dotted, sorted(known_keys), n=1
     )

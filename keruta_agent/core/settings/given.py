@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +44,8 @@ def _nearest(name: str) -> str:
     variables = {each: key for key, info in IN_FILE.items() for each in info.environment}
     endings = {key.partition(".")[2]: key for key in IN_FILE}
     words = {**variables, **endings, **{key: key for key in IN_FILE}}
+    import difflib  # for who has mistyped something
+
     near = difflib.get_close_matches(name, words, n=1)
     return f"Did you mean {words[near[0]]}?" if near else "See all of them: keruta config show"
 

@@ -12,10 +12,9 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
-import jinja2
 from starlette.responses import Response
 
 from keruta_agent.http.access import is_from_foreign_page
@@ -28,6 +27,9 @@ from keruta_agent.http.pages.visible import size, visible
 from keruta_agent.http.problems import Problem
 from keruta_agent.http.request import Request
 from keruta_agent.http.routes import Resource, Route
+
+if TYPE_CHECKING:
+    import jinja2
 
 #: Load and run the own files only; forbid frames.
 HEADERS: Final = {
@@ -122,17 +124,23 @@ class PageSetup:
         self._open_paths = frozenset(route.path for route in self._static.routes).union(
             *(group.open_paths for group in groups)
         )
-        self._templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(
-                [*(group.templates for group in groups), _KIT / "templates"]
-            ),
+
+    @functools.cached_property
+    def _templates(self) -> jinja2.Environment:
+        # Not before somebody looks at a page: most daemons never show one.
+        import jinja2
+
+        directories = [*(group.templates for group in self._groups), _KIT / "templates"]
+        templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(directories),
             autoescape=True,
             auto_reload=False,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(visible=visible, size=size)
-        self._templates.globals["moment"] = _moment
+        templates.filters.update(visible=visible, size=size)
+        templates.globals["moment"] = _moment
+        return templates
 
     def install(self, app: Application) -> None:
         """Serve the pages as a part of an application."""

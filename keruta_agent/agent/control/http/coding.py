@@ -14,7 +14,6 @@ from keruta_agent.agent.control.http.services import Services
 from keruta_agent.agent.control.table import execute
 from keruta_agent.agent.store.jobs import Work
 from keruta_agent.core import errors
-from keruta_agent.core.coding import branches, context_file, validation
 from keruta_agent.http.bodies import LARGE_BODY
 from keruta_agent.http.fields import FreeObject, Priority, StrictRequestSchema
 from keruta_agent.http.problems import invalid
@@ -50,6 +49,9 @@ class CodingAnswer(NewJobAnswer):
 )
 def queue_coding_task(services: Services, draft: dict[str, Any]) -> Any:
     """Queue a coding task; follow it as a job."""
+    # Not before a Dispatcher comes: few agents have one.
+    from keruta_agent.core.coding import branches, context_file, validation
+
     settings = services.agent.settings
     try:
         context = context_file.from_values(draft["task"], timeout_s=int(settings.default_timeout_s))

@@ -7,8 +7,6 @@ import mimetypes
 import os
 from typing import Final
 
-import puremagic
-
 #: Bytes at the beginning that are looked at.
 HEAD_BYTES: Final = 4096
 #: Marks of four bytes and more are believed; shorter ones occur in any text ("BM", "{").
@@ -34,6 +32,8 @@ def content_type(descriptor: int, name: str) -> str:
 
 def _by_content(head: bytes) -> dict[str, float]:
     """Return what the first bytes may be, the surest first."""
+    import puremagic  # a megabyte of tables, for who has artifacts
+
     try:
         found = puremagic.magic_string(head)
     except (ValueError, LookupError):  # empty, or nothing that it knows
