@@ -129,7 +129,7 @@ class Application:
         except Exception as exc:
             if sender.has_begun:
                 raise
-            response = self._answer_failure(Request(scope, receive), exc)
+            response = await self._answer_failure(Request(scope, receive), exc)
             await response(scope, receive, sender)
 
     def _routed(self) -> starlette.routing.Router:
@@ -219,7 +219,7 @@ class Application:
             if self.hooks.release is not None:
                 self.hooks.release()
 
-    def _answer_failure(self, request: Request, error: Exception) -> Response:
+    async def _answer_failure(self, request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException):
             try:
                 self.admit(request)
@@ -230,8 +230,8 @@ class Application:
                     return Response(headers={"Allow": (error.headers or {}).get("Allow", "")})
         problem = self.hooks.failures.problem_of(error)
         if self.pages is not None and self.pages.wants_page(request):
-            page: Response = self.pages.problem_page(request, problem)
-            return page
+            # In a thread: a page takes a millisecond, and anybody can ask for what is not there.
+            return await self.run(self.pages.problem_page, request, problem)
         response = json_value(problem.body(), problem.status)
         response.headers.update(problem.headers)
         return response

@@ -81,10 +81,14 @@ class LiveLogins:
                 self._path.unlink(missing_ok=True)
 
     def is_live(self, login: str) -> bool:
-        """Return whether a login has begun and not ended."""
-        with self._guard:
-            self._refresh()
-            return self._ends.get(_digest(login), 0) > time.time()
+        """Return whether a login has begun and not ended; never waits for one that is stored."""
+        # The event loop asks, and a disk may take long. Before the file was read once it has to.
+        if self._guard.acquire(blocking=self._state is None):
+            try:
+                self._refresh()
+            finally:
+                self._guard.release()
+        return self._ends.get(_digest(login), 0) > time.time()
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 import time
 from pathlib import Path
 
@@ -60,6 +61,30 @@ def test_logout_in_one_process_counts_in_another(path: Path) -> None:
     second.end("one")
 
     assert not first.is_live("one")
+
+
+def test_nobody_waits_for_a_login_that_a_slow_disk_stores(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logins = LiveLogins(path, realm="r")
+    logins.begin("one", LATER)
+    assert logins.is_live("one")
+    is_storing, may_go_on = threading.Event(), threading.Event()
+
+    def slow(descriptor: int) -> None:
+        is_storing.set()
+        assert may_go_on.wait(60)
+
+    monkeypatch.setattr(live_logins.os, "fsync", slow)
+    storing = threading.Thread(target=logins.begin, args=("two", LATER))
+    storing.start()
+    try:
+        assert is_storing.wait(60)
+        assert (logins.is_live("one"), logins.is_live("two")) == (True, False)
+    finally:
+        may_go_on.set()
+        storing.join()
+    assert logins.is_live("two")
 
 
 @pytest.mark.parametrize(
