@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,8 @@ import filelock
 
 from keruta_agent.core import atomic_file, errors
 from keruta_agent.server.store.database import Database
+
+logger = logging.getLogger(__name__)
 
 
 class DataDirectory:
@@ -48,15 +51,7 @@ class DataDirectory:
         Raises:
             AgentStateError: it cannot be noted.
         """
-        file = self.path / "directory.id"
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                return file.read_text(encoding="ascii").strip()
-            made = str(uuid.uuid4())
-            atomic_file.write(file, f"{made}\n".encode(), mode=0o600)
-        except (OSError, UnicodeDecodeError) as exc:
-            raise _unusable(self.path, str(exc)) from exc
-        return made
+        return self._noted("directory.id", str(uuid.uuid4()))
 
     def close(self) -> None:
         """Release the lock for another server."""
@@ -76,6 +71,21 @@ class DataDirectory:
         """Return where an artifact's bytes are; the id has to be one from the database."""
         return self.artifacts / artifact_id
 
+    def _noted(self, name: str, text: str) -> str:
+        """Return the text of a file in it; note this one if there is none.
+
+        Raises:
+            AgentStateError: it can neither be read nor noted.
+        """
+        file = self.path / name
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                return file.read_text(encoding="utf-8").strip()
+            atomic_file.write(file, f"{text}\n".encode(), mode=0o600)
+        except (OSError, UnicodeDecodeError) as exc:
+            raise _unusable(self.path, str(exc)) from exc
+        return text
+
     def remove_artifacts(self, artifact_ids: Iterable[str]) -> None:
         """Remove the bytes of artifacts that are no longer in the database."""
         for artifact_id in artifact_ids:
@@ -84,9 +94,26 @@ class DataDirectory:
                 self.artifact(artifact_id).unlink()
 
     def sweep(self, database: Database, *tables: Any) -> None:
-        """Remove what a killed server left: broken uploads, and artifacts without a row."""
+        """Remove what a killed server left: broken uploads, and artifacts without a row.
+
+        Another database than before knows none of the artifacts, and so none is removed.
+
+        Raises:
+            AgentStateError: the directory cannot be used.
+        """
         for leftover in self.incoming.iterdir():
             leftover.unlink()
+        noted = self._noted("artifacts.database", database.name)
+        if noted != database.name:
+            logger.warning(
+                "%s holds the artifacts of the database %s; none of them is in %s, and none is"
+                " removed",
+                self.path,
+                noted,
+                database.name,
+                extra={"action": "server_artifacts_kept"},
+            )
+            return
         with database.connected():
             known = {row["id"] for table in tables for row in table.select(table.id).dicts()}
         for file in self.artifacts.iterdir():

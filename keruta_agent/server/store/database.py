@@ -30,7 +30,9 @@ FILE_NAME = "server.db"
 class Database:
     """One open database, migrated to what this version needs."""
 
-    def __init__(self, peewee_database: Any, *, postgresql: bool) -> None:
+    def __init__(self, peewee_database: Any, *, name: str, postgresql: bool) -> None:
+        #: The file in the data directory, or the URL without user and password.
+        self.name = name
         self.peewee = peewee_database
         self.postgresql = postgresql
 
@@ -115,12 +117,14 @@ def _in_directory(path: Path) -> Database:
                 "busy_timeout": BUSY_TIMEOUT_S * 1000,
             },
         ),
+        name=path.name,
         postgresql=False,
     )
 
 
 def _at_url(url: str) -> Database:
-    return Database(postgresql.at_url(url, MAX_CONNECTIONS), postgresql=True)
+    pool = postgresql.at_url(url, MAX_CONNECTIONS)
+    return Database(pool, name=_without_password(url), postgresql=True)
 
 
 def _without_password(url: str) -> str:

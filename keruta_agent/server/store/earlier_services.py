@@ -52,20 +52,27 @@ def take_over(directory: DataDirectory, database: Database, tables: t.Tables) ->
 
 
 def _take_over_once(earlier: sqlite3.Connection, tables: t.Tables, directory: str) -> None:
+    made_at = _made_at(earlier)
+    if made_at is None:
+        return
     # The file is renamed after the commit: killed in between, it would be taken over twice.
-    note = f"{FILE_NAME} of {directory}"
+    note = f"{FILE_NAME} of {directory}, made at {made_at}"
     noted = tables.schema_migrations
-    is_done = noted.select().where(noted.name == note).count()
-    if is_done or not _is_complete(earlier):
+    if noted.select().where(noted.name == note).count():
         return
     _copy(earlier, tables, directory)
     noted.insert(name=note, applied_at=t.now()).execute()
 
 
-def _is_complete(earlier: sqlite3.Connection) -> bool:
-    """Return whether it has its tables, which were made all at once."""
-    found = earlier.execute("SELECT count(*) FROM sqlite_master WHERE name = 'registry_tasks'")
-    return bool(found.fetchone()[0])
+def _made_at(earlier: sqlite3.Connection) -> int | None:
+    """Return when its tables were made, all at once; None if they never were."""
+    found = earlier.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_migrations'")
+    if found.fetchone() is None:
+        return None
+    made_at: int | None = earlier.execute(
+        "SELECT min(applied_at) FROM schema_migrations"
+    ).fetchone()[0]
+    return made_at
 
 
 def _copy(earlier: sqlite3.Connection, tables: t.Tables, directory: str) -> None:

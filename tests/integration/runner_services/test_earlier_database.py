@@ -122,6 +122,21 @@ def test_earlier_database_is_taken_over(data: Path) -> None:
     assert (data / (earlier_services.FILE_NAME + earlier_services.TAKEN_OVER)).exists()
 
 
+def test_database_that_an_older_version_has_made_since_is_taken_over_as_well(data: Path) -> None:
+    path = data / earlier_services.FILE_NAME
+    with runner_services(data) as around:
+        _check(around)
+    path.with_name(path.name + earlier_services.TAKEN_OVER).rename(path)
+    with contextlib.closing(sqlite3.connect(path)) as earlier:
+        earlier.execute("UPDATE schema_migrations SET applied_at = 2")
+        earlier.execute("UPDATE registry_tasks SET id = '2.1' WHERE number = 7")
+        earlier.commit()
+
+    with runner_services(data) as around:
+        _check(around)
+        assert len(around.registry.get_task("2.1")["events"]) == _EVENTS
+
+
 def _open_and_die(data: Path, before_rename: bool) -> None:
     def die(*_: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import socket
@@ -15,6 +16,9 @@ import requests
 
 from keruta_agent.core import errors
 from keruta_agent.server.serve import Server
+from keruta_agent.server.store.data_directory import DataDirectory
+from keruta_agent.server.store.database import open_database
+from keruta_agent.server.store.tables import Tables
 from tests.helpers.embedded_server import embedded_server
 
 PATIENCE_S = 20
@@ -60,6 +64,26 @@ def test_server_sweeps_what_a_killed_one_left(tmp_path: Path, web: requests.Sess
     with embedded_server(tmp_path):
         assert list((tmp_path / "artifacts").iterdir()) == kept
         assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_artifacts_of_another_database_are_not_swept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "other").mkdir()
+    with (
+        contextlib.closing(DataDirectory(tmp_path)) as directory,
+        contextlib.closing(open_database(tmp_path / "other", None)) as database,
+    ):
+        table = Tables(database.peewee).artifacts
+        directory.sweep(database, table)
+        (directory.artifacts / "orphan").write_bytes(b"x")
+        database.name = "postgresql://elsewhere/keruta"
+        directory.sweep(database, table)
+        assert (directory.artifacts / "orphan").exists()
+        assert "holds the artifacts of the database server.db" in caplog.text
+        database.name = "server.db"
+        directory.sweep(database, table)
+        assert not (directory.artifacts / "orphan").exists()
 
 
 def test_server_keeps_its_files_private(tmp_path: Path, web: requests.Session) -> None:
