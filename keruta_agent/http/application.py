@@ -162,7 +162,7 @@ class Application:
         self.admit(request)
         if route.open_stream is not None:
             stream = await route.open_stream(request, **request.path_params)
-            if request.method == "HEAD":
+            if request.method == "HEAD" and not isinstance(stream, Response):
                 stream = Response(headers=STREAM_HEADERS)
             await stream(request.scope, request.receive, send)
             return

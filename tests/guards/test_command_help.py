@@ -19,9 +19,9 @@ from keruta_agent.cli import completion, main
 HEAVY = {
     "asyncio",
     "backoff",
-    "flask",
     "http.client",
     "huey",
+    "jinja2",
     "logging",
     "marshmallow",
     "peewee",
@@ -32,7 +32,9 @@ HEAVY = {
     "ruamel.yaml",
     "sh",
     "sqlite3",
+    "starlette",
     "urllib3",
+    "uvicorn",
 }
 
 

@@ -1,14 +1,15 @@
 """Server-sent events: what jobs do and write, as it happens, with replay after a break.
 
-A stream asks the database itself what is new to it, so that it sees what other processes do as
-well. It asks again once its client has taken what was sent: one that reads slowly, or not at all,
-keeps nobody waiting.
+What is new to a stream is read from the database, so that it sees what other processes do as well,
+and only once its client has taken what was sent before: one that reads slowly, or not at all, keeps
+nobody waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -69,6 +70,19 @@ _JOB_DOCUMENTATION: Final = _DOCUMENTATION | {
 }
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Place:
+    """How far a stream has come."""
+
+    #: The job that it is about, None for all.
+    job_id: int | None
+    position: Position
+    #: Run, percent and message of the progress that was sent last.
+    progress: tuple[int, int, str] | None = None
+    has_begun: bool = False
+    has_ended: bool = False
+
+
 @resource.stream(PATH, doc=_DOCUMENTATION)
 async def stream_events(request: Request) -> Stream:
     """Stream what all jobs do and write, from now on."""
@@ -78,20 +92,19 @@ async def stream_events(request: Request) -> Stream:
 @resource.stream(JOB_PATH, doc=_JOB_DOCUMENTATION)
 async def stream_job(request: Request, job: str) -> Stream:
     """Stream what one job does and writes, from its beginning to its end."""
-    reader = await request.app.run(_begin_job, request, job)
-    if reader is None:
+    place = await request.app.run(_begin_job, request, job)
+    if place is None:
         return Response(status_code=204)  # a browser does not reconnect after it
-    return _stream(request, reader)
+    return _stream(request, place)
 
 
-def _begin(request: Request) -> _Reader:
-    services = services_of(request)
-    newest = services.changes.newest()
-    return _Reader(services, None, _asked(request, newest) or newest)
+def _begin(request: Request) -> _Place:
+    newest = services_of(request).changes.newest()
+    return _Place(job_id=None, position=_asked(request, newest) or newest)
 
 
-def _begin_job(request: Request, job: str) -> _Reader | None:
-    """Return what reads for a new stream; None when its client has got everything."""
+def _begin_job(request: Request, job: str) -> _Place | None:
+    """Return where a new stream begins; None when its client has got everything."""
     services = services_of(request)
     with errors_refused():
         found = services.find_job(job)
@@ -99,7 +112,7 @@ def _begin_job(request: Request, job: str) -> _Reader | None:
     is_over = found.state is JobState.FINISHED
     if asked is not None and is_over and not services.changes.after(asked, job_id=found.id):
         return None
-    return _Reader(services, found.id, asked or Position())
+    return _Place(job_id=found.id, position=asked or Position())
 
 
 def _asked(request: Request, newest: Position) -> Position | None:
@@ -117,31 +130,32 @@ def _asked(request: Request, newest: Position) -> Position | None:
     return position.bounded(newest)
 
 
-def _stream(request: Request, reader: _Reader) -> Stream:
-    watch = services_of(request).watch
-    watch.listeners.check_room()
+def _stream(request: Request, place: _Place) -> Stream:
+    services = services_of(request)
+    services.watch.listeners.check_room()
     may_listen = request.app.may_listen(request)
 
     async def stream(scope: Scope, receive: Receive, send: Send) -> None:
         listener = Listener(may_listen)
-        with watch.joined(listener):
+        with services.watch.joined(listener):
             async with sending(listener, receive, send) as put:
-                await _send_news(reader, listener, put)
+                await _send_news(services, place, listener, put)
 
     return stream
 
 
-async def _send_news(reader: _Reader, listener: Listener, put: Put) -> None:
+async def _send_news(services: Services, place: _Place, listener: Listener, put: Put) -> None:
     """Send what is new, until the end or until the listener has ended."""
-    watch = reader.services.watch
     loop = asyncio.get_running_loop()
     heartbeat_due = loop.time() + HEARTBEAT_S
-    while not (listener.has_ended or reader.has_ended):
+    while not (listener.has_ended or place.has_ended):
         # Before the database is read: what is stored meanwhile sets it again.
         listener.ready.clear()
-        news = await watch.read(listener, reader.news)
-        if news:
-            await put(news)
+        reader = _Reader(services, place)
+        news = await services.watch.read(listener, place, reader.read)
+        frames, place = news or (b"", place)
+        if frames:
+            await put(frames)
             heartbeat_due = loop.time() + HEARTBEAT_S
         elif loop.time() >= heartbeat_due:
             await put(HEARTBEAT)
@@ -153,55 +167,50 @@ async def _send_news(reader: _Reader, listener: Listener, put: Put) -> None:
 
 
 class _Reader:
-    """What one stream has got so far, and what comes next."""
+    """What comes next after a place."""
 
-    def __init__(self, services: Services, job_id: int | None, position: Position) -> None:
-        self.services = services
-        #: The job that it is about, None for all.
-        self.job_id = job_id
-        self.position = position
-        #: Whether the last frame of all has been read.
-        self.has_ended = False
-        self._has_begun = False
-        self._progress: tuple[int, int, str] | None = None
+    def __init__(self, services: Services, place: _Place) -> None:
+        self._services = services
+        self._place = place
+        self._job_id = place.job_id
+        #: Both move on with each frame.
+        self._position = place.position
+        self._progress = place.progress
 
-    def news(self) -> bytes:
-        """Return the frames that come next; none when there is nothing new.
-
-        What fails has not been read: the next call returns it.
-        """
-        if not self._has_begun:
-            greeting = self._frame("connected", self._whole())
-            self._has_begun = True
-            return greeting
-        before = (self.position, self._progress)
-        try:
-            is_over = self._is_over()  # asked first: the end is stored after all the rest
-            frames = list(self._news())
-            if is_over and not frames:
-                frames.append(self._frame("end", self._whole()))
-                self.has_ended = True
-        except BaseException:
-            self.position, self._progress = before
-            raise
-        return b"".join(frames)
+    def read(self) -> tuple[bytes, _Place]:
+        """Return the next frames, none when there is nothing new, and the place behind them."""
+        if not self._place.has_begun:
+            begun = dataclasses.replace(self._place, has_begun=True)
+            return self._frame("connected", self._whole()), begun
+        is_over = self._is_over()  # asked first: the end is stored after all the rest
+        frames = list(self._news())
+        has_ended = is_over and not frames
+        if has_ended:
+            frames.append(self._frame("end", self._whole()))
+        place = dataclasses.replace(
+            self._place,
+            position=self._position,
+            progress=self._progress,
+            has_ended=has_ended,
+        )
+        return b"".join(frames), place
 
     def _news(self) -> Iterator[bytes]:
-        runs = self.services.agent.records.runs
-        for change in self.services.changes.after(self.position, job_id=self.job_id):
+        runs = self._services.agent.records.runs
+        for change in self._services.changes.after(self._position, job_id=self._job_id):
             if change.event is not None and change.event.action == "ended":
                 # Its last progress. Before the position moves: else a client that leaves right
                 # behind it would never learn of the end.
                 for run in runs.of_job(change.job_id):
                     if run.number == change.event.run_number:
                         yield from self._progress_of(run)
-            self.position = change.moved(self.position)
+            self._position = change.moved(self._position)
             if change.event is None:
                 yield from self._log(change)
             else:
                 yield self._frame("job", self._event(change, change.event))
         active = runs.active()
-        if active is not None and self.job_id in (None, active[0].id):
+        if active is not None and self._job_id in (None, active[0].id):
             yield from self._progress_of(active[1])
 
     def _progress_of(self, run: Run) -> Iterator[bytes]:
@@ -212,18 +221,18 @@ class _Reader:
             yield self._frame("progress", {**body, "message": run.progress_message})
 
     def _event(self, change: Change, event: Event) -> Mapping[str, Any]:
-        job = self.services.agent.records.jobs.get(change.job_id)
+        job = self._services.agent.records.jobs.get(change.job_id)
         if job is None:
             return {"job": change.job_id}
         now = {"state": job.state.value, "outcome": job.outcome}
         body = serialize.event_to_json(job, event) | now
-        return _mapping(self.services.redactor_of(job).redact_value(body))
+        return _mapping(self._services.redactor_of(job).redact_value(body))
 
     def _log(self, change: Change) -> Iterator[bytes]:
         if change.piece is None or change.run_id is None:
             return
         try:
-            found = self.services.logs.read(change.run_id, [change.piece])
+            found = self._services.logs.read(change.run_id, [change.piece])
         except FileNotFoundError:  # removed to make room
             return
         if found:
@@ -232,21 +241,21 @@ class _Reader:
             yield self._frame("log", body)
 
     def _is_over(self) -> bool:
-        if self.job_id is None:
+        if self._job_id is None:
             return False
-        job = self.services.agent.records.jobs.get(self.job_id)
+        job = self._services.agent.records.jobs.get(self._job_id)
         return job is None or job.state is JobState.FINISHED
 
     def _whole(self) -> Mapping[str, Any]:
         """Return what the stream is about: a job, or the whole agent."""
-        job = None if self.job_id is None else self.services.agent.records.jobs.get(self.job_id)
+        job = None if self._job_id is None else self._services.agent.records.jobs.get(self._job_id)
         if job is None:
-            status = execute(self.services.control, Status())
-            return _mapping(self.services.agent.redaction.own.redact_value(status))
-        return _mapping(self.services.redactor_of(job).redact_value(serialize.job_to_json(job)))
+            status = execute(self._services.control, Status())
+            return _mapping(self._services.agent.redaction.own.redact_value(status))
+        return _mapping(self._services.redactor_of(job).redact_value(serialize.job_to_json(job)))
 
     def _frame(self, name: str, body: Mapping[str, Any]) -> bytes:
-        return frame(str(self.position), name, body)
+        return frame(str(self._position), name, body)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

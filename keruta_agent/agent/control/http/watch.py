@@ -2,7 +2,7 @@
 
 While anybody listens, one thread asks the database a few times a second, and for microseconds,
 whether anything was stored; so streams see what other processes do as well. The same thread reads
-for all of them, one after the other.
+for all of them, and once for those that have come equally far.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from keruta_agent.agent.store.changes import Changes
 from keruta_agent.http.events import Listener, Listeners, come_back
@@ -29,7 +29,9 @@ LOOK_S: Final = 0.1
 #: Seconds between checks whether listeners are still let in.
 _WELCOME_S: Final = 1.0
 #: Seconds before another try when the database is busy or the disk is full.
-_FAILED_S: Final = 1.0
+FAILED_S: Final = 1.0
+#: Places whose news are kept for others: in a flood each takes megabytes.
+_MOST_KNOWN: Final = 4
 
 _PASSING: Final = (sqlite3.OperationalError, OSError)
 
@@ -45,6 +47,10 @@ class Watch:
         self._turn = asyncio.Lock()
         #: Until when the thread rests, by the loop's clock.
         self._rests_until = 0.0
+        #: How often the database was seen to have changed.
+        self._changed = 0
+        #: What was read since it changed last, by the place of the listeners.
+        self._known: dict[Hashable, Any] = {}
 
     @contextlib.contextmanager
     def joined(self, listener: Listener) -> Iterator[None]:
@@ -58,30 +64,46 @@ class Watch:
         finally:
             self.listeners.discard(listener)
 
-    async def read(self, listener: Listener, function: Callable[[], T]) -> T | None:
-        """Call a function that reads the database for a listener, when it is their turn.
+    async def read(
+        self, listener: Listener, place: Hashable, function: Callable[[], T]
+    ) -> T | None:
+        """Read the database for a listener, when it is their turn.
 
-        A flood takes half of a core at most, however many listen: scripts need the rest. None when
-        the listener has ended meanwhile, or the database is busy or full, which passes.
+        A flood takes half of a core at most, however many listen: scripts need the rest.
+
+        Args:
+            listener: for whom; None is returned when it has ended meanwhile.
+            place: how far they have come: what is read for one is good for all at this place.
+            function: reads. None is returned when the database is busy or full, which passes.
         """
         async with self._turn:
             loop = asyncio.get_running_loop()
-            if not listener.has_ended:
+            if place not in self._known and not listener.has_ended:
                 await asyncio.sleep(self._rests_until - loop.time())
             if listener.has_ended:
                 return None
-            began = loop.time()
+            if place in self._known:
+                known: T = self._known[place]
+                return known
+            began, changed = loop.time(), self._changed
             try:
-                return await loop.run_in_executor(self._thread, function)
+                found = await loop.run_in_executor(self._thread, function)
             except _PASSING as exc:
                 logger.warning(
                     "cannot read what changed: %s", exc, extra={"action": "server_events_lost"}
                 )
-                self._rests_until = loop.time() + _FAILED_S
+                self._rests_until = loop.time() + FAILED_S
                 return None
-            finally:
-                now = loop.time()
-                self._rests_until = max(self._rests_until, now + min(now - began, LOOK_S))
+            now = loop.time()
+            self._rests_until = now + min(now - began, LOOK_S)
+            if changed == self._changed:
+                self._keep(place, found)
+            return found
+
+    def _keep(self, place: Hashable, found: Any) -> None:
+        if len(self._known) >= _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._known[place] = found
 
     async def _look(self, thread: ThreadPoolExecutor) -> None:
         """Look for changes until nobody listens any more."""
@@ -93,6 +115,7 @@ class Watch:
                 listener.end(come_back())
         finally:
             self._looking = None
+            self._known.clear()
             thread.shutdown(wait=False)
 
     async def _look_on(self, thread: ThreadPoolExecutor) -> None:
@@ -104,6 +127,9 @@ class Watch:
                 version = await loop.run_in_executor(thread, self._changes.version)
                 if version != seen:
                     seen = version
+                    # At once with the call to read anew: else a listener could miss the change.
+                    self._changed += 1
+                    self._known.clear()
                     for listener in self.listeners:
                         listener.ready.set()
             if loop.time() >= check_due:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -16,8 +17,10 @@ from keruta_agent.agent.journey import run
 from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.store import changes
 from keruta_agent.agent.store.jobs import StopKind, Work
+from keruta_agent.http.application import THREADS
 from tests.helpers.agent_http import AgentCaller, agent_application, services_of
 from tests.helpers.asgi_client import on_loop
+from tests.helpers.waiting import wait_until
 
 Event = dict[str, Any]
 
@@ -169,6 +172,95 @@ def test_stream_whose_client_left_ends_at_once(http: AgentCaller, services: Serv
         assert b"connected" in next(iter(stream))
         assert len(services.watch.listeners) == 1
     assert len(services.watch.listeners) == 0
+
+
+def test_all_streams_share_one_thread_which_ends_with_the_last(
+    agent: Agent, http: AgentCaller, services: Services
+) -> None:
+    before = threading.active_count()
+    with contextlib.ExitStack() as opened:
+        streams = [opened.enter_context(_stream(http, "/events")) for _ in range(20)]
+        for stream in streams:
+            assert next(stream)["event"] == "connected"
+        assert len(_reading_threads()) == 1
+        agent.records.jobs.record_script("after", Work(script="true"))
+        assert [next(stream)["data"]["action"] for stream in streams] == ["recorded"] * 20
+        assert threading.active_count() <= before + THREADS + 1
+    wait_until(lambda: not _reading_threads(), "the thread has ended")
+    with _stream(http, "/events") as stream:
+        assert next(stream)["event"] == "connected"
+
+
+def test_news_are_read_once_for_all_who_have_come_equally_far(
+    agent: Agent, http: AgentCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[changes.Position] = []
+    after = changes.Changes.after
+
+    def count(self: changes.Changes, position: changes.Position, **options: Any) -> Any:
+        found = after(self, position, **options)
+        reads.extend(position for _ in found)
+        return found
+
+    with contextlib.ExitStack() as opened:
+        streams = [opened.enter_context(_stream(http, "/events")) for _ in range(20)]
+        for stream in streams:
+            assert next(stream)["event"] == "connected"
+        monkeypatch.setattr(changes.Changes, "after", count)
+        agent.records.jobs.record_script("after", Work(script="true"))
+        assert [next(stream)["data"]["action"] for stream in streams] == ["recorded"] * 20
+    assert len(reads) < 20
+
+
+def _reading_threads() -> list[str]:
+    return [each.name for each in threading.enumerate() if each.name.startswith("http-events")]
+
+
+@pytest.mark.parametrize("fails", ["version", "after"])
+def test_stream_outlives_a_database_that_is_busy_and_misses_nothing(
+    agent: Agent, http: AgentCaller, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    works = getattr(changes.Changes, fails)
+    failures: list[str] = []
+
+    def fail_twice(*args: Any, **options: Any) -> Any:
+        if len(failures) < 2:
+            failures.append(fails)
+            raise sqlite3.OperationalError("database is locked")
+        return works(*args, **options)
+
+    monkeypatch.setattr(watch, "FAILED_S", 0.01)
+    with _stream(http, "/events") as stream:
+        assert next(stream)["event"] == "connected"
+        monkeypatch.setattr(changes.Changes, fails, fail_twice)
+        agent.records.jobs.record_script("after", Work(script="true"))
+        assert next(stream)["data"]["action"] == "recorded"
+        wait_until(lambda: len(failures) == 2, "it was busy twice")
+
+
+def test_stream_ends_with_a_hint_when_the_database_is_damaged(
+    http: AgentCaller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: Any) -> Any:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    with http.stream("/events") as stream:
+        frames = iter(stream)
+        assert b"connected" in next(frames)
+        monkeypatch.setattr(changes.Changes, "version", fail)
+        assert [frame[:7] for frame in frames] == [b"retry: "]
+    assert "malformed" in caplog.text
+
+
+def test_question_whether_there_would_be_a_stream_is_answered_without_one(
+    agent: Agent, http: AgentCaller
+) -> None:
+    job = _ran(agent, "true")
+    for path in ("/events", f"/jobs/{job}/events"):
+        answer = http.call("HEAD", path)
+        assert (answer.status_code, answer.content_type) == (200, "text/event-stream")
+    newest = str(changes.Changes(agent.records.database).newest())
+    assert http.call("HEAD", f"/jobs/{job}/events?lastEventId={newest}").status_code == 204
 
 
 def test_secrets_leave_no_stream(agent: Agent, http: AgentCaller) -> None:

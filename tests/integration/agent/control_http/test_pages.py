@@ -63,6 +63,15 @@ def test_copy_of_a_cookie_is_of_no_use_after_the_logout(agent: Agent, browser: C
     assert thief.get("/").status_code == 303
 
 
+def test_logout_ends_the_stream_of_the_page(browser: Client) -> None:
+    _log_in(browser)
+    with browser.stream("/api/v1/events") as stream:
+        frames = iter(stream)
+        assert b"event: connected" in next(frames)
+        browser.post("/logout", data={"csrf": form_token(browser.get("/").text)})
+        assert list(frames) == []
+
+
 def test_cookie_is_kept_from_scripts_and_other_sites(browser: Client) -> None:
     form = {"csrf": form_token(browser.get("/login").text), "token": TOKEN}
     cookie = browser.post("/login", data=form).headers["Set-Cookie"]
