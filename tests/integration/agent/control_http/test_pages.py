@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -152,3 +153,22 @@ def test_page_speaks_japanese(agent: Agent, browser: Client) -> None:
     answered = browser.post(f"/jobs/{job}/answer", data={**form, "question": "1"}, headers=japanese)
     assert answered.status_code == 409
     assert "スクリプトはもうこの入力を待っていません" in answered.text
+
+
+def test_page_stays_below_the_path_that_a_proxy_of_this_machine_tells(
+    agent: Agent, browser: Client
+) -> None:
+    agent.records.jobs.record_script("waits", Work(script="true"))
+    told = {"X-Forwarded-Prefix": "/@anna/work.main/apps/agent"}
+    prefix = told["X-Forwarded-Prefix"]
+    asked = browser.get("/", headers=told)
+    assert asked.headers["Location"] == f"{prefix}/login?next=%2F"
+    form = {"csrf": form_token(browser.get("/login", headers=told).text), "token": TOKEN}
+    entered = browser.post("/login", data=form, headers=told)
+    assert entered.headers["Location"] == f"{prefix}/"
+    assert f"Path={prefix};" in entered.headers["Set-Cookie"] + ";"
+    page = browser.get("/", headers=told).text
+    addresses = re.findall(r'(?:src|href|action)="([^"]*)"', page)
+    assert f"{prefix}/static/agent.js" in addresses
+    assert f"{prefix}/jobs/1/cancel" in addresses
+    assert [each for each in addresses if not each.startswith((f"{prefix}/", "#"))] == []
