@@ -6,7 +6,6 @@ stands by until the first has been silent for its lease. Only this server's cloc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 from marshmallow import Schema, ValidationError, fields, validate
@@ -19,6 +18,7 @@ from keruta_agent.server.routes import Resource
 from keruta_agent.server.schemas import Identifier
 from keruta_agent.server.store import session_rows
 from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.statements import select, statement
 from keruta_agent.server.store.store import Change, Store
 from keruta_agent.server.store.tables import Tables
 
@@ -79,7 +79,16 @@ class AgentQuery(RequestSchema):
     session_id = fields.String(data_key="sessionId")
 
 
-_ANSWER = AgentAnswer()
+_ID: Final = Identifier()
+
+_FIND: Final = select("agents", "id = ?")
+_OTHERS_ACTIVE: Final = select(
+    "agents", f"session_id = ? AND id <> ? AND role = '{AgentRole.ACTIVE}' ORDER BY number"
+)
+_DEMOTE_OTHERS: Final = statement(
+    f"UPDATE agents SET role = '{AgentRole.STANDBY}' WHERE session_id = ? AND id <> ?"  # noqa: S608
+)
+_FORGET: Final = statement("DELETE FROM agents WHERE seen_at < ?")
 
 
 @resource.write(
@@ -94,11 +103,11 @@ def heartbeat(change: Change, draft: dict[str, Any], agent_id: str) -> Any:
     _check_id(agent_id)
     # The session's row makes two agents that come at once take turns.
     session_rows.lock(change, draft["session_id"])
-    agents = change.tables.agents
+    database = change.tables.database
     now = t.now()
-    known = agents.select().where(agents.id == agent_id).dicts().get()
+    known = find(change.tables, agent_id)
     refuse_copy(known, draft["instance"], now)
-    active = _other_active(change, agent_id, draft["session_id"], now)
+    active = _other_active(change.tables, agent_id, draft["session_id"], now)
     is_active = active is None and draft["lease_s"] > 0
     values = {
         "instance": draft["instance"],
@@ -110,17 +119,17 @@ def heartbeat(change: Change, draft: dict[str, Any], agent_id: str) -> Any:
         "seen_at": now,
     }
     if known is None:
-        agents.insert(id=agent_id, registered_at=now, **values).execute()
+        known = {"id": agent_id, "registered_at": now}
+        database.insert("agents", known | values)
+        database.run(_FORGET, now - KEPT_DAYS * _DAY)
     else:
-        agents.update(**values).where(agents.id == agent_id).execute()
-    if is_active:
-        others = (agents.session_id == draft["session_id"]) & (agents.id != agent_id)
-        agents.update(role=AgentRole.STANDBY.value).where(others).execute()
-    agents.delete().where(agents.seen_at < now - KEPT_DAYS * _DAY).execute()
-    mine = agents.select().where(agents.id == agent_id).dicts().get()
+        database.update("agents", values, id=agent_id)
+    was_active = (AgentRole.ACTIVE, draft["session_id"])
+    if is_active and (known.get("role"), known.get("session_id")) != was_active:
+        database.run(_DEMOTE_OTHERS, draft["session_id"], agent_id)
     return {
-        "agent": _to_answer(mine, now),
-        "active": None if active is None else _to_answer(active, now),
+        "agent": to_answer(known | values, now),
+        "active": None if active is None else to_answer(active, now),
     }
 
 
@@ -132,7 +141,7 @@ def list_agents(store: Store, query: dict[str, Any]) -> Any:
     if "session_id" in query:
         selected = selected.where(agents.session_id == query["session_id"])
     now = t.now()
-    return [_to_answer(row, now) for row in selected.dicts()]
+    return [to_answer(row, now) for row in selected.dicts()]
 
 
 def refuse_copy(known: dict[str, Any] | None, instance: str, now: int) -> None:
@@ -158,38 +167,33 @@ def is_alive(row: dict[str, Any], now: int) -> bool:
 
 def find(tables: Tables, agent_id: str) -> dict[str, Any] | None:
     """Return an agent's row, None when it is not known (any more)."""
-    agents = tables.agents
-    row: dict[str, Any] | None = agents.select().where(agents.id == agent_id).dicts().get()
-    return row
+    return tables.database.one(_FIND, agent_id)
 
 
 def _other_active(
-    change: Change, agent_id: str, session_id: str, now: int
+    tables: Tables, agent_id: str, session_id: str, now: int
 ) -> dict[str, Any] | None:
-    agents = change.tables.agents
-    others = agents.select().where(
-        (agents.session_id == session_id)
-        & (agents.id != agent_id)
-        & (agents.role == AgentRole.ACTIVE.value)
-    )
-    rows: Iterable[dict[str, Any]] = others.order_by(agents.number).dicts()
+    rows = tables.database.all(_OTHERS_ACTIVE, session_id, agent_id)
     return next((row for row in rows if is_alive(row, now)), None)
 
 
 def _check_id(agent_id: str) -> None:
     try:
-        Identifier().deserialize(agent_id)
+        _ID.deserialize(agent_id)
     except ValidationError as exc:
         raise invalid("id", str(exc.messages[0])) from None
 
 
-def _to_answer(row: dict[str, Any], now: int) -> Any:
-    return _ANSWER.dump(
-        {
-            **row,
-            "lease_s": row["lease"],
-            "alive": is_alive(row, now),
-            "registered_at": t.from_microseconds(row["registered_at"]),
-            "seen_at": t.from_microseconds(row["seen_at"]),
-        }
-    )
+def to_answer(row: dict[str, Any], now: int) -> dict[str, Any]:
+    """Return an agent as JSON, as ``AgentAnswer`` documents it."""
+    return {
+        "id": row["id"],
+        "sessionId": row["session_id"],
+        "role": row["role"],
+        "alive": is_alive(row, now),
+        "host": row["host"],
+        "version": row["version"],
+        "leaseSeconds": row["lease"],
+        "registeredAt": t.date(row["registered_at"]),
+        "seenAt": t.date(row["seen_at"]),
+    }

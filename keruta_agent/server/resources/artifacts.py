@@ -200,5 +200,5 @@ def _to_answer(row: dict[str, Any], task_id: str) -> dict[str, Any]:
         "contentType": row["content_type"],
         "size": row["size"],
         "sha256": row["sha256"],
-        "createdAt": wire.format_date(t.from_microseconds(row["created_at"])),
+        "createdAt": t.date(row["created_at"]),
     }

@@ -47,9 +47,6 @@ class ClaimAnswer(Schema):
     claimed_at = wire.AnyDate(required=True, data_key="claimedAt")
 
 
-_ANSWER = ClaimAnswer()
-
-
 @resource.write(
     "POST", "/api/v1/tasks/{task_id}/claim", body=ClaimDraft, answer=ClaimAnswer, keyed=False
 )
@@ -80,8 +77,8 @@ def claim_task(change: Change, draft: dict[str, Any], task_id: str) -> Any:
             "claimed_run": draft["run"],
             "claimed_at": t.now(),
         }
-        row = task_rows.update(change, task_id, values)
-    return _to_answer(row)
+        row = task_rows.update(change, row, values)
+    return to_answer(row)
 
 
 @resource.read("/api/v1/tasks/{task_id}/claim", answer=ClaimAnswer)
@@ -90,7 +87,7 @@ def get_claim(store: Store, task_id: str) -> Any:
     row = task_rows.find(store.tables, task_id)
     if row["claimed_by"] is None:
         raise missing("claim", task_id, key="task")
-    return _to_answer(row)
+    return to_answer(row)
 
 
 @resource.write("DELETE", "/api/v1/tasks/{task_id}/claim", status=204)
@@ -101,7 +98,7 @@ def release_claim(change: Change, task_id: str) -> None:
     if row["claimed_by"] is None:
         return
     values = dict.fromkeys(("claimed_by", "claimed_run", "claimed_at"))
-    row = task_rows.update(change, task_id, values)
+    row = task_rows.update(change, row, values)
     task_rows.announce(change, "task_update", row)
 
 
@@ -128,16 +125,15 @@ def in_words(tables: Tables, row: dict[str, Any]) -> str:
     """Name the agent that has claimed a task, for a person."""
     owner = agents.find(tables, row["claimed_by"])
     where = f" on {owner['host']}" if owner is not None and owner["host"] else ""
-    since = task_rows.date(row["claimed_at"])
+    since = t.date(row["claimed_at"])
     return f"the agent {row['claimed_by']}{where} since {since}, run {row['claimed_run']}"
 
 
-def _to_answer(row: dict[str, Any]) -> Any:
-    return _ANSWER.dump(
-        {
-            "task_id": row["id"],
-            "agent": row["claimed_by"],
-            "run": row["claimed_run"],
-            "claimed_at": t.from_microseconds(row["claimed_at"]),
-        }
-    )
+def to_answer(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the claim of a task as JSON, as ``ClaimAnswer`` documents it."""
+    return {
+        "taskId": row["id"],
+        "agent": row["claimed_by"],
+        "run": row["claimed_run"],
+        "claimedAt": t.date(row["claimed_at"]),
+    }

@@ -152,5 +152,5 @@ def _to_answer(row: dict[str, Any], task_id: str) -> dict[str, Any]:
         "secret": bool(row["secret"]),
         "answered": row["answer"] is not None,
         "open": is_open(row),
-        "createdAt": wire.format_date(t.from_microseconds(row["created_at"])),
+        "createdAt": t.date(row["created_at"]),
     }

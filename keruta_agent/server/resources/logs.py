@@ -19,8 +19,9 @@ from keruta_agent.http.problems import invalid
 from keruta_agent.http.request import Request
 from keruta_agent.server import long_lists
 from keruta_agent.server.routes import Resource
+from keruta_agent.server.store import log_rows, task_rows
 from keruta_agent.server.store import tables as t
-from keruta_agent.server.store import task_rows
+from keruta_agent.server.store.log_rows import Entry
 from keruta_agent.server.store.store import Change, Store
 
 resource = Resource("logs", "What tasks wrote")
@@ -32,11 +33,6 @@ MAX_VALUES = 500_000
 DEFAULT_PAGE = 100
 
 _LEVELS = {level.value: level.value for level in model.LogLevel}
-
-_INSERT = "INSERT INTO log_entries (task, level, source, message, metadata, logged_at) VALUES "
-
-#: Level, source, message, metadata, microseconds: a log entry on its way into the table.
-_Entry = tuple[str, str, str, str | None, int]
 
 
 class LogEntryAnswer(wire.LogEntrySchema):
@@ -81,7 +77,7 @@ class LogQuery(RequestSchema):
         return data
 
 
-def _receive(request: Request) -> tuple[list[_Entry], bool]:
+def _receive(request: Request) -> tuple[list[Entry], bool]:
     """Read the body before the transaction: the entries, and whether they came as a list."""
     body = bodies.read_json(request, most_values=MAX_VALUES)
     listed = isinstance(body, list)
@@ -108,7 +104,7 @@ class _Wrong(Exception):
         self.reason = reason
 
 
-def _read_entry(draft: Any, present: int) -> _Entry:
+def _read_entry(draft: Any, present: int) -> Entry:
     if not isinstance(draft, dict):
         raise _Wrong("body", "must be an object with level and message")
     message = draft.get("message")
@@ -198,50 +194,21 @@ _BODY_DOC = {
     status=201,
     doc=_BODY_DOC,
 )
-def store_logs(change: Change, received: tuple[list[_Entry], bool], task_id: str) -> Any:
+def store_logs(change: Change, received: tuple[list[Entry], bool], task_id: str) -> Any:
     """Store one log entry, or a list of up to 10,000, in their order: all or none."""
     entries, listed = received
     # Locked, so that two batches do not mingle on PostgreSQL.
     task = task_rows.lock(change, task_id)
-    number = _insert(change, task["number"], entries)
-    session_id = task["session_id"]
+    database, session_id = change.tables.database, task["session_id"]
     if entries:
         changes = change.store.changes
         change.afterwards(lambda: changes.count_logs(task_id, session_id, len(entries)))
     if listed:
+        log_rows.insert(database, task["number"], entries)
         return {"stored": len(entries)}
-    level, source, message, metadata, logged_at = entries[0]
-    row = {
-        "number": number,
-        "level": level,
-        "source": source,
-        "message": message,
-        "metadata": metadata,
-        "logged_at": logged_at,
-    }
+    row = {"task": task["number"], **log_rows.to_row(entries[0])}
+    row["number"] = database.insert("log_entries", row)
     return _to_answer(row, task_id, session_id)
-
-
-def _insert(change: Change, task: int, entries: list[_Entry]) -> int | None:
-    """Store entries; return the number of a single one."""
-    database = change.store.database
-    if len(entries) == 1:
-        level, source, message, metadata, logged_at = entries[0]
-        number: int = change.tables.log_entries.insert(
-            task=task,
-            level=level,
-            source=source,
-            message=message,
-            metadata=metadata,
-            logged_at=logged_at,
-        ).execute()
-        return number
-    mark = "%s" if database.postgresql else "?"
-    marks = ", ".join([mark] * 6)
-    # peewee would build one statement with six parameters a line, which is four times slower.
-    cursor = database.peewee.cursor()
-    cursor.executemany(f"{_INSERT}({marks})", [(task, *entry) for entry in entries])
-    return None
 
 
 @resource.read("/api/v1/tasks/{task_id}/logs", query=LogQuery, answer=LogEntryAnswer(many=True))
@@ -295,6 +262,6 @@ def _to_answer(row: dict[str, Any], task_id: str, session_id: str) -> dict[str, 
         "level": row["level"],
         "source": row["source"],
         "message": row["message"],
-        "timestamp": wire.format_date(t.from_microseconds(row["logged_at"])),
+        "timestamp": t.date(row["logged_at"]),
         "metadata": t.from_json(row["metadata"]) or {},
     }

@@ -65,5 +65,5 @@ def _to_answer(row: dict[str, Any], task_id: str) -> dict[str, Any]:
         "id": str(row["number"]),
         "taskId": task_id,
         "metrics": t.from_json(row["data"]),
-        "timestamp": wire.format_date(t.from_microseconds(row["created_at"])),
+        "timestamp": t.date(row["created_at"]),
     }

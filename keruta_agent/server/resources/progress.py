@@ -33,6 +33,6 @@ def set_progress(change: Change, draft: dict[str, Any], task_id: str) -> Any:
             field="progress",
             current=row["status"],
         )
-    changed = task_rows.update(change, task_id, draft)
+    changed = task_rows.update(change, row, draft)
     task_rows.announce(change, "task_update", changed)
     return task_rows.to_answer(changed)

@@ -62,7 +62,7 @@ def _move(change: Change, draft: dict[str, Any], task_id: str) -> Any:
         values["ended_at"] = t.now()
     if current is TaskStatus.WAITING_FOR_INPUT and asked is not current:
         questions.close(change, row["number"])
-    changed = task_rows.update(change, task_id, values)
+    changed = task_rows.update(change, row, values)
     if asked.is_terminal:
         autofix.settle_request(change, changed)
     task_rows.announce(change, "task_update", changed, previousStatus=current.value)

@@ -113,7 +113,7 @@ def change_task(change: Change, draft: dict[str, Any], task_id: str) -> Any:
         values["parameters"] = to_json(draft["parameters"])
         values["fix_root"] = task_rows.fix_root(draft["parameters"])
     if values:
-        row = task_rows.update(change, task_id, values)
+        row = task_rows.update(change, row, values)
         task_rows.announce(change, "task_update", row)
     return task_rows.to_answer(row)
 

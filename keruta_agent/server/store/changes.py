@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import peewee
 
@@ -22,6 +22,7 @@ from keruta_agent.http.bodies import to_json
 from keruta_agent.http.fanout import Event, Fanout
 from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.database import Database
+from keruta_agent.server.store.statements import Select, select, statement
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,9 @@ ANSWERS_KEPT_US = 7 * 24 * 3600 * 1_000_000
 #: Keeps the numbers of events in the order of their commits on PostgreSQL; any number will do.
 _EVENT_LOCK = 0x6B657276
 
+_LOCK: Final = statement("SELECT pg_advisory_xact_lock(?)")
+_TRIM: Final = statement("DELETE FROM events WHERE number <= ?")
+_NEWEST: Final = statement("SELECT MAX(number) FROM events")
 #: Name, session id, data.
 Announcement = tuple[str, str, Mapping[str, Any]]
 
@@ -82,14 +86,17 @@ class Changes:
         if not announcements:
             return
         if self._database.postgresql:
-            self._database.peewee.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_EVENT_LOCK,))
-        events = self._tables.events
+            self._database.run(_LOCK, _EVENT_LOCK)
         for name, session_id, data in announcements:
-            number = events.insert(
-                session_id=session_id, name=name, data=to_json(data), created_at=t.now()
-            ).execute()
+            event = {
+                "session_id": session_id,
+                "name": name,
+                "data": to_json(data),
+                "created_at": t.now(),
+            }
+            number = self._database.insert("events", event)
             if number % _TRIM_EVERY == 0:
-                events.delete().where(events.number <= number - KEPT_EVENTS).execute()
+                self._database.run(_TRIM, number - KEPT_EVENTS)
 
     def wake(self) -> None:
         """Have the streams look for events; to be called when the transaction is through."""
@@ -103,18 +110,14 @@ class Changes:
 
     def newest(self) -> int:
         """Return the number of the newest event, 0 when there was none yet."""
-        events = self._tables.events
         with self._database.connected():
-            return int(events.select(peewee.fn.MAX(events.number)).scalar() or 0)
+            return int(self._database.run(_NEWEST).fetchone()[0] or 0)
 
     def after(self, number: int, topics: Collection[str], limit: int) -> list[Event]:
         """Return the events after a number, of some sessions or of all, oldest first."""
-        events = self._tables.events
-        query = events.select().where(events.number > number)
-        if topics:
-            query = query.where(events.session_id.in_(topics))
         with self._database.connected():
-            return [_event(row) for row in query.order_by(events.number).limit(limit).dicts()]
+            rows = self._database.all(_after(len(topics)), number, *topics, limit)
+        return [_event(row) for row in rows]
 
     def _announce_logs(self) -> None:
         housekeeping_due = time.monotonic()
@@ -159,6 +162,13 @@ class Changes:
         """Forget the answers whose keys are older than a week."""
         answers = self._tables.answers
         answers.delete().where(answers.created_at < t.now() - ANSWERS_KEPT_US).execute()
+
+
+@functools.lru_cache(64)
+def _after(topics: int) -> Select:
+    """Return the query of events after a number, of so many sessions or of all."""
+    of_topics = f" AND session_id IN ({', '.join('?' * topics)})" if topics else ""
+    return select("events", f"number > ?{of_topics} ORDER BY number LIMIT ?")
 
 
 def _event(row: dict[str, Any]) -> Event:

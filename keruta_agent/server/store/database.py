@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import peewee
 from playhouse.pool import PooledSqliteDatabase
 
 from keruta_agent.core import errors
-from keruta_agent.server.store import migrations, postgresql
+from keruta_agent.server.store import migrations, postgresql, statements
+from keruta_agent.server.store.statements import Row, Select, Statement
 
 #: Seconds that a write waits for another one on SQLite.
 BUSY_TIMEOUT_S = 10
@@ -52,6 +54,31 @@ class Database:
         Nothing is to be done on SQLite, where a transaction excludes every other writer.
         """
         return query.for_update() if self.postgresql else query
+
+    def run(self, statement: Statement, *values: Any) -> Any:
+        """Execute a statement with its values and return the cursor."""
+        text = statement.postgresql if self.postgresql else statement.sqlite
+        return self.peewee.execute_sql(text, values)
+
+    def one(self, select: Select, *values: Any) -> Row | None:
+        """Return the first row of a query; None where there is none."""
+        found = self.run(select, *values).fetchone()
+        return None if found is None else select.row(found)
+
+    def all(self, select: Select, *values: Any) -> list[Row]:
+        """Return the rows of a query."""
+        return [select.row(found) for found in self.run(select, *values)]
+
+    def insert(self, table: str, row: Mapping[str, Any]) -> int:
+        """Insert a row and return its number."""
+        cursor = self.run(statements.insert(table, tuple(row)), *row.values())
+        number: int = cursor.fetchone()[0] if self.postgresql else cursor.lastrowid
+        return number
+
+    def update(self, table: str, values: Mapping[str, Any], **key: Any) -> None:
+        """Change columns of the row that a key names, such as ``number=1``."""
+        [(name, named)] = key.items()
+        self.run(statements.update(table, tuple(values), name), *values.values(), named)
 
     def close(self) -> None:
         """Close every connection."""

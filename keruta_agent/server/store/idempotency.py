@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from keruta_agent.http.problems import Problem
 from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.statements import statement
 from keruta_agent.server.store.store import Store
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
+
+_CLAIM: Final = statement(
+    "INSERT INTO answers (scope, key, status, body, created_at) VALUES (?, ?, 0, '', ?)"
+    " ON CONFLICT DO NOTHING"
+)
+_READ: Final = statement("SELECT body, status FROM answers WHERE scope = ? AND key = ?")
+_ANSWER: Final = statement("UPDATE answers SET status = ?, body = ? WHERE scope = ? AND key = ?")
 
 
 def once(
@@ -32,19 +40,12 @@ def once(
         raise Problem(
             400, "INVALID_INPUT", "Idempotency-Key: must be 1 to 255 visible ASCII characters"
         )
-    answers = store.tables.answers
-    mine = (answers.scope == scope) & (answers.key == key)
+    database = store.database
     with store.writing() as change:
         # On PostgreSQL the second of two equal writes waits here until the first is through.
-        claimed = (
-            answers.insert(scope=scope, key=key, status=0, body="", created_at=t.now())
-            .on_conflict_ignore()
-            .as_rowcount()
-            .execute()
-        )
-        if not claimed:
-            row = answers.select().where(mine).dicts().get()
-            return row["body"], row["status"], True
+        if not database.run(_CLAIM, scope, key, t.now()).rowcount:
+            text, status = database.run(_READ, scope, key).fetchone()
+            return text, status, True
         text, status = act(change)
-        answers.update(status=status, body=text).where(mine).execute()
+        database.run(_ANSWER, status, text, scope, key)
     return text, status, False

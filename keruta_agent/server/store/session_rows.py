@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from keruta_agent.core import model
 from keruta_agent.http.problems import Problem, conflict, missing
-from keruta_agent.server.schemas import SessionAnswer
 from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.statements import select
 from keruta_agent.server.store.store import Change
 from keruta_agent.server.store.tables import Tables
 
-_ANSWER = SessionAnswer()
+_FIND: Final = select("sessions", "id = ?")
+_LOCK: Final = select("sessions", "id = ?", locks=True)
 
 
 def find(tables: Tables, session_id: str) -> dict[str, Any]:
@@ -20,21 +21,18 @@ def find(tables: Tables, session_id: str) -> dict[str, Any]:
     Raises:
         Problem: there is none (404).
     """
-    row = tables.sessions.select().where(tables.sessions.id == session_id).dicts().get()
-    if row is None:
-        raise missing("session", session_id)
-    found: dict[str, Any] = row
-    return found
+    return _existing(tables.database.one(_FIND, session_id), session_id)
 
 
 def lock(change: Change, session_id: str) -> dict[str, Any]:
     """Return a session's row, which nobody else changes until the transaction ends."""
-    sessions = change.tables.sessions
-    row = change.locked(sessions.select().where(sessions.id == session_id)).dicts().get()
+    return _existing(change.tables.database.one(_LOCK, session_id), session_id)
+
+
+def _existing(row: dict[str, Any] | None, session_id: str) -> dict[str, Any]:
     if row is None:
         raise missing("session", session_id)
-    found: dict[str, Any] = row
-    return found
+    return row
 
 
 def open_session(change: Change, session_id: str) -> dict[str, Any]:
@@ -73,9 +71,21 @@ def to_session(row: dict[str, Any]) -> model.Session:
     )
 
 
-def to_answer(row: dict[str, Any]) -> Any:
-    """Return a session as JSON."""
-    return _ANSWER.dump(to_session(row))
+def to_answer(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a session as JSON, as ``SessionAnswer`` documents it."""
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "status": row["status"],
+        "description": row["description"],
+        "tags": t.from_json(row["tags"]),
+        "workspaceId": row["workspace_id"],
+        "repositoryUrl": row["repository_url"],
+        "repositoryRef": row["repository_ref"],
+        "templateConfig": t.from_json(row["template_config"]),
+        "createdAt": t.date(row["created_at"]),
+        "updatedAt": t.date(row["updated_at"]),
+    }
 
 
 def announce(change: Change, name: str, row: dict[str, Any], **more: Any) -> None:

@@ -49,7 +49,7 @@ class Store:
     def __init__(self, directory: DataDirectory, database: Database) -> None:
         self.directory = directory
         self.database = database
-        self.tables = Tables(database.peewee)
+        self.tables = Tables(database)
         self.changes = Changes(database, self.tables)
         #: Answers to secret questions, by the number of the task: (question, text). Only here.
         self.secret_answers: dict[int, tuple[int, str]] = {}

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import peewee
+
+from keruta_agent.core import wire
+
+if TYPE_CHECKING:
+    from keruta_agent.server.store.database import Database
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
-_COLUMNS: dict[str, tuple[str, ...]] = {
+#: Of each table, in their order.
+COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "sessions": (
         "number",
         "id",
@@ -152,8 +159,10 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
 class Tables:
     """The tables of one database, ready to be queried."""
 
-    def __init__(self, database: Any) -> None:
-        of = functools.partial(_table, database)
+    def __init__(self, database: Database) -> None:
+        #: For statements whose text is constant.
+        self.database = database
+        of = functools.partial(_table, database.peewee)
         self.sessions = of("sessions")
         self.tasks = of("tasks")
         self.log_entries = of("log_entries")
@@ -173,7 +182,7 @@ class Tables:
 
 
 def _table(database: Any, name: str) -> Any:
-    columns = _COLUMNS[name]
+    columns = COLUMNS[name]
     key = "number" if "number" in columns else None
     return peewee.Table(name, columns, primary_key=key).bind(database)
 
@@ -198,6 +207,11 @@ def to_microseconds(moment: datetime) -> int:
 def from_microseconds(microseconds: int) -> datetime:
     """Return a stored date."""
     return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def date(microseconds: int | None) -> str | None:
+    """Return a stored date as it is sent."""
+    return None if microseconds is None else wire.format_date(from_microseconds(microseconds))
 
 
 def from_json(text: str | None) -> Any:

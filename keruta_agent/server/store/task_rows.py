@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from keruta_agent.core import model, wire
+from keruta_agent.core import model
 from keruta_agent.http.bodies import to_json
 from keruta_agent.http.problems import invalid, missing
 from keruta_agent.server import long_lists
-from keruta_agent.server.schemas import TaskAnswer
 from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.statements import select
 from keruta_agent.server.store.store import Change, Store
 from keruta_agent.server.store.tables import Tables
 
-_ANSWER = TaskAnswer()
+_FIND: Final = select("tasks", "id = ?")
+_LOCK: Final = select("tasks", "id = ?", locks=True)
+
+#: A stored date as it is sent.
+date = t.date
 
 
 def find(tables: Tables, task_id: str) -> dict[str, Any]:
@@ -24,21 +28,18 @@ def find(tables: Tables, task_id: str) -> dict[str, Any]:
     Raises:
         Problem: there is none (404).
     """
-    return _existing(tables.tasks.select().where(tables.tasks.id == task_id), task_id)
+    return _existing(tables.database.one(_FIND, task_id), task_id)
 
 
 def lock(change: Change, task_id: str) -> dict[str, Any]:
     """Return a task's row, which nobody else changes until the transaction ends."""
-    tasks = change.tables.tasks
-    return _existing(change.locked(tasks.select().where(tasks.id == task_id)), task_id)
+    return _existing(change.tables.database.one(_LOCK, task_id), task_id)
 
 
-def _existing(query: Any, task_id: str) -> dict[str, Any]:
-    row = query.dicts().get()
+def _existing(row: dict[str, Any] | None, task_id: str) -> dict[str, Any]:
     if row is None:
         raise missing("task", task_id)
-    found: dict[str, Any] = row
-    return found
+    return row
 
 
 def listed(store: Store, query: Any) -> Any:
@@ -71,37 +72,38 @@ def with_status(query: Any, tables: Tables, status: str | None) -> Any:
 
 def create(change: Change, draft: Mapping[str, Any], session_id: str) -> dict[str, Any]:
     """Create a PENDING task and return its row."""
-    tasks = change.tables.tasks
-    task_id = str(uuid.uuid4())
     parameters = draft.get("parameters") or {}
     moment = t.now()
-    tasks.insert(
-        id=task_id,
-        session_id=session_id,
-        parent_task_id=draft.get("parent_task_id"),
-        name=draft["name"],
-        description=draft.get("description", ""),
-        script=draft.get("script", ""),
-        status=model.TaskStatus.PENDING.value,
-        message="",
-        progress=0,
-        error_code="",
-        priority=draft.get("priority", 0),
-        parameters=to_json(parameters),
-        fix_root=fix_root(parameters),
-        created_at=moment,
-        updated_at=moment,
-    ).execute()
-    row = find(change.tables, task_id)
+    row = {
+        **dict.fromkeys(t.COLUMNS["tasks"]),
+        "id": str(uuid.uuid4()),
+        "session_id": session_id,
+        "parent_task_id": draft.get("parent_task_id"),
+        "name": draft["name"],
+        "description": draft.get("description", ""),
+        "script": draft.get("script", ""),
+        "status": model.TaskStatus.PENDING.value,
+        "message": "",
+        "progress": 0,
+        "error_code": "",
+        "priority": draft.get("priority", 0),
+        "parameters": to_json(parameters),
+        "fix_root": fix_root(parameters),
+        "created_at": moment,
+        "updated_at": moment,
+        "fix_made": 0,
+    }
+    del row["number"]
+    row["number"] = change.tables.database.insert("tasks", row)
     announce(change, "task_created", row)
     return row
 
 
-def update(change: Change, task_id: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Change columns of a task and return its new row."""
-    tasks = change.tables.tasks
-    tasks.update(**values, updated_at=t.now()).where(tasks.id == task_id).execute()
-    return find(change.tables, task_id)
+def update(change: Change, row: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Change columns of a task whose row is locked, and return its new row."""
+    values = {**values, "updated_at": t.now()}
+    change.tables.database.update("tasks", values, number=row["number"])
+    return {**row, **values}
 
 
 def fix_root(parameters: Mapping[str, Any]) -> str | None:
@@ -131,14 +133,26 @@ def to_task(row: dict[str, Any]) -> model.Task:
     )
 
 
-def to_answer(row: dict[str, Any]) -> Any:
-    """Return a task as JSON."""
-    return _ANSWER.dump(to_task(row))
-
-
-def date(microseconds: int | None) -> str | None:
-    """Return a stored date as it is sent."""
-    return None if microseconds is None else wire.format_date(t.from_microseconds(microseconds))
+def to_answer(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a task as JSON, as ``TaskAnswer`` documents it."""
+    return {
+        "id": row["id"],
+        "sessionId": row["session_id"],
+        "parentTaskId": row["parent_task_id"],
+        "name": row["name"],
+        "description": row["description"],
+        "script": row["script"],
+        "status": row["status"],
+        "message": row["message"],
+        "progress": row["progress"],
+        "errorCode": row["error_code"],
+        "parameters": t.from_json(row["parameters"]),
+        "priority": row["priority"],
+        "claimedBy": row["claimed_by"],
+        "createdAt": date(row["created_at"]),
+        "updatedAt": date(row["updated_at"]),
+        "title": row["name"],
+    }
 
 
 def announce(change: Change, name: str, row: dict[str, Any], **more: Any) -> None:

@@ -11,15 +11,15 @@ from keruta_agent.core import errors
 from keruta_agent.core.migrations import Step
 from keruta_agent.server.store import migrations
 from keruta_agent.server.store.database import FILE_NAME, open_database
-from keruta_agent.server.store.tables import Tables
+from keruta_agent.server.store.tables import COLUMNS
 
 
 def test_migrations_make_the_columns_that_the_queries_name(tmp_path: Path) -> None:
     database = open_database(tmp_path, None)
     with database.connected():
-        for name, table in vars(Tables(database.peewee)).items():
+        for name, named in COLUMNS.items():
             columns = [column.name for column in database.peewee.get_columns(name)]
-            assert columns == list(table._columns), name
+            assert columns == list(named), name
     database.close()
 
 
