@@ -229,7 +229,8 @@ def test_stream_whose_client_left_ends_soon(tmp_path: Path) -> None:
         try:
             url = f"{host.url}{events.PATH}"
             with requests.get(url, stream=True, timeout=PATIENCE_S) as response:
-                next(response.iter_lines(chunk_size=1))
+                lines = response.iter_lines(chunk_size=1)  # closes the connection when it goes
+                next(lines)
                 assert streams.streams == 1
             wait_until(lambda: streams.streams == 0, "the stream of the client that left has ended")
         finally:

@@ -74,7 +74,7 @@ def test_artifacts_of_another_database_are_not_swept(
         contextlib.closing(DataDirectory(tmp_path)) as directory,
         contextlib.closing(open_database(tmp_path / "other", None)) as database,
     ):
-        table = Tables(database.peewee).artifacts
+        table = Tables(database).artifacts
         directory.sweep(database, table)
         (directory.artifacts / "orphan").write_bytes(b"x")
         database.name = "postgresql://elsewhere/keruta"
