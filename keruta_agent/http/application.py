@@ -56,8 +56,6 @@ class Hooks:
     #: Admits a request on the loop, or raises a ``Problem``.
     admit: Callable[[Request], None]
     failures: Failures
-    #: Called in the thread of each view when the view has returned.
-    release: Callable[[], None] | None = None
     #: Of every answer that does not set them itself.
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -113,7 +111,7 @@ class Application:
         """Call a function in a thread of the application."""
         threads = self._waiting if waits else self._threads
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(threads, self._called, function, args)
+        return await loop.run_in_executor(threads, function, *args)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -211,13 +209,6 @@ class Application:
         request = Request(scope, receive)
         self.admit(request)
         raise Problem(404, "ROUTE_NOT_FOUND", f"there is no {request.method} {request.path}")
-
-    def _called(self, function: Callable[..., T], args: tuple[Any, ...]) -> T:
-        try:
-            return function(*args)
-        finally:
-            if self.hooks.release is not None:
-                self.hooks.release()
 
     async def _answer_failure(self, request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException):

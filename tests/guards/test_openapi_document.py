@@ -39,8 +39,8 @@ def _server(directory: Path) -> Iterator[Application]:
 
 @contextlib.contextmanager
 def _daemon(directory: Path) -> Iterator[Application]:
-    with agent_in(directory) as agent:
-        yield agent_application(agent)
+    with agent_in(directory) as agent, agent_application(agent) as app:
+        yield app
 
 
 #: Who serves each document.

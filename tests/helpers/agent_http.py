@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -27,9 +29,12 @@ def services_of(agent: Agent, hindrances: dict[str, str] | None = None) -> Servi
     return Services.of(control, lambda: found)
 
 
-def agent_application(agent: Agent, services: Services | None = None) -> Application:
-    """Return the application that serves an agent to who has ``TOKEN``."""
-    return create_application(services or services_of(agent), Access(agent.settings, TOKEN))
+@contextlib.contextmanager
+def agent_application(agent: Agent, services: Services | None = None) -> Iterator[Application]:
+    """Serve an agent to who has ``TOKEN`` for the length of the block."""
+    app = create_application(services or services_of(agent), Access(agent.settings, TOKEN))
+    with contextlib.closing(app):
+        yield app
 
 
 class AgentCaller:

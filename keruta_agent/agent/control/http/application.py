@@ -55,13 +55,7 @@ def create_application(services: Services, access: Access) -> Application:
         if not status_page.owns(request):
             _refuse_other_bodies(request)
 
-    hooks = Hooks(
-        admit=admit,
-        failures=_FAILURES,
-        # Each thread would keep a connection, and its cache, for ever.
-        release=services.agent.records.database.close,
-        headers=_HEADERS,
-    )
+    hooks = Hooks(admit=admit, failures=_FAILURES, headers=_HEADERS)
     document = Document(
         "keruta-agent",
         security=[{"bearer": []}],

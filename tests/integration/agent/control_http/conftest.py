@@ -19,8 +19,9 @@ def agent(tmp_path: Path, api: InMemoryKerutaApi) -> Iterator[Agent]:
 
 
 @pytest.fixture
-def http(agent: Agent) -> AgentCaller:
-    return AgentCaller(agent_application(agent))
+def http(agent: Agent) -> Iterator[AgentCaller]:
+    with agent_application(agent) as app:
+        yield AgentCaller(app)
 
 
 @pytest.fixture(scope="module")
@@ -29,5 +30,6 @@ def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentCaller]:
     names = "agent.example, Other.example"
     with agent_in(tmp_path_factory.mktemp("refusing"), daemon_allowed_hosts=names) as agent:
         agent.records.jobs.record_script("the only one", Work(script="true"))
-        yield AgentCaller(agent_application(agent))
+        with agent_application(agent) as app:
+            yield AgentCaller(app)
         assert len(agent.records.jobs.listing()) == 1

@@ -148,12 +148,13 @@ def test_answers_cannot_be_kept_framed_or_guessed_at(http: AgentCaller) -> None:
 
 def test_who_cannot_work_is_not_ready_and_says_why_to_who_has_the_token(agent: Agent) -> None:
     services = services_of(agent, {"workers": "a worker has died and is to be started again"})
-    http = AgentCaller(agent_application(agent, services))
-
-    assert http.call("GET", "/health/live").json() == {"status": "UP"}
-    ready = http.call("GET", "/health/ready", headers={"Authorization": ""})
+    with agent_application(agent, services) as app:
+        http = AgentCaller(app)
+        live = http.call("GET", "/health/live")
+        ready = http.call("GET", "/health/ready", headers={"Authorization": ""})
+        health = http.call("GET", "/health")
+    assert live.json() == {"status": "UP"}
     assert (ready.status_code, ready.json()) == (503, {"status": "DOWN"})
-    health = http.call("GET", "/health")
     assert health.status_code == 503
     assert "died" in health.json()["hindrances"]["workers"]
 

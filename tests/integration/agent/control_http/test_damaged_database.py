@@ -24,10 +24,8 @@ def test_damaged_page_is_reported_with_advice(
     with (tmp_path / "base" / "agent.db").open("r+b") as file:  # its last pages hold the jobs
         file.seek(-PAGES * PAGE_BYTES, 2)
         file.write(b"\xff" * PAGES * PAGE_BYTES)
-    with agent_in(tmp_path) as agent:
-        http = AgentCaller(agent_application(agent))
-
-        response = http.call("GET", "/jobs?limit=100")
+    with agent_in(tmp_path) as agent, agent_application(agent) as app:
+        response = AgentCaller(app).call("GET", "/jobs?limit=100")
 
         assert (response.status_code, response.json()["error"]["code"]) == (503, "STORAGE_DAMAGED")
         assert [record.exc_info for record in caplog.records if record.exc_info] == []

@@ -31,8 +31,9 @@ def services(agent: Agent) -> Services:
 
 
 @pytest.fixture
-def http(agent: Agent, services: Services) -> AgentCaller:
-    return AgentCaller(agent_application(agent, services))
+def http(agent: Agent, services: Services) -> Iterator[AgentCaller]:
+    with agent_application(agent, services) as app:
+        yield AgentCaller(app)
 
 
 @contextlib.contextmanager

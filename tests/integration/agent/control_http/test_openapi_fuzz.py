@@ -19,8 +19,8 @@ _HEADERS = {"Authorization": f"Bearer {TOKEN}", "Host": "localhost"}
 
 @pytest.fixture(scope="module")
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Agent, Any]]:
-    with agent_in(tmp_path_factory.mktemp("fuzzed")) as agent:
-        app = agent_application(agent)
+    directory = tmp_path_factory.mktemp("fuzzed")
+    with agent_in(directory) as agent, agent_application(agent) as app:
         yield agent, schemathesis.openapi.from_asgi("/openapi.json", app, headers=_HEADERS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,8 +17,9 @@ from tests.helpers.page_visitor import form_token
 
 
 @pytest.fixture
-def browser(agent: Agent) -> Client:
-    return Client(agent_application(agent))
+def browser(agent: Agent) -> Iterator[Client]:
+    with agent_application(agent) as app:
+        yield Client(app)
 
 
 def _log_in(browser: Client, token: str = TOKEN) -> int:
@@ -131,9 +133,10 @@ def test_agent_in_trouble_is_not_said_to_work(
     services = services_of(agent, trouble.get("hindrances"))
     status = {**services.control.status(), **trouble.get("status", {})}
     control = dataclasses.replace(services.control, status=lambda: status)
-    browser = Client(agent_application(agent, dataclasses.replace(services, control=control)))
-    _log_in(browser)
-    page = browser.get("/").text
+    with agent_application(agent, dataclasses.replace(services, control=control)) as app:
+        browser = Client(app)
+        _log_in(browser)
+        page = browser.get("/").text
     assert told in page
     assert "The agent works." not in page
 
