@@ -45,17 +45,17 @@ class Listener:
         self.ready = asyncio.Event()
         self.has_ended = False
         #: What is sent last.
-        self.farewell = b""
+        self.last_frame = b""
         self._may_listen = may_listen
 
-    def is_welcome(self) -> bool:
+    def is_admitted(self) -> bool:
         """Return whether the client is still let in."""
         return self._may_listen is None or self._may_listen()
 
-    def end(self, farewell: bytes = b"") -> None:
-        """End the stream, with some last words."""
+    def end(self, last_frame: bytes = b"") -> None:
+        """End the stream, with a last frame."""
         self.has_ended = True
-        self.farewell = farewell
+        self.last_frame = last_frame
         self.ready.set()
 
 
@@ -99,10 +99,10 @@ class Listeners(Generic[L]):
         """Count a listener out."""
         self._all.discard(listener)
 
-    def end_unwelcome(self) -> None:
+    def end_refused(self) -> None:
         """End the streams of clients that are let in no more."""
         for listener in self:
-            if not listener.is_welcome():
+            if not listener.is_admitted():
                 listener.end()
 
     def stop(self) -> None:
@@ -119,7 +119,7 @@ def come_back() -> bytes:
 
 @contextlib.asynccontextmanager
 async def sending(listener: Listener, receive: Receive, send: Send) -> AsyncIterator[Put]:
-    """Answer with a stream for the length of the block, which the listener's last words end.
+    """Answer with a stream for the length of the block, which its last frame ends.
 
     The listener has ended when the client has left.
     """
@@ -131,7 +131,7 @@ async def sending(listener: Listener, receive: Receive, send: Send) -> AsyncIter
     try:
         await send({"type": "http.response.start", "status": 200, "headers": _RAW_HEADERS})
         yield put
-        await send({"type": "http.response.body", "body": listener.farewell})
+        await send({"type": "http.response.body", "body": listener.last_frame})
     finally:
         leaving.cancel()
 

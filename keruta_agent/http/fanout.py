@@ -229,7 +229,7 @@ class Fanout:
             elapsed += TICK_S
             is_due = elapsed >= HEARTBEAT_S
             elapsed = 0.0 if is_due else elapsed
-            self._listeners.end_unwelcome()
+            self._listeners.end_refused()
             if is_due:
                 for listener in self._listeners:
                     listener.put_frame(HEARTBEAT)

@@ -129,5 +129,5 @@ ACTIONS: Final[Mapping[str, str]] = {
     "runner_service_away": "A service of the runner does not answer, or is not well.",
     "runner_service_retry": "A request to a service of the runner failed and is sent again.",
     "server_request_failed": "The server's code broke at a request.",
-    "server_events_lost": "An event for listeners could not be stored.",
+    "server_events_lost": "Events for listeners could not be stored, or not be read.",
 }

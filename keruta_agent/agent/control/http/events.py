@@ -152,7 +152,9 @@ async def _send_news(services: Services, place: _Place, listener: Listener, put:
         # Before the database is read: what is stored meanwhile sets it again.
         listener.ready.clear()
         reader = _Reader(services, place)
-        news = await services.watch.read(listener, place, reader.read)
+        # What a stream begins with also tells what no database holds.
+        shared = place if place.has_begun else None
+        news = await services.watch.read(listener, shared, reader.read)
         frames, place = news or (b"", place)
         if frames:
             await put(frames)

@@ -27,7 +27,7 @@ MOST_STREAMS: Final = 256
 #: Seconds between looks whether anything changed.
 LOOK_S: Final = 0.1
 #: Seconds between checks whether listeners are still let in.
-_WELCOME_S: Final = 1.0
+_ADMITTED_S: Final = 1.0
 #: Seconds before another try when the database is busy or the disk is full.
 FAILED_S: Final = 1.0
 #: Places whose news are kept for others: in a flood each takes megabytes.
@@ -45,8 +45,8 @@ class Watch:
         self._thread: ThreadPoolExecutor | None = None
         self._looking: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
-        #: Until when the thread rests, by the loop's clock.
-        self._rests_until = 0.0
+        #: Until when the thread pauses, by the loop's clock.
+        self._paused_until = 0.0
         #: How often the database was seen to have changed.
         self._changed = 0
         #: What was read since it changed last, by the place of the listeners.
@@ -65,7 +65,7 @@ class Watch:
             self.listeners.discard(listener)
 
     async def read(
-        self, listener: Listener, place: Hashable, function: Callable[[], T]
+        self, listener: Listener, place: Hashable | None, function: Callable[[], T]
     ) -> T | None:
         """Read the database for a listener, when it is their turn.
 
@@ -73,13 +73,14 @@ class Watch:
 
         Args:
             listener: for whom; None is returned when it has ended meanwhile.
-            place: how far they have come: what is read for one is good for all at this place.
+            place: how far they have come: what is read for one is good for all at this place. None
+                where it is good for this one alone.
             function: reads. None is returned when the database is busy or full, which passes.
         """
         async with self._turn:
             loop = asyncio.get_running_loop()
             if place not in self._known and not listener.has_ended:
-                await asyncio.sleep(self._rests_until - loop.time())
+                await asyncio.sleep(self._paused_until - loop.time())
             if listener.has_ended:
                 return None
             if place in self._known:
@@ -92,11 +93,11 @@ class Watch:
                 logger.warning(
                     "cannot read what changed: %s", exc, extra={"action": "server_events_lost"}
                 )
-                self._rests_until = loop.time() + FAILED_S
+                self._paused_until = loop.time() + FAILED_S
                 return None
             now = loop.time()
-            self._rests_until = now + min(now - began, LOOK_S)
-            if changed == self._changed:
+            self._paused_until = now + min(now - began, LOOK_S)
+            if place is not None and changed == self._changed:
                 self._keep(place, found)
             return found
 
@@ -133,6 +134,6 @@ class Watch:
                     for listener in self.listeners:
                         listener.ready.set()
             if loop.time() >= check_due:
-                self.listeners.end_unwelcome()
-                check_due = loop.time() + _WELCOME_S
+                self.listeners.end_refused()
+                check_due = loop.time() + _ADMITTED_S
             await asyncio.sleep(LOOK_S)

@@ -150,9 +150,9 @@ def test_silent_stream_beats_and_ends_when_the_daemon_stops(
         assert b"event: connected" in next(frames)
         assert next(frames) == b": heartbeat\n\n"
         on_loop(http.app.begin_stop)
-        *beats, farewell = frames
+        *beats, last_frame = frames
     assert set(beats) <= {b": heartbeat\n\n"}
-    assert farewell.startswith(b"retry: ")
+    assert last_frame.startswith(b"retry: ")
 
 
 def test_streams_are_limited_and_their_places_free_again(http: AgentCaller) -> None:
