@@ -247,15 +247,14 @@ class _Server(uvicorn.Server):
         """Take connections."""
         self._loop = asyncio.get_running_loop()
         await self.on_tick(0)
-        self._accepting = self._loop.create_task(self._accept())
+        self._listening.setblocking(False)
+        self._take_connections()
         self.started = True
         self.ready.set()
 
     async def main_loop(self) -> None:
         """Keep time until the stop."""
         while not self._stopping.is_set():
-            if self._accepting.done():
-                self._accepting.result()
             await self.on_tick(0)
             self._all.check(self._now())
             with contextlib.suppress(TimeoutError):
@@ -264,8 +263,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections, and end those that are open."""
-        self._accepting.cancel()
-        await asyncio.wait([self._accepting])
+        # Not a task that is cancelled: it could have taken a connection that nobody would close.
+        asyncio.get_running_loop().remove_reader(self._listening)
         self._listening.close()
         for protocol in list(self.server_state.connections):
             protocol.shutdown()
@@ -293,29 +292,39 @@ class _Server(uvicorn.Server):
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connected, address = await loop.sock_accept(self._listening)
-            except OSError as exc:
-                await self._recover(exc)
-                continue
-            if self._all.is_full() and not self._all.make_room():
-                connected.close()
-            else:
-                self._take(connected, address)
-            await asyncio.sleep(0)  # a flood of connections must leave time for requests
+    def _take_connections(self) -> None:
+        if not self._stopping.is_set():
+            asyncio.get_running_loop().add_reader(self._listening, self._accept)
 
-    async def _recover(self, exc: OSError) -> None:
+    def _accept(self) -> None:
+        """Take one connection; a flood of them leaves time for requests."""
+        try:
+            connected, address = self._listening.accept()
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            self._recover(exc)
+            return
+        if self._all.is_full() and not self._all.make_room():
+            connected.close()
+        else:
+            connected.setblocking(False)
+            self._take(connected, address)
+
+    def _recover(self, exc: OSError) -> None:
         """Go on after a connection that could not be taken; most have only ended too early."""
-        if exc.errno in _OUT_OF_FILES and not self._all.make_room():
+        if exc.errno not in _OUT_OF_FILES:
+            return
+        if not self._all.make_room():
             logger.error(
                 "no connection can be taken: %s",
                 exc.strerror,
                 extra={"action": "server_connection"},
             )
-        await asyncio.sleep(_ACCEPT_PAUSE_S if exc.errno in _OUT_OF_FILES else 0)
+        # It would be called again at once, and again.
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._listening)
+        loop.call_later(_ACCEPT_PAUSE_S, self._take_connections)
 
     def _take(self, connected: socket.socket, address: Any) -> None:
         loop = asyncio.get_running_loop()
@@ -331,6 +340,14 @@ class _Server(uvicorn.Server):
         self._all.add(connection)
         connection.connecting = loop.create_task(self._connect(connection, connected))
 
+        def give_up(connecting: asyncio.Task[None]) -> None:
+            # Not in the task: one that is cancelled before its first step runs no clean-up.
+            if connection.transport is None:
+                self._all.discard(connection)
+                connected.close()
+
+        connection.connecting.add_done_callback(give_up)
+
     async def _connect(self, connection: HttpProtocol, connected: socket.socket) -> None:
         """Connect the transport, after a handshake where there is TLS."""
         loop = asyncio.get_running_loop()
@@ -344,7 +361,3 @@ class _Server(uvicorn.Server):
             )
         except OSError as exc:  # the client has left, or speaks no TLS
             logger.debug("a connection could not be taken: %s", exc)
-        finally:
-            if connection.transport is None:
-                self._all.discard(connection)
-                connected.close()
