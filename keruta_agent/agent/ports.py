@@ -152,7 +152,7 @@ class KerutaApi(Protocol):
         ...
 
     def health(self) -> ApiHealth:
-        """Ask the server how it is; an answer of its own is never an error."""
+        """Ask the server for its health; its own answer is never an error."""
         ...
 
     def check_writes(self) -> None:

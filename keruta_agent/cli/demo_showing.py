@@ -1,4 +1,4 @@
-"""One showing of ``keruta demo``: its tasks, what must come of them, and who acts in it.
+"""One showing of ``keruta demo``: its tasks, their expected results, and its actors.
 
 Apart from the command, whose help must not load all of this.
 """
@@ -26,7 +26,7 @@ from keruta_agent.soak.sandbox import tail
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What must come of a task."""
+    """The expected result of a task."""
 
     status: TaskStatus = TaskStatus.COMPLETED
     #: Whether an auto-fix task has to be filed, and to succeed.

@@ -113,7 +113,7 @@ class _JobFollower:
         self._forwarder.close()
 
     def mute(self) -> None:
-        """Show nothing any more: nobody reads it."""
+        """Show nothing any more: the reader is gone."""
         self._is_muted = True
 
     def print_place(self) -> None:

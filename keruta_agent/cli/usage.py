@@ -15,7 +15,7 @@ _UNITS: Final = ("kB", "MB", "GB", "TB")
 
 
 def as_json(records: Records, run_id: int) -> dict[str, Any] | None:
-    """Return what a run has used and its series, None when nobody has measured it."""
+    """Return what a run has used and its series, None when it was not measured."""
     usage = records.usages.get(run_id)
     if usage is None:
         return None

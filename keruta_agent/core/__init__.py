@@ -1,1 +1,1 @@
-"""What all three products stand on: errors, model, settings, log, redaction, processes."""
+"""The foundation of all three products: errors, model, settings, log, redaction, processes."""

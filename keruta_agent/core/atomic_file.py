@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, whatever ends the process meanwhile."""
+"""Files that are written whole or not at all, also when the process is killed."""
 
 from __future__ import annotations
 

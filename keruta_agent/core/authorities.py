@@ -23,7 +23,7 @@ VARIABLES: Final = (*BUNDLE_VARIABLES, FILE_VARIABLE, DIRECTORY_VARIABLE)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Authorities:
-    """Where certificate authorities are kept, and who said so."""
+    """Where certificate authorities are kept, and which setting says so."""
 
     #: Setting or variable, for messages.
     source: str

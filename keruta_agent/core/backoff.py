@@ -1,4 +1,4 @@
-"""Growing delays between attempts, for whoever waits in a way of its own.
+"""Growing delays between attempts, for callers with their own way to wait.
 
 A call that only has to be repeated is repeated by the library ``backoff`` (see ``http/client``).
 A thread that must stop at once, a note of when the next attempt is due, a loop that tries something

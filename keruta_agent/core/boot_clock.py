@@ -1,4 +1,4 @@
-"""A clock that nobody can set: seconds since boot, sleep included.
+"""A clock that cannot be set: seconds since boot, sleep included.
 
 What is to happen later (a retry, the end of a time limit) is measured with it, so that a step of
 the wall clock neither starts nor ends anything. Such a time means something only together with

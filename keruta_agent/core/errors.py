@@ -143,11 +143,11 @@ class WorkspaceError(RunError):
 
 
 class InputRefused(KerutaError):
-    """A script cannot be given this answer: nobody reads it, or it is too long."""
+    """The script cannot get this answer: it does not read, or the answer is too long."""
 
 
 class NothingAsked(KerutaError):
-    """Nobody waits for the answer that was given."""
+    """The answer belongs to no open question."""
 
     default_advice = "See what waits with: keruta input"
 

@@ -1,4 +1,4 @@
-"""Walks, opens up and removes directory trees of any depth that somebody else made.
+"""The walk, opening and removal of foreign directory trees of any depth.
 
 ``shutil.rmtree``, ``Path.rglob`` and, before Python 3.12, ``os.walk`` recurse: some thousand
 directories inside each other raise RecursionError, which nobody expects. Paths of such trees are

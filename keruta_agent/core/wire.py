@@ -183,7 +183,7 @@ class TaskSchema(_TolerantSchema):
 
 
 class SessionSchema(_TolerantSchema):
-    """A session; the repository stands at the top level or inside ``templateConfig``."""
+    """A session; the repository is at the top level or inside ``templateConfig``."""
 
     entity = model.Session
 

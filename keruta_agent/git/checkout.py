@@ -75,7 +75,7 @@ def check_out(clone: Clone, start: Start, policy: CheckoutPolicy, say: Say) -> N
 
 
 def clear_branches(git: Git, branch: str, say: Say) -> None:
-    """Keep under other names the branches that git cannot have beside a new one.
+    """Rename the branches that exclude a new one in git.
 
     Raises:
         GitError: one cannot be moved.

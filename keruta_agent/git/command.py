@@ -84,7 +84,7 @@ class Git:
         redactor: Redactor | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> None:
-        """Take the limit in seconds, who may stop a command, and what every command sees.
+        """Take the time limit, the source of stops, and the variables of every command.
 
         The agent's own environment, which the user's credential helpers may need, is seen by
         commands that speak to the server of ``url``, and by no others.
@@ -161,7 +161,7 @@ class Git:
         return {key: values[-1] for key, values in found if re.search(pattern, key)}
 
     def forget_settings(self) -> None:
-        """Read the settings anew when they are asked for: something else may have changed them."""
+        """Read the settings again at the next use: another program may have changed them."""
         self._known_settings.clear()
 
     def _all_settings(self) -> Mapping[str, list[str]]:
@@ -266,7 +266,7 @@ class Git:
         return with_settings(environment, settings), descriptors
 
     def _ssh(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Return the variable that says how ssh starts: as the user has said, else asking nobody.
+        """Return the variable that says how ssh starts: the user's, else without questions.
 
         Either way it reads the settings that the user had when this process began.
         """
@@ -331,7 +331,7 @@ def is_true(value: str) -> bool:
 
 
 def name_of(arguments: Sequence[str]) -> str:
-    """Return the name of the command, behind settings that stand before it."""
+    """Return the name of the command, after the settings before it."""
     return arguments[_place_of(arguments)]
 
 

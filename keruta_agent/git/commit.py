@@ -77,5 +77,5 @@ def _is_name(text: str | None) -> bool:
 
 
 def signed_by_somebody(git: Git) -> Git:
-    """Return git that can commit, also where nothing says who the user is."""
+    """Return git that can commit, also without a configured user."""
     return git.with_variables(fallback_identity(git))

@@ -38,7 +38,7 @@ def is_installed() -> bool:
 
 
 def set_up(git: Git) -> None:
-    """Have git hand the files that are meant to Git LFS, in this repository.
+    """Make git pass the named files to Git LFS in this repository.
 
     Raises:
         WorkspaceError: it cannot be set up.

@@ -68,7 +68,7 @@ def push(clone: Clone, commit: str, branch: str, policy: PushPolicy) -> str:
 
 
 def _force(clone: Clone, branch: str, policy: PushPolicy) -> list[str]:
-    """Only over what was pushed from here: else somebody's commit on top of it would be lost."""
+    """Overwrite only what was pushed from here, so that no foreign commit is lost."""
     if not policy.overwrites:
         return []
     own = clone.git.find("rev-parse", "--verify", "--quiet", pushed_ref(branch))

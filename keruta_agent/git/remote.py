@@ -104,7 +104,7 @@ def bring(clone: Clone, remote: Remote, ref: str, known: Mapping[str, str], say:
 
 
 def fetch(git: Git, specs: Sequence[str], *, action: str) -> None:
-    """Fetch from the server; refs of it that no longer are there do not stand in the way.
+    """Fetch from the server; refs that it no longer has are pruned.
 
     Of a branch ``feature`` and one ``feature/x`` git can hold one only: after the server has
     changed from one to the other, what was fetched before goes.
@@ -123,7 +123,7 @@ def fetch(git: Git, specs: Sequence[str], *, action: str) -> None:
 
 
 def in_the_way(git: Git, target: str) -> list[str]:
-    """Return the refs that cannot be beside a ref: those that its name goes on from, or into."""
+    """Return the refs that exclude a ref: its parents and children by name."""
     parts = target.split("/")
     above = ["/".join(parts[:count]) for count in range(3, len(parts))]
     names = git.text(
@@ -178,7 +178,7 @@ def commits_of(git: Git, *names: str) -> dict[str, str]:
 
 
 def is_ancestor(git: Git, older: str, newer: str) -> bool:
-    """Return whether a commit is another one, or one that it goes on from."""
+    """Return whether a commit is another one or its ancestor."""
     return git.holds("merge-base", "--is-ancestor", older, newer)
 
 

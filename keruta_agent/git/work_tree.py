@@ -105,7 +105,7 @@ def _repositories(root: Path, path: str) -> Iterator[str]:
 
 
 def unfinished(git_dir: Path) -> str | None:
-    """Return what somebody has begun in the repository and not finished."""
+    """Return the operation (merge, rebase ...) that is unfinished in the repository."""
     return next((what for name, what in _UNFINISHED.items() if (git_dir / name).exists()), None)
 
 
@@ -195,7 +195,7 @@ def _snapshot(clone: Clone, found: Found, name: str, reason: str) -> str:
 
 
 def _tree(clone: Clone, nested: list[str]) -> str:
-    """Write the work tree, with an index of its own that starts as a copy of the real one."""
+    """Write the work tree, with a separate index that starts as a copy of the real one."""
     git_dir = clone.git_dir
     temporary = git_dir / "keruta-index"
     temporary.unlink(missing_ok=True)

@@ -306,7 +306,7 @@ def _check_use(steps: list[edits.Step], root: Path) -> None:
 
 
 def _last_line(text: str) -> str:
-    """Return the line of a failure that most likely says what it is."""
+    """Return the line of a failure that most likely names the cause."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("(exit code", "$ "))]
     return (telling or lines or [""])[-1][:200]

@@ -36,7 +36,7 @@ _UNFIT: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class RunnerOrchestrator:
-    """The executor of coding tasks, one after the other. It keeps nothing of one for the next."""
+    """The executor of coding tasks, one after the other, without state between them."""
 
     def __init__(
         self,

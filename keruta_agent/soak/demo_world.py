@@ -1,4 +1,4 @@
-"""The demo's own world: a directory, a server, a daemon, and how nothing of them is left.
+"""The demo's own world: a directory, a server, a daemon, and their removal.
 
 They get none of the user's keruta settings: neither the variables nor the config files.
 """

@@ -56,7 +56,7 @@ finish() {{ echo "end $R" >> "$L/events"; exit "$1"; }}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlannedTask:
-    """One task of a soak, and what has to come of it."""
+    """One task of a soak, and its expected result."""
 
     number: int
     name: str

@@ -92,7 +92,7 @@ class World(Sandbox):
         return self.agent, self.rival
 
     def command(self, agent: Daemon, *arguments: str) -> int:
-        """Run one keruta command beside an agent and return its exit code."""
+        """Run one keruta command next to an agent and return its exit code."""
         process = self._spawn(arguments, agent.base_dir, self.directory / "commands.log")
         try:
             return process.wait(TIMEOUT_S)

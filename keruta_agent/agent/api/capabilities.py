@@ -53,7 +53,7 @@ class Capabilities:
             logger.info("the server has no %s", feature, extra={"action": "server_lacks"})
 
     def forget_missing(self) -> None:
-        """Ask for everything anew that was found missing."""
+        """Forget what was missing, so that each route is tried again."""
         with self._lock:
             self._missing_until.clear()
 

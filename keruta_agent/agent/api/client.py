@@ -276,7 +276,7 @@ class KerutaClient:
         return health.ask(self._http)
 
     def check_writes(self) -> None:
-        """Test a write: PUT ``/tasks/{id}/status`` of a task that nobody has."""
+        """Test a write: PUT ``/tasks/{id}/status`` of a task that does not exist."""
         try:
             writes.check(self._http)
         except errors.ApiBlocked:

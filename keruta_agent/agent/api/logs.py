@@ -111,7 +111,7 @@ class LogWriter:
         return len(entries)
 
     def _send_singly(self, task_id: str, entries: Sequence[LogEntry], key: str) -> int:
-        """Send the first request's worth: who calls notes it before more follows.
+        """Send one request's worth; the caller records it before more follows.
 
         A server that takes no lists knows no keys either; what was stored and not noted when the
         agent is killed would be stored again.

@@ -15,7 +15,7 @@ _Answer = TypeVar("_Answer")
 
 
 def no_owner() -> None:
-    """Stand for the owner of a route that hangs on nothing: its 404 is a missing route."""
+    """Stand in for the owner where a route has none: its 404 means a missing route."""
 
 
 class OptionalRoutes:

@@ -111,7 +111,7 @@ def check_room(subject: str, path: Path, settings: Settings) -> Finding:
 
 
 def _lock_holder(base_dir: Path) -> int | None:
-    """Return the pid of the living agent that holds the lock; 0 when it does not say who it is."""
+    """Return the pid of the agent that holds the lock; 0 when it is unknown."""
     if not lock.is_held(base_dir):
         return None
     return lock.holder(base_dir) or 0

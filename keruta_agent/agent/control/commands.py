@@ -300,7 +300,7 @@ class AnswerInput(Command[Answered]):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeedInput(Command[Fed]):
-    """Pass on somebody's own standard input to a job."""
+    """Pass a client's standard input to a job."""
 
     NAME = "stdin"
     RESULT = Fed

@@ -24,7 +24,7 @@ def answer_input(control: Control, command: AnswerInput) -> Answered:
 
 
 def feed_input(control: Control, command: FeedInput) -> Fed:
-    """Pass on somebody's own standard input to a job.
+    """Pass a client's standard input to a job.
 
     Raises:
         NotFound: there is no such job.

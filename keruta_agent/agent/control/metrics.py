@@ -112,7 +112,7 @@ def _jobs(agent: Agent) -> Iterator[Metric]:
 
 
 def _current_run(agent: Agent) -> Iterator[Metric]:
-    """Yield what is known of the run that goes on; nothing while none does."""
+    """Yield the metrics of the active run; nothing without one."""
     from prometheus_client.core import GaugeMetricFamily
 
     active = agent.records.runs.active()

@@ -34,7 +34,7 @@ def date(unix_time: float | None) -> str | None:
 
 
 def job_to_json(job: Job) -> dict[str, Any]:
-    """Return a job without what it executes, which may hold secrets of any shape."""
+    """Return a job without its script, which may hold secrets in any form."""
     return {
         "id": job.id,
         "task": job.task_id,

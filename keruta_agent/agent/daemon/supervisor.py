@@ -151,7 +151,7 @@ class Daemon:
         self._manager.reloading()
 
     def stop(self) -> None:
-        """Send what is left, then stop every part; a script that still runs goes on."""
+        """Send what is left, then stop every part; a running script continues."""
         at_once = self._requests.count >= LEAVE_AT_ONCE
         self._stop_side_threads(leaves=not at_once)
         self._manager.stopping("sends the API what is left")

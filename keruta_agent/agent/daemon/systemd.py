@@ -33,7 +33,7 @@ class ServiceManager:
         self._notify(f"STOPPING=1\nSTATUS={status}")
 
     def alive(self) -> None:
-        """Notify the watchdog that the daemon is not stuck, at half of its interval."""
+        """Notify the watchdog, at half of its interval."""
         if self._watchdog_s is not None and time.monotonic() >= self._next_ping:
             # Half of the limit, as systemd itself advises.
             self._next_ping = time.monotonic() + self._watchdog_s / 2

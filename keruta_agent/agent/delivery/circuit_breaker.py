@@ -46,7 +46,7 @@ class CircuitBreaker:
         return self._open_since is not None
 
     def failed(self, exc: errors.ApiError) -> None:
-        """Count an attempt that failed, and not for what it carried."""
+        """Count an attempt that failed for another reason than its content."""
         self._failures += 1
         self.problem = exc
         self.is_unauthorized = isinstance(exc, errors.ApiUnauthorized)

@@ -1,4 +1,4 @@
-"""Groups in a log: what stands between ``::group::NAME`` and ``::endgroup::``, as on GitHub.
+"""Groups in a log: the lines between ``::group::NAME`` and ``::endgroup::``, as on GitHub.
 
 A group is open for all streams of a run from where it was seen; a new one ends the one before.
 The markers are lines of the output like any other and stay in the log.

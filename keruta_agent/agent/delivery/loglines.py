@@ -32,7 +32,7 @@ CONTINUES: Final = "continues"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Text:
-    """A range of output with what stands beside it."""
+    """A range of output, and the output around it."""
 
     before: bytes
     data: bytes
@@ -40,7 +40,7 @@ class _Text:
 
     @property
     def is_torn(self) -> bool:
-        """Whether its last line goes on behind it."""
+        """Whether its last line continues after it."""
         return not self.data.endswith(b"\n") and bool(self.after)
 
 
@@ -113,7 +113,7 @@ def _output_entries(
 def _by_group(
     lines: list[str], text: _Text, group: str | None
 ) -> Iterator[tuple[list[str], str | None]]:
-    """Yield lines in parts, each with the group that it stands in; markers stand in theirs."""
+    """Yield lines in parts, each with its group; a marker belongs to its own."""
     if not groups.may_hold_marker(text.data):
         yield lines, group
         return
@@ -162,7 +162,7 @@ def _lines(text: _Text, redactor: Redactor, colours: bool) -> list[str]:
 
 
 def _without_last_end(lines: list[str], text: _Text) -> list[str]:
-    """Return the lines without the nothing that stands behind the last line end."""
+    """Return the lines without the empty one after the last line end."""
     return lines[:-1] if text.data.endswith(b"\n") else lines
 
 
@@ -181,7 +181,7 @@ def _entries(
 
 
 def _structured(entry: LogEntry, redactor: Redactor) -> LogEntry:
-    """Return the entry that a line in JSON stands for; any other line as it is."""
+    """Return the entry that a JSON line describes; any other line as it is."""
     found = structured.recognise(entry.message)
     if found is None:
         return entry

@@ -115,7 +115,7 @@ class OutboxSender:
         return None if self._words.problem is None else self._words.problem.message
 
     def api_answers_again(self) -> None:
-        """Try again what failed: somebody else got an answer."""
+        """Retry what failed: another client got an answer."""
         self._words.retry_now()
         self._files.retry_now()
 

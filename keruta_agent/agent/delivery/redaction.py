@@ -66,7 +66,7 @@ def _secrets_of(job: Job) -> Iterable[str]:
 
 
 def _texts(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the texts in a task's parameters with their names, however deep they stand."""
+    """Yield the texts in a task's parameters with their names, at any depth."""
     for name, value in parameters.items():
         if isinstance(value, str):
             yield name, value

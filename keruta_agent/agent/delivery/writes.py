@@ -41,7 +41,7 @@ class WriteCheck:
                     logger.info("the API takes reports now", extra={"action": "writes_arrive"})
 
     def doubt(self, api: KerutaApi) -> errors.ApiError | None:
-        """Test a write anew, for what was true need not be; return why none arrives.
+        """Test a write again, since the API may have changed; return why none arrives.
 
         A problem that is known stays until ``test`` finds it gone: its caller has jobs to wake.
         """

@@ -158,7 +158,7 @@ class _Conclusion:
             return self._set_aside(self._open())
 
     def _push_aside(self, found: Clone) -> str:
-        """Push what a failed run left to a branch of its own."""
+        """Push the leftovers of a failed run to their own branch."""
         branch = branches.failed_name(self.place.branch)
         failed = dataclasses.replace(self.place, branch=branch)
         found.git.run(
@@ -173,7 +173,7 @@ class _Conclusion:
         return self._note(branch, tip, stat, "pushed what it left {} to {}")
 
     def _set_aside(self, found: Clone) -> str:
-        """Keep what a failed run left under a name of its own in the clone."""
+        """Keep the leftovers of a failed run under their own ref in the clone."""
         ref = submodules.set_aside(
             found,
             f"failed/{self.place.branch}/{self.ctx.run.uid}",

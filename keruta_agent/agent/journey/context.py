@@ -81,7 +81,7 @@ class RunContext:
         self.job, self.run = self.records.runs.with_job(self.run.id)
 
     def enter(self, stage: str) -> None:
-        """Store which stage begins: an agent that dies of it must not try for ever."""
+        """Store which stage begins: an agent that dies in it must not retry for ever."""
         self.records.runs.enter(self.run.id, stage)
         self.refresh()
 
@@ -92,7 +92,7 @@ class RunContext:
         return JobStoppedError(kind, self.job.stop_reason or "")
 
     def raise_if_stopped(self) -> None:
-        """Read the records again, and go on only while nobody wants the job to stop.
+        """Read the records again, and continue unless the job is to stop.
 
         Raises:
             JobStoppedError: somebody does.

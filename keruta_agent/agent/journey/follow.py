@@ -33,7 +33,7 @@ SHIM_GRACE_S: Final = 3.0
 
 
 def until_end(ctx: RunContext, shim: ProcessId) -> ExitRecord | None:
-    """Follow a run and return how it ended; None when nobody could record that.
+    """Follow a run and return its exit record; None when it left none.
 
     Raises:
         RunError: the shim failed before it came to the script.
@@ -128,7 +128,7 @@ def _began(ctx: RunContext) -> float:
 
 
 class _Stopper:
-    """The stop of a run, when somebody asks for it or when its time is over."""
+    """The stop of a run, on request or at its time limit."""
 
     def __init__(self, ctx: RunContext, shim: ProcessId) -> None:
         self._ctx = ctx

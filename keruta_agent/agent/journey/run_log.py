@@ -38,7 +38,7 @@ class RunLog:
 
     @contextlib.contextmanager
     def group(self, name: str) -> Iterator[Path]:
-        """Yield the file to which a program writes whose output is a group of its own.
+        """Yield the file for the output of a program, as its own group.
 
         Raises:
             WorkspaceError: the file cannot be written.
@@ -63,7 +63,7 @@ class RunLog:
         self._append(level, f"workspace: {text}", {"section": "workspace", **(fields or {})})
 
     def warn_once(self, text: str, *, section: str, identity: str) -> None:
-        """Add a warning, unless an agent that was killed meanwhile has added it already."""
+        """Add a warning once, also when the agent was killed in between."""
         self._append("WARN", self._shown(text), {"section": section}, identity)
 
     def _shown(self, text: str) -> str:

@@ -213,7 +213,7 @@ def place_of(ctx: RunContext) -> Place | None:
 
 
 def url_with_login(ctx: RunContext, place: Place) -> RepositoryUrl:
-    """Return the address of a place with what the API's holds beside: a user name, a password."""
+    """Return a place's address with the login that the API's address holds."""
     stored = url.parse(place.address)
     given = repository_of(ctx)
     return stored if given is None or given.url.address != stored.address else given.url

@@ -92,7 +92,7 @@ class QuietConsumer(Consumer):  # type: ignore[misc]
         return
 
     def stop_taking(self) -> None:
-        """Stop taking messages; the one at hand goes on."""
+        """Stop taking messages; the current one is finished."""
         self.stop_flag.set()
         self.wake_event.set()
 

@@ -1,4 +1,4 @@
-"""A thread of its own for work that comes due, so that nothing else has to wait for it.
+"""A thread for work that comes due, so that nothing else waits for it.
 
 What there is to do stands in the records. A due time is no message that could get lost: whoever
 starts the thread asks for the first round, and every round says when the next is due.
@@ -17,7 +17,7 @@ class DueThread:
     """A thread that does its work whenever it is due. May be asked for before it starts."""
 
     def __init__(self, name: str, *, niceness: int = 0) -> None:
-        """Make the thread; a higher niceness gives way to others."""
+        """Make the thread; a higher niceness lowers its priority."""
         self.name = name
         self._niceness = niceness
         self._changed = threading.Condition()
@@ -50,13 +50,13 @@ class DueThread:
             self._changed.wait_for(lambda: self._is_stopping, seconds)
 
     def stop(self) -> None:
-        """Stop after the work at hand."""
+        """Stop after the current work."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify()
 
     def join(self, timeout_s: float | None) -> None:
-        """Wait for the work at hand, in seconds."""
+        """Wait for the current work, in seconds."""
         if self._thread is not None:
             self._thread.join(timeout_s)
 
@@ -87,7 +87,7 @@ class DueThread:
 
 
 def give_way(niceness: int) -> None:
-    """Raise the niceness of this thread, which has one of its own on Linux."""
+    """Raise the niceness of this thread; Linux has one per thread."""
     if niceness:
         thread = threading.get_native_id()
         nicer = os.getpriority(os.PRIO_PROCESS, thread) + niceness

@@ -53,7 +53,7 @@ class TolerantHuey(SqliteHuey):  # type: ignore[misc]
     """A queue that skips messages that it cannot read: no job is lost, all are in agent.db."""
 
     def announce_failure(self, job_id: int) -> None:
-        """Send Huey's failure signal for a job whose message is done all the same."""
+        """Send Huey's failure signal for a job; its message counts as done."""
         self._emit(SIGNAL_ERROR, Task((job_id,)))
 
     def dequeue(self) -> Any:
@@ -77,7 +77,7 @@ class TolerantHuey(SqliteHuey):  # type: ignore[misc]
 
 
 def open_queue(base_dir: Path, name: str) -> TolerantHuey:
-    """Open one of the queues; a damaged file is moved away and made anew.
+    """Open one of the queues; a damaged file is moved aside and replaced.
 
     Raises:
         AgentStateError: the file cannot be used.

@@ -1,4 +1,4 @@
-"""The run directory: all there is to know of a run, whoever looks at it.
+"""The run directory: everything about one run, for every process that reads it.
 
 ========== ==================================================================================
 script     what is executed, when the job brought a text
@@ -187,7 +187,7 @@ class RunDirectory:
             raise errors.RunError(f"cannot write {self.about}: {exc.strerror}") from exc
 
     def read_about(self) -> About | None:
-        """Return which job and task this is a run of, None when nobody noted it."""
+        """Return the job and task of this run, None when they were not recorded."""
         try:
             return About.from_json(from_json(read_small(self.about) or ""))
         except (ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""The record of how a script ended: what it may hold, and how it is shown to be our shim's.
+"""The record of how a script ended: its fields, and the proof that the run's shim wrote it.
 
 The record lies where the script itself can write. So before the script starts, a secret goes to
 the shim, through a socket that nobody else can open, and only its SHA-256 to the agent's records.
@@ -55,7 +55,7 @@ class ExitRecord:
     proof: str = dataclasses.field(default="", repr=False)
 
     def is_proved(self, digest: str | None) -> bool:
-        """Return whether our shim wrote this, by what was stored before the script started."""
+        """Return whether the run's shim wrote this, by the digest stored before the start."""
         if digest == UNPROVED:
             return True
         return digest is not None and hmac.compare_digest(digest, digest_of(self.proof))

@@ -63,7 +63,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def from_json(text: str | bytes) -> Any:
-    """Return what a text says that somebody else wrote.
+    """Parse JSON that another process wrote.
 
     Raises:
         ValueError: it is not JSON, nested more deeply than can be read, or says too much.

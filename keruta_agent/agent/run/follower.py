@@ -1,6 +1,6 @@
-"""The wait for a process that may be no child, and for a wake-up meanwhile.
+"""The wait for the end of any process, or for a wake-up.
 
-The shim of an adopted run is not our child, so waiting goes through a pidfd, which works for any
+The shim of an adopted run is not a child, so waiting goes through a pidfd, which works for any
 process and wakes at the very moment of its end.
 """
 
@@ -61,7 +61,7 @@ class ProcessWatch:
         return not self._process.is_alive()
 
     def wait(self, timeout_s: float) -> None:
-        """Return when the process has ended, somebody woke the waiter, or the time is over."""
+        """Return when the process has ended, at a wake-up, or after the time."""
         if self._pidfd is None:
             timeout_s = min(timeout_s, LOOK_INTERVAL_S)
         self._poll.poll(timeout_s * 1000)

@@ -26,7 +26,7 @@ def stop_shim(shim: ProcessId) -> None:
 
 
 def end_input(shim: ProcessId) -> None:
-    """Close a script's input once the script has read what it holds."""
+    """Close a script's input once the script has read all of it."""
     if shim.is_alive():
         _send(shim.pid, END_OF_INPUT)
 
@@ -79,7 +79,7 @@ def _freeze(shim: ProcessId, deadline: float) -> None:
 
 
 def sweep(run_uid: str, grace_s: float, *, is_clear: bool = False) -> list[int]:
-    """End what is left of a run that nobody looks after; return which processes there were.
+    """End the processes that an abandoned run left; return which there were.
 
     That is what bears its marker, and what came to this process when the shim was killed. With
     ``is_clear``, nothing should be left, and one look is enough.

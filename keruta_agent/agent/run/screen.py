@@ -100,7 +100,7 @@ class _Line:
                 self._control(token["control"])
 
     def shown(self, *, colours: bool) -> str:
-        """Return the line as it stands."""
+        """Return the current line."""
         length = len(self._marks)
         while self._was_rewritten and length and self._marks[length - 1] == " ":
             length -= 1

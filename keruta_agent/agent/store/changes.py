@@ -50,7 +50,7 @@ class Position:
         return cls(event=event, run=run, next_range=next_range)
 
     def bounded(self, newest: Position) -> Position:
-        """Return this position, or the newest where that lies behind it."""
+        """Return this position, or the newest one if that is earlier."""
         log = min((self.run, self.next_range), (newest.run, newest.next_range))
         return Position(event=min(self.event, newest.event), run=log[0], next_range=log[1])
 
@@ -73,7 +73,7 @@ class Change:
     number: int = 0
 
     def moved(self, position: Position) -> Position:
-        """Return the position of a listener who has got this."""
+        """Return the position after this change."""
         if self.piece is None or self.run_id is None:
             return dataclasses.replace(position, event=self.number)
         return dataclasses.replace(position, run=self.run_id, next_range=self.piece.sequence + 1)
@@ -94,7 +94,7 @@ class Changes:
         return int(row[0])
 
     def newest(self) -> Position:
-        """Return the position of a listener who has got everything."""
+        """Return the position after the newest change."""
         connection = self._database.connection()
         event = connection.execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0]
         last = connection.execute(

@@ -340,7 +340,7 @@ class Outbox:
         return row.fetchone() is not None
 
     def last_error(self) -> str | None:
-        """Return why the oldest row that was tried in vain has not left yet."""
+        """Return the error of the oldest entry that failed."""
         row = self._database.connection().execute(
             "SELECT last_error FROM outbox WHERE state = 'pending' AND last_error <> '' "
             "ORDER BY id LIMIT 1"

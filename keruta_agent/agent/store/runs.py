@@ -310,7 +310,7 @@ class Runs:
         wants_auto_fix: bool | None,
         artifacts_dir: str | None,
     ) -> bool:
-        """Store what the script says about its own end; a failure once said stands.
+        """Store the end that the script reports; a reported failure stays.
 
         Returns whether the report was taken.
         """

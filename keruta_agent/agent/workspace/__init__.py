@@ -1,1 +1,1 @@
-"""Git: the session's repository at hand, a branch for each task, and the result brought back."""
+"""The session's clone, a branch for each task, and the push of its result."""

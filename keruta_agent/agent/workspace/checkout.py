@@ -143,7 +143,7 @@ class _Named:
 
 
 def _name(clone: Clone, request: CheckoutRequest, ref: str) -> _Named:
-    """Return the name of the task's branch; if it is another task's, one that is nobody's."""
+    """Return the name of the task's branch; another one if a different task has it."""
     named = _ask(clone, request, ref, is_taken=False)
     if any(_is_others(clone, tip, request.task_id) for tip in (named.pushed, named.local) if tip):
         named = _ask(clone, request, ref, is_taken=True)

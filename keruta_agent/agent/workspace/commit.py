@@ -159,7 +159,7 @@ def _return_to_branch(clone: Clone, place: Place, current: str | None, say: Say)
 
 
 def diff_stat(clone: Clone, place: Place) -> DiffStat:
-    """Return how much the task's branch differs from what it began with."""
+    """Return the difference between the task's branch and its base."""
     git = clone.git
     counting = ("diff", "--numstat", "--no-renames", "--ignore-submodules=dirty")
     # From where the two went apart; there need not be any such place.

@@ -115,7 +115,7 @@ def restore(git: Git, url: RepositoryUrl) -> None:
 
 
 def _remove_lock_directories(git_dir: Path) -> None:
-    """Remove directories that stand where git makes a lock file."""
+    """Remove directories in the place of git's lock files."""
     places = [path for path in git_dir.iterdir() if path.name.endswith(_LOCK)]
     for folder, directories, _ in file_trees.walk(git_dir / "refs"):
         places += [Path(folder) / name for name in directories if name.endswith(_LOCK)]

@@ -54,7 +54,7 @@ class Moved:
 
     @property
     def is_removable(self) -> bool:
-        """Whether nothing is lost with it. Without a comparison nobody knows."""
+        """Whether it can be removed without loss; unknown without a comparison."""
         return self.is_compared and not self.held
 
     def to_json(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Moved:
 
 
 def move_aside(path: Path, reason: str, *, beside: Path | None = None) -> Moved:
-    """Move a clone out of the way; the new place is beside it, or beside another directory.
+    """Move a clone aside, next to its place or next to another directory.
 
     Raises:
         WorkspaceError: it cannot be moved; the advice is the command that helps.
@@ -130,7 +130,7 @@ def all_beside(directory: Path) -> list[Moved]:
 
 
 def note_compared(moved: Moved, held: tuple[str, ...]) -> Moved:
-    """Store which commits nobody else has.
+    """Store which commits only this clone has.
 
     Raises:
         OSError: it cannot be stored.

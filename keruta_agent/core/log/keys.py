@@ -49,7 +49,7 @@ def secret_names(environment: Mapping[str, str], more: Iterable[str] = ()) -> li
 
 
 def hide(names: Iterable[str]) -> None:
-    """Start this program anew without these variables, which it finds again by ``take_back``.
+    """Restart this program without these variables; ``take_back`` returns them.
 
     Returns only where there is nothing to hide.
     """

@@ -1,4 +1,4 @@
-"""The daemon's log file: rotated by size and age, by us or by somebody else.
+"""The daemon's log file: rotated by size and age, by the daemon or another program.
 
 The standard library rotates by size (``RotatingFileHandler``) and follows a file that somebody
 moved away, as logrotate does (``WatchedFileHandler``). What it cannot do is here: an age that a
@@ -28,7 +28,7 @@ _DATE: Final = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rotation:
-    """When a file gives way to a new one, and how many old ones are kept."""
+    """When a file is rotated, and how many old ones are kept."""
 
     #: 0: never.
     max_bytes: int = 10 * 1024 * 1024

@@ -89,7 +89,7 @@ def set_up(
 
 
 def reopen() -> None:
-    """Go on in the log file that has the name now; somebody may have moved the old one away."""
+    """Reopen the log file by its name: another program may have moved the old one."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, LogFile):
             handler.reopen()

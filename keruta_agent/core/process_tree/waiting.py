@@ -21,18 +21,18 @@ class TookTooLongError(Exception):
 
 
 class StoppedError(Exception):
-    """Somebody wanted the command stopped; the text says why."""
+    """The command was stopped on request; the text says why."""
 
 
 def no_stop() -> str | None:
-    """Nobody wants the command stopped."""
+    """Return that the command may go on."""
     return None
 
 
 def wait(
     process: subprocess.Popen[bytes], timeout_s: float, stop_reason: Callable[[], str | None]
 ) -> int:
-    """Return the exit code of a command that leads a process group of its own.
+    """Return the exit code of a command that leads its own process group.
 
     Whatever it has started is ended when this returns.
 

@@ -43,7 +43,7 @@ _LINE_END: Final = re.compile(rb"[ \t]*(?:[\r\n]|\Z)")
 
 
 def spans(data: bytes) -> Iterator[Span]:
-    """Yield where such passwords stand, in no order."""
+    """Yield the spans of such passwords, in no order."""
     for found in _OPTION.finditer(data):
         kind = "bare" if found["quoted"] is None else "quoted"
         if _takes_password(found, data) and _is_password(found[kind]):

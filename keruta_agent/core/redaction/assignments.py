@@ -136,7 +136,7 @@ _WORDS: Final = re.compile(r"[A-Za-z]+(?:[-_.:/ ]+[A-Za-z]+)*[.:!?]?")
 
 
 def spans(data: bytes, lowered: bytes) -> Iterator[Span]:
-    """Yield where values of secret names stand, in no order; ``lowered`` is ``data.lower()``."""
+    """Yield the spans of values with secret names, in no order; ``lowered`` is ``data.lower()``."""
     for pattern in _ASSIGNED:
         for found in pattern.finditer(lowered):
             yield from _value(found, _name(data, found.start(), found.end("rest")), data)

@@ -34,7 +34,7 @@ class Plain:
         self.data = b"".join(pieces)
 
     def original(self, span: Span) -> Span:
-        """Return where a span of the plain text stands in the text with its sequences."""
+        """Return the span in the text with sequences for one of the plain text."""
         start, end = span
         return self._place(start), self._place(end - 1) + 1
 

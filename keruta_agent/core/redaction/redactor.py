@@ -1,4 +1,4 @@
-"""The one redactor, which stands at every exit: no secret leaves the agent in a text.
+"""The one redactor, used at every exit: no secret leaves the agent in a text.
 
 It knows secrets by their values (in many forms: URL-encoded, base64, JSON-escaped, ...), by their
 patterns (tokens, headers, private keys), and by the names that they are given to. It says *where*
@@ -98,7 +98,7 @@ class Redactor:
         return _masked(text, self.spans(text), 0, len(text))
 
     def redact_window(self, before: str, text: str, after: str) -> str:
-        """Return ``text`` masked, also where a secret or key block reaches in from beside it.
+        """Return ``text`` masked, also where a secret or key block crosses its bounds.
 
         Without ``after`` the end of the text may be half a secret, which nobody can know: hold
         back an unfinished line.
@@ -114,7 +114,7 @@ class Redactor:
         return _Values(self, masks_names=False).redacted(value, _DEEPEST_VALUE)
 
     def redact_object(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what somebody else named and gave, with the secrets masked in both."""
+        """Return foreign names and values with the secrets masked in both."""
         return _Values(self, masks_names=True).mapping(fields, _DEEPEST_VALUE)
 
     def __repr__(self) -> str:

@@ -53,7 +53,7 @@ class Search:
         self._known = frozenset(self._grams)
 
     def spans(self, data: bytes) -> list[Span]:
-        """Return where the strings stand, in no order; line breaks in the text do not count."""
+        """Return the spans of the strings, in no order; line breaks in the text do not count."""
         if not self.needles:
             return []
         joined = data.replace(b"\n", b"").replace(b"\r", b"")

@@ -1,4 +1,4 @@
-"""Secrets that nobody has named: tokens, keys and passwords recognised by their pattern.
+"""Secrets without a known name: tokens, keys and passwords recognised by their pattern.
 
 Every pattern begins with fixed letters, for which the search for it is as fast as one for a word,
 and none can go back over what it has read: the time is linear in the text, whatever the text.
@@ -228,7 +228,7 @@ def _jwts(data: bytes) -> Iterator[Span]:
 
 
 def _key_blocks(data: bytes) -> Iterator[Span]:
-    """Yield private key blocks; one without an end goes on to the end of the text."""
+    """Yield private key blocks; one without an end reaches to the end of the text."""
     position = 0
     while begin := _BLOCK_BEGIN.search(data, position):
         position = begin.end()

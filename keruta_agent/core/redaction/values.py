@@ -43,7 +43,7 @@ _NAMED: Final = re.compile(r"[\w.-]+[ \t]*[:=][ \t]*([^=\s].*)")
 
 
 def worth_masking(value: str) -> bool:
-    """Return whether a value is long and unusual enough to be masked wherever it stands."""
+    """Return whether a value is long and unusual enough to be masked everywhere."""
     value = value.strip()
     if len(value) < SHORTEST or len(set(value)) < 3 or value.casefold() in COMMON:
         return False

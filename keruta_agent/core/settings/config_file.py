@@ -64,7 +64,7 @@ class ConfigFile:
                 raise found
 
     def place(self, key: str) -> str:
-        """Return where a key stands: the file and, if it is known, the line."""
+        """Return the place of a key: the file and, if it is known, the line."""
         return self._at(key.split("."))
 
     def _at(self, path: list[Any]) -> str:
@@ -176,7 +176,7 @@ def _advice(name: str, known_keys: Collection[str], candidates: Collection[str])
 
 
 def _line_of(text: str, path: list[object]) -> int | None:
-    """Return the line, from 1, in which a key of parsed YAML stands; None if it is unknown."""
+    """Return the line, from 1, of a key in parsed YAML; None if it is unknown."""
     node = safe_reader().compose(text)
     line = None
     for wanted in path:
@@ -247,7 +247,7 @@ def read_text(candidate: Candidate) -> str | None:
 
 
 def read_content(path: Path) -> bytes:
-    """Return the bytes of a file, or of what stands for one, such as a pipe or ``/dev/null``.
+    """Return the bytes of a file, or of a pipe or ``/dev/null`` in its place.
 
     Raises:
         SettingsError: it is no file but endless, or a pipe that nobody writes to.

@@ -194,7 +194,7 @@ def _round_trip(indentation: int = 2) -> YAML:
 
 
 def _indentation(document: Any, section: str) -> int:
-    """Return the column in which the keys of a section stand."""
+    """Return the column of a section's keys."""
     content = document.get(section) if section else None
     return content.lc.col if isinstance(content, CommentedMap) and content.lc.col else 2
 

@@ -70,7 +70,7 @@ def load_settings(
 
 
 def with_unit(text: str, info: declaration.SettingInfo) -> str:
-    """Return what stands in a variable with the unit that is meant there."""
+    """Return a variable's text with the unit that it implies."""
     return text + info.environment_unit if text.replace(".", "", 1).isdecimal() else text
 
 

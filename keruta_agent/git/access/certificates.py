@@ -19,7 +19,7 @@ _OWN_VARIABLES: Final = ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH")
 def variables(
     environment: Mapping[str, str], has_own_setting: Callable[[], bool]
 ) -> dict[str, str]:
-    """Return what git is to see beside this environment, to trust whom its variables name."""
+    """Return the variables that make git trust the authorities of this environment."""
     chosen = authorities.named(environment)
     if chosen is None or any(environment.get(name) for name in _OWN_VARIABLES):
         return {}

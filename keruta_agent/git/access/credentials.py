@@ -1,4 +1,4 @@
-"""User name and password for git, handed over so that nobody else sees them.
+"""User name and password for git, handed over unseen by other processes.
 
 They are not put into an argument, an address, a file or a variable: git asks a credential helper
 for them, which reads them from a file in memory whose descriptor it inherits. The helper is a
@@ -38,7 +38,7 @@ esac
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GitAccess:
-    """The token of whoever uses the driver, and the servers that it is for."""
+    """The token of the driver's user, and the servers that it is for."""
 
     token: str | None = dataclasses.field(default=None, repr=False)
     username: str = TOKEN_USERNAME

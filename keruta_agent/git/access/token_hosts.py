@@ -1,4 +1,4 @@
-"""Which servers a token is for: the address of a repository is named by whoever files a task.
+"""Which servers a token is for: the address of a repository comes from the author of a task.
 
 A token opens everything of its owner's; so it goes to the hosts that the agent's owner has named,
 and by default only to where such tokens come from.

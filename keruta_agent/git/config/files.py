@@ -1,4 +1,4 @@
-"""Files in git's own format, and copies of them that nobody can change.
+"""Files in git's own format, and unchangeable copies of them.
 
 Git itself does the parsing (``git config --file``), which runs nothing that such a file names.
 """

@@ -199,7 +199,7 @@ def without_filters(git: Git) -> list[tuple[str, str]]:
 
 
 def is_harmless(entry: Entry) -> bool:
-    """Return whether a setting may act whoever wrote it."""
+    """Return whether a setting is harmless, whoever wrote it."""
     if (entry.key, entry.value) in _LFS:
         return True
     if entry.key.startswith("submodule.") and entry.key.endswith(".update"):
@@ -215,7 +215,7 @@ class _Trust:
         self._known: dict[Path, frozenset[Entry]] = {}
 
     def of(self, path: Path, entries: Iterable[Entry], user: UserConfig) -> frozenset[Entry]:
-        """Return the settings of a file that somebody has set up before."""
+        """Return the settings of a file that existed before."""
         with self._lock:
             if path not in self._known:
                 is_old = user.is_older(path)

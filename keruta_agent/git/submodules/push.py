@@ -141,7 +141,7 @@ def _deliver(inner: Clone, pin: _Pin, address: str, delivery: Delivery, depth: i
 
 
 def _push(git: Git, pin: _Pin, address: str, delivery: Delivery) -> None:
-    """Push one commit; to a branch of its own where an earlier run's is in the way."""
+    """Push one commit; to a separate branch where an earlier run's is in the way."""
     action = f"push the submodule {pin.path} to {url.without_secrets(address)}"
     for branch in (delivery.branch, f"{delivery.branch}-{pin.commit[:12]}"):
         result = git.run(

@@ -119,7 +119,7 @@ def set_aside(clone: Clone, name: str, reason: str, say: Say) -> str | None:
 
 
 def uncommitted(clone: Clone) -> list[str]:
-    """Return the paths of submodules that hold changes nobody has committed."""
+    """Return the paths of submodules with uncommitted changes."""
     found: list[str] = []
 
     def look(inner: Clone) -> None:

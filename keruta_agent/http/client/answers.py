@@ -131,7 +131,7 @@ def _joined(*parts: object) -> str:
 def error_of(
     response: requests.Response, action: str, *, secret: str = ""
 ) -> errors.ApiError | None:
-    """Return the error that an answer stands for, or None when it is a success.
+    """Return the error that an answer reports, or None when it is a success.
 
     ``secret`` is taken out of the server's words: some repeat the token that they refuse.
     """

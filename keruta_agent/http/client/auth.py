@@ -1,4 +1,4 @@
-"""The credentials of a request: with a token, with what stands in the address, or not at all."""
+"""The credentials of a request: with a token, with the address's own, or without any."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _API_SUFFIXES = ("/api/v1", "/api")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BaseUrl:
-    """Where a service stands. ``url`` never holds a password, so that it can be shown."""
+    """The address of a service. ``url`` never holds a password, so that it can be shown."""
 
     #: Scheme, host, port and path without a slash at the end.
     url: str

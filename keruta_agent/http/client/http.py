@@ -207,7 +207,7 @@ class HttpClient:
         silence_s: float,
         anywhere: bool = True,
     ) -> Iterator[requests.Response]:
-        """Open an answer that goes on; reading it fails after ``silence_s`` without a byte."""
+        """Open a stream; reading it fails after ``silence_s`` without a byte."""
         response = self._send(
             action,
             "GET",
@@ -337,7 +337,7 @@ class HttpClient:
         return session
 
     def error_of(self, response: requests.Response, action: str) -> errors.ApiError | None:
-        """Return the error that an answer stands for, None when it is a success."""
+        """Return the error that an answer reports, None when it is a success."""
         return answers.error_of(response, action, secret=self._token or self._base.password)
 
     def _checked(self, response: requests.Response, action: str) -> requests.Response:

@@ -39,7 +39,7 @@ class MultipartBody:
         self.rewind()
 
     def rewind(self) -> None:
-        """Begin anew: the first bytes are read next."""
+        """Rewind: the first bytes are read next."""
         self._head, self._tail = self._ends
         self._file_left = self._file_size
         self._file.seek(0)

@@ -77,7 +77,7 @@ def folded_path(path: str) -> str:
 
 
 def _pattern(*groups: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern for paths that a glob names, at any depth, or that lie below such a one."""
+    """Return a pattern for paths that match a glob at any depth, and all below them."""
     globs = [glob for group in groups for glob in group]
     either = "|".join("[^/]*".join(map(re.escape, glob.split("*"))) for glob in globs)
     return re.compile(f"(?:^|/)(?:{either})(?:/|$)")
@@ -160,7 +160,7 @@ def configured(git: Git) -> list[str]:
 
 
 def playbook(context: TaskContext, root: Path) -> list[str]:
-    """Return the task's playbook, if it lies in the work tree: people write it."""
+    """Return the task's playbook if it is in the work tree: people write it."""
     path = context.playbook_path
     if path is None:
         return []

@@ -59,7 +59,7 @@ class Tree:
             return os.stat(path.name, dir_fd=directory, follow_symlinks=False).st_mode
 
     def stage(self, path: PurePosixPath, data: bytes, mode: int) -> str:
-        """Write a file beside its place and return its name there; make missing directories.
+        """Write a file next to its place and return its name; make missing directories.
 
         Raises:
             OSError: it cannot be written, or a part of the path is no directory.

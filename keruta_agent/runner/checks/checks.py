@@ -50,7 +50,7 @@ class Checks:
     round: int = 0
 
     def run(self, task_context: TaskContext, workspace: Workspace) -> TestResult:
-        """Check what lies in the work tree now, and return what the commands said.
+        """Check the current work tree, and return the commands' output.
 
         Raises:
             SecurityError: a command changed how git behaves here.

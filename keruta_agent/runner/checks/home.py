@@ -30,7 +30,7 @@ _ELSEWHERE: Final = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_
 
 
 def make(directory: Path, identity: Mapping[str, str]) -> Path:
-    """Make a home directory whose git knows who the user is, and nothing else of theirs."""
+    """Make a home directory with the user's git identity and nothing else of theirs."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     entries = [Entry(key=key, value=value) for key, value in identity.items()]
     (directory / ".gitconfig").write_bytes(config_file.render(entries))

@@ -119,7 +119,7 @@ def _without_thoughts(text: str) -> str:
 
 
 def _fenced(text: str) -> Iterator[str]:
-    """Yield what stands between two fences that are alike."""
+    """Yield the text between two equal fences."""
     fences = list(_FENCE.finditer(text))
     ends: dict[str, list[int]] = {}
     for number, fence in enumerate(fences):

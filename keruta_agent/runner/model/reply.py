@@ -74,7 +74,7 @@ class Refusal:
 
     @property
     def has_no_money(self) -> bool:
-        """Whether somebody has to pay first."""
+        """Whether the account needs a payment first."""
         said = f"{self.code} {self.message}".lower()
         return self.status == 402 or any(words in said for words in _NO_MONEY)
 

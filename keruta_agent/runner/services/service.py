@@ -37,7 +37,7 @@ class RetryPolicy(Protocol):
 
     @property
     def max_retries(self) -> int:
-        """Tries beside the first."""
+        """Attempts after the first."""
 
     def get_delay(self, attempt: int) -> float:
         """Return the seconds to wait after an attempt, counted from 0."""

@@ -96,7 +96,7 @@ def _give_back(pool: RepoPoolClient, slot: SlotAllocation, say: Callable[[str], 
 
 
 class _Allocation:
-    """A request for a slot, in a thread: it takes long, and the run may be stopped meanwhile."""
+    """A request for a slot, in a thread: it takes long, and the run may be stopped."""
 
     def __init__(
         self, pool: RepoPoolClient, context: TaskContext, runner_id: str, deadline: Deadline

@@ -222,7 +222,7 @@ class Work:
 
 
 def _login(context: TaskContext) -> RepositoryUrl | None:
-    """Return the address that the task names, with the password that may stand in it.
+    """Return the address that the task names, with the password that it may hold.
 
     The remote of a slot is the same address without it.
     """

@@ -100,7 +100,7 @@ class WorkspaceManager:
     def prepare_workspace(
         self, slot_path: Path, branch_name: str, base_branch: str | None = None
     ) -> Workspace:
-        """Check out the branch, new from the base branch or where it stands at the server.
+        """Check out the branch, new from the base branch or as the server has it.
 
         Without ``base_branch`` it begins at the server's default branch. What lies uncommitted, and
         commits that only this clone holds, are kept under ``refs/keruta``.
@@ -184,7 +184,7 @@ class WorkspaceManager:
         return git.text("rev-parse", "--verify", f"{name}^{{commit}}", action=f"find {name}")
 
     def stage(self, workspace: Workspace, *, only_known: bool = False) -> str:
-        """Return the tree of what lies in the work tree now; what is ignored is left out.
+        """Return the tree of the current work tree, without ignored files.
 
         With ``only_known`` new files are left out as well.
         """
@@ -225,7 +225,7 @@ class WorkspaceManager:
     def commit_changes(
         self, workspace: Workspace, commit_message: str, *, tree: str | None = None
     ) -> str:
-        """Commit a tree, or all that lies in the work tree, and return the commit.
+        """Commit a tree, or the whole work tree, and return the commit.
 
         Raises:
             ImplementationError: there is nothing to commit.

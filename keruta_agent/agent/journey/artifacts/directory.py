@@ -38,7 +38,7 @@ class ArtifactsDirectories:
         self._places: dict[Path, Path] = {}
 
     def choose(self, configured: Path, working_directory: Path, run: RunDirectory) -> Path:
-        """Return the directory for a run: the first one that can be written and is nobody else's.
+        """Return the directory for a run: the first one that is writable and no other agent's.
 
         The configured one, else the same below the working directory, else the agent's own.
         """

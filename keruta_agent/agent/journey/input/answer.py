@@ -49,7 +49,7 @@ def give(
 
 
 def feed(agent: Agent, job_id: int, data: bytes, *, ends: bool, source: str) -> bool:
-    """Pass on what somebody's own standard input holds, as it is; return whether it was taken.
+    """Pass on a client's standard input as it is; return whether the script took it.
 
     With ``ends`` the script sees the end of its input after that. Data that does not fit must
     be handed in again.

@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class PromptWatcher(Protocol):
-    """Whoever watches the run whose prompts are answered."""
+    """The watcher of the run whose prompts are answered."""
 
     def answered(self) -> None:
         """Take note that the script was given an answer."""

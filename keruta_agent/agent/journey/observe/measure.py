@@ -110,7 +110,7 @@ class Meter:
 
 
 def _added(before: Usage, reading: Reading, elapsed_s: float) -> Usage:
-    """Return what has been used, after one more look."""
+    """Measure once more and return the usage."""
     passed_s = elapsed_s - before.elapsed_s
     # Of a process that ended during the look nothing was seen; the next look has it.
     user_s = max(before.user_s, reading.user_s)
@@ -134,7 +134,7 @@ def _added(before: Usage, reading: Reading, elapsed_s: float) -> Usage:
 
 
 def settle(ctx: RunContext, record: ExitRecord | None) -> Usage | None:
-    """Store what an ended run has used in all and return it; None when nobody knows.
+    """Store and return the total usage of an ended run; None when it is unknown.
 
     What the exit record says is exact; nobody looked at a short script but the kernel.
     """

@@ -141,7 +141,7 @@ class SessionPoll:
             self._keep_claimed(pending)
 
     def _keep_claimed(self, pending: Sequence[Task]) -> None:
-        """Go on with tasks that this agent has claimed, although it stands by by now."""
+        """Continue with the tasks that this agent has claimed, also on standby."""
         own_id = self._agent.ownership.identity.id
         claimed = [task for task in pending if task.claimed_by == own_id]
         self._agent.ownership.claimed = frozenset(task.id for task in claimed)

@@ -95,7 +95,7 @@ def _place(descriptor: int) -> Path:
 
 
 def entries_below(root: Path) -> Iterator[Entry | TooDeepError]:
-    """Yield what stands below a directory, sorted; directories are entered, links to them not.
+    """Yield the entries below a directory, sorted; links to directories are not followed.
 
     Yields an error in the place of a directory that cannot be entered.
 

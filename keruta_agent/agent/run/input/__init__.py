@@ -1,1 +1,1 @@
-"""A script that waits for input: how that is seen, what it asks, and how it is answered."""
+"""A script that waits for input: detection, prompt and answer."""

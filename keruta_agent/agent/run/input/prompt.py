@@ -70,7 +70,7 @@ class OutputEnd:
         return [_stat(path) for path in self._streams]
 
     def prompt(self) -> tuple[str, bool]:
-        """Return the prompt, and whether it stands in an unfinished line."""
+        """Return the prompt, and whether its line is unfinished."""
         written = [
             (found.st_mtime, path, start)
             for found, path, start in zip(

@@ -41,7 +41,7 @@ class Source:
 
 
 def look_at_fifo(path: Path) -> Source | None:
-    """Return the FIFO; None when there is none, or nobody has it open for reading."""
+    """Return the FIFO; None when there is none, or no process reads it."""
     descriptor = open_for_writing(path)
     if descriptor is None:
         return None
@@ -52,7 +52,7 @@ def look_at_fifo(path: Path) -> Source | None:
 
 
 def look_at_terminal(note: Path) -> Source | None:
-    """Return the terminal whose name stands in a file; None when it is gone."""
+    """Return the terminal that a file names; None when it is gone."""
     name = (read_small(note) or "").strip()
     if not _TERMINAL_NAME.fullmatch(name):  # the script wrote it itself
         return None

@@ -26,7 +26,7 @@ F_GETPIPE_SZ: Final = 1032
 
 
 def open_for_writing(path: Path) -> int | None:
-    """Open the FIFO for writing; None when it is none, or nobody has it open for reading."""
+    """Open the FIFO for writing; None when it is none, or no process reads it."""
     flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY
     try:
         if not stat.S_ISFIFO(path.lstat().st_mode):

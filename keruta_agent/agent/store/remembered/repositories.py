@@ -31,7 +31,7 @@ class Repositories:
             )
 
     def of(self, session_id: str) -> tuple[str, str] | None:
-        """Return the address and the ref of a session's repository, None when nobody asked."""
+        """Return the address and the ref of a session's repository, None when it is unknown."""
         return self.all().get(session_id)
 
     def all(self) -> dict[str, tuple[str, str]]:
