@@ -104,7 +104,7 @@ def bring(clone: Clone, remote: Remote, ref: str, known: Mapping[str, str], say:
 
 
 def fetch(git: Git, specs: Sequence[str], *, action: str) -> None:
-    """Fetch from the server; refs that it no longer has are pruned.
+    """Fetch from the server; a fetched ref that excludes a new one is dropped.
 
     Of a branch ``feature`` and one ``feature/x`` git can hold one only: after the server has
     changed from one to the other, what was fetched before goes.
