@@ -3,4 +3,4 @@
 Kept empty on purpose: small commands called in loops from scripts import this package first.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
+from keruta_agent import __version__
 from keruta_agent.cli import main
 from keruta_agent.core import errors
 from tests.helpers.processes import KERUTA
@@ -306,10 +307,11 @@ def test_unit_leaves_a_script_that_runs_out_of_memory_to_the_daemon() -> None:
     assert {"KillMode=process", "OOMPolicy=continue"} <= set(unit.splitlines())
 
 
-def test_changelog_has_an_unreleased_part() -> None:
+def test_changelog_has_an_unreleased_part_and_the_current_release() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
-    assert re.search(r"^## \[Unreleased\]$", changelog, re.M)
+    newest = re.findall(r"^## \[(.+?)\](?: - \d{4}-\d{2}-\d{2})?$", changelog, re.M)[:2]
+    assert newest == ["Unreleased", __version__]
     assert [name for name in main.COMMANDS if name not in changelog] == []
 
 
