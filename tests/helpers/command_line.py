@@ -54,9 +54,5 @@ def command_line(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[CommandLine]:
     """Return what calls ``keruta``; close the databases that commands leave to a process's end."""
-    gc.freeze()  # what other tests have loaded is not looked through again and again
-    try:
-        yield CommandLine(home, monkeypatch, capsys)
-        gc.collect()
-    finally:
-        gc.unfreeze()
+    yield CommandLine(home, monkeypatch, capsys)
+    gc.collect()

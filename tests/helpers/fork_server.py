@@ -12,6 +12,7 @@ answers with the process id, and later with the exit code.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import io
@@ -33,6 +34,8 @@ MOST_BYTES = 2**17
 DESCRIPTORS = 4
 #: No part of an installed agent's everyday commands.
 _LEFT_OUT = ("keruta_agent.__main__", "keruta_agent.soak", "keruta_agent.testing")
+#: What the runner loads when it asks a model, in more time than all the rest takes.
+_MODEL_LIBRARY = "openai.resources.chat.completions"
 
 
 class ForkServer:
@@ -128,6 +131,8 @@ def _import_everything() -> None:
     for module in pkgutil.walk_packages(keruta_agent.__path__, "keruta_agent."):
         if not module.name.startswith(_LEFT_OUT):
             importlib.import_module(module.name)
+    with contextlib.suppress(ImportError):
+        importlib.import_module(_MODEL_LIBRARY)
 
 
 def main() -> int:

@@ -212,7 +212,8 @@ class Workplace:
     def run_processes(self) -> list[int]:
         """Return the living processes that belong to runs of this base directory."""
         marker = f"KERUTA_RUN_DIR={self.base_dir}/runs/".encode()
-        return [pid for pid in _living() if marker in _read(pid, "environ")]
+        # A zombie has no environment, so that nothing else needs to be read of all the others.
+        return [pid for pid in _processes() if marker in _read(pid, "environ")]
 
     def end_everything(self) -> None:
         """End all that was started here, and what those left behind."""
@@ -221,10 +222,15 @@ class Workplace:
                 process.kill()
             # Shown by pytest when the test fails.
             print(f"--- {process.name}\n{process.out}{process.err}")
-        for pid in self.run_processes():
+        wait_until(self._no_run_is_left, "no process of a run is left")
+
+    def _no_run_is_left(self) -> bool:
+        """End what is left of runs; each look at all processes costs."""
+        left = self.run_processes()
+        for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not self.run_processes(), "no process of a run is left")
+        return not left
 
 
 def free_port() -> int:
@@ -253,13 +259,13 @@ def is_alive(pid: int) -> bool:
     return bool(state) and state[0] not in (b"Z", b"X")
 
 
-def _living() -> list[int]:
-    numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [pid for pid in numbers if is_alive(pid)]
+def _processes() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def _read(pid: int, name: str) -> bytes:
     try:
-        return Path(f"/proc/{pid}/{name}").read_bytes()
+        with Path(f"/proc/{pid}/{name}").open("rb", buffering=0) as file:
+            return file.read()
     except OSError:  # gone meanwhile
         return b""

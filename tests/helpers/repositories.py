@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
+from functools import cache
 from pathlib import Path
 
 IDENTITY = {
@@ -71,18 +73,18 @@ class Repository:
         start = branch if branch in known else "main"
         stream = [
             f"commit refs/heads/{branch}",
+            "mark :1",
             "committer 花子 <hanako@example.com> now",
             _data(message),
             *([f"from refs/heads/{start}^0"] if start in known else []),
         ]
         for name, text in files.items():
             stream += [f"M 100644 inline {name}", _data(text)]
-        git(
+        return git(
             self.path,
             *("fast-import", "--quiet", "--date-format=now"),
-            stdin="\n".join([*stream, ""]),
+            stdin="\n".join([*stream, "get-mark :1", ""]),
         )
-        return self.branches[branch]
 
 
 def _data(text: str) -> str:
@@ -91,7 +93,28 @@ def _data(text: str) -> str:
 
 def make_repository(path: Path, files: dict[str, str] | None = None) -> Repository:
     """Make a bare repository with one commit on main."""
-    git(path.parent, "init", "--quiet", "--bare", "--initial-branch=main", str(path))
-    repository = Repository(path)
-    repository.commit("main", files or {"README.md": "# A project\n"}, "Begin the project")
-    return repository
+    for name, content in _made(tuple((files or {"README.md": "# A project\n"}).items())):
+        place = path / name
+        if content is None:
+            place.mkdir()
+        else:
+            place.write_bytes(content)
+    return Repository(path)
+
+
+@cache
+def _made(files: tuple[tuple[str, str], ...]) -> list[tuple[str, bytes | None]]:
+    """Return what such a repository consists of: names with contents, None for a directory.
+
+    What git takes several processes to make, a test needs to write only.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "made.git"
+        git(path.parent, "init", "--quiet", "--bare", "--initial-branch=main", str(path))
+        Repository(path).commit("main", dict(files), "Begin the project")
+        found = [path, *sorted(path.rglob("*"))]
+        return [
+            (str(each.relative_to(path)), each.read_bytes() if each.is_file() else None)
+            for each in found
+            if each.suffix != ".sample"
+        ]

@@ -8,10 +8,11 @@ all workers are busy, so that what a module shares is made once.
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import multiprocessing
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from typing import Any
@@ -35,6 +36,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=0,
         help="Number of processes that run tests; 0 runs them in this one.",
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep what is collected out of each look for garbage, now and in the workers.
+
+    It stays until the end. To look through it would take a third of the collection, and a forked
+    worker would copy all of it.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
