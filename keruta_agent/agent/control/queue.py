@@ -80,8 +80,8 @@ def retry(control: Control, command: Retry) -> Retried:
     if job.state is not JobState.FINISHED:
         raise errors.WrongState(f"job {job.id} has not ended: it is {job.shown_state}")
     if job.task_id is None:
-        again = Submit(name=job.name, work=job.work, priority=job.priority, key=command.key)
-        retried = Retried(job=_record(control, again))
+        resubmit = Submit(name=job.name, work=job.work, priority=job.priority, key=command.key)
+        retried = Retried(job=_record(control, resubmit))
     else:
         api = control.api()
         task = api.task(job.task_id)

@@ -1,1 +1,1 @@
-"""The daemon's unix socket, that scripts and commands speak to."""
+"""The daemon's unix socket, where scripts and commands reach it."""
