@@ -82,31 +82,30 @@ def test_script_lists_and_takes_back_what_it_added(workplace: Workplace, api: Ap
     assert listed(workplace, "--task-id", task_id)["dropped"]["state"] == "removed"
 
 
-@pytest.mark.parametrize(
-    ("command", "complaint"),
-    [
-        ("keruta artifact add none", "there is no file none"),
-        ("keruta artifact add .", ". is a directory"),
-        ("keruta artifact add /dev/null", "is no regular file"),
-        ("truncate -s 2M big; keruta artifact add big", "big is too large"),
-        ("touch x; keruta artifact add x --name ../x", "is no name for an artifact"),
-        ("touch x; keruta artifact add x --name /x", "is no name for an artifact"),
-        ("keruta artifact add", "Missing argument"),
-        ("touch x; KERUTA_MAX_FILE_SIZE=5TB; keruta artifact add x x --name y", "one by one"),
-        ("truncate -s 2M x; KERUTA_MAX_FILE_SIZE=1GB keruta artifact add x", "too large"),
-    ],
+#: What a script does that no artifact comes of, and what it is told.
+BAD_FILES = (
+    ("keruta artifact add none", "there is no file none"),
+    ("keruta artifact add .", ". is a directory"),
+    ("keruta artifact add /dev/null", "is no regular file"),
+    ("truncate -s 2M big; keruta artifact add big", "big is too large"),
+    ("touch x; keruta artifact add x --name ../x", "is no name for an artifact"),
+    ("touch x; keruta artifact add x --name /x", "is no name for an artifact"),
+    ("keruta artifact add", "Missing argument"),
+    ("touch x; KERUTA_MAX_FILE_SIZE=5TB; keruta artifact add x x --name y", "one by one"),
+    ("truncate -s 2M x; KERUTA_MAX_FILE_SIZE=1GB keruta artifact add x", "too large"),
 )
-def test_bad_file_is_one_line_and_an_exit_code(
-    workplace: Workplace, api: Api, command: str, complaint: str
-) -> None:
-    task_id = api.file_task(f"{command}; echo code=$?")
+
+
+def test_bad_file_is_one_line_and_an_exit_code(workplace: Workplace, api: Api) -> None:
+    tasks = [api.file_task(f"{command}; echo code=$?") for command, _ in BAD_FILES]
     workplace.daemon(KERUTA_MAX_FILE_SIZE="1")
-    api.wait_for(task_id)
-    assert api.lines(task_id) == ["code=2"]
-    (said,) = api.lines(task_id, "stderr")
-    assert said.startswith("keruta: ")
-    assert complaint in said
-    assert api.artifacts(task_id) == []
+    api.wait_for_all(tasks)
+    for task_id, (command, complaint) in zip(tasks, BAD_FILES, strict=True):
+        assert api.lines(task_id) == ["code=2"], command
+        (said,) = api.lines(task_id, "stderr")
+        assert said.startswith("keruta: ")
+        assert complaint in said, command
+        assert api.artifacts(task_id) == []
 
 
 def test_added_file_arrives_although_daemon_and_server_were_killed_in_between(

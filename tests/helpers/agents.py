@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from keruta_agent.agent.daemon.wiring import build_agent
 from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.ports import KerutaApi
+from keruta_agent.agent.store.sqlite.database import DATABASE_NAME, Database
 from keruta_agent.core.settings.schema import Settings
 from keruta_agent.core.settings.sources import load_settings
 
@@ -53,9 +56,28 @@ def settings_in(directory: Path, **flags: object) -> Settings:
 @contextlib.contextmanager
 def agent_in(directory: Path, api: KerutaApi | None = None, **flags: object) -> Iterator[Agent]:
     """Build an agent in a directory."""
-    agent = build_agent(settings_in(directory, **flags), RecordingQueue(), api)
+    settings = settings_in(directory, **flags)
+    _write_database(settings.base_dir)
+    agent = build_agent(settings, RecordingQueue(), api)
     try:
         yield agent
     finally:
         agent.launcher.close()
         agent.records.database.close()
+
+
+def _write_database(base_dir: Path) -> None:
+    """Write an empty database where nothing is yet: to migrate one takes most of a start."""
+    if base_dir.exists():
+        return
+    base_dir.mkdir(mode=0o700, parents=True)
+    database = base_dir / DATABASE_NAME
+    database.touch(mode=0o600)
+    database.write_bytes(_empty_database())
+
+
+@cache
+def _empty_database() -> bytes:
+    with tempfile.TemporaryDirectory() as directory:
+        Database(Path(directory)).close()
+        return (Path(directory) / DATABASE_NAME).read_bytes()

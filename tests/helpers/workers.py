@@ -17,7 +17,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies
 
 #: Tests that a worker has: the one that runs, and the next, which decides what is torn down.
 _AHEAD = 2
@@ -151,7 +153,10 @@ class Pool:
         Raises:
             Session.Failed, Session.Interrupted: no more tests are wanted.
         """
-        _temporary_directories(self._session.config).getbasetemp()  # once, not in each worker
+        # Once, not in each worker:
+        _temporary_directories(self._session.config).getbasetemp()
+        if any(map(_is_property, self._session.items)):
+            _read_all_modules()
         try:
             for number in range(self._number):
                 self._start(number)
@@ -212,6 +217,15 @@ class Pool:
         self._session.config.hook.pytest_runtest_logreport(report=report)
         self._plan.take_back(worker.number, worker.given)
         self._start(worker.number)
+
+
+def _is_property(item: pytest.Item) -> bool:
+    return hypothesis.is_hypothesis_test(getattr(item, "obj", None))
+
+
+def _read_all_modules() -> None:
+    """Have hypothesis look for constants in all modules, as it does before its first example."""
+    hypothesis.given(strategies.text())(lambda text: None)()
 
 
 class _Reports:

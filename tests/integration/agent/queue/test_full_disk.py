@@ -29,6 +29,7 @@ from keruta_agent.core.process_tree.proc import process_state
 from tests.helpers.agents import SESSION, settings_in
 from tests.helpers.waiting import wait_until
 
+#: What a database and a file say; that both are one to the agent, test_disk.py shows.
 FULL = (
     sqlite3.OperationalError("database or disk is full"),
     OSError(errno.ENOSPC, "No space left on device"),
@@ -85,20 +86,19 @@ def start(tmp_path, api):
         agent.records.database.close()
 
 
-@pytest.mark.parametrize("failure", FULL, ids=["sqlite", "enospc"])
 @pytest.mark.parametrize(
-    ("owner", "name"),
+    ("owner", "name", "failure"),
     [
-        (finish, "store"),
-        (collect, "copy_artifacts"),
-        (collect, "remember_before"),
-        (prepare, "_about"),
-        (ingest.Ingester, "store_new"),
-        (Runs, "add_ranges"),
-        (Runs, "started"),
-        (Runs, "end"),
+        (finish, "store", FULL[0]),
+        (collect, "copy_artifacts", FULL[1]),
+        (collect, "remember_before", FULL[1]),
+        (prepare, "_about", FULL[1]),
+        (ingest.Ingester, "store_new", FULL[1]),
+        (Runs, "add_ranges", FULL[0]),
+        (Runs, "started", FULL[0]),
+        (Runs, "end", FULL[0]),
     ],
-    ids=lambda value: getattr(value, "__name__", value),
+    ids=lambda value: getattr(value, "__name__", value if isinstance(value, str) else ""),
 )
 def test_run_ends_well_once_the_disk_is_writable_again(
     api, start, disk, tmp_path, owner, name, failure
