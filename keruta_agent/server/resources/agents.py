@@ -14,10 +14,13 @@ from keruta_agent.core import wire
 from keruta_agent.core.model import AgentRole
 from keruta_agent.http.fields import FreeText, RequestSchema
 from keruta_agent.http.problems import conflict, invalid
+from keruta_agent.http.request import Request
+from keruta_agent.server import paging
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.schemas import Identifier
 from keruta_agent.server.store import session_rows
 from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.ranges import Ranked
 from keruta_agent.server.store.statements import select, statement
 from keruta_agent.server.store.store import Change, Store
 from keruta_agent.server.store.tables import Tables
@@ -26,8 +29,6 @@ resource = Resource("agents", "Who serves the sessions")
 
 #: Days of silence after which an agent is forgotten.
 KEPT_DAYS: Final = 30
-#: Agents that are listed, those that were seen last.
-MAX_LISTED: Final = 1000
 _LONGEST_LEASE_S: Final = 24 * 3600
 _LONGEST_NAME: Final = 255
 _SECOND: Final = 1_000_000
@@ -73,7 +74,7 @@ class RegistrationAnswer(Schema):
     active = fields.Nested(AgentAnswer, allow_none=True)
 
 
-class AgentQuery(RequestSchema):
+class AgentQuery(paging.PageQuery):
     """Which agents to list."""
 
     session_id = fields.String(data_key="sessionId")
@@ -133,15 +134,20 @@ def heartbeat(change: Change, draft: dict[str, Any], agent_id: str) -> Any:
     }
 
 
-@resource.read("/api/v1/agents", query=AgentQuery, answer=AgentAnswer(many=True))
-def list_agents(store: Store, query: dict[str, Any]) -> Any:
+@resource.read(
+    "/api/v1/agents",
+    query=AgentQuery,
+    answer=AgentAnswer(many=True),
+    doc=paging.DOCUMENTATION,
+)
+def list_agents(store: Store, query: dict[str, Any], *, request: Request) -> Any:
     """List the agents that were seen lately, of one session or of all, the last seen first."""
-    agents = store.tables.agents
-    selected = agents.select().order_by(agents.seen_at.desc()).limit(MAX_LISTED)
-    if "session_id" in query:
-        selected = selected.where(agents.session_id == query["session_id"])
+    of_session = ("session_id = ?", (query["session_id"],)) if "session_id" in query else None
+    listing = Ranked(
+        table="agents", rank="seen_at", more=[] if of_session is None else [of_session]
+    )
     now = t.now()
-    return [to_answer(row, now) for row in selected.dicts()]
+    return paging.respond(request, listing, query, lambda row: to_answer(row, now))
 
 
 def refuse_copy(known: dict[str, Any] | None, instance: str, now: int) -> None:

@@ -15,9 +15,11 @@ from keruta_agent.http.problems import invalid, missing
 from keruta_agent.http.request import Request
 from keruta_agent.http.responses import file_response
 from keruta_agent.http.uploads import Destination, Form
+from keruta_agent.server import paging
 from keruta_agent.server.routes import Resource, store_of
 from keruta_agent.server.store import artifact_files, task_rows
 from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.ranges import Range
 from keruta_agent.server.store.store import Change, Store
 from keruta_agent.server.store.tables import Tables
 
@@ -131,13 +133,21 @@ def store_artifact(change: Change, form: Form, task_id: str) -> Any:
     return _to_answer(row, task_id)
 
 
-@resource.read("/api/v1/tasks/{task_id}/artifacts", answer=ArtifactAnswer(many=True))
-def list_artifacts(store: Store, task_id: str) -> Any:
+@resource.read(
+    "/api/v1/tasks/{task_id}/artifacts",
+    query=paging.PageQuery,
+    answer=ArtifactAnswer(many=True),
+    doc=paging.DOCUMENTATION,
+)
+def list_artifacts(store: Store, query: dict[str, Any], task_id: str, *, request: Request) -> Any:
     """List a task's artifacts in the order of their arrival."""
-    task = task_rows.find(store.tables, task_id)
-    artifacts = store.tables.artifacts
-    rows = artifacts.select().where(artifacts.task == task["number"]).order_by(artifacts.number)
-    return [_to_answer(row, task_id) for row in rows.dicts()]
+    listing = Range(
+        table="artifacts",
+        prefix={"task": task_rows.find(store.tables, task_id)["number"]},
+        texts=("description",),
+        newest_first=False,
+    )
+    return paging.respond(request, listing, query, lambda row: _to_answer(row, task_id))
 
 
 @resource.read("/api/v1/tasks/{task_id}/artifacts/{artifact_id}", answer=ArtifactAnswer)

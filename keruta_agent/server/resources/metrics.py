@@ -8,9 +8,12 @@ from marshmallow import INCLUDE, Schema, ValidationError, fields, post_load
 
 from keruta_agent.core import wire
 from keruta_agent.http.bodies import check_free_json, to_json
+from keruta_agent.http.request import Request
+from keruta_agent.server import paging
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.store import tables as t
 from keruta_agent.server.store import task_rows
+from keruta_agent.server.store.ranges import Range
 from keruta_agent.server.store.store import Change, Store
 
 resource = Resource("metrics", "Measurements of a task's runs")
@@ -51,13 +54,17 @@ def store_metrics(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     return _to_answer(row | {"number": number}, task_id)
 
 
-@resource.read("/api/v1/tasks/{task_id}/metrics", answer=MetricsAnswer(many=True))
-def list_metrics(store: Store, task_id: str) -> Any:
+@resource.read(
+    "/api/v1/tasks/{task_id}/metrics",
+    query=paging.PageQuery,
+    answer=MetricsAnswer(many=True),
+    doc=paging.DOCUMENTATION,
+)
+def list_metrics(store: Store, query: dict[str, Any], task_id: str, *, request: Request) -> Any:
     """List a task's measurements, newest first."""
     task = task_rows.find(store.tables, task_id)
-    metrics = store.tables.metrics
-    rows = metrics.select().where(metrics.task == task["number"])
-    return [_to_answer(row, task_id) for row in rows.order_by(metrics.number.desc()).dicts()]
+    listing = Range(table="metrics", prefix={"task": task["number"]}, texts=("data",))
+    return paging.respond(request, listing, query, lambda row: _to_answer(row, task_id))
 
 
 def _to_answer(row: dict[str, Any], task_id: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from marshmallow import ValidationError, fields, post_load
 
@@ -11,14 +11,29 @@ from keruta_agent.core import model
 from keruta_agent.http.bodies import to_json
 from keruta_agent.http.fields import FreeObject, FreeText, Name, RequestSchema
 from keruta_agent.http.problems import conflict, invalid, missing
+from keruta_agent.http.request import Request
+from keruta_agent.server import paging
+from keruta_agent.server.paging import PageQuery
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.schemas import Identifier, SessionAnswer
 from keruta_agent.server.store import artifact_files, session_rows
 from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.ranges import Condition, Range
+from keruta_agent.server.store.statements import select
 from keruta_agent.server.store.store import Change, Store
 
 #: Shorter beginnings of ids are refused: they would fit too many.
 MIN_PARTIAL_ID = 4
+
+#: Columns that may be long.
+_TEXTS: Final = ("description", "tags", "template_config")
+
+_ENDED: Final = ", ".join(f"'{state}'" for state in sorted(model.ENDED_SESSION_STATES))
+_OF_WORKSPACE: Final = select(
+    "sessions",
+    f"workspace_id = ? ORDER BY CASE WHEN status IN ({_ENDED}) THEN 1 ELSE 0 END, number DESC"
+    " LIMIT 1",
+)
 
 resource = Resource("sessions", "What one workspace serves: a list of tasks")
 
@@ -54,13 +69,13 @@ class SessionStatusDraft(RequestSchema):
     status = SessionStatusName(required=True)
 
 
-class NameQuery(RequestSchema):
+class NameQuery(PageQuery):
     """What a session's name holds, in any case."""
 
     name = FreeText(required=True)
 
 
-class PartialIdQuery(RequestSchema):
+class PartialIdQuery(PageQuery):
     """How a session's id begins, in any case."""
 
     partial_id = FreeText(required=True, data_key="partialId")
@@ -101,12 +116,15 @@ def create_session(change: Change, draft: dict[str, Any]) -> Any:
     return session_rows.to_answer(row)
 
 
-@resource.read("/api/v1/sessions", answer=SessionAnswer(many=True))
-def list_sessions(store: Store) -> Any:
+@resource.read(
+    "/api/v1/sessions",
+    query=PageQuery,
+    answer=SessionAnswer(many=True),
+    doc=paging.DOCUMENTATION,
+)
+def list_sessions(store: Store, query: dict[str, Any], *, request: Request) -> Any:
     """List all sessions, newest first."""
-    sessions = store.tables.sessions
-    rows = sessions.select().order_by(sessions.number.desc()).dicts()
-    return [session_rows.to_answer(row) for row in rows]
+    return _listed(request, query)
 
 
 @resource.read("/api/v1/sessions/{session_id}", answer=SessionAnswer)
@@ -115,40 +133,44 @@ def get_session(store: Store, session_id: str) -> Any:
     return session_rows.to_answer(session_rows.find(store.tables, session_id))
 
 
-@resource.read("/api/v1/sessions/search", query=NameQuery, answer=SessionAnswer(many=True))
-def search_sessions(store: Store, query: dict[str, Any]) -> Any:
+@resource.read(
+    "/api/v1/sessions/search",
+    query=NameQuery,
+    answer=SessionAnswer(many=True),
+    doc=paging.DOCUMENTATION,
+)
+def search_sessions(store: Store, query: dict[str, Any], *, request: Request) -> Any:
     """List the sessions whose name holds this text, in any case, newest first."""
-    sessions = store.tables.sessions
-    wanted = sessions.name_folded.contains(query["name"].casefold())
-    rows = sessions.select().where(wanted).order_by(sessions.number.desc()).dicts()
-    return [session_rows.to_answer(row) for row in rows]
+    place = "STRPOS" if store.database.postgresql else "INSTR"
+    wanted = (f"{place}(name_folded, ?) > 0", (query["name"].casefold(),))
+    return _listed(request, query, wanted)
 
 
 @resource.read(
-    "/api/v1/sessions/search/partial-id", query=PartialIdQuery, answer=SessionAnswer(many=True)
+    "/api/v1/sessions/search/partial-id",
+    query=PartialIdQuery,
+    answer=SessionAnswer(many=True),
+    doc=paging.DOCUMENTATION,
 )
-def search_sessions_by_partial_id(store: Store, query: dict[str, Any]) -> Any:
+def search_sessions_by_partial_id(store: Store, query: dict[str, Any], *, request: Request) -> Any:
     """List the sessions whose id begins with this text, in any case, newest first."""
-    sessions = store.tables.sessions
-    wanted = sessions.id_folded.startswith(query["partial_id"].strip().casefold())
-    rows = sessions.select().where(wanted).order_by(sessions.number.desc()).dicts()
-    return [session_rows.to_answer(row) for row in rows]
+    beginning = query["partial_id"].strip().casefold()
+    wanted = ("SUBSTR(id_folded, 1, ?) = ?", (len(beginning), beginning))
+    return _listed(request, query, wanted)
+
+
+def _listed(request: Request, query: dict[str, Any], *wanted: Condition) -> Any:
+    listing = Range(table="sessions", more=wanted, texts=_TEXTS)
+    return paging.respond(request, listing, query, session_rows.to_answer)
 
 
 @resource.read("/api/v1/sessions/by-workspace/{workspace_id}", answer=SessionAnswer)
 def get_session_by_workspace(store: Store, workspace_id: str) -> Any:
     """Return the newest session of a workspace, one that has not ended if there is any."""
-    sessions = store.tables.sessions
-    rows = list(
-        sessions.select()
-        .where(sessions.workspace_id == workspace_id)
-        .order_by(sessions.number.desc())
-        .dicts()
-    )
-    if not rows:
+    row = store.database.one(_OF_WORKSPACE, workspace_id)
+    if row is None:
         raise missing("session", workspace_id, key="workspace id")
-    active = [row for row in rows if row["status"] not in model.ENDED_SESSION_STATES]
-    return session_rows.to_answer((active or rows)[0])
+    return session_rows.to_answer(row)
 
 
 @resource.write(

@@ -11,10 +11,14 @@ from keruta_agent.core import model
 from keruta_agent.http.bodies import LARGE_BODY, to_json
 from keruta_agent.http.fields import FreeObject, FreeText, Name, Priority, RequestSchema
 from keruta_agent.http.problems import Problem, invalid
+from keruta_agent.http.request import Request
+from keruta_agent.server import paging, task_lists
+from keruta_agent.server.paging import PageQuery
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.schemas import TaskAnswer
 from keruta_agent.server.store import artifact_files, session_rows, task_rows
 from keruta_agent.server.store.store import Change, Store
+from keruta_agent.server.task_lists import TaskQuery
 
 resource = Resource("tasks", "Scripts to run, one at a time")
 
@@ -57,12 +61,6 @@ class TaskDraft(SubtaskDraft):
     parent_task_id = fields.String(data_key="parentTaskId")
 
 
-class StatusQuery(RequestSchema):
-    """Which tasks to list."""
-
-    status = FreeText(metadata={"description": "Only tasks in this state."})
-
-
 @resource.write(
     "POST", "/api/v1/tasks", body=TaskDraft, answer=TaskAnswer, status=201, largest=LARGE_BODY
 )
@@ -88,12 +86,12 @@ def _parent(change: Change, parent_id: str) -> dict[str, Any]:
         raise Problem(400, problem.code, problem.message, field="parentTaskId") from None
 
 
-@resource.read("/api/v1/tasks", query=StatusQuery, answer=TaskAnswer(many=True))
-def list_tasks(store: Store, query: dict[str, Any]) -> Any:
+@resource.read(
+    "/api/v1/tasks", query=TaskQuery, answer=TaskAnswer(many=True), doc=paging.DOCUMENTATION
+)
+def list_tasks(store: Store, query: dict[str, Any], *, request: Request) -> Any:
     """List all tasks, newest first."""
-    selected = store.tables.tasks.select()
-    narrowed = task_rows.with_status(selected, store.tables, query.get("status"))
-    return task_rows.listed(store, narrowed)
+    return task_lists.newest_first(request, query, {})
 
 
 @resource.read("/api/v1/tasks/{task_id}", answer=TaskAnswer)
@@ -144,38 +142,60 @@ def create_subtask(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     return task_rows.to_answer(row)
 
 
-@resource.read("/api/v1/tasks/{task_id}/subtasks", answer=TaskAnswer(many=True))
-def list_subtasks(store: Store, task_id: str) -> Any:
+@resource.read(
+    "/api/v1/tasks/{task_id}/subtasks",
+    query=PageQuery,
+    answer=TaskAnswer(many=True),
+    doc=paging.DOCUMENTATION,
+)
+def list_subtasks(store: Store, query: dict[str, Any], task_id: str, *, request: Request) -> Any:
     """List the tasks under a parent, newest first."""
     task_rows.find(store.tables, task_id)
-    tasks = store.tables.tasks
-    return task_rows.listed(store, tasks.select().where(tasks.parent_task_id == task_id))
+    return task_lists.newest_first(request, query, {"parent_task_id": task_id})
 
 
-def _session_tasks(store: Store, session_id: str, status: str | None) -> Any:
+@resource.read(
+    "/api/v1/sessions/{session_id}/tasks",
+    query=TaskQuery,
+    answer=TaskAnswer(many=True),
+    doc=paging.DOCUMENTATION,
+)
+def list_session_tasks(
+    store: Store, query: dict[str, Any], session_id: str, *, request: Request
+) -> Any:
+    """List a session's tasks, newest first.
+
+    Pages of PENDING ones come in the order of their execution. Where more tasks are PENDING than
+    one answer holds, it holds those that run first.
+    """
     session_rows.find(store.tables, session_id)
-    tasks = store.tables.tasks
-    selected = tasks.select().where(tasks.session_id == session_id)
-    return task_rows.listed(store, task_rows.with_status(selected, store.tables, status))
+    return task_lists.of_session(request, query, session_id)
 
 
 @resource.read(
-    "/api/v1/sessions/{session_id}/tasks", query=StatusQuery, answer=TaskAnswer(many=True)
+    "/api/v1/tasks/session/{session_id}",
+    query=TaskQuery,
+    answer=TaskAnswer(many=True),
+    doc=paging.DOCUMENTATION,
 )
-def list_session_tasks(store: Store, query: dict[str, Any], session_id: str) -> Any:
-    """List a session's tasks, newest first."""
-    return _session_tasks(store, session_id, query.get("status"))
-
-
-@resource.read(
-    "/api/v1/tasks/session/{session_id}", query=StatusQuery, answer=TaskAnswer(many=True)
-)
-def list_tasks_of_session(store: Store, query: dict[str, Any], session_id: str) -> Any:
+def list_tasks_of_session(
+    store: Store, query: dict[str, Any], session_id: str, *, request: Request
+) -> Any:
     """List a session's tasks, newest first (older route)."""
-    return _session_tasks(store, session_id, query.get("status"))
+    session_rows.find(store.tables, session_id)
+    return task_lists.of_session(request, query, session_id)
 
 
-@resource.read("/api/v1/tasks/session/{session_id}/pending", answer=TaskAnswer(many=True))
-def list_pending_tasks_of_session(store: Store, session_id: str) -> Any:
+@resource.read(
+    "/api/v1/tasks/session/{session_id}/pending",
+    query=PageQuery,
+    answer=TaskAnswer(many=True),
+    doc=paging.DOCUMENTATION,
+)
+def list_pending_tasks_of_session(
+    store: Store, query: dict[str, Any], session_id: str, *, request: Request
+) -> Any:
     """List a session's PENDING tasks, newest first (oldest route)."""
-    return _session_tasks(store, session_id, model.TaskStatus.PENDING.value)
+    session_rows.find(store.tables, session_id)
+    pending = {**query, "status": model.TaskStatus.PENDING}
+    return task_lists.of_session(request, pending, session_id)

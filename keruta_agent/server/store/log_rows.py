@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from keruta_agent.core.model import LogLevel
 from keruta_agent.http.bodies import to_json
 from keruta_agent.server.store.database import Database
+from keruta_agent.server.store.ranges import HIGHEST, Condition, Range
 from keruta_agent.server.store.statements import statement
 
 #: Level, source, message, metadata, microseconds: an entry on its way into the table.
@@ -27,6 +29,15 @@ _LINES: Final = "json_array_elements(?::json) WITH ORDINALITY AS lines (line, pl
 #: All at once: 1.0 ms, where a statement for each takes 7.7 and unnest 3.7.
 _ALL: Final = statement(f"{_INSERT} SELECT ?, {_PARTS} FROM {_LINES} ORDER BY place")  # noqa: S608
 
+#: In these words it is the condition of an index: nearly all entries are INFO, and few clients
+#: look for those among others.
+_IS_RARE: Final[Condition] = (f"level <> '{LogLevel.INFO}'", ())
+_CONDITIONS: Final = {
+    "source": "source = ?",
+    "start_time": "logged_at >= ?",
+    "end_time": "logged_at <= ?",
+}
+
 
 def to_row(entry: Entry) -> dict[str, Any]:
     """Return an entry as its row."""
@@ -44,3 +55,27 @@ def insert(database: Database, task: int, entries: Sequence[Entry]) -> None:
         database.run(_SOME, *itertools.chain.from_iterable(rows[first : first + _AT_ONCE]))
     for row in rows[last:]:
         database.run(_ONE, *row)
+
+
+def listing(task: int, query: Mapping[str, Any]) -> Range:
+    """Return the entries of a task that a query wants."""
+    prefix: dict[str, Any] = {"task": task}
+    more: list[Condition] = []
+    level = query.get("level")
+    if level is LogLevel.INFO:
+        more.append(("level = ?", (level.value,)))
+    elif level is not None:
+        prefix["level"] = level.value
+        more.append(_IS_RARE)
+    for name, condition in _CONDITIONS.items():
+        if name in query:
+            more.append((condition, (query[name],)))
+    return Range(
+        table="log_entries",
+        prefix=prefix,
+        more=more,
+        texts=("message", "metadata"),
+        newest_first=query["order"] == "desc",
+        above=query.get("after", 0),
+        below=query.get("before", HIGHEST),
+    )

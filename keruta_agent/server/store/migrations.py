@@ -227,6 +227,22 @@ _RUNNER_SERVICES = (
     "CREATE INDEX runner_artifacts_age ON runner_artifacts (type, created_at)",
 )
 
+#: What lists are read by, a page at a time, in their orders. Only few tasks are PENDING at a time,
+#: and few lines of a log are not INFO.
+_LIST_INDEXES = (
+    "CREATE INDEX tasks_of_session ON tasks (session_id, number)",
+    "CREATE INDEX tasks_status ON tasks (status, number)",
+    "CREATE INDEX tasks_pending ON tasks (session_id, priority DESC, number)"
+    " WHERE status = 'PENDING'",
+    "DROP INDEX tasks_parent",
+    "CREATE INDEX tasks_parent ON tasks (parent_task_id, number)",
+    "DROP INDEX artifacts_task",
+    "CREATE INDEX artifacts_task ON artifacts (task, number)",
+    "DROP INDEX metrics_task",
+    "CREATE INDEX metrics_task ON metrics (task, number)",
+    "CREATE INDEX log_entries_level ON log_entries (task, level, number) WHERE level <> 'INFO'",
+)
+
 MIGRATIONS: Steps = (
     Step("0001_first", _FIRST),
     Step("0002_secret_input", _SECRET_INPUT),
@@ -234,6 +250,7 @@ MIGRATIONS: Steps = (
     Step("0004_agents", _AGENTS),
     Step("0005_fix_request", _FIX_REQUEST),
     Step("0006_runner_services", _RUNNER_SERVICES),
+    Step("0007_list_indexes", _LIST_INDEXES),
 )
 
 

@@ -49,18 +49,22 @@ class Select(Statement):
         return dict(zip(self.columns, values, strict=True))
 
 
-def select(table: str, condition: str, *, locks: bool = False) -> Select:
+def select(
+    table: str, condition: str, *, postgresql: str | None = None, locks: bool = False
+) -> Select:
     """Return a query of whole rows.
 
     Args:
         table: where they are.
         condition: what follows WHERE.
+        postgresql: the same where PostgreSQL has other words for it.
         locks: whether the rows stay as they are until the transaction ends. SQLite excludes every
             other writer from a transaction anyway.
     """
     columns = tables.COLUMNS[table]
-    text = f"SELECT {', '.join(columns)} FROM {table} WHERE {condition}"  # noqa: S608
-    made = statement(text, postgresql=f"{text} FOR UPDATE" if locks else None)
+    rows = f"SELECT {', '.join(columns)} FROM {table} WHERE "  # noqa: S608
+    other = f"{condition if postgresql is None else postgresql}{' FOR UPDATE' if locks else ''}"
+    made = statement(rows + condition, postgresql=rows + other)
     return Select(made.sqlite, made.postgresql, columns)
 
 

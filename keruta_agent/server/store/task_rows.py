@@ -8,11 +8,10 @@ from typing import Any, Final
 
 from keruta_agent.core import model
 from keruta_agent.http.bodies import to_json
-from keruta_agent.http.problems import invalid, missing
-from keruta_agent.server import long_lists
+from keruta_agent.http.problems import missing
 from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.statements import select
-from keruta_agent.server.store.store import Change, Store
+from keruta_agent.server.store.store import Change
 from keruta_agent.server.store.tables import Tables
 
 _FIND: Final = select("tasks", "id = ?")
@@ -40,34 +39,6 @@ def _existing(row: dict[str, Any] | None, task_id: str) -> dict[str, Any]:
     if row is None:
         raise missing("task", task_id)
     return row
-
-
-def listed(store: Store, query: Any) -> Any:
-    """Return the tasks of a query as JSON, newest first."""
-    tasks = store.tables.tasks
-    return long_lists.respond(
-        store,
-        query.order_by(tasks.number.desc()),
-        number=tasks.number,
-        texts=(tasks.description, tasks.script, tasks.message, tasks.parameters),
-        to_answer=to_answer,
-    )
-
-
-def with_status(query: Any, tables: Tables, status: str | None) -> Any:
-    """Narrow a query of tasks to those in a state, named as in the query string.
-
-    Raises:
-        Problem: there is no such state (400).
-    """
-    if status is None:
-        return query
-    try:
-        wanted = model.parse_task_status(status)
-    except ValueError:
-        names = ", ".join(model.TaskStatus)
-        raise invalid("status", f"must be one of: {names}") from None
-    return query.where(tables.tasks.status == wanted.value)
 
 
 def create(change: Change, draft: Mapping[str, Any], session_id: str) -> dict[str, Any]:

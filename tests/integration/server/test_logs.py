@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from keruta_agent.http.bodies import LARGE_BODY
-from keruta_agent.server import long_lists
+from keruta_agent.server import paging
 from tests.helpers.api_caller import ApiCaller
 
 
@@ -200,7 +200,7 @@ def test_log_body_over_the_limit_is_refused(api: ApiCaller) -> None:
 def test_page_of_long_entries_is_whole_though_read_in_parts(
     api: ApiCaller, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(long_lists, "PART_CHARACTERS", 1000)
+    monkeypatch.setattr(paging, "PART_CHARACTERS", 1000)
     task = api.task()["id"]
     sizes = [3, 2000, 400, 400, 400, 1, 0, 999, 2, 1001]
     batch = [
@@ -241,7 +241,7 @@ def test_page_of_long_entries_takes_little_memory(api: ApiCaller) -> None:
 def test_log_that_is_deleted_while_it_is_read_ends_as_a_list(
     api: ApiCaller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(long_lists, "PART_CHARACTERS", 10)
+    monkeypatch.setattr(paging, "PART_CHARACTERS", 10)
     task = api.task()["id"]
     api.send("POST", f"/tasks/{task}/logs", [{"message": "x" * 20}] * 3, status=201)
     pieces: list[bytes] = []
