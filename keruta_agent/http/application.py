@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -20,7 +20,7 @@ import starlette.routing
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keruta_agent.http.bodies import too_large
 from keruta_agent.http.events import STREAM_HEADERS
@@ -56,6 +56,8 @@ class Hooks:
     #: Admits a request on the loop, or raises a ``Problem``.
     admit: Callable[[Request], None]
     failures: Failures
+    #: Called first in each thread that views run in.
+    begin_thread: Callable[[], None] | None = None
     #: Of every answer that does not set them itself.
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -75,10 +77,12 @@ class Application:
         self.proxies = Proxies()
         #: Told when the server stops, so that streams end.
         self.on_stop: list[Callable[[], None]] = []
-        self._router: starlette.routing.Router | None = None
+        self._routers: _Routers | None = None
         #: The first steps of the paths of all routes.
         self._steps = {OPENAPI_PATH.split("/")[1]}
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="http-view")
+        self._threads = ThreadPoolExecutor(
+            THREADS, thread_name_prefix="http-view", initializer=hooks.begin_thread
+        )
         self._waiting = ThreadPoolExecutor(WAITING_THREADS, thread_name_prefix="http-waiting")
         self._large: asyncio.Semaphore | None = None
 
@@ -88,7 +92,7 @@ class Application:
             self.routes.extend(resource.routes)
             self._steps.update(route.path.split("/")[1] for route in resource.routes)
             self.document.add(resource)
-        self._router = None
+        self._routers = None
 
     def may_listen(self, request: Request) -> Callable[[], bool] | None:
         """Return what tells whether a stream may go on; None where nothing ends its login."""
@@ -121,7 +125,7 @@ class Application:
         self.proxies.apply(scope, self._steps)
         sender = _Sender(send, self.hooks.headers)
         try:
-            await self._routed()(scope, receive, sender)
+            await self._router(scope)(scope, receive, sender)
         except ClientDisconnect:
             return
         except Exception as exc:
@@ -130,19 +134,16 @@ class Application:
             response = await self._answer_failure(Request(scope, receive), exc)
             await response(scope, receive, sender)
 
-    def _routed(self) -> starlette.routing.Router:
-        if self._router is None:
+    def _router(self, scope: Scope) -> starlette.routing.Router:
+        """Return the routes that a path may belong to."""
+        if self._routers is None:
             by_path: dict[str, list[Route]] = {}
             for route in self.routes:
                 by_path.setdefault(route.path, []).append(route)
-            self._router = starlette.routing.Router(
-                [_path(path, by_path[path]) for path in sorted(by_path, key=_by_parameters)]
-                + [starlette.routing.Route(OPENAPI_PATH, _Document(self), methods=["GET"])],
-                # A redirect would name the host that the client has named.
-                redirect_slashes=False,
-                default=self._refuse_unknown,
-            )
-        return self._router
+            routes = [_path(path, by_path[path]) for path in sorted(by_path, key=_by_parameters)]
+            routes.append(starlette.routing.Route(OPENAPI_PATH, _Document(self), methods=["GET"]))
+            self._routers = _Routers(routes, default=self._refuse_unknown)
+        return self._routers.of(scope["path"].removeprefix(scope.get("root_path", "")))
 
     def admit(self, request: Request) -> None:
         """Admit a request.
@@ -246,6 +247,29 @@ class _Sender:
         await self._send(message)
 
 
+class _Routers:
+    """Routes by the form of their paths: a router looks through all of its routes in turn."""
+
+    def __init__(self, routes: Sequence[starlette.routing.Route], default: ASGIApp) -> None:
+        forms = {_form(route.path) for route in routes}
+        self._routers = {
+            (count, last): starlette.routing.Router(
+                [route for route in routes if _form(route.path) in ((count, last), (count, None))],
+                # A redirect would name the host that the client has named.
+                redirect_slashes=False,
+                default=default,
+            )
+            for count, last in forms | {(count, None) for count, _ in forms}
+        }
+        self._none = starlette.routing.Router(redirect_slashes=False, default=default)
+
+    def of(self, path: str) -> starlette.routing.Router:
+        """Return the router of a path."""
+        count, last = _form(path)
+        found = self._routers.get((count, last)) or self._routers.get((count, None))
+        return found or self._none
+
+
 class _Path:
     """The routes of one path, by their methods."""
 
@@ -268,6 +292,12 @@ class _Document:
         self._application.admit(Request(scope, receive))
         found = await self._application.run(self._application.document.to_json)
         await json_value(found)(scope, receive, send)
+
+
+def _form(path: str) -> tuple[int, str | None]:
+    """Return how many steps a path has, and the last one if it is spelt out."""
+    last = path.rpartition("/")[2]
+    return path.count("/"), None if last.startswith("{") else last
 
 
 def _by_parameters(path: str) -> list[bool]:

@@ -23,6 +23,9 @@ MAX_FREE_VALUES = 50_000
 MAX_DEPTH = 50
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+
 def read_json(request: Request, *, most_values: int = bounded_json.MOST_VALUES) -> Any:
     """Return the JSON value of the body; None when there is no body.
 
@@ -98,4 +101,4 @@ def to_json(value: object) -> str:
 
     ASCII only: half surrogates and NUL, which JSON may carry but a database may not, stay escaped.
     """
-    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(value)

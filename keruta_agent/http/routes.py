@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from marshmallow import Schema, ValidationError
+from starlette.datastructures import QueryParams
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from keruta_agent.http.uploads import Destination
 
 View = TypeVar("View", bound=Callable[..., Any])
+
+#: Queries of at most so many bytes are remembered, and how many: some hundred kilobytes in all.
+_SHORT_QUERY: Final = 100
+_REMEMBERED_QUERIES: Final = 500
 
 #: Answers a request in a thread of the application: with the values of its path, after what was
 #: read from query, body or form.
@@ -85,7 +90,7 @@ class Route:
             # No body at all counts as an empty object, so that missing fields are named.
             found.append(_loaded(self.body, read_json(request) if request.content else {}))
         if self.query is not None:
-            found.append(_loaded(self.query, dict(request.query_params)))
+            found.append(_read_query(self.query, request))
         return found
 
 
@@ -209,6 +214,20 @@ def first_problem(messages: Any, path: str = "") -> tuple[str, str]:
     if isinstance(messages, list) and messages:
         return first_problem(messages[0], path)
     return path or "body", str(messages)
+
+
+def _read_query(schema: Schema, request: Request) -> Any:
+    """Return what a query holds; short ones are remembered, as polls repeat theirs."""
+    text = request.scope["query_string"]
+    if len(text) > _SHORT_QUERY:
+        return _loaded(schema, dict(request.query_params))
+    return dict(_remembered_query(schema, text))
+
+
+@functools.lru_cache(_REMEMBERED_QUERIES)
+def _remembered_query(schema: Schema, text: bytes) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = _loaded(schema, dict(QueryParams(text)))
+    return found
 
 
 def _loaded(schema: Schema, value: Any) -> Any:

@@ -27,4 +27,9 @@ def new_application(
     """Return an application without routes that serves a store to whom ``access`` lets in."""
     # Without a token set, the server asks for none.
     described = Document(title, security=[{"bearer": []}, {}], **document)
-    return Application(context, described, Hooks(admit=access.check, failures=_FAILURES))
+    hooks = Hooks(
+        admit=access.check,
+        failures=_FAILURES,
+        begin_thread=context.store.database.keep_connection,
+    )
+    return Application(context, described, hooks)

@@ -1,12 +1,14 @@
 """The server's database: SQLite by default, or what a URL names.
 
-Connections come from a pool and are taken for one request at a time.
+Connections come from a pool. The threads that answer requests keep theirs; others take one for a
+block at a time.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -37,9 +39,19 @@ class Database:
         self.name = name
         self.peewee = peewee_database
         self.postgresql = postgresql
+        self._thread = _ThreadConnection(peewee_database)
+
+    def keep_connection(self) -> None:
+        """Have this thread keep its connection: to take one costs as much as a query.
+
+        Only for threads that last. The connection is closed with the database.
+        """
+        self._thread.keeps = True
 
     def connected(self) -> AbstractContextManager[Any]:
         """Take a connection for this thread for the length of the block."""
+        if self._thread.keeps:
+            return self._thread
         context: AbstractContextManager[Any] = self.peewee.connection_context()
         return context
 
@@ -83,6 +95,25 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.peewee.close_all()
+
+
+class _ThreadConnection(threading.local, AbstractContextManager[None]):
+    """The connection of a thread that keeps it, but for one that something has failed on."""
+
+    def __init__(self, peewee_database: Any) -> None:
+        self.keeps = False
+        self._peewee = peewee_database
+        self._blocks = 0
+
+    def __enter__(self) -> None:
+        if self._peewee.is_closed():
+            self._peewee.connect()
+        self._blocks += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._blocks -= 1
+        if kind is not None and self._blocks == 0:
+            self._peewee.close()
 
 
 def open_database(data_dir: Path, url: str | None) -> Database:
