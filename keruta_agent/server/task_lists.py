@@ -6,7 +6,7 @@ holds those that run first, and never the newest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -45,21 +45,25 @@ def newest_first(request: Request, query: Mapping[str, Any], owner: Mapping[str,
     )
 
 
-def pending(request: Request, query: Mapping[str, Any], sessions: Condition) -> Response:
-    """List the PENDING tasks of sessions: pages of them in the order of their execution.
-
-    Clients that ask for no page get those that run first, the newest first.
-    """
-    listing = Ranked(
+def waiting(sessions: Condition) -> Ranked:
+    """Return the PENDING tasks of sessions, in the order of their execution."""
+    return Ranked(
         table="tasks",
         rank="priority",
         newest_first=False,
         more=[sessions, _IS_PENDING],
         texts=_TEXTS,
     )
+
+
+def pending(request: Request, query: Mapping[str, Any], sessions: Condition) -> Response:
+    """List the PENDING tasks of sessions: pages of them in the order of their execution.
+
+    Clients that ask for no page get those that run first, the newest first.
+    """
     return paging.respond(
         request,
-        listing,
+        waiting(sessions),
         query,
         task_rows.to_answer,
         keep=_is_in(TaskStatus.PENDING),
@@ -74,7 +78,7 @@ def of_session(request: Request, query: Mapping[str, Any], session_id: str) -> R
     return newest_first(request, query, {"session_id": session_id})
 
 
-def _is_in(status: TaskStatus) -> Any:
+def _is_in(status: TaskStatus) -> Callable[[Row], bool]:
     def keep(row: Row) -> bool:
         return bool(row["status"] == status.value)
 

@@ -81,29 +81,35 @@ class Range:
         """Return where the first rows are."""
         where, values = self._condition(database)
         direction = " DESC" if self.newest_first else ""
-        # PostgreSQL knows of the first columns that they are equal, and would order by the number
-        # alone: through the primary key, past the rows of everybody else.
-        columns = (*self.prefix, "number") if database.postgresql else ("number",)
-        order = ", ".join(column + direction for column in columns)
-        return _places(
-            database, self, ("number",), f"{where} ORDER BY {order}", values, limit, offset
-        )
+        order = ", ".join(column + direction for column in self._key(database))
+        text = f"{where} ORDER BY {order}"
+        return _places(database, self, ("number",), text, values, limit, offset)
 
     def count(self, database: Database) -> int:
         """Count the rows."""
         return _count(database, self.table, *self._condition(database))
 
+    def _key(self, database: Database) -> tuple[str, ...]:
+        """Return the columns to order by.
+
+        Of columns that are equal PostgreSQL knows that they order nothing. It would order by the
+        number alone: through the primary key, past the rows of everybody else. So the last column
+        of the prefix is a range to it, and part of the order.
+        """
+        last = tuple(self.prefix)[-1:] if database.postgresql else ()
+        return (*last, "number")
+
     def _condition(self, database: Database) -> Condition:
-        prefix = tuple(self.prefix.values())
-        columns = (*self.prefix, "number")
-        if database.postgresql:
-            names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-            texts = [f"({names}) > ({marks})", f"({names}) < ({marks})"]
-        else:
-            equal = [f"{name} = ?" for name in self.prefix]
-            texts = [*equal, "number > ?", *equal, "number < ?"]
-        values = (*prefix, self.above, *prefix, self.below)
-        return _all((" AND ".join(texts), values), *self.more)
+        key = self._key(database)
+        equal = {name: value for name, value in self.prefix.items() if name not in key}
+        last = tuple(value for name, value in self.prefix.items() if name in key)
+        names, marks = ", ".join(key), ", ".join("?" * len(key))
+        return _all(
+            *((f"{name} = ?", (value,)) for name, value in equal.items()),
+            (f"({names}) > ({marks})", (*last, self.above)),
+            (f"({names}) < ({marks})", (*last, self.below)),
+            *self.more,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
