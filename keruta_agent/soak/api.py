@@ -10,7 +10,7 @@ import http.client
 import itertools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -20,8 +20,9 @@ from keruta_agent.soak.soak_tasks import PlannedTask
 #: Seconds that the server gets to come back.
 TIMEOUT_S: Final = 60.0
 PAUSE_S: Final = 0.1
-#: Log entries in one request.
+#: Log entries, and other rows, in one request.
 PAGE: Final = 5000
+_ROWS: Final = 1000
 
 
 class DirectApi:
@@ -57,18 +58,12 @@ class DirectApi:
 
     def tasks(self, session_id: str) -> list[Mapping[str, Any]]:
         """Return all tasks of the session."""
-        return list(self._json("GET", f"/sessions/{session_id}/tasks"))
+        return list(self._pages(f"/sessions/{session_id}/tasks?", _ROWS))
 
     def log(self, task_id: str) -> list[tuple[str, str]]:
         """Return source and message of each log entry, in order."""
-        found: list[tuple[str, str]] = []
-        for page in itertools.count():
-            query = f"order=asc&size={PAGE}&page={page}"
-            entries = self._json("GET", f"/tasks/{task_id}/logs?{query}")
-            found += [(entry["source"], entry["message"]) for entry in entries]
-            if len(entries) < PAGE:
-                break
-        return found
+        entries = self._pages(f"/tasks/{task_id}/logs?order=asc&", PAGE)
+        return [(entry["source"], entry["message"]) for entry in entries]
 
     def artifacts(self, task_id: str) -> list[tuple[str, str]]:
         """Return path and SHA-256 of each artifact, computed from the bytes that are stored."""
@@ -86,6 +81,14 @@ class DirectApi:
 
     def _digest(self, path: str) -> str:
         return hashlib.sha256(self._ask("GET", path, None, {})).hexdigest()
+
+    def _pages(self, path: str, size: int) -> Iterator[Any]:
+        """Yield what the pages of a list hold."""
+        for number in itertools.count():
+            page = self._json("GET", f"{path}size={size}&page={number}")
+            yield from page
+            if len(page) < size:
+                return
 
     def _json(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, key: str = ""

@@ -8,6 +8,7 @@ import pytest
 
 from keruta_agent.core import errors
 from keruta_agent.core.model import StatusReport, Task, TaskStatus
+from keruta_agent.server import paging
 from tests.contract.worlds import World
 
 
@@ -86,6 +87,33 @@ def test_pending_tasks_come_by_priority_then_age(world: World) -> None:
     pending = world.api.pending_tasks(session.id)
 
     assert [task.id for task in pending] == [filed[1], filed[3], filed[0], filed[2]]
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7])
+def test_pending_tasks_are_all_seen_though_an_answer_holds_fewer(
+    world: World, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "MOST_ROWS", rows)
+    workspace = _key()
+    session = world.add_session(workspace_id=workspace)
+    filed = [world.add_task(session.id, priority=number % 3).id for number in range(7)]
+
+    for pending in (
+        world.api.pending_tasks(session.id),
+        world.api.workspace_pending_tasks(workspace),
+    ):
+        assert [task.id for task in pending] == [filed[n] for n in (2, 5, 1, 4, 0, 3, 6)]
+
+
+def test_sessions_are_all_found_though_an_answer_holds_fewer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "MOST_ROWS", 2)
+    name = _key()
+    filed = [world.add_session(name=name + "x" * (n % 2)).id for n in range(6)]
+
+    assert {session.id for session in world.api.sessions_by_name(name)} == set(filed[::2])
+    assert {session.id for session in world.api.all_sessions()} >= set(filed)
 
 
 def test_pending_tasks_of_an_unknown_session_are_not_found_every_time(world: World) -> None:

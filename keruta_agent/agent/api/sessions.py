@@ -6,7 +6,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import requests
+
 from keruta_agent.agent.api import parsing
+from keruta_agent.agent.api.pages import followed
 from keruta_agent.agent.api.routes import OptionalRoutes, no_owner
 from keruta_agent.core import errors, model
 from keruta_agent.core.model import Session, Task, TaskStatus
@@ -45,27 +48,29 @@ class SessionReader:
             owner=no_owner,
         )
         wanted = partial_id.lower()
-        found = parsing.sessions_of(response, action)
+        found = self._sessions(response, action, path)
         return [session for session in found if session.id.lower().startswith(wanted)]
 
     def by_name(self, name: str) -> list[Session]:
         """Return the sessions of exactly this name; servers search for a part of it."""
         action = f"Searching the session named {name}"
+        path = "/api/v1/sessions/search"
         response = self._routes.call(
             NAME_SEARCH,
-            lambda: self._http.get(action, "/api/v1/sessions/search", params={"name": name}),
+            lambda: self._http.get(action, path, params={"name": name}),
             owner=no_owner,  # as with the search by id
         )
-        found = parsing.sessions_of(response, action)
+        found = self._sessions(response, action, path)
         return [session for session in found if session.name == name]
 
     def all(self) -> list[Session]:
         """Return all sessions; some servers name their states in other words here."""
         action = "Listing the sessions"
+        path = "/api/v1/sessions"
         response = self._routes.call(
-            SESSION_LIST, lambda: self._http.get(action, "/api/v1/sessions"), owner=no_owner
+            SESSION_LIST, lambda: self._http.get(action, path), owner=no_owner
         )
-        return parsing.sessions_of(response, action)
+        return self._sessions(response, action, path)
 
     def by_workspace(self, workspace_id: str) -> Session:
         """Return the session that a workspace serves."""
@@ -79,7 +84,7 @@ class SessionReader:
         action = f"Reading the tasks of workspace {workspace_id}"
         path = f"/api/v1/workspaces/{segment(workspace_id)}/tasks/pending"
         response = self._routes.call(WORKSPACE_TASKS, lambda: self._http.get(action, path))
-        return _pending_in_order(parsing.tasks_of(response, action))
+        return self._pending(response, action, path)
 
     def pending_tasks(self, session_id: str) -> list[Task]:
         """Return a session's pending tasks in execution order, by the first route that works."""
@@ -105,7 +110,19 @@ class SessionReader:
     def _task_list(self, session_id: str, path: str, params: Mapping[str, str]) -> list[Task]:
         action = f"Reading the tasks of session {session_id}"
         response = self._http.get(action, path, params=params)
-        return _pending_in_order(parsing.tasks_of(response, action))
+        return self._pending(response, action, path)
+
+    def _sessions(self, first: requests.Response, action: str, path: str) -> list[Session]:
+        pages = followed(self._http, action, path, first)
+        return [session for page in pages for session in parsing.sessions_of(page, action)]
+
+    def _pending(self, first: requests.Response, action: str, path: str) -> list[Task]:
+        pages = followed(self._http, action, path, first)
+        # By id: a task may move to a later page while they are read.
+        tasks = {task.id: task for page in pages for task in parsing.tasks_of(page, action)}
+        # Some of the routes ignore the filter.
+        pending = [task for task in tasks.values() if task.status is TaskStatus.PENDING]
+        return model.in_execution_order(pending)
 
 
 def _task_list_routes(session_id: str) -> list[tuple[str, str, dict[str, Any]]]:
@@ -117,9 +134,3 @@ def _task_list_routes(session_id: str) -> list[tuple[str, str, dict[str, Any]]]:
         ("task list by session", f"/api/v1/tasks/session/{session}", pending),
         ("pending task list by session", f"/api/v1/tasks/session/{session}/pending", {}),
     ]
-
-
-def _pending_in_order(tasks: list[Task]) -> list[Task]:
-    # Some of the routes ignore the filter.
-    pending = [task for task in tasks if task.status is TaskStatus.PENDING]
-    return model.in_execution_order(pending)

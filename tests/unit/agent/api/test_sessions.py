@@ -135,6 +135,36 @@ def test_pending_tasks_are_sorted_by_priority_then_age(
     assert [task.id for task in client.pending_tasks("s1")] == ["a", "c", "b", "d"]
 
 
+def test_pending_tasks_of_all_pages_are_read_from_the_same_server(
+    client: KerutaClient, wire: requests_mock.Mocker, task_body: TaskBody, sent: Sent
+) -> None:
+    links = ['<?status=PENDING&after=1>; rel="next"', "<http://other.test/x?after=2>; rel=next"]
+    wire.get(TASKS, json=[task_body(id="t1")], headers={"Link": links[0]})
+    wire.get(f"{TASKS}&after=1", json=[task_body(id="t2")], headers={"Link": links[1]})
+    wire.get(f"{API}/sessions/s1/tasks?after=2", json=[task_body(id="t3")])
+
+    assert {task.id for task in client.pending_tasks("s1")} == {"t1", "t2", "t3"}
+    assert len(sent()) == 3
+
+
+@pytest.mark.parametrize("link", ["nonsense", '<>; rel="next"', '<?a=1>; rel="prev"', "<x", ""])
+def test_pending_tasks_end_where_no_further_page_can_be_asked_for(
+    client: KerutaClient, wire: requests_mock.Mocker, task_body: TaskBody, link: str
+) -> None:
+    wire.get(TASKS, json=[task_body(id="t1")], headers={"Link": link})
+
+    assert [task.id for task in client.pending_tasks("s1")] == ["t1"]
+
+
+def test_pending_tasks_end_where_a_page_leads_to_itself(
+    client: KerutaClient, wire: requests_mock.Mocker, task_body: TaskBody, sent: Sent
+) -> None:
+    wire.get(TASKS, json=[task_body()], headers={"Link": '<?status=PENDING&after=1>; rel="next"'})
+
+    assert [task.id for task in client.pending_tasks("s1")] == ["t1"]
+    assert len(sent()) == 2
+
+
 def test_pending_tasks_of_a_null_list_are_none(
     client: KerutaClient, wire: requests_mock.Mocker
 ) -> None:
