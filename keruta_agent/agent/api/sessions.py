@@ -6,10 +6,11 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from keruta_agent.agent.api import parsing
+from keruta_agent.agent.api import parsing, pending
 from keruta_agent.agent.api.routes import OptionalRoutes, no_owner
 from keruta_agent.core import errors, model
 from keruta_agent.core.model import Session, Task, TaskStatus
+from keruta_agent.core.pending import PendingTasks
 from keruta_agent.http.client.http import HttpClient, segment
 
 logger = logging.getLogger(__name__)
@@ -81,8 +82,8 @@ class SessionReader:
         response = self._routes.call(WORKSPACE_TASKS, lambda: self._http.get(action, path))
         return _pending_in_order(parsing.tasks_of(response, action))
 
-    def pending_tasks(self, session_id: str) -> list[Task]:
-        """Return a session's pending tasks in execution order, by the first route that works."""
+    def pending_tasks(self, session_id: str) -> PendingTasks:
+        """Return a session's pending tasks, by the first route that works."""
         missing: dict[str, errors.ApiError] = {}
         for feature, path, params in _task_list_routes(session_id):
             if self._routes.capabilities.lacks(feature):
@@ -102,24 +103,22 @@ class SessionReader:
             return tasks
         raise next(iter(missing.values()))
 
-    def _task_list(self, session_id: str, path: str, params: Mapping[str, str]) -> list[Task]:
+    def _task_list(self, session_id: str, path: str, params: Mapping[str, str]) -> PendingTasks:
         action = f"Reading the tasks of session {session_id}"
-        response = self._http.get(action, path, params=params)
-        return _pending_in_order(parsing.tasks_of(response, action))
+        return pending.pending_of(self._http.get(action, path, params=params), action)
 
 
 def _task_list_routes(session_id: str) -> list[tuple[str, str, dict[str, Any]]]:
     """Return the routes for a session's tasks, newest server first."""
     session = segment(session_id)
-    pending = {"status": TaskStatus.PENDING.value}
+    status = {"status": TaskStatus.PENDING.value}
     return [
-        ("task list of a session", f"/api/v1/sessions/{session}/tasks", pending),
-        ("task list by session", f"/api/v1/tasks/session/{session}", pending),
+        ("task list of a session", f"/api/v1/sessions/{session}/tasks", status),
+        ("task list by session", f"/api/v1/tasks/session/{session}", status),
         ("pending task list by session", f"/api/v1/tasks/session/{session}/pending", {}),
     ]
 
 
 def _pending_in_order(tasks: list[Task]) -> list[Task]:
     # Some of the routes ignore the filter.
-    pending = [task for task in tasks if task.status is TaskStatus.PENDING]
-    return model.in_execution_order(pending)
+    return model.in_execution_order([one for one in tasks if one.status is TaskStatus.PENDING])

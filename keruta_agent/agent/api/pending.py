@@ -1,0 +1,124 @@
+"""The list of a session's PENDING tasks, read a task at a time.
+
+It is read every few seconds, may hold a hundred thousand tasks with their scripts, and nearly all
+of them are known. So it is never in memory as a whole but as text, other threads have their turn
+after each task, and the schema reads only what is wanted whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any, Final
+
+import requests
+
+from keruta_agent.agent.api import parsing
+from keruta_agent.core import wire
+from keruta_agent.core.model import TaskStatus
+from keruta_agent.core.pending import Brief, PendingTasks
+
+_DECODER: Final = json.JSONDecoder()
+#: White space as JSON has it.
+_WHITE: Final = re.compile(r"[ \t\n\r]*")
+_PENDING: Final = TaskStatus.PENDING.value
+
+
+def pending_of(response: requests.Response, action: str) -> PendingTasks:
+    """Return the PENDING tasks of a list, without those that cannot be read.
+
+    Raises:
+        ApiFailed: it is no list.
+    """
+    try:
+        return _in_text(response.content.decode())
+    except (ValueError, RecursionError):  # in an envelope, another encoding, or no JSON at all
+        return _in_elements(parsing.list_of(response, action))
+
+
+def _in_text(text: str) -> PendingTasks:
+    def element(place: slice) -> Any:
+        return json.loads(text[place])
+
+    return PendingTasks(
+        _briefs(_elements(text)),
+        read=lambda place: parsing.task_in_list(element(place)),
+        created_at=lambda place: _created_at(element(place)),
+    )
+
+
+def _in_elements(elements: Iterable[Any]) -> PendingTasks:
+    return PendingTasks(
+        _briefs((element, element) for element in elements),
+        read=parsing.task_in_list,
+        created_at=_created_at,
+    )
+
+
+def _elements(text: str) -> Iterator[tuple[Any, slice]]:
+    """Yield the elements of a JSON list, each with its place in the text.
+
+    Raises:
+        ValueError: the text is something else.
+    """
+    at = _expect("[", text, _after_white(text, 0))
+    if text.startswith("]", at):
+        at = _expect("]", text, at)
+    else:
+        while True:
+            element, end = _DECODER.raw_decode(text, at)
+            yield element, slice(at, end)
+            at = _after_white(text, end)
+            if not text.startswith(",", at):
+                break
+            at = _expect(",", text, at)
+        at = _expect("]", text, at)
+    if at != len(text):
+        raise ValueError("something follows the list")
+
+
+def _expect(mark: str, text: str, at: int) -> int:
+    """Return the place behind a mark, and behind the white space that follows it."""
+    if not text.startswith(mark, at):
+        raise ValueError(f"no {mark} at {at}")
+    return _after_white(text, at + 1)
+
+
+def _after_white(text: str, at: int) -> int:
+    found = _WHITE.match(text, at)
+    return at if found is None else found.end()
+
+
+def _briefs(elements: Iterable[tuple[Any, Any]]) -> list[Brief]:
+    """Return what PENDING tasks are in brief; the schema reads those of an unusual form."""
+    briefs = []
+    for element, source in elements:
+        brief = _brief_of(element, source)
+        if brief is None:
+            task = parsing.task_in_list(element)
+            if task is None or task.status is not TaskStatus.PENDING:
+                continue  # some of the routes ignore the filter
+            brief = Brief(task.id, task.priority, task.claimed_by, source)
+        briefs.append(brief)
+    return briefs
+
+
+def _brief_of(element: Any, source: Any) -> Brief | None:
+    """Return a PENDING task in brief if it is written as servers usually write it."""
+    if type(element) is not dict or element.get("status") != _PENDING:
+        return None
+    task_id, priority = element.get("id"), element.get("priority")
+    claimed_by = element.get("claimedBy")
+    if type(task_id) is not str or not task_id.isascii():
+        return None
+    if priority is not None and type(priority) is not int:
+        return None
+    if claimed_by is not None and (type(claimed_by) is not str or not claimed_by.isascii()):
+        return None
+    return Brief(task_id, priority or 0, claimed_by, source)
+
+
+def _created_at(element: Any) -> datetime | None:
+    return wire.parse_date(element.get("createdAt"))
