@@ -19,6 +19,8 @@ from keruta_agent.server.store.store import Store
 
 #: Characters of the rows that are in memory at once, but for a single row that is larger.
 PART_CHARACTERS: Final = 1024 * 1024
+#: What a row takes beside its texts: a list of short rows is long as well.
+ROW_CHARACTERS: Final = 512
 
 #: Lowest and highest number of the rows of a part.
 _Part = tuple[int, int]
@@ -42,7 +44,8 @@ def respond(
         to_answer: turns a row into JSON.
     """
     lengths = (peewee.fn.COALESCE(peewee.fn.LENGTH(text), 0) for text in texts)
-    sizes = query.columns(number, functools.reduce(operator.add, lengths)).tuples()
+    size = functools.reduce(operator.add, lengths) + ROW_CHARACTERS
+    sizes = query.columns(number, size).tuples()
     parts = list(_parts(sizes))
     if len(parts) <= 1:
         return [to_answer(row) for row in query.dicts()]

@@ -61,8 +61,10 @@ class Intake:
         found: dict[str | None, set[str]] = {}
         for row in rows:
             found.setdefault(row["state"], set()).add(row["task_id"])
-        # SQLite's JSON ends a text at a NUL character; such a task is simply recorded once more.
-        unknown = found.get(None, set()).union(id_ for id_ in priorities if "\0" in id_)
+        # SQLite's JSON ends a text at a NUL character: such a task counts as unknown, and is not
+        # recorded twice either.
+        odd = {task_id for task_id in priorities if "\0" in task_id}
+        unknown = (found.get(None, set()) & priorities.keys()) | odd
         moved = found.get(JobState.WAITING, set())
         return Differences(
             unknown=frozenset(unknown),

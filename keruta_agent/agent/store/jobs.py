@@ -58,13 +58,13 @@ class StopKind(enum.StrEnum):
 _MAY_BE_RETRIED = frozenset({StopKind.TIMED_OUT, StopKind.INPUT_TIMEOUT, StopKind.AGENT_STOPPED})
 
 
-#: The order in which jobs run, and the groups of a listing with the order in each.
+#: The order in which jobs run; and the groups of a listing, with index and order of each.
 _IN_TURN: Final = "priority DESC, filed_at, id"
 _LISTED: Final = (
-    ((JobState.RUNNING, JobState.FAILING), _IN_TURN),
-    ((JobState.WAITING,), _IN_TURN),
-    ((JobState.SCHEDULED,), _IN_TURN),
-    ((JobState.FINISHED,), "finished_at DESC, id"),
+    ((JobState.RUNNING, JobState.FAILING), "jobs_in_order", _IN_TURN),
+    ((JobState.WAITING,), "jobs_in_order", _IN_TURN),
+    ((JobState.SCHEDULED,), "jobs_in_order", _IN_TURN),
+    ((JobState.FINISHED,), "jobs_ended", "finished_at DESC, id"),
 )
 _INSERT: Final = (
     "INSERT INTO jobs (task_id, session_id, name, priority, filed_at, state, work, recorded_at, "
@@ -92,7 +92,7 @@ class Work:
 
     def to_json(self) -> str:
         """Return the stored form."""
-        return json.dumps(dataclasses.asdict(self))
+        return json.dumps(vars(self))
 
     @classmethod
     def from_json(cls, text: str) -> Work:
@@ -218,7 +218,8 @@ class Jobs:
     def oldest_waiting(self) -> float | None:
         """Return the Unix time at which the longest waiting job was recorded, None without one."""
         row = self._database.connection().execute(
-            "SELECT min(recorded_at) AS oldest FROM jobs WHERE state = 'waiting'"
+            "SELECT min(recorded_at) AS oldest FROM jobs INDEXED BY jobs_waiting_since "
+            "WHERE state = 'waiting'"
         )
         oldest = row.fetchone()["oldest"]
         return None if oldest is None else float(oldest)
@@ -227,11 +228,12 @@ class Jobs:
         """Return jobs: what runs, then what waits in its order, then what ended, newest first."""
         chosen = states or tuple(JobState)
         parts = []
-        for group, order in _LISTED:
-            names = ", ".join(f"'{state}'" for state in group if state in chosen)
-            if names:  # a part each: an index has its order, and all of them can be many
+        for group, index, order in _LISTED:
+            # A part each, with its own limit: an index has its order, and they can be many.
+            of_group = " OR ".join(f"state = '{state}'" for state in group if state in chosen)
+            if of_group:
                 parts.append(
-                    f"SELECT * FROM (SELECT * FROM jobs WHERE state IN ({names}) "  # noqa: S608
+                    f"SELECT * FROM (SELECT * FROM jobs INDEXED BY {index} WHERE {of_group} "  # noqa: S608
                     f"ORDER BY {order} LIMIT :limit)"
                 )
         rows = self._database.connection().execute(

@@ -222,6 +222,38 @@ def test_stopping_finishes_the_running_job_and_leaves_the_waiting_one(make, tmp_
     assert running.agent.records.jobs.get(second).state is JobState.WAITING
 
 
+def test_one_message_is_enough_for_many_waiting_jobs(make, tmp_path):
+    running = make()
+    jobs = running.agent.records.jobs
+    for number in range(20):
+        jobs.record_script("x", Work(script=f"echo {number} >> {tmp_path}/ran"))
+    jobs.pause("not yet")
+    running.start()
+    for _ in range(20):
+        running.dispatcher.jobs_runnable()
+    assert running.dispatcher._work.pending_count() <= 1
+    jobs.resume()
+    running.dispatcher.jobs_runnable()
+    wait_until(running.is_done, "all are done")
+    assert (tmp_path / "ran").read_text().split() == [str(number) for number in range(20)]
+
+
+def test_job_is_noticed_although_its_message_could_not_be_queued(make, monkeypatch):
+    running = make()
+    running.start()
+    wait_until(lambda: not running.dispatcher._work.pending_count(), "the first message is read")
+
+    def fails() -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    running.agent.records.jobs.record_script("x", Work(script="true"))
+    with monkeypatch.context() as patched:
+        patched.setitem(running.dispatcher._tasks, "run_job", fails)
+        running.dispatcher.jobs_runnable()
+    running.dispatcher.outbox_filled()
+    wait_until(running.is_done, "the job is done")
+
+
 def test_polls_do_not_pile_up(api, make, monkeypatch):
     running = make()
     polling, may_end = threading.Event(), threading.Event()
