@@ -23,6 +23,7 @@ from keruta_agent.core.model import (
     StatusReport,
     Task,
 )
+from keruta_agent.core.pending import PendingTasks
 
 
 class KerutaApi(Protocol):
@@ -53,8 +54,8 @@ class KerutaApi(Protocol):
         """Return the session that a workspace serves."""
         ...
 
-    def pending_tasks(self, session_id: str) -> list[Task]:
-        """Return the session's PENDING tasks in execution order."""
+    def pending_tasks(self, session_id: str) -> PendingTasks:
+        """Return the session's PENDING tasks, each read when it is asked for."""
         ...
 
     def workspace_pending_tasks(self, workspace_id: str) -> list[Task]:
@@ -174,10 +175,10 @@ class KerutaApi(Protocol):
 
 
 class WorkQueue(Protocol):
-    """The dispatcher: it carries job ids and wakes the worker; the truth is in the records."""
+    """The dispatcher: it wakes the worker; the truth is in the records."""
 
-    def job_runnable(self, job_id: int) -> None:
-        """Announce that a job waits to be run."""
+    def jobs_runnable(self) -> None:
+        """Announce that jobs may wait to be run; the claim decides which comes next."""
         ...
 
     def job_failed(self, job_id: int) -> None:

@@ -181,8 +181,7 @@ def _what_for(records: Records, job: Job) -> str:
     if paused is not None:
         return f"the queue is paused ({paused})"
     active = records.runs.active()
-    waiting = records.jobs.waiting_ids()
-    ahead = waiting.index(job.id) if job.id in waiting else 0  # it may have been claimed just now
+    ahead = records.jobs.ahead_of(job)
     others = "one other comes" if ahead == 1 else f"{ahead} others come"
     before = f", and {others} before it" if ahead else ""
     if active is None:

@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 from typing import BinaryIO, Final
@@ -124,11 +123,12 @@ class _JobFollower:
         active = self._runs.active()
         if active is not None and active[0].id == job.id:  # it has begun meanwhile
             return
-        ahead = [] if active is None else [active[0].id]
-        ahead += takewhile(lambda job_id: job_id != job.id, self._jobs.waiting_ids())
+        waiting = self._jobs.ahead_of(job)
+        ahead = ([] if active is None else [active[0].id]) + self._jobs.waiting_ids(min(waiting, 1))
         parts = [f"queued as job {job.id}"]
         if ahead:
-            others = f" and {len(ahead) - 1} more" if len(ahead) > 1 else ""
+            more = waiting - (active is None)
+            others = f" and {more} more" if more > 0 else ""
             parts.append(f"behind job {ahead[0]}{others}")
         if (paused := self._jobs.pause_reason()) is not None:
             parts.append(f"and the queue is paused: {paused}. Go on with: keruta queue resume")

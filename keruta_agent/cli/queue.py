@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from keruta_agent.agent.store.store import Records
 
 
+#: Jobs that have not ended in a list for people, unless they ask for another number.
+MOST_OPEN: Final = 100
 _NEXT_DAEMON: Final = "no daemon runs; the next one takes it up"
 #: What is said of a job that was cancelled, by the state in which it was.
 _CANCELLED: Final = {
@@ -35,19 +37,26 @@ def queue() -> None:
 
 
 @queue.command("list")
-@click.option("--all", "show_all", is_flag=True, help="Also all jobs that have ended.")
+@click.option("--all", "show_all", is_flag=True, help="All jobs, also those that have ended.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help=f"Most jobs that have not ended.  [default: {MOST_OPEN}; all with --json]",
+)
 @json_option
 @click.pass_context
-def list_jobs(ctx: click.Context, show_all: bool, as_json: bool) -> None:
+def list_jobs(ctx: click.Context, show_all: bool, limit: int | None, as_json: bool) -> None:
     """List what runs, what waits in its order, and what ended last.
 
     \b
     Examples:
       keruta queue list
+      keruta queue list --limit 1000
       keruta queue list --all --json
     """
     records = open_existing(load(ctx).settings)
-    jobs = [] if records is None else _listed(records.jobs, show_all)
+    most = limit if limit or as_json or show_all else MOST_OPEN
+    jobs = [] if records is None else _listed(records.jobs, show_all, most)
     asked = {} if records is None else _asked(records)
     if as_json:
         print_json([_job(job, asked) for job in jobs])
@@ -74,6 +83,8 @@ def list_jobs(ctx: click.Context, show_all: bool, as_json: bool) -> None:
         ],
         is_overview=True,
     )
+    if records is not None and (more := _unlisted(records.jobs, jobs)):
+        click.echo(f"\nand {more} more that have not ended; for all: keruta queue list --all")
 
 
 @queue.command()
@@ -254,13 +265,20 @@ def retry(ctx: click.Context, job: str, as_json: bool) -> None:
         click.echo(f"queued as job {retried.job}")
 
 
-def _listed(jobs: Jobs, show_all: bool) -> list[Job]:
-    from keruta_agent.agent.store.jobs import JobState
+def _listed(jobs: Jobs, show_all: bool, most_open: int | None) -> list[Job]:
+    from keruta_agent.agent.store.jobs import OPEN_STATES, JobState
 
-    if show_all:
-        return jobs.listing()
-    open_states = [state for state in JobState if state is not JobState.FINISHED]
-    return jobs.listing(states=open_states) + jobs.listing(states=[JobState.FINISHED], limit=10)
+    listed = jobs.listing(states=OPEN_STATES, limit=most_open)
+    return listed + jobs.listing(states=[JobState.FINISHED], limit=None if show_all else 10)
+
+
+def _unlisted(jobs: Jobs, listed: Sequence[Job]) -> int:
+    """Return how many jobs that have not ended are not in a list."""
+    from keruta_agent.agent.store.jobs import OPEN_STATES
+
+    counts = jobs.counts()
+    listed_open = sum(job.state in OPEN_STATES for job in listed)
+    return max(0, sum(counts[state] for state in OPEN_STATES) - listed_open)
 
 
 def _asked(records: Records) -> dict[int, Question]:

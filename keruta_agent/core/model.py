@@ -248,8 +248,12 @@ def in_execution_order(tasks_newest_first: Sequence[Task]) -> list[Task]:
     The oldest dateless task is the last one received, because servers list the newest first.
     """
     received = list(reversed(tasks_newest_first))
-    newest = datetime.max.replace(tzinfo=UTC)
-    return sorted(received, key=lambda task: (-task.priority, task.created_at or newest))
+    return sorted(received, key=lambda task: turn_of(task.priority, task.created_at))
+
+
+def turn_of(priority: int, created_at: datetime | None) -> tuple[int, datetime]:
+    """Return what tasks are sorted by: priority, then age; dateless ones come last."""
+    return -priority, created_at or datetime.max.replace(tzinfo=UTC)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from keruta_agent.core.model import (
     Task,
     TaskStatus,
 )
+from keruta_agent.core.pending import PendingTasks
 from keruta_agent.testing.agents import AgentRegister, check_claim
 from keruta_agent.testing.state import ServerState, StoredArtifact
 
@@ -104,11 +105,11 @@ class InMemoryKerutaApi(ServerState):
         raise errors.ApiNotFound(f"No session serves workspace {workspace_id}", status=404)
 
     @_call
-    def pending_tasks(self, session_id: str) -> list[Task]:
-        """Return the session's PENDING tasks in execution order."""
+    def pending_tasks(self, session_id: str) -> PendingTasks:
+        """Return the session's PENDING tasks."""
         if session_id not in self.sessions:
             raise errors.ApiNotFound(f"There is no session {session_id}", status=404)
-        return self._pending({session_id})
+        return PendingTasks.of(reversed(self._pending({session_id})))
 
     @_call
     def workspace_pending_tasks(self, workspace_id: str) -> list[Task]:

@@ -84,7 +84,7 @@ def test_pending_tasks_come_by_priority_then_age(world: World) -> None:
     _write(world, filed[4], TaskStatus.PROCESSING)
     world.add_task(world.add_session().id, priority=99)
 
-    pending = world.api.pending_tasks(session.id)
+    pending = list(world.api.pending_tasks(session.id))
 
     assert [task.id for task in pending] == [filed[1], filed[3], filed[0], filed[2]]
 
@@ -122,7 +122,7 @@ def test_pending_tasks_of_an_unknown_session_are_not_found_every_time(world: Wor
     for _ in range(2):
         with pytest.raises(errors.ApiNotFound):
             world.api.pending_tasks(_key())
-    assert world.api.pending_tasks(session.id) == []
+    assert list(world.api.pending_tasks(session.id)) == []
 
 
 def test_workspace_pending_tasks_come_from_its_open_sessions(world: World) -> None:

@@ -51,6 +51,11 @@ def recorded_events() -> list[tuple[str, set[str], str]]:
                 assert actions and None not in actions, f"{module}:{call.lineno}"
                 details = {keyword.arg or "" for keyword in call.keywords}
                 found += [(str(name), details, f"{module}:{call.lineno}") for name in actions]
+    # The one event that is added for many jobs at once.
+    found += [
+        ("recorded", {"priority"}, str(module))
+        for module, _ in modules_with("journal.add_recorded(")
+    ]
     return found
 
 

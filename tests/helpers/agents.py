@@ -23,13 +23,13 @@ class RecordingQueue:
     """A dispatcher that dispatches nothing and remembers its calls."""
 
     def __init__(self) -> None:
-        self.runnable: list[int] = []
+        self.wakes = 0
         self.failed: list[int] = []
         self.flushes = 0
         self.polls = 0
 
-    def job_runnable(self, job_id: int) -> None:
-        self.runnable.append(job_id)
+    def jobs_runnable(self) -> None:
+        self.wakes += 1
 
     def job_failed(self, job_id: int) -> None:
         self.failed.append(job_id)

@@ -42,6 +42,7 @@ from keruta_agent.core.model import (
     Task,
     TaskStatus,
 )
+from keruta_agent.core.pending import PendingTasks
 from keruta_agent.http.client.http import HttpClient, segment
 
 SCRIPT = "script route"
@@ -133,8 +134,8 @@ class KerutaClient:
         """Return the session of a workspace: GET ``/sessions/by-workspace/{id}``."""
         return self._sessions.by_workspace(workspace_id)
 
-    def pending_tasks(self, session_id: str) -> list[Task]:
-        """Return a session's pending tasks in execution order: GET ``/sessions/{id}/tasks``."""
+    def pending_tasks(self, session_id: str) -> PendingTasks:
+        """Return a session's pending tasks: GET ``/sessions/{id}/tasks``."""
         return self._sessions.pending_tasks(session_id)
 
     def workspace_pending_tasks(self, workspace_id: str) -> list[Task]:

@@ -57,6 +57,25 @@ def sessions_of(response: requests.Response, action: str) -> list[Session]:
     return _entities(_SESSION, response, Session, action)
 
 
+def list_of(response: requests.Response, action: str) -> list[Any]:
+    """Return the elements of a list as they are; null means none.
+
+    Raises:
+        ApiFailed: it is no list.
+    """
+    body = answers.json_of(response, action)
+    if body is None:
+        return []
+    if not isinstance(body, list):
+        raise errors.ApiFailed(f"{action} failed: the answer is not a list")
+    return body
+
+
+def task_in_list(element: Any) -> Task | None:
+    """Return the task that an element of a list is; None, and a warning, if it cannot be read."""
+    return _element(_TASK, element, Task)
+
+
 def _entity(schema: Schema, body: Any, kind: type[_Entity], action: str) -> _Entity:
     try:
         return wire.load(schema, body, kind)
@@ -70,23 +89,21 @@ def _entity(schema: Schema, body: Any, kind: type[_Entity], action: str) -> _Ent
 def _entities(
     schema: Schema, response: requests.Response, kind: type[_Entity], action: str
 ) -> list[_Entity]:
-    body = answers.json_of(response, action)
-    if body is None:
-        return []
-    if not isinstance(body, list):
-        raise errors.ApiFailed(f"{action} failed: the answer is not a list")
-    found = []
-    for element in body:
-        try:
-            found.append(wire.load(schema, element, kind))
-        except ValidationError as exc:
-            logger.warning(
-                "a %s in the server's list cannot be read and is left out: %s",
-                kind.__name__.lower(),
-                _complaint(exc),
-                extra={"action": "answer_skipped"},
-            )
-    return found
+    read = (_element(schema, element, kind) for element in list_of(response, action))
+    return [entity for entity in read if entity is not None]
+
+
+def _element(schema: Schema, element: Any, kind: type[_Entity]) -> _Entity | None:
+    try:
+        return wire.load(schema, element, kind)
+    except ValidationError as exc:
+        logger.warning(
+            "a %s in the server's list cannot be read and is left out: %s",
+            kind.__name__.lower(),
+            _complaint(exc),
+            extra={"action": "answer_skipped"},
+        )
+        return None
 
 
 def _complaint(exc: ValidationError) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 
 import requests
 
-from keruta_agent.agent.api import parsing
+from keruta_agent.agent.api import parsing, pending
 from keruta_agent.agent.api.pages import followed
 from keruta_agent.agent.api.routes import OptionalRoutes, no_owner
-from keruta_agent.core import errors, model
+from keruta_agent.core import errors
 from keruta_agent.core.model import Session, Task, TaskStatus
+from keruta_agent.core.pending import PendingTasks
 from keruta_agent.http.client.http import HttpClient, segment
 
 logger = logging.getLogger(__name__)
@@ -84,10 +85,10 @@ class SessionReader:
         action = f"Reading the tasks of workspace {workspace_id}"
         path = f"/api/v1/workspaces/{segment(workspace_id)}/tasks/pending"
         response = self._routes.call(WORKSPACE_TASKS, lambda: self._http.get(action, path))
-        return self._pending(response, action, path)
+        return list(self._pending(response, action, path))
 
-    def pending_tasks(self, session_id: str) -> list[Task]:
-        """Return a session's pending tasks in execution order, by the first route that works."""
+    def pending_tasks(self, session_id: str) -> PendingTasks:
+        """Return a session's pending tasks, by the first route that works."""
         missing: dict[str, errors.ApiError] = {}
         for feature, path, params in _task_list_routes(session_id):
             if self._routes.capabilities.lacks(feature):
@@ -107,30 +108,24 @@ class SessionReader:
             return tasks
         raise next(iter(missing.values()))
 
-    def _task_list(self, session_id: str, path: str, params: Mapping[str, str]) -> list[Task]:
+    def _task_list(self, session_id: str, path: str, params: Mapping[str, str]) -> PendingTasks:
         action = f"Reading the tasks of session {session_id}"
-        response = self._http.get(action, path, params=params)
-        return self._pending(response, action, path)
+        return self._pending(self._http.get(action, path, params=params), action, path)
 
     def _sessions(self, first: requests.Response, action: str, path: str) -> list[Session]:
         pages = followed(self._http, action, path, first)
         return [session for page in pages for session in parsing.sessions_of(page, action)]
 
-    def _pending(self, first: requests.Response, action: str, path: str) -> list[Task]:
-        pages = followed(self._http, action, path, first)
-        # By id: a task may move to a later page while they are read.
-        tasks = {task.id: task for page in pages for task in parsing.tasks_of(page, action)}
-        # Some of the routes ignore the filter.
-        pending = [task for task in tasks.values() if task.status is TaskStatus.PENDING]
-        return model.in_execution_order(pending)
+    def _pending(self, first: requests.Response, action: str, path: str) -> PendingTasks:
+        return pending.pending_of(followed(self._http, action, path, first), action)
 
 
 def _task_list_routes(session_id: str) -> list[tuple[str, str, dict[str, Any]]]:
     """Return the routes for a session's tasks, newest server first."""
     session = segment(session_id)
-    pending = {"status": TaskStatus.PENDING.value}
+    status = {"status": TaskStatus.PENDING.value}
     return [
-        ("task list of a session", f"/api/v1/sessions/{session}/tasks", pending),
-        ("task list by session", f"/api/v1/tasks/session/{session}", pending),
+        ("task list of a session", f"/api/v1/sessions/{session}/tasks", status),
+        ("task list by session", f"/api/v1/tasks/session/{session}", status),
         ("pending task list by session", f"/api/v1/tasks/session/{session}/pending", {}),
     ]

@@ -16,7 +16,7 @@ from keruta_agent.core import errors
 class _NoQueue:
     """The work queue while no daemon runs: the next one reads the records when it starts."""
 
-    def job_runnable(self, job_id: int) -> None:
+    def jobs_runnable(self) -> None:
         return
 
     def job_failed(self, job_id: int) -> None:

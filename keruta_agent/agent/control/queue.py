@@ -57,12 +57,13 @@ def move(control: Control, command: Move) -> Moved:
     if not control.records.jobs.set_priority(command.job, command.priority):
         job = get_job(control.records.jobs, command.job)
         raise errors.WrongState(f"job {job.id} does not wait any more: it is {job.shown_state}")
-    waiting = control.records.jobs.waiting_ids()
+    jobs = control.records.jobs
+    job = get_job(jobs, command.job)
     return Moved(
         job=command.job,
         priority=command.priority,
-        place=waiting.index(command.job) + 1 if command.job in waiting else None,
-        waiting=len(waiting),
+        place=jobs.ahead_of(job) + 1 if job.state is JobState.WAITING else None,
+        waiting=jobs.counts()[JobState.WAITING],
     )
 
 
@@ -113,7 +114,7 @@ def submit(control: Control, command: Submit) -> Submitted:
     """
     _refuse_if_busy(control)
     job_id = _record(control, command)
-    control.queue.job_runnable(job_id)
+    control.queue.jobs_runnable()
     return Submitted(job=job_id)
 
 
@@ -129,7 +130,7 @@ def submit_task(control: Control, command: SubmitTask) -> Submitted:
     job_id = control.records.jobs.record_task(task)
     if job_id is None:
         return Submitted(job=find_job(control.records.jobs, task.id).id)
-    control.queue.job_runnable(job_id)
+    control.queue.jobs_runnable()
     return Submitted(job=job_id)
 
 
@@ -160,8 +161,7 @@ def _record(control: Control, command: Submit) -> int:
 
 
 def _look(control: Control) -> None:
-    for job_id in control.records.jobs.waiting_ids():
-        control.queue.job_runnable(job_id)
+    control.queue.jobs_runnable()
     control.queue.poll_now()
 
 

@@ -43,8 +43,8 @@ class ForegroundQueue:
     def __init__(self) -> None:
         self._thread = DueThread("outbox-sender")
 
-    def job_runnable(self, job_id: int) -> None:
-        """Leave the job to the next daemon."""
+    def jobs_runnable(self) -> None:
+        """Leave other jobs to the next daemon."""
 
     def job_failed(self, job_id: int) -> None:
         """Deliver soon what reports the failure."""

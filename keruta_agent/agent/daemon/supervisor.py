@@ -106,7 +106,8 @@ class Daemon:
 
     def start(self) -> None:
         """Start the workers with what earlier daemons left, then let others ask the agent."""
-        self._dispatcher.start(self._agent, self._poll, recover.reconcile(self._agent))
+        recover.reconcile(self._agent)
+        self._dispatcher.start(self._agent, self._poll)
         self._socket.start()
         if self._http is not None:
             self._http.start(self._control, self._hindrances)

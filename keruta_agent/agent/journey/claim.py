@@ -64,8 +64,7 @@ def obtain(ctx: RunContext) -> None:
 def wake_withheld(agent: Agent) -> None:
     """Have the jobs looked at again that were withheld and may be claimed now."""
     if agent.ownership.has_withheld():
-        for job_id in agent.records.jobs.waiting_ids():
-            agent.queue.job_runnable(job_id)
+        agent.queue.jobs_runnable()
 
 
 def _claim(ctx: RunContext) -> None:

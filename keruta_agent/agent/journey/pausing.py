@@ -28,5 +28,4 @@ def follow(agent: Agent, session: Session) -> None:
     elif paused == REASON:
         agent.records.jobs.resume()
         logger.info("the session goes on", extra={"action": "session_resumed", **about})
-        for job_id in agent.records.jobs.waiting_ids():
-            agent.queue.job_runnable(job_id)
+        agent.queue.jobs_runnable()

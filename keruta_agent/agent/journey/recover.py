@@ -24,23 +24,18 @@ logger = logging.getLogger(__name__)
 LARGE_RUN_BYTES: Final = 256 * 1024
 
 
-def reconcile(agent: Agent) -> list[int]:
-    """Return the jobs that the dispatcher must know of: the one that runs, then those that wait.
-
-    The dispatcher's own memory is not asked: it may have lost a message or hold a stale one.
-    """
+def reconcile(agent: Agent) -> None:
+    """Make the records say what is the case, so that the dispatcher goes by them alone."""
     agent.records.outbox.forget_waits()
     take_in_unknown_runs(agent)
     on_failure.decide_left_over(agent)
     active = agent.records.runs.active()
-    waiting = agent.records.jobs.waiting_ids()
     if active is not None:
         logger.info(
             "job %d was running when the last agent ended",
             active[0].id,
             extra={"action": "run_found", "job": active[0].id, "run": active[1].uid},
         )
-    return [*([active[0].id] if active else []), *waiting]
 
 
 def take_in_unknown_runs(agent: Agent) -> None:

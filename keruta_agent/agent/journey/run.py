@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
+from typing import TypedDict
 
 from keruta_agent.agent.delivery.select_artifacts import Taken
 from keruta_agent.agent.journey import (
@@ -34,6 +35,14 @@ from keruta_agent.core.log import context
 logger = logging.getLogger(__name__)
 
 
+class _Choice(TypedDict):
+    """Which of the waiting jobs may run now."""
+
+    only_local: bool
+    new_tasks: bool
+    claimed: frozenset[str]
+
+
 def run_next(agent: Agent) -> RunResult | None:
     """Bring the run that has not ended, else the next job, to its end; None when idle."""
     ctx = _take_up(agent) or _claim_next(agent)
@@ -55,14 +64,25 @@ def _claim_next(agent: Agent) -> RunContext | None:
     jobs = agent.records.jobs
     if jobs.seconds_to_next() == 0.0:
         # Woken here too, so that a job that is due again goes before what is younger.
-        for job_id in jobs.wake_due():
-            agent.queue.job_runnable(job_id)
-    claimed = agent.records.runs.claim_next(
-        only_local=agent.writes.problem is not None,
-        new_tasks=agent.ownership.takes_new_tasks(),
-        claimed=agent.ownership.claimed,
-    )
+        jobs.wake_due()
+    claimed = agent.records.runs.claim_next(**_choice(agent))
     return None if claimed is None else RunContext(agent, *claimed)
+
+
+def has_next(agent: Agent) -> bool:
+    """Return whether a run has not ended, or a job may run now."""
+    if agent.records.runs.active() is not None:
+        return True
+    jobs = agent.records.jobs
+    return jobs.pause_reason() is None and jobs.next_waiting(**_choice(agent)) is not None
+
+
+def _choice(agent: Agent) -> _Choice:
+    return {
+        "only_local": agent.writes.problem is not None,
+        "new_tasks": agent.ownership.takes_new_tasks(),
+        "claimed": agent.ownership.claimed,
+    }
 
 
 def run_to_end(ctx: RunContext) -> RunResult | None:

@@ -1,9 +1,10 @@
 """The dispatcher: Huey's queues of jobs and of polls, and a thread for each thing beside them.
 
-The **work** queue runs jobs, one at a time. A message in it says "a job is runnable"; which job
-runs is decided by the claim, in the order of the records. The **polls** queue has a worker of its
-own, so that a script of two hours delays no poll. The outbox, its files, jobs to be tried again
-and housekeeping have threads: the records say what is due, and no message has to.
+The **work** queue runs jobs, one at a time. A message in it says "jobs may wait", and one is enough
+for all of them: which job runs is decided by the claim, in the order of the records. The **polls**
+queue has a worker of its own, so that a script of two hours delays no poll. The outbox, its files,
+jobs to be tried again and housekeeping have threads: the records say what is due, and no message
+has to.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,9 +26,8 @@ from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.queue.consumer import SAFETY_POLL_S, QuietConsumer
 from keruta_agent.agent.queue.due_thread import DueThread
-from keruta_agent.agent.queue.queues import POLLS, WORK, open_queue
+from keruta_agent.agent.queue.queues import POLLS, WORK, TolerantHuey, open_queue
 from keruta_agent.agent.store.outbox import Lane
-from keruta_agent.agent.store.run import RunResult
 from keruta_agent.core import errors
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,10 @@ GATHER_S: Final = 0.2
 REPORTING_NICENESS: Final = 5
 #: Seconds of one flush, after which the thread looks whether it is to stop.
 FLUSH_BUDGET_S: Final = 1.0
+#: Times of a poll's own processor time for which the next one waits: the list of a session may be
+#: long, and each of its tasks that ends asks for another poll.
+POLL_REST: Final = 3.0
+LONGEST_POLL_REST_S: Final = 10.0
 #: Seconds between two rounds of housekeeping.
 HOUSEKEEPING_S: Final = 600.0
 #: Seconds before something is taken up again after the agent itself failed at it.
@@ -74,17 +78,18 @@ class Dispatcher:
         self._parts: tuple[QuietConsumer | DueThread, ...] = (*self._consumers, *self._threads)
         self._poll_interval_s = poll_interval_s
         self._housekeeping_at = time.monotonic()
+        #: Whether a message could not be queued; the thread of retries makes up for it.
+        self._is_unannounced = False
         self._agent: Agent | None = None
         self._tasks: dict[str, Any] = {}
 
-    def start(self, agent: Agent, poll: SessionPoll | None, job_ids: Iterable[int]) -> None:
-        """Start the workers and threads; these jobs are runnable from the beginning."""
+    def start(self, agent: Agent, poll: SessionPoll | None) -> None:
+        """Start the workers and threads; what the records hold is runnable from the beginning."""
         self._agent = agent
         agent.disk.hold_reserve()
         self._define_tasks(agent, poll)
         _prepare_next(agent)
-        for job_id in job_ids:
-            self._tasks["run_job"](job_id)
+        self.jobs_runnable()
         for thread, work in self._work_of_threads(agent):
             thread.due_in(0.0)
             thread.start(work)
@@ -93,9 +98,9 @@ class Dispatcher:
 
     # What the journey and the commands ask for.
 
-    def job_runnable(self, job_id: int) -> None:
-        """Announce that a job waits to be run."""
-        self._tasks["run_job"](job_id)
+    def jobs_runnable(self) -> None:
+        """Announce that jobs may wait to be run; a message that waits already is enough."""
+        self._is_unannounced = not self._queue_once(self._work, "run_job")
         self._work_consumer.wake_event.set()
 
     def job_failed(self, job_id: int) -> None:
@@ -109,14 +114,24 @@ class Dispatcher:
 
     def poll_now(self) -> None:
         """Ask for a poll before the next regular one; one that waits already is enough."""
+        if self._queue_once(self._polls, "poll"):
+            self._poll_consumer.wake_event.set()
+
+    def _queue_once(self, queue: TolerantHuey, name: str) -> bool:
+        """Queue a message unless one waits already; return whether one does now."""
         try:
-            if not self._polls.pending_count():
-                self._tasks["poll"]()
+            if not queue.pending_count():
+                self._tasks[name]()
         except sqlite3.Error as exc:  # the disk is full, or the file is gone: asked again later
             if self._agent is None or not self._agent.disk.is_unwritable(exc):
-                logger.warning("cannot queue a poll now: %s", exc, extra={"action": "queue_failed"})
-            return
-        self._poll_consumer.wake_event.set()
+                logger.warning(
+                    "cannot queue a message (%s) now: %s",
+                    name,
+                    exc,
+                    extra={"action": "queue_failed"},
+                )
+            return False
+        return True
 
     # What the supervisor asks for.
 
@@ -153,13 +168,14 @@ class Dispatcher:
             thread.revive()
         for consumer in self._consumers:
             if not consumer.stop_flag.is_set():
+                self._is_unannounced |= not consumer.is_working()  # it took its message with it
                 consumer.check_worker_health()
 
     # The tasks. Their names stand in messages and stay what they are for ever.
 
     def _define_tasks(self, agent: Agent, poll: SessionPoll | None) -> None:
-        def run_job(job_id: int) -> None:
-            self._run_job(agent, job_id)
+        def run_job() -> None:
+            self._run_jobs(agent)
 
         def poll_session() -> None:
             self._poll(agent, poll)
@@ -171,17 +187,24 @@ class Dispatcher:
             "run_job": self._work.task(name="run_job")(run_job),
             "poll": self._polls.periodic_task(_always, name="poll")(poll_session),
         }
+        self._work.instead = self._tasks["run_job"].s
+        self._polls.instead = self._tasks["poll"].s
         self._work.signal(SIGNAL_ERROR)(on_failure)
 
-    def _run_job(self, agent: Agent, job_id: int) -> None:
-        result = self._run_next(agent, job_id)
-        self.outbox_filled()
-        if result is not None and not self._work_consumer.stop_flag.is_set():
+    def _run_jobs(self, agent: Agent) -> None:
+        """Run jobs until none may run; of what comes meanwhile another message says so."""
+        has_next = True
+        while has_next:
+            has_next = self._run_next(agent)
+            self.outbox_filled()
+            if self._work_consumer.stop_flag.is_set():
+                return
             _prepare_next(agent)
 
-    def _run_next(self, agent: Agent, job_id: int) -> RunResult | None:
-        """Run the next job; what the agent fails at is tried again here.
+    def _run_next(self, agent: Agent) -> bool:
+        """Run the next job; return whether to look for another one.
 
+        What the agent fails at is tried again here.
         No message is left for it: on a full disk the queue takes none, and the run would be lost.
         """
         disk_was_full = False
@@ -192,25 +215,27 @@ class Dispatcher:
                     disk_was_full = False
                 result = run.run_next(agent)
                 agent.disk.note_written()
-                return result
+                return result is not None or run.has_next(agent)  # one may have been given back
             except Exception as exc:  # the worker's edge: a job whose run stays active must go on
                 if agent.disk.is_unwritable(exc):
                     disk_was_full = True
                 else:
                     logger.exception(
-                        "the agent failed at job %d and takes it up again: %s",
-                        job_id,
+                        "the agent failed at a job and takes it up again: %s",
                         exc,
-                        extra={"action": "agent_failed", "job": job_id},
+                        extra={"action": "agent_failed"},
                     )
                     disk_was_full = not quarantine.count_failure(agent, exc)
             if self._work_consumer.stop_flag.wait(AGENT_FAILURE_WAIT_S):
-                return None
+                return False
 
     def _poll(self, agent: Agent, poll: SessionPoll | None) -> None:
+        began = time.thread_time()
         try:
             if poll is not None:
                 poll.poll()
+            used_s = time.thread_time() - began
+            self._poll_consumer.stop_flag.wait(min(POLL_REST * used_s, LONGEST_POLL_REST_S))
         except Exception as exc:  # it may be asked for again at once, and must not spin
             self._poll_consumer.stop_flag.wait(AGENT_FAILURE_WAIT_S)
             if not agent.disk.is_unwritable(exc):
@@ -259,8 +284,9 @@ class Dispatcher:
     def _wake_scheduled(self, agent: Agent) -> float:
         jobs = agent.records.jobs
         if jobs.seconds_to_next() == 0.0:  # asked first: it takes no lock
-            for job_id in jobs.wake_due():
-                self.job_runnable(job_id)
+            self._is_unannounced |= bool(jobs.wake_due())
+        if self._is_unannounced:
+            self.jobs_runnable()
         due_in_s = jobs.seconds_to_next()
         # Not for ever: commands schedule jobs beside the daemon.
         return SAFETY_POLL_S if due_in_s is None else min(due_in_s, SAFETY_POLL_S)

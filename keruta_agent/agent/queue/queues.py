@@ -11,6 +11,7 @@ import logging
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,7 +51,11 @@ class JsonSerializer(Serializer):  # type: ignore[misc]
 
 
 class TolerantHuey(SqliteHuey):  # type: ignore[misc]
-    """A queue that skips messages that it cannot read: no job is lost, all are in agent.db."""
+    """A queue that outlives messages that it cannot read: no job is lost, all are in agent.db."""
+
+    #: Makes the message that is taken for one that cannot be read: that may have kept another one
+    #: from being queued.
+    instead: Callable[[], Task] | None = None
 
     def announce_failure(self, job_id: int) -> None:
         """Send Huey's failure signal for a job; its message counts as done."""
@@ -67,6 +72,8 @@ class TolerantHuey(SqliteHuey):  # type: ignore[misc]
                     exc,
                     extra={"action": "message_dropped"},
                 )
+                if self.instead is not None:
+                    return self.instead()
             except sqlite3.OperationalError as exc:
                 if not disk.is_unwritable(exc):
                     raise

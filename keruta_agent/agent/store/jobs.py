@@ -38,6 +38,10 @@ class JobState(enum.StrEnum):
     FINISHED = "finished"
 
 
+#: The states of jobs that have yet to end.
+OPEN_STATES: Final = tuple(state for state in JobState if state is not JobState.FINISHED)
+
+
 class StopKind(enum.StrEnum):
     """Who or what wants a job to stop."""
 
@@ -52,6 +56,22 @@ class StopKind(enum.StrEnum):
 
 #: After these a job may be tried again, so they give way to those after which it must not.
 _MAY_BE_RETRIED = frozenset({StopKind.TIMED_OUT, StopKind.INPUT_TIMEOUT, StopKind.AGENT_STOPPED})
+
+
+#: The order in which jobs run; and the groups of a listing, with index and order of each.
+_IN_TURN: Final = "priority DESC, filed_at, id"
+_LISTED: Final = (
+    ((JobState.RUNNING, JobState.FAILING), "jobs_in_order", _IN_TURN),
+    ((JobState.WAITING,), "jobs_in_order", _IN_TURN),
+    ((JobState.SCHEDULED,), "jobs_in_order", _IN_TURN),
+    ((JobState.FINISHED,), "jobs_ended", "finished_at DESC, id"),
+)
+_INSERT: Final = (
+    "INSERT INTO jobs (task_id, session_id, name, priority, filed_at, state, work, recorded_at, "
+    "api_priority) SELECT ?1, ?2, ?3, ?4, ?5, 'waiting', ?6, ?7, ?8 "
+    # Not ON CONFLICT: that would use up a number.
+    "WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE task_id = ?1)"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,7 +92,7 @@ class Work:
 
     def to_json(self) -> str:
         """Return the stored form."""
-        return json.dumps(dataclasses.asdict(self))
+        return json.dumps(vars(self))
 
     @classmethod
     def from_json(cls, text: str) -> Work:
@@ -127,36 +147,30 @@ class Jobs:
 
     def record_task(self, task: Task) -> int | None:
         """Record an API task as a waiting job; return its id, or None if it is known already."""
-        work = Work(
-            script=task.script,
-            parameters=task.parameters,
-            description=task.description,
-            parent_task_id=task.parent_task_id,
-        )
-        filed_at = task.created_at.timestamp() if task.created_at else time.time()
-        return self._insert(
-            task_id=task.id,
-            session_id=task.session_id,
-            name=task.name or task.id,
-            priority=task.priority,
-            filed_at=filed_at,
-            work=work,
-            api_priority=task.priority,
-        )
+        return self.record_tasks([task]).get(task.id)
+
+    def record_tasks(self, tasks: Sequence[Task]) -> dict[str, int]:
+        """Record API tasks as waiting jobs, all or none; return the ids of those that are new."""
+        now = time.time()
+        rows = [_row_of(task, now) for task in tasks]
+        with self._database.transaction() as connection:
+            before = self._last_id()
+            connection.executemany(_INSERT, rows)
+            self._journal.add_recorded(after_job=before)
+            new = connection.execute("SELECT id, task_id FROM jobs WHERE id > ?", (before,))
+            return {row["task_id"]: row["id"] for row in new.fetchall()}
 
     def record_script(self, name: str, work: Work, *, priority: int = 0) -> int:
         """Record an ad-hoc script as a waiting job and return its id."""
-        job_id = self._insert(
-            task_id=None,
-            session_id="",
-            name=name,
-            priority=priority,
-            filed_at=time.time(),
-            work=work,
-        )
-        if job_id is None:
+        now = time.time()
+        values = (None, "", name, priority, now, work.to_json(), now, None)
+        with self._database.transaction() as connection:
+            before = self._last_id()
+            cursor = connection.execute(_INSERT, values)
+            self._journal.add_recorded(after_job=before)
+        if cursor.lastrowid is None:
             raise sqlite3.IntegrityError("an ad-hoc job has no task id to collide with")
-        return job_id
+        return cursor.lastrowid
 
     def get(self, job_id: int) -> Job | None:
         """Return a job."""
@@ -184,17 +198,28 @@ class Jobs:
             (only_local, new_tasks, json.dumps([*claimed])),
         )
 
-    def waiting_ids(self) -> list[int]:
+    def waiting_ids(self, limit: int = -1) -> list[int]:
         """Return the ids of the waiting jobs in the order in which they will run."""
         rows = self._database.connection().execute(
-            "SELECT id FROM jobs WHERE state = 'waiting' ORDER BY priority DESC, filed_at, id"
+            f"SELECT id FROM jobs WHERE state = 'waiting' ORDER BY {_IN_TURN} LIMIT ?",  # noqa: S608
+            (limit,),
         )
         return [row["id"] for row in rows]
+
+    def ahead_of(self, job: Job) -> int:
+        """Return how many jobs wait that will run before this one."""
+        row = self._database.connection().execute(
+            "SELECT count(*) AS number FROM jobs WHERE state = 'waiting' "
+            "AND (priority > ? OR (priority = ? AND (filed_at, id) < (?, ?)))",
+            (job.priority, job.priority, job.filed_at, job.id),
+        )
+        return int(row.fetchone()["number"])
 
     def oldest_waiting(self) -> float | None:
         """Return the Unix time at which the longest waiting job was recorded, None without one."""
         row = self._database.connection().execute(
-            "SELECT min(recorded_at) AS oldest FROM jobs WHERE state = 'waiting'"
+            "SELECT min(recorded_at) AS oldest FROM jobs INDEXED BY jobs_waiting_since "
+            "WHERE state = 'waiting'"
         )
         oldest = row.fetchone()["oldest"]
         return None if oldest is None else float(oldest)
@@ -202,18 +227,17 @@ class Jobs:
     def listing(self, *, states: Sequence[JobState] = (), limit: int | None = None) -> list[Job]:
         """Return jobs: what runs, then what waits in its order, then what ended, newest first."""
         chosen = states or tuple(JobState)
-        marks = ", ".join("?" * len(chosen))
+        parts = []
+        for group, index, order in _LISTED:
+            # A part each, with its own limit: an index has its order, and they can be many.
+            of_group = " OR ".join(f"state = '{state}'" for state in group if state in chosen)
+            if of_group:
+                parts.append(
+                    f"SELECT * FROM (SELECT * FROM jobs INDEXED BY {index} WHERE {of_group} "  # noqa: S608
+                    f"ORDER BY {order} LIMIT :limit)"
+                )
         rows = self._database.connection().execute(
-            f"""
-            SELECT * FROM jobs WHERE state IN ({marks})
-            ORDER BY CASE state WHEN 'running' THEN 0 WHEN 'failing' THEN 0 WHEN 'waiting' THEN 1
-                                WHEN 'scheduled' THEN 2 ELSE 3 END,
-                     CASE WHEN state <> 'finished' THEN -priority END,
-                     CASE WHEN state <> 'finished' THEN filed_at END,
-                     finished_at DESC, id
-            LIMIT ?
-            """,  # noqa: S608 - only question marks are filled in
-            (*chosen, -1 if limit is None else limit),
+            f"{' UNION ALL '.join(parts)} LIMIT :limit", {"limit": -1 if limit is None else limit}
         )
         return [_job(row) for row in rows]
 
@@ -228,7 +252,8 @@ class Jobs:
     def has_open(self) -> bool:
         """Return whether any job has yet to end."""
         row = self._database.connection().execute(
-            "SELECT 1 FROM jobs WHERE state <> 'finished' LIMIT 1"
+            "SELECT 1 FROM jobs WHERE state IN (SELECT value FROM json_each(?)) LIMIT 1",
+            (json.dumps(OPEN_STATES),),
         )
         return row.fetchone() is not None
 
@@ -303,27 +328,6 @@ class Jobs:
             self._journal.add("moved", job_id, priority=priority)
         return True
 
-    def follow_priorities(self, tasks: Iterable[Task]) -> None:
-        """Give waiting jobs the priorities that were changed at the API since it was asked last.
-
-        What a person has moved here stays there until the API's own priority changes.
-        """
-        rows = self._database.connection().execute(
-            "SELECT id, task_id, api_priority FROM jobs "
-            "WHERE state = 'waiting' AND task_id IS NOT NULL"
-        )
-        known = {row["task_id"]: row for row in rows}
-        for task in tasks:
-            row = known.get(task.id)
-            if row is None or row["api_priority"] == task.priority:
-                continue
-            with self._database.transaction() as connection:
-                connection.execute(
-                    "UPDATE jobs SET api_priority = ? WHERE id = ?", (task.priority, row["id"])
-                )
-                if row["api_priority"] is not None:
-                    self.set_priority(row["id"], task.priority)
-
     def pause(self, reason: str) -> None:
         """Stop starting jobs until ``resume``."""
         with self._database.transaction() as connection:
@@ -359,34 +363,26 @@ class Jobs:
                 (time.time(), job_id),
             )
 
-    def _insert(
-        self,
-        *,
-        task_id: str | None,
-        session_id: str,
-        name: str,
-        priority: int,
-        filed_at: float,
-        work: Work,
-        api_priority: int | None = None,
-    ) -> int | None:
-        values = (task_id, session_id, name, priority, filed_at)
-        with self._database.transaction() as connection:
-            if task_id is not None and self.by_task(task_id) is not None:
-                return None
-            cursor = connection.execute(
-                "INSERT INTO jobs (task_id, session_id, name, priority, filed_at, state, work, "
-                "recorded_at, api_priority) VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?)",
-                (*values, work.to_json(), time.time(), api_priority),
-            )
-            job_id = cursor.lastrowid
-            if job_id is not None:
-                self._journal.add("recorded", job_id, priority=priority)
-            return job_id
+    def _last_id(self) -> int:
+        row = self._database.connection().execute("SELECT coalesce(max(id), 0) FROM jobs")
+        return int(row.fetchone()[0])
 
     def _one(self, query: str, parameters: tuple[object, ...] = ()) -> Job | None:
         row = self._database.connection().execute(query, parameters).fetchone()
         return None if row is None else _job(row)
+
+
+def _row_of(task: Task, now: float) -> tuple[object, ...]:
+    work = Work(
+        script=task.script,
+        parameters=task.parameters,
+        description=task.description,
+        parent_task_id=task.parent_task_id,
+    )
+    filed_at = task.created_at.timestamp() if task.created_at else now
+    name = task.name or task.id
+    priority = task.priority
+    return task.id, task.session_id, name, priority, filed_at, work.to_json(), now, priority
 
 
 def _job(row: sqlite3.Row) -> Job:

@@ -43,6 +43,16 @@ class Journal:
                 (time.time(), job_id, run_number, action, json.dumps(detail)),
             )
 
+    def add_recorded(self, *, after_job: int) -> None:
+        """Begin the stories of all jobs behind a job; they are of this very transaction."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO journal (at, job_id, action, detail) "
+                "SELECT recorded_at, id, 'recorded', json_object('priority', priority) "
+                "FROM jobs WHERE id > ? ORDER BY id",
+                (after_job,),
+            )
+
     def of_job(self, job_id: int) -> list[Event]:
         """Return a job's story, from its beginning."""
         rows = self._database.connection().execute(

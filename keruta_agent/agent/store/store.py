@@ -8,6 +8,7 @@ from typing import Self
 
 from keruta_agent.agent.store.artifacts import Artifacts
 from keruta_agent.agent.store.counters import Counters
+from keruta_agent.agent.store.intake import Intake
 from keruta_agent.agent.store.jobs import Jobs
 from keruta_agent.agent.store.journal import Journal
 from keruta_agent.agent.store.outbox import Outbox
@@ -36,6 +37,7 @@ class Records:
     questions: Questions
     repositories: Repositories
     withdrawals: Withdrawals
+    intake: Intake
     requests: RecentRequests
 
     @classmethod
@@ -75,6 +77,7 @@ class Records:
         journal = Journal(database)
         outbox = Outbox(database)
         jobs = Jobs(database, journal)
+        withdrawals = Withdrawals(database, jobs, journal)
         return cls(
             database=database,
             jobs=jobs,
@@ -86,6 +89,7 @@ class Records:
             counters=Counters(database),
             questions=Questions(database, outbox, journal),
             repositories=Repositories(database),
-            withdrawals=Withdrawals(database, jobs, journal),
+            withdrawals=withdrawals,
+            intake=Intake(database, jobs, withdrawals),
             requests=RecentRequests(database),
         )

@@ -54,6 +54,24 @@ class Withdrawals:
             )
             self._journal.add("left_alone", job.id, reason=reason)
 
+    def refuse_waiting(self, session_id: str, reason: str, *, most: int) -> bool:
+        """End waiting jobs of a session that the API does not want, at most so many.
+
+        Returns whether some may be left. The API knows that they have not begun.
+        """
+        refused = StopKind.REFUSED.value
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                "UPDATE jobs SET state = 'finished', stop_kind = ?, stop_reason = ?, outcome = ?, "
+                "message = ?, finished_at = ? WHERE id IN (SELECT id FROM jobs "
+                "WHERE state = 'waiting' AND session_id = ? LIMIT ?) RETURNING id",
+                (refused, reason, refused, reason, time.time(), session_id, most),
+            )
+            refused_ids = [row["id"] for row in rows.fetchall()]
+            for job_id in refused_ids:
+                self._journal.add("stop_asked", job_id, kind=refused, reason=reason)
+            return len(refused_ids) == most
+
     def revive(self, task_id: str) -> int | None:
         """Requeue a task that was left alone and never ran here; return its job's id.
 

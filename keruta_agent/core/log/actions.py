@@ -51,6 +51,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "poll_failed": "The API cannot be asked for tasks; tried again at each poll.",
     "poll_recovered": "It can be asked again.",
     "task_recorded": "A task of the session has become a job.",
+    "tasks_recorded": "So many more tasks have become jobs at once.",
     "task_left_alone": "Somebody else has a task, or it has ended: it is not run here.",
     "claim_failed": "A task cannot be claimed now and is not run without; tried again.",
     "unasked": "It cannot be asked whether a task is still wanted; it is gone on with.",

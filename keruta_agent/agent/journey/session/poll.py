@@ -14,9 +14,11 @@ from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.journey.context import RunContext
 from keruta_agent.agent.journey.session import resolve
 from keruta_agent.agent.ports import KerutaApi
+from keruta_agent.agent.store.intake import BATCH, batches
 from keruta_agent.agent.store.jobs import JobState, StopKind
 from keruta_agent.core import errors
 from keruta_agent.core.model import Session, Task
+from keruta_agent.core.pending import Brief, PendingTasks
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 NOT_FOUND_LIMIT: Final = 3
 #: Seconds for which they must go on: events make several looks in a moment.
 NOT_FOUND_S: Final = 10.0
+#: New tasks of a batch that the log names.
+MOST_NAMED: Final = 20
 
 
 class SessionPoll:
@@ -136,45 +140,58 @@ class SessionPoll:
         pending = self._api.pending_tasks(session_id)
         if self._agent.ownership.standby is None:
             self._agent.ownership.claimed = frozenset()
-            self._record(pending)
+            self._record(pending, pending.briefs)
         else:
             self._keep_claimed(pending)
 
-    def _keep_claimed(self, pending: Sequence[Task]) -> None:
+    def _keep_claimed(self, pending: PendingTasks) -> None:
         """Continue with the tasks that this agent has claimed, also on standby."""
         own_id = self._agent.ownership.identity.id
-        claimed = [task for task in pending if task.claimed_by == own_id]
-        self._agent.ownership.claimed = frozenset(task.id for task in claimed)
-        self._record(claimed)
-        for task in claimed:
-            job = self._agent.records.jobs.by_task(task.id)
-            if job is not None and job.state is JobState.WAITING:
-                self._agent.queue.job_runnable(job.id)
+        claimed = [brief for brief in pending.briefs if brief.claimed_by == own_id]
+        self._agent.ownership.claimed = frozenset(brief.id for brief in claimed)
+        self._record(pending, claimed)
+        if claimed:
+            self._agent.queue.jobs_runnable()
 
-    def _record(self, pending: Sequence[Task]) -> None:
-        """Record the tasks that wait and that no other agent has claimed."""
-        self._agent.records.jobs.follow_priorities(pending)
+    def _record(self, pending: PendingTasks, briefs: Sequence[Brief]) -> None:
+        """Record those of the tasks that wait and that no other agent has claimed."""
+        intake = self._agent.records.intake
         own_id = self._agent.ownership.identity.id
-        for task in pending:
-            if task.claimed_by not in (None, own_id):
-                continue
-            job_id = self._agent.records.jobs.record_task(task)
-            if job_id is None:
-                job_id = self._agent.records.withdrawals.revive(task.id)
-            if job_id is not None:
-                logger.info(
-                    "recorded task %s as job %d: %s",
-                    task.id,
-                    job_id,
-                    task.name,
-                    extra={"action": "task_recorded", "task": task.id, "job": job_id},
-                )
-                self._agent.queue.job_runnable(job_id)
-        self._name_claimed([task.id for task in pending if task.claimed_by not in (None, own_id)])
+        others = {brief.id for brief in briefs if brief.claimed_by not in (None, own_id)}
+        found = intake.compare({brief.id: brief.priority for brief in briefs})
+        intake.follow_priorities(found.moved)
+        for batch in batches(pending.read(found.unknown - others)):
+            new = self._agent.records.jobs.record_tasks(batch)
+            self._announce([(task, new[task.id]) for task in batch if task.id in new])
+        released = found.refused - others
+        revived = intake.revive(released)
+        self._announce([(task, revived[task.id]) for task in pending.read(revived)])
+        self._name_claimed(others)
 
-    def _name_claimed(self, task_ids: Sequence[str]) -> None:
+    def _announce(self, recorded: Sequence[tuple[Task, int]]) -> None:
+        """Announce jobs that wait now: each by its name, unless they are many."""
+        if not recorded:
+            return
+        self._agent.queue.jobs_runnable()
+        for task, job_id in recorded[:MOST_NAMED]:
+            logger.info(
+                "recorded task %s as job %d: %s",
+                task.id,
+                job_id,
+                task.name,
+                extra={"action": "task_recorded", "task": task.id, "job": job_id},
+            )
+        if len(recorded) > MOST_NAMED:
+            logger.info(
+                "recorded %d more tasks, up to job %d",
+                len(recorded) - MOST_NAMED,
+                max(job_id for _, job_id in recorded),
+                extra={"action": "tasks_recorded"},
+            )
+
+    def _name_claimed(self, task_ids: set[str]) -> None:
         """Say once of each task that another agent has claimed it and not begun it."""
-        for task_id in sorted(set(task_ids) - self._claimed_by_others):
+        for task_id in sorted(task_ids - self._claimed_by_others):
             logger.info(
                 "leaves task %s alone: another agent has claimed it",
                 task_id,
@@ -189,8 +206,7 @@ class SessionPoll:
         writes.test(self._api)
         if was_refused and writes.problem is None:
             self._deliver_again()
-            for job_id in self._agent.records.jobs.waiting_ids():
-                self._agent.queue.job_runnable(job_id)
+            self._agent.queue.jobs_runnable()
         return writes.problem is None
 
     def _look_at_running(self) -> None:
@@ -209,12 +225,12 @@ class SessionPoll:
             extra={"action": "session_ended", "session": session_id},
         )
         reason = f"The session {how}"
-        for job in self._agent.records.jobs.listing():
-            if job.session_id != session_id:
-                continue
-            if job.state is JobState.WAITING:  # the API knows that it has not begun
-                self._agent.stops.request(job.id, StopKind.REFUSED, reason)
-            elif job.state is not JobState.FINISHED:
+        records = self._agent.records
+        while records.withdrawals.refuse_waiting(session_id, reason, most=BATCH):
+            pass  # others write between two batches
+        begun = [JobState.RUNNING, JobState.FAILING, JobState.SCHEDULED]
+        for job in records.jobs.listing(states=begun):
+            if job.session_id == session_id:
                 self._agent.stops.request(job.id, StopKind.CANCELLED, reason)
         self._agent.wake_event.wake()
         self.ended.set()

@@ -213,6 +213,11 @@ _SCRIPTS: Final = (
     -- The run that an agent without proofs has started goes on as it began.
     UPDATE runs SET exit_digest = 'unproved' WHERE state <> 'ended';
     """,
+    # 9: what is asked of many jobs: the last that ended, and the one that has waited longest
+    """
+    CREATE INDEX jobs_ended ON jobs (finished_at DESC, id) WHERE state = 'finished';
+    CREATE INDEX jobs_waiting_since ON jobs (recorded_at) WHERE state = 'waiting';
+    """,
 )
 
 MIGRATIONS: Final[Steps] = tuple(

@@ -36,7 +36,7 @@ def test_job_is_queued_as_it_was_sent(agent: Agent, http: AgentCaller) -> None:
     assert job.work == Work(
         script=draft["script"], directory="/tmp", environment={"X": "値"}, command=()
     )
-    assert agent.queue.runnable == [job.id]
+    assert agent.queue.wakes == 1
 
 
 @pytest.mark.parametrize(

@@ -170,9 +170,10 @@ def test_script_that_still_runs_is_adopted_from_its_directory_alone(
     wait_until(lambda: (tmp_path / "ran").exists(), "the script runs")
     machine.put_back()
     with machine.agent() as agent:
-        [job_id] = recover.reconcile(agent)
-        assert agent.records.runs.active()[1].uid == uid
-        assert "found" in [event.action for event in agent.records.journal.of_job(job_id)]
+        recover.reconcile(agent)
+        job, active = agent.records.runs.active()
+        assert active.uid == uid
+        assert "found" in [event.action for event in agent.records.journal.of_job(job.id)]
         (tmp_path / "go").touch()
         machine.work(agent)
     assert ran(tmp_path) == ["long"]

@@ -24,7 +24,8 @@ class Running:
         self.poll = SessionPoll(self.agent, api)
 
     def start(self) -> None:
-        self.dispatcher.start(self.agent, self.poll, recover.reconcile(self.agent))
+        recover.reconcile(self.agent)
+        self.dispatcher.start(self.agent, self.poll)
 
     def stop(self) -> None:
         self.dispatcher.stop(30)

@@ -47,8 +47,8 @@ def test_poll_can_be_asked_for(api, make):
 def test_handed_in_job_wakes_the_idle_worker(make):
     running = make()
     running.start()
-    job_id = running.agent.records.jobs.record_script("x", Work(script="true"))
-    running.dispatcher.job_runnable(job_id)
+    running.agent.records.jobs.record_script("x", Work(script="true"))
+    running.dispatcher.jobs_runnable()
     wait_until(running.is_done, "the job is done", timeout_s=4)  # a safety poll comes after 5 s
 
 
@@ -200,10 +200,8 @@ def test_agent_that_failed_at_a_job_takes_it_up_again(make, monkeypatch, tmp_pat
     monkeypatch.setattr(finish, "store", fails_twice)
     running = make()
     running.start()
-    job_id = running.agent.records.jobs.record_script(
-        "x", Work(script=f"echo ran >> {tmp_path}/runs")
-    )
-    running.dispatcher.job_runnable(job_id)
+    running.agent.records.jobs.record_script("x", Work(script=f"echo ran >> {tmp_path}/runs"))
+    running.dispatcher.jobs_runnable()
     wait_until(running.is_done, "the job is done")
     assert (tmp_path / "runs").read_text() == "ran\n"
 
@@ -214,8 +212,7 @@ def test_stopping_finishes_the_running_job_and_leaves_the_waiting_one(make, tmp_
     script = f"touch {tmp_path}/started; while ! [ -e {tmp_path}/go ]; do sleep 0.05; done"
     first = running.agent.records.jobs.record_script("first", Work(script=script))
     second = running.agent.records.jobs.record_script("second", Work(script="true"))
-    running.dispatcher.job_runnable(first)
-    running.dispatcher.job_runnable(second)
+    running.dispatcher.jobs_runnable()
     wait_until((tmp_path / "started").exists, "the first job runs")
     running.dispatcher.stop_taking_jobs()
     assert not running.dispatcher.wait_for_job(0)
@@ -223,6 +220,38 @@ def test_stopping_finishes_the_running_job_and_leaves_the_waiting_one(make, tmp_
     assert running.dispatcher.wait_for_job(30)
     assert running.agent.records.jobs.get(first).state is JobState.FINISHED
     assert running.agent.records.jobs.get(second).state is JobState.WAITING
+
+
+def test_one_message_is_enough_for_many_waiting_jobs(make, tmp_path):
+    running = make()
+    jobs = running.agent.records.jobs
+    for number in range(20):
+        jobs.record_script("x", Work(script=f"echo {number} >> {tmp_path}/ran"))
+    jobs.pause("not yet")
+    running.start()
+    for _ in range(20):
+        running.dispatcher.jobs_runnable()
+    assert running.dispatcher._work.pending_count() <= 1
+    jobs.resume()
+    running.dispatcher.jobs_runnable()
+    wait_until(running.is_done, "all are done")
+    assert (tmp_path / "ran").read_text().split() == [str(number) for number in range(20)]
+
+
+def test_job_is_noticed_although_its_message_could_not_be_queued(make, monkeypatch):
+    running = make()
+    running.start()
+    wait_until(lambda: not running.dispatcher._work.pending_count(), "the first message is read")
+
+    def fails() -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    running.agent.records.jobs.record_script("x", Work(script="true"))
+    with monkeypatch.context() as patched:
+        patched.setitem(running.dispatcher._tasks, "run_job", fails)
+        running.dispatcher.jobs_runnable()
+    running.dispatcher.outbox_filled()
+    wait_until(running.is_done, "the job is done")
 
 
 def test_polls_do_not_pile_up(api, make, monkeypatch):
@@ -275,6 +304,6 @@ def test_worker_that_died_is_started_again(make):
     assert consumer.join(30)
     consumer.stop_flag.clear()
     running.dispatcher.check_workers()
-    job_id = running.agent.records.jobs.record_script("x", Work(script="true"))
-    running.dispatcher.job_runnable(job_id)
+    running.agent.records.jobs.record_script("x", Work(script="true"))
+    running.dispatcher.jobs_runnable()
     wait_until(running.is_done, "the job is done")

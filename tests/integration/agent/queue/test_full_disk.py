@@ -77,7 +77,8 @@ def start(tmp_path, api):
         dispatcher = Dispatcher(settings.base_dir, 0.1)
         agent = build_agent(settings, dispatcher, api)
         started.append((dispatcher, agent))
-        dispatcher.start(agent, SessionPoll(agent, api), recover.reconcile(agent))
+        recover.reconcile(agent)
+        dispatcher.start(agent, SessionPoll(agent, api))
         return dispatcher, agent
 
     yield start

@@ -58,8 +58,8 @@ def test_foreign_message_is_not_executed_and_stops_nothing(make, tmp_path, messa
             "INSERT INTO task (queue, data, priority) VALUES ('work', ?, 0)", (message,)
         )
     connection.close()
-    job_id = running.agent.records.jobs.record_script("x", Work(script="true"))
-    running.dispatcher.job_runnable(job_id)
+    running.agent.records.jobs.record_script("x", Work(script="true"))
+    running.dispatcher.jobs_runnable()
     wait_until(running.is_done, "the job behind it is done")
 
 
@@ -88,15 +88,15 @@ def test_messages_that_a_version_before_left_are_dropped_with_their_queues(
     assert left == []
 
 
-def test_messages_carry_ids_only(make, tmp_path):
+def test_messages_carry_nothing_of_a_job(make, tmp_path):
     running = make()
     running.agent.records.jobs.record_script("x", Work(script="echo secret"))
     running.dispatcher._define_tasks(running.agent, None)
-    running.dispatcher.job_runnable(1)
+    running.dispatcher.jobs_runnable()
     with sqlite3.connect(tmp_path / "base" / "queue.db") as connection:
         rows = connection.execute("SELECT data FROM task").fetchall()
     connection.close()
-    assert [json.loads(data)[2] for (data,) in rows] == [[1]]
+    assert [json.loads(data)[2] for (data,) in rows] == [[]]
     assert all(b"secret" not in data for (data,) in rows)
 
 

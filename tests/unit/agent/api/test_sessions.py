@@ -170,7 +170,7 @@ def test_pending_tasks_of_a_null_list_are_none(
 ) -> None:
     wire.get(TASKS, text="null")
 
-    assert client.pending_tasks("s1") == []
+    assert list(client.pending_tasks("s1")) == []
 
 
 def test_pending_tasks_come_out_of_an_envelope(
@@ -191,7 +191,7 @@ def test_pending_tasks_leave_out_what_cannot_be_read_and_say_so(
     wire.get(TASKS, json=[*bad, task_body()])
 
     with caplog.at_level(logging.WARNING):
-        tasks = client.pending_tasks("s1")
+        tasks = list(client.pending_tasks("s1"))
 
     assert [task.id for task in tasks] == ["t1"]
     assert len(caplog.records) == len(bad)
