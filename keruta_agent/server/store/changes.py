@@ -41,12 +41,18 @@ _OWN_LOOK_S = 15.0
 _HOUSEKEEPING_INTERVAL_S = 3600.0
 #: How long an answer is remembered under its idempotency key.
 ANSWERS_KEPT_US = 7 * 24 * 3600 * 1_000_000
+#: Answers that are forgotten in one transaction.
+FORGOTTEN_AT_ONCE = 2000
 
 #: Keeps the numbers of events in the order of their commits on PostgreSQL; any number will do.
 _EVENT_LOCK = 0x6B657276
 
 _LOCK: Final = statement("SELECT pg_advisory_xact_lock(?)")
 _TRIM: Final = statement("DELETE FROM events WHERE number <= ?")
+_FORGET: Final = statement(
+    "DELETE FROM answers WHERE (scope, key) IN"
+    " (SELECT scope, key FROM answers WHERE created_at < ? LIMIT ?)"
+)
 _NEWEST: Final = statement("SELECT MAX(number) FROM events")
 #: Name, session id, data.
 Announcement = tuple[str, str, Mapping[str, Any]]
@@ -159,9 +165,14 @@ class Changes:
         self.wake()
 
     def forget_old_answers(self) -> None:
-        """Forget the answers whose keys are older than a week."""
-        answers = self._tables.answers
-        answers.delete().where(answers.created_at < t.now() - ANSWERS_KEPT_US).execute()
+        """Forget the answers whose keys are older than a week.
+
+        Some at a time: a busy hour leaves half a million, and other writes wait meanwhile.
+        """
+        oldest = t.now() - ANSWERS_KEPT_US
+        while self._database.run(_FORGET, oldest, FORGOTTEN_AT_ONCE).rowcount:
+            if self._closed:
+                return
 
 
 @functools.lru_cache(64)

@@ -40,11 +40,15 @@ class Place:
 class Listing(Protocol):
     """Rows in an order."""
 
-    table: str
-    #: How many numbers a cursor of it has.
-    cursor_length: int
+    @property
+    def table(self) -> str:
+        """Where they are."""
 
-    def behind(self, cursor: Cursor) -> Self:
+    @property
+    def cursor_length(self) -> int:
+        """How many numbers a cursor has."""
+
+    def behind(self, cursor: Cursor) -> Listing:
         """Return what follows a row."""
 
     def places(self, database: Database, limit: int, offset: int) -> list[Place]:
@@ -75,7 +79,9 @@ class Range:
 
     def behind(self, cursor: Cursor) -> Self:
         """Return what follows a row."""
-        return dataclasses.replace(self, **{"below" if self.newest_first else "above": cursor[0]})
+        if self.newest_first:
+            return dataclasses.replace(self, below=cursor[0])
+        return dataclasses.replace(self, above=cursor[0])
 
     def places(self, database: Database, limit: int, offset: int) -> list[Place]:
         """Return where the first rows are."""

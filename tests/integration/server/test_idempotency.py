@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from keruta_agent.server.store import changes
 from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.changes import ANSWERS_KEPT_US
 from keruta_agent.server.store.store import Store
@@ -76,15 +77,18 @@ def test_key_that_makes_no_sense_is_refused(api: ApiCaller, key: str) -> None:
     assert api.get(f"/tasks/{task}")["status"] == "PENDING"
 
 
-def test_answers_are_forgotten_after_a_week(api: ApiCaller, store: Store) -> None:
+def test_answers_are_forgotten_after_a_week(
+    api: ApiCaller, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "FORGOTTEN_AT_ONCE", 2)
     task = api.task()["id"]
-    for key in ("old", "young"):
+    for key in ("old", "older", "oldest", "young"):
         api.send("POST", f"/tasks/{task}/logs", [{"message": "a"}], status=201, key=key)
     answers = store.tables.answers
     scope = f"POST /api/v1/tasks/{task}/logs"
     with store.database.connected():
         answers.update(created_at=t.now() - ANSWERS_KEPT_US - 1).where(
-            (answers.scope == scope) & (answers.key == "old")
+            (answers.scope == scope) & (answers.key != "young")
         ).execute()
         store.changes.forget_old_answers()
         kept = [row["key"] for row in answers.select().where(answers.scope == scope).dicts()]
