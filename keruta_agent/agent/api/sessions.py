@@ -105,7 +105,8 @@ class SessionReader:
 
     def _task_list(self, session_id: str, path: str, params: Mapping[str, str]) -> PendingTasks:
         action = f"Reading the tasks of session {session_id}"
-        return pending.pending_of(self._http.get(action, path, params=params), action)
+        response = self._http.get(action, path, params=params, largest=pending.LARGEST_LIST)
+        return pending.pending_of(response, action)
 
 
 def _task_list_routes(session_id: str) -> list[tuple[str, str, dict[str, Any]]]:
