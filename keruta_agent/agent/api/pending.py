@@ -20,6 +20,8 @@ from keruta_agent.core import wire
 from keruta_agent.core.model import Task, TaskStatus
 from keruta_agent.core.pending import Brief, PendingTasks
 
+#: Bytes of the largest list that is read: a hundred thousand tasks with scripts of 2 KB.
+LARGEST_LIST: Final = 256 * 1024 * 1024
 _DECODER: Final = json.JSONDecoder()
 #: White space as JSON has it.
 _WHITE: Final = re.compile(r"[ \t\n\r]*")

@@ -110,7 +110,8 @@ class SessionReader:
 
     def _task_list(self, session_id: str, path: str, params: Mapping[str, str]) -> PendingTasks:
         action = f"Reading the tasks of session {session_id}"
-        return self._pending(self._http.get(action, path, params=params), action, path)
+        first = self._http.get(action, path, params=params, largest=pending.LARGEST_LIST)
+        return self._pending(first, action, path)
 
     def _sessions(self, first: requests.Response, action: str, path: str) -> list[Session]:
         pages = followed(self._http, action, path, first)

@@ -14,6 +14,7 @@ from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.journey.context import RunContext
 from keruta_agent.agent.run.directory import RUNS_DIRECTORY, About, RunDirectory
 from keruta_agent.agent.store.jobs import Job, JobState
+from keruta_agent.agent.store.run import Run
 from keruta_agent.core import errors, file_trees
 from keruta_agent.core.model import Task
 from keruta_agent.core.process_tree.children import OWN
@@ -115,10 +116,8 @@ def remove_old_runs(agent: Agent) -> int:
     now = time.time()
     kept_size = 0
     removed = 0
-    for ended in reversed(agent.records.runs.ended()):
+    for ended in reversed(_ended_on_disk(agent)):
         directory = agent.directory_of(ended).path
-        if not directory.exists():
-            continue
         kept_size += file_trees.disk_usage(directory)
         too_old = now - (ended.ended_at or now) > agent.settings.runs_keep_age_s
         too_much = kept_size > agent.settings.runs_keep_size
@@ -133,17 +132,25 @@ def remove_old_runs(agent: Agent) -> int:
     return removed
 
 
+def _ended_on_disk(agent: Agent) -> list[Run]:
+    """Return the ended runs of which there is a directory: runs themselves are kept for ever."""
+    runs_dir = agent.settings.base_dir / RUNS_DIRECTORY
+    return agent.records.runs.ended_in(path.name for path in runs_dir.iterdir())
+
+
 def _make_room(agent: Agent) -> int:
     """Remove large runs that the API knows all of, the oldest first, until there is a reserve."""
+    if agent.disk.hold_reserve():
+        return 0
     removed = 0
-    for ended in agent.records.runs.ended():
-        if agent.disk.hold_reserve():
-            break
+    for ended in _ended_on_disk(agent):
         directory = agent.directory_of(ended).path
         is_large = file_trees.disk_usage(directory) >= LARGE_RUN_BYTES
         if is_large and not agent.records.outbox.pending_for(ended.id) and _remove(directory):
             agent.records.runs.forget_log(ended.id)
             removed += 1
+            if agent.disk.hold_reserve():
+                break
     return removed
 
 

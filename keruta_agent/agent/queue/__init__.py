@@ -1,1 +1,1 @@
-"""Huey: the dispatcher that carries job ids between the parts of one daemon."""
+"""Huey: the dispatcher that wakes the worker and the poll of one daemon."""

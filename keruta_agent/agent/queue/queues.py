@@ -1,7 +1,7 @@
 """The Huey queues of one agent, on one SQLite file that may be lost.
 
-Messages are JSON with a task's name and a job's id in it, never pickles: a file that somebody
-else wrote can at most name a job.
+Messages are JSON with a task's name and at most numbers in it, never pickles: a file that somebody
+else wrote can at most wake a worker.
 """
 
 from __future__ import annotations

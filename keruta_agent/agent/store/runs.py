@@ -6,6 +6,7 @@ that a daemon that takes over goes on exactly there.
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -369,10 +370,12 @@ class Runs:
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM log_ranges WHERE run_id = ?", (run_id,))
 
-    def ended(self) -> list[Run]:
-        """Return the runs that have ended, oldest first, whatever the clock said meanwhile."""
+    def ended_in(self, directories: Iterable[str]) -> list[Run]:
+        """Return the ended runs with these directories, oldest first whatever the clock said."""
         rows = self._database.connection().execute(
-            "SELECT * FROM runs WHERE state = 'ended' ORDER BY id"
+            "SELECT * FROM runs WHERE state = 'ended' "
+            "AND directory IN (SELECT value FROM json_each(?)) ORDER BY id",
+            (json.dumps([*directories]),),
         )
         return [run_of(row) for row in rows]
 

@@ -109,11 +109,15 @@ class HttpClient:
         *,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        largest: int | None = None,
     ) -> requests.Response:
-        """Read; tries again for a few seconds when the server is away or overloaded."""
+        """Read; tries again for a few seconds when the server is away or overloaded.
+
+        An answer of more than ``largest`` bytes is refused; there is a limit in any case.
+        """
 
         def once() -> requests.Response:
-            return self.get_once(action, path, params=params, headers=headers)
+            return self.get_once(action, path, params=params, headers=headers, largest=largest)
 
         retrying = backoff.on_exception(
             waits(_BACKOFF.delay_s),
@@ -231,6 +235,7 @@ class HttpClient:
         read_timeout_s: float | None = None,
         anywhere: bool = False,
         stream: bool = False,
+        largest: int | None = None,
         **arguments: Any,
     ) -> requests.Response:
         read_timeout_s = self._timeout_s if read_timeout_s is None else read_timeout_s
@@ -241,7 +246,7 @@ class HttpClient:
             with self._session() as session:
                 response = self._follow(session, method, path, anywhere, arguments)
                 if not stream:
-                    bodies.read(response, ANSWER_TIMES * read_timeout_s)
+                    bodies.read(response, ANSWER_TIMES * read_timeout_s, largest)
         except urllib3.exceptions.LocationParseError as exc:
             raise errors.SettingsError(
                 f"{action} failed: the API's address is not a valid URL",

@@ -114,7 +114,7 @@ def reason(exc: requests.RequestException) -> str:
     if isinstance(exc, requests.Timeout):
         return " (no answer in time)"
     if isinstance(exc, bodies.TooLargeError):
-        return f" (its answer is larger than {bodies.LARGEST} bytes)"
+        return f" (its answer is larger than {exc.limit} bytes)"
     for cause in _causes(exc):
         if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
             return " (it does not answer with TLS: is its address http and not https?)"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from keruta_agent.agent.journey import run
+from keruta_agent.agent.journey import recover, run
 from keruta_agent.agent.journey.session import poll as session_poll
 from keruta_agent.agent.store import intake
 from keruta_agent.agent.store.jobs import JobState, Work
@@ -135,6 +136,23 @@ def test_log_names_a_few_of_many_new_tasks_and_counts_the_others(poll, file_task
     assert actions.count("task_recorded") == session_poll.MOST_NAMED
     assert actions.count("tasks_recorded") == 1
     assert "recorded 5 more tasks, up to job 25" in caplog.text
+
+
+def test_housekeeping_reads_the_runs_on_disk_alone(agent, run_all, file_task, monkeypatch):
+    for _ in range(3):
+        file_task("true")
+    run_all()
+    kept = agent.records.runs.of_job(2)[0].directory
+    for number in (1, 3):
+        shutil.rmtree(agent.directory_of(agent.records.runs.of_job(number)[0]).path)
+    measured = []
+    usage = recover.file_trees.disk_usage
+    monkeypatch.setattr(
+        recover.file_trees, "disk_usage", lambda path: measured.append(path.name) or usage(path)
+    )
+    monkeypatch.setattr(agent.disk, "hold_reserve", lambda: True)
+    assert recover.remove_old_runs(agent) == 0
+    assert measured == [kept]
 
 
 #: Forks an agent that is killed at its n-th statement, for each n, and lets another one go on.

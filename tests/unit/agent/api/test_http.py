@@ -10,7 +10,7 @@ import requests
 import requests_mock
 
 import keruta_agent
-from keruta_agent.agent.api import KerutaClient
+from keruta_agent.agent.api import KerutaClient, pending
 from keruta_agent.core import errors
 from keruta_agent.core.model import LogEntry, LogLevel, StatusReport, TaskStatus
 from keruta_agent.http.client import bodies
@@ -224,6 +224,17 @@ def test_answer_without_an_end_is_not_read_for_ever(
         client.task("t1")
     with pytest.raises(errors.ApiAmbiguous, match="larger than 99 bytes"):
         client.write_status("t1", REPORT, key="k")
+
+
+def test_task_list_may_be_longer_than_other_answers_and_has_a_limit_too(
+    client: KerutaClient, wire: requests_mock.Mocker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire.get(f"{API}/sessions/s1/tasks?status=PENDING", text="[" + " " * 200 + "]")
+    monkeypatch.setattr(bodies, "LARGEST", 99)
+    assert list(client.pending_tasks("s1")) == []
+    monkeypatch.setattr(pending, "LARGEST_LIST", 199)
+    with pytest.raises(errors.ApiUnreachable, match="larger than 199 bytes"):
+        client.pending_tasks("s1")
 
 
 def test_answer_that_comes_in_drops_is_not_waited_for(
