@@ -70,12 +70,12 @@ def judge(ctx: RunContext, record: ExitRecord | None) -> RunResult:
     return _by_exit_code(run, directory, record)
 
 
-def not_started(ctx: RunContext, message: str) -> RunResult:
-    """Return the result of a run whose script did not start, perhaps because it was to stop."""
+def broken_off(ctx: RunContext, outcome: Outcome, message: str) -> RunResult:
+    """Return the result of a run that cannot go on, unless it was to stop anyway."""
     ctx.refresh()
     if ctx.job.stop_kind is not None:
         return RunResult(outcome=STOPPED[ctx.job.stop_kind], message=ctx.job.stop_reason or "")
-    return RunResult(outcome=Outcome.NOT_STARTED, message=message)
+    return RunResult(outcome=outcome, message=message)
 
 
 def _result(outcome: Outcome, message: str, record: ExitRecord | None) -> RunResult:

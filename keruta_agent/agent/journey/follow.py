@@ -18,8 +18,8 @@ from keruta_agent.agent.run import output, processes
 from keruta_agent.agent.run.directory import ProcessId
 from keruta_agent.agent.run.exit_record import ExitRecord
 from keruta_agent.agent.run.follower import ProcessWatch
+from keruta_agent.agent.run.launch import NeverStartedError
 from keruta_agent.agent.store.jobs import StopKind
-from keruta_agent.core import errors
 from keruta_agent.core.boot_clock import boot_seconds
 from keruta_agent.core.process_tree.proc import descendants
 from keruta_agent.core.units import format_duration
@@ -36,7 +36,8 @@ def until_end(ctx: RunContext, shim: ProcessId) -> ExitRecord | None:
     """Follow a run and return its exit record; None when it left none.
 
     Raises:
-        RunError: the shim failed before it came to the script.
+        NeverStartedError: the shim failed before it came to the script.
+        RunError: the run cannot be followed, because the script has removed its files, perhaps.
     """
     ctx.refresh()  # with what was stored when it was started
     stopper = _Stopper(ctx, shim)
@@ -82,7 +83,8 @@ def _refuse_if_never_started(ctx: RunContext) -> None:
     is_intact = directory.read_about() is not None
     if ctx.run.shim_pid is None and is_intact and directory.read_identity() is None:
         complaint = " ".join(output.tail(directory.path / "shim.err", 1))
-        raise errors.RunError(f"the script could not be started: {complaint or 'no reason given'}")
+        reason = complaint or "no reason given"
+        raise NeverStartedError(f"the script could not be started: {reason}")
 
 
 def _free_space_for_the_end(agent: Agent, shim: ProcessId) -> None:

@@ -28,6 +28,7 @@ from keruta_agent.agent.journey.agent import Agent
 from keruta_agent.agent.journey.context import JobStoppedError, RunContext
 from keruta_agent.agent.run import processes
 from keruta_agent.agent.run.exit_record import ExitRecord
+from keruta_agent.agent.run.launch import NeverStartedError
 from keruta_agent.agent.store.run import Outcome, RunResult
 from keruta_agent.core import errors
 from keruta_agent.core.log import context
@@ -111,7 +112,7 @@ def _run_to_end(ctx: RunContext) -> RunResult | None:
         _end_processes(ctx)
         result = finish.judge(ctx, None)
     except errors.RunError as exc:
-        result = finish.not_started(ctx, str(exc))
+        result = _broken_off(ctx, exc)
     return _store(ctx, result, record, artifacts)
 
 
@@ -129,6 +130,20 @@ def _run_script(ctx: RunContext) -> ExitRecord | None:
     ctx.enter("prepare")
     plan = prepare.plan(ctx, script)
     return follow.until_end(ctx, execute.start(ctx, plan))
+
+
+def _broken_off(ctx: RunContext, error: errors.RunError) -> RunResult:
+    """Return the result of a run that cannot go on.
+
+    Only what is certain never to have started may be run again: once a shim has its order, a run
+    is lost unless there is proof of that.
+    """
+    ctx.refresh()
+    has_order = ctx.run.shim is not None or ctx.run.shim_pid is not None
+    if isinstance(error, NeverStartedError) or not has_order:
+        return finish.broken_off(ctx, Outcome.NOT_STARTED, str(error))
+    _end_processes(ctx)
+    return finish.broken_off(ctx, Outcome.LOST, str(error))
 
 
 def _end_processes(ctx: RunContext) -> None:

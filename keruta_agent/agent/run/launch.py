@@ -32,6 +32,10 @@ DISMISSAL_S: Final = 2.0
 LOOK_INTERVAL_S: Final = 0.01
 
 
+class NeverStartedError(errors.RunError):
+    """A script was not started, and never will be: this is certain."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LaunchPlan:
     """All that is needed to start a script."""
@@ -85,7 +89,7 @@ class Launcher:
             return shim.process
         shim = _spawn()
         if not shim.hand_over(plan, store):
-            raise errors.RunError("the process that was to start the script has vanished")
+            raise NeverStartedError("the process that was to start the script has vanished")
         return shim.process
 
     def close(self) -> None:
@@ -127,7 +131,7 @@ def _spawn() -> _Shim:
     try:
         reading, writing = private_pipe()
     except OSError as exc:
-        raise errors.RunError(f"cannot start a process for the script: {exc}") from exc
+        raise NeverStartedError(f"cannot start a process for the script: {exc}") from exc
     try:
         with (
             os.fdopen(reading, "rb") as instructions,
@@ -155,10 +159,10 @@ def _spawn() -> _Shim:
     except (sh.ForkException, sh.CommandNotFound, OSError) as exc:
         os.close(writing)
         # sh's own text holds the whole command line; the cause is enough.
-        raise errors.RunError(f"cannot start a process for the script: {_cause(exc)}") from None
+        raise NeverStartedError(f"cannot start a process for the script: {_cause(exc)}") from None
     if found is None:
         os.close(writing)
-        raise errors.RunError("the process that was to start the script has vanished")
+        raise NeverStartedError("the process that was to start the script has vanished")
     return _Shim(ProcessId(pid=pid, start_time=found[1], boot_id=boot_id()), writing)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from keruta_agent.agent.journey import run
+from keruta_agent.agent.journey import execute, run
 from keruta_agent.agent.run.directory import LARGEST_SECRET, RunDirectory
 from keruta_agent.agent.store.jobs import JobState, Work
 from keruta_agent.core import errors
 from keruta_agent.core.model import TaskStatus
 from tests.helpers.agents import agent_in
+from tests.helpers.waiting import wait_until
 
 FILES = "agent secrets signals process identity about oom-before artifacts-before.json"
 SPOILS = {
@@ -48,6 +49,27 @@ def test_script_that_replaces_its_run_directory_is_lost_and_not_taken_for_one_th
         script = f"cd /; {noted}; {gone}; {instead}"
         agent.records.jobs.record_script("bad", Work(script=script))
         assert run.run_next(agent).outcome == "lost"
+        agent.launcher.close()
+
+
+@pytest.mark.parametrize("instead", ["mkdir $KERUTA_RUN_DIR", "ln -s /etc $KERUTA_RUN_DIR"])
+def test_script_is_lost_that_replaces_its_run_directory_before_the_agent_looks(
+    tmp_path, instead, monkeypatch
+):
+    real_start = execute.start
+
+    def start_and_come_late(ctx, plan):
+        shim = real_start(ctx, plan)
+        wait_until(lambda: not shim.is_alive(), "the script has ended")
+        return shim
+
+    monkeypatch.setattr(execute, "start", start_and_come_late)
+    with agent_in(tmp_path) as agent:
+        gone = "while [ -e $KERUTA_RUN_DIR ]; do rm -rf $KERUTA_RUN_DIR; done"
+        agent.records.jobs.record_script("bad", Work(script=f"cd /; {gone}; {instead}"))
+        ended = run.run_next(agent)
+        assert ended.outcome == "lost"
+        assert "cannot read the output" in ended.message
         agent.launcher.close()
 
 
