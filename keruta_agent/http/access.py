@@ -1,4 +1,4 @@
-"""What tells a welcome request from another: its token, the name it asks for, the page it is from.
+"""What a request is admitted by: its token, the name it asks for, the page it is from.
 
 Any page that a person visits may send requests to this machine's own addresses, either openly
 (``Origin``) or by a name of its own that leads here (``Host``).

@@ -95,7 +95,7 @@ class Application:
         self._routers = None
 
     def may_listen(self, request: Request) -> Callable[[], bool] | None:
-        """Return what tells whether a stream may go on; None where nothing ends its login."""
+        """Return a check whether a stream may go on; None where nothing ends its login."""
         if self.pages is None or "Authorization" in request.headers:
             return None
         visitor = self.pages.visitor(request)

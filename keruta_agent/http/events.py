@@ -40,7 +40,7 @@ class Listener:
     """One client that listens."""
 
     def __init__(self, may_listen: Callable[[], bool] | None) -> None:
-        """Take what tells whether the client is still let in; None where that never ends."""
+        """Take a check whether the client is still let in; None where that never ends."""
         #: Set when there is something to send, or the stream is to end.
         self.ready = asyncio.Event()
         self.has_ended = False

@@ -25,7 +25,7 @@ class Failures:
     when_damaged: str
 
     def problem_of(self, error: Exception) -> Problem:
-        """Return a failure as a refusal; the log says what the client is not told."""
+        """Return a failure as a refusal; the log says what the client does not learn."""
         if isinstance(error, Problem):
             return error
         if isinstance(error, HTTPException):

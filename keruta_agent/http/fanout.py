@@ -71,7 +71,7 @@ class Fanout:
 
         Args:
             source: holds them.
-            look_s: seconds between looks for events that no ``wake`` of this process tells of.
+            look_s: seconds between looks for events of other processes, which wake nobody here.
             most_streams: above which further ones are refused.
         """
         self._source = source

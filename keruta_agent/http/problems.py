@@ -1,4 +1,4 @@
-"""What a request can be refused for, and the one JSON shape in which it is told."""
+"""What a request can be refused for, and the one JSON shape of refusals."""
 
 from __future__ import annotations
 

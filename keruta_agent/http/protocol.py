@@ -74,7 +74,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._lingers_since: float | None = None
         self._ignored_bytes = 0
 
-    # The transport tells.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
@@ -123,7 +123,7 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             super().shutdown()
 
-    # The parser tells.
+    # Called by the parser.
 
     def on_message_begin(self) -> None:
         """Begin the head of a request."""
@@ -195,7 +195,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _is_busy(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    # What the host asks.
+    # Called by the host.
 
     @property
     def waiting(self) -> Waiting | None:

@@ -1,7 +1,7 @@
-"""What a reverse proxy in front of an application tells of it: the path it is under, and HTTPS.
+"""What a reverse proxy says of the application behind it: the path it is under, and HTTPS.
 
-Only a proxy may tell that: any program or web page can send such headers. The name of the host is
-never taken from them, because it is what tells the own pages from those of another site.
+Only a proxy may say that: any program or web page can send such headers. The name of the host is
+never taken from them, because by it the own pages are known from those of another site.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def prefix_of(text: str) -> str:
 class Proxies:
     """The proxies of one application."""
 
-    #: The path it is under where no proxy tells one.
+    #: The path it is under where no proxy names one.
     root_path: str = ""
     #: Where proxies are believed, beside those on this machine.
     trusted: Sequence[Network] = ()
@@ -52,9 +52,9 @@ class Proxies:
         Args:
             scope: of the request; its path may begin with the prefix, or the proxy has cut it off.
             own_steps: the first steps of the application's own paths. A prefix that begins with
-                one of them could not be told from it, and counts as cut off.
+                one of them could not be distinguished from it, and counts as cut off.
         """
-        prefix, is_https = self._told(scope)
+        prefix, is_https = self._forwarded(scope)
         if is_https:
             scope["scheme"] = "https"
         if not prefix:
@@ -66,22 +66,22 @@ class Proxies:
         scope["root_path"] = prefix
         scope["path"] = f"{prefix}/" if path == prefix else path
 
-    def _told(self, scope: Scope) -> tuple[str, bool]:
+    def _forwarded(self, scope: Scope) -> tuple[str, bool]:
         """Return the prefix and whether the client came by HTTPS, as far as that is believed."""
-        told = {
+        headers = {
             name: value
             for name, value in scope["headers"]
             if name in (_PREFIX_HEADER, _PROTO_HEADER)
         }
-        if not told or not self._is_trusted(scope.get("client")):
+        if not headers or not self._is_trusted(scope.get("client")):
             return self.root_path, False
         prefix = self.root_path
-        if _PREFIX_HEADER in told:
+        if _PREFIX_HEADER in headers:
             try:
-                prefix = prefix_of(told[_PREFIX_HEADER].decode("latin-1"))
+                prefix = prefix_of(headers[_PREFIX_HEADER].decode("latin-1"))
             except ValueError:
                 prefix = self.root_path
-        return prefix, told.get(_PROTO_HEADER, b"").lower() == b"https"
+        return prefix, headers.get(_PROTO_HEADER, b"").lower() == b"https"
 
     def _is_trusted(self, client: tuple[str, int] | None) -> bool:
         if client is None:  # on a Unix socket

@@ -51,7 +51,7 @@ def gives_up_tls(origin: str, address: str) -> bool:
 
 
 def moved_base(response: requests.Response, path: str) -> str | None:
-    """Return the base address that a redirect tells, when it changes nothing else."""
+    """Return the base address that a redirect names, when it changes nothing else."""
     led_to = target(response)
     parts = urlsplit(led_to or "")
     if led_to is None or not path or not parts.path.endswith(path):

@@ -76,7 +76,7 @@ def create_auto_fix(change: Change, draft: dict[str, Any], task_id: str) -> Any:
 def settle_request(change: Change, row: dict[str, Any]) -> None:
     """Make the fix that was asked for while a task ran, now that the task has ended.
 
-    The row of the task is locked. Where there is no fix, nobody is left to be told why: the
+    The row of the task is locked. Where there is no fix, nobody is left to learn why: the
     limits are those of every fix.
     """
     if row["fix_request"] is None:

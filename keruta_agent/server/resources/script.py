@@ -1,4 +1,4 @@
-"""The route that tells what a task wants executed."""
+"""The route of what a task wants executed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The slots of one pool in the database: found, claimed, given back.
 
-What is lent stands there before anybody is told of it, so that neither a killed server nor a killed
+What is lent stands there before anybody learns of it, so that neither a killed server nor a killed
 holder makes two holders of one slot, or loses one.
 """
 

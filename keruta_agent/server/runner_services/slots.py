@@ -129,7 +129,7 @@ class Slots:
             return len(self._queues.get(repository, ()))
 
     def describe(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Return what may be told of a slot to anybody."""
+        """Return what anybody may know of a slot."""
         held = row["state"] in HELD
         return {
             "slot_id": row["id"],

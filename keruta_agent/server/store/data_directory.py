@@ -46,7 +46,7 @@ class DataDirectory:
 
     @functools.cached_property
     def identity(self) -> str:
-        """What tells this directory from others whose servers share a database.
+        """The id that distinguishes this directory from others whose servers share a database.
 
         Raises:
             AgentStateError: it cannot be noted.

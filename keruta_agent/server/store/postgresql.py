@@ -1,4 +1,4 @@
-"""What only PostgreSQL needs: its URL, its driver's words, and patience while it is not up.
+"""What only PostgreSQL needs: its URL, its driver's words, and the wait while it is not up.
 
 A server that is started while the database restarts would otherwise end and stay down.
 """
@@ -67,7 +67,7 @@ def when_up(database: PooledPostgresqlDatabase, where: str, work: Callable[[], N
             return work()
         except peewee.OperationalError as exc:
             away, reason = _is_away(database), _reason(exc, database)
-        # It may have come up between the attempt and the look: another attempt tells.
+        # It may have come up between the attempt and the look: another attempt shows.
         failures += 1
         seen_up += not away
         pause_s = _BACKOFF.delay_s(failures)

@@ -15,7 +15,7 @@ from keruta_agent.server.store.tables import Tables
 
 
 class Change:
-    """One write in progress: a transaction, and what is to be told when it is through."""
+    """One write in progress: a transaction, and what is announced when it is through."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
