@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 import starlette.requests
@@ -119,10 +119,6 @@ class Request(starlette.requests.Request):
     def _own_address(self) -> str:
         host, port = self.scope.get("server") or ("localhost", None)
         return host if port is None else f"{host}:{port}"
-
-    def context(self) -> Any:
-        """Return what the views of the application work with."""
-        return self.app.context
 
 
 def _ranges(header: str) -> list[tuple[str, float]]:
