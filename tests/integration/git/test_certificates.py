@@ -37,9 +37,10 @@ def url(authority: Authority) -> Iterator[str]:
         yield f"{address}/empty.git"
 
 
-def _ask(url: str, directory: Path) -> None:
+def _ask(url: str, directory: Path) -> str:
+    """Return the branches of an empty repository: none, once its server is trusted."""
     git = Git(directory, timeout_s=30, url=parse(url))
-    git.run("ls-remote", url, action="ask the server")
+    return git.run("ls-remote", url, action="ask the server").output.decode()
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
@@ -51,7 +52,7 @@ def test_git_trusts_the_authority_of_a_variable(
 
     monkeypatch.setenv(name, str(authority.file))
 
-    _ask(url, tmp_path)
+    assert _ask(url, tmp_path) == ""
 
 
 def test_git_trusts_no_other_authority_than_that_of_the_variable(
@@ -73,4 +74,4 @@ def test_setting_of_git_goes_before_the_variables(
         f'[http "{url}"]\n\tsslCAInfo = {authority.file}\n', encoding="utf-8"
     )
 
-    _ask(url, tmp_path)
+    assert _ask(url, tmp_path) == ""

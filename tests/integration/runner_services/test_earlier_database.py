@@ -171,6 +171,7 @@ def test_earlier_database_whose_first_start_was_killed_is_nothing(tmp_path: Path
 
     with runner_services(tmp_path) as around:
         around.registry.update_task_status("1.1", "done")
+        assert around.registry.get_task("1.1")["status"] == "done"
 
 
 def test_damaged_earlier_database_is_reported_and_nothing_is_lost(data: Path) -> None:
