@@ -34,6 +34,16 @@ def descendants(ancestor: int) -> list[int]:
     return [pid for pid, letter in _below(ancestor) if letter not in (b"Z", b"X")]
 
 
+def group_members(group: int) -> list[int]:
+    """Return the living processes of a process group."""
+    found = []
+    for pid in all_pids():
+        fields = _stat(pid)
+        if fields is not None and int(fields[2]) == group and fields[0] not in (b"Z", b"X"):
+            found.append(pid)
+    return found
+
+
 def children(parent: int) -> list[tuple[int, int]]:
     """Return pid and start time of the children of a process, also of those not reaped yet."""
     found = []
