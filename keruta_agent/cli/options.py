@@ -27,6 +27,8 @@ class Group(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands; click itself cuts what takes more than one line."""
+        if not self.commands:
+            return
         with formatter.section("Commands"):
             formatter.write_dl(
                 [

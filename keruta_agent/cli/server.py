@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from keruta_agent.cli.options import PathType, load
+from keruta_agent.cli.options import Group, PathType, load
 from keruta_agent.cli.server_runner import (
     refuse_idle_options,
     runner_service_options,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 OPEN_FILES: Final = 16_384
 
 
-@click.command()
+@click.group(cls=Group, invoke_without_command=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: a free one."
@@ -103,6 +103,8 @@ def server(
       keruta server --runner-services --pool-size 10
       KERUTA_SERVER_TOKEN=... keruta server --port 9000 --data /var/lib/keruta
     """
+    if ctx.invoked_subcommand is not None:
+        return
     from keruta_agent.core.log import keys
     from keruta_agent.core.process_tree.program import take_charge
     from keruta_agent.core.signals import StopRequests
