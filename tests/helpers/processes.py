@@ -118,6 +118,13 @@ class Process:
         """Wait for its end and return its exit code."""
         return self._popen.wait(TIMEOUT_S)
 
+    def listening(self) -> str:
+        """Wait until a server takes requests and return its address."""
+        self.wait_for("listening on")
+        found = re.search(r"listening on (http://\S+)", self.out)
+        assert found is not None
+        return found.group(1)
+
     def wait_for(self, text: str) -> None:
         """Wait until it has written a text to standard output or error."""
 
@@ -165,14 +172,18 @@ class Workplace:
         process.wait_for("is ready")
         return process
 
-    def server(self, port: int = 0) -> tuple[Process, str]:
-        """Start the embedded API and return it with its address when it is ready."""
-        data = self.path / "server"
-        process = self.start("server", "--port", str(port), "--data", str(data))
-        process.wait_for("listening on")
-        found = re.search(r"listening on (http://\S+)", process.out)
-        assert found is not None
-        return process, found.group(1)
+    def server(
+        self, port: int = 0, *arguments: str, name: str = "server", **environment: str
+    ) -> tuple[Process, str]:
+        """Start the embedded API and return it with its address when it is ready.
+
+        ``name`` is that of its data directory, below the workplace.
+        """
+        data = str(self.path / name)
+        process = self.start(
+            "server", "--port", str(port), "--data", data, *arguments, **environment
+        )
+        return process, process.listening()
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run one ``keruta`` command to its end, in the workplace's own directory."""
