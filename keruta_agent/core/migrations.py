@@ -3,6 +3,10 @@
 A schema is a list of steps that are applied once each, in order. A released step is never edited:
 a change is a new step at the end. The caller's transaction holds all that is missing, so that a
 process that is killed in the middle leaves the database as it was.
+
+With what is applied the program's version is noted. A database that has seen steps which this
+program lacks is refused by that version's name: to write to it could break what the newer one
+relies on.
 """
 
 from __future__ import annotations
@@ -10,6 +14,10 @@ from __future__ import annotations
 import dataclasses
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from keruta_agent import __version__
+from keruta_agent.core import errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +59,26 @@ def apply(
         for statement in step.statements:
             execute(statement)
         note(step)
+
+
+def newer_schema(
+    database: str | Path, written_by: str | None, *, otherwise: str
+) -> errors.AgentStateError:
+    """Return the refusal of a database with steps that this program lacks.
+
+    Args:
+        database: its file or URL.
+        written_by: the version that the database notes; None where it notes none.
+        otherwise: the way back without that version.
+    """
+    # A version under development has the number of the release before it.
+    named = None if written_by == __version__ else written_by
+    writer = "a newer keruta-agent" if named is None else f"a newer keruta-agent, {named},"
+    wanted = "the version that wrote it" if named is None else f"keruta-agent {named} or later"
+    return errors.AgentStateError(
+        f"the database {database} was written by {writer} than this one ({__version__})",
+        advice=f"Install {wanted}, or {otherwise}",
+    )
 
 
 def statements(script: str) -> Iterator[str]:

@@ -16,9 +16,9 @@ from keruta_agent.agent.control.commands import Status
 from keruta_agent.agent.control.socket import client
 from keruta_agent.agent.control.socket.address import socket_path
 from keruta_agent.agent.daemon import lock
-from keruta_agent.agent.store.sqlite.database import DATABASE_NAME
+from keruta_agent.agent.store.sqlite.database import BEGIN_ANEW, DATABASE_NAME, written_by
 from keruta_agent.agent.store.sqlite.migrations import MIGRATIONS
-from keruta_agent.core import errors
+from keruta_agent.core import errors, migrations
 from keruta_agent.core.settings.schema import Settings
 from keruta_agent.core.units import format_duration
 
@@ -152,7 +152,7 @@ def _agent_database(settings: Settings) -> Iterator[Finding]:
         try:
             said = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-            yield _schema(said, version)
+            yield _schema(said, version, path, written_by(connection))
             yield check_outbox(connection, settings.health_outbox_age_max_s)
         finally:
             connection.close()
@@ -160,12 +160,13 @@ def _agent_database(settings: Settings) -> Iterator[Finding]:
         yield problem("agent.db", f"cannot be read: {exc}", "Restore it, or move it away")
 
 
-def _schema(said: str, version: int) -> Finding:
+def _schema(said: str, version: int, path: Path, writer: str | None) -> Finding:
     if said != "ok":
         return problem("agent.db", f"is damaged: {said}", "Restore it from a copy, or move it away")
     text = f"whole, schema version {version}"
     if version > len(MIGRATIONS):
-        return problem("agent.db", f"{text}: a newer keruta wrote it", "Upgrade this keruta")
+        refusal = migrations.newer_schema(path, writer, otherwise=BEGIN_ANEW)
+        return problem("agent.db", f"{text}: {refusal.message}", refusal.advice)
     if version < len(MIGRATIONS):
         return ok("agent.db", f"{text}; the next start brings it to {len(MIGRATIONS)}")
     return ok("agent.db", text)

@@ -130,7 +130,7 @@ def open_database(data_dir: Path, url: str | None) -> Database:
 
         def migrate() -> None:
             with database.connected():
-                migrations.migrate(database.peewee, postgresql=database.postgresql)
+                migrations.migrate(database.peewee, name=where, postgresql=database.postgresql)
 
         try:
             if database.postgresql:

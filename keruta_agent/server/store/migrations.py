@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Sequence
+from typing import Any, Final
 
+from keruta_agent import __version__
 from keruta_agent.core import migrations
 from keruta_agent.core.migrations import Step, Steps
 from keruta_agent.server.store.tables import now
@@ -254,13 +257,33 @@ MIGRATIONS: Steps = (
 )
 
 
-def migrate(database: Any, *, postgresql: bool) -> None:
+#: Names of steps; the table that notes them has notes of other kinds, too.
+_STEP_NAME: Final = re.compile(r"\d{4}_")
+#: Begins the note of a version that changed the schema.
+_WRITTEN_BY: Final = "keruta-agent "
+
+
+def migrate(database: Any, *, name: str, postgresql: bool) -> None:
     """Apply what is missing, all of it or nothing.
 
-    The table ``schema_migrations`` notes the names of those that were applied.
+    The table ``schema_migrations`` notes the names of those that were applied, and the versions of
+    keruta-agent that applied some.
+
+    Raises:
+        AgentStateError: the database, of this name, is newer than this program.
     """
     counting_key = _COUNTING_KEY_POSTGRESQL if postgresql else _COUNTING_KEY_SQLITE
     mark = "%s" if postgresql else "?"
+    noted: set[str] = set()
+
+    def note(text: str) -> None:
+        database.execute_sql(
+            f"INSERT INTO schema_migrations (name, applied_at) VALUES ({mark}, {mark})"  # noqa: S608
+            " ON CONFLICT (name) DO UPDATE SET applied_at = excluded.applied_at",
+            (text, now()),
+        )
+        noted.add(text)
+
     with database.atomic():
         if postgresql:
             database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
@@ -268,14 +291,36 @@ def migrate(database: Any, *, postgresql: bool) -> None:
             "CREATE TABLE IF NOT EXISTS schema_migrations"
             " (name TEXT PRIMARY KEY, applied_at BIGINT NOT NULL)"
         )
-        rows = database.execute_sql("SELECT name FROM schema_migrations").fetchall()
-        known = {row[0] for row in rows}
+        rows = database.execute_sql("SELECT name FROM schema_migrations ORDER BY applied_at")
+        known = [row[0] for row in rows.fetchall()]
+        refuse_newer(known, name)
         migrations.apply(
             MIGRATIONS,
             is_applied=lambda step: step.name in known,
             execute=lambda text: database.execute_sql(text.replace(_COUNTING_KEY, counting_key)),
-            note=lambda step: database.execute_sql(
-                f"INSERT INTO schema_migrations (name, applied_at) VALUES ({mark}, {mark})",  # noqa: S608
-                (step.name, now()),
-            ),
+            note=lambda step: note(step.name),
         )
+        if noted:
+            note(_WRITTEN_BY + __version__)
+
+
+def refuse_newer(notes: Sequence[str], name: str) -> None:
+    """Refuse a database with steps that this program lacks.
+
+    Args:
+        notes: what its table ``schema_migrations`` notes, oldest first.
+        name: of the database.
+
+    Raises:
+        AgentStateError: it has such steps.
+    """
+    known = {step.name for step in MIGRATIONS}
+    if all(note in known for note in notes if _STEP_NAME.match(note)):
+        return
+    versions = [note.removeprefix(_WRITTEN_BY) for note in notes if note.startswith(_WRITTEN_BY)]
+    raise migrations.newer_schema(
+        name,
+        versions[-1] if versions else None,
+        otherwise="restore what was backed up before the upgrade (keruta server restore, or"
+        " pg_restore where the database is PostgreSQL)",
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent import __version__
 from keruta_agent.core import errors
 from keruta_agent.core.migrations import Step
 from keruta_agent.server.store import migrations
@@ -33,7 +34,8 @@ def test_migrations_are_applied_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with database.connected():
             rows = database.peewee.execute_sql("SELECT name FROM schema_migrations").fetchall()
         database.close()
-        assert sorted(row[0] for row in rows) == [*before, "9999_later"]
+        names = sorted(row[0] for row in rows)
+        assert names == [*before, "9999_later", f"keruta-agent {__version__}"]
 
 
 def test_migration_that_fails_leaves_nothing(

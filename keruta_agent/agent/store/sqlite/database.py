@@ -16,12 +16,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from keruta_agent import __version__
 from keruta_agent.agent.store.sqlite.migrations import MIGRATIONS
 from keruta_agent.core import errors, migrations
 
 #: Seconds that a writer waits for another process, such as a command beside the daemon.
 BUSY_TIMEOUT_S: Final = 15.0
 DATABASE_NAME: Final = "agent.db"
+#: What is left to do with the database of a newer version that cannot be installed.
+BEGIN_ANEW: Final = "begin anew in another directory with KERUTA_BASE_DIR"
+#: The flag that names the version which changed the schema last.
+_WRITTEN_BY: Final = "schema_written_by"
 
 
 #: Connections of the parent, in a child that was forked and has yet to become another program.
@@ -161,9 +166,8 @@ class Database:
         with self.transaction():
             version = self._version(connection)
             if version > len(MIGRATIONS):
-                raise errors.AgentStateError(
-                    f"the database {self.path} was written by a newer keruta-agent",
-                    advice="Upgrade this one, or choose another directory with KERUTA_BASE_DIR",
+                raise migrations.newer_schema(
+                    self.path, written_by(connection), otherwise=BEGIN_ANEW
                 )
             migrations.apply(
                 MIGRATIONS,
@@ -171,10 +175,26 @@ class Database:
                 execute=connection.execute,
                 note=lambda step: connection.execute(f"PRAGMA user_version = {step.number}"),
             )
+            connection.execute(
+                "INSERT INTO flags (name, value) VALUES (?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (_WRITTEN_BY, __version__),
+            )
 
     @staticmethod
     def _version(connection: sqlite3.Connection) -> int:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def written_by(connection: sqlite3.Connection) -> str | None:
+    """Return the version that brought a database to its schema; None where it is not noted."""
+    try:
+        found = connection.execute(
+            "SELECT value FROM flags WHERE name = ?", (_WRITTEN_BY,)
+        ).fetchone()
+    except sqlite3.Error:  # of a schema that is not known here
+        return None
+    return None if found is None else str(found[0])
 
 
 def make_private_directory(directory: Path) -> None:

@@ -119,7 +119,10 @@ def test_failure_after_which_sqlite_itself_rolls_back_is_raised_as_it_is(tmp_pat
     with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"), database.transaction() as c:
         c.execute(row)
         c.execute(row)
-    assert database.connection().execute("SELECT count(*) FROM flags").fetchone()[0] == 0
+    assert (
+        database.connection().execute("SELECT count(*) FROM flags WHERE name = 'n'").fetchone()[0]
+        == 0
+    )
     database.close()
 
 
@@ -197,7 +200,9 @@ def test_thread_that_breaks_in_a_transaction_leaves_no_lock_behind(tmp_path: Pat
     thread.join()
     abandoned.clear()
     with database.transaction() as connection:
-        assert connection.execute("SELECT count(*) FROM flags").fetchone()[0] == 0
+        assert (
+            connection.execute("SELECT count(*) FROM flags WHERE name = 'half'").fetchone()[0] == 0
+        )
     database.close()
 
 
