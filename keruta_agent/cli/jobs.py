@@ -43,4 +43,4 @@ def open_job(settings: Settings, text: str) -> tuple[Records, Job]:
             f"there is no job or task {text}: no agent has run in {settings.base_dir} yet",
             advice="Set KERUTA_BASE_DIR if it runs elsewhere",
         )
-    return records, find_job(records.jobs, text)
+    return records, find_job(records, text)

@@ -85,6 +85,8 @@ def list_jobs(ctx: click.Context, show_all: bool, limit: int | None, as_json: bo
     )
     if records is not None and (more := _unlisted(records.jobs, jobs)):
         click.echo(f"\nand {more} more that have not ended; for all: keruta queue list --all")
+    if records is not None and show_all and (pruned := records.retention.count()):
+        click.echo(f"\n{pruned} jobs that ended earlier have been pruned (see retention.*)")
 
 
 @queue.command()

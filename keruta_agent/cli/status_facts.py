@@ -114,6 +114,8 @@ class Facts:
     #: Seconds until the first job that waits for its retry is due.
     due_s: float | None
     ended: tuple[JobFacts, ...]
+    #: Ended jobs of which only the ids are left.
+    pruned: int
     outbox: OutboxFacts
 
 
@@ -150,6 +152,7 @@ def gather(settings: Settings, records: Records | None) -> Facts:
             unclaimed=0,
             due_s=None,
             ended=(),
+            pruned=0,
             outbox=nothing,
         )
     counts = records.jobs.counts()
@@ -166,6 +169,7 @@ def gather(settings: Settings, records: Records | None) -> Facts:
         unclaimed=records.withdrawals.count_put_back(),
         due_s=records.jobs.seconds_to_next(),
         ended=tuple(_job(job, now) for job in ended),
+        pruned=records.retention.count(),
         outbox=_outbox(records, now),
     )
 

@@ -133,6 +133,8 @@ def _jobs(facts: Facts) -> Iterator[Line]:
         yield "retries", f"{facts.scheduled - facts.unclaimed} to come{due}", None
     for number, job in enumerate(facts.ended):
         yield ("ended" if number == 0 else ""), _ended(job), None
+    if facts.pruned:
+        yield "pruned", f"{facts.pruned} jobs that ended earlier (see retention.*)", None
 
 
 def _ended(job: JobFacts) -> str:

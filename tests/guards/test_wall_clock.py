@@ -9,8 +9,8 @@ from tests.guards.source import modules_with
 #: Packages that decide when something happens.
 DECIDING = ("journey", "delivery", "store", "run", "queue", "daemon")
 WALL_CLOCKS = {"time.time()", "time.time_ns()", "datetime.now(UTC)", "datetime.now()"}
-#: How old a run's directory is may be judged by the wall clock: it is about days.
-EXCEPTIONS = {"remove_old_runs"}
+#: How old a run or a job is may be judged by the wall clock: it is about days.
+EXCEPTIONS = {"remove_old_runs", "_due"}
 
 
 def _reads_the_wall_clock(node: ast.AST) -> bool:

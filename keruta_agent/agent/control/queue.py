@@ -55,10 +55,10 @@ def move(control: Control, command: Move) -> Moved:
         WrongState: it does not wait any more.
     """
     if not control.records.jobs.set_priority(command.job, command.priority):
-        job = get_job(control.records.jobs, command.job)
+        job = get_job(control.records, command.job)
         raise errors.WrongState(f"job {job.id} does not wait any more: it is {job.shown_state}")
     jobs = control.records.jobs
-    job = get_job(jobs, command.job)
+    job = get_job(control.records, command.job)
     return Moved(
         job=command.job,
         priority=command.priority,
@@ -77,7 +77,7 @@ def retry(control: Control, command: Retry) -> Retried:
         WrongState: it has not ended.
         ApiError: it is a task, and the API did not take the new one.
     """
-    job = get_job(control.records.jobs, command.job)
+    job = get_job(control.records, command.job)
     if job.state is not JobState.FINISHED:
         raise errors.WrongState(f"job {job.id} has not ended: it is {job.shown_state}")
     if job.task_id is None:
@@ -98,7 +98,7 @@ def cancel(control: Control, command: Cancel) -> Cancelled:
     Raises:
         NotFound: there is no such job.
     """
-    job = get_job(control.records.jobs, command.job)
+    job = get_job(control.records, command.job)
     was = control.cancel_job(job.id, command.reason[:LONGEST_REASON]) or job.state
     if control.agent is not None:
         control.agent.wake_event.wake()
@@ -129,7 +129,7 @@ def submit_task(control: Control, command: SubmitTask) -> Submitted:
     task = control.api().task(command.task)
     job_id = control.records.jobs.record_task(task)
     if job_id is None:
-        return Submitted(job=find_job(control.records.jobs, task.id).id)
+        return Submitted(job=find_job(control.records, task.id).id)
     control.queue.jobs_runnable()
     return Submitted(job=job_id)
 

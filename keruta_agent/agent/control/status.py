@@ -50,7 +50,10 @@ def describe(
         "current": None if active is None else _current(*active),
         "questions": [question_to_json(asked) for asked in agent.records.questions.open_ones()],
         "paused": agent.records.jobs.pause_reason(),
-        "jobs": {state.value: number for state, number in agent.records.jobs.counts().items()},
+        "jobs": {
+            **{state.value: number for state, number in agent.records.jobs.counts().items()},
+            "pruned": agent.records.retention.count(),
+        },
         "outbox": {
             "pending": outbox.pending,
             "parked": outbox.dead_letters,

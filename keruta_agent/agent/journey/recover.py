@@ -122,7 +122,7 @@ def remove_old_runs(agent: Agent) -> int:
         too_old = now - (ended.ended_at or now) > agent.settings.runs_keep_age_s
         too_much = kept_size > agent.settings.runs_keep_size
         if (too_old or too_much) and not agent.records.outbox.pending_for(ended.id):
-            if not _remove(directory):
+            if not remove_directory(directory):
                 continue
             agent.records.runs.forget_log(ended.id)
             removed += 1
@@ -145,8 +145,9 @@ def _make_room(agent: Agent) -> int:
     removed = 0
     for ended in _ended_on_disk(agent):
         directory = agent.directory_of(ended).path
-        is_large = file_trees.disk_usage(directory) >= LARGE_RUN_BYTES
-        if is_large and not agent.records.outbox.pending_for(ended.id) and _remove(directory):
+        if file_trees.disk_usage(directory) < LARGE_RUN_BYTES:
+            continue
+        if not agent.records.outbox.pending_for(ended.id) and remove_directory(directory):
             agent.records.runs.forget_log(ended.id)
             removed += 1
             if agent.disk.hold_reserve():
@@ -154,7 +155,8 @@ def _make_room(agent: Agent) -> int:
     return removed
 
 
-def _remove(directory: Path) -> bool:
+def remove_directory(directory: Path) -> bool:
+    """Remove a run's directory; return whether it is gone."""
     try:
         file_trees.remove(directory)
     except OSError as exc:

@@ -23,6 +23,7 @@ from huey.signals import SIGNAL_ERROR
 
 from keruta_agent.agent.journey import quarantine, recover, run
 from keruta_agent.agent.journey.agent import Agent
+from keruta_agent.agent.journey.prune import Pruning
 from keruta_agent.agent.journey.session.poll import SessionPoll
 from keruta_agent.agent.queue.consumer import SAFETY_POLL_S, QuietConsumer
 from keruta_agent.agent.queue.due_thread import DueThread
@@ -44,6 +45,8 @@ POLL_REST: Final = 3.0
 LONGEST_POLL_REST_S: Final = 10.0
 #: Seconds between two rounds of housekeeping.
 HOUSEKEEPING_S: Final = 600.0
+#: Seconds between two batches of jobs that are pruned: others write meanwhile.
+PRUNE_PAUSE_S: Final = 0.05
 #: Seconds before something is taken up again after the agent itself failed at it.
 AGENT_FAILURE_WAIT_S: Final = 2.0
 
@@ -78,6 +81,9 @@ class Dispatcher:
         self._parts: tuple[QuietConsumer | DueThread, ...] = (*self._consumers, *self._threads)
         self._poll_interval_s = poll_interval_s
         self._housekeeping_at = time.monotonic()
+        #: Whether there may be ended jobs that are not kept any longer.
+        self._may_prune = True
+        self._pruning = Pruning()
         #: Whether a message could not be queued; the thread of retries makes up for it.
         self._is_unannounced = False
         self._agent: Agent | None = None
@@ -295,6 +301,11 @@ class Dispatcher:
         if agent.disk.lacks_reserve or time.monotonic() >= self._housekeeping_at:
             self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
             recover.remove_old_runs(agent)
+            self._may_prune = True
+        if self._may_prune:
+            self._may_prune = self._pruning.go_on(agent)
+            if self._may_prune:
+                return PRUNE_PAUSE_S
         return min(self._poll_interval_s, HOUSEKEEPING_S)
 
 

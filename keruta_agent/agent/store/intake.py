@@ -47,7 +47,8 @@ class Intake:
         """Compare the listed tasks, with their priorities by id, with the jobs."""
         rows = self._database.connection().execute(
             "SELECT listed.key AS task_id, state FROM json_each(?) AS listed "
-            "LEFT JOIN jobs ON jobs.task_id = listed.key WHERE state IS NULL "
+            "LEFT JOIN jobs ON jobs.task_id = listed.key WHERE (state IS NULL AND NOT EXISTS "
+            "(SELECT 1 FROM pruned_jobs WHERE task_id = listed.key AND NOT may_return)) "
             "OR (state = ? AND api_priority IS NOT listed.value) "
             "OR (state = ? AND outcome = ? "
             "AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.job_id = jobs.id))",

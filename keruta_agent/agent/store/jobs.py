@@ -70,7 +70,8 @@ _INSERT: Final = (
     "INSERT INTO jobs (task_id, session_id, name, priority, filed_at, state, work, recorded_at, "
     "api_priority) SELECT ?1, ?2, ?3, ?4, ?5, 'waiting', ?6, ?7, ?8 "
     # Not ON CONFLICT: that would use up a number.
-    "WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE task_id = ?1)"
+    "WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE task_id = ?1) "
+    "AND NOT EXISTS (SELECT 1 FROM pruned_jobs WHERE task_id = ?1 AND NOT may_return)"
 )
 
 

@@ -15,6 +15,7 @@ from keruta_agent.agent.store.outbox import Outbox
 from keruta_agent.agent.store.questions import Questions
 from keruta_agent.agent.store.remembered.repositories import Repositories
 from keruta_agent.agent.store.requests import RecentRequests
+from keruta_agent.agent.store.retention import Retention
 from keruta_agent.agent.store.runs import Runs
 from keruta_agent.agent.store.sqlite.database import DATABASE_NAME, Database
 from keruta_agent.agent.store.usage import Usages
@@ -39,6 +40,7 @@ class Records:
     withdrawals: Withdrawals
     intake: Intake
     requests: RecentRequests
+    retention: Retention
 
     @classmethod
     def open(cls, base_dir: Path) -> Self:
@@ -78,6 +80,7 @@ class Records:
         outbox = Outbox(database)
         jobs = Jobs(database, journal)
         withdrawals = Withdrawals(database, jobs, journal)
+        counters = Counters(database)
         return cls(
             database=database,
             jobs=jobs,
@@ -86,10 +89,11 @@ class Records:
             artifacts=Artifacts(database, outbox),
             journal=journal,
             usages=Usages(database),
-            counters=Counters(database),
+            counters=counters,
             questions=Questions(database, outbox, journal),
             repositories=Repositories(database),
             withdrawals=withdrawals,
             intake=Intake(database, jobs, withdrawals),
             requests=RecentRequests(database),
+            retention=Retention(database, counters),
         )

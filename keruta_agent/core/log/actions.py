@@ -64,6 +64,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "run_found_on_disk": "A run directory is there that the records do not know.",
     "run_adopted": "A script that an earlier daemon started is followed.",
     "runs_removed": "Directories of old runs were removed to make room.",
+    "jobs_pruned": "Records of ended jobs were removed, as the settings retention.* say.",
     "reserve_used": "The disk is full, and the agent uses the room that it held back for this.",
     "run_left_behind": "The directory of an old run cannot be removed, and why.",
     "message_unreadable": "A script sent the agent a message that cannot be read.",

@@ -282,6 +282,20 @@ class Settings(RunnerSettings, LoggingSettings, GitSettings):
         default="1GB",
         help="Total size of the directories of finished runs; the oldest are removed first.",
     )
+    retention_jobs_age_s: float = setting(
+        Duration(),
+        key="retention.jobs_age",
+        environment=("KERUTA_RETENTION_JOBS_AGE",),
+        default="30d",
+        help="Age at which an ended job is pruned, once the API has all of it; 0: any.",
+    )
+    retention_jobs_count: int = setting(
+        Whole(minimum=0, maximum=1_000_000_000),
+        key="retention.jobs_count",
+        environment=("KERUTA_RETENTION_JOBS_COUNT",),
+        default=10_000,
+        help="How many ended jobs are kept; the oldest are pruned first; 0: any number.",
+    )
     health_disk_free_min: int = setting(
         Size(),
         key="health.disk_free_min",

@@ -44,6 +44,7 @@ SECTIONS: Final = {
     "llm": "The language model; its key is in the variable that llm_api_key_env_var names.",
     "runner": "What a coding task may use.",
     "runs": "Directories of finished runs.",
+    "retention": "Records of ended jobs. A pruned job's task is never run again.",
     "execution": "How scripts run.",
 }
 

@@ -47,6 +47,7 @@ IDLE = Facts(
     unclaimed=0,
     due_s=None,
     ended=(),
+    pruned=0,
     outbox=OutboxFacts(pending=0, oldest_s=None, parked=0, error=None),
 )
 

@@ -52,7 +52,7 @@ class Services:
         Raises:
             NotFound: there is none.
         """
-        return find_job(self.control.records.jobs, text)
+        return find_job(self.control.records, text)
 
     def redactor_of(self, job: Job) -> Redactor:
         """Return the redactor that knows the secrets of a job, too."""

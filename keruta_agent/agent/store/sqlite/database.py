@@ -96,6 +96,8 @@ class Database:
         if found is None:
             found = _ThreadConnection(self.path)
             found.sqlite.row_factory = sqlite3.Row
+            # Before anything is written: a file that has pages keeps its mode (store/shrinking.py).
+            found.sqlite.execute("PRAGMA auto_vacuum = INCREMENTAL")
             found.sqlite.execute("PRAGMA journal_mode = WAL")
             found.sqlite.execute("PRAGMA foreign_keys = ON")
             self._local.connection = found

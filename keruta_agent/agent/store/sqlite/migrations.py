@@ -218,6 +218,21 @@ _SCRIPTS: Final = (
     CREATE INDEX jobs_ended ON jobs (finished_at DESC, id) WHERE state = 'finished';
     CREATE INDEX jobs_waiting_since ON jobs (recorded_at) WHERE state = 'waiting';
     """,
+    # 10: what stays of ended jobs that are pruned
+    """
+    CREATE TABLE pruned_jobs (
+        id INTEGER PRIMARY KEY,
+        task_id TEXT UNIQUE,
+        outcome TEXT,
+        finished_at REAL NOT NULL,
+        pruned_at REAL NOT NULL,
+        -- 1: it never ran here; its task is queued again when the API releases it.
+        may_return INTEGER NOT NULL
+    );
+    -- Without these, each run that goes is looked for in all of both tables.
+    CREATE INDEX outbox_of_run ON outbox (run_id);
+    CREATE INDEX artifacts_of_run ON artifacts (run_id);
+    """,
 )
 
 MIGRATIONS: Final[Steps] = tuple(

@@ -121,8 +121,12 @@ def test_jobs_of_a_version_before_are_listed_and_compared(tmp_path, monkeypatch)
     with monkeypatch.context() as patched:
         patched.setattr(database, "MIGRATIONS", MIGRATIONS[:8])
         old = Records.open(tmp_path)
-        old.jobs.record_tasks([task("waits"), task("ended")])
         with old.database.transaction() as connection:
+            connection.executemany(
+                "INSERT INTO jobs (task_id, session_id, name, priority, filed_at, state, work, "
+                "recorded_at) VALUES (?, 's', ?, 0, 1, 'waiting', '{}', 1)",
+                [("waits", "waits"), ("ended", "ended")],
+            )
             connection.execute("UPDATE jobs SET state = 'finished', finished_at = 1 WHERE id = 2")
         old.close()
     records = Records.open(tmp_path)
