@@ -22,6 +22,7 @@ from keruta_agent.http.bodies import to_json
 from keruta_agent.http.fanout import Event, Fanout
 from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.database import Database
+from keruta_agent.server.store.notifications import Notifications
 from keruta_agent.server.store.statements import Select, select, statement
 
 logger = logging.getLogger(__name__)
@@ -34,8 +35,9 @@ _TRIM_EVERY = 200
 LOG_INTERVAL_S = 0.25
 #: Streams of one process; each costs some 20 KiB and a connection.
 MOST_STREAMS = 10_000
-#: Seconds between looks for events that another process may have stored into the same database.
-SHARED_LOOK_S = 1.0
+#: Seconds between looks for events of other processes in the same database, should a notification
+#: be lost.
+SHARED_LOOK_S = 5.0
 _OWN_LOOK_S = 15.0
 #: How often old answers are forgotten, in seconds.
 _HOUSEKEEPING_INTERVAL_S = 3600.0
@@ -71,16 +73,21 @@ class Changes:
         self.fanout = Fanout(self, look_s=look_s, most_streams=MOST_STREAMS)
         #: (task id, session id) -> lines stored and not yet announced.
         self._log_counts: Counter[tuple[str, str]] = Counter()
+        self._notifications = Notifications(database, self.wake) if database.postgresql else None
         self._thread = threading.Thread(
             target=self._announce_logs, name="server-changes", daemon=True
         )
 
     def start(self) -> None:
-        """Start announcing log lines."""
+        """Start announcing log lines, and listening to other processes."""
         self._thread.start()
+        if self._notifications is not None:
+            self._notifications.start()
 
     def close(self) -> None:
-        """Stop announcing log lines."""
+        """Stop announcing log lines, and listening."""
+        if self._notifications is not None:
+            self._notifications.close()
         with self._condition:
             self._closed = True
             self._condition.notify_all()
@@ -103,6 +110,8 @@ class Changes:
             number = self._database.insert("events", event)
             if number % _TRIM_EVERY == 0:
                 self._database.run(_TRIM, number - KEPT_EVENTS)
+        if self._notifications is not None:
+            self._notifications.send()
 
     def wake(self) -> None:
         """Have the streams look for events; to be called when the transaction is through."""

@@ -1,7 +1,7 @@
 """The server's database: SQLite by default, or what a URL names.
 
-Connections come from a pool. The threads that answer requests keep theirs; others take one for a
-block at a time.
+Connections come from a pool. On SQLite the threads that answer requests keep theirs. Others take
+one for a block at a time, and so do all on PostgreSQL, which has few.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from keruta_agent.server.store.statements import Row, Select, Statement
 #: Seconds that a write waits for another one on SQLite.
 BUSY_TIMEOUT_S = 10
 
-#: More than the server has threads, so that no request ever finds the pool empty.
+#: On SQLite: more than the server has threads, so that no request ever finds the pool empty.
 MAX_CONNECTIONS = 120
 
 FILE_NAME = "server.db"
@@ -42,18 +42,15 @@ class Database:
         self._thread = _ThreadConnection(peewee_database)
 
     def keep_connection(self) -> None:
-        """Have this thread keep its connection: to take one costs as much as a query.
+        """Have this thread keep its connection on SQLite: to take one costs as much as a query.
 
         Only for threads that last. The connection is closed with the database.
         """
-        self._thread.keeps = True
+        self._thread.keeps = not self.postgresql
 
     def connected(self) -> AbstractContextManager[Any]:
         """Take a connection for this thread for the length of the block."""
-        if self._thread.keeps:
-            return self._thread
-        context: AbstractContextManager[Any] = self.peewee.connection_context()
-        return context
+        return self._thread
 
     def transaction(self) -> AbstractContextManager[Any]:
         """Make the block one transaction; on SQLite it has the write lock from the start."""
@@ -98,7 +95,10 @@ class Database:
 
 
 class _ThreadConnection(threading.local, AbstractContextManager[None]):
-    """The connection of a thread that keeps it, but for one that something has failed on."""
+    """The connection of a thread, for the outermost block that needs it.
+
+    A thread that keeps it gives it back all the same when something has failed on it.
+    """
 
     def __init__(self, peewee_database: Any) -> None:
         self.keeps = False
@@ -112,7 +112,7 @@ class _ThreadConnection(threading.local, AbstractContextManager[None]):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._blocks -= 1
-        if kind is not None and self._blocks == 0:
+        if self._blocks == 0 and (kind is not None or not self.keeps):
             self._peewee.close()
 
 
@@ -181,7 +181,7 @@ def _in_directory(path: Path) -> Database:
 
 
 def _at_url(url: str) -> Database:
-    pool = postgresql.at_url(url, MAX_CONNECTIONS)
+    pool = postgresql.at_url(url)
     return Database(pool, name=_without_password(url), postgresql=True)
 
 

@@ -6,13 +6,15 @@ A server that is started while the database restarts would otherwise end and sta
 from __future__ import annotations
 
 import logging
+import select
 import time
 from collections.abc import Callable
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import peewee
 from playhouse import db_url
-from playhouse.pool import PooledPostgresqlDatabase
+from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 
 from keruta_agent.core import errors
 from keruta_agent.core.backoff import Backoff
@@ -22,11 +24,57 @@ logger = logging.getLogger(__name__)
 #: Seconds that a starting server waits for the database, and its pauses.
 WAIT_S = 60
 _BACKOFF = Backoff(first_s=0.25, longest_s=5.0)
-#: Seconds until one attempt to connect is given up, where the URL says nothing else.
-_CONNECT_TIMEOUT_S = 10
+
+#: Connections of one process to its database: one for each thread that answers, one for the reader
+#: of events, one for what is done beside. Servers add up, and PostgreSQL has a hundred in all.
+MAX_CONNECTIONS: Final = 6
+#: Seconds that a thread waits for one of them to become free.
+_POOL_WAIT_S: Final = 5
+
+#: Of each connection, where the URL says nothing else.
+_PARAMETERS: Final = {
+    # Seconds until one attempt to connect is given up.
+    "connect_timeout": 10,
+    # What people see who look who is connected.
+    "fallback_application_name": "keruta-server",
+    # A database that has vanished without a word is noticed in half a minute.
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 
-def at_url(url: str, max_connections: int) -> PooledPostgresqlDatabase:
+class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]  # peewee has no types
+    """A pool that hands out no connection that the database has ended meanwhile."""
+
+    def connect(self, reuse_if_open: bool = False) -> bool:
+        """Take a connection for this thread.
+
+        Raises:
+            OperationalError: the database takes no more, or all of the pool are in use.
+        """
+        try:
+            return bool(super().connect(reuse_if_open))
+        except MaxConnectionsExceeded:
+            raise peewee.OperationalError(
+                f"all {MAX_CONNECTIONS} connections to the database were in use"
+                f" for {_POOL_WAIT_S} seconds"
+            ) from None
+
+    def _is_closed(self, conn: Any) -> bool:
+        if super()._is_closed(conn):
+            return True
+        # Nobody has asked anything on an idle connection: what comes is the farewell.
+        poll = select.poll()
+        poll.register(conn, select.POLLIN)
+        if not poll.poll(0):
+            return False
+        self._close_raw(conn)
+        return True
+
+
+def at_url(url: str) -> PooledPostgresqlDatabase:
     """Return the pool of connections that a URL names; none is made yet.
 
     Raises:
@@ -45,13 +93,25 @@ def at_url(url: str, max_connections: int) -> PooledPostgresqlDatabase:
             "the database URL cannot be read",
             advice="Use postgresql://user:password@host/name",
         ) from None
-    return PooledPostgresqlDatabase(
+    return _Pool(
         parameters.pop("database"),
-        max_connections=max_connections,
+        max_connections=MAX_CONNECTIONS,
+        timeout=_POOL_WAIT_S,
         prefer_psycopg3=True,
         autoconnect=False,
-        **{"connect_timeout": _CONNECT_TIMEOUT_S} | parameters,
+        **_PARAMETERS | parameters,
     )
+
+
+def connect(database: PooledPostgresqlDatabase) -> Any:
+    """Return a connection beside the pool, on which each statement is a transaction.
+
+    Raises:
+        psycopg.Error: the database takes none.
+    """
+    import psycopg
+
+    return psycopg.connect(dbname=database.database, autocommit=True, **database.connect_params)
 
 
 def when_up(database: PooledPostgresqlDatabase, where: str, work: Callable[[], None]) -> None:
@@ -66,21 +126,21 @@ def when_up(database: PooledPostgresqlDatabase, where: str, work: Callable[[], N
         try:
             return work()
         except peewee.OperationalError as exc:
-            away, reason = _is_away(database), _reason(exc, database)
+            away, why = _is_away(database), reason(exc, database)
         # It may have come up between the attempt and the look: another attempt shows.
         failures += 1
         seen_up += not away
         pause_s = _BACKOFF.delay_s(failures)
         if seen_up > 1 or time.monotonic() + pause_s > deadline:
             raise errors.AgentStateError(
-                f"cannot {'reach' if away else 'open'} the server's database {where}: {reason}",
+                f"cannot {'reach' if away else 'open'} the server's database {where}: {why}",
                 advice="Check that PostgreSQL runs there, and host, user and password of the URL",
             )
         if away and failures == 1:
             logger.warning(
                 "the server's database %s cannot be reached yet (%s); trying for %d seconds",
                 where,
-                reason,
+                why,
                 WAIT_S,
                 extra={"action": "server_database_awaited"},
             )
@@ -102,10 +162,10 @@ def _is_away(database: PooledPostgresqlDatabase) -> bool:
     return pq.PGconn.ping(asked.encode()) in {pq.Ping.NO_RESPONSE, pq.Ping.REJECT}
 
 
-def _reason(failure: Exception, database: PooledPostgresqlDatabase) -> str:
+def reason(failure: Exception, database: PooledPostgresqlDatabase) -> str:
     """Return what the driver says, in one line and without the passwords it was given."""
-    reason = (str(failure).splitlines() or [""])[0] or type(failure).__name__
+    text = (str(failure).splitlines() or [""])[0] or type(failure).__name__
     for name, value in database.connect_params.items():
         if "password" in name and value:
-            reason = reason.replace(str(value), "***")
-    return reason
+            text = text.replace(str(value), "***")
+    return text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -19,10 +18,8 @@ from keruta_agent.server.application import create_application
 from keruta_agent.server.resources import events
 from keruta_agent.server.serve import Server
 from keruta_agent.server.store.store import Store
+from tests.helpers.event_streams import PATIENCE_S, event_stream
 from tests.helpers.waiting import wait_until
-
-#: Seconds; a stream that says nothing for so long is broken.
-PATIENCE_S = 20
 
 
 @pytest.fixture
@@ -30,30 +27,6 @@ def http() -> Iterator[requests.Session]:
     with requests.Session() as session:
         session.trust_env = False
         yield session
-
-
-@contextlib.contextmanager
-def _stream(server: Server, query: str = "", **headers: str) -> Iterator[Iterator[dict[str, Any]]]:
-    """Open a stream and yield its events, heartbeats left out."""
-    with requests.Session() as session:
-        session.trust_env = False
-        url = f"{server.url}{events.PATH}{query}"
-        with session.get(url, headers=headers, stream=True, timeout=PATIENCE_S) as response:
-            assert response.status_code == 200
-            assert response.headers["Content-Type"].startswith("text/event-stream")
-            yield _parsed(response.iter_lines(chunk_size=1, decode_unicode=True))
-
-
-def _parsed(lines: Iterator[Any]) -> Iterator[dict[str, Any]]:
-    event: dict[str, Any] = {}
-    for line in lines:
-        name, _, value = line.partition(": ")
-        if line == "":
-            if event:
-                yield event
-            event = {}
-        elif name:
-            event[name] = json.loads(value) if name == "data" else value
 
 
 def _post(
@@ -65,7 +38,7 @@ def _post(
 
 
 def test_stream_tells_of_sessions_tasks_and_logs(server: Server, http: requests.Session) -> None:
-    with _stream(server) as stream:
+    with event_stream(server) as stream:
         assert next(stream)["event"] == "connected"
         session = _post(http, server, "/sessions", {"name": "s"})["id"]
         task = _post(http, server, "/tasks", {"sessionId": session, "name": "t"})["id"]
@@ -95,7 +68,7 @@ def test_stream_tells_of_sessions_tasks_and_logs(server: Server, http: requests.
 def test_stream_gathers_log_lines_into_few_events(server: Server, http: requests.Session) -> None:
     session = _post(http, server, "/sessions", {"name": "s"})["id"]
     task = _post(http, server, "/tasks", {"sessionId": session, "name": "t"})["id"]
-    with _stream(server, f"?sessionId={session}") as stream:
+    with event_stream(server, f"?sessionId={session}") as stream:
         assert next(stream)["event"] == "connected"
         for _ in range(10):
             _post(http, server, f"/tasks/{task}/logs", [{"message": "m"}] * 50)
@@ -109,7 +82,7 @@ def test_stream_gathers_log_lines_into_few_events(server: Server, http: requests
 
 
 def test_stream_of_a_session_leaves_out_the_others(server: Server, http: requests.Session) -> None:
-    with _stream(server, "?sessionId=mine") as stream:
+    with event_stream(server, "?sessionId=mine") as stream:
         assert next(stream)["data"]["sessionId"] == "mine"
         _post(http, server, "/sessions", {"name": "s", "id": "other"})
         _post(http, server, "/sessions", {"name": "s", "id": "mine"})
@@ -123,7 +96,7 @@ def test_stream_of_some_sessions_has_each_event_once_in_their_order(
     query = "?sessionId=one&sessionId=two&sessionId=two&sessionId=&sessionId=after"
     for name in made:
         _post(http, server, "/sessions", {"name": "s", "id": name})
-    with _stream(server, f"{query}&lastEventId=0") as stream:
+    with event_stream(server, f"{query}&lastEventId=0") as stream:
         assert next(stream)["data"]["sessionId"] is None
         assert [next(stream)["data"]["sessionId"] for _ in range(2)] == ["one", "two"]
         _post(http, server, "/sessions", {"name": "s", "id": "not-asked-for"})
@@ -139,14 +112,16 @@ def test_stream_of_too_many_sessions_is_refused(server: Server, http: requests.S
 
 @pytest.mark.parametrize("way", ["header", "query"])
 def test_stream_replays_what_was_missed(server: Server, http: requests.Session, way: str) -> None:
-    with _stream(server) as stream:
+    with event_stream(server) as stream:
         _post(http, server, "/sessions", {"name": "s", "id": "first"})
         assert next(stream)["event"] == "connected"
         seen = next(stream)["id"]
     for name in ("second", "third"):
         _post(http, server, "/sessions", {"name": "s", "id": name})
     headers = {"Last-Event-ID": seen} if way == "header" else {}
-    with _stream(server, f"?lastEventId={seen}" if way == "query" else "", **headers) as stream:
+    with event_stream(
+        server, f"?lastEventId={seen}" if way == "query" else "", **headers
+    ) as stream:
         assert next(stream)["event"] == "connected"
         missed = [next(stream) for _ in range(2)]
     assert [event["data"]["sessionId"] for event in missed] == ["second", "third"]
@@ -157,10 +132,10 @@ def test_first_event_carries_an_id_to_come_back_with(
     server: Server, http: requests.Session
 ) -> None:
     _post(http, server, "/sessions", {"name": "s", "id": "before"})
-    with _stream(server) as stream:
+    with event_stream(server) as stream:
         seen = next(stream)["id"]
     _post(http, server, "/sessions", {"name": "s", "id": "missed"})
-    with _stream(server, **{"Last-Event-ID": seen}) as stream:
+    with event_stream(server, **{"Last-Event-ID": seen}) as stream:
         next(stream)
         assert next(stream)["data"]["sessionId"] == "missed"
 
@@ -170,7 +145,7 @@ def test_stream_with_an_unknown_id_begins_now(
     server: Server, http: requests.Session, unknown: str
 ) -> None:
     _post(http, server, "/sessions", {"name": "s", "id": "before"})
-    with _stream(server, f"?lastEventId={unknown}") as stream:
+    with event_stream(server, f"?lastEventId={unknown}") as stream:
         assert next(stream)["event"] == "connected"
         _post(http, server, "/sessions", {"name": "s", "id": "after"})
         assert next(stream)["data"]["sessionId"] == "after"
@@ -191,7 +166,7 @@ def test_two_hundred_streams_leave_room_for_requests(
     server: Server, http: requests.Session
 ) -> None:
     with contextlib.ExitStack() as opened:
-        streams = [opened.enter_context(_stream(server)) for _ in range(200)]
+        streams = [opened.enter_context(event_stream(server)) for _ in range(200)]
         for stream in streams:
             assert next(stream)["event"] == "connected"
         _post(http, server, "/sessions", {"name": "s", "id": "announced-to-all"})
@@ -238,7 +213,7 @@ def test_stream_whose_client_left_ends_soon(tmp_path: Path) -> None:
 
 
 def test_streams_end_when_the_server_stops(server: Server) -> None:
-    with _stream(server) as stream:
+    with event_stream(server) as stream:
         next(stream)
         stopping = threading.Thread(target=server.stop)
         stopping.start()
