@@ -142,10 +142,15 @@ class KerutaApi(Protocol):
         """
         ...
 
-    def claim_task(self, task_id: str, agent: AgentIdentity, *, run: str, begun: bool) -> None:
+    def claim_task(
+        self, task_id: str, agent: AgentIdentity, *, run: str, begun: bool
+    ) -> Task | None:
         """Claim a task for a run of an agent; repeated for the same agent it is renewed.
 
         ``begun`` says that the agent itself has begun the task before, perhaps without a claim.
+
+        Returns:
+            The task as it was claimed, None from servers that do not tell.
 
         Raises:
             ApiConflict: another agent has it, somebody has begun it, or it has ended.

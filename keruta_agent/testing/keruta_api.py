@@ -337,14 +337,17 @@ class InMemoryKerutaApi(ServerState):
         return self.agents.register(agent, session_id, lease_s)
 
     @_call
-    def claim_task(self, task_id: str, agent: AgentIdentity, *, run: str, begun: bool) -> None:
-        """Claim a task for a run of an agent."""
+    def claim_task(
+        self, task_id: str, agent: AgentIdentity, *, run: str, begun: bool
+    ) -> Task | None:
+        """Claim a task for a run of an agent; like servers that do not tell what it holds."""
         task = self._task(task_id)
         self.agents.refuse_copy(agent)
         check_claim(task, agent, begun=begun)
         if task.claimed_by is None or (task_id, agent.id, run) not in self.claims:
             self.claims.append((task_id, agent.id, run))
             self.tasks[task_id] = dataclasses.replace(task, claimed_by=agent.id)
+        return None
 
     @_call
     def health(self) -> ApiHealth:

@@ -201,7 +201,8 @@ class ServerState:
     def _change(self, task: Task, **fields: Any) -> Task:
         changed = dataclasses.replace(task, **fields, updated_at=self._now(next(self._numbers)))
         self.tasks[task.id] = changed
-        self._publish(task.session_id, "task_update", {"taskId": task.id})
+        data = {"taskId": task.id, "status": changed.status.value}
+        self._publish(task.session_id, "task_update", data)
         return changed
 
     def _publish(self, session_id: str, name: str, data: Mapping[str, Any]) -> None:

@@ -6,16 +6,22 @@ a second write of the running state makes a task fail at others.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import requests
+
 import keruta_agent
+from keruta_agent.agent.api import parsing
 from keruta_agent.agent.api.routes import OptionalRoutes
 from keruta_agent.core import errors
-from keruta_agent.core.model import AgentIdentity, AgentRole, Registration
+from keruta_agent.core.model import AgentIdentity, AgentRole, Registration, Task
 from keruta_agent.http.client import answers
 from keruta_agent.http.client.http import HttpClient, segment
+
+logger = logging.getLogger(__name__)
 
 #: One feature: a server has the routes of both or of neither.
 CLAIMS = "claims of tasks by agents"
@@ -62,15 +68,32 @@ class ClaimRoutes:
         run: str,
         begun: bool,
         read_task: Callable[[], object],
-    ) -> None:
-        """Claim a task for a run: POST ``/tasks/{id}/claim``."""
+    ) -> Task | None:
+        """Claim a task for a run: POST ``/tasks/{id}/claim``.
+
+        Returns:
+            The task as it was claimed, None from servers that do not tell.
+        """
+        action = f"Claiming task {task_id}"
         path = f"/api/v1/tasks/{segment(task_id)}/claim"
         body = {"agent": agent.id, "instance": agent.instance, "run": run, "begun": begun}
-        self._routes.call(
+        response = self._routes.call(
             CLAIMS,
-            lambda: self._http.write(f"Claiming task {task_id}", "POST", path, body, key=run),
+            lambda: self._http.write(action, "POST", path, body, key=run),
             owner=read_task,
         )
+        return _claimed_task(response, action)
+
+
+def _claimed_task(response: requests.Response, action: str) -> Task | None:
+    """Return the task in the answer of a claim, which stands whatever the answer holds."""
+    try:
+        answer = answers.json_of(response, action)
+    except errors.ApiFailed as exc:
+        logger.debug("the answer of a claim holds no task: %s", exc, extra={"action": "unasked"})
+        return None
+    claimed = answer.get("task") if isinstance(answer, Mapping) else None
+    return None if claimed is None else parsing.task_in_list(claimed)
 
 
 def _registration(body: Any, action: str) -> Registration:

@@ -267,10 +267,12 @@ class KerutaClient:
             agent, session_id, lease_s=lease_s, read_session=lambda: self.session(session_id)
         )
 
-    def claim_task(self, task_id: str, agent: AgentIdentity, *, run: str, begun: bool) -> None:
+    def claim_task(
+        self, task_id: str, agent: AgentIdentity, *, run: str, begun: bool
+    ) -> Task | None:
         """Claim a task for a run: POST ``/tasks/{id}/claim``."""
         read_task = self._task_reader(task_id)
-        self._claims.claim(task_id, agent, run=run, begun=begun, read_task=read_task)
+        return self._claims.claim(task_id, agent, run=run, begun=begun, read_task=read_task)
 
     def health(self) -> ApiHealth:
         """Ask how the server is: GET ``/api/v1/health``, else ``/health``."""

@@ -16,7 +16,7 @@ from keruta_agent.agent.journey.context import JobStoppedError, RunContext
 from keruta_agent.agent.ports import KerutaApi
 from keruta_agent.agent.store.jobs import StopKind
 from keruta_agent.core import errors
-from keruta_agent.core.model import TaskStatus
+from keruta_agent.core.model import Task, TaskStatus
 
 logger = logging.getLogger(__name__)
 
@@ -38,17 +38,20 @@ class NotNowError(Exception):
     """The task cannot be claimed now, and must not be run without."""
 
 
-def obtain(ctx: RunContext) -> None:
+def obtain(ctx: RunContext) -> Task | None:
     """Make the task of a run this agent's.
+
+    Returns:
+        The task as it was claimed; None without a claim, or if the server does not tell.
 
     Raises:
         WithdrawnError: it cannot be; the run is taken back, and nothing of it began.
         JobStoppedError: the task is not to be run (again).
     """
     if ctx.run.is_owned:
-        return
+        return None
     try:
-        _claim(ctx)
+        task = _claim(ctx)
     except NotNowError as exc:
         ctx.raise_if_stopped()
         _put_back(ctx, str(exc))
@@ -59,6 +62,7 @@ def obtain(ctx: RunContext) -> None:
         _leave_alone(ctx, str(exc))
         raise WithdrawnError from exc
     ctx.run = ctx.records.runs.own(ctx.job, ctx.run)
+    return task
 
 
 def wake_withheld(agent: Agent) -> None:
@@ -67,16 +71,16 @@ def wake_withheld(agent: Agent) -> None:
         agent.queue.jobs_runnable()
 
 
-def _claim(ctx: RunContext) -> None:
+def _claim(ctx: RunContext) -> Task | None:
     agent, job, run = ctx.agent, ctx.job, ctx.run
     if job.task_id is None or agent.api is None:
-        return
+        return None
     has_claims = agent.ownership.claims.are_known
     if agent.outbox_sender is not None and agent.outbox_sender.api_is_away:
         _go_on_unasked(ctx, "the API is away", has_claims=has_claims)
-        return
+        return None
     try:
-        agent.api.claim_task(
+        task = agent.api.claim_task(
             job.task_id, agent.ownership.identity, run=run.uid, begun=run.number > 1
         )
     except (errors.ApiUnsupported, errors.ApiNotFound):
@@ -98,6 +102,8 @@ def _claim(ctx: RunContext) -> None:
         agent.ownership.claims.learn(True)
         agent.ownership.claim_worked()
         wake_withheld(agent)
+        return task
+    return None
 
 
 def _look(ctx: RunContext, api: KerutaApi) -> None:

@@ -18,7 +18,7 @@ from keruta_agent.agent.run.interpreter import interpreter
 from keruta_agent.agent.run.launch import LaunchPlan, Stdin
 from keruta_agent.agent.run.resources import memory
 from keruta_agent.core import errors
-from keruta_agent.core.model import Script
+from keruta_agent.core.model import Script, Task
 
 logger = logging.getLogger(__name__)
 
@@ -96,8 +96,10 @@ def _about(ctx: RunContext) -> About:
     )
 
 
-def read_script(ctx: RunContext) -> Script:
-    """Ask the API for the task's script as it is now; what the task list said is the fallback.
+def read_script(ctx: RunContext, claimed: Task | None) -> Script:
+    """Return the script as it is now: the claimed task's, else ask the API for it.
+
+    What the task list said is the fallback.
 
     Raises:
         RunError: neither of them is there.
@@ -106,6 +108,8 @@ def read_script(ctx: RunContext) -> Script:
     recorded = Script(content=job.work.script, parameters=job.work.parameters)
     if job.task_id is None or agent.api is None:
         return recorded
+    if claimed is not None and claimed.script.strip():
+        return Script(content=claimed.script, parameters=claimed.parameters)
     try:
         return agent.api.script(job.task_id)
     except errors.ApiError as exc:

@@ -123,10 +123,10 @@ def _run_script(ctx: RunContext) -> ExitRecord | None:
         record = follow.until_end(ctx, shim)
         processes.reap(shim)
         return record
-    claim.obtain(ctx)
+    claimed = claim.obtain(ctx)
     execute.renew_directory(ctx)
     announce.announce(ctx)
-    script = prepare.read_script(ctx)
+    script = prepare.read_script(ctx, claimed)
     ctx.enter("prepare")
     plan = prepare.plan(ctx, script)
     return follow.until_end(ctx, execute.start(ctx, plan))

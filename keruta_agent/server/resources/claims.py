@@ -17,7 +17,7 @@ from keruta_agent.http.fields import RequestSchema
 from keruta_agent.http.problems import conflict, missing
 from keruta_agent.server.resources import agents
 from keruta_agent.server.routes import Resource
-from keruta_agent.server.schemas import Identifier
+from keruta_agent.server.schemas import Identifier, TaskAnswer
 from keruta_agent.server.store import tables as t
 from keruta_agent.server.store import task_rows
 from keruta_agent.server.store.store import Change, Store
@@ -47,8 +47,14 @@ class ClaimAnswer(Schema):
     claimed_at = wire.AnyDate(required=True, data_key="claimedAt")
 
 
+class ClaimedAnswer(ClaimAnswer):
+    """Who has a task, and the task with its script, so that nobody has to ask for them."""
+
+    task = fields.Nested(TaskAnswer, required=True)
+
+
 @resource.write(
-    "POST", "/api/v1/tasks/{task_id}/claim", body=ClaimDraft, answer=ClaimAnswer, keyed=False
+    "POST", "/api/v1/tasks/{task_id}/claim", body=ClaimDraft, answer=ClaimedAnswer, keyed=False
 )
 def claim_task(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     """Claim a task for an agent's run; repeated by the same agent it is renewed."""
@@ -78,7 +84,7 @@ def claim_task(change: Change, draft: dict[str, Any], task_id: str) -> Any:
             "claimed_at": t.now(),
         }
         row = task_rows.update(change, row, values)
-    return to_answer(row)
+    return to_answer(row) | {"task": task_rows.to_answer(row)}
 
 
 @resource.read("/api/v1/tasks/{task_id}/claim", answer=ClaimAnswer)

@@ -84,3 +84,23 @@ def test_claim_of_a_deleted_task_is_not_found(
     wire.post(f"{API}/tasks/t/claim", status_code=404)
     with pytest.raises(errors.ApiNotFound):
         client.claim_task("t", AGENT, run="r", begun=False)
+
+
+def test_claim_gives_the_task_with_its_script(
+    wire: requests_mock.Mocker, client: KerutaClient
+) -> None:
+    task = {"id": "t", "script": "echo 日本語", "parameters": {"env": {"A": "1"}}}
+    wire.post(f"{API}/tasks/t/claim", json={"taskId": "t", "task": task})
+
+    claimed = client.claim_task("t", AGENT, run="r", begun=False)
+
+    assert claimed is not None
+    assert (claimed.script, claimed.parameters) == ("echo 日本語", {"env": {"A": "1"}})
+
+
+@pytest.mark.parametrize("answer", ["", "no JSON", "[]", "{}", '{"task": null}', '{"task": 3}'])
+def test_claim_stands_whatever_its_answer_holds(
+    wire: requests_mock.Mocker, client: KerutaClient, answer: str
+) -> None:
+    wire.post(f"{API}/tasks/t/claim", text=answer)
+    assert client.claim_task("t", AGENT, run="r", begun=False) is None
