@@ -125,6 +125,7 @@ def runner_services(
         git=access,
         retention_days=_retention(values["keep_artifacts"]),
         max_artifact_size=values["max_artifact_size"] * 1024 * 1024,
+        tokens_dir=data_dir,
     )
     return RunnerServices(data_dir / "runner", options)
 

@@ -26,16 +26,23 @@ class BearerToken:
         Raises:
             Problem: it does not (401).
         """
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        # Headers arrive as Latin-1.
-        given = _digest(token.strip().encode("latin-1", "replace"))
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._digest):
+        given = bearer_token(request)
+        if given is None or not hmac.compare_digest(_digest(given.encode()), self._digest):
             raise Problem(
                 401,
                 "UNAUTHORIZED",
                 "the bearer token is missing or wrong",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+
+
+def bearer_token(request: Request) -> str | None:
+    """Return the token that a request carries; None where it carries none."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    # Headers arrive as Latin-1.
+    return token.strip().encode("latin-1", "replace").decode("utf-8", "replace") or None
 
 
 def is_from_foreign_page(request: Request) -> bool:

@@ -56,6 +56,10 @@ class Hooks:
     #: Admits a request on the loop, or raises a ``Problem``.
     admit: Callable[[Request], None]
     failures: Failures
+    #: Returns what a thread has to read before the request can be admitted; None for nothing.
+    look_up: Callable[[Request], Callable[[], None] | None] | None = None
+    #: Returns a check whether a client may go on to listen; where there is none, logins end.
+    may_listen: Callable[[Request], Callable[[], bool]] | None = None
     #: Called first in each thread that views run in.
     begin_thread: Callable[[], None] | None = None
     #: Of every answer that does not set them itself.
@@ -96,6 +100,8 @@ class Application:
 
     def may_listen(self, request: Request) -> Callable[[], bool] | None:
         """Return a check whether a stream may go on; None where nothing ends its login."""
+        if self.hooks.may_listen is not None:
+            return self.hooks.may_listen(request)
         if self.pages is None or "Authorization" in request.headers:
             return None
         visitor = self.pages.visitor(request)
@@ -145,12 +151,15 @@ class Application:
             self._routers = _Routers(routes, default=self._refuse_unknown)
         return self._routers.of(scope["path"].removeprefix(scope.get("root_path", "")))
 
-    def admit(self, request: Request) -> None:
+    async def admit(self, request: Request) -> None:
         """Admit a request.
 
         Raises:
             Problem: it is refused.
         """
+        look_up = None if self.hooks.look_up is None else self.hooks.look_up(request)
+        if look_up is not None:
+            await self.run(look_up)
         self.hooks.admit(request)
         if any("\0" in str(value) for value in request.path_params.values()):
             raise Problem(404, "NOT_FOUND", "nothing has an id with NUL in it")
@@ -158,7 +167,7 @@ class Application:
     async def serve(self, route: Route, request: Request, send: Send) -> None:
         """Answer a request by its route."""
         request.scope[ROUTE_KEY] = route
-        self.admit(request)
+        await self.admit(request)
         if route.open_stream is not None:
             stream = await route.open_stream(request, **request.path_params)
             if request.method == "HEAD" and not isinstance(stream, Response):
@@ -208,13 +217,13 @@ class Application:
 
     async def _refuse_unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        self.admit(request)
+        await self.admit(request)
         raise Problem(404, "ROUTE_NOT_FOUND", f"there is no {request.method} {request.path}")
 
     async def _answer_failure(self, request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException):
             try:
-                self.admit(request)
+                await self.admit(request)
             except Problem as refusal:
                 error = refusal
             else:
@@ -289,7 +298,7 @@ class _Document:
         self._application = application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._application.admit(Request(scope, receive))
+        await self._application.admit(Request(scope, receive))
         found = await self._application.run(self._application.document.to_json)
         await json_value(found)(scope, receive, send)
 

@@ -88,6 +88,8 @@ class Fanout:
         self._joining = asyncio.Lock()
         #: Number of the last event that was passed on; it counts while anybody listens.
         self._last = 0
+        #: Reads anew who is let in, before each check; in a thread.
+        self.refresh: Callable[[], None] | None = None
 
     @property
     def streams(self) -> int:
@@ -229,10 +231,30 @@ class Fanout:
             elapsed += TICK_S
             is_due = elapsed >= HEARTBEAT_S
             elapsed = 0.0 if is_due else elapsed
+            await self._refresh()
             self._listeners.end_refused()
             if is_due:
                 for listener in self._listeners:
                     listener.put_frame(HEARTBEAT)
+
+    async def _refresh(self) -> None:
+        if self.refresh is None or not self._listeners:
+            return
+        loop = asyncio.get_running_loop()
+        reading = loop.run_in_executor(self._thread, self._refreshed, self.refresh)
+        # A database that hangs holds up no heartbeat.
+        await asyncio.wait([reading], timeout=TICK_S)
+
+    def _refreshed(self, refresh: Callable[[], None]) -> None:
+        try:
+            refresh()
+        except Exception:
+            # Whoever listens goes on: storage that is away ends no stream.
+            logger.warning(
+                "cannot read who may listen",
+                exc_info=True,
+                extra={"action": "server_access_unread"},
+            )
 
 
 class _Listener(Listener):

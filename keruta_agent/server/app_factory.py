@@ -10,7 +10,7 @@ import peewee
 from keruta_agent.http.application import Application, Hooks
 from keruta_agent.http.failures import Failures
 from keruta_agent.http.openapi import Document
-from keruta_agent.server.access import Access
+from keruta_agent.server.access.admission import Access
 from keruta_agent.server.routes import Context
 
 _FAILURES = Failures(
@@ -29,6 +29,8 @@ def new_application(
     described = Document(title, security=[{"bearer": []}, {}], **document)
     hooks = Hooks(
         admit=access.check,
+        look_up=access.look_up,
+        may_listen=access.may_listen,
         failures=_FAILURES,
         begin_thread=context.store.database.keep_connection,
     )

@@ -8,7 +8,9 @@ from keruta_agent.core import wire
 from keruta_agent.http.application import Application
 from keruta_agent.http.pages.logins import Logins
 from keruta_agent.http.proxies import Proxies
-from keruta_agent.server.access import Access
+from keruta_agent.server.access.admission import Access
+from keruta_agent.server.access.grants import Grants
+from keruta_agent.server.access.stored_logins import StoredLogins
 from keruta_agent.server.app_factory import new_application
 from keruta_agent.server.pages.install import add_pages
 from keruta_agent.server.resources import (
@@ -50,9 +52,6 @@ _RESOURCES: Final = (
     events,
 )
 
-#: In the data directory: signs the cookies of the pages.
-_KEY_FILE: Final = "pages.key"
-
 
 def create_application(
     store: Store,
@@ -66,9 +65,12 @@ def create_application(
     ``loopback`` says that only this machine can reach it; then requests to it under foreign names
     are refused unless there is a token. ``proxies`` are those in front of it.
     """
+    grants = Grants(store.database, token=token)
+    grants.refresh()
+    logins = StoredLogins(store.database, grants)
     app = new_application(
         Context(store=store),
-        Access(token=token, loopback=loopback),
+        Access(grants, loopback=loopback, logins=logins),
         title="keruta API",
         fields={
             wire.AnyDate: ("string", "date-time"),
@@ -81,6 +83,7 @@ def create_application(
     if proxies is not None:
         app.proxies = proxies
     app.add(*(module.resource for module in _RESOURCES))
-    add_pages(app, Logins(store.directory.path / _KEY_FILE, token=token))
+    add_pages(app, Logins(logins))
+    store.changes.fanout.refresh = grants.refresh
     app.on_stop.append(store.changes.fanout.stop)
     return app

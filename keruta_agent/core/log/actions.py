@@ -27,6 +27,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "log_reopened": "Somebody moved the log file away (SIGUSR1): this is the new one.",
     "log_unopened": "The log file cannot be opened anew; the next line tries again.",
     "login_unstored": "It cannot be stored that somebody has logged out of the pages.",
+    "server_access_unread": "The server cannot read who may listen; its event streams go on.",
     "logins_unread": "The list of logins to the pages cannot be read: all have ended.",
     "http_started": "The daemon's HTTP API listens.",
     "token_made": "A token for the HTTP API was made up; the message says where it is.",

@@ -122,7 +122,7 @@ _WORD_TOKENS: Final[tuple[_TokenPattern, ...]] = (
 #: With what services begin their tokens: GitHub, npm, Hugging Face, Replicate, DigitalOcean,
 #: Stripe, Shopify, SendGrid, Vault, Docker Hub, Groq, xAI, Perplexity, Notion, Linear, Grafana,
 #: Sentry, PlanetScale, RubyGems, Figma, Supabase, Pulumi, Doppler, New Relic, Google, Fly.io,
-#: Postman, Buildkite, Square, Terraform, GitLab, PyPI, Google, OpenAI and Anthropic.
+#: Postman, Buildkite, Square, Terraform, GitLab, PyPI, Google, keruta, OpenAI and Anthropic.
 _PREFIXES: Final = (
     *(b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_", b"npm_", b"hf_", b"r8_"),
     *(b"dop_v1_", b"doo_v1_", b"dor_v1_", b"sk_live_", b"sk_test_", b"rk_live_", b"rk_test_"),
@@ -133,7 +133,7 @@ _PREFIXES: Final = (
     *(b"dp.sa.", b"NRAK-", b"GOCSPX-", b"fm1_", b"fm2_", b"PMAK-", b"bkua_", b"sq0csp-"),
     *(b"atlasv1.", b"glpat-", b"gldt-", b"glrt-", b"glrtr-", b"glcbt-", b"glptt-", b"glft-"),
     *(b"glsoat-", b"glimt-", b"glagent-", b"gloas-", b"glffct-", b"glwt-", b"pypi-", b"ya29."),
-    b"sk-",
+    *(b"keruta_tok_", b"sk-"),
 )
 #: Styles and classes have such names too.
 _IN_WORDS: Final = b"sk-"

@@ -35,12 +35,12 @@ def add_forms(pages: Pages, why: str) -> None:
         asked = own_address(request.fields.get("next", "/"))
         if page_setup.visitor(request).welcome:
             return page_setup.go_to(request, asked)
-        logins = page_setup.setup_of(request).logins
-        if not logins.fits(request.fields.get("token", "")):
+        logins, token = page_setup.setup_of(request).logins, request.fields.get("token", "")
+        if not logins.fits(token):
             return page_setup.page(request, "login.html", 403, why=why, wrong=True, next=asked)
         response = page_setup.go_to(request, asked)
         # A new cookie: whoever planted the old one does not know this one.
-        logins.welcome(known=True).remember(request, response)
+        logins.log_in(token).remember(request, response)
         return response
 
     pages.post("/language", is_open=True, largest=_SMALL_FORM)(switch_language)
@@ -60,5 +60,5 @@ def log_out(request: Request) -> Response:
     """End the login, and make the browser forget it."""
     page_setup.visitor(request).log_out()
     response = page_setup.go_to(request, "/login")
-    page_setup.setup_of(request).logins.welcome(known=False).remember(request, response)
+    page_setup.setup_of(request).logins.welcome().remember(request, response)
     return response

@@ -1,27 +1,22 @@
 """Logins of visitors: who asks for a page, and whether they have shown the token.
 
 A cookie holds a random id, when it ends, and a signature; the server keeps a list of the logins
-that have not ended, so that a copy of a cookie is of no use after the logout. The key is also made
-from the token, so that a new token ends all logins. The signature of the cookie under another name
-is what forms carry against forgery.
+that have not ended, so that a copy of a cookie is of no use after the logout. The signature of the
+cookie under another name is what forms carry against forgery.
 """
 
 from __future__ import annotations
 
 import collections
-import contextlib
 import hashlib
 import hmac
 import math
-import os
 import secrets
 import time
-from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from starlette.responses import Response
 
-from keruta_agent.http.pages.live_logins import LiveLogins
 from keruta_agent.http.problems import Problem
 from keruta_agent.http.request import Request
 
@@ -36,54 +31,55 @@ _MINUTE_S: Final = 60.0
 
 _KNOWN: Final = "known"
 _ANYBODY: Final = "anybody"
-_KEY_BYTES: Final = 32
 
 
-def stored_key(path: Path) -> bytes:
-    """Return the key that a file holds, which is made when it is missing.
+class LoginStore(Protocol):
+    """Where it is kept who has logged in, and the key."""
 
-    Raises:
-        OSError: the file cannot be read or made.
-    """
-    if not path.exists():
-        # Linked into place complete: a key that is cut off would be guessed.
-        draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(_KEY_BYTES))
-                os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):
-                path.hardlink_to(draft)
-        finally:
-            draft.unlink()
-    return path.read_bytes()
+    @property
+    def key(self) -> bytes:
+        """What signs cookies and forms."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether visitors have to show a token."""
+
+    def accepts(self, token: str) -> bool:
+        """Return whether one may log in with this token."""
+
+    def begin(self, login: str, ends: int, token: str) -> None:
+        """Add a login by a token, with when it ends in Unix seconds.
+
+        Raises:
+            OSError: it cannot be stored, and does not count.
+        """
+
+    def end(self, login: str) -> None:
+        """End a login permanently.
+
+        Raises:
+            OSError: that cannot be stored.
+        """
+
+    def is_live(self, login: str) -> bool:
+        """Return whether a login has begun and not ended; never waits, as the event loop asks."""
 
 
 class Logins:
     """The cookies of one server, issued and checked."""
 
-    def __init__(self, key_file: Path, *, token: str | None) -> None:
-        """Take the file of the key, which is made when it is missing; the logins are beside it.
-
-        Raises:
-            OSError: the key cannot be read or made.
-        """
-        self._token = None if token is None else hashlib.sha256(token.encode()).digest()
-        self._key = hmac.digest(stored_key(key_file), self._token or b"", "sha256")
-        self._live = LiveLogins(
-            key_file.with_name(f"{key_file.stem}.logins"), realm=self.sign("realm", "")
-        )
+    def __init__(self, store: LoginStore) -> None:
+        self._store = store
         #: When the last wrong tokens came, by the monotonic clock.
         self._wrong: collections.deque[float] = collections.deque(maxlen=MOST_WRONG)
 
     @property
     def wanted(self) -> bool:
         """Whether visitors have to show a token."""
-        return self._token is not None
+        return self._store.is_wanted
 
     def fits(self, token: str) -> bool:
-        """Return whether this is the token.
+        """Return whether one may log in with this token.
 
         Raises:
             Problem: too many wrong ones came just now (429).
@@ -96,8 +92,7 @@ class Logins:
                 "too many wrong tokens; wait a minute",
                 headers={"Retry-After": str(math.ceil(left_s))},
             )
-        given = hashlib.sha256(token.strip().encode("utf-8", "replace")).digest()
-        if self._token is not None and hmac.compare_digest(given, self._token):
+        if self._store.accepts(token):
             return True
         self._wrong.append(time.monotonic())
         return False
@@ -107,24 +102,31 @@ class Logins:
         cookie = request.cookies.get(cookie_name(request), "")
         kind = self._kind(cookie)
         if kind is None:
-            return self.welcome(known=False)
+            return self.welcome()
         return Visitor(self, cookie, known=kind == _KNOWN, is_new=False)
 
-    def welcome(self, *, known: bool) -> Visitor:
-        """Return a visitor with a new cookie.
+    def welcome(self) -> Visitor:
+        """Return a visitor who has not logged in, with a new cookie."""
+        return self._new_visitor(_ANYBODY, *_new_login())
+
+    def log_in(self, token: str) -> Visitor:
+        """Return a visitor who has logged in with a token, with a new cookie.
 
         Raises:
             Problem: the login cannot be stored (503).
         """
-        login, ends = secrets.token_urlsafe(18), int(time.time()) + LIFETIME_S
-        if known:
-            try:
-                self._live.begin(login, ends)
-            except OSError as exc:
-                message = f"the login cannot be stored: {exc.strerror}"
-                raise Problem(503, "UNAVAILABLE", message) from exc
-        text = ".".join((_KNOWN if known else _ANYBODY, str(ends), login))
-        return Visitor(self, f"{text}.{self.sign('cookie', text)}", known=known, is_new=True)
+        login, ends = _new_login()
+        try:
+            self._store.begin(login, ends, token)
+        except OSError as exc:
+            message = f"the login cannot be stored: {exc.strerror}"
+            raise Problem(503, "UNAVAILABLE", message) from exc
+        return self._new_visitor(_KNOWN, login, ends)
+
+    def _new_visitor(self, kind: str, login: str, ends: int) -> Visitor:
+        text = ".".join((kind, str(ends), login))
+        cookie = f"{text}.{self.sign('cookie', text)}"
+        return Visitor(self, cookie, known=kind == _KNOWN, is_new=True)
 
     def is_live(self, cookie: str) -> bool:
         """Return whether a cookie is that of a login that has not ended."""
@@ -139,7 +141,7 @@ class Logins:
         if not self.is_live(cookie):
             return
         try:
-            self._live.end(_login_of(cookie))
+            self._store.end(_login_of(cookie))
         except OSError as exc:
             message = f"the logout cannot be stored: {exc.strerror}"
             raise Problem(503, "UNAVAILABLE", message) from exc
@@ -147,7 +149,7 @@ class Logins:
     def sign(self, purpose: str, text: str) -> str:
         """Return the signature of a text for one purpose."""
         message = f"{purpose}\n{text}".encode("utf-8", "replace")
-        return hmac.digest(self._key, message, "sha256").hex()
+        return hmac.digest(self._store.key, message, "sha256").hex()
 
     def _kind(self, cookie: str) -> str | None:
         text, _, signature = cookie.rpartition(".")
@@ -156,7 +158,12 @@ class Logins:
         kind, ends, _ = text.split(".")
         if int(ends) <= time.time():
             return None
-        return kind if kind != _KNOWN or self._live.is_live(_login_of(cookie)) else None
+        return kind if kind != _KNOWN or self._store.is_live(_login_of(cookie)) else None
+
+
+def _new_login() -> tuple[str, int]:
+    """Return the id of a login, and when it ends."""
+    return secrets.token_urlsafe(18), int(time.time()) + LIFETIME_S
 
 
 def _login_of(cookie: str) -> str:
@@ -171,6 +178,11 @@ class Visitor:
         self._cookie = cookie
         self.known = known
         self._is_new = is_new
+
+    @property
+    def login(self) -> str | None:
+        """The id of this visitor's login; None where there is none."""
+        return _login_of(self._cookie) if self.known else None
 
     @property
     def welcome(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from keruta_agent.http.request import Request
+from keruta_agent.server.access.grants import Grants
 from keruta_agent.server.routes import Context
 from keruta_agent.server.runner_services.retention import Retention
 from keruta_agent.server.runner_services.slots import Slots
@@ -16,6 +17,8 @@ class Services(Context):
 
     slots: Slots
     retention: Retention
+    #: Who is let in.
+    grants: Grants
     #: Bytes.
     max_artifact_size: int
 

@@ -15,12 +15,14 @@ from keruta_agent.http.access import is_loopback
 from keruta_agent.http.application import Application
 from keruta_agent.http.host import Host
 from keruta_agent.http.tls import Tls
+from keruta_agent.server.access.grants import Grants
 from keruta_agent.server.runner_services import artifacts, pool, registry
 from keruta_agent.server.runner_services.application import create_application
 from keruta_agent.server.runner_services.context import Services
 from keruta_agent.server.runner_services.retention import Retention
 from keruta_agent.server.runner_services.slots import Slots
 from keruta_agent.server.serve import reload_certificate
+from keruta_agent.server.store.database import Database, open_database
 from keruta_agent.server.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,9 @@ class Options:
     max_artifact_size: int = 1024 * 1024 * 1024
     #: None keeps everything in a file of the data directory.
     database_url: str | None = dataclasses.field(default=None, repr=False)
+    #: Directory of the server whose tokens are good here; None for those in the own database. Those
+    #: of a database at a URL are.
+    tokens_dir: Path | None = None
     #: None speaks plain HTTP.
     tls: Tls | None = None
 
@@ -122,15 +127,29 @@ def open_services(data_dir: Path, options: Options) -> Iterator[Services]:
         contextlib.closing(Store.open(data_dir, options.database_url)) as store,
         contextlib.closing(Retention(store, options.retention_days)) as retention,
         contextlib.closing(Slots(store, size=options.pool_size, access=options.git)) as slots,
+        _tokens(store, options) as database,
     ):
         retention.start()
         slots.start()
+        grants = Grants(database, token=options.token)
+        grants.refresh()
         yield Services(
             store=store,
             slots=slots,
             retention=retention,
+            grants=grants,
             max_artifact_size=options.max_artifact_size,
         )
+
+
+@contextlib.contextmanager
+def _tokens(store: Store, options: Options) -> Iterator[Database]:
+    """Open the database that holds the tokens for the length of the block."""
+    if options.tokens_dir is None or options.database_url is not None:
+        yield store.database
+        return
+    with contextlib.closing(open_database(options.tokens_dir, None)) as database:
+        yield database
 
 
 _RESOURCES: Final = {
@@ -146,6 +165,5 @@ def application_of(name: str, services: Services, options: Options) -> Applicati
         name,
         services,
         _RESOURCES[name],
-        token=options.token,
         loopback=is_loopback(options.host),
     )

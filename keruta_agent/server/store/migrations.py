@@ -246,6 +246,51 @@ _LIST_INDEXES = (
     "CREATE INDEX log_entries_level ON log_entries (task, level, number) WHERE level <> 'INFO'",
 )
 
+#: Who may ask, who has logged in, and who has done what. ``server_state`` holds what all processes
+#: of one database share: the key of the pages' forms, and how often tokens and logins changed.
+_ACCESS = (
+    """CREATE TABLE server_state (
+        name TEXT PRIMARY KEY,
+        number BIGINT NOT NULL,
+        text TEXT NOT NULL
+    )""",
+    "INSERT INTO server_state (name, number, text) VALUES ('access', 0, '')",
+    """CREATE TABLE logins (
+        digest TEXT PRIMARY KEY,
+        token TEXT NOT NULL,
+        ends_at BIGINT NOT NULL
+    )""",
+    """CREATE TABLE tokens (
+        number {counting_key},
+        id TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL,
+        digest TEXT NOT NULL UNIQUE,
+        role TEXT NOT NULL,
+        scope_kind TEXT NOT NULL,
+        scope TEXT NOT NULL,
+        created_at BIGINT NOT NULL,
+        expires_at BIGINT,
+        used_at BIGINT,
+        revoked_at BIGINT
+    )""",
+    "CREATE UNIQUE INDEX tokens_name ON tokens (name) WHERE revoked_at IS NULL",
+    """CREATE TABLE audit (
+        number {counting_key},
+        at BIGINT NOT NULL,
+        token TEXT NOT NULL,
+        role TEXT NOT NULL,
+        address TEXT NOT NULL,
+        method TEXT NOT NULL,
+        path TEXT NOT NULL,
+        target TEXT NOT NULL,
+        status INTEGER NOT NULL,
+        detail TEXT NOT NULL
+    )""",
+    "CREATE INDEX audit_age ON audit (at)",
+    # Sessions are found by it for tokens of a workspace.
+    "CREATE INDEX sessions_name ON sessions (name)",
+)
+
 MIGRATIONS: Steps = (
     Step("0001_first", _FIRST),
     Step("0002_secret_input", _SECRET_INPUT),
@@ -254,6 +299,7 @@ MIGRATIONS: Steps = (
     Step("0005_fix_request", _FIX_REQUEST),
     Step("0006_runner_services", _RUNNER_SERVICES),
     Step("0007_list_indexes", _LIST_INDEXES),
+    Step("0008_access", _ACCESS),
 )
 
 

@@ -151,6 +151,33 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "sha256",
         "created_at",
     ),
+    "server_state": ("name", "number", "text"),
+    "logins": ("digest", "token", "ends_at"),
+    "tokens": (
+        "number",
+        "id",
+        "name",
+        "digest",
+        "role",
+        "scope_kind",
+        "scope",
+        "created_at",
+        "expires_at",
+        "used_at",
+        "revoked_at",
+    ),
+    "audit": (
+        "number",
+        "at",
+        "token",
+        "role",
+        "address",
+        "method",
+        "path",
+        "target",
+        "status",
+        "detail",
+    ),
 }
 
 

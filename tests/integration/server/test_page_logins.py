@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from pathlib import Path
 
 import pytest
 import time_machine
@@ -193,9 +192,3 @@ def test_login_survives_a_restart(store: Store) -> None:
     later = PageVisitor(create_application(store, token=TOKEN))
     later.cookies[COOKIE] = cookie
     assert later.get("/").status_code == 200
-
-
-def test_key_of_the_cookies_is_private(store: Store, app: Application) -> None:
-    key = Path(store.directory.path, "pages.key")
-    assert key.stat().st_mode & 0o777 == 0o600
-    assert len(key.read_bytes()) == 32

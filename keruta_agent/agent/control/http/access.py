@@ -12,6 +12,7 @@ from typing import Final
 
 from keruta_agent.core.settings.schema import Settings
 from keruta_agent.http.access import BearerToken, host_name, is_from_foreign_page
+from keruta_agent.http.pages.file_logins import FileLogins
 from keruta_agent.http.pages.logins import Logins
 from keruta_agent.http.pages.page_setup import PageSetup
 from keruta_agent.http.problems import Problem
@@ -31,7 +32,7 @@ class Access:
 
     def __init__(self, settings: Settings, token: str) -> None:
         self._token = BearerToken(token)
-        self.logins = Logins(settings.base_dir / COOKIE_KEY_FILE, token=token)
+        self.logins = Logins(FileLogins(settings.base_dir / COOKIE_KEY_FILE, token=token))
         names = (settings.daemon_host, *settings.daemon_allowed_hosts)
         self._names = _OWN_NAMES | {name.strip("[]").lower() for name in names}
         # On all addresses, the client may ask by any of them. An address cannot be rebound.

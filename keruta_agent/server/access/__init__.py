@@ -1,0 +1,1 @@
+"""Who may do what: tokens, logins, the table of rights, and the audit log."""

@@ -1,0 +1,113 @@
+"""Who may ask: with a token or a login by one, if there is any; and no page of another site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from keruta_agent.http.access import bearer_token, host_name, is_from_foreign_page, is_loopback
+from keruta_agent.http.openapi import OPENAPI_PATH
+from keruta_agent.http.pages.logins import Visitor
+from keruta_agent.http.problems import Problem
+from keruta_agent.http.request import Request
+from keruta_agent.server.access.grants import Grants
+from keruta_agent.server.access.principals import Principal
+from keruta_agent.server.access.stored_logins import StoredLogins
+from keruta_agent.server.resources import health
+
+_OPEN_PATHS: Final = health.PATHS | {OPENAPI_PATH}
+#: In the scope: who asks.
+_PRINCIPAL_KEY: Final = "keruta.principal"
+
+
+def principal_of(request: Request) -> Principal:
+    """Return who asks, of a request that was admitted."""
+    found: Principal = request.scope[_PRINCIPAL_KEY]
+    return found
+
+
+class Access:
+    """Access control for requests."""
+
+    def __init__(
+        self, grants: Grants, *, loopback: bool, logins: StoredLogins | None = None
+    ) -> None:
+        """Take the tokens, and the logins of the pages where there are any."""
+        self._grants = grants
+        self._logins = logins
+        self._loopback = loopback
+
+    def look_up(self, request: Request) -> Callable[[], None] | None:
+        """Return what has to be read before a request is admitted; None for nothing."""
+        if request.path in _OPEN_PATHS:
+            return None
+        token = bearer_token(request)
+        if token is None and request.app.pages is not None and request.cookies:
+            # A person's browser: what has ended elsewhere has ended here at once.
+            return self._grants.refresh
+        # A token may have come into being a moment ago.
+        is_known = token is None or self._grants.of_token(token) is not None
+        return None if is_known and self._grants.is_fresh() else self._grants.refresh
+
+    def check(self, request: Request) -> None:
+        """Admit a request or refuse it.
+
+        Raises:
+            Problem: the token is missing or wrong (401), or a web page of another site asks (403).
+        """
+        if self._is_open(request):
+            return
+        request.scope[_PRINCIPAL_KEY] = self._principal(request)
+
+    def may_listen(self, request: Request) -> Callable[[], bool]:
+        """Return a check whether who listens is still let in."""
+        principal, grants = principal_of(request), self._grants
+        visitor = self._visitor(request)
+        if visitor is not None and visitor.known and "Authorization" not in request.headers:
+            return lambda: visitor.is_logged_in() and grants.is_good(principal)
+        return lambda: grants.is_good(principal)
+
+    def _is_open(self, request: Request) -> bool:
+        pages = request.app.pages
+        return request.path in _OPEN_PATHS or (pages is not None and pages.is_open(request))
+
+    def _principal(self, request: Request) -> Principal:
+        anybody = self._grants.without_token()
+        if anybody is not None:
+            self._refuse_foreign_pages(request)
+            return anybody
+        if "Authorization" in request.headers:
+            return self._of_token(request)
+        visitor = self._visitor(request)
+        found = None
+        if visitor is not None and visitor.login is not None and self._logins is not None:
+            found = self._logins.principal(visitor.login)
+        if visitor is None or found is None:
+            return self._of_token(request)
+        if request.method not in ("GET", "HEAD") and not request.app.pages.owns(request):
+            # The pages look at their forms themselves.
+            visitor.check_form(request)
+        return found
+
+    def _of_token(self, request: Request) -> Principal:
+        token = bearer_token(request)
+        found = None if token is None else self._grants.of_token(token)
+        if found is None:
+            raise Problem(
+                401,
+                "UNAUTHORIZED",
+                "the bearer token is missing or wrong",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        return found
+
+    def _visitor(self, request: Request) -> Visitor | None:
+        pages = request.app.pages
+        return None if pages is None else pages.visitor(request)
+
+    def _refuse_foreign_pages(self, request: Request) -> None:
+        if is_from_foreign_page(request):
+            raise Problem(403, "FORBIDDEN", "pages of another site may not ask")
+        host = request.headers.get("Host")
+        if self._loopback and host is not None and not is_loopback(host_name(host)):
+            raise Problem(403, "FORBIDDEN", "this server has another name; ask for 127.0.0.1")
