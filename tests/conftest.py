@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.helpers.postgresql", "tests.helpers.workers"]
+pytest_plugins = [
+    "tests.helpers.object_server",
+    "tests.helpers.postgresql",
+    "tests.helpers.workers",
+]
 
 
 # A busy machine is no failure, and no example is kept between runs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -44,6 +45,12 @@ OPEN_FILES: Final = 16_384
     help="Another database than SQLite in the data directory, such as postgresql://...",
 )
 @click.option(
+    "--artifact-store",
+    envvar="KERUTA_SERVER_ARTIFACT_STORE",
+    metavar="URL",
+    help="Where artifacts are kept: file: (the data directory, the default) or s3://BUCKET/PREFIX.",
+)
+@click.option(
     "--root-path",
     envvar="KERUTA_SERVER_ROOT_PATH",
     metavar="PATH",
@@ -80,6 +87,7 @@ def server(
     data: Path | None,
     token: str | None,
     database_url: str | None,
+    artifact_store: str | None,
     root_path: str | None,
     trusted_proxies: tuple[str, ...],
     tls_cert: Path | None,
@@ -94,6 +102,9 @@ def server(
     With --runner-services the services around the Agent Runner are served as well: Task Registry,
     Repo Pool Manager and Artifact Store, each on a port of its own, with the same kind of database.
     GIT_TOKEN lets the pool clone what is not public.
+
+    Keys, region and endpoint of an artifact store come from its own variables, such as
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL.
 
     SIGHUP reads the certificate of --tls-cert anew; connections that are open keep the old one.
 
@@ -110,6 +121,7 @@ def server(
     from keruta_agent.core.signals import StopRequests
     from keruta_agent.http import limits
     from keruta_agent.server.serve import Server
+    from keruta_agent.server.store.artifact_location import ArtifactLocation
 
     keys.put_away()  # tests of a coding task may run as the same user, and look into this process
     take_charge()
@@ -119,12 +131,14 @@ def server(
     refuse_idle_options(ctx, services)
     proxies = _proxies(root_path or "", trusted_proxies)
     tls = _tls(tls_cert, tls_key)
+    artifacts = ArtifactLocation.read(artifact_store, os.environ)
     limits.allow_open_files(OPEN_FILES)
     data_dir = data or load(ctx).settings.base_dir / "server"
     common: dict[str, Any] = {
         "host": host,
         "token": token,
         "database_url": database_url,
+        "artifacts": artifacts,
         "tls": tls,
     }
     lines = []

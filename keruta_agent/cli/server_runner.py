@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -127,6 +128,9 @@ def runner_services(
         max_artifact_size=values["max_artifact_size"] * 1024 * 1024,
         tokens_dir=data_dir,
     )
+    # What they keep is apart from the server's, in the store as in the directory.
+    if options.artifacts is not None:
+        options = dataclasses.replace(options, artifacts=options.artifacts.below("runner"))
     return RunnerServices(data_dir / "runner", options)
 
 

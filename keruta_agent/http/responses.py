@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote
 
 from starlette.responses import FileResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from keruta_agent.http.bodies import to_json
 
@@ -17,6 +20,22 @@ if TYPE_CHECKING:
     from keruta_agent.http.request import Request
 
 JSON: str = "application/json"
+
+#: Bytes of content that are read at a time from elsewhere, and held in memory for each client.
+_PIECE: Final = 2 * 1024 * 1024
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/\d+\Z", re.ASCII)
+
+
+class Content(Protocol):
+    """Content that is no file of this machine."""
+
+    #: Bytes.
+    size: int
+    #: In seconds since 1970.
+    modified_at: float
+
+    async def read(self, start: int, length: int) -> bytes:
+        """Return some bytes; of no length, only look whether the content is there."""
 
 
 def json_response(text: str, status: int = 200) -> Response:
@@ -62,7 +81,7 @@ async def _departure(receive: Receive) -> None:
 
 def file_response(
     request: Request,
-    path: Path,
+    source: Path | Content,
     *,
     media_type: str,
     name: str,
@@ -74,7 +93,7 @@ def file_response(
 
     Args:
         request: asks for it; it may name ranges, or the tag of what it has.
-        path: where the file is.
+        source: the file, or its content where it is elsewhere.
         media_type: what it is.
         name: what it is saved as.
         sha256: of its content, in hex.
@@ -82,9 +101,9 @@ def file_response(
         headers: more of them.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no such file; of other content it is found out when it is sent.
     """
-    found = path.stat()
+    found = source.stat() if isinstance(source, Path) else _stat(source)
     tag = f'"{sha256}"'
     answered = {
         **(headers or {}),
@@ -94,7 +113,78 @@ def file_response(
     }
     if has_already(request, tag):
         return Response(status_code=304, headers=answered)
-    return FileResponse(path, headers=answered, media_type=media_type, stat_result=found)
+    if isinstance(source, Path):
+        return FileResponse(source, headers=answered, media_type=media_type, stat_result=found)
+    return _ContentResponse(source, answered, media_type)
+
+
+class _ContentResponse(FileResponse):
+    """Content from elsewhere, or a range of it: a piece is read when the client took the last."""
+
+    def __init__(self, content: Content, headers: Mapping[str, str], media_type: str) -> None:
+        super().__init__("", headers=headers, media_type=media_type, stat_result=_stat(content))
+        self._content = content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begin, *rest = await self._without_body(scope, receive)
+        if begin["status"] in (200, 206):
+            start, end = _range(begin, self._content.size)
+            if scope["method"] != "HEAD" and start < end:
+                await self._send_pieces(begin, start, end, receive, send)
+                return
+            await self._content.read(0, 0)
+        for message in (begin, *rest):
+            await send(message)
+
+    async def _without_body(self, scope: Scope, receive: Receive) -> list[Message]:
+        """Return what Starlette answers a HEAD request, where it says what a GET is about."""
+        asked = {**scope, "method": "HEAD"}
+        if b"," in b"".join(text for name, text in scope["headers"] if name == b"range"):
+            # Of several ranges all is sent, as a server may: nobody asks for them.
+            asked["headers"] = [each for each in scope["headers"] if each[0] != b"range"]
+        messages: list[Message] = []
+
+        async def note(message: Message) -> None:
+            messages.append(message)
+
+        await super().__call__(asked, receive, note)
+        return messages
+
+    async def _send_pieces(
+        self, begin: Message, start: int, end: int, receive: Receive, send: Send
+    ) -> None:
+        # Before the status is sent: the content may be gone, or out of reach.
+        piece = await self._read(start, end)
+        await send(begin)
+        client = asyncio.create_task(_departure(receive))
+        try:
+            while not client.done():
+                start += len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": start < end})
+                if start == end:
+                    return
+                piece = await self._read(start, end)
+        finally:
+            client.cancel()
+
+    async def _read(self, start: int, end: int) -> bytes:
+        piece = await self._content.read(start, min(_PIECE, end - start))
+        if not piece:
+            raise OSError("an artifact's content is shorter than it was")
+        return piece
+
+
+def _range(begin: Message, size: int) -> tuple[int, int]:
+    """Return the bytes that an answer is about."""
+    headers = dict(begin["headers"])
+    found = _CONTENT_RANGE.match(headers.get(b"content-range", b"").decode("latin-1"))
+    return (int(found[1]), int(found[2]) + 1) if found else (0, size)
+
+
+def _stat(content: Content) -> os.stat_result:
+    """Return size and time of content as those of a file, which Starlette's headers are about."""
+    at = int(content.modified_at)
+    return os.stat_result((stat.S_IFREG | 0o600, 0, 0, 1, 0, 0, content.size, at, at, at))
 
 
 def has_already(request: Request, tag: str) -> bool:

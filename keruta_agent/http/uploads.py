@@ -12,6 +12,7 @@ import hashlib
 import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +40,9 @@ class Destination:
     directory: Path
     #: Bytes, None for any number.
     limit: int | None = None
+    #: Brings a file that was completely received to where it is kept, before the view is called;
+    #: at its end the file is kept or not. None where the view itself does that.
+    delivered: Callable[[IncomingFile], AbstractAsyncContextManager[None]] | None = None
 
 
 class IncomingFile:
@@ -47,10 +51,13 @@ class IncomingFile:
     def __init__(self, destination: Destination) -> None:
         self.id = str(uuid.uuid4())
         self.size = 0
+        #: Whether it belongs to something that was stored, or is about to be.
+        self.is_kept = False
         self._limit = destination.limit
         self._hash = hashlib.sha256()
-        self._path = destination.directory / self.id
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        #: Where it is until it is kept.
+        self.path = destination.directory / self.id
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._file = os.fdopen(descriptor, "wb")
 
     def write(self, piece: bytes) -> None:
@@ -72,18 +79,22 @@ class IncomingFile:
         """Hash of everything received so far, in hex."""
         return self._hash.hexdigest()
 
+    def complete(self) -> None:
+        """Let others read all of it."""
+        self._file.flush()
+
     def keep(self, directory: Path) -> None:
         """Put the complete file in its place, where a power cut cannot take it away."""
-        self._file.flush()
+        self.is_kept = True
         os.fsync(self._file.fileno())
         self._file.close()
-        self._path.rename(directory / self.id)
+        self.path.rename(directory / self.id)
         _sync_directory(directory)
 
     def close(self) -> None:
         """Close the file and remove it unless it was kept."""
         self._file.close()
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,7 +124,12 @@ async def received(request: Request, destination: Destination, run: Run) -> Asyn
     """
     parser = _Parser(request, destination)
     try:
-        yield await _receive(request, parser, run)
+        form = await _receive(request, parser, run)
+        if destination.delivered is None:
+            yield form
+        else:
+            async with destination.delivered(form.file):
+                yield form
     finally:
         await run(parser.close)
 
@@ -198,6 +214,7 @@ class _Parser:
         expected = self._fields.get("sha256", "").strip().lower()
         if expected and expected != self._file.sha256:
             raise invalid("sha256", f"the file that arrived has {self._file.sha256}")
+        self._file.complete()
         return Form(
             file=self._file,
             name=self._file_name,

@@ -12,6 +12,7 @@ from keruta_agent.http.host import Host
 from keruta_agent.http.proxies import Proxies
 from keruta_agent.http.tls import Tls
 from keruta_agent.server.application import create_application
+from keruta_agent.server.store.artifact_location import ArtifactLocation
 from keruta_agent.server.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class Server:
         port: int = 8000,
         token: str | None = None,
         database_url: str | None = None,
+        artifacts: ArtifactLocation | None = None,
         proxies: Proxies | None = None,
         tls: Tls | None = None,
     ) -> None:
@@ -36,6 +38,7 @@ class Server:
         self._port = port
         self._token = token
         self._database_url = database_url
+        self._artifacts = artifacts
         self._proxies = proxies
         self._tls = tls
         self._server: Host | None = None
@@ -50,7 +53,7 @@ class Server:
         """
         with contextlib.ExitStack() as opened:
             store = opened.enter_context(
-                contextlib.closing(Store.open(self._data_dir, self._database_url))
+                contextlib.closing(Store.open(self._data_dir, self._database_url, self._artifacts))
             )
             app = create_application(
                 store,

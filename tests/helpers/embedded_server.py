@@ -8,6 +8,7 @@ from pathlib import Path
 
 from keruta_agent.http.proxies import Proxies
 from keruta_agent.server.serve import Server
+from keruta_agent.server.store.artifact_location import ArtifactLocation
 
 
 @contextlib.contextmanager
@@ -16,6 +17,7 @@ def embedded_server(
     *,
     token: str | None = None,
     database_url: str | None = None,
+    artifacts: ArtifactLocation | None = None,
     proxies: Proxies | None = None,
 ) -> Iterator[Server]:
     """Serve ``data_dir`` for the length of the block; ``server.url`` says where."""
@@ -25,6 +27,7 @@ def embedded_server(
         port=0,
         token=token,
         database_url=database_url,
+        artifacts=artifacts,
         proxies=proxies,
     )
     server.start()

@@ -119,8 +119,9 @@ ACTIONS: Final[Mapping[str, str]] = {
     "server_connection": "Something about a connection, in the words of the HTTP library.",
     "server_database_awaited": "The server's database takes no connections yet; tried again.",
     "server_database_taken_over": "The runner services' earlier database is in the server's now.",
-    "server_artifacts_kept": "The data directory's artifacts are another database's; they stay.",
-    "server_storage_failed": "The server's database failed; the request was answered with 503.",
+    "server_artifacts_kept": "The store's artifacts are another database's; they stay.",
+    "server_artifacts_swept": "Objects that no artifact is about were removed from the store.",
+    "server_storage_failed": "The server's database or artifact store failed; it may come back.",
     # The services around the Agent Runner, and its clients
     "slot_lent": "The Repo Pool Manager lends a slot.",
     "slot_expired": "It took a slot back, because its holder gave no sign of life.",

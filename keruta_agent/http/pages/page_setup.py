@@ -69,11 +69,16 @@ class Pages(Resource):
         #: Of the pages that whoever is to log in needs.
         self.open_paths: set[str] = set()
 
-    def get(self, path: str, *, is_open: bool = False) -> Callable[[PageView], PageView]:
-        """Declare a page; ``is_open`` shows it to those who have not logged in, too."""
+    def get(
+        self, path: str, *, is_open: bool = False, waits: bool = False
+    ) -> Callable[[PageView], PageView]:
+        """Declare a page; ``is_open`` shows it to those who have not logged in, too.
+
+        ``waits`` says that the view may wait for long.
+        """
 
         def decorate(view: PageView) -> PageView:
-            self._declare("GET", path, view, SMALL_BODY, is_open=is_open)
+            self._declare("GET", path, view, SMALL_BODY, is_open=is_open, waits=waits)
             return view
 
         return decorate
@@ -95,7 +100,14 @@ class Pages(Resource):
         return decorate
 
     def _declare(
-        self, method: str, path: str, respond: PageView, largest: int, *, is_open: bool
+        self,
+        method: str,
+        path: str,
+        respond: PageView,
+        largest: int,
+        *,
+        is_open: bool,
+        waits: bool = False,
     ) -> None:
         if is_open:
             self.open_paths.add(path)
@@ -107,6 +119,7 @@ class Pages(Resource):
                 group=self.name,
                 respond=respond,
                 largest=largest,
+                waits=waits,
             )
         )
 

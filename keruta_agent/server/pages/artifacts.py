@@ -16,7 +16,7 @@ from keruta_agent.server.store import session_rows, task_rows
 from keruta_agent.server.store.store import Store
 
 
-@pages.get("/tasks/{task_id}/artifacts/{artifact_id}")
+@pages.get("/tasks/{task_id}/artifacts/{artifact_id}", waits=True)
 def show_artifact(request: Request, task_id: str, artifact_id: str) -> Response:
     """Show an artifact as far as it can be shown safely."""
     store: Store = store_of(request)
@@ -24,12 +24,12 @@ def show_artifact(request: Request, task_id: str, artifact_id: str) -> Response:
         task = task_rows.to_task(task_rows.find(store.tables, task_id))
         session = session_rows.find(store.tables, task.session_id)
         row = find_artifact(store.tables, task_id, artifact_id)
-    path = store.directory.artifact(row["id"])
     try:
-        kind = previews.kind_of(path)
-        text = previews.read_text(path) if kind == previews.TEXT else None
+        beginning = store.artifacts.beginning(row, previews.MOST_TEXT + 1)
     except FileNotFoundError:
         raise missing("artifact", artifact_id) from None
+    kind = previews.kind_of(beginning)
+    text = previews.text_of(beginning) if kind == previews.TEXT else None
     is_diff = text is not None and row["name"].endswith((".diff", ".patch"))
     return page_setup.page(
         request,
@@ -43,20 +43,19 @@ def show_artifact(request: Request, task_id: str, artifact_id: str) -> Response:
     )
 
 
-@pages.get("/tasks/{task_id}/artifacts/{artifact_id}/content")
+@pages.get("/tasks/{task_id}/artifacts/{artifact_id}/content", waits=True)
 def artifact_content(request: Request, task_id: str, artifact_id: str) -> Response:
     """Return an artifact's bytes: of an image or PDF to be shown, of all others to be saved."""
     store: Store = store_of(request)
     with store.database.connected():
         row = find_artifact(store.tables, task_id, artifact_id)
-    path = store.directory.artifact(row["id"])
     try:
-        kind = previews.kind_of(path)
+        kind = previews.kind_of(store.artifacts.beginning(row, previews.HEAD))
         is_shown = kind not in (None, previews.TEXT) and "save" not in request.query_params
         is_pdf = is_shown and kind == previews.PDF
         return file_response(
             request,
-            path,
+            store.artifacts.content(row),
             media_type=kind if is_shown and kind else "application/octet-stream",
             name=row["name"],
             sha256=row["sha256"],

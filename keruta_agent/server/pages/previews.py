@@ -7,12 +7,12 @@ everything that a browser could execute (HTML, SVG, scripts) is shown as text or
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Final
 
 #: Bytes of a text that are shown; the whole is there to be saved.
 MOST_TEXT: Final = 256 * 1024
-_HEAD: Final = 4096
+#: Bytes that tell what a file is.
+HEAD: Final = 4096
 _IMAGES: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -36,10 +36,9 @@ class Text:
     is_cut: bool
 
 
-def kind_of(path: Path) -> str | None:
+def kind_of(beginning: bytes) -> str | None:
     """Return the type by which a file may be shown, None when it may only be saved."""
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
+    head = beginning[:HEAD]
     for mark, kind in _IMAGES:
         if head.startswith(mark):
             return kind
@@ -50,12 +49,13 @@ def kind_of(path: Path) -> str | None:
     return TEXT if _is_text(head) else None
 
 
-def read_text(path: Path) -> Text:
-    """Return the beginning of a text file; bytes that are no UTF-8 become U+FFFD."""
-    with path.open("rb") as file:
-        data = file.read(MOST_TEXT + 1)
-    text = data[:MOST_TEXT].decode("utf-8", errors="replace")
-    return Text(text=text, is_cut=len(data) > MOST_TEXT)
+def text_of(beginning: bytes) -> Text:
+    """Return what is shown of a text, of which one byte more was read if it has one.
+
+    Bytes that are no UTF-8 become U+FFFD.
+    """
+    text = beginning[:MOST_TEXT].decode("utf-8", errors="replace")
+    return Text(text=text, is_cut=len(beginning) > MOST_TEXT)
 
 
 def _is_text(head: bytes) -> bool:
@@ -65,5 +65,5 @@ def _is_text(head: bytes) -> bool:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
         # A character may be cut at the end of what was read.
-        return len(head) == _HEAD and error.start > _HEAD - 4
+        return len(head) == HEAD and error.start > HEAD - 4
     return True

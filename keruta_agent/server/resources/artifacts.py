@@ -61,7 +61,7 @@ def _destination(request: Request, task_id: str) -> Destination:
     store = store_of(request)
     with store.database.connected():
         task_rows.find(store.tables, task_id)
-    return Destination(directory=store.directory.incoming)
+    return store.artifacts.destination()
 
 
 def _described(form: Form) -> _Described:
@@ -127,8 +127,7 @@ def store_artifact(change: Change, form: Form, task_id: str) -> Any:
         **dataclasses.asdict(described),
     }
     change.tables.artifacts.insert(**row).execute()
-    # Before the commit: a row without a file would be a lie, a file without a row is swept.
-    form.file.keep(change.store.directory.artifacts)
+    change.store.artifacts.keep(form.file)
     task_rows.announce(change, "task_update", task, artifactId=form.file.id)
     return _to_answer(row, task_id)
 
@@ -166,7 +165,7 @@ def download_artifact(store: Store, task_id: str, artifact_id: str, *, request: 
     try:
         return file_response(
             request,
-            store.directory.artifact(row["id"]),
+            store.artifacts.content(row),
             media_type=row["content_type"],
             name=row["name"],
             sha256=row["sha256"],

@@ -71,9 +71,7 @@ class MetadataQuery(RequestSchema):
 
 def _destination(request: Request) -> Destination:
     services = services_of(request)
-    return Destination(
-        directory=services.store.directory.incoming, limit=services.max_artifact_size
-    )
+    return services.store.artifacts.destination(services.max_artifact_size)
 
 
 def _type(text: str) -> str:
@@ -136,8 +134,7 @@ def store_artifact(change: Change, form: Form, *, request: Request) -> Any:
         "created_at": t.now(),
     }
     change.tables.runner_artifacts.insert(**row).execute()
-    # Before the commit: a row without a file would be a lie, a file without a row is swept.
-    file.keep(change.store.directory.artifacts)
+    change.store.artifacts.keep(file)
     return _to_answer(request, row)
 
 
@@ -183,7 +180,7 @@ def download_artifact(store: Store, artifact_id: str, *, request: Request) -> An
     try:
         return file_response(
             request,
-            store.directory.artifact(row["id"]),
+            store.artifacts.content(row),
             media_type=_BYTES,
             name=f"{row['type']}-{row['id']}",
             sha256=row["sha256"],

@@ -22,6 +22,7 @@ from keruta_agent.server.runner_services.context import Services
 from keruta_agent.server.runner_services.retention import Retention
 from keruta_agent.server.runner_services.slots import Slots
 from keruta_agent.server.serve import reload_certificate
+from keruta_agent.server.store.artifact_location import ArtifactLocation
 from keruta_agent.server.store.database import Database, open_database
 from keruta_agent.server.store.store import Store
 
@@ -58,6 +59,8 @@ class Options:
     #: Directory of the server whose tokens are good here; None for those in the own database. Those
     #: of a database at a URL are.
     tokens_dir: Path | None = None
+    #: None keeps artifacts in the data directory.
+    artifacts: ArtifactLocation | None = None
     #: None speaks plain HTTP.
     tls: Tls | None = None
 
@@ -124,7 +127,7 @@ def open_services(data_dir: Path, options: Options) -> Iterator[Services]:
         SettingsError: the database URL is invalid.
     """
     with (
-        contextlib.closing(Store.open(data_dir, options.database_url)) as store,
+        contextlib.closing(Store.open(data_dir, options.database_url, options.artifacts)) as store,
         contextlib.closing(Retention(store, options.retention_days)) as retention,
         contextlib.closing(Slots(store, size=options.pool_size, access=options.git)) as slots,
         _tokens(store, options) as database,

@@ -1,4 +1,4 @@
-"""The files of artifacts that are deleted: removed once the database has forgotten them."""
+"""The content of artifacts that are deleted: removed once the database has forgotten them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from keruta_agent.server.store.store import Change
 
 
 def remove_with(change: Change, tasks: Any) -> None:
-    """Remove the files of the artifacts of some tasks, once the change is through."""
+    """Remove the content of the artifacts of some tasks, once the change is through."""
     artifacts = change.tables.artifacts
     rows = artifacts.select(artifacts.id).where(artifacts.task.in_(tasks)).dicts()
     remove(change, [row["id"] for row in rows])
 
 
 def remove(change: Change, artifact_ids: list[str]) -> None:
-    """Remove the files of artifacts, once the change is through."""
-    directory = change.store.directory
-    change.afterwards(lambda: directory.remove_artifacts(artifact_ids))
+    """Remove the content of artifacts, once the change is through."""
+    artifacts = change.store.artifacts
+    change.afterwards(lambda: artifacts.remove(artifact_ids))

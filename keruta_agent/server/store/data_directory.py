@@ -93,16 +93,19 @@ class DataDirectory:
             with contextlib.suppress(OSError):
                 self.artifact(artifact_id).unlink()
 
+    def sweep_uploads(self) -> None:
+        """Remove the broken uploads that a killed server left."""
+        for leftover in self.incoming.iterdir():
+            leftover.unlink()
+
     def sweep(self, database: Database, *tables: Any) -> None:
-        """Remove what a killed server left: broken uploads, and artifacts without a row.
+        """Remove artifacts without a row, which a killed server left.
 
         Another database than before knows none of the artifacts, and so none is removed.
 
         Raises:
             AgentStateError: the directory cannot be used.
         """
-        for leftover in self.incoming.iterdir():
-            leftover.unlink()
         noted = self._noted("artifacts.database", database.name)
         if noted != database.name:
             logger.warning(

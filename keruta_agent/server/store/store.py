@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from keruta_agent.server.store import earlier_services
+from keruta_agent.server.store import artifact_stores, earlier_services
+from keruta_agent.server.store.artifact_location import ArtifactLocation
+from keruta_agent.server.store.artifact_store import ArtifactStore, FileStore
 from keruta_agent.server.store.changes import Announcement, Changes
 from keruta_agent.server.store.data_directory import DataDirectory
 from keruta_agent.server.store.database import Database, open_database
@@ -44,31 +46,44 @@ class Change:
 
 
 class Store:
-    """Everything that the server keeps, in one directory (and a database elsewhere, if asked)."""
+    """Everything that the server keeps: in one directory, or elsewhere as far as it is asked to."""
 
-    def __init__(self, directory: DataDirectory, database: Database) -> None:
+    def __init__(
+        self,
+        directory: DataDirectory,
+        database: Database,
+        artifacts: ArtifactStore | None = None,
+    ) -> None:
         self.directory = directory
         self.database = database
+        self.artifacts = artifacts or FileStore(directory)
         self.tables = Tables(database)
         self.changes = Changes(database, self.tables)
         #: Answers to secret questions, by the number of the task: (question, text). Only here.
         self.secret_answers: dict[int, tuple[int, str]] = {}
 
     @classmethod
-    def open(cls, data_dir: Path, database_url: str | None = None) -> Store:
+    def open(
+        cls,
+        data_dir: Path,
+        database_url: str | None = None,
+        artifacts: ArtifactLocation | None = None,
+    ) -> Store:
         """Open the store, creating what is missing.
 
         Raises:
-            AgentStateError: the directory or the database cannot be used.
-            SettingsError: the database URL is invalid.
+            AgentStateError: the directory, the database or the artifact store cannot be used.
+            SettingsError: the database URL or a setting of the artifact store is invalid.
         """
         with contextlib.ExitStack() as opened:
             directory = opened.enter_context(contextlib.closing(DataDirectory(data_dir)))
             database = open_database(data_dir, database_url)
             opened.enter_context(contextlib.closing(database))
-            store = cls(directory, database)
-            earlier_services.take_over(directory, database, store.tables)
-            directory.sweep(database, store.tables.artifacts, store.tables.runner_artifacts)
+            tables = Tables(database)
+            earlier_services.take_over(directory, database, tables)
+            kept = artifact_stores.open_store(artifacts, directory, database, tables)
+            opened.enter_context(contextlib.closing(kept))
+            store = cls(directory, database, kept)
             store.changes.start()
             opened.pop_all()
         return store
@@ -76,6 +91,7 @@ class Store:
     def close(self) -> None:
         """End the streams and close the database."""
         self.changes.close()
+        self.artifacts.close()
         self.database.close()
         self.directory.close()
 

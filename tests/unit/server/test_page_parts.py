@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -66,18 +65,12 @@ def test_lines_of_a_difference_are_told_apart() -> None:
         (b"caf\xe9 \x1b$B", None),
     ],
 )
-def test_kind_of_a_file_is_what_its_bytes_prove(
-    content: bytes, kind: str | None, tmp_path: Path
-) -> None:
-    file = tmp_path / "file"
-    file.write_bytes(content)
-    assert previews.kind_of(file) == kind
+def test_kind_of_a_file_is_what_its_bytes_prove(content: bytes, kind: str | None) -> None:
+    assert previews.kind_of(content) == kind
 
 
-def test_long_text_is_cut(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_bytes(b"x" * (previews.MOST_TEXT + 1))
-    shown = previews.read_text(file)
+def test_long_text_is_cut() -> None:
+    shown = previews.text_of(b"x" * (previews.MOST_TEXT + 1))
     assert shown.is_cut
     assert len(shown.text) == previews.MOST_TEXT
 

@@ -1,0 +1,258 @@
+"""Artifacts in an object store, over the API: of a real server of S3."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keruta_agent.core import errors
+from keruta_agent.server.application import create_application
+from keruta_agent.server.store import objects
+from keruta_agent.server.store.artifact_store import ArtifactStoreError
+from keruta_agent.server.store.store import Store
+from tests.helpers.api_caller import ApiCaller
+from tests.helpers.asgi_client import Answer, Client
+from tests.helpers.object_server import SECRET, Bucket, ObjectServer, Relay
+from tests.helpers.waiting import wait_until
+
+CONTENT = bytes(range(256)) * 1000
+#: More than one part.
+LARGE = bytes(range(256)) * 80_000
+
+
+@contextlib.contextmanager
+def served(data: Path, bucket: Bucket | None) -> Iterator[ApiCaller]:
+    """Serve a data directory, with artifacts in a bucket."""
+    location = None if bucket is None else bucket.location("a/b")
+    store = Store.open(data, None, location)
+    app = create_application(store)
+    try:
+        yield ApiCaller(app)
+    finally:
+        app.close()
+        store.close()
+
+
+@pytest.fixture
+def api(tmp_path: Path, bucket: Bucket) -> Iterator[ApiCaller]:
+    with served(tmp_path, bucket) as api:
+        yield api
+
+
+def store_of(api: ApiCaller) -> Store:
+    """Return what an application serves."""
+    app: Any = api.app
+    store: Store = app.context.store
+    return store
+
+
+def upload(
+    api: ApiCaller, task: str, content: bytes = CONTENT, *, key: str = "", **form: str
+) -> Answer:
+    return api.call(
+        "POST",
+        f"/tasks/{task}/artifacts",
+        data=form,
+        files={"file": ("a.txt", content, "text/plain")},
+        headers={"Idempotency-Key": key} if key else {},
+    )
+
+
+def stored(api: ApiCaller, content: bytes = CONTENT) -> tuple[str, str]:
+    """Upload; return the artifact's id and its path."""
+    task = api.task()["id"]
+    answer = upload(api, task, content)
+    assert answer.status_code == 201, answer.text
+    artifact = answer.json()["id"]
+    return artifact, f"/tasks/{task}/artifacts/{artifact}"
+
+
+@pytest.mark.parametrize("content", [CONTENT, b"", LARGE], ids=["small", "empty", "parts"])
+def test_artifact_is_an_object_under_its_id_and_comes_back(
+    api: ApiCaller, bucket: Bucket, tmp_path: Path, content: bytes
+) -> None:
+    artifact, path = stored(api, content)
+    assert bucket.artifacts("a/b") == {artifact}
+    assert bucket.content(f"a/b/artifacts/{artifact}") == content
+    described = api.get(path)
+    assert described["size"] == len(content)
+    assert described["sha256"] == hashlib.sha256(content).hexdigest()
+    assert api.call("GET", f"{path}/content").content == content
+    assert list((tmp_path / "incoming").iterdir()) == list((tmp_path / "artifacts").iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Range": "bytes=0-9"},
+        {"Range": "bytes=255990-"},
+        {"Range": "bytes=-5"},
+        {"Range": "bytes=5-3"},
+        {"Range": "bytes=300000-"},
+        {"Range": "lines=1-2"},
+        {"Range": "bytes=0-0", "If-Range": '"another"'},
+        {"If-None-Match": "*"},
+        {"If-None-Match": f'"{hashlib.sha256(CONTENT).hexdigest()}"'},
+        {"If-None-Match": '"another"'},
+    ],
+    ids=str,
+)
+def test_download_is_answered_as_of_a_file(
+    api: ApiCaller, tmp_path_factory: pytest.TempPathFactory, method: str, headers: dict[str, str]
+) -> None:
+    with served(tmp_path_factory.mktemp("files"), None) as files:
+        answers = []
+        for each in (api, files):
+            _, path = stored(each)
+            answer = each.call(method, f"{path}/content", headers=headers)
+            shown = {name: text for name, text in answer.headers.items() if name != "last-modified"}
+            answers.append((answer.status_code, shown, answer.content))
+    assert answers[0] == answers[1]
+
+
+def test_of_several_ranges_the_whole_is_sent(api: ApiCaller) -> None:
+    _, path = stored(api)
+    answer = api.call("GET", f"{path}/content", headers={"Range": "bytes=0-1, 5-6"})
+    assert (answer.status_code, answer.content) == (200, CONTENT)
+
+
+@pytest.mark.parametrize(
+    "form", [{"path": "../x"}, {"sha256": "0" * 64}], ids=["in the view", "before it"]
+)
+def test_refused_upload_leaves_no_object(
+    api: ApiCaller, bucket: Bucket, tmp_path: Path, form: dict[str, str]
+) -> None:
+    task = api.task()["id"]
+    assert upload(api, task, **form).status_code == 400
+    wait_until(lambda: not bucket.artifacts("a/b"), "no object is left")
+    assert list((tmp_path / "incoming").iterdir()) == []
+    assert api.get(f"/tasks/{task}/artifacts") == []
+
+
+def test_repeated_upload_leaves_one_object(api: ApiCaller, bucket: Bucket) -> None:
+    task = api.task()["id"]
+    first = upload(api, task, key="k").json()
+    assert upload(api, task, key="k").json() == first
+    wait_until(lambda: bucket.artifacts("a/b") == {first["id"]}, "one object is left")
+
+
+@pytest.mark.parametrize("what", ["artifact", "task", "session"])
+def test_object_goes_with_what_it_belongs_to(api: ApiCaller, bucket: Bucket, what: str) -> None:
+    task = api.task()
+    artifact = upload(api, task["id"]).json()["id"]
+    path = {
+        "artifact": f"/tasks/{task['id']}/artifacts/{artifact}",
+        "task": f"/tasks/{task['id']}",
+        "session": f"/sessions/{task['sessionId']}",
+    }[what]
+    assert api.call("DELETE", path).status_code == 204
+    wait_until(lambda: not bucket.artifacts("a/b"), "the object is removed")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("content", [CONTENT, b""], ids=["some", "empty"])
+def test_artifact_whose_object_is_gone_is_missing(
+    api: ApiCaller, bucket: Bucket, method: str, content: bytes
+) -> None:
+    artifact, path = stored(api, content)
+    bucket.delete(f"a/b/artifacts/{artifact}")
+    assert api.call(method, f"{path}/content").status_code == 404
+
+
+def test_pages_show_what_is_in_the_store(api: ApiCaller) -> None:
+    visitor = Client(api.app)
+    _, path = stored(api, b"<b>first words</b>" * 100_000)
+    assert "&lt;b&gt;first words" in visitor.get(path).text
+    assert visitor.get(f"{path}/content").content.endswith(b"words</b>")
+    _, path = stored(api, b"\x89PNG\r\n\x1a\nrest")
+    assert visitor.get(f"{path}/content").content_type == "image/png"
+
+
+def test_store_that_is_away_refuses_uploads_and_keeps_nothing_of_them(
+    tmp_path: Path, object_server: ObjectServer, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "_REQUEST_S", 0.3)
+    monkeypatch.setattr(objects, "_HASTY_S", 0.3)
+    monkeypatch.setattr(objects, "_RETRIES", 1)
+    with served(tmp_path, bucket) as api:
+        _, path = stored(api)
+        task = api.task()["id"]
+        with object_server.standing_still():
+            refused = upload(api, task)
+            gone = api.call("GET", f"{path}/content")
+            with pytest.raises(ArtifactStoreError, match="cannot reach"):
+                wait_until(lambda: store_of(api).artifacts.check(), "the store is away")
+        for answer in (refused, gone):
+            assert answer.status_code == 503
+            assert answer.json()["error"]["code"] == "STORAGE_ERROR"
+            assert answer.headers["Retry-After"] == "1"
+        assert list((tmp_path / "incoming").iterdir()) == []
+        assert api.get(f"/tasks/{task}/artifacts") == []
+        wait_until(lambda: _is_ready(store_of(api)), "the store is back")
+        assert upload(api, task).status_code == 201
+        assert api.call("GET", f"{path}/content").content == CONTENT
+
+
+def _is_ready(store: Store) -> bool:
+    try:
+        store.artifacts.check()
+    except ArtifactStoreError:
+        return False
+    return True
+
+
+def test_connection_that_ends_in_the_middle_of_an_upload_leaves_nothing(
+    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "_RETRIES", 1)
+    relay = Relay(bucket.server.port, limit=5 * 1024 * 1024)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", relay.url)
+    with contextlib.closing(relay), served(tmp_path, bucket) as api:
+        task = api.task()["id"]
+        assert upload(api, task, LARGE).status_code == 503
+        assert relay.cut
+        assert api.get(f"/tasks/{task}/artifacts") == []
+        assert list((tmp_path / "incoming").iterdir()) == []
+    assert bucket.artifacts("a/b") == set()
+    assert bucket.unfinished() == []
+
+
+def test_server_that_is_not_let_in_says_so_and_does_not_start(
+    tmp_path: Path, bucket: Bucket, object_server: ObjectServer
+) -> None:
+    with object_server.refusing(), pytest.raises(errors.AgentStateError) as caught:
+        Store.open(tmp_path, None, bucket.location())
+    text = str(caught.value)
+    assert bucket.url() in text
+    assert "keys" in text
+    assert SECRET not in text
+    assert "\n" not in text
+    assert len(text) < 600
+
+
+def test_bucket_that_is_missing_is_named(tmp_path: Path, bucket: Bucket) -> None:
+    bucket.name = "no-such-bucket"
+    with pytest.raises(errors.AgentStateError, match=r"s3://no-such-bucket.*NoSuchBucket"):
+        Store.open(tmp_path, None, bucket.location())
+
+
+def test_server_starts_without_its_store_and_waits_for_it(
+    tmp_path: Path,
+    bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(objects, "_REQUEST_S", 0.3)
+    monkeypatch.setattr(objects, "_RETRIES", 0)
+    with bucket.server.standing_still():
+        store = Store.open(tmp_path, None, bucket.location())
+    with contextlib.closing(store):
+        assert "cannot reach in the artifact store" in caplog.text
+        wait_until(lambda: _is_ready(store), "the store is back")
