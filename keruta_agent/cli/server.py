@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from keruta_agent.cli.options import Group, PathType, load
+from keruta_agent.cli.server_backup import backup, restore
 from keruta_agent.cli.server_runner import (
     refuse_idle_options,
     runner_service_options,
@@ -121,6 +122,7 @@ def server(
     from keruta_agent.core.signals import StopRequests
     from keruta_agent.http import limits
     from keruta_agent.server.serve import Server
+    from keruta_agent.server.store import restored
     from keruta_agent.server.store.artifact_location import ArtifactLocation
 
     keys.put_away()  # tests of a coding task may run as the same user, and look into this process
@@ -134,6 +136,8 @@ def server(
     artifacts = ArtifactLocation.read(artifact_store, os.environ)
     limits.allow_open_files(OPEN_FILES)
     data_dir = data or load(ctx).settings.base_dir / "server"
+    if data_dir.is_dir():
+        restored.settle(data_dir)
     common: dict[str, Any] = {
         "host": host,
         "token": token,
@@ -160,6 +164,10 @@ def server(
         with StopRequests().heard() as requests:
             click.echo("\n".join(lines))
             _serve(requests, reloaded)
+
+
+server.add_command(backup)
+server.add_command(restore)
 
 
 def _serve(requests: StopRequests, reloaded: list[Callable[[], None]]) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 
 from keruta_agent import __version__
 from keruta_agent.core import errors
@@ -61,14 +60,12 @@ def apply(
         note(step)
 
 
-def newer_schema(
-    database: str | Path, written_by: str | None, *, otherwise: str
-) -> errors.AgentStateError:
-    """Return the refusal of a database with steps that this program lacks.
+def newer_schema(what: str, written_by: str | None, *, otherwise: str) -> errors.AgentStateError:
+    """Return the refusal of a database with steps that this program lacks, or of a copy.
 
     Args:
-        database: its file or URL.
-        written_by: the version that the database notes; None where it notes none.
+        what: is refused, such as ``the database PATH``.
+        written_by: the version that is noted there; None where none is.
         otherwise: the way back without that version.
     """
     # A version under development has the number of the release before it.
@@ -76,7 +73,7 @@ def newer_schema(
     writer = "a newer keruta-agent" if named is None else f"a newer keruta-agent, {named},"
     wanted = "the version that wrote it" if named is None else f"keruta-agent {named} or later"
     return errors.AgentStateError(
-        f"the database {database} was written by {writer} than this one ({__version__})",
+        f"{what} was written by {writer} than this one ({__version__})",
         advice=f"Install {wanted}, or {otherwise}",
     )
 

@@ -165,7 +165,7 @@ def _schema(said: str, version: int, path: Path, writer: str | None) -> Finding:
         return problem("agent.db", f"is damaged: {said}", "Restore it from a copy, or move it away")
     text = f"whole, schema version {version}"
     if version > len(MIGRATIONS):
-        refusal = migrations.newer_schema(path, writer, otherwise=BEGIN_ANEW)
+        refusal = migrations.newer_schema(f"{path}", writer, otherwise=BEGIN_ANEW)
         return problem("agent.db", f"{text}: {refusal.message}", refusal.advice)
     if version < len(MIGRATIONS):
         return ok("agent.db", f"{text}; the next start brings it to {len(MIGRATIONS)}")

@@ -21,6 +21,8 @@ from keruta_agent.server.store.database import Database
 
 logger = logging.getLogger(__name__)
 
+LOCK_NAME = "server.lock"
+
 
 class DataDirectory:
     """A directory that only this user sees, and one server at a time uses."""
@@ -31,10 +33,10 @@ class DataDirectory:
         Raises:
             AgentStateError: there is another server, or the directory cannot be used.
         """
-        _make_private(path)
+        make_private(path)
         self.path = path
         # Held for as long as the object lives: a lock that is collected lets go.
-        self._lock = _locked(path)
+        self._lock = locked(path)
         try:
             #: Finished artifacts, named by their ids.
             self.artifacts = self.subdirectory("artifacts")
@@ -64,7 +66,7 @@ class DataDirectory:
             AgentStateError: it cannot be made.
         """
         directory = self.path / name
-        _make_private(directory)
+        make_private(directory)
         return directory
 
     def artifact(self, artifact_id: str) -> Path:
@@ -124,7 +126,12 @@ class DataDirectory:
                 file.unlink()
 
 
-def _make_private(directory: Path) -> None:
+def make_private(directory: Path) -> None:
+    """Make a directory that only this user sees.
+
+    Raises:
+        AgentStateError: it cannot be made.
+    """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
@@ -132,9 +139,13 @@ def _make_private(directory: Path) -> None:
         raise _unusable(directory, exc.strerror or str(exc)) from exc
 
 
-def _locked(directory: Path) -> filelock.BaseFileLock:
-    """Keep a second server out: it would take the uploads of the first for leftovers."""
-    lock = filelock.FileLock(directory / "server.lock", mode=0o600)
+def locked(directory: Path) -> filelock.BaseFileLock:
+    """Keep a second server out: it would take the uploads of the first for leftovers.
+
+    Raises:
+        AgentStateError: there is one, or the directory cannot be used.
+    """
+    lock = filelock.FileLock(directory / LOCK_NAME, mode=0o600)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:

@@ -339,7 +339,7 @@ def migrate(database: Any, *, name: str, postgresql: bool) -> None:
         )
         rows = database.execute_sql("SELECT name FROM schema_migrations ORDER BY applied_at")
         known = [row[0] for row in rows.fetchall()]
-        refuse_newer(known, name)
+        refuse_newer(known, f"the database {name}")
         migrations.apply(
             MIGRATIONS,
             is_applied=lambda step: step.name in known,
@@ -350,12 +350,12 @@ def migrate(database: Any, *, name: str, postgresql: bool) -> None:
             note(_WRITTEN_BY + __version__)
 
 
-def refuse_newer(notes: Sequence[str], name: str) -> None:
+def refuse_newer(notes: Sequence[str], what: str) -> None:
     """Refuse a database with steps that this program lacks.
 
     Args:
         notes: what its table ``schema_migrations`` notes, oldest first.
-        name: of the database.
+        what: the database or its copy, for the message.
 
     Raises:
         AgentStateError: it has such steps.
@@ -365,7 +365,7 @@ def refuse_newer(notes: Sequence[str], name: str) -> None:
         return
     versions = [note.removeprefix(_WRITTEN_BY) for note in notes if note.startswith(_WRITTEN_BY)]
     raise migrations.newer_schema(
-        name,
+        what,
         versions[-1] if versions else None,
         otherwise="restore what was backed up before the upgrade (keruta server restore, or"
         " pg_restore where the database is PostgreSQL)",

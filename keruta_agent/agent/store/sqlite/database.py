@@ -169,7 +169,7 @@ class Database:
             version = self._version(connection)
             if version > len(MIGRATIONS):
                 raise migrations.newer_schema(
-                    self.path, written_by(connection), otherwise=BEGIN_ANEW
+                    f"the database {self.path}", written_by(connection), otherwise=BEGIN_ANEW
                 )
             migrations.apply(
                 MIGRATIONS,
