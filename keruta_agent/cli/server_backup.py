@@ -58,7 +58,7 @@ def backup(
     \b
     Examples:
       keruta server backup /var/backups/keruta.tar
-      keruta server backup --data /var/lib/keruta --json keruta-$(date +%F).tar
+      keruta server backup --data /var/lib/keruta --json keruta.tar
     """
     _refuse_elsewhere(ctx, without_artifacts)
     from keruta_agent.server.backup.create import create

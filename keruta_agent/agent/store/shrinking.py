@@ -38,7 +38,8 @@ def shrink(database: Database) -> bool:
         used = _value(database, "page_count") - free
         if used > min(free, _MOST_PAGES_ANEW):
             return False
-        database.connection().execute("VACUUM")  # the connection asks for incremental ones
+        database.connection().execute("PRAGMA auto_vacuum = INCREMENTAL")
+        database.connection().execute("VACUUM")
         more = False
     if not more:
         # The file itself shrinks when its log is copied into it.

@@ -96,8 +96,9 @@ class Database:
         if found is None:
             found = _ThreadConnection(self.path)
             found.sqlite.row_factory = sqlite3.Row
-            # Before anything is written: a file that has pages keeps its mode (store/shrinking.py).
-            found.sqlite.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            # Only an empty file takes the mode (store/shrinking.py); any other would be written to.
+            if not found.sqlite.execute("PRAGMA page_count").fetchone()[0]:
+                found.sqlite.execute("PRAGMA auto_vacuum = INCREMENTAL")
             found.sqlite.execute("PRAGMA journal_mode = WAL")
             found.sqlite.execute("PRAGMA foreign_keys = ON")
             self._local.connection = found
