@@ -21,7 +21,6 @@ from keruta_agent.agent.run import exit_record, shim
 from keruta_agent.agent.run.directory import ProcessId, RunDirectory
 from keruta_agent.core import errors
 from keruta_agent.core.boot_clock import boot_id, boot_seconds
-from keruta_agent.core.process_tree import prctl
 from keruta_agent.core.process_tree.channel import private_pipe
 from keruta_agent.core.process_tree.children import OWN
 from keruta_agent.core.process_tree.proc import process_state
@@ -151,7 +150,6 @@ def _spawn() -> _Shim:
                 _return_cmd=True,
                 _new_session=True,
                 _tty_out=False,
-                _preexec_fn=prctl.become_subreaper,
             )
             pid = int(process.pid)
             OWN.started(pid)

@@ -6,7 +6,7 @@ script's end is known even when no daemon was there to see it. It is started as
 started ahead of its time: the start of an interpreter is most of what a script would wait for.
 An end of the input without instructions ends it, so that none outlives its daemon unused.
 
-It is a child sub-reaper (runs/launch.py), so that every process that the script leaves behind
+It makes itself a child sub-reaper, so that every process that the script leaves behind
 becomes the shim's child, double fork and setsid or not. SIGTERM makes it stop them all: SIGTERM
 to each, the grace period, SIGKILL. The same happens to what is left when the script has ended.
 The file ``exit`` therefore means: nothing is left.
@@ -32,7 +32,7 @@ from keruta_agent.agent.run.evidence import (
     note_signal,
     record,
 )
-from keruta_agent.core.process_tree.prctl import deny_inspection
+from keruta_agent.core.process_tree.prctl import become_subreaper, deny_inspection
 from keruta_agent.core.process_tree.watch import PYTHONS, Watch, forget_inherited_signals
 
 TYPE_CHECKING = False  # typing's own takes time to import
@@ -79,6 +79,7 @@ class ScriptWatch(Watch):
 
 
 def main() -> None:
+    become_subreaper()
     forget_inherited_signals()
     score_file = open_oom_score()
     deny_inspection()

@@ -16,6 +16,11 @@ from tests.helpers.waiting import wait_until
 UID = "0123456789abcdef"
 
 
+@pytest.fixture(autouse=True)
+def shims() -> None:
+    """Start them as an installed agent does."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Started:
     directory: RunDirectory
