@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -18,12 +19,13 @@ from keruta_agent.cli.server_runner import (
 from keruta_agent.core import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from keruta_agent.core.signals import StopRequests
     from keruta_agent.http.proxies import Proxies
     from keruta_agent.http.tls import Tls
+    from keruta_agent.server.runner_services.serve import RunnerServices
+    from keruta_agent.server.serve import Server
 
 #: Files that the server asks the system for: a thousand agents keep two connections each.
 OPEN_FILES: Final = 16_384
@@ -78,6 +80,16 @@ OPEN_FILES: Final = 16_384
     type=PathType(dir_okay=False),
     help="Its private key in PEM form, without a password.",
 )
+@click.option(
+    "--drain",
+    "drain_s",
+    envvar="KERUTA_SERVER_DRAIN",
+    type=click.FloatRange(0, 3600),
+    default=0,
+    metavar="SECONDS",
+    help="How long it goes on answering after SIGTERM, no longer ready (/health/ready), until what"
+    " distributes requests has noticed.",
+)
 @runner_service_options
 @click.pass_context
 def server(
@@ -93,6 +105,7 @@ def server(
     trusted_proxies: tuple[str, ...],
     tls_cert: Path | None,
     tls_key: Path | None,
+    drain_s: float,
     **services: Any,
 ) -> None:
     """Serve the keruta API from this machine, for one person's sessions.
@@ -108,6 +121,7 @@ def server(
     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL.
 
     SIGHUP reads the certificate of --tls-cert anew; connections that are open keep the old one.
+    SIGTERM ends it when the requests in flight are answered, after --drain; a second one at once.
 
     \b
     Examples:
@@ -120,6 +134,7 @@ def server(
     from keruta_agent.core.log import keys
     from keruta_agent.core.process_tree.program import take_charge
     from keruta_agent.core.signals import StopRequests
+    from keruta_agent.http import host as http_host
     from keruta_agent.http import limits
     from keruta_agent.server.serve import Server
     from keruta_agent.server.store import restored
@@ -144,9 +159,10 @@ def server(
         "database_url": database_url,
         "artifacts": artifacts,
         "tls": tls,
+        "stop_timeout_s": max(drain_s, http_host.STOP_TIMEOUT_S),
     }
     lines = []
-    reloaded: list[Callable[[], None]] = []
+    served: list[Server | RunnerServices] = []
     with contextlib.ExitStack() as running:
         # Before signals are heard: it may wait for a database, and Ctrl-C has to end that.
         if not services["runner_services_only"]:
@@ -154,31 +170,36 @@ def server(
             api.start()
             running.callback(api.stop)
             lines.append(f"listening on {api.url}")
-            reloaded.append(api.reload_tls)
+            served.append(api)
         if services["runner_services"] or services["runner_services_only"]:
             around = runner_services(ctx, data_dir, services, **common)
             around.start()
             running.callback(around.stop)
             lines += [f"{name} on {url}" for name, url in around.urls.items()]
-            reloaded.append(around.reload_tls)
+            served.append(around)
         with StopRequests().heard() as requests:
             click.echo("\n".join(lines))
-            _serve(requests, reloaded)
+            _serve(requests, served, drain_s)
 
 
 server.add_command(backup)
 server.add_command(restore)
 
 
-def _serve(requests: StopRequests, reloaded: list[Callable[[], None]]) -> None:
-    """Wait for the stop; a SIGHUP has certificates read anew."""
+def _serve(requests: StopRequests, served: list[Server | RunnerServices], drain_s: float) -> None:
+    """Wait for the stop, and drain; a SIGHUP has certificates read anew."""
     while not requests.count:
         requests.wait()
         if not requests.replace:
             continue
         requests.replace = False
-        for reload in reloaded:
-            reload()
+        for each in served:
+            each.reload_tls()
+    for each in served:
+        each.begin_drain()
+    drained_at = time.monotonic() + drain_s
+    while requests.count < 2 and (left_s := drained_at - time.monotonic()) > 0:
+        requests.wait(left_s)
 
 
 def _tls(certificate: Path | None, key: Path | None) -> Tls | None:

@@ -41,6 +41,10 @@ class Connection(Protocol):
     heard_at: float
 
     @property
+    def is_new(self) -> bool:
+        """Whether no request has come on it yet."""
+
+    @property
     def waiting(self) -> Waiting | None:
         """What it waits for; None when its client waits for an answer."""
 
@@ -79,6 +83,10 @@ class Connections:
     def is_full(self) -> bool:
         """Return whether the next one needs room to be made."""
         return len(self._open) >= self._most
+
+    def any_new(self) -> bool:
+        """Return whether there is one on which no request has come yet."""
+        return any(connection.is_new for connection in self._open)
 
     def check(self, now: float) -> None:
         """Close those whose time is up."""

@@ -21,6 +21,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from keruta_agent.core import errors
+from keruta_agent.http import listening
 from keruta_agent.http.connections import Connections
 from keruta_agent.http.limits import Limits
 from keruta_agent.http.protocol import HttpProtocol
@@ -28,19 +29,18 @@ from keruta_agent.http.tls import Tls
 
 logger = logging.getLogger(__name__)
 
-#: Connections that the kernel keeps while the loop is busy: a thousand agents come back together.
-LISTEN_QUEUE: Final = 1024
 #: Seconds for requests in flight when the server stops.
 STOP_TIMEOUT_S: Final = 1.5
 #: Seconds beyond the stop's own time for tasks that were cancelled, and for the thread's end.
 _CANCEL_TIMEOUT_S: Final = 0.5
 _THREAD_END_S: Final = 2.0
+#: Seconds for the request of a client that was connected when the stop came: it must not be lost.
+_FIRST_REQUEST_S: Final = 0.25
 #: Seconds between looks whether the last request has ended.
 _LOOK_S: Final = 0.01
 #: Seconds until the next try, when no connection can be taken.
 _ACCEPT_PAUSE_S: Final = 0.1
-#: Bytes that the kernel takes beyond what the client's window lets out; the rest counts as unread.
-_NOT_SENT: Final = 128 * 1024
+_CLOSE: Final = (b"connection", b"close")
 _OUT_OF_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -75,7 +75,7 @@ class Host:
         self._tls = tls
         context = tls.context() if tls is not None else None
         limits = limits or Limits()
-        self._socket = _listen(host, port, limits.unread_timeout_s)
+        self._socket = listening.listen(host, port, limits.unread_timeout_s)
         self._port = int(self._socket.getsockname()[1])
         self._server = _Server(application, self._socket, limits, stop_timeout_s, context)
         self._stop_timeout_s = stop_timeout_s
@@ -107,6 +107,10 @@ class Host:
                 f"cannot answer on {self.url}: {self._failure}",
                 advice="The log says where this failed",
             )
+
+    def begin_drain(self) -> None:
+        """Go on answering, but end connections with their answers, so that clients go elsewhere."""
+        self._server.call_soon(self._server.begin_drain)
 
     def stop(self) -> None:
         """Finish the requests in flight, or cut them off, and free the address."""
@@ -148,60 +152,13 @@ class Host:
             self._server.ready.set()
 
 
-def _listen(host: str, port: int, unread_timeout_s: float) -> socket.socket:
-    try:
-        # The port is not asked for: glibc takes 70000 for 4464.
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        return _bound(family, (address[0], port, *address[2:]), unread_timeout_s)
-    except (OSError, OverflowError) as exc:
-        raise _cannot_listen(f"{host} port {port}", exc) from exc
-
-
-def _bound(family: int, address: Any, unread_timeout_s: float) -> socket.socket:
-    # asyncio sends without delay only where the protocol is named; else each answer whose head and
-    # body are two writes would wait 40 ms for the client's acknowledgement.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6 and address[0] == "::":
-            # Every address means those of IPv4, too.
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        # Connections inherit both. What nobody takes ends also after the process has closed it,
-        # or when its client has vanished without a word. Twice the time: the host resets first.
-        listening.setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(2 * unread_timeout_s * 1000)
-        )
-        # Else the kernel alone keeps megabytes for each deaf client.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT)
-        listening.bind(address)
-        listening.listen(LISTEN_QUEUE)
-        listening.setblocking(False)
-    except BaseException:
-        listening.close()
-        raise
-    return listening
-
-
-def _cannot_listen(where: str, exc: OSError | OverflowError) -> errors.AgentStateError:
-    if isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE:
-        return errors.AgentStateError(
-            f"cannot listen on {where}: it is in use",
-            advice="Stop the other program, or choose another port with --port",
-        )
-    return errors.AgentStateError(
-        f"cannot listen on {where}: {exc}",
-        advice="Choose another address with --host and --port",
-    )
-
-
 class _Server(uvicorn.Server):
     """uvicorn's server with connections that are counted, and an end that does not wait."""
 
     def __init__(
         self,
         application: ASGIApp,
-        listening: socket.socket,
+        listening_socket: socket.socket,
         limits: Limits,
         stop_timeout_s: float,
         tls_context: ssl.SSLContext | None,
@@ -226,7 +183,7 @@ class _Server(uvicorn.Server):
         self.tls_context = tls_context
         self.ready = threading.Event()
         self._application = application
-        self._listening = listening
+        self._listening = listening_socket
         self._limits = limits
         self._stop_timeout_s = stop_timeout_s
         self._all = Connections(limits.connections)
@@ -236,12 +193,24 @@ class _Server(uvicorn.Server):
     def ask_to_stop(self) -> None:
         """Tell the application and the server, from another thread."""
         begin_stop: Callable[[], object] | None = getattr(self._application, "begin_stop", None)
+        if begin_stop is not None:
+            self.call_soon(begin_stop)
+        self.call_soon(self._stopping.set)
+
+    def call_soon(self, work: Callable[[], object]) -> None:
+        """Do something in the loop, from another thread."""
         # The loop is closed where the server has failed.
         with contextlib.suppress(RuntimeError):
             if self._loop is not None:
-                if begin_stop is not None:
-                    self._loop.call_soon_threadsafe(begin_stop)
-                self._loop.call_soon_threadsafe(self._stopping.set)
+                self._loop.call_soon_threadsafe(work)
+
+    def begin_drain(self) -> None:
+        """Have each answer from now on end its connection."""
+        if _CLOSE in self.config.encoded_headers:
+            return
+        self.config.encoded_headers = [*self.config.encoded_headers, _CLOSE]
+        # Those of the last tick are in use until the next one.
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take connections."""
@@ -265,10 +234,16 @@ class _Server(uvicorn.Server):
         """Take no more connections, and end those that are open."""
         # Not a task that is cancelled: it could have taken a connection that nobody would close.
         asyncio.get_running_loop().remove_reader(self._listening)
+        # Whom the kernel has connected has sent a request, perhaps, that would be reset.
+        listening.take_no_more(self._listening)
+        while not self._all.is_full() and self._accept():
+            pass
         self._listening.close()
+        until = self._now() + self._stop_timeout_s
+        self.begin_drain()
+        await self._await_first_requests()
         for protocol in list(self.server_state.connections):
             protocol.shutdown()
-        until = self._now() + self._stop_timeout_s
         while self._is_in_use() and self._now() < until:
             await asyncio.sleep(_LOOK_S)
         for connection in self._all.all():
@@ -286,6 +261,12 @@ class _Server(uvicorn.Server):
             )
             await asyncio.wait(tasks, timeout=_CANCEL_TIMEOUT_S)
 
+    async def _await_first_requests(self) -> None:
+        """Wait a moment for connections on which no request has come yet."""
+        until = self._now() + min(_FIRST_REQUEST_S, self._stop_timeout_s)
+        while self._now() < until and self._all.any_new():
+            await asyncio.sleep(_LOOK_S)
+
     def _is_in_use(self) -> bool:
         return bool(self.server_state.connections or self.server_state.tasks)
 
@@ -296,20 +277,21 @@ class _Server(uvicorn.Server):
         if not self._stopping.is_set():
             asyncio.get_running_loop().add_reader(self._listening, self._accept)
 
-    def _accept(self) -> None:
-        """Take one connection; a flood of them leaves time for requests."""
+    def _accept(self) -> bool:
+        """Take one connection, if there is one; a flood of them leaves time for requests."""
         try:
             connected, address = self._listening.accept()
         except BlockingIOError:
-            return
+            return False
         except OSError as exc:
             self._recover(exc)
-            return
+            return False
         if self._all.is_full() and not self._all.make_room():
             connected.close()
         else:
             connected.setblocking(False)
             self._take(connected, address)
+        return True
 
     def _recover(self, exc: OSError) -> None:
         """Go on after a connection that could not be taken; most have only ended too early."""

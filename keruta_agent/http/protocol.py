@@ -198,6 +198,11 @@ class HttpProtocol(HttpToolsProtocol):
     # Called by the host.
 
     @property
+    def is_new(self) -> bool:
+        """Whether no request has come on it yet."""
+        return self.cycle is None and self._lingers_since is None
+
+    @property
     def waiting(self) -> Waiting | None:
         """What it waits for its client for."""
         if self.transport is None or self.cycle is None or self._lingers_since is not None:

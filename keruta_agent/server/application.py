@@ -13,6 +13,7 @@ from keruta_agent.server.access.grants import Grants
 from keruta_agent.server.access.stored_logins import StoredLogins
 from keruta_agent.server.app_factory import new_application
 from keruta_agent.server.pages.install import add_pages
+from keruta_agent.server.readiness import api_context
 from keruta_agent.server.resources import (
     agents,
     artifacts,
@@ -30,7 +31,6 @@ from keruta_agent.server.resources import (
     tasks,
     workspaces,
 )
-from keruta_agent.server.routes import Context
 from keruta_agent.server.store.store import Store
 
 #: In the order of the OpenAPI document.
@@ -65,11 +65,12 @@ def create_application(
     ``loopback`` says that only this machine can reach it; then requests to it under foreign names
     are refused unless there is a token. ``proxies`` are those in front of it.
     """
+    context = api_context(store)
     grants = Grants(store.database, token=token)
     grants.refresh()
     logins = StoredLogins(store.database, grants)
     app = new_application(
-        Context(store=store),
+        context,
         Access(grants, loopback=loopback, logins=logins),
         title="keruta API",
         fields={
@@ -85,5 +86,6 @@ def create_application(
     app.add(*(module.resource for module in _RESOURCES))
     add_pages(app, Logins(logins))
     store.changes.fanout.refresh = grants.refresh
+    app.on_stop.append(context.readiness.stop)
     app.on_stop.append(store.changes.fanout.stop)
     return app

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from keruta_agent.core import errors
 from keruta_agent.http.access import is_loopback
-from keruta_agent.http.host import Host
+from keruta_agent.http.host import STOP_TIMEOUT_S, Host
 from keruta_agent.http.proxies import Proxies
 from keruta_agent.http.tls import Tls
 from keruta_agent.server.application import create_application
+from keruta_agent.server.readiness import Readiness
 from keruta_agent.server.store.artifact_location import ArtifactLocation
 from keruta_agent.server.store.store import Store
 
@@ -32,6 +33,7 @@ class Server:
         artifacts: ArtifactLocation | None = None,
         proxies: Proxies | None = None,
         tls: Tls | None = None,
+        stop_timeout_s: float = STOP_TIMEOUT_S,
     ) -> None:
         self._data_dir = data_dir
         self._host = host
@@ -41,7 +43,9 @@ class Server:
         self._artifacts = artifacts
         self._proxies = proxies
         self._tls = tls
+        self._stop_timeout_s = stop_timeout_s
         self._server: Host | None = None
+        self._readiness: Readiness | None = None
         self._opened = contextlib.ExitStack()
 
     def start(self) -> None:
@@ -62,10 +66,16 @@ class Server:
                 proxies=self._proxies,
             )
             opened.callback(app.close)
-            server = Host(app, host=self._host, port=self._port, tls=self._tls)
+            server = Host(
+                app,
+                host=self._host,
+                port=self._port,
+                tls=self._tls,
+                stop_timeout_s=self._stop_timeout_s,
+            )
             opened.callback(server.stop)
             server.start()
-            self._server = server
+            self._server, self._readiness = server, app.context.readiness
             self._opened = opened.pop_all()
         logger.info("listening on %s", self.url, extra={"action": "server_started"})
 
@@ -80,6 +90,12 @@ class Server:
         """Read certificate and key anew, if there are any."""
         if self._server is not None and self._tls is not None:
             reload_certificate(self._server)
+
+    def begin_drain(self) -> None:
+        """Be ready no more, so that proxies send requests elsewhere; those that come are served."""
+        if self._server is not None and self._readiness is not None:
+            self._readiness.stop()
+            self._server.begin_drain()
 
     def stop(self) -> None:
         """End the streams, finish the requests in flight and close the database."""

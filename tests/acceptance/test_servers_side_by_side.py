@@ -1,13 +1,44 @@
-"""Several servers as real processes on one real PostgreSQL."""
+"""Several servers as real processes on one real PostgreSQL, behind a real nginx."""
 
 from __future__ import annotations
 
+import itertools
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
 from keruta_agent.server.store import migrations
+from tests.helpers.event_streams import event_stream
 from tests.helpers.postgresql import PostgresqlServer
 from tests.helpers.processes import Workplace
+from tests.helpers.server_pair import (
+    TIMEOUT_S,
+    ServerPair,
+    call,
+    server_pair,
+    under_load,
+    write_as_an_agent_does,
+)
+from tests.helpers.waiting import wait_until
 
 #: Processes that start at once.
 _TOGETHER = 8
+
+
+@pytest.fixture
+def pair(workplace: Workplace, postgresql_url: str) -> Iterator[ServerPair]:
+    with server_pair(workplace, postgresql_url) as started:
+        yield started
+
+
+def _task(url: str) -> str:
+    session = call(url, "POST", "/sessions", {"name": "s"})["id"]
+    task = call(url, "POST", "/tasks", {"sessionId": session, "name": "t"})["id"]
+    call(url, "PUT", f"/tasks/{task}/status", {"status": "PROCESSING"})
+    return str(task)
 
 
 def test_database_is_migrated_once_however_many_servers_start_together(
@@ -27,3 +58,106 @@ def test_database_is_migrated_once_however_many_servers_start_together(
     assert sorted(name for (name,) in applied) == sorted(
         step.name for step in migrations.MIGRATIONS
     )
+
+
+def test_write_under_one_key_is_done_once_by_all_servers(pair: ServerPair) -> None:
+    session = call(pair.url, "POST", "/sessions", {"name": "s"})["id"]
+    body = {"sessionId": session, "name": "once"}
+    asked = [url for url in pair.urls for _ in range(4)]
+    with ThreadPoolExecutor(len(asked)) as together:
+        answers = together.map(lambda url: call(url, "POST", "/tasks", body, key="the-key"), asked)
+        assert len({answer["id"] for answer in answers}) == 1
+    for url in pair.urls:
+        assert len(call(url, "GET", f"/tasks?sessionId={session}")) == 1
+
+
+def test_events_of_both_servers_reach_a_stream_in_their_order(pair: ServerPair) -> None:
+    task = _task(pair.url)
+    with event_stream(pair.url) as stream:
+        assert next(stream)["event"] == "connected"
+        for percent in range(20):
+            body = {"progress": percent, "message": "m"}
+            call(pair.urls[percent % 2], "POST", f"/tasks/{task}/progress", body)
+        heard = [next(stream)["data"]["data"]["progress"] for _ in range(20)]
+    assert heard == list(range(20))
+
+
+def test_rolling_restart_fails_no_request(workplace: Workplace, postgresql_url: str) -> None:
+    with server_pair(workplace, postgresql_url, KERUTA_SERVER_DRAIN="0.3") as pair:
+        task = _task(pair.url)
+
+        def ask(number: int) -> None:
+            body = [{"message": str(number)}]
+            call(pair.url, "POST", f"/tasks/{task}/logs", body, key=f"line-{number}")
+            assert call(pair.url, "GET", f"/tasks/{task}")["status"] == "PROCESSING"
+
+        with under_load(ask):
+            for index in (0, 1, 0):
+                pair.restart(index)
+        lines = [int(line["message"]) for line in _lines(pair.urls[0], task)]
+        assert sorted(lines) == list(range(len(lines)))
+
+
+def test_server_that_drains_is_not_ready_and_still_answers(
+    workplace: Workplace, postgresql_url: str
+) -> None:
+    with server_pair(workplace, postgresql_url, KERUTA_SERVER_DRAIN="60") as pair:
+        [url, other], [process, _] = pair.urls, pair.processes
+        ready = f"{url}/health/ready"
+        assert requests.get(ready, timeout=TIMEOUT_S).json()["message"] == "the server is ready"
+        process.signal(signal.SIGTERM)
+        wait_until(
+            lambda: requests.get(ready, timeout=TIMEOUT_S).status_code == 503, "it is not ready"
+        )
+        answer = requests.get(ready, timeout=TIMEOUT_S)
+        assert answer.json()["message"] == "the server is stopping"
+        assert answer.headers["Connection"] == "close"
+        assert call(url, "GET", "/sessions") == []
+        assert requests.get(f"{other}/health/ready", timeout=TIMEOUT_S).status_code == 200
+        # A second one does not wait for the rest of it.
+        assert process.stop() == 0
+
+
+def test_server_is_ready_only_while_its_database_answers(
+    pair: ServerPair, postgresql_server: PostgresqlServer
+) -> None:
+    ready = f"{pair.urls[0]}/health/ready"
+    assert requests.get(ready, timeout=TIMEOUT_S).status_code == 200
+    postgresql_server.stop()
+    try:
+        answer = requests.get(ready, timeout=TIMEOUT_S)
+        assert answer.status_code == 503
+        assert answer.json()["message"].startswith("the database does not answer")
+    finally:
+        postgresql_server.start()
+    wait_until(
+        lambda: requests.get(ready, timeout=TIMEOUT_S).status_code == 200, "it is ready again"
+    )
+
+
+def test_kill_of_either_server_loses_and_doubles_no_log_line(pair: ServerPair) -> None:
+    task = _task(pair.url)
+
+    def write(number: int) -> None:
+        body = [{"message": f"{number} {part}"} for part in range(20)]
+        write_as_an_agent_does(pair.url, "POST", f"/tasks/{task}/logs", body)
+
+    with under_load(write):
+        for index in (0, 1, 0):
+            pair.kill(index)
+    lines = [line["message"] for line in _lines(pair.urls[0], task)]
+    batches = len(lines) // 20
+    assert sorted(lines) == sorted(
+        f"{number} {part}" for number in range(batches) for part in range(20)
+    )
+
+
+def _lines(url: str, task: str) -> list[dict[str, str]]:
+    """Return all lines of a task, page by page."""
+    found: list[dict[str, str]] = []
+    for page in itertools.count():
+        lines = call(url, "GET", f"/tasks/{task}/logs?page={page}&size=1000")
+        found += lines
+        if len(lines) < 1000:
+            return found
+    raise AssertionError

@@ -1,4 +1,4 @@
-"""The two health routes, which need no token."""
+"""How the server is: routes that need no token."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from typing import Any
 
 import peewee
 from marshmallow import Schema, fields
+from starlette.responses import Response
 
 from keruta_agent.core import wire
+from keruta_agent.http.request import Request
+from keruta_agent.http.responses import json_value
 from keruta_agent.http.routes import Answer
+from keruta_agent.server.readiness import ApiContext
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.store.store import Store
 
 resource = Resource("health", "How the server is")
 
 #: Routes that answer without a token.
-PATHS = frozenset({"/health", "/api/v1/health"})
+PATHS = frozenset({"/health", "/health/ready", "/api/v1/health"})
 
 
 class HealthAnswer(Schema):
@@ -37,6 +41,27 @@ def get_health(store: Store) -> Any:
 def get_root_health(store: Store) -> Any:
     """Return whether the server and its database work, for older clients."""
     return _look(store)
+
+
+def get_ready(request: Request) -> Response:
+    """Return whether requests may be sent here: 503 without what they need, or before a stop.
+
+    For what distributes requests to several servers.
+    """
+    context: ApiContext = request.app.context
+    obstacle = context.readiness.obstacle()
+    body = {
+        "status": "UP" if obstacle is None else "DOWN",
+        "timestamp": wire.format_date(datetime.now(UTC)),
+        "message": obstacle or "the server is ready",
+    }
+    return json_value(body, 200 if obstacle is None else 503)
+
+
+# In threads that may wait: the others may all be waiting for the database that is looked at.
+resource.declare(
+    "GET", "/health/ready", get_ready, answer=HealthAnswer, also=(503, HealthAnswer), waits=True
+)
 
 
 def _look(store: Store) -> Any:

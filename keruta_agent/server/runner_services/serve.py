@@ -13,7 +13,7 @@ from typing import Final
 from keruta_agent.git.access.credentials import GitAccess
 from keruta_agent.http.access import is_loopback
 from keruta_agent.http.application import Application
-from keruta_agent.http.host import Host
+from keruta_agent.http.host import STOP_TIMEOUT_S, Host
 from keruta_agent.http.tls import Tls
 from keruta_agent.server.access.grants import Grants
 from keruta_agent.server.runner_services import artifacts, pool, registry
@@ -63,6 +63,8 @@ class Options:
     artifacts: ArtifactLocation | None = None
     #: None speaks plain HTTP.
     tls: Tls | None = None
+    #: Seconds for requests in flight when the services stop.
+    stop_timeout_s: float = STOP_TIMEOUT_S
 
 
 class RunnerServices:
@@ -93,7 +95,13 @@ class RunnerServices:
             ):
                 app = application_of(name, services, options)
                 opened.callback(app.close)
-                host = Host(app, host=options.host, port=port, tls=options.tls)
+                host = Host(
+                    app,
+                    host=options.host,
+                    port=port,
+                    tls=options.tls,
+                    stop_timeout_s=options.stop_timeout_s,
+                )
                 opened.callback(host.stop)
                 host.start()
                 self._hosts.append(host)
@@ -112,6 +120,11 @@ class RunnerServices:
         if self._options.tls is not None:
             for host in self._hosts:
                 reload_certificate(host)
+
+    def begin_drain(self) -> None:
+        """Go on answering, but have clients connect anew, elsewhere."""
+        for host in self._hosts:
+            host.begin_drain()
 
     def stop(self) -> None:
         """Finish the requests in flight and close the database."""

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from keruta_agent.core import errors
 from keruta_agent.http.host import Host
 from tests.helpers.http_host import (
     HALVES,
+    LAST_GET,
     LIMITS,
     PATIENCE_S,
     SOON_S,
@@ -139,3 +141,44 @@ def test_address_of_version_6_stands_in_brackets(app: App) -> None:
     assert host.url == f"http://[::1]:{host.port}"
     assert requests.get(host.url, timeout=PATIENCE_S).text == "hello"
     host.stop()
+
+
+def test_stop_loses_no_request_of_a_client_that_was_connected(
+    host_with: Callable[..., Host],
+) -> None:
+    host = host_with(stop_timeout_s=PATIENCE_S)
+    stopped = threading.Event()
+
+    def ask_until_refused(_: int) -> int:
+        answered = 0
+        while True:
+            try:
+                connection = connect(host)
+            except ConnectionRefusedError:
+                return answered
+            with connection:
+                connection.sendall(LAST_GET)
+                assert read_all(connection).endswith(b"hello")
+            answered += 1
+            if answered == 1:
+                stopped.set()
+
+    with ThreadPoolExecutor(3) as clients:
+        asking = clients.map(ask_until_refused, range(3))
+        assert stopped.wait(PATIENCE_S)
+        host.stop()
+        assert sum(asking) >= 1
+
+
+def test_answers_end_their_connections_while_the_host_drains(host: Host) -> None:
+    with requests.Session() as session:
+        assert "connection" not in session.get(host.url, timeout=PATIENCE_S).headers
+        host.begin_drain()
+        host.begin_drain()
+
+        def is_closed() -> bool:
+            return session.get(host.url, timeout=PATIENCE_S).headers.get("connection") == "close"
+
+        wait_until(is_closed, "an answer ends its connection")
+        # Those who connect anew are answered, too.
+        assert requests.get(host.url, timeout=PATIENCE_S).text == "hello"

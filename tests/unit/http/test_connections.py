@@ -15,6 +15,7 @@ class Connection:
     peer: str = "10.0.0.1"
     heard_at: float = 0.0
     is_aborted: bool = False
+    is_new: bool = False
 
     def check(self, now: float) -> None:
         raise ZeroDivisionError
