@@ -6,6 +6,7 @@ The fixtures are there for every test.
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import signal
 import socket
@@ -16,6 +17,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import obstore.store
 import pytest
 import requests
@@ -60,9 +62,30 @@ class ObjectServer:
         self._process.kill()
         self._process.wait(_TIMEOUT_S)
 
+    def let_in(self) -> dict[str, str]:
+        """Make a user who may do all, and return the keys, which are checked while it refuses."""
+        client = boto3.client(
+            "iam",
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id="anybody",
+            aws_secret_access_key="anything",
+        )
+        name = f"user-{uuid.uuid4().hex}"
+        client.create_user(UserName=name)
+        allowed = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        client.put_user_policy(UserName=name, PolicyName="all", PolicyDocument=policy)
+        made = client.create_access_key(UserName=name)["AccessKey"]
+        client.close()
+        return {
+            "AWS_ACCESS_KEY_ID": made["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": made["SecretAccessKey"],
+        }
+
     @contextlib.contextmanager
     def refusing(self) -> Iterator[None]:
-        """Have it check keys, and know none, for the length of the block."""
+        """Have it check keys and signatures for the length of the block."""
         self._ask("POST", "/moto-api/reset-auth", "0")
         try:
             yield

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
-import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Final
@@ -29,8 +27,6 @@ from keruta_agent.server.store.sweeper import FOLDER, Sweeper
 #: wait for their turn.
 _UPLOADS_AT_ONCE: Final = 4
 _TURN_S: Final = 60
-#: Seconds that the result of a look at the store holds: readiness is asked for by many.
-_CHECK_HOLDS_S: Final = 1.0
 
 
 class ObjectStore:
@@ -42,9 +38,6 @@ class ObjectStore:
         self._sweeper = sweeper
         self._incoming = incoming
         self._turns = asyncio.Semaphore(_UPLOADS_AT_ONCE)
-        self._checking = threading.Lock()
-        self._checked_at = -_CHECK_HOLDS_S
-        self._failure = ""
 
     def destination(self, limit: int | None = None) -> Destination:
         """Return where an upload is received, and how it comes into the store."""
@@ -89,24 +82,12 @@ class ObjectStore:
         self._sweeper.remove(artifact_ids)
 
     def check(self) -> None:
-        """Return if the store can be used now, or could a moment ago; it takes two seconds at most.
+        """Return if the store can be used now; it takes a few seconds at most.
 
         Raises:
             ArtifactStoreError: it cannot.
         """
-        with self._checking:
-            if time.monotonic() - self._checked_at >= _CHECK_HOLDS_S:
-                self._failure = self._look()
-                self._checked_at = time.monotonic()
-            if self._failure:
-                raise ArtifactStoreError(self._failure)
-
-    def _look(self) -> str:
-        try:
-            self._sweeper.owner(hasty=True)
-        except ArtifactStoreError as exc:
-            return str(exc)
-        return ""
+        self._sweeper.owner(hasty=True)
 
     def close(self) -> None:
         """Finish what is being removed, and end."""

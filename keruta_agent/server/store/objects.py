@@ -29,8 +29,10 @@ _PARTS_AT_ONCE: Final = 2
 #: S3 takes 10,000 parts.
 _MOST_PARTS: Final = 9_000
 
-#: Seconds that one request may take; a part in that time is 400 kB/s.
-_REQUEST_S: Final = 20
+#: Seconds that one request may take: to read, and to write. S3 may need minutes to put the parts of
+#: a large object together, and a second request to do so is about an upload that it has forgotten.
+_READ_S: Final = 20
+_WRITE_S: Final = 180
 _CONNECT_S: Final = 3
 #: Retries, and seconds after which none begins.
 _RETRIES: Final = 3
@@ -73,14 +75,18 @@ class Objects:
         self._redactor = Redactor(location.secrets.values())
         self._library = obstore
         try:
-            self._store, self._hasty = (
+            self._store, self._sink, self._hasty = (
                 obstore.store.from_url(
                     location.url,
                     config=cast(Any, dict(location.secrets)),
                     client_options=_client(location, seconds),
                     retry_config=_retries(retries),
                 )
-                for seconds, retries in ((_REQUEST_S, _RETRIES), (_HASTY_S, 0))
+                for seconds, retries in (
+                    (_READ_S, _RETRIES),
+                    (_WRITE_S, _RETRIES),
+                    (_HASTY_S, 0),
+                )
             )
         except (obstore.exceptions.BaseError, ValueError) as exc:
             raise errors.SettingsError(
@@ -93,7 +99,7 @@ class Objects:
         part = max(_PART, -(-size // _MOST_PARTS))
         with self._named_failures("store"):
             await self._library.put_async(
-                self._store, name, file, chunk_size=part, max_concurrency=_PARTS_AT_ONCE
+                self._sink, name, file, chunk_size=part, max_concurrency=_PARTS_AT_ONCE
             )
 
     async def read(self, name: str, start: int, length: int) -> bytes:

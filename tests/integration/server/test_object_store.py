@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from keruta_agent.core import errors
 from keruta_agent.server.application import create_application
 from keruta_agent.server.store import objects
+from keruta_agent.server.store.artifact_location import ArtifactLocation
 from keruta_agent.server.store.artifact_store import ArtifactStoreError
 from keruta_agent.server.store.store import Store
 from tests.helpers.api_caller import ApiCaller
@@ -178,8 +181,8 @@ def test_pages_show_what_is_in_the_store(api: ApiCaller) -> None:
 def test_store_that_is_away_refuses_uploads_and_keeps_nothing_of_them(
     tmp_path: Path, object_server: ObjectServer, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objects, "_REQUEST_S", 0.3)
-    monkeypatch.setattr(objects, "_HASTY_S", 0.3)
+    for name in ("_READ_S", "_WRITE_S", "_HASTY_S"):
+        monkeypatch.setattr(objects, name, 0.3)
     monkeypatch.setattr(objects, "_RETRIES", 1)
     with served(tmp_path, bucket) as api:
         _, path = stored(api)
@@ -237,6 +240,46 @@ def test_server_that_is_not_let_in_says_so_and_does_not_start(
     assert len(text) < 600
 
 
+def test_keys_of_the_environment_sign_what_is_asked(
+    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in bucket.server.let_in().items():
+        bucket.environment[name] = value
+        monkeypatch.setenv(name, value)
+    # As the server does it, it is taken away before the store is opened.
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with bucket.server.refusing(), served(tmp_path, bucket) as api:
+        _, path = stored(api, LARGE)
+        assert api.call("GET", f"{path}/content").content == LARGE
+        assert api.call("DELETE", path).status_code == 204
+
+
+def test_library_that_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    location = ArtifactLocation.read("s3://bucket", {})
+    with pytest.raises(errors.SettingsError, match=r"pip install 'keruta-agent\[s3\]'"):
+        Store.open(tmp_path, None, location)
+
+
+def test_server_that_keeps_files_does_not_load_the_library(tmp_path: Path) -> None:
+    program = """
+import pathlib, sys
+from keruta_agent.server.application import create_application
+from keruta_agent.server.store.store import Store
+store = Store.open(pathlib.Path(sys.argv[1]))
+create_application(store).close()
+store.close()
+print(*sorted(sys.modules))
+"""
+    loaded = subprocess.run(
+        [sys.executable, "-c", program, tmp_path], capture_output=True, encoding="utf-8", check=True
+    ).stdout.split()
+    assert "keruta_agent.server.store.artifact_stores" in loaded
+    assert "obstore" not in loaded
+
+
 def test_bucket_that_is_missing_is_named(tmp_path: Path, bucket: Bucket) -> None:
     bucket.name = "no-such-bucket"
     with pytest.raises(errors.AgentStateError, match=r"s3://no-such-bucket.*NoSuchBucket"):
@@ -249,7 +292,7 @@ def test_server_starts_without_its_store_and_waits_for_it(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(objects, "_REQUEST_S", 0.3)
+    monkeypatch.setattr(objects, "_READ_S", 0.3)
     monkeypatch.setattr(objects, "_RETRIES", 0)
     with bucket.server.standing_still():
         store = Store.open(tmp_path, None, bucket.location())
