@@ -188,8 +188,10 @@ class DirectReport:
                 f"the API refuses the report on task {self._task_id}: {refused[0].last_error}"
             )
         if entries:
+            said = next((entry.last_error for entry in entries if entry.last_error), "")
+            problem = f"does not take it now: {said}" if said else "cannot be reached now"
             click.echo(
-                "keruta: the API cannot be reached now; the report is kept and sent later "
+                f"keruta: the API {problem}; the report is kept and sent later "
                 "(by the next keruta daemon, or the next command like this)",
                 file=sys.stderr,
             )

@@ -16,6 +16,7 @@ from keruta_agent.cli.server_runner import (
     runner_service_options,
     runner_services,
 )
+from keruta_agent.cli.server_token import token as token_commands
 from keruta_agent.core import errors
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ def server(
 
 server.add_command(backup)
 server.add_command(restore)
+server.add_command(token_commands)
 
 
 def _serve(requests: StopRequests, served: list[Server | RunnerServices], drain_s: float) -> None:

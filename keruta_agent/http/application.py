@@ -58,6 +58,9 @@ class Hooks:
     failures: Failures
     #: Returns what a thread has to read before the request can be admitted; None for nothing.
     look_up: Callable[[Request], Callable[[], None] | None] | None = None
+    #: Refuses, in a thread, what a client may not do to what its request names: called with what
+    #: body and query hold.
+    authorize: Callable[[Request, Sequence[Any]], None] | None = None
     #: Returns a check whether a client may go on to listen; where there is none, logins end.
     may_listen: Callable[[Request], Callable[[], bool]] | None = None
     #: Called first in each thread that views run in.
@@ -169,6 +172,7 @@ class Application:
         request.scope[ROUTE_KEY] = route
         await self.admit(request)
         if route.open_stream is not None:
+            await self.run(self._authorize, request)
             stream = await route.open_stream(request, **request.path_params)
             if request.method == "HEAD" and not isinstance(stream, Response):
                 stream = Response(headers=STREAM_HEADERS)
@@ -184,8 +188,14 @@ class Application:
     def _respond(self, route: Route, request: Request, *received: Any) -> Response:
         if route.respond is None:
             raise TypeError(f"the route {route.path} has no view")
-        arguments = [*received, *route.arguments(request)]
-        return route.respond(request, *arguments, **request.path_params)
+        arguments = route.arguments(request)
+        if not received:  # a form was authorized before it was received
+            self._authorize(request, arguments)
+        return route.respond(request, *received, *arguments, **request.path_params)
+
+    def _authorize(self, request: Request, arguments: Sequence[Any] = ()) -> None:
+        if self.hooks.authorize is not None:
+            self.hooks.authorize(request, arguments)
 
     async def _received(self, route: Route, request: Request) -> Response:
         """Answer a request whose form carries a file."""
@@ -193,6 +203,7 @@ class Application:
             raise TypeError(f"the route {route.path} receives no file")
         from keruta_agent.http import uploads  # not in a daemon, which takes no files
 
+        await self.run(self._authorize, request)
         place = functools.partial(route.destination, request, **request.path_params)
         async with uploads.received(request, await self.run(place), self.run) as form:
             return await self.run(self._respond, route, request, form)

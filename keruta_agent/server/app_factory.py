@@ -31,6 +31,7 @@ def new_application(
         admit=access.check,
         look_up=access.look_up,
         may_listen=access.may_listen,
+        authorize=access.authorize,
         failures=_FAILURES,
         begin_thread=context.store.database.keep_connection,
     )

@@ -8,6 +8,7 @@ from keruta_agent.core import wire
 from keruta_agent.http.application import Application
 from keruta_agent.http.pages.logins import Logins
 from keruta_agent.http.proxies import Proxies
+from keruta_agent.server.access import rights
 from keruta_agent.server.access.admission import Access
 from keruta_agent.server.access.grants import Grants
 from keruta_agent.server.access.stored_logins import StoredLogins
@@ -71,7 +72,7 @@ def create_application(
     logins = StoredLogins(store.database, grants)
     app = new_application(
         context,
-        Access(grants, loopback=loopback, logins=logins),
+        Access(grants, rights.KERUTA, loopback=loopback, logins=logins),
         title="keruta API",
         fields={
             wire.AnyDate: ("string", "date-time"),

@@ -21,6 +21,7 @@ from keruta_agent.http.request import Request
 from keruta_agent.http.responses import json_response
 from keruta_agent.http.routes import Answer, View, respond_with, with_request
 from keruta_agent.http.uploads import Destination
+from keruta_agent.server.access.principals import principal_of
 from keruta_agent.server.store import idempotency
 from keruta_agent.server.store.store import Store
 
@@ -153,6 +154,9 @@ def _write(request: Request, act: Callable[[Any], Any], status: int, key: str | 
             text, code = answer(change)
         return json_response(text, code)
     scope = f"{request.method} {request.path}"
+    bound_to = principal_of(request).scope
+    if bound_to is not None:  # a key of another session must not fetch its answer
+        scope = f"{scope} ({bound_to})"
     text, code, repeated = idempotency.once(store, scope, key, answer)
     response = json_response(text, code)
     if repeated:

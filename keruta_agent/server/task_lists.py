@@ -15,6 +15,7 @@ from keruta_agent.core import wire
 from keruta_agent.core.model import TaskStatus
 from keruta_agent.http.request import Request
 from keruta_agent.server import paging
+from keruta_agent.server.access import scopes
 from keruta_agent.server.store import task_rows
 from keruta_agent.server.store.ranges import Condition, Range, Ranked
 from keruta_agent.server.store.statements import Row
@@ -35,7 +36,8 @@ def newest_first(request: Request, query: Mapping[str, Any], owner: Mapping[str,
     """List the tasks whose column has this value, and are in the state that is asked for."""
     status = query.get("status")
     prefix = dict(owner) if status is None else {**owner, "status": status.value}
-    listing = Range(table="tasks", prefix=prefix, texts=_TEXTS)
+    within = scopes.of_rows(request)
+    listing = Range(table="tasks", prefix=prefix, more=within, texts=_TEXTS)
     return paging.respond(
         request,
         listing,
@@ -45,13 +47,13 @@ def newest_first(request: Request, query: Mapping[str, Any], owner: Mapping[str,
     )
 
 
-def waiting(sessions: Condition) -> Ranked:
+def waiting(*sessions: Condition) -> Ranked:
     """Return the PENDING tasks of sessions, in the order of their execution."""
     return Ranked(
         table="tasks",
         rank="priority",
         newest_first=False,
-        more=[sessions, _IS_PENDING],
+        more=[*sessions, _IS_PENDING],
         texts=_TEXTS,
     )
 
@@ -63,7 +65,7 @@ def pending(request: Request, query: Mapping[str, Any], sessions: Condition) -> 
     """
     return paging.respond(
         request,
-        waiting(sessions),
+        waiting(sessions, *scopes.of_rows(request)),
         query,
         task_rows.to_answer,
         keep=_is_in(TaskStatus.PENDING),

@@ -80,7 +80,8 @@ def test_readme_mentions_every_command() -> None:
 def test_example_in_readme_uses_commands_and_options_that_exist(example: str) -> None:
     words = shlex.split(example, comments=True)[1:]
     known = commands(main.cli)
-    name = tuple(words[:2]) if tuple(words[:2]) in known else tuple(words[:1])
+    names = (tuple(words[:count]) for count in (3, 2))
+    name = next((name for name in names if name in known), tuple(words[:1]))
 
     assert name in known, f"there is no command {' '.join(name)}"
     for word in words[len(name) :]:

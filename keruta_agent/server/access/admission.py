@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from keruta_agent.http.access import bearer_token, host_name, is_from_foreign_page, is_loopback
 from keruta_agent.http.openapi import OPENAPI_PATH
 from keruta_agent.http.pages.logins import Visitor
 from keruta_agent.http.problems import Problem
 from keruta_agent.http.request import Request
+from keruta_agent.http.routes import Route
+from keruta_agent.server.access import scopes
 from keruta_agent.server.access.grants import Grants
-from keruta_agent.server.access.principals import Principal
+from keruta_agent.server.access.principals import Principal, note_principal, principal_of
+from keruta_agent.server.access.rights import Reach, Right, RouteKey
 from keruta_agent.server.access.stored_logins import StoredLogins
 from keruta_agent.server.resources import health
+from keruta_agent.server.routes import store_of
 
 _OPEN_PATHS: Final = health.PATHS | {OPENAPI_PATH}
-#: In the scope: who asks.
-_PRINCIPAL_KEY: Final = "keruta.principal"
-
-
-def principal_of(request: Request) -> Principal:
-    """Return who asks, of a request that was admitted."""
-    found: Principal = request.scope[_PRINCIPAL_KEY]
-    return found
 
 
 class Access:
     """Access control for requests."""
 
     def __init__(
-        self, grants: Grants, *, loopback: bool, logins: StoredLogins | None = None
+        self,
+        grants: Grants,
+        rights: Mapping[RouteKey, Right],
+        *,
+        loopback: bool,
+        logins: StoredLogins | None = None,
     ) -> None:
-        """Take the tokens, and the logins of the pages where there are any."""
+        """Take the tokens, the table of rights, and the logins of the pages if there are any."""
+        self._rights = rights
         self._grants = grants
         self._logins = logins
         self._loopback = loopback
@@ -57,7 +59,35 @@ class Access:
         """
         if self._is_open(request):
             return
-        request.scope[_PRINCIPAL_KEY] = self._principal(request)
+        principal = self._principal(request)
+        note_principal(request, principal)
+        if request.route is not None:
+            _check_role(principal, self._right(request.route))
+
+    def authorize(self, request: Request, arguments: Sequence[Any]) -> None:
+        """Refuse what leads out of the scope of who asks; in a thread, with what was sent.
+
+        Raises:
+            Problem: it names what is not in the scope (404, as if there were none).
+        """
+        if self._is_open(request) or request.route is None:
+            return
+        principal = principal_of(request)
+        self._grants.note_use(principal)
+        if principal.scope is None:
+            return
+        reach = self._right(request.route).reach
+        if reach in (Reach.LIST, Reach.NOTHING):
+            return
+        database = store_of(request).database
+        with database.connected():
+            scopes.check(database, principal.scope, reach, request.path_params, arguments)
+
+    def _right(self, route: Route) -> Right:
+        right = self._rights.get((route.method, route.path))
+        if right is None:
+            raise Problem(403, "FORBIDDEN", "nobody has a right to this; it is a bug in keruta")
+        return right
 
     def may_listen(self, request: Request) -> Callable[[], bool]:
         """Return a check whether who listens is still let in."""
@@ -111,3 +141,31 @@ class Access:
         host = request.headers.get("Host")
         if self._loopback and host is not None and not is_loopback(host_name(host)):
             raise Problem(403, "FORBIDDEN", "this server has another name; ask for 127.0.0.1")
+
+
+def _check_role(principal: Principal, right: Right) -> None:
+    """Refuse what is not for the role of who asks, or for no scope.
+
+    Raises:
+        Problem: it is not (403).
+    """
+    if principal.role not in right.roles:
+        wanted = ", ".join(sorted(right.roles))
+        whose = (
+            f"the token {principal.name!r} has the role {principal.role}"
+            if principal.name
+            else "no token was shown"
+        )
+        raise Problem(
+            403,
+            "ROLE_FORBIDDEN",
+            f"{whose}, and this is for: {wanted}. An admin of the server makes tokens:"
+            " keruta server token create",
+        )
+    if principal.scope is not None and right.reach is Reach.EVERYTHING:
+        raise Problem(
+            403,
+            "OUT_OF_SCOPE",
+            f"the token {principal.name!r} is bound to {principal.scope}, and this is about more."
+            " An admin of the server makes others: keruta server token create",
+        )

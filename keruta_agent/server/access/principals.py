@@ -7,6 +7,8 @@ import enum
 import hashlib
 from typing import Final
 
+from keruta_agent.http.request import Request
+
 
 class Role(enum.StrEnum):
     """What kind of client a token is for; the table of rights says what each may do."""
@@ -60,6 +62,21 @@ class Principal:
 ANYBODY: Final = Principal(name="", role=Role.OPERATOR)
 #: The name of the one ``--token``, which names of tokens cannot be.
 SINGLE_TOKEN: Final = "--token"  # noqa: S105 - the name of an option
+
+
+#: In the scope of a request.
+_KEY: Final = "keruta.principal"
+
+
+def principal_of(request: Request) -> Principal:
+    """Return who asks, of a request that was admitted."""
+    found: Principal = request.scope[_KEY]
+    return found
+
+
+def note_principal(request: Request, principal: Principal) -> None:
+    """Note who asks."""
+    request.scope[_KEY] = principal
 
 
 def digest_of(token: str) -> str:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from keruta_agent.http.pages import page_setup
 from keruta_agent.http.request import Request
 from keruta_agent.http.routes import first_problem
+from keruta_agent.server.access import scopes
 from keruta_agent.server.pages import cards
 from keruta_agent.server.pages.group import pages
 from keruta_agent.server.resources import sessions as resource
@@ -50,15 +51,15 @@ def create_session(request: Request) -> Response:
 def _page(request: Request, form: Any, fault: str) -> Response:
     store = store_of(request)
     newest = cards.newest_event(store)
-    values = {"sessions": _sessions(store), "form": form, "fault": fault, "newest": newest}
+    values = {"sessions": _sessions(request), "form": form, "fault": fault, "newest": newest}
     return page_setup.page(request, "sessions.html", 400 if fault else 200, **values)
 
 
-def _sessions(store: Store) -> list[dict[str, Any]]:
+def _sessions(request: Request) -> list[dict[str, Any]]:
+    store: Store = store_of(request)
     with store.database.connected():
         counts = cards.counts(store)
-        sessions = store.tables.sessions
-        rows = list(sessions.select().order_by(sessions.number.desc()).dicts())
+        rows = store.database.all(*scopes.sessions_of(request))
     return [
         {
             "id": row["id"],

@@ -16,6 +16,7 @@ from keruta_agent.http.fields import FreeText, RequestSchema
 from keruta_agent.http.problems import conflict, invalid
 from keruta_agent.http.request import Request
 from keruta_agent.server import paging
+from keruta_agent.server.access import scopes
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.schemas import Identifier
 from keruta_agent.server.store import session_rows
@@ -142,10 +143,10 @@ def heartbeat(change: Change, draft: dict[str, Any], agent_id: str) -> Any:
 )
 def list_agents(store: Store, query: dict[str, Any], *, request: Request) -> Any:
     """List the agents that were seen lately, of one session or of all, the last seen first."""
-    of_session = ("session_id = ?", (query["session_id"],)) if "session_id" in query else None
-    listing = Ranked(
-        table="agents", rank="seen_at", more=[] if of_session is None else [of_session]
-    )
+    wanted = scopes.of_rows(request)
+    if "session_id" in query:
+        wanted.append(("session_id = ?", (query["session_id"],)))
+    listing = Ranked(table="agents", rank="seen_at", more=wanted)
     now = t.now()
     return paging.respond(request, listing, query, lambda row: to_answer(row, now))
 

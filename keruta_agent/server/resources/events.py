@@ -7,6 +7,7 @@ from typing import Any, Final
 from keruta_agent.http.events import Stream, asked_position, frame
 from keruta_agent.http.problems import invalid
 from keruta_agent.http.request import Request
+from keruta_agent.server.access import scopes
 from keruta_agent.server.routes import Resource, store_of
 from keruta_agent.server.store import tables as t
 
@@ -17,6 +18,8 @@ PATH: Final = "/api/v1/sessions/realtime/events"
 #: Sessions that one stream may be about; more are asked for as all.
 MOST_SESSIONS: Final = 50
 
+#: What a stream is about that is to hear nothing: to name no topic is to hear all.
+_NO_SESSION: Final = ("",)
 _TEXT: Final = {"type": "string"}
 _DOCUMENTATION: Final[dict[str, Any]] = {
     "description": (
@@ -50,11 +53,12 @@ async def stream_events(request: Request) -> Stream:
             "sessionId", f"at most {MOST_SESSIONS} sessions may be named, or none for all"
         )
     session_id = next(iter(sessions)) if len(sessions) == 1 else None
+    topics = await request.app.run(scopes.heard_sessions, request, store.database, sorted(sessions))
     newest = await request.app.run(store.changes.newest)
     after = _first_number(asked_position(request.headers, request.query_params), newest)
     connected = {"message": "connected", "sessionId": session_id, "timestamp": t.now() // 1000}
     return store.changes.fanout.open(
-        sessions,
+        _NO_SESSION if topics == [] else topics or (),
         after,
         greeting=frame(str(after), "connected", connected),
         may_listen=request.app.may_listen(request),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from typing import Any, Final
 
@@ -13,13 +14,14 @@ from keruta_agent.http.fields import FreeObject, FreeText, Name, RequestSchema
 from keruta_agent.http.problems import conflict, invalid, missing
 from keruta_agent.http.request import Request
 from keruta_agent.server import paging
+from keruta_agent.server.access import scopes
 from keruta_agent.server.paging import PageQuery
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.schemas import Identifier, SessionAnswer
 from keruta_agent.server.store import artifact_files, session_rows
 from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.ranges import Condition, Range
-from keruta_agent.server.store.statements import select
+from keruta_agent.server.store.statements import Select, select
 from keruta_agent.server.store.store import Change, Store
 
 #: Shorter beginnings of ids are refused: they would fit too many.
@@ -29,11 +31,6 @@ MIN_PARTIAL_ID = 4
 _TEXTS: Final = ("description", "tags", "template_config")
 
 _ENDED: Final = ", ".join(f"'{state}'" for state in sorted(model.ENDED_SESSION_STATES))
-_OF_WORKSPACE: Final = select(
-    "sessions",
-    f"workspace_id = ? ORDER BY CASE WHEN status IN ({_ENDED}) THEN 1 ELSE 0 END, number DESC"
-    " LIMIT 1",
-)
 
 resource = Resource("sessions", "What one workspace serves: a list of tasks")
 
@@ -159,15 +156,25 @@ def search_sessions_by_partial_id(store: Store, query: dict[str, Any], *, reques
     return _listed(request, query, wanted)
 
 
+@functools.cache
+def _of_workspace(within: str) -> Select:
+    return select(
+        "sessions",
+        f"workspace_id = ? AND {within}"
+        f" ORDER BY CASE WHEN status IN ({_ENDED}) THEN 1 ELSE 0 END, number DESC LIMIT 1",
+    )
+
+
 def _listed(request: Request, query: dict[str, Any], *wanted: Condition) -> Any:
-    listing = Range(table="sessions", more=wanted, texts=_TEXTS)
+    listing = Range(table="sessions", more=[*wanted, *scopes.of_sessions(request)], texts=_TEXTS)
     return paging.respond(request, listing, query, session_rows.to_answer)
 
 
 @resource.read("/api/v1/sessions/by-workspace/{workspace_id}", answer=SessionAnswer)
-def get_session_by_workspace(store: Store, workspace_id: str) -> Any:
+def get_session_by_workspace(store: Store, workspace_id: str, *, request: Request) -> Any:
     """Return the newest session of a workspace, one that has not ended if there is any."""
-    row = store.database.one(_OF_WORKSPACE, workspace_id)
+    [(within, values)] = scopes.of_sessions(request) or [("1 = 1", ())]
+    row = store.database.one(_of_workspace(within), workspace_id, *values)
     if row is None:
         raise missing("session", workspace_id, key="workspace id")
     return session_rows.to_answer(row)

@@ -11,6 +11,7 @@ from keruta_agent.http.application import Application
 from keruta_agent.http.routes import Answer
 from keruta_agent.server import routes
 from keruta_agent.server.access.admission import Access
+from keruta_agent.server.access.rights import RUNNER_SERVICES
 from keruta_agent.server.app_factory import new_application
 from keruta_agent.server.runner_services.context import Services
 from keruta_agent.server.store.store import Store
@@ -35,7 +36,9 @@ def create_application(
     ``loopback`` says that only this machine can reach it; then requests to it under foreign names
     are refused unless there is a token.
     """
-    app = new_application(services, Access(services.grants, loopback=loopback), title=title)
+    app = new_application(
+        services, Access(services.grants, RUNNER_SERVICES, loopback=loopback), title=title
+    )
     app.add(_health(title), resource)
     return app
 
