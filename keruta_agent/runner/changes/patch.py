@@ -1,7 +1,8 @@
 """Passages of a file that a model wants replaced: found in the file first, exactly once.
 
 Two notations are read, whichever a model prefers: search/replace blocks, and unified diffs. The
-line numbers of a diff only choose between passages that are alike: models count badly.
+line numbers of a diff only choose between passages that are alike: models count badly. A block
+with several lines that may divide it is read in each way; one of them has to fit, and no other.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-_SEARCH: Final = re.compile(r"<{5,9} ?SEARCH[^\n]*")
-_MIDDLE: Final = re.compile(r"={5,9}[ \t]*")
-_REPLACE: Final = re.compile(r">{5,9} ?REPLACE[^\n]*")
+_SEARCH: Final = re.compile(r"(<{5,40}) ?SEARCH[^\n]*")
+_MIDDLE: Final = re.compile(r"={5,40}[ \t]*")
+_REPLACE: Final = re.compile(r"(>{5,40}) ?REPLACE[^\n]*")
 _HUNK: Final = re.compile(r"@@ -\d+(?:,\d+)? \+(\d+)(?:,\d+)? @@.*")
 _ANY_HUNK: Final = re.compile(r"@@.*")
 #: Passages that one edit may replace; for more, the model writes the whole file.
 MOST_PASSAGES: Final = 1000
+#: Lines that may divide a block.
+_MOST_DIVIDERS: Final = 20
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
 
 
@@ -33,9 +36,15 @@ class Passage:
     old: list[str]
     new: list[str]
     hint: int | None = None
+    #: The line between both, where the block has others like it.
+    divider: str | None = None
 
 
-def passages(content: str) -> list[Passage]:
+#: The ways in which one passage can be read; mostly there is one.
+Readings = tuple[Passage, ...]
+
+
+def passages(content: str) -> list[Readings]:
     """Return what the content of an edit says.
 
     Raises:
@@ -45,33 +54,60 @@ def passages(content: str) -> list[Passage]:
     if any(_SEARCH.fullmatch(line) for line in lines):
         found = list(_blocks(lines))
     elif any(_ANY_HUNK.fullmatch(line) for line in lines):
-        found = list(_hunks(lines))
+        found = [(hunk,) for hunk in _hunks(lines)]
     else:
         raise PatchError("it holds neither <<<<<<< SEARCH blocks nor @@ hunks")
     if len(found) > MOST_PASSAGES:
         raise PatchError(f"it has {len(found)} passages; {MOST_PASSAGES} are allowed")
-    if any(passage.old == passage.new for passage in found):
+    if any(reading.old == reading.new for readings in found for reading in readings[:1]):
         raise PatchError("a passage is replaced by itself")
     return found
 
 
-def _blocks(lines: list[str]) -> Iterator[Passage]:
+def _blocks(lines: list[str]) -> Iterator[Readings]:
     rest = iter(lines)
+    has_ended = False
     for line in rest:
-        if _SEARCH.fullmatch(line):
-            old = _until(rest, _MIDDLE, "=======")
-            yield Passage(old=old, new=_until(rest, _REPLACE, ">>>>>>> REPLACE"))
+        if (opening := _SEARCH.fullmatch(line)) is not None:
+            has_ended = True
+            yield _readings(*_inside(rest), len(opening[1]))
+        elif has_ended and _REPLACE.fullmatch(line):
+            raise PatchError(
+                "a SEARCH block has more than one line >>>>>>> REPLACE: use a unified diff, or "
+                "modify"
+            )
 
 
-def _until(lines: Iterator[str], end: re.Pattern[str], name: str) -> list[str]:
+def _inside(lines: Iterator[str]) -> tuple[list[str], int]:
+    """Return the lines of a block, and the length of the mark that ends it."""
     taken: list[str] = []
     for line in lines:
-        if end.fullmatch(line):
-            return taken
+        if (closing := _REPLACE.fullmatch(line)) is not None:
+            return taken, len(closing[1])
         if _SEARCH.fullmatch(line):
             break
         taken.append(line)
-    raise PatchError(f"a SEARCH block has no {name}")
+    has_divider = any(_MIDDLE.fullmatch(line) for line in taken)
+    raise PatchError(f"a SEARCH block has no {'>>>>>>> REPLACE' if has_divider else '======='}")
+
+
+def _readings(inside: list[str], end_length: int, length: int) -> Readings:
+    """Return the ways to read a block: by the lines that are as long as its marks, if any are."""
+    possible = [number for number, line in enumerate(inside) if _MIDDLE.fullmatch(line)]
+    if not possible:
+        raise PatchError("a SEARCH block has no =======")
+    exact = [number for number in possible if len(inside[number].rstrip()) == length]
+    chosen = exact if exact and end_length == length else possible
+    if len(chosen) > _MOST_DIVIDERS:
+        raise PatchError(f"a SEARCH block has {len(chosen)} lines of '=': use a unified diff")
+    return tuple(
+        Passage(
+            old=inside[:number],
+            new=inside[number + 1 :],
+            divider=inside[number].rstrip() if len(possible) > 1 else None,
+        )
+        for number in chosen
+    )
 
 
 def _hunks(lines: list[str]) -> Iterator[Passage]:
@@ -113,7 +149,7 @@ def _index(number: int | None, new: list[str]) -> int | None:
     return number - 1 if new else number
 
 
-def replaced(text: str, wanted: list[Passage]) -> str:
+def replaced(text: str, wanted: list[Readings]) -> str:
     """Return a text with its passages replaced, one after the other.
 
     Line ends are kept, each file's own for what is new.
@@ -124,14 +160,39 @@ def replaced(text: str, wanted: list[Passage]) -> str:
     end = line_end(text)
     lines: list[str] = _LINE.findall(text)
     bare = [line.rstrip("\r\n") for line in lines]
-    for number, passage in enumerate(wanted, 1):
-        _replace(lines, bare, passage, end, f"passage {number} of {len(wanted)}")
+    for number, readings in enumerate(wanted, 1):
+        passage, start = _only(bare, readings, f"passage {number} of {len(wanted)}")
+        _replace(lines, bare, passage, start, end)
     return "".join(lines)
 
 
-def _replace(lines: list[str], bare: list[str], passage: Passage, end: str, name: str) -> None:
+def _only(lines: list[str], readings: Readings, name: str) -> tuple[Passage, int]:
+    """Return the one way to read a passage that fits, and its place."""
+    if len(readings) == 1 and readings[0].divider is None:
+        return readings[0], _place(lines, readings[0], name)
+    fitting = []
+    for reading in readings:
+        with contextlib.suppress(PatchError):
+            place = _place(lines, reading, name)
+            if not _goes_on(lines, reading, place):
+                fitting.append((reading, place))
+    if len(fitting) == 1:
+        return fitting[0]
+    raise PatchError(
+        f"{name} has several lines of '=', and {len(fitting)} ways to divide it by them fit to the "
+        "file: give it marks of nine characters, <<<<<<<<< SEARCH, ========= and >>>>>>>>> "
+        "REPLACE, or use a unified diff"
+    )
+
+
+def _goes_on(lines: list[str], reading: Passage, place: int) -> bool:
+    """Return whether the file goes on with the divider: then that may be the file's own line."""
+    after = place + len(reading.old)
+    return after < len(lines) and lines[after].rstrip() == reading.divider
+
+
+def _replace(lines: list[str], bare: list[str], passage: Passage, start: int, end: str) -> None:
     """Replace a passage in lines, and in the same lines without their ends."""
-    start = _place(bare, passage, name)
     before, after = _alike(passage.old, passage.new)
     first, last = start + before, start + len(passage.old) - after
     fresh = passage.new[before : len(passage.new) - after]
@@ -155,12 +216,37 @@ def _place(lines: list[str], passage: Passage, name: str) -> int:
     if passage.hint is not None and passage.hint in places:
         return passage.hint
     if not places:
-        raise PatchError(f"{name} is not in the file: it begins with {old[0][:80]!r}")
+        hint = _all_but_blanks(lines, old)
+        raise PatchError(f"{name} is not in the file: it begins with {old[0][:80]!r}{hint}")
     if len(places) > 1:
         raise PatchError(
             f"{name} is {len(places)} times in the file: add lines around it until it is there once"
         )
     return places[0]
+
+
+def _all_but_blanks(lines: list[str], old: list[str]) -> str:
+    """Return where a passage would be if blanks did not count, and in what it differs there."""
+    known = [(number, "".join(line.split())) for number, line in enumerate(lines) if line.strip()]
+    wanted = [line for line in old if line.strip()]
+    sought = ["".join(line.split()) for line in wanted]
+    texts = [text for _, text in known]
+    places = (
+        place
+        for place in (_indexes(texts, sought[0]) if sought else ())
+        if texts[place : place + len(sought)] == sought
+    )
+    place = next(places, None)
+    if place is None:
+        return ""
+    numbers = [number for number, _ in known[place : place + len(sought)]]
+    for number, line in zip(numbers, wanted, strict=True):
+        if lines[number] != line:
+            return (
+                f"; only blanks differ: line {number + 1} of the file is "
+                f"{lines[number][:120]!r}, and the passage has {line[:120]!r}"
+            )
+    return f"; only empty lines differ: it is in lines {numbers[0] + 1} to {numbers[-1] + 1}"
 
 
 def _indexes(lines: list[str], wanted: str) -> Iterator[int]:

@@ -1,28 +1,35 @@
 """A model's answer, made into changes: strict about what it says, tolerant about how it is wrapped.
 
 Models put JSON into fences, talk before and after it, think aloud, or leave the outer object away.
-What cannot be understood is explained in words that the model itself can act upon.
+What cannot be understood, or can be in two ways, is explained in words that the model itself can
+act upon.
 """
 
 from __future__ import annotations
 
-import bisect
+import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from keruta_agent.core.coding.model import CodeChange
+from keruta_agent.runner.model import thoughts
+from keruta_agent.runner.model.thoughts import Span
 
 OPERATIONS: Final = ("create", "modify", "edit", "delete")
 #: Characters of an answer that are read; no honest answer comes near.
 LONGEST_ANSWER: Final = 8 * 1024 * 1024
 #: Changes that one answer may hold.
 MOST_CHANGES: Final = 500
-#: Places in prose at which JSON is looked for, and characters that are read for that in all.
-_MOST_STARTS: Final = 200
+#: Characters that are read in all to find JSON in prose, and those that take about as long as any
+#: attempt, and as one that is nested too deeply.
 _MOST_READ: Final = 4 * LONGEST_ANSWER
+_ATTEMPT: Final = 1000
+_DEEP: Final = 150_000
+#: Characters around a value that may hold its fence.
+_FENCE_LENGTH: Final = 200
 
 SHAPE: Final = (
     '{"code_changes": [{"file_path": "...", "operation": "create|modify|edit|delete", '
@@ -51,11 +58,11 @@ SCHEMA: Final[Mapping[str, Any]] = {
     "additionalProperties": False,
 }
 
-# No pattern here goes over more than a line: one that looks for the end of a block would read a
-# hostile answer of many beginnings and no end for hours, and nothing can interrupt it.
-# A thought begins a line, as no text inside of JSON does.
-_THOUGHT: Final = re.compile(r"(?:^[ \t]*<|<(/))(think|thinking|reasoning)>", re.I | re.M)
-_FENCE: Final = re.compile(r"^[ \t]*(`{3,}|~{3,})([^\n`]*)$", re.M)
+#: Where JSON may begin that is meant.
+_START: Final = re.compile(r'\{\s*"|\[\s*\{')
+#: The line of a fence above a value, and below it.
+_ABOVE: Final = re.compile(r"(?:^|\n)[ \t]*(?:`{3,}|~{3,})[^\n`]*\s*\Z")
+_BELOW: Final = re.compile(r"\s*(?:`{3,}|~{3,})")
 #: Line breaks and tabs inside of strings are forgiven: what is meant is plain.
 _DECODER: Final = json.JSONDecoder(strict=False)
 
@@ -72,66 +79,61 @@ class Answer:
     explanation: str
 
 
-def parse(text: str) -> Answer:
+@dataclasses.dataclass(frozen=True)
+class _Value:
+    """A JSON value in a text."""
+
+    value: Any
+    span: Span
+
+
+def parse(text: str, *, is_cut_off: bool = False) -> Answer:
     """Return what an answer says.
 
+    The whole text is tried first. In any other, thoughts do not count, and what is left has to
+    hold one answer: of several that differ none is chosen. ``is_cut_off`` is for a text that the
+    limit of its length has ended: what it holds is taken only if nothing comes after it.
+
     Raises:
-        AnswerError: there is no JSON in it, or it does not have the form.
+        AnswerError: there is no JSON in it, it does not have the form, or it is ambiguous.
     """
     if len(text) > LONGEST_ANSWER:
         raise AnswerError(f"it is longer than {LONGEST_ANSWER} characters")
-    text = _without_thoughts(text).strip()
+    text = text.strip()
     if not text:
         raise AnswerError("it is empty")
-    complaint: AnswerError | None = None
-    for value in _values(text):
-        try:
-            return _read(value)
-        except AnswerError as error:
-            complaint = complaint or error
-    raise complaint or AnswerError(f"there is no complete JSON object in it: {_syntax(text)}")
-
-
-def _values(text: str) -> Iterator[Any]:
-    """Yield the JSON values in a text, the likeliest first."""
     whole = _whole(text)
-    if whole is not None:
-        yield whole
-        return
-    for block in _fenced(text):
-        fenced = _whole(block.strip())
-        if fenced is not None:
-            yield fenced
-    yield from _embedded(text)
+    return _one_of(text, is_cut_off=is_cut_off) if whole is None else _read(whole)
 
 
-def _without_thoughts(text: str) -> str:
-    """Return a text without what a model has thought aloud before it answered."""
-    kept: list[str] = []
-    end, opened = 0, None
-    for tag in _THOUGHT.finditer(text):
-        if opened is None and not tag[1]:
-            opened = tag
-        elif opened is not None and tag[1] and tag[2].lower() == opened[2].lower():
-            kept.append(text[end : opened.start()])
-            end, opened = tag.end(), None
-    return "".join([*kept, text[end:]])
+def _one_of(text: str, *, is_cut_off: bool) -> Answer:
+    """Return the one answer that a text holds beside other things."""
+    values = list(_embedded(text))
+    thought = thoughts.find(text, [value.span for value in values])
+    answers = list(_answers(values, text))
+    meant = [value for value in answers if not thought.hold(value.span)]
+    if not meant:
+        if answers:
+            raise AnswerError("it holds JSON in its thoughts only, and none after them")
+        raise AnswerError(f"there is no complete JSON object in it: {_syntax(text)}")
+    answer = _read(meant[-1].value)
+    rest = text[meant[-1].span[1] :]
+    if "code_changes" in rest:
+        raise AnswerError("after the JSON object it holds another one, which is not complete")
+    if any(other.changes != answer.changes for other in _valid(meant[:-1])):
+        raise AnswerError("it holds several answers that differ: give the final one alone")
+    is_last = not _BELOW.sub("", rest, count=1).strip()
+    if not is_last and is_cut_off:
+        raise AnswerError("it was cut off after the JSON object")
+    if not is_last and thought.open_at is not None and thought.open_at < meant[-1].span[0]:
+        raise AnswerError("its thoughts have no end: give the JSON object after them")
+    return answer
 
 
-def _fenced(text: str) -> Iterator[str]:
-    """Yield the text between two equal fences."""
-    fences = list(_FENCE.finditer(text))
-    ends: dict[str, list[int]] = {}
-    for number, fence in enumerate(fences):
-        if not fence[2].strip():
-            ends.setdefault(fence[1], []).append(number)
-    after = 0
-    for number, fence in enumerate(fences):
-        known = ends.get(fence[1], [])
-        place = bisect.bisect_right(known, number)
-        if number >= after and place < len(known):
-            after = known[place] + 1
-            yield text[fence.end() : fences[known[place]].start()]
+def _valid(values: Sequence[_Value]) -> Iterator[Answer]:
+    for value in values:
+        with contextlib.suppress(AnswerError):
+            yield _read(value.value)
 
 
 def _whole(text: str) -> Any:
@@ -142,27 +144,49 @@ def _whole(text: str) -> Any:
     return value if not text[end:].strip() else None
 
 
-def _embedded(text: str) -> Iterator[Any]:
-    position = 0
-    for _ in range(max(1, min(_MOST_STARTS, _MOST_READ // len(text)))):
-        start = re.compile(r"[\[{]").search(text, position)
-        if start is None:
-            return
+def _embedded(text: str) -> Iterator[_Value]:
+    """Yield the objects and lists in a text, none of them inside of another."""
+    position, left = 0, _MOST_READ
+    while left > 0 and (start := _START.search(text, position)) is not None:
+        begin = start.start()
         try:
-            value, position = _DECODER.raw_decode(text, start.start())
+            value, position = _DECODER.raw_decode(text, begin)
+        except json.JSONDecodeError as error:
+            # Where a string has no end, the decoder has looked for it in all of the text; and to
+            # make the error it has counted the lines before.
+            is_open = error.msg.startswith("Unterminated")
+            left -= (len(text) if is_open else error.pos) - begin + error.pos // 16 + _ATTEMPT
+            position = begin + 1
         except (ValueError, RecursionError):
-            position = start.end()
-            continue
-        if _is_meant(value, text):
-            yield value
+            left -= _DEEP
+            position = begin + 1
+        else:
+            left -= position - begin + _ATTEMPT
+            yield _Value(value, (begin, position))
 
 
-def _is_meant(value: Any, text: str) -> bool:
-    """Return whether an answer is whole, and not the complete part of one that was cut off."""
-    if isinstance(value, dict):
-        return "code_changes" in value
-    are_changes = bool(value) and all(isinstance(item, dict) for item in value)
-    return are_changes and "code_changes" not in text
+def _answers(values: Sequence[_Value], text: str) -> Iterator[_Value]:
+    """Yield the values that are answers, and not the complete part of one that was cut off."""
+    has_key = "code_changes" in text
+    for found in values:
+        value = found.value
+        if isinstance(value, dict) and has_key:
+            is_meant = "code_changes" in value
+        elif isinstance(value, dict):
+            is_meant = "file_path" in value and _is_fenced(found.span, text)
+        else:
+            is_meant = not has_key and all(
+                isinstance(item, dict) and "file_path" in item for item in value
+            )
+        if is_meant:
+            yield found
+
+
+def _is_fenced(span: Span, text: str) -> bool:
+    """Return whether a value fills what is between two fences."""
+    above = text[max(0, span[0] - _FENCE_LENGTH) : span[0]]
+    below = text[span[1] : span[1] + _FENCE_LENGTH]
+    return _ABOVE.search(above) is not None and _BELOW.match(below) is not None
 
 
 def _syntax(text: str) -> str:

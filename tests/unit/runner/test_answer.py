@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 
@@ -86,6 +87,65 @@ def test_words_of_a_thought_stay_in_the_contents_of_a_file() -> None:
     text = json.dumps({"code_changes": [change]})
     for answer in (text, f"<think>so</think>\n```json\n{text}\n```"):
         assert parse(answer).changes == [CodeChange(**change)]
+
+
+DRAFT = PLAIN.replace("print", "draft")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"maybe {DRAFT} no, wrong.\n</think>\n{PLAIN}",
+        f"one {DRAFT}</think> two {DRAFT}</think>{PLAIN}",
+        f"<think>\nwell\n</think>\nhm </think>{PLAIN}",
+        f"[THINK]{DRAFT}[/THINK]{PLAIN}",
+        f"◁think▷\n{DRAFT}\n◁/think▷\n{PLAIN}",
+        f"<|channel|>analysis<|message|>{DRAFT}<|end|><|start|>assistant"
+        f"<|channel|>final<|message|>{PLAIN}",
+        f"<think>\nI shall do it:\n\n{PLAIN}",
+        f"<think>\nfor (a of b) {{ }}\n{'{ ' * 3000}\n```json\n{PLAIN}\n```\n",
+        f"First {PLAIN.replace('create', 'chmod')} is wrong, so: {PLAIN}",
+        f"{PLAIN}\nAgain, the same:\n{PLAIN}",
+        PLAIN.replace("print", "</think> {} <think>"),
+        PLAIN.replace("print", "</think> {} <think>").replace("\\n", "\n"),
+    ],
+)
+def test_answer_is_the_one_after_all_thoughts(text: str) -> None:
+    content = parse(text).changes[0].content
+    assert content.replace("</think> {} <think>", "print") == CHANGE["content"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (f"```json\n{DRAFT}\n```\nThat is wrong. Correct:\n```json\n{PLAIN}\n```", "differ"),
+        (f"{json.dumps(CHANGE)}\n{json.dumps({**CHANGE, 'file_path': 'b'})}", "no complete JSON"),
+        (f"{DRAFT} No, rather: {PLAIN[:-20]}", "not complete"),
+        (f"{DRAFT} No, rather: {PLAIN.replace('create', 'chmod')}", "operation 'chmod'"),
+        (f"<think>\nmaybe {DRAFT} no, wrong.\n\n{PLAIN}", "differ"),
+        (f"<think>\nmaybe {DRAFT} or not", "thoughts have no end"),
+        (f"<think>\nmaybe {DRAFT}</think>\nI cannot do it.", "thoughts only"),
+        (f"{DRAFT}\n</think>\n", "thoughts only"),
+    ],
+)
+def test_draft_is_never_taken_for_the_answer(text: str, complaint: str) -> None:
+    with pytest.raises(AnswerError, match=complaint):
+        parse(text)
+
+
+def test_answer_that_was_cut_off_counts_when_it_is_complete_and_last() -> None:
+    for text in (PLAIN, f"```json\n{PLAIN}\n", f"<think>\nso\n</think>{PLAIN}\n"):
+        assert parse(text, is_cut_off=True).changes == [CodeChange(**CHANGE)]
+    with pytest.raises(AnswerError, match="cut off after"):
+        parse(f"{PLAIN}\nBut wait, that is", is_cut_off=True)
+
+
+@pytest.mark.parametrize("piece", [f"{PLAIN}<think>\n</think>", '{"a": 1}\n', "{\n", "[[{"])
+def test_answer_of_many_values_is_read_in_no_time(piece: str) -> None:
+    began = time.process_time()
+    with contextlib.suppress(AnswerError):
+        parse(f"x {piece * (200_000 // len(piece))}")
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("piece", ["<think>\n", "```x\n", "```x\n~~~\n", "</think><think>", '{["a'])

@@ -86,6 +86,55 @@ def test_what_does_not_fit_is_refused(content: str, complaint: str) -> None:
         edited(TEXT, content)
 
 
+RST = "Title\n=======\ntext\n\nOther\n=====\nmore\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "right"),
+    [
+        ("Title\n=======\ntext\n", "Title\n=======\nnew\n", RST.replace("text", "new")),
+        ("Other\n=====\n", "Another\n=======\n", RST.replace("Other\n=====", "Another\n=======")),
+        ("Other\n=====\nmore\n", "", RST[: RST.index("Other")]),
+        ("text\n", "A\n=======\ntext\n", RST.replace("text", "A\n=======\ntext")),
+    ],
+)
+def test_heading_underlined_like_the_divider_is_told_from_it(
+    old: str, new: str, right: str
+) -> None:
+    assert edited(RST, block(old, new)) == right
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Title\n=======\ntxet\n", "Title\n=======\nnew\n"),
+        ("Title\n", "Heading\n=======\n"),
+        ("text\n", "text\n\nOther\n=======\nmore\n=======\n\n>>>>>>> REPLACE\n"),
+    ],
+)
+def test_block_that_can_be_divided_in_several_ways_is_refused(old: str, new: str) -> None:
+    with pytest.raises(PatchError, match="unified diff"):
+        edited(RST, block(old, new))
+
+
+def test_longer_marks_tell_the_divider_from_any_heading() -> None:
+    content = "<<<<<<<<< SEARCH\nTitle\n=========\nHeading\n=======\n>>>>>>>>> REPLACE\n"
+    assert edited("Title\n", content) == "Heading\n=======\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "hint"),
+    [
+        ("def b():\n\treturn 1\n", r"line 6 of the file is '    return 1', .* has '\\treturn 1'"),
+        ("def a():\n    return 1\n\ndef b():\n", "only empty lines differ: it is in lines 1 to 5"),
+        ("def a(): \n", r"line 1 of the file is 'def a\(\):'"),
+    ],
+)
+def test_difference_in_blanks_is_named(old: str, hint: str) -> None:
+    with pytest.raises(PatchError, match=hint):
+        edited(TEXT, block(old, "x\n"))
+
+
 LINES = st.lists(st.sampled_from(["a\n", "b\n", "\n", "    return 1\n", "日本\n"]), max_size=12)
 
 
