@@ -158,7 +158,7 @@ class TaskExecutor:
             success=error is None,
             diff=difference.unified(work.files),
             files_changed=sorted(
-                str(path) for path, (before, after) in work.files.items() if before != after
+                str(path) for path, change in work.files.items() if change.before != change.after
             ),
             duration_seconds=time.monotonic() - began,
             llm_model=work.model or self.llm_client.config.model,
@@ -268,8 +268,9 @@ class _Work:
     def remember(self, steps: list[edits.Step]) -> None:
         """Note what was written."""
         for step in steps:
-            before, _ = self.files.get(step.path, (step.before, None))
-            self.files[step.path] = (before, step.after)
+            known = self.files.get(step.path)
+            before = step.before if known is None else known.before
+            self.files[step.path] = difference.Change(before, step.after, step.mode)
 
     def goes_on_from(self, problem: errors.RunnerError) -> None:
         """Note what is wrong, for the next round.

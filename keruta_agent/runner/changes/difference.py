@@ -5,11 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from keruta_agent.runner.changes import texts
 
-#: What a file held, and what it holds; None where it is not there.
-Change = tuple[bytes | None, bytes | None]
+
+class Change(NamedTuple):
+    """What a file held, and what it holds; None where it is not there."""
+
+    before: bytes | None
+    after: bytes | None
+    mode: int = 0o644
 
 
 def unified(changes: Mapping[PurePosixPath, Change]) -> str:
@@ -17,17 +23,17 @@ def unified(changes: Mapping[PurePosixPath, Change]) -> str:
     return "".join(
         line
         for path in sorted(changes)
-        if changes[path][0] != changes[path][1]
-        for line in _of_file(path, *changes[path])
+        if changes[path].before != changes[path].after
+        for line in _of_file(path, changes[path])
     )
 
 
-def _of_file(path: PurePosixPath, before: bytes | None, after: bytes | None) -> Iterator[str]:
+def _of_file(path: PurePosixPath, change: Change) -> Iterator[str]:
+    before, after, mode = change
     yield f"diff --git a/{path} b/{path}\n"
-    if before is None:
-        yield "new file mode 100644\n"
-    elif after is None:
-        yield "deleted file mode 100644\n"
+    kind = "new" if before is None else "deleted" if after is None else None
+    if kind is not None:
+        yield f"{kind} file mode {'100755' if mode & 0o100 else '100644'}\n"
     try:
         old, new = (texts.decode(data or b"").text for data in (before, after))
     except texts.NotTextError:

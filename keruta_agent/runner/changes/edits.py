@@ -54,9 +54,9 @@ def plan(
     """
     steps: dict[PurePosixPath, Step] = {}
     for number, change in enumerate(changes, 1):
-        path = permissions.location(change.file_path, change.operation)
+        path = permissions.location(_plain(change.file_path), change.operation)
         where = f"Change {number} ({change.operation} of {change.file_path})"
-        if change.operation == "modify" and change.file_path in masked:
+        if change.operation == "modify" and str(path) in masked:
             raise EditError(
                 f"{where} would lose what was masked in it: use the operation edit instead"
             )
@@ -68,7 +68,31 @@ def plan(
         except (patch.PatchError, texts.NotTextError) as error:
             raise EditError(f"{where} cannot be applied: {error}") from None
     _check(steps)
-    return [step for step in steps.values() if step.before != step.after]
+    changed = [step for step in steps.values() if step.before != step.after]
+    removed = [step for step in changed if step.after is None]
+    return [_with_mode(step, removed) for step in changed]
+
+
+def _plain(path: str) -> str:
+    """Return a path without the parts that mean nothing: ``./a`` is ``a``."""
+    parts = path.split("/")
+    return "/".join(part for part in parts if part != ".") if parts[-1] != "." else path
+
+
+def _with_mode(step: Step, removed: Sequence[Step]) -> Step:
+    """Return a step with the mode that its file is to have.
+
+    A new file that takes the place of a removed one, by its text or else by its name, is that file
+    moved; and any other that names its interpreter is there to be started.
+    """
+    if step.before is not None or step.after is None:
+        return step
+    alike = [other for other in removed if other.before == step.after] or [
+        other for other in removed if other.path.name == step.path.name
+    ]
+    if alike:
+        return dataclasses.replace(step, mode=alike[0].mode)
+    return dataclasses.replace(step, mode=0o755 if step.after.startswith(b"#!") else step.mode)
 
 
 def apply(steps: Sequence[Step], tree: Tree) -> None:

@@ -69,6 +69,35 @@ def test_file_may_be_edited_twice_and_what_changes_nothing_is_left_out(root: Pat
     assert (root / "run.sh").read_text() == "#!/bin/sh\necho 3\n"
 
 
+def mode_of(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_moved_file_keeps_its_mode_and_a_new_script_can_be_started(root: Path) -> None:
+    (root / "plain.sh").write_text("#!/bin/sh\n: sourced\n")
+    written(
+        root,
+        CodeChange("run.sh", "delete"),
+        CodeChange("bin/start", "create", "#!/bin/sh\necho 1\n"),
+        CodeChange("plain.sh", "delete"),
+        CodeChange("lib/plain.sh", "create", "#!/bin/sh\n: sourced, by others\n"),
+        CodeChange("new.sh", "create", "#!/bin/sh\nset -e\n"),
+        CodeChange("new.txt", "create", "#\n"),
+    )
+    modes = [mode_of(root / name) for name in ("bin/start", "lib/plain.sh", "new.sh", "new.txt")]
+    assert modes == [0o755, 0o644, 0o755, 0o644]
+
+
+def test_parts_of_a_path_that_mean_nothing_are_left_out(root: Path) -> None:
+    names = written(
+        root,
+        CodeChange("./run.sh", "edit", BLOCK.format("echo 1", "echo 2")),
+        CodeChange("run.sh", "edit", BLOCK.format("echo 2", "echo 3")),
+        CodeChange("././sub/./a", "create", "x\n"),
+    )
+    assert names == ["run.sh", "sub/a"]
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -99,6 +128,9 @@ def test_masked_file_is_edited_and_not_rewritten(root: Path) -> None:
     rewrite = CodeChange("old.txt", "modify", "***\n")
     with pytest.raises(edits.EditError, match="masked"):
         edits.plan([rewrite], tree, permissions, masked={"old.txt"})
+    with pytest.raises(edits.EditError, match="masked"):
+        hidden = CodeChange("./old.txt", "modify", "***\n")
+        edits.plan([hidden], tree, permissions, masked={"old.txt"})
     edit = CodeChange("old.txt", "edit", BLOCK.format("old", "new"))
     assert edits.plan([edit], tree, permissions, masked={"old.txt"})
 
