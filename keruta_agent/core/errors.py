@@ -35,6 +35,7 @@ The tree::
         ├── ImplementationError              the model gave nothing that can be used
         │   └── BudgetExceededError          tokens, money or rounds are used up
         ├── TestExecutionError               the tests of the change fail
+        │   └── HangingTestsError            they do not end, before any change
         ├── PushError                        the branch cannot be pushed
         ├── ArtifactUploadError              evidence cannot be stored
         ├── PlaybookExecutionError           a playbook is wrong, or a step of it failed
@@ -249,6 +250,10 @@ class TestExecutionError(RunnerError):
     """The tests of a change fail."""
 
     __test__ = False  # its name makes pytest curious
+
+
+class HangingTestsError(TestExecutionError):
+    """The tests do not end before anything is changed: no model can do something about it."""
 
 
 class PushError(RunnerError):

@@ -12,7 +12,8 @@ from typing import Any
 
 from keruta_agent.core import errors
 from keruta_agent.core.backoff import Backoff
-from keruta_agent.core.coding.model import MASK, LLMConfig
+from keruta_agent.core.coding.model import LLMConfig
+from keruta_agent.core.coding.record import MASK
 from keruta_agent.core.settings import retired
 from keruta_agent.core.settings.schema import Settings
 from keruta_agent.core.settings.sources import load_settings
@@ -100,6 +101,12 @@ class RunnerConfig:
     #: Tokens, and thousandths of a currency, that a task may use in all; 0: any.
     max_total_tokens: int = 500_000
     max_cost: int = 0
+    #: Globs of files that belong to tests, beside those that frameworks know.
+    test_files: tuple[str, ...] = ()
+    #: Whether the tests run before the first change, too.
+    runs_baseline: bool = True
+    #: Seconds that one test command may take; 0: a third of the task's.
+    test_timeout_seconds: int = 0
     #: User name that goes with the token for git.
     git_username: str = "x-access-token"
     #: Hosts that the token for git is for; left out, the public server that it is from.
@@ -219,6 +226,9 @@ class RunnerConfig:
             max_rounds=settings.runner_max_rounds,
             max_total_tokens=settings.runner_max_tokens,
             max_cost=settings.runner_max_cost,
+            test_files=settings.runner_test_files,
+            runs_baseline=settings.runner_baseline,
+            test_timeout_seconds=int(settings.runner_test_timeout_s),
             git_username=settings.git_username,
             git_token_hosts=settings.git_token_hosts,
             evidence_dir=settings.base_dir / "runner" / "evidence",

@@ -204,6 +204,7 @@ class TaskExecutor:
             )
             _check_use(steps, work.tree.root)
             edits.apply(steps, work.tree)
+            _check_ignored(steps, work.tree)
         except (errors.SecurityError, edits.EditError) as refusal:
             self._report("changes_refused", {"reason": self._redactor.redact(str(refusal))})
             return refusal
@@ -304,6 +305,17 @@ def _check_use(steps: list[edits.Step], root: Path) -> None:
     lost = files.ignored(root, [str(step.path) for step in steps if step.before is None])
     if lost:
         raise edits.EditError(f"Git ignores {', '.join(lost)[:300]}: it would not be committed")
+
+
+def _check_ignored(steps: list[edits.Step], tree: Tree) -> None:
+    """Take back a change that has git ignore what it makes."""
+    if not any(step.path.name == ".gitignore" for step in steps):
+        return
+    lost = files.ignored(tree.root, [str(step.path) for step in steps if step.before is None])
+    if lost:
+        undoing = [dataclasses.replace(s, before=s.after, after=s.before) for s in steps]
+        edits.apply(undoing, tree)
+        raise edits.EditError(f"Git would ignore {', '.join(lost)[:300]}: it is not to be hidden")
 
 
 def _last_line(text: str) -> str:

@@ -19,6 +19,7 @@ from keruta_agent.core.coding.model import Playbook, RunnerResult, RunnerState, 
 from keruta_agent.core.redaction.redactor import Redactor
 from keruta_agent.core.redaction.values import url_passwords
 from keruta_agent.runner.artifacts import ArtifactUploader
+from keruta_agent.runner.checks import verification
 from keruta_agent.runner.checks.checks import Checks
 from keruta_agent.runner.checks.playbooks import PlaybookEngine
 from keruta_agent.runner.config import RunnerConfig, refuse_retired_variables
@@ -161,7 +162,9 @@ class RunnerOrchestrator:
             work.do(playbook)
         self._store(evidence, reporter, redactor)
         reporter.done(branch, evidence.artifacts)
-        reporter.step("end", f"done: pushed {branch}", 100)
+        account = evidence.verification
+        is_untested = account is not None and account.status == verification.UNTESTED
+        reporter.step("end", f"done: pushed {branch}{' UNTESTED' if is_untested else ''}", 100)
 
     def _executor(
         self, checks: Checks, deadline: Deadline, reporter: Reporter, redactor: Redactor
@@ -180,6 +183,7 @@ class RunnerOrchestrator:
         return TaskExecutor.of(
             self.config,
             run_tests=checks.run,
+            tests_first=checks.baseline is not None,
             redactor=redactor,
             check=deadline.check,
             report=report,
@@ -264,6 +268,7 @@ class RunnerOrchestrator:
             push_result=evidence.push,
             workspace_path=str(path) if path else None,
             error_type=kind,
+            verification=evidence.verification,
         )
 
 

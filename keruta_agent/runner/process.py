@@ -17,6 +17,7 @@ from keruta_agent.core.log import keys
 from keruta_agent.core.process_tree.prctl import end_with_parent
 from keruta_agent.core.process_tree.program import take_charge
 from keruta_agent.core.signals import StopFlag
+from keruta_agent.runner.checks import verification
 from keruta_agent.runner.config import RunnerConfig
 from keruta_agent.runner.orchestrator import RunnerOrchestrator
 from keruta_agent.runner.reporting import Step
@@ -148,6 +149,8 @@ def summary(result: RunnerResult) -> list[str]:
         made = result.impl_result
         used = f", {made.tokens_used} tokens" if made.tokens_used else ""
         lines.append(f"model      {made.llm_model}, {made.rounds} rounds{used}")
+    if result.verification is not None:
+        lines += verification.lines(result.verification)
     lines += [f"{artifact.type.value:10} {artifact.uri}" for artifact in result.artifacts]
     verdict = "done" if result.success else f"failed: {result.error_type}: {result.error}"
     return [*lines, f"{verdict} ({result.duration_seconds:.1f} s)"]

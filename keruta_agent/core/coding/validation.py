@@ -12,6 +12,10 @@ from keruta_agent.core.coding.model import TaskContext
 
 #: Field of a task's metadata: the protected files that its model may write, each by its path.
 ALLOWED: Final = "allowed_files"
+#: Field of a task's metadata: whether its model may change existing tests; or which, by path.
+ALLOWED_TESTS: Final = "allow_test_changes"
+#: Field of a task's metadata: whether the tests run before the first change.
+BASELINE: Final = "baseline"
 #: Characters of an id, as the Task Registry takes them.
 _LONGEST_ID: Final = 1000
 #: Seconds of 30 days: a longer limit is a mistake.
@@ -67,6 +71,23 @@ def allowed_files(context: TaskContext) -> frozenset[str]:
     return frozenset(PurePosixPath(path).as_posix() for path in given)
 
 
+def allowed_tests(context: TaskContext) -> bool | tuple[str, ...]:
+    """Return whether a task lets its model change what its tests consist of, or which of it.
+
+    Raises:
+        TaskContextValidationError: it is neither true, false, nor a list of paths.
+    """
+    given = context.metadata.get(ALLOWED_TESTS, False)
+    if isinstance(given, bool) or given is None:
+        return bool(given)
+    if not isinstance(given, list) or not all(isinstance(path, str) and path for path in given):
+        raise errors.TaskContextValidationError(
+            f"metadata.{ALLOWED_TESTS} must be true or a list of paths",
+            advice="Name each file or directory, such as tests/test_login.py",
+        )
+    return tuple(PurePosixPath(path).as_posix() for path in given)
+
+
 def _about_texts(context: TaskContext) -> Iterator[str]:
     """Yield what no file, branch, process or request can be given."""
     for name in ("task_id", "spec_name"):
@@ -76,10 +97,13 @@ def _about_texts(context: TaskContext) -> Iterator[str]:
     for name in ("repo_url", "base_branch"):
         if not isinstance(context.metadata.get(name) or "", str):
             yield f"metadata.{name} must be text"
-    try:
-        allowed_files(context)
-    except errors.TaskContextValidationError as error:
-        yield error.message
+    for read in (allowed_files, allowed_tests):
+        try:
+            read(context)
+        except errors.TaskContextValidationError as error:
+            yield error.message
+    if not isinstance(context.metadata.get(BASELINE, True), bool):
+        yield f"metadata.{BASELINE} must be true or false"
     for field in dataclasses.fields(context):
         value = getattr(context, field.name)
         texts = value if isinstance(value, list) else [value]

@@ -8,7 +8,7 @@ import dataclasses
 from pathlib import Path
 
 from keruta_agent.core.settings.declaration import DAY_S, setting
-from keruta_agent.core.settings.fields import Choice, HttpUrl, Location, Text, Whole, YesNo
+from keruta_agent.core.settings.fields import Choice, HttpUrl, Location, Names, Text, Whole, YesNo
 from keruta_agent.core.units import Duration
 
 MILLION = 1_000_000
@@ -179,6 +179,28 @@ class RunnerSettings:
         environment=("KERUTA_RUNNER_MAX_COST",),
         default=0,
         help="What a coding task may cost, in thousandths of your currency; 0: any.",
+    )
+    runner_baseline: bool = setting(
+        YesNo(),
+        key="runner.baseline",
+        environment=("KERUTA_RUNNER_BASELINE",),
+        default=True,
+        help="Whether the tests of a coding task also run before the first change.",
+    )
+    runner_test_timeout_s: float = setting(
+        Duration(minimum_s=0, maximum_s=7 * DAY_S),
+        key="runner.test_timeout",
+        environment=("KERUTA_RUNNER_TEST_TIMEOUT",),
+        default="0s",
+        help="Time that one test command may take; 0: a third of the task's.",
+    )
+    runner_test_files: tuple[str, ...] = setting(
+        Names(),
+        key="runner.test_files",
+        environment=("KERUTA_RUNNER_TEST_FILES",),
+        default=(),
+        help="Files that belong to the tests and that no model may change, beside those that "
+        "frameworks know: paths from the top of the repository, with * for anything.",
     )
     runner_solves_auto_fix: bool = setting(
         YesNo(),

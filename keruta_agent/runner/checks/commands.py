@@ -40,6 +40,7 @@ LOOK_S: Final = 0.05
 #: Seconds to wait for the last output of a command that has ended, and for its supervisor.
 _DRAIN_S: Final = 5.0
 _NOT_ENDED: Final = -1
+_TIMED_OUT: Final = "\ntimed out"
 #: Bytes of what a supervisor reports: a wait status, and a line end.
 _MOST_REPORT: Final = 16
 #: Lines of a stream that are reported as they come; more would be read by nobody.
@@ -109,6 +110,7 @@ class CommandExecutor:
         streams = [_Stream(pipe, self._hear) for pipe in (process.stdout, process.stderr) if pipe]
         try:
             complaint = self._wait(process, began + timeout_seconds, timeout_seconds, deadline)
+            timed_out = complaint.startswith(_TIMED_OUT)
         finally:
             code = _end(process, uid, reading)
             for stream in streams:
@@ -124,6 +126,7 @@ class CommandExecutor:
             stderr=f"{stderr}{complaint}",
             exit_code=code,
             duration_seconds=time.monotonic() - began,
+            timed_out=timed_out,
         )
 
     def _hear(self, line: str) -> None:
@@ -162,7 +165,7 @@ class CommandExecutor:
                 process.wait(LOOK_S)
                 return ""
             if time.monotonic() > ends_at:
-                return f"\ntimed out after {timeout_s:g} s: ended with all that it had started\n"
+                return f"{_TIMED_OUT} after {timeout_s:g} s: ended with all that it had started\n"
             reason = deadline.stop_reason() if deadline else None
             if reason is not None:
                 return f"\n{reason}: ended with all that it had started\n"

@@ -34,6 +34,13 @@ def cut(text: str, most: int) -> str:
 def describe(result: TestResult) -> str:
     """Describe the tests that failed, with their output."""
     parts = []
+    if result.reverted:
+        listed = "\n".join(f"- {text}" for text in result.reverted)
+        parts.append(
+            "Taken back before the tests ran, as existing tests and what configures or runs them "
+            f"are not to be changed (new tests go into new files):\n{cut(listed, MOST_OUTPUT)}"
+        )
+    parts += [f"Not accepted: {fault}" for fault in result.faults]
     for test in result.test_results:
         if test.success:
             continue

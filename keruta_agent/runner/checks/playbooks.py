@@ -12,7 +12,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from keruta_agent.core import errors
-from keruta_agent.core.coding.model import Playbook, PlaybookStep, Record, SingleTestResult
+from keruta_agent.core.coding.model import Playbook, PlaybookStep, SingleTestResult
+from keruta_agent.core.coding.record import Record
 from keruta_agent.runner.checks import conditions
 from keruta_agent.runner.checks.commands import CommandExecutor
 from keruta_agent.runner.checks.substitution import substituted

@@ -57,6 +57,9 @@ the lines to be there instead
 - "delete" removes a file; its content is "".
 - Passages shown as *** are masked secrets: edit around them, and never write *** for them.
 - Git's own files, hooks, symbolic links and the definitions of CI servers cannot be changed.
+- Existing tests, what configures them (conftest.py, scripts of package.json, ...) and what the \
+test commands run are put back before your change is tested, unless allow_test_changes above says \
+otherwise: mend the code. New tests go into new files.
 - Change only what the task needs. Your change is written as a whole or not at all, and then tested.
 """
 

@@ -17,19 +17,25 @@ from keruta_agent.core.coding.model import (
     PushResult,
     TaskContext,
     TestResult,
+    Verification,
     Workspace,
 )
+from keruta_agent.core.coding.validation import BASELINE
 from keruta_agent.core.redaction.redactor import Redactor
 from keruta_agent.git.access.credentials import GitAccess
 from keruta_agent.git.commit import RUNNER_TRAILER
 from keruta_agent.git.config import user as user_config
 from keruta_agent.git.url import RepositoryUrl, parse
-from keruta_agent.runner.checks import home
+from keruta_agent.runner.checks import home, verification
 from keruta_agent.runner.checks.checks import Checks
 from keruta_agent.runner.checks.commands import CommandExecutor
+from keruta_agent.runner.checks.deciding import Deciding
+from keruta_agent.runner.checks.detection import detect
 from keruta_agent.runner.checks.guard import Guard
 from keruta_agent.runner.checks.playbooks import PlaybookEngine
+from keruta_agent.runner.checks.results.reading import Results
 from keruta_agent.runner.checks.testing import TestRunner
+from keruta_agent.runner.checks.trials import Trials
 from keruta_agent.runner.config import RunnerConfig
 from keruta_agent.runner.deadline import Deadline
 from keruta_agent.runner.reporting import Reporter
@@ -37,6 +43,8 @@ from keruta_agent.runner.workspace.repository import WorkspaceAccess
 from keruta_agent.runner.workspace.workspaces import WorkspaceManager
 
 _LONGEST_TITLE: Final = 200
+#: One test command may take this part of a task's time: it runs before and after the change.
+_SHARE: Final = 3
 
 
 class Executor(Protocol):
@@ -59,6 +67,7 @@ class Evidence:
     tests: TestResult | None = None
     push: PushResult | None = None
     workspace: Workspace | None = None
+    verification: Verification | None = None
     artifacts: list[Artifact] = dataclasses.field(default_factory=list)
     #: Whether the Artifact Store has all of it.
     is_stored: bool = False
@@ -81,6 +90,8 @@ class Work:
     ) -> None:
         """Take all that the run works with; ``directory`` is a private one for its helpers."""
         hidden = config.key_variables
+        self._config = config
+        self._directory = directory
         self._make_executor = make_executor
         self._evidence = evidence
         self._deadline = deadline
@@ -127,17 +138,7 @@ class Work:
             "workspace_prepared",
             {"branch_name": workspace.branch_name, "base_branch": workspace.base_branch},
         )
-        checks = Checks(
-            context=context,
-            workspace=workspace,
-            workspaces=self._workspaces,
-            tests=TestRunner(self._commands),
-            playbooks=self._playbooks,
-            playbook=playbook,
-            guard=Guard.of(self._workspaces.git(workspace.path)),
-            deadline=self._deadline,
-            reporter=reporter,
-        )
+        checks = self._checks(workspace, playbook)
         try:
             self._implement(checks)
         except BaseException:
@@ -146,8 +147,48 @@ class Work:
         self._take_evidence(checks)
         self._publish(workspace, checks)
 
+    def _checks(self, workspace: Workspace, playbook: Playbook | None) -> Checks:
+        context = self._evidence.context
+        base = self._workspaces.stage(workspace)
+        guard = Guard.of(self._workspaces.git(workspace.path))
+        named = context.test_commands
+        commands = tuple(detect(workspace.path) if named is None else named)
+        deciding = Deciding(
+            self._workspaces.trees(workspace, self._directory / "index-of-trees"),
+            base,
+            commands,
+            context,
+            more=self._config.test_files,
+        )
+        limit_s = self._config.test_timeout_seconds or context.timeout_seconds / _SHARE
+        trials = Trials(
+            context=context,
+            workspace=workspace,
+            workspaces=self._workspaces,
+            tests=TestRunner(self._commands, results=Results(self._directory), limit_s=limit_s),
+            deciding=deciding,
+            guard=guard,
+            deadline=self._deadline,
+            commands=commands,
+        )
+        trials.begin()
+        return Checks(
+            context=context,
+            workspace=workspace,
+            workspaces=self._workspaces,
+            trials=trials,
+            deciding=deciding,
+            playbooks=self._playbooks,
+            playbook=playbook,
+            guard=guard,
+            deadline=self._deadline,
+            reporter=self._reporter,
+        )
+
     def _implement(self, checks: Checks) -> None:
         self._deadline.check()
+        if self._config.runs_baseline and checks.context.metadata.get(BASELINE, True):
+            checks.run_baseline()
         if self._is_done_before(checks):
             return
         self._reporter.step("implement", "asks the model for the change", 20)
@@ -191,6 +232,7 @@ class Work:
     def _take_evidence(self, checks: Checks) -> None:
         """Note what was tested, and how the change looks, also of a run that failed."""
         self._evidence.tests = checks.last
+        self._evidence.verification = checks.verification()
         try:
             checks.guard.check()
             diff = self._workspaces.get_diff(checks.workspace, tree=checks.tree)
@@ -202,7 +244,8 @@ class Work:
             made = ImplementationResult(
                 success=False, diff="", files_changed=[], duration_seconds=self._deadline.elapsed_s
             )
-        self._evidence.implementation = dataclasses.replace(made, diff=diff)
+        changed = self._workspaces.files_changed(checks.workspace, checks.tree)
+        self._evidence.implementation = dataclasses.replace(made, diff=diff, files_changed=changed)
 
     def _publish(self, workspace: Workspace, checks: Checks) -> None:
         context, reporter = checks.context, self._reporter
@@ -210,10 +253,14 @@ class Work:
         reporter.step("commit", "commits the change", 75)
         title = " ".join(context.title.split())[:_LONGEST_TITLE]
         subject = f"feat({context.spec_name}): {title} [Task {context.task_id}]"
-        commit = self._workspaces.commit_changes(
-            workspace, f"{self._redactor.redact(subject)}\n\n{self._mark}", tree=checks.tree
-        )
+        account = checks.verification()
+        trailers = [self._redactor.redact(line) for line in verification.trailers(account)]
+        message = "\n".join([self._redactor.redact(subject), "", self._mark, *trailers])
+        commit = self._workspaces.commit_changes(workspace, message, tree=checks.tree)
         reporter.event("committed", {"commit": commit})
+        if account.status == verification.UNTESTED:
+            reporter.say(f"UNTESTED: {account.basis}")
+        reporter.event("verified", account.to_dict())
         reporter.step("push", f"pushes {workspace.branch_name}", 85)
         self._evidence.push = self._workspaces.push_branch(
             workspace, workspace.branch_name, commit=commit

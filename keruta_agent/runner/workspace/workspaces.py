@@ -14,7 +14,7 @@ import functools
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +37,9 @@ from keruta_agent.git.submodules import work_trees as submodules
 from keruta_agent.git.url import RepositoryUrl, parse
 from keruta_agent.runner.config import RetryConfig
 from keruta_agent.runner.deadline import Deadline
+from keruta_agent.runner.workspace import trees
 from keruta_agent.runner.workspace.repository import MOST_S, WorkspaceAccess, remote_url, retrying
+from keruta_agent.runner.workspace.trees import Trees
 
 #: Where commits of a branch are kept that a new run does not go on from.
 KEPT: Final = f"{work_tree.KEPT}/runner"
@@ -197,10 +199,28 @@ class WorkspaceManager:
         """Bring the work tree back to a staged tree; what is ignored stays."""
         with self._raising(errors.WorkspacePreparationError):
             git = self._staging(workspace.path)
-            git.run("read-tree", "--reset", "-u", tree, action="clean the work tree")
-            git.run("checkout-index", "--all", "--force", action="clean the work tree")
+            trees.switch(git, tree)
             git.run("clean", "--quiet", "-ffd", action="clean the work tree")
             submodules.reset(self._clone(git))
+
+    def trees(self, workspace: Workspace, index: Path) -> Trees:
+        """Return the repository's trees; ``index`` is a file to make new ones with."""
+        return Trees(self.git(workspace.path), index)
+
+    def switch(self, workspace: Workspace, tree: str) -> None:
+        """Bring the known files to a staged tree; what commands have made stays."""
+        with self._raising(errors.WorkspacePreparationError):
+            trees.switch(self._staging(workspace.path), tree)
+
+    def altered(self, workspace: Workspace) -> tuple[list[str], list[str]]:
+        """Return the known files that are not as they were staged, and those not known."""
+        with self._raising(errors.WorkspacePreparationError):
+            return trees.altered(self._staging(workspace.path))
+
+    def put_back(self, workspace: Workspace, paths: Sequence[str]) -> None:
+        """Bring known files to what was staged."""
+        with self._raising(errors.WorkspacePreparationError):
+            trees.put_back(self._staging(workspace.path), paths)
 
     def _staging(self, path: Path) -> Git:
         """Return git with the run's own list of files."""
@@ -296,13 +316,13 @@ class WorkspaceManager:
                 else git.text("log", "-1", "--format=%B", start, action="read")
             )
 
-    def files_changed(self, workspace: Workspace) -> list[str]:
-        """Return the files in which the branch differs from its base branch."""
+    def files_changed(self, workspace: Workspace, tree: str | None = None) -> list[str]:
+        """Return the files in which the branch, or a tree, differs from its base branch."""
         with self._raising(errors.WorkspacePreparationError):
             git = self.git(workspace.path)
             start, forked = self._start(git, workspace)
             result = git.run(
-                *("diff", "--name-only", "-z", "--no-renames", forked, start),
+                *("diff", "--name-only", "-z", "--no-renames", forked, tree or start),
                 action="compare with the base branch",
             )
             return list(records(result.output))

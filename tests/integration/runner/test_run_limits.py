@@ -10,6 +10,7 @@ from keruta_agent.runner import RunnerResult
 from keruta_agent.testing.language_model import Turn
 from tests.helpers.coding import (
     RIGHT,
+    TESTS,
     runner_with,
     says,
     slot_in,
@@ -26,11 +27,36 @@ def _lent(around: Around) -> int:
 def test_time_limit_interrupts_the_tests(tmp_path: Path, repository: Repository) -> None:
     slot = slot_in(tmp_path, repository)
     slow = task(slot_path=str(slot), test_commands=["sleep 1000"], timeout_seconds=2)
-    with runner_with(tmp_path, says(RIGHT)) as (runner, _):
+    with runner_with(tmp_path, says(RIGHT), test_timeout_seconds=900) as (runner, _):
         result = runner.run(slow)
 
     assert (result.success, result.error_type) == (False, "TimeoutError")
     assert result.duration_seconds < 500
+
+
+def test_tests_that_hang_before_any_change_end_the_run_before_the_model_is_asked(
+    tmp_path: Path, repository: Repository
+) -> None:
+    slot = slot_in(tmp_path, repository)
+    slow = task(slot_path=str(slot), test_commands=["true", "sleep 1000"])
+    with runner_with(tmp_path, says(RIGHT), test_timeout_seconds=1) as (runner, model):
+        result = runner.run(slow)
+
+    assert (result.success, result.error_type) == (False, "HangingTestsError")
+    assert "'sleep 1000' took longer" in str(result.error)
+    assert model.requests == []
+
+
+def test_hanging_tests_that_are_not_run_first_may_be_what_is_to_be_mended(
+    tmp_path: Path, repository: Repository
+) -> None:
+    slot = slot_in(tmp_path, repository)
+    hanging = f"while grep -q 'return number$' half.py; do sleep 1; done; {TESTS}"
+    mend = task(slot_path=str(slot), test_commands=[hanging], metadata={"baseline": False})
+    with runner_with(tmp_path, says(RIGHT), test_timeout_seconds=30) as (runner, _):
+        result = runner.run(mend)
+
+    assert result.success, result.error
 
 
 def test_time_limit_interrupts_the_push(tmp_path: Path, repository: Repository) -> None:

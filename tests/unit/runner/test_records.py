@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent.core import errors
-from keruta_agent.core.coding import model as runner_model
+from keruta_agent.core.coding import record as record_module
 from keruta_agent.core.coding.model import (
     Artifact,
     ArtifactType,
@@ -72,7 +72,7 @@ def test_record_survives_the_way_through_json(record):
 def test_key_leaves_neither_in_a_repr_nor_in_a_dict():
     config = LLMConfig(api_key="sk-very-secret")
     assert "sk-very-secret" not in repr(config) + str(config.to_dict())
-    assert config.to_dict()["api_key"] == runner_model.MASK
+    assert config.to_dict()["api_key"] == record_module.MASK
 
 
 @pytest.mark.parametrize(

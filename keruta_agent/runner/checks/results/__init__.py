@@ -1,0 +1,1 @@
+"""What test commands say of each of their tests."""
