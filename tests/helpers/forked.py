@@ -74,7 +74,7 @@ class ForkedProcess:
 
 
 class _Server:
-    """The fork server of this process."""
+    """The fork server of this process and of those that are forked from it."""
 
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -119,6 +119,11 @@ class _Server:
 @cache
 def _server() -> _Server:
     return _Server()
+
+
+def begin() -> None:
+    """Start the server, so that processes that are forked from this one share it."""
+    _server()
 
 
 def start(

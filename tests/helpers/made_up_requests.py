@@ -15,6 +15,8 @@ from schemathesis.specs.openapi import checks
 
 DOCUMENTS = Path(__file__).parents[2] / "etc" / "openapi"
 
+#: Examples of other properties to one of an operation: 3 usually, 62 in a long look.
+_FRACTION = 8
 _CHECKS = [
     not_a_server_error,
     checks.status_code_conformance,
@@ -58,9 +60,9 @@ def check_answers(
         Exception: an answer is a server error, or not as documented.
     """
 
-    # The bound is for the whole suite's time; more examples found nothing more.
+    # A fraction of the profile's, for the whole suite's time: operations and modes are many.
     @hypothesis.settings(
-        max_examples=6,
+        max_examples=max(1, hypothesis.settings.default.max_examples // _FRACTION),
         deadline=None,
         database=None,
         suppress_health_check=list(hypothesis.HealthCheck),

@@ -21,6 +21,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
+from tests.helpers import forked
+
 #: Tests that a worker has: the one that runs, and the next, which decides what is torn down.
 _AHEAD = 2
 #: Seconds for a worker to end when it has nothing more to do.
@@ -157,6 +159,8 @@ class Pool:
         _temporary_directories(self._session.config).getbasetemp()
         if any(map(_is_property, self._session.items)):
             _read_all_modules()
+        if any(map(_starts_programs, self._session.items)):
+            forked.begin()
         try:
             for number in range(self._number):
                 self._start(number)
@@ -221,6 +225,10 @@ class Pool:
 
 def _is_property(item: pytest.Item) -> bool:
     return hypothesis.is_hypothesis_test(getattr(item, "obj", None))
+
+
+def _starts_programs(item: pytest.Item) -> bool:
+    return "workplace" in getattr(item, "fixturenames", ())
 
 
 def _read_all_modules() -> None:
