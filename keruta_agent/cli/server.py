@@ -66,8 +66,8 @@ OPEN_FILES: Final = 16_384
     envvar="KERUTA_SERVER_TRUSTED_PROXIES",
     multiple=True,
     metavar="ADDRESS",
-    help="Address or network of a proxy whose X-Forwarded-Prefix and -Proto are believed, beside"
-    " those on this machine.",
+    help="Address or network of a proxy whose X-Forwarded-Prefix, -Proto and -For are believed,"
+    " beside those on this machine.",
 )
 @click.option(
     "--tls-cert",
@@ -137,6 +137,7 @@ def server(
     from keruta_agent.core.signals import StopRequests
     from keruta_agent.http import host as http_host
     from keruta_agent.http import limits
+    from keruta_agent.http.proxies import Proxies
     from keruta_agent.server.serve import Server
     from keruta_agent.server.store import restored
     from keruta_agent.server.store.artifact_location import ArtifactLocation
@@ -173,7 +174,9 @@ def server(
             lines.append(f"listening on {api.url}")
             served.append(api)
         if services["runner_services"] or services["runner_services_only"]:
-            around = runner_services(ctx, data_dir, services, **common)
+            # They are under no path of a proxy.
+            peers = Proxies(trusted=proxies.trusted)
+            around = runner_services(ctx, data_dir, services, proxies=peers, **common)
             around.start()
             running.callback(around.stop)
             lines += [f"{name} on {url}" for name, url in around.urls.items()]

@@ -1,4 +1,4 @@
-"""What a reverse proxy says of the application behind it: the path it is under, and HTTPS.
+"""What a reverse proxy says of a request: the path of the application, HTTPS, and the peer.
 
 Only a proxy may say that: any program or web page can send such headers. The name of the host is
 never taken from them, because by it the own pages are known from those of another site.
@@ -18,6 +18,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _PREFIX_HEADER: Final = b"x-forwarded-prefix"
 _PROTO_HEADER: Final = b"x-forwarded-proto"
+_FOR_HEADER: Final = b"x-forwarded-for"
+#: Addresses in a header that are looked at; no chain of proxies is longer.
+_MOST_HOPS: Final = 20
 #: Marks that need no quotes in an address, a header or a page.
 _PREFIX: Final = re.compile(r"(?:/[\w@.~-]+)*/?", re.ASCII)
 _LONGEST_PREFIX: Final = 200
@@ -66,6 +69,26 @@ class Proxies:
         scope["root_path"] = prefix
         scope["path"] = f"{prefix}/" if path == prefix else path
 
+    def peer(self, scope: Scope) -> str:
+        """Return the address that a request came from, as far as proxies are believed.
+
+        It is the last one in ``X-Forwarded-For`` that is no trusted proxy's: those before it are
+        what a client itself may have sent.
+        """
+        client = scope.get("client")
+        found = "" if client is None else str(client[0])
+        if not self._is_trusted(client):
+            return found
+        said = b",".join(value for name, value in scope["headers"] if name == _FOR_HEADER)
+        for hop in reversed(said.decode("latin-1").split(",")[-_MOST_HOPS:]):
+            address = _address_in(hop)
+            if address is None:
+                break
+            found = str(address)
+            if not self._is_trusted((found, 0)):
+                break
+        return found
+
     def _forwarded(self, scope: Scope) -> tuple[str, bool]:
         """Return the prefix and whether the client came by HTTPS, as far as that is believed."""
         headers = {
@@ -93,3 +116,19 @@ class Proxies:
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         return address.is_loopback or any(address in network for network in self.trusted)
+
+
+def _address_in(hop: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address in an entry of ``X-Forwarded-For``, which may have a port."""
+    text = hop.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

@@ -58,6 +58,12 @@ class Request(starlette.requests.Request):
         return is_https
 
     @property
+    def peer(self) -> str:
+        """The address that it came from, as far as proxies are believed; empty on a Unix socket."""
+        peer: str = self.scope["app"].proxies.peer(self.scope)
+        return peer
+
+    @property
     def origin(self) -> str:
         """Scheme, name and prefix by which the client reached this application."""
         host = self.headers.get("Host") or self._own_address()

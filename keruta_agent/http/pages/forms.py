@@ -36,7 +36,7 @@ def add_forms(pages: Pages, why: str) -> None:
         if page_setup.visitor(request).welcome:
             return page_setup.go_to(request, asked)
         logins, token = page_setup.setup_of(request).logins, request.fields.get("token", "")
-        if not logins.fits(token):
+        if not logins.fits(token, request.peer):
             return page_setup.page(request, "login.html", 403, why=why, wrong=True, next=asked)
         response = page_setup.go_to(request, asked)
         # A new cookie: whoever planted the old one does not know this one.

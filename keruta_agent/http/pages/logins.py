@@ -7,10 +7,8 @@ cookie under another name is what forms carry against forgery.
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import hmac
-import math
 import secrets
 import time
 from typing import Final, Protocol
@@ -19,15 +17,12 @@ from starlette.responses import Response
 
 from keruta_agent.http.problems import Problem
 from keruta_agent.http.request import Request
+from keruta_agent.http.throttle import Throttle, network_of
 
 #: Seconds.
 LIFETIME_S: Final = 7 * 24 * 3600
 FIELD: Final = "csrf"
 HEADER: Final = "X-CSRF-Token"
-
-#: Wrong tokens in a minute, of all visitors, after which no other is looked at.
-MOST_WRONG: Final = 10
-_MINUTE_S: Final = 60.0
 
 _KNOWN: Final = "known"
 _ANYBODY: Final = "anybody"
@@ -70,31 +65,24 @@ class Logins:
 
     def __init__(self, store: LoginStore) -> None:
         self._store = store
-        #: When the last wrong tokens came, by the monotonic clock.
-        self._wrong: collections.deque[float] = collections.deque(maxlen=MOST_WRONG)
+        self._throttle = Throttle()
 
     @property
     def wanted(self) -> bool:
         """Whether visitors have to show a token."""
         return self._store.is_wanted
 
-    def fits(self, token: str) -> bool:
+    def fits(self, token: str, peer: str) -> bool:
         """Return whether one may log in with this token.
 
         Raises:
-            Problem: too many wrong ones came just now (429).
+            Problem: too many wrong ones came from this peer just now (429).
         """
-        left_s = self._wrong[0] + _MINUTE_S - time.monotonic() if self._wrong else 0.0
-        if len(self._wrong) == MOST_WRONG and left_s > 0:
-            raise Problem(
-                429,
-                "TOO_MANY_TRIES",
-                "too many wrong tokens; wait a minute",
-                headers={"Retry-After": str(math.ceil(left_s))},
-            )
+        key = network_of(peer)
+        self._throttle.check(key)
         if self._store.accepts(token):
             return True
-        self._wrong.append(time.monotonic())
+        self._throttle.failed(key)
         return False
 
     def visitor(self, request: Request) -> Visitor:

@@ -11,9 +11,10 @@ from keruta_agent.http.pages.logins import Visitor
 from keruta_agent.http.problems import Problem
 from keruta_agent.http.request import Request
 from keruta_agent.http.routes import Route
-from keruta_agent.server.access import scopes
+from keruta_agent.http.throttle import Throttle, network_of
+from keruta_agent.server.access import scopes, tokens
 from keruta_agent.server.access.grants import Grants
-from keruta_agent.server.access.principals import Principal, note_principal, principal_of
+from keruta_agent.server.access.principals import Principal, digest_of, note_principal, principal_of
 from keruta_agent.server.access.rights import Reach, Right, RouteKey
 from keruta_agent.server.access.stored_logins import StoredLogins
 from keruta_agent.server.resources import health
@@ -37,6 +38,7 @@ class Access:
         self._rights = rights
         self._grants = grants
         self._logins = logins
+        self._throttle = Throttle()
         self._loopback = loopback
 
     def look_up(self, request: Request) -> Callable[[], None] | None:
@@ -44,6 +46,10 @@ class Access:
         if request.path in _OPEN_PATHS:
             return None
         token = bearer_token(request)
+        if token is not None and self._grants.of_token(token) is None:
+            # Before the database is asked.
+            peer, pair = _keys(request, token)
+            self._throttle.check(pair, *([] if tokens.is_made_here(token) else [peer]))
         if token is None and request.app.pages is not None and request.cookies:
             # A person's browser: what has ended elsewhere has ended here at once.
             return self._grants.refresh
@@ -122,14 +128,28 @@ class Access:
     def _of_token(self, request: Request) -> Principal:
         token = bearer_token(request)
         found = None if token is None else self._grants.of_token(token)
-        if found is None:
-            raise Problem(
-                401,
-                "UNAUTHORIZED",
-                "the bearer token is missing or wrong",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
-        return found
+        if found is not None:
+            if not found.number:  # a person has chosen it: it may be guessed
+                self._throttle.check(network_of(request.peer))
+            return found
+        if token is not None:
+            self._count(request, token)
+        raise Problem(
+            401,
+            "UNAUTHORIZED",
+            "the bearer token is missing or wrong, has expired or was revoked",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+    def _count(self, request: Request, token: str) -> None:
+        """Count a wrong token: by itself, and as a guess of its peer if it is a new one.
+
+        What is repeated is a client with an old token, and must not lock out others at its address;
+        nor are tokens that were made here ever guessed.
+        """
+        peer, pair = _keys(request, token)
+        is_guess = not tokens.is_made_here(token) and not self._throttle.has_failed(pair)
+        self._throttle.failed(pair, *([peer] if is_guess else []))
 
     def _visitor(self, request: Request) -> Visitor | None:
         pages = request.app.pages
@@ -141,6 +161,12 @@ class Access:
         host = request.headers.get("Host")
         if self._loopback and host is not None and not is_loopback(host_name(host)):
             raise Problem(403, "FORBIDDEN", "this server has another name; ask for 127.0.0.1")
+
+
+def _keys(request: Request, token: str) -> tuple[str, str]:
+    """Return what wrong tokens are counted by: the peer, and the peer with the token."""
+    peer = network_of(request.peer)
+    return peer, f"{peer} {digest_of(token)}"
 
 
 def _check_role(principal: Principal, right: Right) -> None:

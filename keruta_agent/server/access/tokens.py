@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import secrets
 import uuid
 from typing import Any, Final
@@ -17,6 +18,7 @@ from keruta_agent.server.store.statements import Row, select, statement
 #: By it people and the redactor know a token of this server.
 PREFIX: Final = "keruta_tok_"
 _BYTES: Final = 32
+_FORM: Final = re.compile(rf"{PREFIX}[0-9a-f]{{{2 * _BYTES}}}")
 #: Tokens that are not revoked: each process holds them in memory.
 MOST: Final = 10_000
 #: Characters of a name.
@@ -30,6 +32,11 @@ _NUMBER: Final = statement("SELECT COUNT(*) FROM tokens WHERE revoked_at IS NULL
 _REVOKE: Final = statement("UPDATE tokens SET revoked_at = ? WHERE number = ?")
 _END_LOGINS: Final = statement("DELETE FROM logins WHERE token = ?")
 _USED: Final = statement("UPDATE tokens SET used_at = ? WHERE number = ?")
+
+
+def is_made_here(token: str) -> bool:
+    """Return whether a token has the form of those that are created here."""
+    return _FORM.fullmatch(token) is not None
 
 
 def create(

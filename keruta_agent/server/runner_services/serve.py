@@ -14,6 +14,7 @@ from keruta_agent.git.access.credentials import GitAccess
 from keruta_agent.http.access import is_loopback
 from keruta_agent.http.application import Application
 from keruta_agent.http.host import STOP_TIMEOUT_S, Host
+from keruta_agent.http.proxies import Proxies
 from keruta_agent.http.tls import Tls
 from keruta_agent.server.access.grants import Grants
 from keruta_agent.server.runner_services import artifacts, pool, registry
@@ -61,6 +62,8 @@ class Options:
     tokens_dir: Path | None = None
     #: None keeps artifacts in the data directory.
     artifacts: ArtifactLocation | None = None
+    #: In front of the services.
+    proxies: Proxies = dataclasses.field(default_factory=Proxies)
     #: None speaks plain HTTP.
     tls: Tls | None = None
     #: Seconds for requests in flight when the services stop.
@@ -177,9 +180,11 @@ _RESOURCES: Final = {
 
 def application_of(name: str, services: Services, options: Options) -> Application:
     """Return the application of one service."""
-    return create_application(
+    app = create_application(
         name,
         services,
         _RESOURCES[name],
         loopback=is_loopback(options.host),
     )
+    app.proxies = options.proxies
+    return app

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent.http.throttle import MOST_FAILURES
 from keruta_agent.server.access.grants import Grants
 from keruta_agent.server.application import create_application
 from keruta_agent.server.store.store import Store
@@ -14,7 +15,7 @@ from tests.helpers.api_caller import ApiCaller
 TOKEN = "geheim-日本"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def guarded(store: Store) -> ApiCaller:
     return ApiCaller(create_application(store, token=TOKEN))
 
@@ -87,3 +88,39 @@ def test_own_names_and_own_pages_pass(api: ApiCaller, host: str) -> None:
 def test_server_open_to_the_network_has_any_name(store: Store, tmp_path: Path) -> None:
     reachable = ApiCaller(create_application(store, loopback=False))
     assert reachable.call("GET", "/sessions", headers={"Host": "box.test"}).status_code == 200
+
+
+def _status(api: ApiCaller, token: str, *, peer: str = "", path: str = "/sessions") -> int:
+    headers = _bearer(token) | ({"X-Forwarded-For": peer} if peer else {})
+    return api.call("GET", path, headers=headers).status_code
+
+
+def test_tokens_are_not_guessed_by_the_thousand_at_the_api(guarded: ApiCaller) -> None:
+    tries = [_status(guarded, f"guess {number}") for number in range(MOST_FAILURES + 1)]
+    assert tries == [401] * MOST_FAILURES + [429]
+    refused = guarded.call("GET", "/sessions", headers=_bearer("another guess"))
+    assert refused.json()["error"]["code"] == "TOO_MANY_TRIES"
+    assert 0 < int(refused.headers["Retry-After"]) <= 60
+    assert _status(guarded, TOKEN) == 429, "else the right one would be found all the same"
+
+
+def test_client_with_an_old_token_is_throttled_alone(guarded: ApiCaller) -> None:
+    tries = [_status(guarded, "old") for _ in range(MOST_FAILURES + 1)]
+    assert tries == [401] * MOST_FAILURES + [429]
+    assert _status(guarded, TOKEN) == 200
+
+
+def test_failures_of_one_peer_lock_out_no_other(guarded: ApiCaller) -> None:
+    for number in range(MOST_FAILURES):
+        _status(guarded, f"guess {number}", peer="203.0.113.7")
+    assert _status(guarded, TOKEN, peer="203.0.113.7") == 429
+    # What a client writes into the header itself stands before what its proxy has added.
+    assert _status(guarded, TOKEN, peer="198.51.100.1, 203.0.113.7") == 429
+    assert _status(guarded, TOKEN, peer="203.0.113.8") == 200
+
+
+def test_addresses_of_one_ipv6_network_are_one_peer(guarded: ApiCaller) -> None:
+    for number in range(MOST_FAILURES):
+        _status(guarded, f"guess {number}", peer=f"2001:db8:1:2::{number:x}")
+    assert _status(guarded, TOKEN, peer="2001:db8:1:2:ffff::1") == 429
+    assert _status(guarded, TOKEN, peer="2001:db8:1:3::1") == 200

@@ -9,7 +9,8 @@ import pytest
 import time_machine
 
 from keruta_agent.http.application import Application
-from keruta_agent.http.pages.logins import LIFETIME_S, MOST_WRONG
+from keruta_agent.http.pages.logins import LIFETIME_S
+from keruta_agent.http.throttle import MOST_FAILURES
 from keruta_agent.server.application import create_application
 from keruta_agent.server.store.store import Store
 from tests.helpers.page_visitor import PageVisitor, form_token
@@ -106,8 +107,10 @@ def test_login_leads_to_no_other_site(guarded: Application, address: str) -> Non
 def test_tokens_cannot_be_guessed_by_the_thousand(store: Store) -> None:
     browser = PageVisitor(create_application(store, token=TOKEN))
     form = {"csrf": form_token(browser.get("/login").text)}
-    tries = [browser.post("/login", data={**form, "token": str(n)}) for n in range(MOST_WRONG + 1)]
-    assert [answer.status_code for answer in tries] == [403] * MOST_WRONG + [429]
+    tries = [
+        browser.post("/login", data={**form, "token": str(n)}) for n in range(MOST_FAILURES + 1)
+    ]
+    assert [answer.status_code for answer in tries] == [403] * MOST_FAILURES + [429]
     assert 0 < int(tries[-1].headers["Retry-After"]) <= 60
     assert "Wait a minute" in tries[-1].text
     # Else the right one would be found all the same.

@@ -113,3 +113,24 @@ def test_name_of_the_host_is_never_taken_from_a_proxy() -> None:
     before = dict(scope)
     Proxies().apply(scope, OWN)
     assert scope == before
+
+
+def _peer(forwarded: str, client: str = "127.0.0.1", *trusted: str) -> str:
+    proxies = Proxies(trusted=[ipaddress.ip_network(each) for each in trusted])
+    headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
+    return proxies.peer({"type": "http", "client": (client, 9), "headers": headers})
+
+
+def test_peer_is_the_last_address_that_no_trusted_proxy_has() -> None:
+    assert _peer("") == "127.0.0.1"
+    assert _peer("203.0.113.7") == "203.0.113.7"
+    assert _peer("1.2.3.4, 203.0.113.7") == "203.0.113.7"
+    assert _peer("203.0.113.7, 10.0.0.2", "10.0.0.1", "10.0.0.0/24") == "203.0.113.7"
+    assert _peer("203.0.113.7:4711") == "203.0.113.7"
+    assert _peer("[2001:db8::1]:80") == "2001:db8::1"
+    assert _peer("::ffff:203.0.113.7") == "203.0.113.7"
+
+
+def test_peer_is_not_taken_from_whom_nobody_trusts() -> None:
+    assert _peer("203.0.113.7", "10.0.0.1") == "10.0.0.1"
+    assert _peer("203.0.113.7, nonsense") == "127.0.0.1"
