@@ -82,6 +82,13 @@ OPEN_FILES: Final = 16_384
     help="Its private key in PEM form, without a password.",
 )
 @click.option(
+    "--secret-key-file",
+    envvar="KERUTA_SERVER_SECRET_KEY_FILE",
+    type=PathType(dir_okay=False),
+    help="Key by which servers on one PostgreSQL share answers to secret questions; or in"
+    " KERUTA_SERVER_SECRET_KEY.",
+)
+@click.option(
     "--drain",
     "drain_s",
     envvar="KERUTA_SERVER_DRAIN",
@@ -106,6 +113,7 @@ def server(
     trusted_proxies: tuple[str, ...],
     tls_cert: Path | None,
     tls_key: Path | None,
+    secret_key_file: Path | None,
     drain_s: float,
     **services: Any,
 ) -> None:
@@ -168,7 +176,13 @@ def server(
     with contextlib.ExitStack() as running:
         # Before signals are heard: it may wait for a database, and Ctrl-C has to end that.
         if not services["runner_services_only"]:
-            api = Server(data_dir, port=port, proxies=proxies, **common)
+            api = Server(
+                data_dir,
+                port=port,
+                proxies=proxies,
+                secret_key=_secret_key(secret_key_file),
+                **common,
+            )
             api.start()
             running.callback(api.stop)
             lines.append(f"listening on {api.url}")
@@ -205,6 +219,29 @@ def _serve(requests: StopRequests, served: list[Server | RunnerServices], drain_
     drained_at = time.monotonic() + drain_s
     while requests.count < 2 and (left_s := drained_at - time.monotonic()) > 0:
         requests.wait(left_s)
+
+
+def _secret_key(file: Path | None) -> str | None:
+    """Return the key that is in a file, or in the environment.
+
+    Raises:
+        UsageError: it is in both, or the file cannot be read.
+    """
+    key = os.environ.get("KERUTA_SERVER_SECRET_KEY", "").strip()
+    if file is None:
+        return key or None
+    if key:
+        raise errors.UsageError(
+            "the secret key is given twice",
+            advice="Give --secret-key-file or KERUTA_SERVER_SECRET_KEY, not both",
+        )
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise errors.UsageError(
+            f"cannot read the secret key from {file}: {exc}",
+            advice="Make one with: openssl rand -base64 32",
+        ) from None
 
 
 def _tls(certificate: Path | None, key: Path | None) -> Tls | None:

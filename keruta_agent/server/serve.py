@@ -14,6 +14,7 @@ from keruta_agent.http.tls import Tls
 from keruta_agent.server.application import create_application
 from keruta_agent.server.readiness import Readiness
 from keruta_agent.server.store.artifact_location import ArtifactLocation
+from keruta_agent.server.store.secret_answers import open_answers
 from keruta_agent.server.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Server:
         artifacts: ArtifactLocation | None = None,
         proxies: Proxies | None = None,
         tls: Tls | None = None,
+        secret_key: str | None = None,
         stop_timeout_s: float = STOP_TIMEOUT_S,
     ) -> None:
         self._data_dir = data_dir
@@ -43,6 +45,7 @@ class Server:
         self._artifacts = artifacts
         self._proxies = proxies
         self._tls = tls
+        self._secret_key = secret_key
         self._stop_timeout_s = stop_timeout_s
         self._server: Host | None = None
         self._readiness: Readiness | None = None
@@ -58,6 +61,9 @@ class Server:
         with contextlib.ExitStack() as opened:
             store = opened.enter_context(
                 contextlib.closing(Store.open(self._data_dir, self._database_url, self._artifacts))
+            )
+            store.secret_answers = opened.enter_context(
+                contextlib.closing(open_answers(store.database, self._secret_key))
             )
             app = create_application(
                 store,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import itertools
 import signal
 from collections.abc import Iterator
@@ -12,6 +14,8 @@ import requests
 
 from keruta_agent.server.store import migrations
 from tests.helpers.event_streams import event_stream
+from tests.helpers.object_server import Bucket
+from tests.helpers.page_visitor import form_token
 from tests.helpers.postgresql import PostgresqlServer
 from tests.helpers.processes import Workplace
 from tests.helpers.server_pair import (
@@ -24,6 +28,7 @@ from tests.helpers.server_pair import (
 )
 from tests.helpers.waiting import wait_until
 
+_TOKEN = "the token of both servers"
 #: Processes that start at once.
 _TOGETHER = 8
 
@@ -34,10 +39,24 @@ def pair(workplace: Workplace, postgresql_url: str) -> Iterator[ServerPair]:
         yield started
 
 
-def _task(url: str) -> str:
-    session = call(url, "POST", "/sessions", {"name": "s"})["id"]
-    task = call(url, "POST", "/tasks", {"sessionId": session, "name": "t"})["id"]
-    call(url, "PUT", f"/tasks/{task}/status", {"status": "PROCESSING"})
+@pytest.fixture
+def sharing(workplace: Workplace, postgresql_url: str, bucket: Bucket) -> Iterator[ServerPair]:
+    """Two servers that share everything that they can."""
+    with server_pair(
+        workplace,
+        postgresql_url,
+        KERUTA_SERVER_TOKEN=_TOKEN,
+        KERUTA_SERVER_SECRET_KEY="a key of both servers, for answers to secret questions",
+        KERUTA_SERVER_ARTIFACT_STORE=bucket.url(),
+        **bucket.environment,
+    ) as started:
+        yield started
+
+
+def _task(url: str, **more: str) -> str:
+    session = call(url, "POST", "/sessions", {"name": "s"}, **more)["id"]
+    task = call(url, "POST", "/tasks", {"sessionId": session, "name": "t"}, **more)["id"]
+    call(url, "PUT", f"/tasks/{task}/status", {"status": "PROCESSING"}, **more)
     return str(task)
 
 
@@ -148,6 +167,83 @@ def test_kill_of_either_server_loses_and_doubles_no_log_line(pair: ServerPair) -
     assert sorted(lines) == sorted(
         f"{number} {part}" for number in range(batches) for part in range(20)
     )
+
+
+def test_kill_of_either_server_loses_and_doubles_no_artifact(
+    sharing: ServerPair, bucket: Bucket
+) -> None:
+    task = _task(sharing.url, token=_TOKEN)
+    path = f"/tasks/{task}/artifacts"
+
+    def upload(number: int) -> None:
+        content = f"{number} ".encode() * 100_000
+        stored = write_as_an_agent_does(
+            sharing.url,
+            "POST",
+            path,
+            token=_TOKEN,
+            files={"file": (f"file-{number}", content)},
+            data={"sha256": hashlib.sha256(content).hexdigest()},
+        )
+        # It is there at once, wherever it is asked for.
+        for url in sharing.urls:
+            with contextlib.suppress(requests.ConnectionError):  # one of them is being killed
+                assert _content(url, f"{path}/{stored['id']}") == content
+
+    with under_load(upload):
+        for index in (0, 1):
+            sharing.kill(index)
+    found = call(sharing.urls[0], "GET", f"{path}?size=1000", token=_TOKEN)
+    names = sorted(artifact["name"] for artifact in found)
+    assert names == sorted(f"file-{number}" for number in range(len(names)))
+    # What a killed server had stored and not noted is an orphan, which is swept a day later.
+    assert {artifact["id"] for artifact in found} <= bucket.artifacts()
+
+
+def _content(url: str, artifact: str) -> bytes:
+    answer = requests.get(
+        f"{url}/api/v1{artifact}/content",
+        headers={"Authorization": f"Bearer {_TOKEN}"},
+        timeout=TIMEOUT_S,
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.content
+
+
+def test_secret_answer_given_to_one_server_is_taken_at_the_other(sharing: ServerPair) -> None:
+    one, other = sharing.urls
+    task = _task(one, token=_TOKEN)
+    question = {"prompt": "Password:", "secret": True}
+    asked = call(one, "POST", f"/tasks/{task}/input-request", question, token=_TOKEN)
+    call(other, "POST", f"/tasks/{task}/input", {"input": "open sesame"}, token=_TOKEN)
+    taken = call(one, "GET", f"/tasks/{task}/input?requestId={asked['id']}", token=_TOKEN)
+    assert taken == {"input": "open sesame\n"}
+
+
+def test_login_and_forms_of_one_server_hold_at_the_other(sharing: ServerPair) -> None:
+    one, other = sharing.urls
+    with requests.Session() as browser:
+        # Both are one server to a browser, which knows them by the proxy's name.
+        browser.headers["Host"] = sharing.url.removeprefix("http://")
+        form = {"csrf": form_token(browser.get(f"{one}/login", timeout=TIMEOUT_S).text)}
+        entered = browser.post(
+            f"{other}/login",
+            data={**form, "token": _TOKEN},
+            timeout=TIMEOUT_S,
+            allow_redirects=False,
+        )
+        assert entered.status_code == 303
+        for url in (one, other, sharing.url):
+            form = {"csrf": form_token(browser.get(f"{url}/", timeout=TIMEOUT_S).text)}
+            for target in (one, other, sharing.url):
+                made = browser.post(
+                    f"{target}/sessions",
+                    data={**form, "name": "made by a form"},
+                    timeout=TIMEOUT_S,
+                    allow_redirects=False,
+                )
+                assert made.status_code == 303
+    assert len(call(one, "GET", "/sessions", token=_TOKEN)) == 9
 
 
 def _lines(url: str, task: str) -> list[dict[str, str]]:

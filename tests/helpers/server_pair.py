@@ -71,20 +71,31 @@ def server_pair(workplace: Workplace, database_url: str, **more: str) -> Iterato
         yield pair
 
 
-def call(url: str, method: str, path: str, body: Any = None, *, key: str = "") -> Any:
-    """Make one request of the API and return what is answered."""
-    answer = _ask(url, method, path, body, key)
+def call(
+    url: str,
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    key: str = "",
+    token: str | None = None,
+    **more: Any,
+) -> Any:
+    """Make one request of the API and return what is answered; ``more`` goes to requests."""
+    answer = _ask(url, method, path, body, key, token, **more)
     assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text}"
     return answer.json() if answer.content else None
 
 
-def write_as_an_agent_does(url: str, method: str, path: str, body: Any) -> Any:
+def write_as_an_agent_does(
+    url: str, method: str, path: str, body: Any = None, *, token: str | None = None, **more: Any
+) -> Any:
     """Make one write under a key, again and again until it is confirmed."""
     key = str(uuid.uuid4())
 
     def confirmed() -> requests.Response | None:
         with contextlib.suppress(requests.ConnectionError):
-            answer = _ask(url, method, path, body, key)
+            answer = _ask(url, method, path, body, key, token, **more)
             assert answer.ok or answer.status_code in (502, 503, 504), answer.text
             return answer if answer.ok else None
         return None
@@ -92,13 +103,14 @@ def write_as_an_agent_does(url: str, method: str, path: str, body: Any) -> Any:
     return wait_until(confirmed, f"{method} {path} is confirmed").json()
 
 
-def _ask(url: str, method: str, path: str, body: Any, key: str) -> requests.Response:
+def _ask(
+    url: str, method: str, path: str, body: Any, key: str, token: str | None, **more: Any
+) -> requests.Response:
+    headers = {"Idempotency-Key": key} if key else {}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
     return requests.request(
-        method,
-        f"{url}/api/v1{path}",
-        json=body,
-        headers={"Idempotency-Key": key} if key else {},
-        timeout=TIMEOUT_S,
+        method, f"{url}/api/v1{path}", json=body, headers=headers, timeout=TIMEOUT_S, **more
     )
 
 

@@ -121,6 +121,8 @@ ACTIONS: Final[Mapping[str, str]] = {
     "server_database_taken_over": "The runner services' earlier database is in the server's now.",
     "server_artifacts_kept": "The store's artifacts are another database's; they stay.",
     "server_artifacts_swept": "Objects that no artifact is about were removed from the store.",
+    "server_secrets_unshared": "Secret answers stay in this process; other servers lack them.",
+    "server_secret_unreadable": "A secret answer was sealed with another server's key.",
     "server_storage_failed": "The server's database or artifact store failed; it may come back.",
     # The services around the Agent Runner, and its clients
     "slot_lent": "The Repo Pool Manager lends a slot.",

@@ -18,7 +18,7 @@ _MOST_PROBLEMS: Final = 3
 
 #: Tables that are emptied in a copy. Slots are clones on a disk, and are made anew; people log in
 #: again; a secret answer is for the script that waits for it, and for no archive.
-LEFT_OUT: Final = ("pool_slots", "logins", "secret_answers")
+LEFT_OUT: Final = ("pool_slots", "logins", "secret_answers", "server_keys")
 #: Tables that name files in the directory of artifacts.
 _OF_ARTIFACTS: Final = ("artifacts", "runner_artifacts")
 

@@ -60,7 +60,8 @@ def _move(change: Change, draft: dict[str, Any], task_id: str) -> Any:
         values["started_at"] = t.now()
     if asked.is_terminal:
         values["ended_at"] = t.now()
-    if current is TaskStatus.WAITING_FOR_INPUT and asked is not current:
+    # A script need not be waiting to have asked.
+    if asked.is_terminal or (current is TaskStatus.WAITING_FOR_INPUT and asked is not current):
         questions.close(change, row["number"])
     changed = task_rows.update(change, row, values)
     if asked.is_terminal:

@@ -291,6 +291,22 @@ _ACCESS = (
     "CREATE INDEX sessions_name ON sessions (name)",
 )
 
+#: Answers to secret questions as servers share them, and which keys those have that run.
+_SECRET_ANSWERS = (
+    """CREATE TABLE secret_answers (
+        task BIGINT PRIMARY KEY REFERENCES tasks (number) ON DELETE CASCADE,
+        question BIGINT NOT NULL,
+        key TEXT NOT NULL,
+        sealed TEXT NOT NULL,
+        created_at BIGINT NOT NULL
+    )""",
+    """CREATE TABLE server_keys (
+        process TEXT PRIMARY KEY,
+        key TEXT NOT NULL,
+        seen_at BIGINT NOT NULL
+    )""",
+)
+
 MIGRATIONS: Steps = (
     Step("0001_first", _FIRST),
     Step("0002_secret_input", _SECRET_INPUT),
@@ -300,6 +316,7 @@ MIGRATIONS: Steps = (
     Step("0006_runner_services", _RUNNER_SERVICES),
     Step("0007_list_indexes", _LIST_INDEXES),
     Step("0008_access", _ACCESS),
+    Step("0009_secret_answers", _SECRET_ANSWERS),
 )
 
 

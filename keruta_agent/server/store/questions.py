@@ -1,8 +1,8 @@
 """Questions of scripts as rows, and where answers wait until the script has taken them.
 
 An answer belongs to one question: to the newest of its task, for as long as that is open. The
-answer to a secret question is never stored; it waits in memory, and is asked for again when the
-server ends before the script has read it.
+answer to a secret question never stands here; it waits among the ``secret_answers``, and is asked
+for again when it is lost before the script has read it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ def newest(store: Store, task_number: int) -> dict[str, Any] | None:
     mine = requests.select().where(requests.task == task_number)
     row: dict[str, Any] | None = mine.order_by(requests.number.desc()).limit(1).dicts().get()
     if row is not None and row["secret"]:
-        number, text = store.secret_answers.get(task_number, (0, ""))
-        row["answer"] = text if number == row["number"] else None
+        row["answer"] = store.secret_answers.find(task_number, row["number"])
     return row
 
 
@@ -40,8 +39,7 @@ def ask(change: Change, task_number: int, prompt: str, *, secret: bool) -> dict[
 def answer(change: Change, row: dict[str, Any], text: str) -> dict[str, Any]:
     """Keep the answer to a question and return the question with it."""
     if row["secret"]:
-        kept = change.store.secret_answers
-        change.afterwards(lambda: kept.update({row["task"]: (row["number"], text)}))
+        change.store.secret_answers.keep(change, row["task"], row["number"], text)
     else:
         _update(change, row["number"], answer=text, answered_at=t.now())
     return row | {"answer": text}
@@ -50,7 +48,7 @@ def answer(change: Change, row: dict[str, Any], text: str) -> dict[str, Any]:
 def deliver(change: Change, row: dict[str, Any]) -> None:
     """Note that an answer was handed out to a client that cannot say which question it means."""
     _update(change, row["number"], delivered_at=t.now())
-    _forget(change, row["task"])
+    change.store.secret_answers.forget(change, row["task"])
 
 
 def close(change: Change, task_number: int) -> None:
@@ -59,16 +57,9 @@ def close(change: Change, task_number: int) -> None:
     requests.update(delivered_at=t.now()).where(
         (requests.task == task_number) & (requests.delivered_at.is_null())
     ).execute()
-    _forget(change, task_number)
+    change.store.secret_answers.forget(change, task_number)
 
 
 def _update(change: Change, number: int, **values: Any) -> None:
     requests = change.tables.input_requests
     requests.update(**values).where(requests.number == number).execute()
-
-
-def _forget(change: Change, task_number: int) -> None:
-    def forget() -> None:
-        change.store.secret_answers.pop(task_number, None)
-
-    change.afterwards(forget)

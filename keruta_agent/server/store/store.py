@@ -13,6 +13,7 @@ from keruta_agent.server.store.artifact_store import ArtifactStore, FileStore
 from keruta_agent.server.store.changes import Announcement, Changes
 from keruta_agent.server.store.data_directory import DataDirectory
 from keruta_agent.server.store.database import Database, open_database
+from keruta_agent.server.store.secret_answers import MemoryAnswers, SecretAnswers
 from keruta_agent.server.store.tables import Tables
 
 
@@ -59,8 +60,7 @@ class Store:
         self.artifacts = artifacts or FileStore(directory)
         self.tables = Tables(database)
         self.changes = Changes(database, self.tables)
-        #: Answers to secret questions, by the number of the task: (question, text). Only here.
-        self.secret_answers: dict[int, tuple[int, str]] = {}
+        self.secret_answers: SecretAnswers = MemoryAnswers()
 
     @classmethod
     def open(
