@@ -1,7 +1,8 @@
 """The agents of each session: they register, send heartbeats, and one of them is active.
 
 Two agents of one session would run its tasks side by side. The first is active; another one
-stands by until the first has been silent for its lease. Only this server's clock counts.
+stands by until the first has been silent for its lease. Only the server's clock counts, and where
+several servers share a database, the database's.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def heartbeat(change: Change, draft: dict[str, Any], agent_id: str) -> Any:
     # The session's row makes two agents that come at once take turns.
     session_rows.lock(change, draft["session_id"])
     database = change.tables.database
-    now = t.now()
+    now = database.now()
     known = find(change.tables, agent_id)
     refuse_copy(known, draft["instance"], now)
     active = _other_active(change.tables, agent_id, draft["session_id"], now)
@@ -147,7 +148,7 @@ def list_agents(store: Store, query: dict[str, Any], *, request: Request) -> Any
     if "session_id" in query:
         wanted.append(("session_id = ?", (query["session_id"],)))
     listing = Ranked(table="agents", rank="seen_at", more=wanted)
-    now = t.now()
+    now = store.database.now()
     return paging.respond(request, listing, query, lambda row: to_answer(row, now))
 
 

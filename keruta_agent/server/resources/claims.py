@@ -60,7 +60,7 @@ def claim_task(change: Change, draft: dict[str, Any], task_id: str) -> Any:
     """Claim a task for an agent's run; repeated by the same agent it is renewed."""
     row = task_rows.lock(change, task_id)
     known = agents.find(change.tables, draft["agent"])
-    agents.refuse_copy(known, draft["instance"], t.now())
+    agents.refuse_copy(known, draft["instance"], change.tables.database.now())
     _refuse_ended(row)
     owner = row["claimed_by"]
     if owner is not None and owner != draft["agent"]:

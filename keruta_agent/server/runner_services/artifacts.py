@@ -131,7 +131,7 @@ def store_artifact(change: Change, form: Form, *, request: Request) -> Any:
         "task_id": _word(metadata.get("task_id")),
         "size": file.size,
         "sha256": file.sha256,
-        "created_at": t.now(),
+        "created_at": change.store.database.now(),
     }
     change.tables.runner_artifacts.insert(**row).execute()
     change.store.artifacts.keep(file)

@@ -10,7 +10,6 @@ from typing import Any, Final
 import peewee
 
 from keruta_agent.server.store import artifact_files
-from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -50,7 +49,7 @@ class Retention:
         artifacts = self._store.tables.runner_artifacts
         with self._store.writing() as change:
             for kind, days in self._days.items():
-                end = t.now() - int(days * _DAY_S * 1_000_000)
+                end = self._store.database.now() - int(days * _DAY_S * 1_000_000)
                 is_old = (artifacts.type == kind) & (artifacts.created_at < end)
                 ids = [row["id"] for row in artifacts.select(artifacts.id).where(is_old).dicts()]
                 artifacts.delete().where(is_old).execute()

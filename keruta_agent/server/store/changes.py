@@ -178,7 +178,7 @@ class Changes:
 
         Some at a time: a busy hour leaves half a million, and other writes wait meanwhile.
         """
-        oldest = t.now() - ANSWERS_KEPT_US
+        oldest = self._database.now() - ANSWERS_KEPT_US
         while self._database.run(_FORGET, oldest, FORGOTTEN_AT_ONCE).rowcount:
             if self._closed:
                 return

@@ -20,7 +20,9 @@ from playhouse.pool import PooledSqliteDatabase
 
 from keruta_agent.core import errors
 from keruta_agent.server.store import migrations, postgresql, statements
+from keruta_agent.server.store.clock import READ, DatabaseClock
 from keruta_agent.server.store.statements import Row, Select, Statement
+from keruta_agent.server.store.tables import now
 
 #: Seconds that a write waits for another one on SQLite.
 BUSY_TIMEOUT_S = 10
@@ -40,6 +42,7 @@ class Database:
         self.peewee = peewee_database
         self.postgresql = postgresql
         self._thread = _ThreadConnection(peewee_database)
+        self._clock = DatabaseClock(lambda: int(self.run(READ).fetchone()[0]))
 
     def keep_connection(self) -> None:
         """Have this thread keep its connection on SQLite: to take one costs as much as a query.
@@ -56,6 +59,10 @@ class Database:
         """Make the block one transaction; on SQLite it has the write lock from the start."""
         context: AbstractContextManager[Any] = self.peewee.atomic()
         return context
+
+    def now(self) -> int:
+        """Return the present for leases and ages, as it is stored; it may ask the database."""
+        return self._clock.now() if self.postgresql else now()
 
     def for_writing(self, query: Any) -> Any:
         """Make a query lock the rows it reads until the transaction ends.

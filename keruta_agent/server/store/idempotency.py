@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from keruta_agent.http.problems import Problem
-from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.statements import statement
 from keruta_agent.server.store.store import Store
 
@@ -43,7 +42,7 @@ def once(
     database = store.database
     with store.writing() as change:
         # On PostgreSQL the second of two equal writes waits here until the first is through.
-        if not database.run(_CLAIM, scope, key, t.now()).rowcount:
+        if not database.run(_CLAIM, scope, key, database.now()).rowcount:
             text, status = database.run(_READ, scope, key).fetchone()
             return text, status, True
         text, status = act(change)
