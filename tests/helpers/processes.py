@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from tests.helpers import forked
+from tests.helpers.databases import url_of
 from tests.helpers.forked import ForkedProcess
 from tests.helpers.waiting import wait_until
 
@@ -34,14 +35,15 @@ def start_keruta(
     standard: tuple[IO[bytes], IO[bytes], IO[bytes]],
     *,
     forks: bool = True,
+    program: str = KERUTA,
 ) -> subprocess.Popen[bytes] | ForkedProcess:
     """Start ``keruta`` with these standard streams.
 
     It is forked, and only ``/proc`` shows that, unless it shall not be, or there are variables
     that an interpreter reads as it starts.
     """
-    command = [KERUTA, *arguments]
-    if not forks or any(map(_OF_INTERPRETERS.match, environment)):
+    command = [program, *arguments]
+    if not forks or program != KERUTA or any(map(_OF_INTERPRETERS.match, environment)):
         stdin, stdout, stderr = standard
         return subprocess.Popen(
             command,
@@ -65,6 +67,7 @@ class Process:
         outputs: Path,
         *,
         forks: bool = True,
+        program: str = KERUTA,
     ) -> None:
         outputs.mkdir(parents=True)
         #: The command line, without the program.
@@ -77,7 +80,12 @@ class Process:
             self._err.open("wb") as err,
         ):
             self._popen = start_keruta(
-                arguments, environment, Path.cwd(), (nothing, out, err), forks=forks
+                arguments,
+                environment,
+                Path.cwd(),
+                (nothing, out, err),
+                forks=forks,
+                program=program,
             )
 
     @property
@@ -156,13 +164,21 @@ class Workplace:
         }
         #: False for tests that look at /proc: each program gets an interpreter of its own.
         self.forks = True
+        #: By commands: those that another version runs.
+        self.programs: dict[str, str] = {}
         self._started: list[Process] = []
         (path / "home").mkdir()
 
     def start(self, *arguments: str, **environment: str) -> Process:
         """Start ``keruta`` with these arguments and, on top, these variables."""
         outputs = self.path / f"process-{len(self._started)}"
-        process = Process(arguments, {**self.environment, **environment}, outputs, forks=self.forks)
+        process = Process(
+            arguments,
+            {**self.environment, **environment},
+            outputs,
+            forks=self.forks,
+            program=self.programs.get(arguments[0], KERUTA),
+        )
         self._started.append(process)
         return process
 
@@ -179,9 +195,12 @@ class Workplace:
 
         ``name`` is that of its data directory, below the workplace.
         """
-        data = str(self.path / name)
+        data = self.path / name
+        url = url_of(data)
+        elsewhere = {} if url is None else {"KERUTA_SERVER_DATABASE_URL": url}
         process = self.start(
-            "server", "--port", str(port), "--data", data, *arguments, **environment
+            *("server", "--port", str(port), "--data", str(data), *arguments),
+            **elsewhere | environment,
         )
         return process, process.listening()
 
