@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 pytest_plugins = [
     "tests.helpers.object_server",
     "tests.helpers.postgresql",
+    "tests.helpers.databases",
     "tests.helpers.workers",
 ]
 

@@ -20,6 +20,8 @@ from tests.helpers.api import Api
 from tests.helpers.processes import Process, Workplace
 from tests.helpers.waiting import wait_until
 
+pytestmark = pytest.mark.on_sqlite
+
 #: What an artifact of the tests holds; large enough that copies of many take a while.
 CONTENT_BYTES = 200_000
 

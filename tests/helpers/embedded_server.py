@@ -9,6 +9,7 @@ from pathlib import Path
 from keruta_agent.http.proxies import Proxies
 from keruta_agent.server.serve import Server
 from keruta_agent.server.store.artifact_location import ArtifactLocation
+from tests.helpers.databases import url_of
 
 
 @contextlib.contextmanager
@@ -26,7 +27,7 @@ def embedded_server(
         host="127.0.0.1",
         port=0,
         token=token,
-        database_url=database_url,
+        database_url=database_url or url_of(data_dir),
         artifacts=artifacts,
         proxies=proxies,
     )

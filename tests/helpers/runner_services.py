@@ -1,14 +1,8 @@
-"""Starts the services around the Agent Runner inside the test process, on free ports.
-
-``KERUTA_TEST_DATABASE_URL`` has them keep what they know in that PostgreSQL database, in a schema
-of its own for each data directory.
-"""
+"""Starts the services around the Agent Runner inside the test process, on free ports."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +17,7 @@ from keruta_agent.server.runner_services.serve import (
     Options,
     RunnerServices,
 )
+from tests.helpers.databases import url_of
 
 
 class Around:
@@ -41,25 +36,12 @@ class Around:
             client.close()
 
 
-def database_url(data_dir: Path) -> str | None:
-    """Return the database for a data directory, where tests are to run on PostgreSQL."""
-    url = os.environ.get("KERUTA_TEST_DATABASE_URL")
-    if url is None:
-        return None
-    import psycopg
-
-    schema = "services_" + hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}".encode())
-    return f"{url}?options=-csearch_path%3D{schema}"
-
-
 @contextlib.contextmanager
 def runner_services(data_dir: Path, **options: Any) -> Iterator[Around]:
     """Serve ``data_dir`` for the length of the block."""
     usual = {
         **dict.fromkeys(("registry_port", "pool_port", "store_port"), 0),
-        "database_url": database_url(data_dir),
+        "database_url": url_of(data_dir),
     }
     services = RunnerServices(data_dir, Options(**{**usual, **options}))
     services.start()
@@ -74,7 +56,7 @@ def runner_services(data_dir: Path, **options: Any) -> Iterator[Around]:
 @contextlib.contextmanager
 def application_of(name: str, directory: Path) -> Iterator[Application]:
     """Yield the application of one service, without a socket."""
-    options = Options(database_url=database_url(directory))
+    options = Options(database_url=url_of(directory))
     with serve.open_services(directory, options) as services:
         app = serve.application_of(name, services, options)
         try:

@@ -14,6 +14,7 @@ from keruta_agent.agent.store.sqlite.database import Database
 from keruta_agent.core import errors
 from keruta_agent.server.store.database import open_database
 from tests.helpers.command_line import CommandLine, command_line
+from tests.helpers.postgresql import PostgresqlServer
 
 NEWER = "8.1.0"
 
@@ -135,3 +136,26 @@ def test_other_notes_among_the_migrations_are_no_migrations(tmp_path: Path) -> N
         "INSERT INTO schema_migrations VALUES ('runner-services.db of X, made at 1', 5)",
     )
     open_database(tmp_path, None).close()
+
+
+def test_server_refuses_a_postgresql_that_a_newer_one_wrote(
+    keruta: CommandLine, tmp_path: Path, postgresql_url: str, postgresql_server: PostgresqlServer
+) -> None:
+    open_database(tmp_path, postgresql_url).close()
+    name = postgresql_url.rpartition("/")[2]
+    postgresql_server.execute(
+        f"INSERT INTO schema_migrations VALUES ('9001_later', {2**60}),"
+        f" ('keruta-agent {NEWER}', {2**60 + 1})",
+        name,
+    )
+
+    called = keruta(
+        "server", "--port", "0", "--data", str(tmp_path / "data"), "--database-url", postgresql_url
+    )
+
+    assert called.code == 1
+    assert called.err.startswith(
+        f"keruta: the database postgresql://127.0.0.1/{name} was written by a newer keruta-agent,"
+        f" {NEWER}, than this one ({__version__}). Install keruta-agent {NEWER} or later, or"
+    )
+    assert len(called.err.splitlines()) == 1

@@ -18,7 +18,8 @@ from keruta_agent.core import errors
 from keruta_agent.server.runner_services.serve import STORE
 from keruta_agent.server.store import earlier_services
 from keruta_agent.server.store.store import Store
-from tests.helpers.runner_services import Around, database_url, runner_services
+from tests.helpers.databases import url_of
+from tests.helpers.runner_services import Around, runner_services
 
 _ARTIFACT = "3f0a4d7c-9d70-4b39-9d8c-6cf1c5a3b001"
 _SHA256 = hashlib.sha256(b"right").hexdigest()
@@ -146,7 +147,7 @@ def _open_and_die(data: Path, before_rename: bool) -> None:
             patch.setattr(Path, "rename", die)
         else:
             patch.setattr(earlier_services, "_insert_batch", die)
-        Store.open(data, database_url(data))
+        Store.open(data, url_of(data))
 
 
 @pytest.mark.parametrize("before_rename", [True, False])
@@ -179,7 +180,7 @@ def test_damaged_earlier_database_is_reported_and_nothing_is_lost(data: Path) ->
     path.write_bytes(b"no database at all, but long enough to be taken for one" * 100)
 
     with pytest.raises(errors.AgentStateError, match=r"cannot take over .*runner-services\.db"):
-        Store.open(data, database_url(data))
+        Store.open(data, url_of(data))
 
     assert path.exists()
     assert (data / "artifacts" / _ARTIFACT).exists()

@@ -20,13 +20,14 @@ from keruta_agent.server.runner_services.slots import Slots
 from keruta_agent.server.store.data_directory import DataDirectory
 from keruta_agent.server.store.store import Store
 from tests.helpers.asgi_client import Client
+from tests.helpers.databases import url_of
 from tests.helpers.repositories import Repository
-from tests.helpers.runner_services import Around, database_url, runner_services
+from tests.helpers.runner_services import Around, runner_services
 from tests.helpers.waiting import wait_until
 
 
 def test_tasks_of_the_api_and_of_the_registry_are_apart_in_one_database(tmp_path: Path) -> None:
-    options = Options(database_url=database_url(tmp_path))
+    options = Options(database_url=url_of(tmp_path))
     with serve.open_services(tmp_path, options) as services, contextlib.ExitStack() as opened:
         api, registry = (
             create_application(services.store),
@@ -51,7 +52,7 @@ def test_pools_of_two_directories_lend_no_slot_of_each_other(
         url=urls.parse(str(repository.path)), holder="a", wait_s=0, lease_s=600, key="k"
     )
     with contextlib.ExitStack() as opened:
-        first = Store.open(tmp_path / "first", database_url(tmp_path))
+        first = Store.open(tmp_path / "first", url_of(tmp_path))
         opened.callback(first.close)
         directory = DataDirectory(tmp_path / "second")
         opened.callback(directory.close)

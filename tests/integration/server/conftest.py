@@ -1,12 +1,7 @@
-"""One application for all tests of its routes; each test works in sessions of its own.
-
-``KERUTA_TEST_DATABASE_URL`` runs them on an empty PostgreSQL database instead of SQLite;
-with ``-n 0``, as parallel workers would share that one.
-"""
+"""One application for all tests of its routes; each test works in sessions of its own."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,13 +11,14 @@ from keruta_agent.server.application import create_application
 from keruta_agent.server.serve import Server
 from keruta_agent.server.store.store import Store
 from tests.helpers.api_caller import ApiCaller
+from tests.helpers.databases import url_of
 from tests.helpers.embedded_server import embedded_server
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    database_url = os.environ.get("KERUTA_TEST_DATABASE_URL")
-    opened = Store.open(tmp_path_factory.mktemp("store"), database_url)
+    directory = tmp_path_factory.mktemp("store")
+    opened = Store.open(directory, url_of(directory))
     yield opened
     opened.close()
 

@@ -13,6 +13,7 @@ from keruta_agent.server.application import create_application
 from keruta_agent.server.store import task_rows
 from keruta_agent.server.store.store import Store
 from tests.helpers.api_caller import ApiCaller
+from tests.helpers.databases import url_of
 
 DEEP = "[" * 100_000 + "]" * 100_000
 
@@ -176,10 +177,11 @@ def test_more_values_than_anybody_needs_are_refused(
     )
 
 
+@pytest.mark.on_sqlite
 def test_damaged_page_of_the_database_is_told_with_what_to_do(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with contextlib.closing(Store.open(tmp_path)) as store:
+    with contextlib.closing(Store.open(tmp_path, url_of(tmp_path))) as store:
         api = ApiCaller(create_application(store))
         task = api.task()["id"]
         entries = [{"message": "x" * 2000}] * 100
@@ -188,7 +190,7 @@ def test_damaged_page_of_the_database_is_told_with_what_to_do(
     with database.open("r+b") as file:  # its last pages hold the log
         file.seek(-40 * 4096, 2)
         file.write(b"\xff" * 40 * 4096)
-    with contextlib.closing(Store.open(tmp_path)) as store:
+    with contextlib.closing(Store.open(tmp_path, url_of(tmp_path))) as store:
         api = ApiCaller(create_application(store))
         response = api.call("GET", f"/tasks/{task}/logs?size=1000")
         assert (response.status_code, response.json()["error"]["code"]) == (503, "STORAGE_DAMAGED")

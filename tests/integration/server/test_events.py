@@ -18,6 +18,7 @@ from keruta_agent.server.application import create_application
 from keruta_agent.server.resources import events
 from keruta_agent.server.serve import Server
 from keruta_agent.server.store.store import Store
+from tests.helpers.databases import url_of
 from tests.helpers.event_streams import PATIENCE_S, event_stream
 from tests.helpers.waiting import wait_until
 
@@ -195,7 +196,7 @@ class _Nothing:
 def test_stream_whose_client_left_ends_soon(tmp_path: Path) -> None:
     """Long before the next heartbeat fails: whoever comes and goes would keep all others out."""
     with (
-        contextlib.closing(Store.open(tmp_path)) as store,
+        contextlib.closing(Store.open(tmp_path, url_of(tmp_path))) as store,
         contextlib.closing(create_application(store)) as app,
     ):
         streams = store.changes.fanout

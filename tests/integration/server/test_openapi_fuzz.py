@@ -12,12 +12,14 @@ from keruta_agent.server.application import create_application
 from keruta_agent.server.resources.events import PATH as STREAM_PATH
 from keruta_agent.server.store.store import Store
 from tests.helpers.api_caller import ApiCaller
+from tests.helpers.databases import url_of
 from tests.helpers.made_up_requests import check_answers, operations
 
 
 @pytest.fixture(scope="module")
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ApiCaller, Any]]:
-    store = Store.open(tmp_path_factory.mktemp("fuzzed"))
+    directory = tmp_path_factory.mktemp("fuzzed")
+    store = Store.open(directory, url_of(directory))
     app = create_application(store)
     yield ApiCaller(app), schemathesis.openapi.from_asgi("/openapi.json", app)
     store.close()

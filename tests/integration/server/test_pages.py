@@ -10,6 +10,7 @@ import pytest
 
 from keruta_agent.server.application import create_application
 from keruta_agent.server.store.store import Store
+from tests.helpers.databases import url_of
 from tests.helpers.page_visitor import PageVisitor, form_token
 
 
@@ -217,7 +218,7 @@ def test_problem_is_told_in_the_language_of_the_visitor(browser: PageVisitor) ->
 
 def test_first_page_is_small(tmp_path: Path) -> None:
     # With a store of its own: the sessions of all other tests would be on the page too.
-    with contextlib.closing(Store.open(tmp_path / "data")) as store:
+    with contextlib.closing(Store.open(tmp_path / "data", url_of(tmp_path / "data"))) as store:
         _check_first_page(PageVisitor(create_application(store)))
 
 

@@ -86,6 +86,7 @@ def test_artifacts_of_another_database_are_not_swept(
         assert not (directory.artifacts / "orphan").exists()
 
 
+@pytest.mark.on_sqlite
 def test_server_keeps_its_files_private(tmp_path: Path, web: requests.Session) -> None:
     data = tmp_path / "a" / "b"
     with embedded_server(data) as server:

@@ -17,6 +17,8 @@ from keruta_agent.server.backup.restore import restore
 from keruta_agent.server.store.store import Store
 from tests.helpers.command_line import CommandLine, command_line
 
+pytestmark = pytest.mark.on_sqlite
+
 
 def quietly(what: str, done: int, total: int) -> None:
     """Report to nobody."""

@@ -22,6 +22,8 @@ from keruta_agent.server.backup.restore import restore
 from keruta_agent.server.store import restored
 from keruta_agent.server.store.store import Store
 
+pytestmark = pytest.mark.on_sqlite
+
 CONTENT: Final = b"what an artifact holds\n"
 Members = dict[str, tuple[tarfile.TarInfo, bytes]]
 
