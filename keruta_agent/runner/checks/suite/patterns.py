@@ -68,11 +68,14 @@ _SETUP_NAME: Final = _any_of(_SETUPS)
 
 def is_setup(path: str) -> bool:
     """Return whether a file configures tests, or would be loaded in a framework's place."""
-    place = PurePosixPath(path.lower())
-    if _SETUP_NAME.fullmatch(place.name) or place.parts[0] in _SETUP_DIRECTORIES:
-        return True
-    first = place.parts[1] if place.parts[0] == "src" and len(place.parts) > 1 else place.parts[0]
-    return first.removesuffix(".py") in _FRAMEWORKS
+    return bool(_SETUP_NAME.fullmatch(PurePosixPath(path.lower()).name)) or steers_all(path)
+
+
+def steers_all(path: str) -> bool:
+    """Return whether such a file reaches beyond its own directory."""
+    parts = PurePosixPath(path.lower()).parts
+    first = parts[1] if parts[0] == "src" and len(parts) > 1 else parts[0]
+    return parts[0] in _SETUP_DIRECTORIES or first.removesuffix(".py") in _FRAMEWORKS
 
 
 def is_test(path: str, content: bytes | None = None) -> bool:

@@ -77,7 +77,8 @@ class Suite:
     def _of_setup(self, path: str, *, is_new: bool) -> Judgement:
         if is_new and not self._has_tests:
             return _NOTHING  # there is no test that it could weaken
-        if is_new and str(PurePosixPath(path).parent) not in self._folders:
+        is_alone = str(PurePosixPath(path).parent) not in self._folders
+        if is_new and is_alone and not patterns.steers_all(path):
             return Judgement(part=Part.NEW_TEST, reason="it is for new tests alone")
         return _decides("it configures how tests are found or run")
 
