@@ -51,6 +51,8 @@ class IncomingFile:
     def __init__(self, destination: Destination) -> None:
         self.id = str(uuid.uuid4())
         self.size = 0
+        #: Whether it was brought to where it is kept, if that is elsewhere.
+        self.is_delivered = False
         #: Whether it belongs to something that was stored, or is about to be.
         self.is_kept = False
         self._limit = destination.limit

@@ -7,9 +7,10 @@ JSON values, and get the request, too, where they name it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from marshmallow import Schema
@@ -20,7 +21,7 @@ from keruta_agent.http.bodies import SMALL_BODY, to_json
 from keruta_agent.http.request import Request
 from keruta_agent.http.responses import json_response
 from keruta_agent.http.routes import Answer, View, respond_with, with_request
-from keruta_agent.http.uploads import Destination
+from keruta_agent.http.uploads import Destination, IncomingFile
 from keruta_agent.server.access.principals import principal_of
 from keruta_agent.server.store import idempotency
 from keruta_agent.server.store.store import Store
@@ -132,12 +133,48 @@ class Resource(routes.Resource):
                 status=status,
                 also=also,
                 doc=documented | (doc or {}),
-                destination=destination,
+                destination=destination and _delivered_once(destination, is_keyed=is_keyed),
                 largest=largest,
             )
             return view
 
         return decorate
+
+
+def _delivered_once(
+    destination: Callable[..., Destination], *, is_keyed: bool
+) -> Callable[..., Destination]:
+    """Deliver no file of a request that was answered before: nothing will be done with it.
+
+    Where that takes longer than clients wait, they would else never come to the answer.
+    """
+
+    def place(request: Request, **path_values: Any) -> Destination:
+        found = destination(request, **path_values)
+        deliver = found.delivered
+        key = request.headers.get("Idempotency-Key") if is_keyed else None
+        if deliver is None or key is None:
+            return found
+
+        @contextlib.asynccontextmanager
+        async def delivered(file: IncomingFile) -> AsyncIterator[None]:
+            is_answered = await request.app.run(
+                idempotency.is_answered, store_of(request), _scope(request), key
+            )
+            async with contextlib.nullcontext() if is_answered else deliver(file):
+                yield
+
+        return dataclasses.replace(found, delivered=delivered)
+
+    return place
+
+
+def _scope(request: Request) -> str:
+    """Return what the keys of a request are about."""
+    scope = f"{request.method} {request.path}"
+    bound_to = principal_of(request).scope
+    # A key of another session must not fetch its answer.
+    return scope if bound_to is None else f"{scope} ({bound_to})"
 
 
 def _write(request: Request, act: Callable[[Any], Any], status: int, key: str | None) -> Response:
@@ -153,11 +190,7 @@ def _write(request: Request, act: Callable[[Any], Any], status: int, key: str | 
         with store.writing() as change:
             text, code = answer(change)
         return json_response(text, code)
-    scope = f"{request.method} {request.path}"
-    bound_to = principal_of(request).scope
-    if bound_to is not None:  # a key of another session must not fetch its answer
-        scope = f"{scope} ({bound_to})"
-    text, code, repeated = idempotency.once(store, scope, key, answer)
+    text, code, repeated = idempotency.once(store, _scope(request), key, answer)
     response = json_response(text, code)
     if repeated:
         response.headers["Idempotency-Replayed"] = "true"

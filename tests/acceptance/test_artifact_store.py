@@ -22,6 +22,7 @@ from keruta_agent.server.store.tables import Tables
 from tests.helpers.api import Api
 from tests.helpers.object_server import SECRET, Bucket
 from tests.helpers.processes import Process, Workplace
+from tests.helpers.server_pair import server_pair, under_load
 from tests.helpers.waiting import wait_until
 
 MIB = 1024 * 1024
@@ -206,3 +207,49 @@ def test_key_in_the_url_is_refused_without_repeating_it(workplace: Workplace) ->
     assert ended.returncode == 2
     assert "AWS_SECRET_ACCESS_KEY" in ended.stderr
     assert "hidden" not in ended.stderr
+
+
+def test_no_artifact_is_lost_or_doubled_when_servers_are_killed_under_load(
+    workplace: Workplace, bucket: Bucket, postgresql_url: str
+) -> None:
+    store = {"KERUTA_SERVER_ARTIFACT_STORE": bucket.url("a"), **bucket.environment}
+    confirmed: dict[str, bytes] = {}
+    with server_pair(workplace, postgresql_url, **store) as pair:
+        api = Api(pair.url)
+        address = f"{pair.url}/api/v1/tasks/{api.file_task('true')}/artifacts"
+
+        def upload(number: int) -> None:
+            content = b"%d" % number + CONTENT
+            confirmed[_confirmed(address, content, key=f"key-{number}")] = content
+
+        with under_load(upload):
+            pair.kill(0)
+            pair.kill(1)
+        listed = requests.get(address, timeout=PATIENCE_S).json()
+        assert {each["id"] for each in listed} == set(confirmed)
+        assert len(listed) == len(confirmed)
+        for url in pair.urls:
+            for artifact, content in confirmed.items():
+                there = f"{address.replace(pair.url, url)}/{artifact}/content"
+                assert requests.get(there, timeout=PATIENCE_S).content == content
+    _sweep(bucket, workplace.path, postgresql_url)
+    assert bucket.artifacts("a") == set(confirmed)
+
+
+def _confirmed(address: str, content: bytes, *, key: str) -> str:
+    """Upload as an agent does: again and again under one key, until it is confirmed."""
+
+    def uploaded() -> str:
+        with contextlib.suppress(requests.ConnectionError):
+            answer = requests.post(
+                address,
+                files={"file": ("a", content)},
+                headers={"Idempotency-Key": key},
+                timeout=PATIENCE_S,
+            )
+            assert answer.ok or answer.status_code in (502, 503, 504), answer.text
+            if answer.ok:
+                return str(answer.json()["id"])
+        return ""
+
+    return wait_until(uploaded, f"the upload under {key} is confirmed")

@@ -24,6 +24,12 @@ _READ: Final = statement("SELECT body, status FROM answers WHERE scope = ? AND k
 _ANSWER: Final = statement("UPDATE answers SET status = ?, body = ? WHERE scope = ? AND key = ?")
 
 
+def is_answered(store: Store, scope: str, key: str) -> bool:
+    """Return whether a write under this key has been answered."""
+    with store.database.connected():
+        return store.database.run(_READ, scope, key).fetchone() is not None
+
+
 def once(
     store: Store, scope: str, key: str, act: Callable[[Any], tuple[str, int]]
 ) -> tuple[str, int, bool]:

@@ -61,11 +61,18 @@ class ObjectStore:
             raise ArtifactStoreError("the artifact store is too slow for all uploads") from None
         try:
             await self._objects.put(_name(file.id), file.path, file.size)
+            file.is_delivered = True
         finally:
             self._turns.release()
 
     def keep(self, file: IncomingFile) -> None:
-        """Keep what is in the store already."""
+        """Keep what is in the store already.
+
+        Raises:
+            ArtifactStoreError: it is not: the upload was taken for one that had been answered.
+        """
+        if not file.is_delivered:
+            raise ArtifactStoreError("the answer to a repeated upload was forgotten meanwhile")
         file.is_kept = True
 
     def content(self, row: Row) -> ObjectContent:

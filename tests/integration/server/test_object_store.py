@@ -146,6 +146,17 @@ def test_repeated_upload_leaves_one_object(api: ApiCaller, bucket: Bucket) -> No
     wait_until(lambda: bucket.artifacts("a/b") == {first["id"]}, "one object is left")
 
 
+def test_upload_that_was_answered_is_answered_again_without_the_store(
+    api: ApiCaller, bucket: Bucket
+) -> None:
+    task = api.task()["id"]
+    first = upload(api, task, key="k").json()
+    with bucket.server.standing_still():
+        again = upload(api, task, key="k")
+    assert (again.status_code, again.json()) == (201, first)
+    assert list((store_of(api).directory.incoming).iterdir()) == []
+
+
 @pytest.mark.parametrize("what", ["artifact", "task", "session"])
 def test_object_goes_with_what_it_belongs_to(api: ApiCaller, bucket: Bucket, what: str) -> None:
     task = api.task()
