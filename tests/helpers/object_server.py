@@ -32,14 +32,14 @@ SECRET = "a-key-that-nobody-may-read-0123456789"
 class ObjectServer:
     """One server of S3 on a port of the loopback; what it holds ends with it."""
 
-    def __init__(self, log: Path, port: int = 0) -> None:
+    def __init__(self, log: Path, *options: str) -> None:
         self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 # It ends with this process, however that ends.
                 [
                     *("setpriv", "--pdeathsig", "TERM"),
-                    *(sys.executable, "-m", "moto.server", "--port", str(port)),
+                    *(sys.executable, "-m", "moto.server", "--port", "0", *options),
                 ],
                 stdout=output,
                 stderr=output,
@@ -49,7 +49,7 @@ class ObjectServer:
     def _listening(self) -> str:
         text = self._log.read_text(encoding="utf-8", errors="replace")
         assert self._process.poll() is None, text
-        found = re.search(r"Running on (http://\S+)", text)
+        found = re.search(r"Running on (https?://\S+)", text)
         return found[1] if found else ""
 
     @property

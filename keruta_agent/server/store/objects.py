@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -41,6 +42,10 @@ _RETRY_S: Final = 20
 _HASTY_S: Final = 2
 
 _LONGEST_REASON: Final = 300
+#: What failed at last, in the details of a failure, where its text says "error sending request".
+_CAUSE: Final = re.compile(
+    r'InvalidCertificate\(\s*(\w+)|(TimedOut)|"(failed to lookup [^"]*)"|message: "([^"]*)"'
+)
 
 
 class StoreRefusesError(ArtifactStoreError):
@@ -97,7 +102,7 @@ class Objects:
     async def put(self, name: str, file: Path, size: int) -> None:
         """Store a file as an object, all of it or nothing."""
         part = max(_PART, -(-size // _MOST_PARTS))
-        with self._named_failures("store"):
+        with self._named_failures("store anything in"):
             await self._library.put_async(
                 self._sink, name, file, chunk_size=part, max_concurrency=_PARTS_AT_ONCE
             )
@@ -108,7 +113,7 @@ class Objects:
         Raises:
             FileNotFoundError: there is no such object.
         """
-        with self._named_failures("read", missing_is_known=True):
+        with self._named_failures("read from", missing_is_known=True):
             if not length:
                 await self._library.head_async(self._store, name)
                 return b""
@@ -122,7 +127,7 @@ class Objects:
         Raises:
             FileNotFoundError: there is no such object.
         """
-        with self._named_failures("read", missing_is_known=True):
+        with self._named_failures("read from", missing_is_known=True):
             return bytes(self._library.get_range(self._store, name, start=0, length=length))
 
     def batches(self, folder: str, size: int) -> Iterator[list[Object]]:
@@ -136,7 +141,7 @@ class Objects:
 
     def remove(self, names: Sequence[str]) -> None:
         """Remove objects, whether they are there or not."""
-        with self._named_failures("remove"), contextlib.suppress(FileNotFoundError):
+        with self._named_failures("remove from"), contextlib.suppress(FileNotFoundError):
             self._library.delete(self._store, list(names))
 
     def noted(self, name: str, text: str, *, hasty: bool = False) -> str:
@@ -167,13 +172,16 @@ class Objects:
         except (*refusals, self._library.exceptions.BaseError, OSError) as exc:
             kind = StoreRefusesError if isinstance(exc, refusals) else ArtifactStoreError
             raise kind(
-                f"cannot {doing} in the artifact store {self.url}: {self._reason(exc)}"
+                f"cannot {doing} the artifact store {self.url}: {self._reason(exc)}"
             ) from None
 
     def _reason(self, exc: Exception) -> str:
-        """Return the beginning of what the library says: the rest repeats it, request and all."""
-        text = " ".join(str(exc).partition("\n\nDebug source:")[0].split())
-        reason = self._redactor.redact(text)
+        """Return the beginning of what the library says; of the rest only what failed at last."""
+        text, _, details = str(exc).partition("\n\nDebug source:")
+        reason = " ".join(text.split())
+        if cause := _CAUSE.search(details):
+            reason += f" ({next(filter(None, cause.groups()))})"
+        reason = self._redactor.redact(reason)
         return reason if len(reason) <= _LONGEST_REASON else reason[:_LONGEST_REASON] + " ..."
 
 

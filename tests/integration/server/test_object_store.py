@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from keruta_agent.core import errors
 from keruta_agent.server.application import create_application
@@ -265,6 +266,28 @@ def test_keys_of_the_environment_sign_what_is_asked(
         assert api.call("DELETE", path).status_code == 204
 
 
+def test_store_shows_a_certificate_of_an_authority_that_a_variable_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "own.pem"))
+    options = ("--ssl-cert", str(tmp_path / "own.pem"), "--ssl-key", str(tmp_path / "own.pem"))
+    server = ObjectServer(tmp_path / "log", *options)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
+    location = ArtifactLocation(url="s3://bucket", secrets={"aws_secret_access_key": SECRET})
+    try:
+        with contextlib.closing(Store.open(tmp_path / "a", None, location)):
+            assert "UnknownIssuer" in caplog.text
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+        with pytest.raises(errors.AgentStateError, match="NoSuchBucket"):
+            Store.open(tmp_path / "b", None, location)
+    finally:
+        server.kill()
+
+
 def test_library_that_is_not_installed_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,5 +331,6 @@ def test_server_starts_without_its_store_and_waits_for_it(
     with bucket.server.standing_still():
         store = Store.open(tmp_path, None, bucket.location())
     with contextlib.closing(store):
-        assert "cannot reach in the artifact store" in caplog.text
+        assert "cannot reach the artifact store" in caplog.text
+        assert "TimedOut" in caplog.text
         wait_until(lambda: _is_ready(store), "the store is back")
