@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from keruta_agent.core.coding.context_file import VARIABLE
 from keruta_agent.core.coding.model import RunnerResult, TaskContext
@@ -19,8 +19,9 @@ from keruta_agent.core.process_tree.program import take_charge
 from keruta_agent.core.signals import StopFlag
 from keruta_agent.runner.checks import verification
 from keruta_agent.runner.config import RunnerConfig
-from keruta_agent.runner.orchestrator import RunnerOrchestrator
-from keruta_agent.runner.reporting import Step
+
+if TYPE_CHECKING:
+    from keruta_agent.runner.reporting import Step
 
 #: Says that an agent's run has started this process.
 RUN_TOKEN: Final = "KERUTA_RUN_TOKEN"  # noqa: S105 - the name of a variable
@@ -49,6 +50,9 @@ def run(
     on_step: Callable[[Step], None] | None = None,
 ) -> RunnerResult:
     """Run a task and show how it goes, line by line; SIGTERM and SIGINT stop it in order."""
+    # Loaded here: a process that has keys to put away starts twice, the first time for that alone.
+    from keruta_agent.runner.orchestrator import RunnerOrchestrator
+
     follower = Follower(write, grouped=RUN_TOKEN in os.environ, on_step=on_step)
     with _stopped_by_signals() as stopping:
         if RUN_TOKEN in os.environ:

@@ -39,12 +39,12 @@ def _started(place: Path) -> list[str]:
     return file.read_text(encoding="utf-8").split() if file.exists() else []
 
 
-def test_thirty_mixed_tasks_run_alone_by_priority_then_age_and_end_as_they_should(
+def test_sixteen_mixed_tasks_run_alone_by_priority_then_age_and_end_as_they_should(
     workplace: Workplace, api: Api, tmp_path: Path
 ) -> None:
     chosen = random.Random(20260101)
     filed = []
-    for number in range(30):
+    for number in range(16):
         body = chosen.choice(list(_BODIES))
         priority = chosen.randint(-2, 3)
         script = _alone(tmp_path, f"t{number}", body=body, pause=chosen.choice([0, 0.01, 0.03]))

@@ -35,7 +35,6 @@ for number in range(int(sys.argv[1])):
 def test_forty_secrets_in_eight_forms_are_stored_nowhere(
     workplace: Workplace, mortal_api: tuple[Process, Api]
 ) -> None:
-    workplace.forks = False
     _, api = mortal_api
     chance = random.Random(7)
     secrets = [random_secret(chance, 12 + number) for number in range(NUMBER)]

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-#: Seconds between looks: at first, and at most; most of them cost a request, or more.
-FIRST_LOOK_S = 0.01
-RAREST_LOOK_S = 0.1
+#: Seconds between looks: at first, and at most; most of them cost a request, or more, and all of
+#: them together a tenth of the suite's time.
+FIRST_LOOK_S = 0.02
+RAREST_LOOK_S = 0.2
 #: Looks become rarer, so that what is waited for is seen when it has taken this much longer.
-_LATER = 1 / 8
+_LATER = 1 / 4
 
 _Found = TypeVar("_Found")
 

@@ -37,8 +37,8 @@ def test_waiting_programs_are_seen_with_their_prompts(start):
     found: dict[str, Waiting] = {}
 
     def look() -> bool:
-        for name, detector in detectors.items():
-            waiting = detector.look()
+        for name in detectors.keys() - found.keys():
+            waiting = detectors[name].look()
             if waiting is not None:
                 found[name] = waiting
         return len(found) == len(detectors)

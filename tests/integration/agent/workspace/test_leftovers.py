@@ -97,7 +97,7 @@ def test_work_tree_beside_that_has_the_tasks_branch_is_in_nobodys_way(
 def test_directory_deeper_than_any_path_is_out_of_the_way(
     workspace: Workspace, make_deep: MakeDeep
 ) -> None:
-    make_deep(workspace.directory, 2500, "名")  # longer than any path may be
+    make_deep(workspace.directory, 1100, "名")  # longer than any path may be
     workspace.bring(task=OTHER_TASK)
     assert not (workspace.directory / "名").exists()
 

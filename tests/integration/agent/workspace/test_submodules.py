@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -315,10 +316,15 @@ def test_deep_tree_in_a_submodule_that_is_gone_is_removed(
     inner = worker.directory / PATH
     (inner / ".gitignore").write_text("d/\n")
     git(inner, "add", ".gitignore")
-    make_deep(inner, 1100, "d")  # deeper than Python recurses
-    superproject.remove()
-    superproject.publish()
-    next_task(worker)
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(300)
+    try:
+        make_deep(inner, 350, "d")  # deeper than Python recurses; each level costs as its depth
+        superproject.remove()
+        superproject.publish()
+        next_task(worker)
+    finally:
+        sys.setrecursionlimit(usual)
     assert not inner.exists()
 
 
