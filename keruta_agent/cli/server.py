@@ -11,6 +11,7 @@ import click
 
 from keruta_agent.cli.options import Group, PathType, load
 from keruta_agent.cli.server_backup import backup, restore
+from keruta_agent.cli.server_prune import policy_of, prune, retention_options
 from keruta_agent.cli.server_runner import (
     refuse_idle_options,
     runner_service_options,
@@ -98,6 +99,7 @@ OPEN_FILES: Final = 16_384
     help="How long it goes on answering after SIGTERM, no longer ready (/health/ready), until what"
     " distributes requests has noticed.",
 )
+@retention_options
 @runner_service_options
 @click.pass_context
 def server(
@@ -115,6 +117,10 @@ def server(
     tls_key: Path | None,
     secret_key_file: Path | None,
     drain_s: float,
+    retain_sessions: str | None,
+    retain_logs: str | None,
+    retain_artifacts: str | None,
+    prune_live_sessions: bool,
     **services: Any,
 ) -> None:
     """Serve the keruta API from this machine, for one person's sessions.
@@ -159,6 +165,9 @@ def server(
     proxies = _proxies(root_path or "", trusted_proxies)
     tls = _tls(tls_cert, tls_key)
     artifacts = ArtifactLocation.read(artifact_store, os.environ)
+    retention = policy_of(
+        retain_sessions, retain_logs, retain_artifacts, in_live_sessions=prune_live_sessions
+    )
     limits.allow_open_files(OPEN_FILES)
     data_dir = data or load(ctx).settings.base_dir / "server"
     if data_dir.is_dir():
@@ -181,6 +190,7 @@ def server(
                 port=port,
                 proxies=proxies,
                 secret_key=_secret_key(secret_key_file),
+                retention=retention,
                 **common,
             )
             api.start()
@@ -203,6 +213,7 @@ def server(
 server.add_command(backup)
 server.add_command(restore)
 server.add_command(token_commands)
+server.add_command(prune)
 
 
 def _serve(requests: StopRequests, served: list[Server | RunnerServices], drain_s: float) -> None:

@@ -35,6 +35,8 @@ PART_CHARACTERS: Final = 1024 * 1024
 
 _CURSOR: Final = r"-?[0-9]{1,18}(\.[0-9]{1,18})?"
 _TOTAL: Final = "X-Total-Count"
+#: Of lists of which something was removed by age or number, so that they are no silent gap.
+PRUNED: Final = "X-Pruned-At"
 
 #: For the OpenAPI document.
 HEADERS: Final = {
@@ -46,6 +48,12 @@ HEADERS: Final = {
         "description": "Rows of all pages, where `total` asks for it.",
         "schema": {"type": "integer"},
     },
+}
+PRUNED_HEADER: Final = {
+    PRUNED: {
+        "description": "When entries of this list were removed, by age or number.",
+        "schema": {"type": "string", "format": "date-time"},
+    }
 }
 DOCUMENTATION: Final = {"responses": {"200": {"headers": HEADERS}}}
 

@@ -27,7 +27,29 @@ class TaskAnswer(wire.TaskSchema):
     """A task; ``title`` is another name of ``name``."""
 
     title = wire.Text(attribute="name", dump_only=True)
+    log_pruned_at = wire.AnyDate(
+        data_key="logPrunedAt",
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "When lines of its log were removed, by age or number."},
+    )
+    artifacts_pruned_at = wire.AnyDate(
+        data_key="artifactsPrunedAt",
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "When artifacts of it were removed, by age or number."},
+    )
 
 
 class SessionAnswer(wire.SessionSchema):
     """A session."""
+
+    ended_at = wire.AnyDate(
+        data_key="endedAt",
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "When it took one of the states in which it has ended."},
+    )
+    pinned = fields.Boolean(
+        dump_only=True, metadata={"description": "Whether nothing of it is ever pruned."}
+    )

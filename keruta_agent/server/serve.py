@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from keruta_agent.http.proxies import Proxies
 from keruta_agent.http.tls import Tls
 from keruta_agent.server.application import create_application
 from keruta_agent.server.readiness import Readiness
+from keruta_agent.server.retention import rounds
+from keruta_agent.server.retention.policy import Policy
 from keruta_agent.server.store.artifact_location import ArtifactLocation
+from keruta_agent.server.store.periodic import Periodic
 from keruta_agent.server.store.secret_answers import open_answers
 from keruta_agent.server.store.store import Store
 
@@ -36,6 +40,7 @@ class Server:
         tls: Tls | None = None,
         secret_key: str | None = None,
         stop_timeout_s: float = STOP_TIMEOUT_S,
+        retention: Policy | None = None,
     ) -> None:
         self._data_dir = data_dir
         self._host = host
@@ -47,6 +52,7 @@ class Server:
         self._tls = tls
         self._secret_key = secret_key
         self._stop_timeout_s = stop_timeout_s
+        self._retention = retention or Policy()
         self._server: Host | None = None
         self._readiness: Readiness | None = None
         self._opened = contextlib.ExitStack()
@@ -81,6 +87,11 @@ class Server:
             )
             opened.callback(server.stop)
             server.start()
+            if self._retention.is_set:
+                steps = functools.partial(rounds.prune, store, self._retention)
+                pruning = Periodic("server-retention", steps)
+                opened.callback(pruning.close)
+                pruning.start()
             self._server, self._readiness = server, app.context.readiness
             self._opened = opened.pop_all()
         logger.info("listening on %s", self.url, extra={"action": "server_started"})

@@ -150,7 +150,7 @@ def _agent_database(settings: Settings) -> Iterator[Finding]:
     try:
         connection = open_for_reading(path)
         try:
-            said = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+            said = _last_line(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
             yield _schema(said, version, path, written_by(connection))
             yield check_outbox(connection, settings.health_outbox_age_max_s)
@@ -158,6 +158,11 @@ def _agent_database(settings: Settings) -> Iterator[Finding]:
             connection.close()
     except sqlite3.Error as exc:
         yield problem("agent.db", f"cannot be read: {exc}", "Restore it, or move it away")
+
+
+def _last_line(said: str) -> str:
+    """Return the problem without the name of the database, which stands in a line above."""
+    return said.splitlines()[-1]
 
 
 def _schema(said: str, version: int, path: Path, writer: str | None) -> Finding:

@@ -124,6 +124,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "server_secrets_unshared": "Secret answers stay in this process; other servers lack them.",
     "server_secret_unreadable": "A secret answer was sealed with another server's key.",
     "server_storage_failed": "The server's database or artifact store failed; it may come back.",
+    "server_pruned": "Old sessions, logs and artifacts were removed, as --retain-... say.",
     # The services around the Agent Runner, and its clients
     "slot_lent": "The Repo Pool Manager lends a slot.",
     "slot_expired": "It took a slot back, because its holder gave no sign of life.",

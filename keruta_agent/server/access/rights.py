@@ -91,6 +91,7 @@ API: Final[Mapping[RouteKey, Right]] = MappingProxyType(
                 _PEOPLE,
                 Reach.SESSION,
                 "PUT /api/v1/sessions/{session_id}/status",
+                "PUT /api/v1/sessions/{session_id}/pinned",
                 "DELETE /api/v1/sessions/{session_id}",
             ),
             *_rows(_WORKERS, Reach.DRAFT, "POST /api/v1/tasks"),
@@ -170,6 +171,8 @@ PAGES: Final[Mapping[RouteKey, Right]] = MappingProxyType(
                 "POST /sessions/{session_id}/end",
                 "POST /sessions/{session_id}/pause",
                 "POST /sessions/{session_id}/resume",
+                "POST /sessions/{session_id}/pin",
+                "POST /sessions/{session_id}/unpin",
                 "POST /sessions/{session_id}/delete",
             ),
             *_rows(

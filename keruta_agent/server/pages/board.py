@@ -81,6 +81,18 @@ def resume_session(request: Request, session_id: str) -> Response:
     return page_setup.go_to(request, f"/sessions/{session_id}?done=resumed")
 
 
+@pages.post("/sessions/{session_id}/pin")
+def pin_session(request: Request, session_id: str) -> Response:
+    """Keep a session whatever its age."""
+    return _pin(request, session_id, is_pinned=True)
+
+
+@pages.post("/sessions/{session_id}/unpin")
+def unpin_session(request: Request, session_id: str) -> Response:
+    """Let a session go at its age again."""
+    return _pin(request, session_id, is_pinned=False)
+
+
 @pages.post("/sessions/{session_id}/delete")
 def delete_session(request: Request, session_id: str) -> Response:
     """Delete a session with all that belongs to it."""
@@ -101,6 +113,13 @@ def _session(request: Request, session_id: str) -> dict[str, Any]:
 def _set_status(request: Request, session_id: str, status: SessionStatus) -> None:
     with store_of(request).writing() as change:
         resource.set_session_status(change, {"status": status.value}, session_id)
+
+
+def _pin(request: Request, session_id: str, *, is_pinned: bool) -> Response:
+    with store_of(request).writing() as change:
+        resource.pin_session(change, {"pinned": is_pinned}, session_id)
+    done = "pinned" if is_pinned else "unpinned"
+    return page_setup.go_to(request, f"/sessions/{session_id}?done={done}")
 
 
 def _ask(request: Request, what: str, session: dict[str, Any]) -> Response:

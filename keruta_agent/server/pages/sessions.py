@@ -66,6 +66,7 @@ def _sessions(request: Request) -> list[dict[str, Any]]:
             "name": row["name"],
             "status": session_rows.to_session(row).status,
             "description": row["description"],
+            "pinned": bool(row["pinned"]),
             "createdAt": date(row["created_at"]),
             **counts.get(row["id"], cards.no_tasks()),
         }

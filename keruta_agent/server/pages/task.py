@@ -66,6 +66,8 @@ def show_task(request: Request, task_id: str) -> Response:
             "progress": history.progress_chart(steps, _end_of(row)),
             "runs": _usage(store.tables, row["number"]),
             "artifacts": _artifacts(store.tables, row["number"]),
+            "log_pruned_at": t.date(row["log_pruned_at"]),
+            "artifacts_pruned_at": t.date(row["artifacts_pruned_at"]),
             "lineage": lineage.tree_of(store.tables, row),
             # The whole log is searched for it: not again and again while it grows.
             "difference": list(difference.marked_lines(_changes(store.tables, row["number"])))

@@ -136,17 +136,21 @@ def store_artifact(change: Change, form: Form, task_id: str) -> Any:
     "/api/v1/tasks/{task_id}/artifacts",
     query=paging.PageQuery,
     answer=ArtifactAnswer(many=True),
-    doc=paging.DOCUMENTATION,
+    doc={"responses": {"200": {"headers": paging.HEADERS | paging.PRUNED_HEADER}}},
 )
 def list_artifacts(store: Store, query: dict[str, Any], task_id: str, *, request: Request) -> Any:
     """List a task's artifacts in the order of their arrival."""
+    task = task_rows.find(store.tables, task_id)
     listing = Range(
         table="artifacts",
-        prefix={"task": task_rows.find(store.tables, task_id)["number"]},
+        prefix={"task": task["number"]},
         texts=("description",),
         newest_first=False,
     )
-    return paging.respond(request, listing, query, lambda row: _to_answer(row, task_id))
+    response = paging.respond(request, listing, query, lambda row: _to_answer(row, task_id))
+    if task["artifacts_pruned_at"] is not None:
+        response.headers[paging.PRUNED] = t.date(task["artifacts_pruned_at"]) or ""
+    return response
 
 
 @resource.read("/api/v1/tasks/{task_id}/artifacts/{artifact_id}", answer=ArtifactAnswer)

@@ -47,6 +47,10 @@ class CountAnswer(Schema):
     """How many entries a log has."""
 
     count = fields.Integer(required=True)
+    pruned_at = wire.AnyDate(
+        data_key="prunedAt",
+        metadata={"description": "When entries of it were removed, by age or number."},
+    )
 
 
 class LogQuery(RequestSchema):
@@ -205,6 +209,8 @@ def store_logs(change: Change, received: tuple[list[Entry], bool], task_id: str)
     task = task_rows.lock(change, task_id)
     database, session_id = change.tables.database, task["session_id"]
     if entries:
+        if not task["log_kept"]:
+            database.update("tasks", {"log_kept": 1}, number=task["number"])
         changes = change.store.changes
         change.afterwards(lambda: changes.count_logs(task_id, session_id, len(entries)))
     if listed:
@@ -219,7 +225,9 @@ def store_logs(change: Change, received: tuple[list[Entry], bool], task_id: str)
     "/api/v1/tasks/{task_id}/logs",
     query=LogQuery,
     answer=LogEntryAnswer(many=True),
-    doc={"responses": {"200": {"headers": {"Link": paging.HEADERS["Link"]}}}},
+    doc={
+        "responses": {"200": {"headers": {"Link": paging.HEADERS["Link"], **paging.PRUNED_HEADER}}}
+    },
 )
 def list_logs(store: Store, query: dict[str, Any], task_id: str, *, request: Request) -> Any:
     """Return a page of a task's log, newest first unless ``order=asc``.
@@ -241,6 +249,8 @@ def list_logs(store: Store, query: dict[str, Any], task_id: str, *, request: Req
         bound = "before" if listing.newest_first else "after"
         where = {"size": str(size), bound: str(places[size - 1].number)}
         response.headers.update(paging.next_page(request, where))
+    if task["log_pruned_at"] is not None:
+        response.headers[paging.PRUNED] = t.date(task["log_pruned_at"]) or ""
     return response
 
 
@@ -249,7 +259,9 @@ def count_logs(store: Store, task_id: str) -> Any:
     """Return how many entries a task's log has."""
     task = task_rows.find(store.tables, task_id)
     entries = store.tables.log_entries
-    return {"count": entries.select().where(entries.task == task["number"]).count()}
+    count = entries.select().where(entries.task == task["number"]).count()
+    pruned_at = t.date(task["log_pruned_at"])
+    return {"count": count} if pruned_at is None else {"count": count, "prunedAt": pruned_at}
 
 
 @resource.write("DELETE", "/api/v1/tasks/{task_id}/logs", status=204)

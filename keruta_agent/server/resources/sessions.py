@@ -58,12 +58,19 @@ class SessionDraft(RequestSchema):
     repository_url = Name(data_key="repositoryUrl", max_length=4000)
     repository_ref = Name(data_key="repositoryRef")
     template_config = FreeObject(data_key="templateConfig")
+    pinned = fields.Boolean(load_default=False)
 
 
 class SessionStatusDraft(RequestSchema):
     """A session's new state."""
 
     status = SessionStatusName(required=True)
+
+
+class PinDraft(RequestSchema):
+    """Whether a session is kept whatever its age."""
+
+    pinned = fields.Boolean(required=True)
 
 
 class NameQuery(PageQuery):
@@ -105,6 +112,7 @@ def create_session(change: Change, draft: dict[str, Any]) -> Any:
         repository_url=draft.get("repository_url"),
         repository_ref=draft.get("repository_ref"),
         template_config=None if template is None else to_json(template),
+        pinned=int(draft.get("pinned", False)),
         created_at=moment,
         updated_at=moment,
     ).execute()
@@ -188,13 +196,37 @@ def get_session_by_workspace(store: Store, workspace_id: str, *, request: Reques
 )
 def set_session_status(change: Change, draft: dict[str, Any], session_id: str) -> Any:
     """Set a session's state; every move is legal."""
-    previous = session_rows.lock(change, session_id)["status"]
+    previous = session_rows.lock(change, session_id)
     sessions = change.tables.sessions
-    sessions.update(status=draft["status"], updated_at=t.now()).where(
+    moment = t.now()
+    has_ended = draft["status"] in model.ENDED_SESSION_STATES
+    if has_ended and previous["ended_at"] is not None:
+        ended_at = previous["ended_at"]
+    else:
+        ended_at = moment if has_ended else None
+    sessions.update(status=draft["status"], updated_at=moment, ended_at=ended_at).where(
         sessions.id == session_id
     ).execute()
     row = session_rows.find(change.tables, session_id)
-    session_rows.announce(change, "session_update", row, previousStatus=previous)
+    session_rows.announce(change, "session_update", row, previousStatus=previous["status"])
+    return session_rows.to_answer(row)
+
+
+@resource.write(
+    "PUT",
+    "/api/v1/sessions/{session_id}/pinned",
+    body=PinDraft,
+    answer=SessionAnswer,
+)
+def pin_session(change: Change, draft: dict[str, Any], session_id: str) -> Any:
+    """Pin a session or unpin it: nothing of a pinned one is pruned, whatever its age."""
+    session_rows.lock(change, session_id)
+    sessions = change.tables.sessions
+    sessions.update(pinned=int(draft["pinned"]), updated_at=t.now()).where(
+        sessions.id == session_id
+    ).execute()
+    row = session_rows.find(change.tables, session_id)
+    session_rows.announce(change, "session_update", row, previousStatus=row["status"])
     return session_rows.to_answer(row)
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import peewee
-
 from keruta_agent.server.store import artifact_files
+from keruta_agent.server.store.periodic import Periodic
 from keruta_agent.server.store.store import Store
 
-logger = logging.getLogger(__name__)
-
-#: Seconds between looks for what has become too old.
-_LOOK_INTERVAL_S: Final = 600.0
+#: Artifacts of one transaction.
+_AT_ONCE: Final = 500
 _DAY_S: Final = 24 * 3600
 
 
@@ -26,8 +21,7 @@ class Retention:
         self._store = store
         #: By their types; artifacts of others are kept for ever.
         self._days = dict(days)
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="runner-services", daemon=True)
+        self._thread = Periodic("runner-services", self.remove_old)
 
     def start(self) -> None:
         """Remove what is too old, now and from time to time."""
@@ -35,33 +29,25 @@ class Retention:
 
     def close(self) -> None:
         """Stop removing."""
-        self._closing.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._thread.close()
 
     def expires_at(self, row: Mapping[str, Any]) -> float | None:
         """Return when an artifact is removed, in seconds since 1970; None for never."""
         days = self._days.get(row["type"])
         return None if days is None else row["created_at"] / 1e6 + days * _DAY_S
 
-    def remove_old(self) -> None:
-        """Remove artifacts that were kept long enough."""
+    def remove_old(self) -> Iterator[None]:
+        """Remove artifacts that were kept long enough, some a step."""
         artifacts = self._store.tables.runner_artifacts
-        with self._store.writing() as change:
-            for kind, days in self._days.items():
-                end = self._store.database.now() - int(days * _DAY_S * 1_000_000)
-                is_old = (artifacts.type == kind) & (artifacts.created_at < end)
-                ids = [row["id"] for row in artifacts.select(artifacts.id).where(is_old).dicts()]
-                artifacts.delete().where(is_old).execute()
-                artifact_files.remove(change, ids)
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self.remove_old()
-            except (peewee.PeeweeException, OSError):
-                logger.exception(
-                    "old artifacts could not be removed", extra={"action": "server_storage_failed"}
-                )
-            if self._closing.wait(_LOOK_INTERVAL_S):
-                return
+        for kind, days in self._days.items():
+            more = True
+            while more:
+                with self._store.writing() as change:
+                    end = self._store.database.now() - int(days * _DAY_S * 1_000_000)
+                    is_old = (artifacts.type == kind) & (artifacts.created_at < end)
+                    found = artifacts.select(artifacts.id).where(is_old).limit(_AT_ONCE)
+                    ids = [row["id"] for row in found.dicts()]
+                    artifacts.delete().where(artifacts.id.in_(ids)).execute()
+                    artifact_files.remove(change, ids)
+                more = len(ids) == _AT_ONCE
+                yield

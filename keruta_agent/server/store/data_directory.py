@@ -27,8 +27,8 @@ LOCK_NAME = "server.lock"
 class DataDirectory:
     """A directory that only this user sees, and one server at a time uses."""
 
-    def __init__(self, path: Path) -> None:
-        """Make what is missing of it, and keep other servers out.
+    def __init__(self, path: Path, *, is_shared: bool = False) -> None:
+        """Make what is missing of it, and keep other servers out unless it is shared with them.
 
         Raises:
             AgentStateError: there is another server, or the directory cannot be used.
@@ -36,7 +36,7 @@ class DataDirectory:
         make_private(path)
         self.path = path
         # Held for as long as the object lives: a lock that is collected lets go.
-        self._lock = locked(path)
+        self._lock = None if is_shared else locked(path)
         try:
             #: Finished artifacts, named by their ids.
             self.artifacts = self.subdirectory("artifacts")
@@ -57,7 +57,8 @@ class DataDirectory:
 
     def close(self) -> None:
         """Release the lock for another server."""
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     def subdirectory(self, name: str) -> Path:
         """Make a directory in it.

@@ -6,6 +6,7 @@ one for a block at a time, and so do all on PostgreSQL, which has few.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 import peewee
 from playhouse.pool import PooledSqliteDatabase
 
-from keruta_agent.core import errors
+from keruta_agent.core import errors, sqlite_pages
 from keruta_agent.server.store import migrations, postgresql, statements
 from keruta_agent.server.store.clock import READ, DatabaseClock
 from keruta_agent.server.store.statements import Row, Select, Statement
@@ -165,6 +166,11 @@ def open_database(data_dir: Path, url: str | None) -> Database:
 def _in_directory(path: Path) -> Database:
     # Made here, because SQLite would follow the umask; the WAL takes over these permissions.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    if not path.stat().st_size:
+        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as new:
+            # Only a file without pages takes the mode; any other would be written to.
+            new.execute(sqlite_pages.ASK)
+            new.execute("PRAGMA journal_mode = WAL")
     return Database(
         PooledSqliteDatabase(
             str(path),

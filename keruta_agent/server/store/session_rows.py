@@ -85,6 +85,8 @@ def to_answer(row: dict[str, Any]) -> dict[str, Any]:
         "templateConfig": t.from_json(row["template_config"]),
         "createdAt": t.date(row["created_at"]),
         "updatedAt": t.date(row["updated_at"]),
+        "endedAt": t.date(row["ended_at"]),
+        "pinned": bool(row["pinned"]),
     }
 
 

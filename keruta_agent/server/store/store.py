@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from keruta_agent.core import errors
 from keruta_agent.server.store import artifact_stores, earlier_services
 from keruta_agent.server.store.artifact_location import ArtifactLocation
 from keruta_agent.server.store.artifact_store import ArtifactStore, FileStore
 from keruta_agent.server.store.changes import Announcement, Changes
 from keruta_agent.server.store.data_directory import DataDirectory
-from keruta_agent.server.store.database import Database, open_database
+from keruta_agent.server.store.database import FILE_NAME, Database, open_database
 from keruta_agent.server.store.secret_answers import MemoryAnswers, SecretAnswers
 from keruta_agent.server.store.tables import Tables
 
@@ -85,6 +86,37 @@ class Store:
             opened.enter_context(contextlib.closing(kept))
             store = cls(directory, database, kept)
             store.changes.start()
+            opened.pop_all()
+        return store
+
+    @classmethod
+    def open_beside(
+        cls, data_dir: Path, database_url: str | None = None, *, is_alone: bool = False
+    ) -> Store:
+        """Open a store that is there, for a command; a server may use it meanwhile.
+
+        Args:
+            data_dir: the server's.
+            database_url: the server's, where the database is not in the directory.
+            is_alone: keep servers out.
+
+        Raises:
+            AgentStateError: there is none, it cannot be used, or a server is to be kept out and
+                runs.
+            SettingsError: the database URL is invalid.
+        """
+        if database_url is None and not (data_dir / FILE_NAME).exists():
+            raise errors.AgentStateError(
+                f"there is no database of a server in {data_dir}",
+                advice="Name the server's directory with --data, or its --database-url",
+            )
+        with contextlib.ExitStack() as opened:
+            directory = opened.enter_context(
+                contextlib.closing(DataDirectory(data_dir, is_shared=not is_alone))
+            )
+            database = open_database(data_dir, database_url)
+            opened.enter_context(contextlib.closing(database))
+            store = cls(directory, database)
             opened.pop_all()
         return store
 

@@ -40,6 +40,8 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "template_config",
         "created_at",
         "updated_at",
+        "ended_at",
+        "pinned",
     ),
     "tasks": (
         "number",
@@ -65,6 +67,9 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "claimed_at",
         "fix_request",
         "fix_made",
+        "log_kept",
+        "log_pruned_at",
+        "artifacts_pruned_at",
     ),
     "log_entries": ("number", "task", "level", "source", "message", "metadata", "logged_at"),
     "artifacts": (

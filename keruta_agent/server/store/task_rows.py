@@ -63,6 +63,7 @@ def create(change: Change, draft: Mapping[str, Any], session_id: str) -> dict[st
         "created_at": moment,
         "updated_at": moment,
         "fix_made": 0,
+        "log_kept": 1,
     }
     del row["number"]
     row["number"] = change.tables.database.insert("tasks", row)
@@ -123,6 +124,8 @@ def to_answer(row: dict[str, Any]) -> dict[str, Any]:
         "createdAt": date(row["created_at"]),
         "updatedAt": date(row["updated_at"]),
         "title": row["name"],
+        "logPrunedAt": date(row["log_pruned_at"]),
+        "artifactsPrunedAt": date(row["artifacts_pruned_at"]),
     }
 
 

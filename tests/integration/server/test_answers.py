@@ -46,7 +46,8 @@ def test_task_is_answered_as_its_schema_says(status: TaskStatus, parent: str | N
         parameters='{"a":[1,{"b":null}]}',
         claimed_by=parent,
     )
-    assert task_rows.to_answer(row) == TaskAnswer().dump(task_rows.to_task(row))
+    entity = _dates(row) | vars(task_rows.to_task(row))
+    assert task_rows.to_answer(row) == TaskAnswer().dump(entity)
 
 
 @pytest.mark.parametrize("template", [None, '{"repositoryUrl":"u"}'])
@@ -59,8 +60,10 @@ def test_session_is_answered_as_its_schema_says(template: str | None) -> None:
         status="ACTIVE",
         tags='["a","b"]',
         template_config=template,
+        pinned=1,
     )
-    assert session_rows.to_answer(row) == SessionAnswer().dump(session_rows.to_session(row))
+    entity = _dates(row) | vars(session_rows.to_session(row))
+    assert session_rows.to_answer(row) == SessionAnswer().dump(entity)
 
 
 @pytest.mark.parametrize("alive", [True, False])

@@ -109,6 +109,17 @@ def test_session_is_paused_ended_resumed_and_deleted(browser: PageVisitor) -> No
     assert 'role="alert"' in browser.get(session).text
 
 
+def test_session_is_pinned_and_says_so_until_it_is_unpinned(browser: PageVisitor) -> None:
+    session = browser.session()
+    assert browser.send(f"{session}/pin").status_code == 303
+    assert browser.api(session)["pinned"] is True
+    assert "nothing of it is pruned" in browser.get(session).text
+    assert "Pinned" in browser.get("/").text
+    assert browser.send(f"{session}/unpin").status_code == 303
+    assert browser.api(session)["pinned"] is False
+    assert "nothing of it is pruned" not in browser.get(session).text
+
+
 def test_refused_move_is_shown_as_a_page(browser: PageVisitor) -> None:
     task = browser.task(browser.session(), script="true")
     browser.send(f"{task}/cancel", confirmed="yes")

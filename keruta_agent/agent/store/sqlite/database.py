@@ -18,7 +18,7 @@ from typing import Final
 
 from keruta_agent import __version__
 from keruta_agent.agent.store.sqlite.migrations import MIGRATIONS
-from keruta_agent.core import errors, migrations
+from keruta_agent.core import errors, migrations, sqlite_pages
 
 #: Seconds that a writer waits for another process, such as a command beside the daemon.
 BUSY_TIMEOUT_S: Final = 15.0
@@ -96,9 +96,9 @@ class Database:
         if found is None:
             found = _ThreadConnection(self.path)
             found.sqlite.row_factory = sqlite3.Row
-            # Only an empty file takes the mode (store/shrinking.py); any other would be written to.
+            # Only a file without pages takes the mode; any other would be written to.
             if not found.sqlite.execute("PRAGMA page_count").fetchone()[0]:
-                found.sqlite.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                found.sqlite.execute(sqlite_pages.ASK)
             found.sqlite.execute("PRAGMA journal_mode = WAL")
             found.sqlite.execute("PRAGMA foreign_keys = ON")
             self._local.connection = found

@@ -1,0 +1,1 @@
+"""What the server forgets, and when: nothing, until somebody sets it."""
