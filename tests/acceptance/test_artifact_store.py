@@ -149,7 +149,7 @@ def test_large_files_pass_through_in_flat_memory(shared: Workplace, bucket: Buck
     # Two parts at a time from now on: all that is needed has been loaded, and buffers were made.
     _pass_through(address, 24)
     before = _peak_mib(server)
-    _pass_through(address, 96)
+    _pass_through(address, 72)
     assert _peak_mib(server) - before < 48
 
 

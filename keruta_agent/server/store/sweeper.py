@@ -37,6 +37,8 @@ GRACE: Final = timedelta(days=1)
 _INTERVAL_S: Final = 6 * 3600.0
 #: Objects that are listed, and removed, at a time.
 _BATCH: Final = 500
+#: Seconds that a server's stop waits for the store.
+_CLOSE_S: Final = 5.0
 #: Removals that wait; what is more is an orphan.
 _MOST_WAITING: Final = 100_000
 
@@ -72,12 +74,12 @@ class Sweeper:
         self._thread.start()
 
     def close(self) -> None:
-        """Finish the batch at hand, and end."""
+        """Finish the batch at hand, and end; what takes long is left to the next sweep."""
         self._closing = True
         with contextlib.suppress(queue.Full):  # then the thread is awake
             self._removals.put_nowait(None)
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(_CLOSE_S)
 
     def remove(self, artifact_ids: Iterable[str]) -> None:
         """Have objects removed whose rows are gone."""
