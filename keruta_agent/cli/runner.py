@@ -119,6 +119,8 @@ def serve(ctx: click.Context, host: str | None, port: str | None) -> None:
 def check(ctx: click.Context, as_json: bool) -> int:
     """Check services, keys and model, one line each; exit with 1 when something is missing.
 
+    The model is asked for one tiny answer. What was not tried is marked with a dash.
+
     \b
     Examples:
       keruta runner check
@@ -131,9 +133,8 @@ def check(ctx: click.Context, as_json: bool) -> int:
         print_json([finding._asdict() for finding in findings])
     else:
         for finding in findings:
-            click.echo(
-                f"{'ok     ' if finding.is_well else 'PROBLEM'} {finding.name}: {finding.text}"
-            )
+            mark = "PROBLEM" if not finding.is_well else "ok" if finding.is_seen else "-"
+            click.echo(f"{mark:7} {finding.name}: {finding.text}")
     return 0 if all(finding.is_well for finding in findings) else 1
 
 

@@ -242,6 +242,22 @@ class ImplementationError(RunnerError):
     """The model gave nothing that can be used."""
 
 
+class UnusableAnswerError(ImplementationError):
+    """The model answers, and nothing can be done with it; asking again may help."""
+
+
+class PromptTooLongError(ImplementationError):
+    """A prompt does not fit into the model; ``share`` is about how much of it would."""
+
+    def __init__(self, message: str, *, advice: str | None = None, share: float = 0.5) -> None:
+        super().__init__(message, advice=advice)
+        self.share = share
+
+
+class NothingToDoError(ImplementationError):
+    """The model changes nothing, and the tests pass without any change."""
+
+
 class BudgetExceededError(ImplementationError):
     """The tokens, the money or the rounds that a run may use are used up."""
 

@@ -54,8 +54,13 @@ class ArtifactUploader:
         impl_result: ImplementationResult | None = None,
         test_result: TestResult | None = None,
         logs: str = "",
+        transcript: str = "",
     ) -> list[Artifact]:
-        """Store what there is and tell the registry; what fails is noted and left out."""
+        """Store what there is and tell the registry; what fails is noted and left out.
+
+        ``transcript`` is what was said to the model and by it, and becomes the end of the log.
+        """
+        logs += _appendix(transcript)
         self.failures = []
         if self._store is None:
             return []
@@ -73,12 +78,14 @@ class ArtifactUploader:
         impl_result: ImplementationResult | None,
         test_result: TestResult | None,
         logs: str,
+        transcript: str = "",
     ) -> Path:
         """Write the same into a directory of this machine, which is made for it.
 
         Raises:
             ArtifactUploadError: it cannot be written.
         """
+        logs += _appendix(transcript)
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             for kind, text, _ in self._texts(task_context, impl_result, test_result, logs):
@@ -146,3 +153,9 @@ class ArtifactUploader:
     def _note(self, text: str) -> None:
         self.failures.append(text)
         logger.warning("%s", text, extra={"action": "runner_artifact_failed"})
+
+
+def _appendix(transcript: str) -> str:
+    """Return what was said to a model, for the end of a log."""
+    title = "--- requests to the model and its answers, one JSON object a line ---"
+    return f"\n{title}\n{transcript}" if transcript else ""

@@ -14,6 +14,7 @@ from keruta_agent.core import errors
 from keruta_agent.core.backoff import Backoff
 from keruta_agent.core.coding.model import LLMConfig
 from keruta_agent.core.coding.record import MASK
+from keruta_agent.core.redaction.values import url_passwords
 from keruta_agent.core.settings import retired
 from keruta_agent.core.settings.schema import Settings
 from keruta_agent.core.settings.sources import load_settings
@@ -113,6 +114,13 @@ class RunnerConfig:
     git_token_hosts: tuple[str, ...] = ()
     #: Where evidence is kept that no Artifact Store has; below ~/.keruta when left out.
     evidence_dir: Path | None = None
+    #: What the model's server wants beside the key; headers, query and proxy may hold secrets.
+    llm_headers: dict[str, str] | None = dataclasses.field(default=None, repr=False)
+    llm_query: dict[str, str] | None = dataclasses.field(default=None, repr=False)
+    llm_extra_body: dict[str, Any] | None = None
+    llm_api_version: str | None = None
+    llm_ca_file: Path | None = None
+    llm_proxy: str | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         try:
@@ -159,7 +167,15 @@ class RunnerConfig:
             self.llm_api_key_env_var,
             self.git_token_env_var,
             self.artifact_store_api_key_env_var,
+            *("KERUTA_LLM_HEADERS", "KERUTA_LLM_QUERY", "KERUTA_LLM_PROXY"),
         )
+
+    @property
+    def llm_secrets(self) -> list[str]:
+        """What goes to the model's server beside the key, and is nobody else's business."""
+        tables = (self.llm_headers or {}, self.llm_query or {})
+        values = [value for table in tables for value in table.values()]
+        return [*values, *url_passwords(self.llm_proxy or "")]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values, ready for JSON; the key is masked."""
@@ -173,8 +189,9 @@ class RunnerConfig:
             elif isinstance(value, Path):
                 value = str(value)
             values[field.name] = value
-        if values["llm_api_key"]:
-            values["llm_api_key"] = MASK
+        for name in ("llm_api_key", "llm_headers", "llm_query", "llm_proxy"):
+            if values[name]:
+                values[name] = MASK
         return values
 
     def model(self, environment: Mapping[str, str] = os.environ) -> LLMConfig:
@@ -189,6 +206,12 @@ class RunnerConfig:
             endpoint=self.llm_endpoint,
             timeout_seconds=self.llm_timeout_seconds,
             max_tokens=self.llm_max_tokens,
+            headers=self.llm_headers or {},
+            query=self.llm_query or {},
+            extra_body=self.llm_extra_body or {},
+            api_version=self.llm_api_version,
+            ca_file=self.llm_ca_file,
+            proxy=self.llm_proxy,
         )
         key = given.api_key or environment.get(self.llm_api_key_env_var, "").strip()
         if not key:
@@ -232,6 +255,12 @@ class RunnerConfig:
             git_username=settings.git_username,
             git_token_hosts=settings.git_token_hosts,
             evidence_dir=settings.base_dir / "runner" / "evidence",
+            llm_headers=settings.llm_headers,
+            llm_query=settings.llm_query,
+            llm_extra_body=settings.llm_extra_body,
+            llm_api_version=settings.llm_api_version,
+            llm_ca_file=settings.llm_ca_file,
+            llm_proxy=settings.llm_proxy,
         )
 
     @classmethod

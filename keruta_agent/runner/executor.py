@@ -10,7 +10,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from keruta_agent.core import errors
@@ -33,9 +33,14 @@ from keruta_agent.runner.checks import failure
 from keruta_agent.runner.config import RunnerConfig
 from keruta_agent.runner.model import prompt
 from keruta_agent.runner.model.client import LLMClient
+from keruta_agent.runner.model.reply import estimated_tokens
+from keruta_agent.runner.model.transcript import Transcript
 
 #: Tokens that a prompt may have, unless the settings say otherwise.
 PROMPT_TOKENS: Final = 60_000
+#: How often a prompt is made shorter for a model that takes less, and tokens of the shortest.
+_MOST_SHORTER: Final = 4
+_SHORTEST_PROMPT: Final = 500
 
 RunTests = Callable[[TaskContext, Workspace], TestResult]
 #: Receives the name of a step and the facts about it.
@@ -66,6 +71,7 @@ class TaskExecutor:
         redactor: Redactor | None = None,
         check: Callable[[], None] = _never,
         report: Report = _discard,
+        transcript: Transcript | None = None,
     ) -> None:
         """Take the model, and what runs the tests; without that the first answer is taken.
 
@@ -90,6 +96,10 @@ class TaskExecutor:
                 key_variable=key_variable,
                 check=self._check,
                 on_usage=lambda prompt, completion: self.budget.spend(prompt, completion),
+                on_progress=lambda parts, seconds: report(
+                    "model_writes", {"parts": parts, "seconds": round(seconds)}
+                ),
+                transcript=transcript,
             )
 
     @classmethod
@@ -102,6 +112,7 @@ class TaskExecutor:
         redactor: Redactor | None = None,
         check: Callable[[], None] = _never,
         report: Report = _discard,
+        transcript: Transcript | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> TaskExecutor:
         """Return one that does what a configuration says.
@@ -120,6 +131,7 @@ class TaskExecutor:
             redactor=redactor,
             check=check,
             report=report,
+            transcript=transcript,
         )
 
     def execute(self, task_context: TaskContext, workspace: Workspace) -> ImplementationResult:
@@ -164,7 +176,7 @@ class TaskExecutor:
             llm_model=work.model or self.llm_client.config.model,
             tokens_used=self.budget.tokens,
             error=None if error is None else self._redactor.redact(str(error)),
-            error_type=None if error is None else type(error).__name__,
+            error_type=None if error is None else _kind(error),
             code_changes=work.changes,
             rounds=work.round,
         )
@@ -184,25 +196,25 @@ class TaskExecutor:
 
     def _round(self, client: LLMClient, work: _Work) -> errors.RunnerError | None:
         """Do one round and return what is wrong with what came of it."""
-        asked = prompt.build(
-            work.context,
-            work.tree,
-            work.permissions,
-            limit_tokens=self._prompt_tokens,
-            redactor=self._redactor,
-            failed=work.failed,
-            touched=[str(path) for path in work.files],
-        )
-        response = client.generate_code(
-            asked.text, work.workspace.path, max_tokens=work.context.max_tokens
-        )
+        try:
+            asked, response = self._asked(client, work)
+        except errors.UnusableAnswerError as useless:
+            # It costs the round: with other words before it the model may do better.
+            self._report("answer_unusable", {"reason": self._redactor.redact(str(useless))})
+            return useless
+        if not response.code_changes and work.passes and not work.files:
+            said = self._redactor.redact(response.explanation)[:500] or "it does not say why"
+            raise errors.NothingToDoError(
+                f"Nothing to do: the tests pass, and {response.model} changes nothing: {said}",
+                advice="Add a test that fails, or describe what is to be different",
+            )
         work.model, work.changes = response.model, response.code_changes
         self._report("model_answered", self._facts(response))
         try:
             steps = edits.plan(
                 response.code_changes, work.tree, work.permissions, masked=asked.masked
             )
-            _check_use(steps, work.tree.root)
+            _check_use(steps, work)
             edits.apply(steps, work.tree)
             _check_ignored(steps, work.tree)
         except (errors.SecurityError, edits.EditError) as refusal:
@@ -212,6 +224,31 @@ class TaskExecutor:
         self._report("changes_applied", {"files": [str(step.path) for step in steps]})
         return None if self._run_tests is None else self._tested(self._run_tests, work)
 
+    def _asked(self, client: LLMClient, work: _Work) -> tuple[prompt.Prompt, LLMResponse]:
+        """Ask the model, with a shorter prompt where its server wants one."""
+        for attempt in range(_MOST_SHORTER + 1):
+            asked = prompt.build(
+                work.context,
+                work.tree,
+                work.permissions,
+                limit_tokens=self._prompt_tokens,
+                redactor=self._redactor,
+                failed=work.failed,
+                touched=[str(path) for path in work.files],
+            )
+            try:
+                return asked, client.generate_code(
+                    asked.text, work.workspace.path, max_tokens=work.context.max_tokens
+                )
+            except errors.PromptTooLongError as too_long:
+                had = min(self._prompt_tokens, estimated_tokens(asked.text))
+                tokens = int(had * too_long.share)
+                if attempt == _MOST_SHORTER or tokens < _SHORTEST_PROMPT:
+                    raise
+                self._prompt_tokens = tokens
+                self._report("prompt_shortened", {"tokens": tokens})
+        raise AssertionError("the last attempt returns or raises")
+
     def _tested(self, run_tests: RunTests, work: _Work) -> errors.RunnerError | None:
         self._check()
         result = run_tests(work.context, work.workspace)
@@ -220,6 +257,7 @@ class TaskExecutor:
 
     def _test_as_it_is(self, run_tests: RunTests, work: _Work) -> None:
         problem = self._tested(run_tests, work)
+        work.passes = problem is None and bool(work.context.test_commands)
         if problem is not None:
             work.failed = f"Before any change the tests fail:\n{problem.message}"
 
@@ -262,8 +300,12 @@ class _Work:
     #: By file, what it held before the first change and what it holds now.
     files: dict[PurePosixPath, difference.Change] = dataclasses.field(default_factory=dict)
     problem: errors.RunnerError | None = None
+    #: Whether the tests passed before any change.
+    passes: bool = False
     #: What the next prompt says about it.
     failed: str = ""
+    #: How the tests failed last, with the changes that are written.
+    tests: str = ""
     _digest: str = ""
 
     def remember(self, steps: list[edits.Step]) -> None:
@@ -282,6 +324,12 @@ class _Work:
         is_failure = isinstance(problem, errors.TestExecutionError)
         digest = failure.digest(problem.message)
         if digest == self._digest:
+            if not is_failure and self.tests:
+                raise errors.TestExecutionError(
+                    f"The tests still fail, and the answer is refused twice in the same way: "
+                    f"{problem.message}",
+                    advice="Describe the task in more detail, or solve it by hand",
+                )
             if not is_failure:
                 raise problem
             raise errors.TestExecutionError(
@@ -289,15 +337,22 @@ class _Work:
                 advice="Describe the task in more detail, or solve it by hand",
             )
         self.problem, self._digest = problem, digest
-        self.failed = (
-            f"Your change was written, and the tests fail:\n{problem.message}"
-            if is_failure
-            else f"Your answer was refused, and nothing of it was written: {problem}"
-        )
+        if is_failure:
+            self.tests = problem.message
+            self.failed = f"Your change was written, and the tests fail:\n{problem.message}"
+            return
+        self.failed = f"Your answer was refused, and nothing of it was written: {problem}"
+        if self.tests:
+            self.failed += f"\n\nWith your earlier change the tests still fail:\n{self.tests}"
 
 
-def _check_use(steps: list[edits.Step], root: Path) -> None:
+def _check_use(steps: list[edits.Step], work: _Work) -> None:
     """Refuse what would pass the tests here and be in no commit."""
+    root = work.tree.root
+    if not steps and work.tests:
+        raise edits.EditError(
+            f"The answer changes nothing, and the tests still fail: {_last_line(work.tests)}"
+        )
     if not steps:
         raise edits.EditError("The answer changes nothing")
     if any(step.path.name == ".gitignore" for step in steps):
@@ -316,6 +371,12 @@ def _check_ignored(steps: list[edits.Step], tree: Tree) -> None:
         undoing = [dataclasses.replace(s, before=s.after, after=s.before) for s in steps]
         edits.apply(undoing, tree)
         raise edits.EditError(f"Git would ignore {', '.join(lost)[:300]}: it is not to be hidden")
+
+
+def _kind(error: errors.RunnerError) -> str:
+    """Return the name under which an error is known outside of this package."""
+    is_inner = isinstance(error, errors.UnusableAnswerError | errors.PromptTooLongError)
+    return (errors.ImplementationError if is_inner else type(error)).__name__
 
 
 def _last_line(text: str) -> str:

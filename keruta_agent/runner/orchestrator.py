@@ -26,6 +26,7 @@ from keruta_agent.runner.config import RunnerConfig, refuse_retired_variables
 from keruta_agent.runner.credentials import CredentialManager
 from keruta_agent.runner.deadline import Deadline, StoppedError, Stopping
 from keruta_agent.runner.executor import TaskExecutor
+from keruta_agent.runner.model.transcript import Transcript
 from keruta_agent.runner.reporting import OnLine, OnStep, Reporter, unheard
 from keruta_agent.runner.services import connect as services
 from keruta_agent.runner.workspace import slots
@@ -62,6 +63,8 @@ class RunnerOrchestrator:
         self.artifact_store_client = services.artifact_store(self.config, self.credentials)
         #: Asks the model; made for each run, unless somebody puts another one here.
         self.task_executor: Executor | None = None
+        #: What was said to the model and by it in the last run.
+        self._transcript = Transcript()
         self.current_task_id: str | None = None
         self.current_spec_name: str | None = None
         self.execution_logs: list[str] = []
@@ -75,6 +78,7 @@ class RunnerOrchestrator:
     def run(self, task_context: TaskContext) -> RunnerResult:
         """Do a task and return what came of it; a task that fails is a result, no error."""
         self.state = RunnerState.RUNNING
+        self._transcript = Transcript()
         self.current_task_id = task_context.task_id
         self.current_spec_name = task_context.spec_name
         # An invalid time limit is refused below, with all else that is wrong.
@@ -110,7 +114,10 @@ class RunnerOrchestrator:
         credentials.get_git_token(config.git_token_env_var)
         credentials.get_llm_api_key(config.llm_api_key_env_var)
         credentials.get_api_key("artifact_store", config.artifact_store_api_key_env_var)
-        given = config.llm_api_key, config.llm_config.api_key if config.llm_config else None
+        model = config.llm_config
+        given = [config.llm_api_key, *config.llm_secrets]
+        if model is not None:
+            given += [model.api_key, *model.secrets]
         return Redactor.from_environment(
             os.environ,
             also=[
@@ -170,7 +177,10 @@ class RunnerOrchestrator:
         self, checks: Checks, deadline: Deadline, reporter: Reporter, redactor: Redactor
     ) -> TaskExecutor:
         def report(step: str, facts: Mapping[str, Any]) -> None:
-            if step == "round_started":
+            if step == "model_writes":
+                text = f"the model writes: {facts['parts']} tokens in {facts['seconds']} s"
+                reporter.step("implement", text, 20)
+            elif step == "round_started":
                 checks.round = int(facts["round"])
                 percent = min(70, 20 + 15 * (checks.round - 1))
                 text = f"round {facts['round']} of at most {facts['of']}: asks the model"
@@ -187,6 +197,7 @@ class RunnerOrchestrator:
             redactor=redactor,
             check=deadline.check,
             report=report,
+            transcript=self._transcript,
         )
 
     def _playbook(self, context: TaskContext) -> Playbook | None:
@@ -212,7 +223,11 @@ class RunnerOrchestrator:
             self.artifact_store_client, self.task_registry_client, redactor=redactor
         )
         evidence.artifacts = uploader.upload_artifacts(
-            evidence.context, evidence.implementation, evidence.tests, reporter.log
+            evidence.context,
+            evidence.implementation,
+            evidence.tests,
+            reporter.log,
+            self._transcript.text(redactor),
         )
         evidence.is_stored = self.artifact_store_client is not None and not uploader.failures
         return uploader.failures
@@ -242,7 +257,12 @@ class RunnerOrchestrator:
         reporter.say(f"the evidence is kept in {directory}")
         try:
             return ArtifactUploader(None, redactor=redactor).keep_here(
-                directory, evidence.context, evidence.implementation, evidence.tests, reporter.log
+                directory,
+                evidence.context,
+                evidence.implementation,
+                evidence.tests,
+                reporter.log,
+                self._transcript.text(redactor),
             )
         except errors.ArtifactUploadError as exc:
             reporter.say(str(exc))

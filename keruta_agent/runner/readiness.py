@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from keruta_agent.core import errors
+from keruta_agent.core.redaction.redactor import Redactor
+from keruta_agent.core.redaction.values import url_passwords
 from keruta_agent.runner.config import RunnerConfig
 from keruta_agent.runner.credentials import CredentialManager
 from keruta_agent.runner.services import connect as services
+
+if TYPE_CHECKING:
+    from keruta_agent.runner.model.client import Learned
 
 
 class Finding(NamedTuple):
@@ -19,6 +24,8 @@ class Finding(NamedTuple):
     name: str
     is_well: bool
     text: str
+    #: Whether it was tried: what was not is neither well nor a problem.
+    is_seen: bool = True
 
 
 def look(config: RunnerConfig) -> list[Finding]:
@@ -38,7 +45,7 @@ def _services(config: RunnerConfig) -> Iterator[Finding]:
     )
     for name, setting, client in clients:
         if client is None:
-            yield Finding(name, True, f"not used: {setting} is not set")
+            yield Finding(name, True, f"not used: {setting} is not set", is_seen=False)
             continue
         with client:
             is_well = client.health_check()
@@ -49,23 +56,61 @@ def _services(config: RunnerConfig) -> Iterator[Finding]:
 
 
 def _keys(config: RunnerConfig) -> Iterator[Finding]:
-    try:
-        model = config.model(os.environ)
-    except errors.AuthenticationError as exc:
-        yield Finding("Language model", False, str(exc))
-    else:
-        from keruta_agent.runner.model.client import LLMClient
-
-        try:
-            LLMClient(model, key_variable=config.llm_api_key_env_var).check_access()
-        except errors.KerutaError as exc:
-            yield Finding("Language model", False, str(exc))
-        else:
-            where = model.endpoint or "OpenAI"
-            yield Finding("Language model", True, f"{where} accepts the key, for {model.model}")
+    yield _model(config)
     name = config.git_token_env_var
     has_token = bool(os.environ.get(name, "").strip())
-    yield Finding("Git token", True, f"in {name}" if has_token else f"{name} is not set")
+    text = "is set; no server was asked whether it takes it" if has_token else "is not set"
+    yield Finding("Git token", True, f"{name} {text}", is_seen=False)
+
+
+def _model(config: RunnerConfig) -> Finding:
+    """Ask the model for one tiny answer."""
+    name = "Language model"
+    try:
+        model = config.model(os.environ)
+        # Loaded when it is used: it takes a third of a second.
+        from keruta_agent.runner.model.client import LLMClient
+
+        client = LLMClient(model, retry_count=0, key_variable=config.llm_api_key_env_var)
+        try:
+            learned = client.probe()
+        finally:
+            client.close()
+    except errors.KerutaError as exc:
+        return Finding(name, False, str(exc))
+    endpoint = model.endpoint or os.environ.get("OPENAI_BASE_URL") or "OpenAI"
+    where = f"{model.model} at {Redactor(url_passwords(endpoint)).redact(endpoint)}"
+    if learned.reply.refusal:
+        return Finding(name, False, f"{where} refuses: {learned.reply.refusal[:200]}")
+    if learned.complaint and not learned.reply.is_cut_off:
+        return Finding(
+            name,
+            False,
+            f"{where} answers, and cannot be used: {learned.complaint}; try another llm.model",
+        )
+    return Finding(name, True, f"{where} answers: {_learned(learned)}")
+
+
+def _learned(learned: Learned) -> str:
+    """Describe a server, by what it has done."""
+    reply, dialect = learned.reply, learned.dialect
+    forms = {"plain": "no form that it is held to", "json_object": "as JSON", "json_schema": ""}
+    facts = [
+        f"{learned.seconds:.1f} s",
+        f"as {reply.model}" if reply.model else "",
+        f"{reply.prompt_tokens} + {reply.completion_tokens} tokens"
+        if reply.completion_tokens is not None
+        else "it does not count tokens",
+        "" if dialect.streams else "without streaming",
+        forms[dialect.form] or "takes the schema of answers",
+        "" if dialect.limit_name == "max_tokens" else f"takes {dialect.limit_name}",
+        "" if dialect.has_temperature else "takes no temperature",
+        "" if dialect.has_system else "takes no system message",
+        f"answers of {dialect.most_answer} tokens at most" if dialect.most_answer else "",
+        f"thinks ({reply.reasoning_tokens} tokens)" if reply.reasoning_tokens else "",
+        "its tiny answer was cut off, so its form was not seen" if learned.complaint else "",
+    ]
+    return ", ".join(filter(None, facts))
 
 
 def _git() -> Finding:

@@ -1,5 +1,7 @@
 """A language model with canned answers: a real HTTP server that speaks OpenAI's protocol.
 
+It streams where it is asked to, as real ones do.
+
 For tests, and for a demonstration that needs neither key nor network.
 """
 
@@ -8,13 +10,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import select
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 #: Seconds after which a handler that waits for a test to end looks whether it has.
 _LOOK_S = 0.05
+#: Characters that a part of a stream has at least, and about how many parts there are at most.
+_PART = 40
+_MOST_PARTS = 50
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +47,13 @@ class Turn:
     #: Seconds before it answers; a byte of nothing each tenth of one with ``trickles``.
     delay_s: float = 0.0
     trickles: bool = False
+    #: Whether the answer is a stream; None as it is asked for.
+    streams: bool | None = None
+    #: Seconds before each part of a stream, and how the stream ends.
+    part_delay_s: float = 0.0
+    stream_end: str = "data: [DONE]\n\n"
+    #: More of the message, such as ``tool_calls`` and ``reasoning_content``.
+    message: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def changes(*items: Mapping[str, str], explanation: str = "as asked") -> str:
@@ -64,8 +79,12 @@ class ScriptedModel:
         self._turns = turns
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        #: Set when a client goes away before it has its answer.
+        self.abandoned = threading.Event()
         #: The JSON bodies of the requests, in order.
         self.requests: list[dict[str, Any]] = []
+        #: Their paths, with what is asked in them.
+        self.paths: list[str] = []
         #: Their headers, with names in small letters.
         self.headers: list[dict[str, str]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -115,6 +134,7 @@ class ScriptedModel:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
+                model.paths.append(self.path)
                 turn = model._next(body, headers)
                 # The client may have timed out.
                 with contextlib.suppress(OSError):
@@ -125,22 +145,50 @@ class ScriptedModel:
                 self._send(200, {}, json.dumps(listed).encode())
 
             def _answer(self, turn: Turn, request: Mapping[str, Any]) -> None:
+                streams = request.get("stream") if turn.streams is None else turn.streams
+                if turn.trickles:
+                    self._trickle(turn)
+                elif turn.delay_s and not self._waits(turn.delay_s):
+                    return
+                if turn.raw is None and streams and turn.status == 200:
+                    self._stream(turn, request)
+                    return
                 content = turn.raw
                 if content is None:
                     content = json.dumps(_completion(turn, request)).encode()
-                if turn.trickles:
-                    self._trickle(turn)
-                elif turn.delay_s:
-                    model._ended.wait(turn.delay_s)
                 self._send(turn.status, turn.headers, content, turn.cut_off_after)
 
             def _trickle(self, turn: Turn) -> None:
                 """Send a header that never ends, to keep the connection alive."""
                 self.wfile.write(b"HTTP/1.0 200 OK\r\nX-Alive: ")
                 for _ in range(int(turn.delay_s * 10)):
-                    if model._ended.wait(0.1):
+                    if not self._waits(0.1):
                         return
                     self.wfile.write(b".")
+                    self.wfile.flush()
+
+            def _waits(self, seconds: float) -> bool:
+                """Wait, unless the client goes away; return whether it is still there."""
+                until = time.monotonic() + seconds
+                while (left := until - time.monotonic()) > 0 and not model._ended.is_set():
+                    readable, _, _ = select.select([self.connection], [], [], min(left, _LOOK_S))
+                    if readable and not self.connection.recv(1, socket.MSG_PEEK):
+                        model.abandoned.set()
+                        return False
+                return not model._ended.is_set()
+
+            def _stream(self, turn: Turn, request: Mapping[str, Any]) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+                for name, value in turn.headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                text = "".join(_events(turn, request)) + turn.stream_end
+                content = text.encode()[: turn.cut_off_after]
+                for part in content.splitlines(keepends=True):
+                    if turn.part_delay_s and not self._waits(turn.part_delay_s):
+                        return
+                    self.wfile.write(part)
                     self.wfile.flush()
 
             def _send(
@@ -165,7 +213,7 @@ class ScriptedModel:
 
 
 def _completion(turn: Turn, request: Mapping[str, Any]) -> dict[str, Any]:
-    message = {"role": "assistant", "content": turn.content}
+    message = {"role": "assistant", "content": turn.content, **turn.message}
     choice = {"index": 0, "message": message, "finish_reason": turn.finish_reason}
     completion = {
         "id": "chatcmpl-scripted",
@@ -175,3 +223,28 @@ def _completion(turn: Turn, request: Mapping[str, Any]) -> dict[str, Any]:
         "choices": [choice],
     }
     return completion if turn.usage is None else {**completion, "usage": dict(turn.usage)}
+
+
+def _events(turn: Turn, request: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the events of a stream: the text in parts, then its end and what was used."""
+    completion = _completion(turn, request)
+    usage = completion.pop("usage", None)
+    (choice,) = completion.pop("choices")
+    message = choice["message"]
+    text = message.pop("content") or ""
+    size = max(_PART, len(text) // _MOST_PARTS)
+    parts = [text[start : start + size] for start in range(0, len(text), size)]
+    deltas = [message, *({"content": part} for part in parts)]
+
+    def event(**more: Any) -> str:
+        chunk = {**completion, "object": "chat.completion.chunk", "choices": [], **more}
+        return f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n"
+
+    yield ": a comment keeps the connection alive\n\n"
+    for delta in deltas:
+        yield event(choices=[{"index": 0, "delta": delta, "finish_reason": None}])
+    if choice["finish_reason"]:
+        end = {"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}
+        yield event(choices=[end])
+    if usage is not None and (request.get("stream_options") or {}).get("include_usage"):
+        yield event(usage=usage)

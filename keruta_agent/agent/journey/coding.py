@@ -83,6 +83,8 @@ def variables(settings: Settings) -> dict[str, str]:
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, Mapping):
+        return json.dumps(value)
     return f"{value:g}s" if isinstance(value, float) else str(value)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from keruta_agent.core.coding.record import Record
+from keruta_agent.core.redaction.values import url_passwords
 
 
 class RunnerState(enum.StrEnum):
@@ -100,13 +101,27 @@ class LLMResponse(Record):
 class LLMConfig(Record):
     """Which model is asked, where, and with which key."""
 
-    secret_fields: ClassVar[frozenset[str]] = frozenset({"api_key"})
+    secret_fields: ClassVar[frozenset[str]] = frozenset({"api_key", "headers", "query", "proxy"})
 
     api_key: str | None = dataclasses.field(default=None, repr=False)
     model: str = "gpt-4"
     endpoint: str | None = None
     timeout_seconds: int = 120
     max_tokens: int = 4000
+    #: Sent with each request, beside what the runner sends; headers and proxy may hold keys.
+    headers: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    query: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    extra_body: dict[str, Any] = dataclasses.field(default_factory=dict)
+    #: Version of Azure's API.
+    api_version: str | None = None
+    ca_file: Path | None = None
+    proxy: str | None = dataclasses.field(default=None, repr=False)
+
+    @property
+    def secrets(self) -> list[str]:
+        """The values that are nobody's business, beside the key."""
+        values = [*self.headers.values(), *self.query.values()]
+        return [*values, *url_passwords(self.proxy or "")]
 
 
 @dataclasses.dataclass(frozen=True)

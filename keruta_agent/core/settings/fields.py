@@ -7,6 +7,7 @@ makes of a value (the file); serialising gives what may be shown to a person.
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -173,6 +174,42 @@ class Extensions(Names):
 
     def _clean(self, name: str) -> str:
         return "." + name.removeprefix("*").removeprefix(".").lower()
+
+
+class Table(fields.Field[dict[str, Any]]):
+    """Names with values: a YAML mapping, or a JSON object as text; texts, unless ``any_value``."""
+
+    def __init__(self, *, any_value: bool = False, masked: bool = False) -> None:
+        super().__init__()
+        self.any_value = any_value
+        self.masked = masked
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> dict[str, Any]:
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                value = None
+        if not isinstance(value, Mapping):
+            raise ValidationError('It must be names with values, such as {"name": "value"}')
+        return {_line_of_text(name): self._value(inner) for name, inner in value.items()}
+
+    def _value(self, value: object) -> object:
+        if not self.any_value:
+            return _line_of_text(value)
+        try:
+            return json.loads(json.dumps(value))
+        except (TypeError, ValueError, RecursionError):
+            raise ValidationError("Its values must be such as JSON has") from None
+
+    def _serialize(
+        self, value: dict[str, Any] | None, attr: str | None, obj: Any, **kwargs: Any
+    ) -> dict[str, Any] | None:
+        if value is None or not self.masked:
+            return value
+        return dict.fromkeys(value, MASK)
 
 
 class HttpUrl(Text):

@@ -6,9 +6,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from keruta_agent.core.settings.declaration import DAY_S, setting
-from keruta_agent.core.settings.fields import Choice, HttpUrl, Location, Names, Text, Whole, YesNo
+from keruta_agent.core.settings.fields import (
+    Choice,
+    HttpUrl,
+    Location,
+    Names,
+    Table,
+    Text,
+    Whole,
+    YesNo,
+)
 from keruta_agent.core.units import Duration
 
 MILLION = 1_000_000
@@ -76,6 +86,46 @@ class RunnerSettings:
         environment=("KERUTA_LLM_PROMPT_TOKENS",),
         default=60_000,
         help="Tokens that a prompt may have; files are left out of it until it fits.",
+    )
+    llm_headers: dict[str, str] | None = setting(
+        Table(masked=True),
+        key="llm.headers",
+        environment=("KERUTA_LLM_HEADERS",),
+        secret=True,
+        help="Headers that the model's server wants beside the key, by name; as JSON in the "
+        "variable.",
+    )
+    llm_query: dict[str, str] | None = setting(
+        Table(masked=True),
+        key="llm.query",
+        environment=("KERUTA_LLM_QUERY",),
+        secret=True,
+        help="What is added to the address of each request, by name.",
+    )
+    llm_extra_body: dict[str, Any] | None = setting(
+        Table(any_value=True),
+        key="llm.extra_body",
+        environment=("KERUTA_LLM_EXTRA_BODY",),
+        help="What is added to each request, such as {reasoning_effort: low}.",
+    )
+    llm_api_version: str | None = setting(
+        Text(),
+        key="llm.api_version",
+        environment=("KERUTA_LLM_API_VERSION",),
+        help="Version of Azure's API; with it the key goes into the header api-key.",
+    )
+    llm_ca_file: Path | None = setting(
+        Location(),
+        key="llm.ca_file",
+        environment=("KERUTA_LLM_CA_FILE",),
+        help="Certificate authorities (PEM) that the model's server is checked with, in place of "
+        "those of the system and of SSL_CERT_FILE.",
+    )
+    llm_proxy: str | None = setting(
+        HttpUrl(example="http://proxy:3128"),
+        key="llm.proxy",
+        environment=("KERUTA_LLM_PROXY",),
+        help="Proxy to the model's server, in place of that of HTTPS_PROXY.",
     )
     llm_input_price: int = setting(
         Whole(minimum=0, maximum=MILLION * 1000),

@@ -6,16 +6,28 @@ Read from the plain JSON: servers leave fields away, send nulls, and say 200 to 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from keruta_agent.http.client import answers
+from keruta_agent.runner.model import words
+from keruta_agent.runner.model.words import Meaning
 
 _PASSING: Final = frozenset({0, 408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
-_NO_MONEY: Final = ("insufficient_quota", "billing_hard_limit", "credit balance", "payment")
-_TOO_LONG: Final = ("context_length", "context length", "maximum context", "too many tokens")
+#: What servers call it when the limit of the answer's length has ended it.
+_CUT_OFF: Final = frozenset(
+    {"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"}
+)
+_HELD_BACK: Final = frozenset(
+    {"content_filter", "safety", "recitation", "prohibited_content", "blocklist", "refusal"}
+)
+
+
+#: Where servers put the name of an error: OpenAI and most; others; Gemini.
+_CODES: Final = ("code", "type", "status")
 
 
 def estimated_tokens(text: str) -> int:
@@ -38,6 +50,8 @@ class Reply:
     is_cut_off: bool = False
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    #: Of these, what the model has thought with.
+    reasoning_tokens: int = 0
 
     def tokens(self, messages: Iterable[Mapping[str, str]]) -> tuple[int, int]:
         """Return the tokens of prompt and answer: estimated where the server does not tell."""
@@ -60,28 +74,35 @@ class Refusal:
     code: str = ""
     parameter: str = ""
     retry_after_s: float | None = None
+    #: Whether a web page has answered: it is no model's address.
+    is_page: bool = False
+    #: Parts of an answer that had arrived, which is about as many as tokens.
+    parts: int = 0
 
-    def names(self, *words: str) -> bool:
-        """Return whether the server speaks of one of these parameters."""
-        said = f"{self.parameter} {self.message}".lower()
-        return any(word in said for word in words)
+    @functools.cached_property
+    def said(self) -> words.Said | None:
+        """What the server minds, where its words are known."""
+        return words.understood(f"{self.code} {self.parameter} {self.message}")
+
+    def means(self, meaning: Meaning) -> bool:
+        """Return whether this is what the server says."""
+        return self.said is not None and self.said.meaning is meaning
 
     @property
     def is_too_long(self) -> bool:
-        """Whether the prompt does not fit into the model."""
-        said = f"{self.code} {self.message}".lower()
-        return any(words in said for words in _TOO_LONG)
+        """Whether prompt and answer do not fit into the model."""
+        return self.means(Meaning.TOO_LONG)
 
     @property
     def has_no_money(self) -> bool:
         """Whether the account needs a payment first."""
-        said = f"{self.code} {self.message}".lower()
-        return self.status == 402 or any(words in said for words in _NO_MONEY)
+        return self.status == 402 or self.means(Meaning.NO_MONEY)
 
     @property
     def is_passing(self) -> bool:
         """Whether trying again may help."""
-        return self.status in _PASSING and not self.has_no_money
+        is_lasting = self.has_no_money or self.is_too_long or self.is_page
+        return self.status in _PASSING and not is_lasting
 
     @property
     def advice(self) -> str:
@@ -89,7 +110,12 @@ class Refusal:
         if self.has_no_money:
             return "The account's quota is used up: look at its billing"
         if self.is_too_long:
-            return "Lower llm.prompt_tokens"
+            return self._advice_on_length()
+        if self.is_page:
+            return (
+                "Check llm.endpoint: it is the address before /chat/completions, "
+                "which mostly ends with /v1"
+            )
         if self.status == 429:
             return "It is asked too often: try again later"
         if self.status == 404:
@@ -98,44 +124,87 @@ class Refusal:
             return "It redirects: set llm.endpoint to the address that it redirects to"
         return "Try again later" if self.is_passing else "Check llm.model and llm.endpoint"
 
+    def _advice_on_length(self) -> str:
+        said = self.said
+        if said is None or said.most is None or said.prompt is None or said.prompt > said.most:
+            return "Lower llm.prompt_tokens"
+        return f"Lower llm.max_tokens below {said.most - said.prompt}, or llm.prompt_tokens"
+
 
 def read(text: str) -> Reply | Refusal:
     """Return what the body of a successful answer says."""
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
+        if text.lstrip().startswith("<"):
+            return Refusal(status=200, message="it answers a web page", is_page=True)
         return Refusal(status=502, message="its answer is no JSON")
     if not isinstance(body, dict):
         return Refusal(status=502, message="its answer is no JSON object")
+    return of_body(body)
+
+
+def of_body(body: Mapping[str, Any]) -> Reply | Refusal:
+    """Return what the JSON of a successful answer says."""
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        return _refusal(502, body) if body.get("error") else _senseless()
+        return of_error(body) if body.get("error") else _senseless()
     found = body.get("usage")
     usage = found if isinstance(found, dict) else {}
-    reason = choice.get("finish_reason")
-    refusal = _text(message.get("refusal"))
-    if reason == "content_filter":
+    reason = text_of(choice.get("finish_reason")).lower()
+    refusal = text_of(message.get("refusal"))
+    if reason in _HELD_BACK:
         refusal = refusal or "its content filter holds the answer back"
+    details = usage.get("completion_tokens_details")
     return Reply(
-        text=_text(message.get("content")),
-        model=_text(body.get("model")),
+        text=text_of(message.get("content")) or _called(message),
+        model=text_of(body.get("model")),
         refusal=refusal,
-        is_cut_off=reason == "length",
+        is_cut_off=reason in _CUT_OFF,
         prompt_tokens=_count(usage, "prompt_tokens"),
         completion_tokens=_count(usage, "completion_tokens"),
+        reasoning_tokens=_count(details, "reasoning_tokens") or 0
+        if isinstance(details, dict)
+        else 0,
+    )
+
+
+def of_error(body: Mapping[str, Any]) -> Refusal:
+    """Return what an error says that came with a status of success."""
+    error = body.get("error")
+    code = error.get("code") if isinstance(error, dict) else None
+    status = code if isinstance(code, int) and 400 <= code < 600 else 502
+    return dataclasses.replace(_refusal(status, body), retry_after_s=words.wait_s(json.dumps(body)))
+
+
+def _called(message: Mapping[str, Any]) -> str:
+    """Return the arguments of the functions that a model calls instead of answering."""
+    calls = message.get("tool_calls")
+    functions = [call.get("function") for call in calls or () if isinstance(call, dict)]
+    return "\n".join(
+        arguments if isinstance(arguments, str) else json.dumps(arguments)
+        for function in [*functions, message.get("function_call")]
+        if isinstance(function, dict) and (arguments := function.get("arguments"))
     )
 
 
 def refused(status: int, headers: Mapping[str, str], text: str) -> Refusal:
     """Return what an answer with an error status says."""
+    is_page = False
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
+        is_page = text.lstrip().startswith("<") and status in (404, 405)
         body = {"error": {"message": text if "<" not in text else "it answers a web page"}}
+    if isinstance(body, list):  # Gemini
+        body = next((item for item in body if isinstance(item, dict)), {})
     found = _refusal(status, body if isinstance(body, dict) else {})
-    return dataclasses.replace(found, retry_after_s=_retry_after_s(headers))
+    wait = _retry_after_s(headers)
+    if wait is None and status in (429, 503):
+        wait = words.wait_s(text)
+    return dataclasses.replace(found, retry_after_s=wait, is_page=is_page)
 
 
 def unreachable(exc: BaseException) -> Refusal:
@@ -154,20 +223,27 @@ def _senseless() -> Refusal:
 def _refusal(status: int, body: Mapping[str, Any]) -> Refusal:
     error = body.get("error", body.get("detail", body.get("message", "")))
     if not isinstance(error, dict):
-        return Refusal(status=status, message=_text(error) or (json.dumps(error) if error else ""))
-    code = _text(error.get("code")) or _text(error.get("type"))
+        return Refusal(
+            status=status, message=text_of(error) or (json.dumps(error) if error else "")
+        )
+    message = text_of(error.get("message"))
+    if isinstance(size := error.get("n_ctx"), int) and "n_prompt_tokens" in error:  # llama.cpp
+        message += f": request ({error['n_prompt_tokens']} tokens) exceeds the available context "
+        message += f"size ({size} tokens)"
     return Refusal(
         status=status,
-        message=_text(error.get("message")),
-        code=code,
-        parameter=_text(error.get("param")),
+        message=message,
+        code=text_of(error.get("code"))
+        or text_of(error.get("type"))
+        or text_of(error.get("status")),
+        parameter=text_of(error.get("param")),
     )
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """Return text that may come in parts."""
     if isinstance(value, list):
-        return "".join(_text(part.get("text")) for part in value if isinstance(part, dict))
+        return "".join(text_of(part.get("text")) for part in value if isinstance(part, dict))
     return value if isinstance(value, str) else ""
 
 

@@ -207,3 +207,46 @@ def test_file_that_git_ignores_is_refused_unless_the_answer_changes_that(tmp_pat
 def test_task_says_how_long_answers_may_be(tmp_path: Path) -> None:
     _, model = executed(tmp_path, [edit("a - b", "a + b")], fields={"max_tokens": 77})
     assert model.requests[0]["max_tokens"] == 77
+
+
+def passing(context: TaskContext, workspace: Workspace) -> TestResult:
+    return TestResult(True, [SingleTestResult("true", True, "", "", 0, 0.1)], 0.1)
+
+
+def test_nothing_to_do_is_an_outcome_of_its_own(tmp_path: Path) -> None:
+    fields = {"test_commands": ["true"]}
+    answer = changes(explanation="it is right already")
+    result, model = executed(tmp_path / "a", [answer], run_tests=passing, fields=fields)
+    assert (result.success, result.error_type) == (False, "NothingToDoError")
+    assert "it is right already" in str(result.error) and len(model.requests) == 1
+    # Without a test that passes it is only what the model says.
+    result, _ = executed(tmp_path / "b", [answer, answer], run_tests=passing)
+    assert result.error_type == "EditError"
+
+
+def test_unusable_answer_costs_a_round_and_not_the_task(tmp_path: Path) -> None:
+    result, model = executed(tmp_path, ["well", "hm", edit("a - b", "a + b")])
+    assert result.success and result.rounds == 2
+    assert "no brace" in model.prompts[2]
+
+
+def test_wrong_change_that_is_repeated_says_that_the_tests_still_fail(tmp_path: Path) -> None:
+    wrong = changes({"file_path": "calc.py", "operation": "modify", "content": "x = 1\n"})
+    result, model = executed(tmp_path, [wrong] * 3, limits=Limits(rounds=9))
+    assert "changes nothing, and the tests still fail" in model.prompts[2]
+    assert "assert wrong" in model.prompts[2]
+    assert result.error_type == "TestExecutionError" and "tests still fail" in str(result.error)
+
+
+def test_prompt_is_shortened_for_a_model_that_takes_less(tmp_path: Path) -> None:
+    small = refusing(400, "prompt is too long: 20000 tokens > 9000 maximum")
+    (tmp_path / "作業").mkdir()
+    (tmp_path / "作業" / "long.txt").write_text("some words of a long file\n" * 1000)
+    result, model = executed(
+        tmp_path,
+        [small, edit("a - b", "a + b")],
+        fields={"related_files": ["calc.py", "long.txt"]},
+    )
+    assert result.success and result.rounds == 1
+    before, after = (len(prompt) for prompt in model.prompts)
+    assert after < 0.7 * before and "calc.py" in model.prompts[1]

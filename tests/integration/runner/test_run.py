@@ -72,6 +72,8 @@ def test_failing_test_is_fixed_in_the_second_round(
     assert sorted(by_type) == ["diff", "log", "test"]
     assert "-    return number\n+    return number / 2" in by_type["diff"]
     assert "pushes feature/task-1.1" in by_type["log"]
+    asked = json.loads(by_type["log"].splitlines()[-1])
+    assert asked["request"]["messages"] and "code_changes" in asked["answer"]["text"]
     assert json.loads(by_type["test"])["success"] is True
     assert [artifact.size_bytes for artifact in result.artifacts] == [
         len(by_type[artifact.type.value].encode()) for artifact in result.artifacts

@@ -67,3 +67,30 @@ def test_tokens_are_estimated_by_script() -> None:
     assert estimated_tokens("abcdefgh") == 2
     assert estimated_tokens("日本語") == 3
     assert estimated_tokens("") == 0
+
+
+def test_numbers_beside_a_message_of_llama_cpp_are_read() -> None:
+    error = {
+        "code": 400,
+        "message": "the request exceeds the available context size",
+        "type": "exceed_context_size_error",
+        "n_prompt_tokens": 1407,
+        "n_ctx": 256,
+    }
+    said = refused(400, {}, json.dumps({"error": error})).said
+    assert said is not None and (said.most, said.prompt) == (256, 1407)
+
+
+def test_error_of_gemini_in_a_list_is_read_with_its_wait() -> None:
+    details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "44s"}]
+    error = {"code": 429, "message": "Quota", "status": "RESOURCE_EXHAUSTED", "details": details}
+    found = refused(429, {}, json.dumps([{"error": error}]))
+    assert (found.message, found.code, found.retry_after_s) == ("Quota", "RESOURCE_EXHAUSTED", 44)
+
+
+def test_advice_names_the_setting_that_the_sum_points_at() -> None:
+    words = "maximum context length is 8192 tokens. However, you requested {} tokens ({} in the"
+    long_answer = refused(400, {}, json.dumps({"error": {"message": words.format(9000, 8000)}}))
+    long_prompt = refused(400, {}, json.dumps({"error": {"message": words.format(9500, 9000)}}))
+    assert "llm.max_tokens below 192" in long_answer.advice
+    assert long_prompt.advice == "Lower llm.prompt_tokens"

@@ -220,3 +220,18 @@ def test_workspace_id_of_keruta_wins_over_that_of_coder() -> None:
     loaded = load_settings({}, {"CODER_WORKSPACE_ID": "coder", "KERUTA_WORKSPACE_ID": ""})
     assert loaded.settings.workspace_id == "coder"
     assert loaded.sources["workspace_id"].detail == "CODER_WORKSPACE_ID"
+
+
+def test_table_is_read_from_json_and_its_secret_values_are_masked() -> None:
+    settings = from_environment(
+        KERUTA_LLM_HEADERS='{"X-Key": "hdr-4f9aD03kq8"}',
+        KERUTA_LLM_EXTRA_BODY='{"reasoning": {"effort": "low"}, "n": 1}',
+    )
+    assert settings.llm_headers == {"X-Key": "hdr-4f9aD03kq8"}
+    assert settings.llm_extra_body == {"reasoning": {"effort": "low"}, "n": 1}
+    assert "hdr-4f9" not in repr(settings)
+
+
+@pytest.mark.parametrize("value", ["X-Key: a", "[1]", '{"X": 1}', '{"X": ""}', '{"": "a"}'])
+def test_table_that_is_none_is_refused_without_its_values(value: str) -> None:
+    assert value not in refusal(KERUTA_LLM_HEADERS=value)
