@@ -153,7 +153,12 @@ class Fanout:
     ) -> None:
         """Send what was stored before the stream began; live events wait meanwhile."""
         while not listener.has_ended:
-            events = await run(self._source.after, listener.last, listener.topics, BATCH)
+            try:
+                events = await run(self._source.after, listener.last, listener.topics, BATCH)
+            except Exception:
+                _log_unread()
+                listener.cut_off()
+                return
             if events:
                 listener.last = events[-1].number
                 await put(b"".join(event.frame for event in events))
@@ -189,11 +194,7 @@ class Fanout:
                 await self._pass_on()
             except Exception:
                 # The streams stay: what they miss now they get when storage is well again.
-                logger.warning(
-                    "cannot read what changed",
-                    exc_info=True,
-                    extra={"action": "server_events_lost"},
-                )
+                _log_unread()
                 await asyncio.sleep(_FAILED_S)
                 continue
             with contextlib.suppress(TimeoutError):
@@ -280,11 +281,15 @@ class _Listener(Listener):
         if self.has_ended:
             return
         if len(self._waiting) >= _MOST_WAITING:
-            self._waiting.clear()
-            self.end(come_back())
+            self.cut_off()
             return
         self._waiting.append((number, frame))
         self.ready.set()
+
+    def cut_off(self) -> None:
+        """Have the client come back, and get from storage what it has missed."""
+        self._waiting.clear()
+        self.end(come_back())
 
     async def frames(self) -> bytes:
         """Return what is to be sent next; nothing at the end."""
@@ -300,3 +305,9 @@ class _Listener(Listener):
                 return b"".join(frames)
             self.ready.clear()
             await self.ready.wait()
+
+
+def _log_unread() -> None:
+    logger.warning(
+        "cannot read what changed", exc_info=True, extra={"action": "server_events_lost"}
+    )

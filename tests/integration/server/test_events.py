@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import peewee
 import pytest
 import requests
 
@@ -17,6 +18,7 @@ from keruta_agent.http.problems import Problem
 from keruta_agent.server.application import create_application
 from keruta_agent.server.resources import events
 from keruta_agent.server.serve import Server
+from keruta_agent.server.store.changes import Changes
 from keruta_agent.server.store.store import Store
 from tests.helpers.databases import url_of
 from tests.helpers.event_streams import PATIENCE_S, event_stream
@@ -211,6 +213,24 @@ def test_stream_whose_client_left_ends_soon(tmp_path: Path) -> None:
             wait_until(lambda: streams.streams == 0, "the stream of the client that left has ended")
         finally:
             host.stop()
+
+
+def test_stream_that_cannot_be_filled_has_its_client_come_back(
+    server: Server, http: requests.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _post(http, server, "/sessions", {"name": "s", "id": "missed"})
+    read, failures = Changes.after, [peewee.OperationalError("the database restarts")]
+
+    def fail_once(self: Changes, number: int, topics: Collection[str], limit: int) -> Any:
+        if topics and failures:  # what feeds all streams asks for all
+            raise failures.pop()
+        return read(self, number, topics, limit)
+
+    monkeypatch.setattr(Changes, "after", fail_once)
+    with event_stream(server, "?lastEventId=0&sessionId=missed") as stream:
+        assert [next(iter(event)) for event in stream] == ["id", "retry"]
+    with event_stream(server, "?lastEventId=0&sessionId=missed") as stream:
+        assert [next(stream)["event"] for _ in range(2)] == ["connected", "session_created"]
 
 
 def test_streams_end_when_the_server_stops(server: Server) -> None:
