@@ -1,4 +1,4 @@
-"""One chromium for all tests of a worker, and for each test a server and a window of its own."""
+"""One chromium and one window for all tests of a worker, and for each test a server of its own."""
 
 from __future__ import annotations
 
@@ -27,9 +27,25 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def shared_window(chromium: Browser) -> Iterator[Window]:
+    with Window(chromium) as opened:
+        yield opened
+
+
 @pytest.fixture
-def window(chromium: Browser) -> Iterator[Window]:
-    """An English window that fails the test when a page runs a script that is not its own."""
+def window(shared_window: Window) -> Iterator[Window]:
+    """An English window that fails the test when a page runs a script that is not its own.
+
+    What a test changes about the window itself (its clock, its network, its scripts) would stay:
+    such a test opens ``own_window``.
+    """
+    with shared_window.in_use():
+        yield shared_window
+
+
+@pytest.fixture
+def own_window(chromium: Browser) -> Iterator[Window]:
     with Window(chromium) as opened:
         yield opened
 

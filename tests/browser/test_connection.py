@@ -19,20 +19,20 @@ from tests.helpers.processes import Workplace, free_port
 
 @pytest.mark.parametrize("script", ["", "delete globalThis.SharedWorker"], ids=["shared", "alone"])
 def test_lost_connection_is_shown_and_what_was_missed_comes(
-    workplace: Workplace, window: Window, script: str
+    workplace: Workplace, own_window: Window, script: str
 ) -> None:
-    window.context.add_init_script(script)
-    page = window.page
+    own_window.context.add_init_script(script)
+    page = own_window.page
     server, url = workplace.server(free_port())
     api = Api(url)
     task = api.file_task("true", name="work")
     live = page.locator("#live")
     page.goto(f"{url}/sessions/{api.session_id}")
     expect(live).to_have_attribute("data-state", "live")
-    window.context.set_offline(True)
+    own_window.context.set_offline(True)
     expect(live).to_have_attribute("data-state", "lost")
     api.file_task("true", name="meanwhile")
-    window.context.set_offline(False)
+    own_window.context.set_offline(False)
     expect(live).to_have_attribute("data-state", "live")
     expect(page.locator("[data-list=waiting] [data-f=name]")).to_have_text(["work", "meanwhile"])
     server.kill()

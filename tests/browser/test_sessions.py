@@ -164,7 +164,10 @@ def test_page_reads_in_both_languages_and_in_the_zone_of_the_viewer(
         expect(page.get_by_role("heading", name="Waits")).to_be_visible()
 
 
-def test_times_are_right_whatever_the_clock_of_the_viewer_shows(api: Api, page: Page) -> None:
+def test_times_are_right_whatever_the_clock_of_the_viewer_shows(
+    api: Api, own_window: Window
+) -> None:
+    page = own_window.page
     task = api.file_task("true", name="work")
     api.write_status(task, "PROCESSING")
     page.clock.install(time=datetime.now() + timedelta(hours=3))
