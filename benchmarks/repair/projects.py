@@ -146,8 +146,9 @@ def _shell_test(fault: Fault) -> str:
     listed = " ".join(map(str, given))
     return (
         f". ./calc.sh\necho 'TAP version 13'\nfailed=0\n"
-        f'if [ "$({fault.name} {listed})" = {result} ]; then echo "ok 1 - {fault.name}"\n'
-        f'else echo "not ok 1 - {fault.name}"; failed=1; fi\n'
+        f"got=$({fault.name} {listed})\n"
+        f'if [ "$got" = {result} ]; then echo "ok 1 - {fault.name}"\n'
+        f'else echo "not ok 1 - {fault.name}"; echo "# got $got"; failed=1; fi\n'
         "echo 'ok 2 - loaded'\necho 1..2\nexit $failed\n"
     )
 

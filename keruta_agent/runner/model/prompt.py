@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from keruta_agent.core import errors
+from keruta_agent.core.coding import validation
 from keruta_agent.core.coding.model import TaskContext
 from keruta_agent.core.redaction.names import is_secret_name
 from keruta_agent.core.redaction.redactor import Redactor
@@ -194,6 +195,9 @@ def _facts(context: TaskContext) -> str:
         and name not in _NOT_TOLD
         and not is_secret_name(name)
     }
+    allowed = validation.allowed_tests(context)
+    if isinstance(allowed, tuple):
+        facts[validation.ALLOWED_TESTS] = ", ".join(allowed)
     lines = [f"- {name}: {' '.join(str(value).split())}" for name, value in facts.items() if value]
     return _section("Technical Context", "\n".join(lines))
 

@@ -221,6 +221,7 @@ def test_task_may_allow_changes_of_tests(bench: Bench) -> None:
     assert result.verification is not None
     assert "the task allows it" in result.verification.allowed[0]
     assert "Runner-Tests-Changed: unit/test_unit.py" in bench.message
+    assert "- allow_test_changes: unit\n" in bench.prompts[0]
 
 
 def test_new_test_counts_only_if_it_fails_without_the_change(bench: Bench) -> None:
