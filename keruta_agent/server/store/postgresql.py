@@ -63,7 +63,8 @@ class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]  # peewee has no ty
             ) from None
 
     def _is_closed(self, conn: Any) -> bool:
-        if super()._is_closed(conn):
+        """Return whether the database has ended a connection; peewee would ask it by a query."""
+        if conn.closed:
             return True
         # Nobody has asked anything on an idle connection: what comes is the farewell.
         poll = select.poll()
