@@ -164,5 +164,17 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
+        _refuse_retired(name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def _refuse_retired(name: str) -> None:
+    """Answer a name of the old runner with that of its replacement."""
+    if name.startswith("_"):
+        return
+    from keruta_agent.runner.migration.code import NAMES
+
+    if name in NAMES:
+        # Not an AttributeError: an import would drop its text.
+        raise ImportError(f"{name} is a name of the old runner. {NAMES[name]}")

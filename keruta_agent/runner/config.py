@@ -52,10 +52,10 @@ def _refusing_retired(cls: type[RunnerConfig]) -> type[RunnerConfig]:
     @functools.wraps(create)
     def init(self: RunnerConfig, *arguments: Any, **named: Any) -> None:
         for name in named:
-            if name in retired.KEYS:
+            if name in retired.ARGUMENTS:
                 raise errors.SettingsError(
                     f"RunnerConfig has no {name!r}: it is a setting of the old runner",
-                    advice=retired.KEYS[name],
+                    advice=retired.ARGUMENTS[name],
                 )
         create(self, *arguments, **named)
 
@@ -193,6 +193,35 @@ class RunnerConfig:
             if values[name]:
                 values[name] = MASK
         return values
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RunnerConfig:
+        """Return the configuration that has these values, such as those of ``to_dict``.
+
+        Raises:
+            SettingsError: a name is the old runner's, or unknown, or a value cannot be used.
+        """
+        # What is masked has left for ever; it comes from its variable again.
+        values = {name: value for name, value in data.items() if value != MASK}
+        names = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(values.keys() - names - retired.ARGUMENTS.keys())
+        if unknown:
+            raise errors.SettingsError(
+                f"RunnerConfig has no {', '.join(map(repr, unknown))}",
+                advice="See RunnerConfig().to_dict() for its names",
+            )
+        for name in ("git_retry_config", "network_retry_config"):
+            if isinstance(given := values.get(name), Mapping):
+                values[name] = RetryConfig(**given)
+        for name in ("default_playbook_path", "evidence_dir", "llm_ca_file"):
+            if isinstance(given := values.get(name), str):
+                values[name] = Path(given)
+        if isinstance(given := values.get("llm_config"), Mapping):
+            kept = {name: value for name, value in given.items() if value != MASK}
+            values["llm_config"] = LLMConfig.from_dict(kept)
+        if "git_token_hosts" in values:
+            values["git_token_hosts"] = tuple(values["git_token_hosts"])
+        return cls(**values)
 
     def model(self, environment: Mapping[str, str] = os.environ) -> LLMConfig:
         """Return the model to ask, with its key from the variable that holds it.

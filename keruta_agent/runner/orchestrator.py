@@ -11,13 +11,14 @@ import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from keruta_agent.core import errors, file_trees
 from keruta_agent.core.coding import branches, validation
 from keruta_agent.core.coding.model import Playbook, RunnerResult, RunnerState, TaskContext
 from keruta_agent.core.redaction.redactor import Redactor
 from keruta_agent.core.redaction.values import url_passwords
+from keruta_agent.core.settings import retired
 from keruta_agent.runner.artifacts import ArtifactUploader
 from keruta_agent.runner.checks import verification
 from keruta_agent.runner.checks.checks import Checks
@@ -74,6 +75,12 @@ class RunnerOrchestrator:
 
     def __repr__(self) -> str:
         return f"<RunnerOrchestrator {self.runner_id}, {self.state}>"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Answer an attribute of the old runner with the name of its replacement."""
+        advice = retired.ATTRIBUTES.get(name)
+        said = "" if advice is None else f": it is one of the old runner. {advice}"
+        raise AttributeError(f"RunnerOrchestrator has no attribute {name!r}{said}")
 
     def run(self, task_context: TaskContext) -> RunnerResult:
         """Do a task and return what came of it; a task that fails is a result, no error."""

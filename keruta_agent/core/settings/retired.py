@@ -44,10 +44,23 @@ KEYS: Final = {
     ),
 }
 
+#: By argument of the old RunnerConfig that a file still has under another key.
+ARGUMENTS: Final = {**KEYS, "log_level": _LOGGING.format("level")}
+
 #: By variable.
 VARIABLES: Final = {
     "MESSAGE_BUS_URL": "Set TASK_REGISTRY_URL, REPO_POOL_URL and ARTIFACT_STORE_URL instead",
     "KIRO_URL": "Set OPENAI_API_KEY instead, and OPENAI_BASE_URL for a server of your own",
     "KIRO_API_URL": "Set OPENAI_API_KEY instead, and OPENAI_BASE_URL for a server of your own",
     "KIRO_API_KEY": "Set OPENAI_API_KEY instead",
+}
+
+#: By attribute of the old RunnerOrchestrator.
+ATTRIBUTES: Final = {
+    "workspace_manager": "Use WorkspaceManager: each run has its own",
+    "load_state": "Remove it: a runner keeps no state of its own, ask TaskRegistryClient.get_task",
+    "save_state": "Remove it: a runner keeps no state of its own, the Task Registry does",
+    "test_runner": "Use TestRunner: each run has its own",
+    "playbook_engine": "Use PlaybookEngine: each run has its own",
+    "artifact_uploader": "Use ArtifactUploader: each run has its own",
 }

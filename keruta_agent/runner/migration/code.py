@@ -21,7 +21,9 @@ _MORE_PACKAGES: Final = {
 }
 _SETTINGS_DO: Final = "Remove it: settings, logging and metrics of keruta do that"
 #: Names of the old package that are gone.
-_NAMES: Final = {
+NAMES: Final = {
+    "RunnerStateSnapshot": "Remove it: a runner keeps no state of its own, the Task Registry does",
+    "create_secure_environment": "Remove it: CommandExecutor hides the keys from what it starts",
     "MessageBus": "Use TaskRegistryClient.add_event and update_task_status",
     "AgentRegistry": "Use TaskRegistryClient and RepoPoolClient",
     "A2AClient": "Use RunnerOrchestrator.run: the Dispatcher hands over the TaskContext",
@@ -113,7 +115,7 @@ def _import_from(node: ast.ImportFrom) -> Iterator[tuple[int, str, str]]:
         )
     for alias in node.names:
         if alias.name not in runner.__all__:
-            yield node.lineno, alias.name, _NAMES.get(alias.name, _SETTINGS_DO)
+            yield node.lineno, alias.name, NAMES.get(alias.name, _SETTINGS_DO)
 
 
 def _call(node: ast.Call) -> Iterator[tuple[int, str, str]]:
@@ -121,8 +123,9 @@ def _call(node: ast.Call) -> Iterator[tuple[int, str, str]]:
     last = name.rpartition(".")[2]
     if last == "RunnerConfig":
         for keyword in node.keywords:
-            if keyword.arg in retired.KEYS:
-                yield node.lineno, f"RunnerConfig({keyword.arg}=...)", retired.KEYS[keyword.arg]
+            if keyword.arg in retired.ARGUMENTS:
+                advice = retired.ARGUMENTS[keyword.arg]
+                yield node.lineno, f"RunnerConfig({keyword.arg}=...)", advice
     elif last in _CALLS and "." in name:
         yield node.lineno, f"{name}()", _CALLS[last]
     elif last in _GENERATES and "kiro" in name.lower():

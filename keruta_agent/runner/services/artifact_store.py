@@ -32,6 +32,7 @@ class ArtifactStoreClient(ServiceClient):
 
     service = "Artifact Store"
     setting = "artifact_store_url"
+    port = 8003
     key_variable = "ARTIFACT_STORE_API_KEY"
 
     def __init__(

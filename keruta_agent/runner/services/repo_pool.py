@@ -24,6 +24,7 @@ class RepoPoolClient(ServiceClient):
 
     service = "Repo Pool Manager"
     setting = "repo_pool_url"
+    port = 8002
 
     def __init__(
         self,

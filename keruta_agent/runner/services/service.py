@@ -58,6 +58,8 @@ class ServiceClient:
     service: str
     #: Setting that holds its address.
     setting: str
+    #: Where keruta serves it, unless told otherwise.
+    port: int
     #: Variable that holds its key, if it has one of its own.
     key_variable = "the key that the service was started with"
 
@@ -85,11 +87,15 @@ class ServiceClient:
             return HttpClient(base_url, token=key, timeout_s=timeout_s, user_agent=_USER_AGENT)
         except errors.SettingsError as exc:
             what = "key" if "token" in exc.message else "address"
+            advice = f"Set {self.setting} to something like http://localhost:{self.port}"
+            if base_url.startswith("file:"):
+                advice += (
+                    "; directories are served by: keruta server --runner-services-only --data DIR"
+                )
+            if what == "key":
+                advice = f"Check {self.key_variable}: a key is one line of ASCII"
             raise errors.SettingsError(
-                f"the {what} of the {self.service} cannot be used",
-                advice=f"Set {self.setting} to something like http://localhost:8001"
-                if what == "address"
-                else f"Check {self.key_variable}: a key is one line of ASCII",
+                f"the {what} of the {self.service} cannot be used", advice=advice
             ) from exc
 
     def health_check(self) -> bool:

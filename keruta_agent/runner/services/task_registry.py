@@ -19,6 +19,7 @@ class TaskRegistryClient(ServiceClient):
 
     service = "Task Registry"
     setting = "task_registry_url"
+    port = 8001
 
     def update_task_status(
         self,

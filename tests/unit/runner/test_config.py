@@ -71,12 +71,12 @@ def test_missing_key_is_said_with_the_variable_to_set():
         RunnerConfig(llm_api_key_env_var="MY_KEY").model({})
 
 
-@pytest.mark.parametrize("name", sorted(retired.KEYS))
+@pytest.mark.parametrize("name", sorted(retired.ARGUMENTS))
 def test_argument_of_the_old_runner_is_refused_with_its_replacement(name):
     with pytest.raises(errors.SettingsError) as refused:
         RunnerConfig(**{name: "http://localhost:5000"})
     assert name in str(refused.value)
-    assert refused.value.advice == retired.KEYS[name]
+    assert refused.value.advice == retired.ARGUMENTS[name]
 
 
 @pytest.mark.parametrize("name", sorted(retired.VARIABLES))
@@ -131,3 +131,45 @@ def test_every_public_name_can_be_imported():
     with pytest.raises(AttributeError, match="MessageBus"):
         _ = runner.MessageBus
     assert Path(runner.__file__).name == "__init__.py"
+
+
+def test_configuration_comes_back_from_its_values_without_what_was_masked():
+    config = RunnerConfig(
+        llm_api_key="sk-live-4f9aD03kq8ZbT71x",
+        network_retry_config=RetryConfig(max_retries=7),
+        llm_config=LLMConfig(api_key="sk-live-4f9aD03kq8ZbT71x", model="m"),
+        evidence_dir=Path("/evidence"),
+    )
+    again = RunnerConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again.llm_api_key is None and again.llm_config == LLMConfig(model="m")
+    assert (again.network_retry_config.max_retries, again.evidence_dir) == (7, Path("/evidence"))
+    with pytest.raises(errors.SettingsError, match=r"'log_level'.*logging\.level"):
+        RunnerConfig.from_dict({"log_level": "DEBUG"})
+    with pytest.raises(errors.SettingsError, match="has no 'llm_modell'"):
+        RunnerConfig.from_dict({"llm_modell": "m"})
+
+
+def test_names_of_the_old_runner_are_answered_with_those_of_today():
+    with pytest.raises(ImportError, match="TaskExecutor"):
+        from keruta_agent.runner import KiroAgent  # noqa: F401
+    with pytest.raises(ImportError, match="CommandExecutor"):
+        _ = runner.create_secure_environment
+    with pytest.raises(AttributeError, match="Use WorkspaceManager"):
+        _ = runner.RunnerOrchestrator(RunnerConfig()).workspace_manager
+    with pytest.raises(AttributeError, match="TaskRegistryClient"):
+        runner.RunnerOrchestrator(RunnerConfig()).load_state("state.json")
+    assert not hasattr(runner, "nothing_of_this_name")
+
+
+@pytest.mark.parametrize(
+    ("client", "says"),
+    [
+        (runner.ArtifactStoreClient, "localhost:8003"),
+        (runner.RepoPoolClient, "localhost:8002"),
+        (runner.TaskRegistryClient, "localhost:8001"),
+    ],
+)
+def test_address_that_is_none_is_answered_with_one_of_that_service(client, says):
+    with pytest.raises(errors.SettingsError) as refused:
+        client("file:///var/artifacts")
+    assert says in refused.value.advice and "keruta server" in refused.value.advice
