@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 from keruta_agent.core import model
@@ -53,6 +53,15 @@ class Pruned:
     def is_nothing(self) -> bool:
         """Whether nothing was."""
         return self == Pruned()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Removed:
+    """Lines that were removed of tasks: how many, of which, and which may have more."""
+
+    lines: int = 0
+    touched: frozenset[int] = frozenset()
+    unfinished: frozenset[int] = frozenset()
 
 
 class OtherPrunesError(Exception):
@@ -184,19 +193,24 @@ class Pruner:
             sessions.delete().where(sessions.id == session_id).execute()
             session_rows.announce(change, "session_deleted", row)
             return Pruned(sessions=1), False
-        lines, without_log = self._remove_lines(tasks)
-        if len(without_log) < len(tasks):
-            return Pruned(log_lines=lines), True
-        artifacts = self._rows(
-            f"SELECT number, id, task FROM artifacts WHERE task IN ({_marks(tasks)}) LIMIT ?",  # noqa: S608
-            *tasks,
-            ROWS_AT_ONCE,
-        )
-        self._remove_artifacts(change, artifacts)
-        if len(artifacts) == ROWS_AT_ONCE:
-            return Pruned(log_lines=lines, artifacts=len(artifacts)), True
+        removed = self._remove_lines(tasks)
+        pruned = Pruned(log_lines=removed.lines)
+        artifacts: list[Any] = []
+        if not removed.unfinished:
+            artifacts = self._rows(
+                f"SELECT number, id, task FROM artifacts WHERE task IN ({_marks(tasks)}) LIMIT ?",  # noqa: S608
+                *tasks,
+                ROWS_AT_ONCE,
+            )
+            self._remove_artifacts(change, artifacts)
+            pruned += Pruned(artifacts=len(artifacts))
+        if removed.unfinished or len(artifacts) == ROWS_AT_ONCE:
+            # They stay for now, and perhaps for good: somebody may pin the session.
+            self._note("log_pruned_at", removed.touched)
+            self._note("artifacts_pruned_at", sorted({task for _, _, task in artifacts}))
+            return pruned, True
         self._run(f"DELETE FROM tasks WHERE number IN ({_marks(tasks)})", *tasks)  # noqa: S608
-        return Pruned(tasks=len(tasks), log_lines=lines, artifacts=len(artifacts)), True
+        return pruned + Pruned(tasks=len(tasks)), True
 
     # Logs of ended tasks.
 
@@ -230,46 +244,55 @@ class Pruner:
         while left:
             with self._writing():
                 found = self._locked_tasks(sorted(left))
-                lines, without_log = self._remove_lines(found)
-                if without_log:
+                removed = self._remove_lines(found)
+                finished = [task for task in found if task not in removed.unfinished]
+                empty = [task for task in finished if task not in removed.touched]
+                full = [task for task in finished if task in removed.touched]
+                self._note("log_pruned_at", full, also="log_kept = 0, ")
+                self._note("log_pruned_at", [*removed.touched & removed.unfinished])
+                if empty:
                     self._run(
-                        f"UPDATE tasks SET log_kept = 0 WHERE number IN ({_marks(without_log)})",  # noqa: S608
-                        *without_log,
+                        f"UPDATE tasks SET log_kept = 0 WHERE number IN ({_marks(empty)})",  # noqa: S608
+                        *empty,
                     )
             # Those that are not found are somebody's just now; the next round is for them.
-            left = set(found) - set(without_log)
-            yield Pruned(log_lines=lines)
+            left = set(removed.unfinished)
+            yield Pruned(log_lines=removed.lines)
 
-    def _remove_lines(self, tasks: Sequence[int]) -> tuple[int, list[int]]:
-        """Remove some lines of tasks, in the order of these; return how many, and who has none."""
+    def _remove_lines(self, tasks: Sequence[int]) -> _Removed:
+        """Remove some lines of tasks, in the order of their numbers."""
         if not tasks:
-            return 0, []
+            return _Removed()
         some = (
             f"SELECT number FROM log_entries WHERE task IN ({_marks(tasks)})"  # noqa: S608
             " ORDER BY task, number LIMIT ?"
         )
-        touched = self._rows(
+        found = self._rows(
             f"SELECT task, COUNT(*) FROM log_entries WHERE number IN ({some}) GROUP BY task",  # noqa: S608
             *tasks,
             LINES_AT_ONCE,
         )
-        lines = sum(number for _, number in touched)
+        lines = sum(number for _, number in found)
+        touched = frozenset(task for task, _ in found)
         if touched:
-            names = [task for task, _ in touched]
             self._run(
                 f"DELETE FROM log_entries WHERE number IN ({some})",  # noqa: S608
                 *tasks,
                 LINES_AT_ONCE,
             )
+        # The last that was touched may have more.
+        is_full = lines == LINES_AT_ONCE
+        unfinished = frozenset(task for task in tasks if task >= max(touched)) if is_full else ()
+        return _Removed(lines=lines, touched=touched, unfinished=frozenset(unfinished))
+
+    def _note(self, column: str, tasks: Collection[int], *, also: str = "") -> None:
+        """Note at tasks that something of them was pruned."""
+        if tasks:
             self._run(
-                f"UPDATE tasks SET log_pruned_at = ? WHERE number IN ({_marks(names)})",  # noqa: S608
+                f"UPDATE tasks SET {also}{column} = ? WHERE number IN ({_marks(tasks)})",  # noqa: S608
                 t.now(),
-                *names,
+                *tasks,
             )
-        if lines < LINES_AT_ONCE:
-            return lines, list(tasks)
-        last = max(task for task, _ in touched)
-        return lines, [task for task in tasks if task < last]
 
     # Artifacts of ended tasks.
 
@@ -297,19 +320,14 @@ class Pruner:
                 tasks = set(self._locked_tasks(sorted({task for _, _, task in due})))
                 found = [row for row in due if row[2] in tasks]
                 self._remove_artifacts(change, found)
+                self._note("artifacts_pruned_at", sorted({task for _, _, task in found}))
             yield Pruned(artifacts=len(found))
 
     def _remove_artifacts(self, change: Change, rows: Sequence[Any]) -> None:
         if not rows:
             return
         numbers = [number for number, _, _ in rows]
-        tasks = sorted({task for _, _, task in rows})
         self._run(f"DELETE FROM artifacts WHERE number IN ({_marks(numbers)})", *numbers)  # noqa: S608
-        self._run(
-            f"UPDATE tasks SET artifacts_pruned_at = ? WHERE number IN ({_marks(tasks)})",  # noqa: S608
-            t.now(),
-            *tasks,
-        )
         artifact_files.remove(change, [artifact_id for _, artifact_id, _ in rows])
 
     # Locks: sessions before tasks, as requests do, and none that is waited for.
@@ -358,5 +376,5 @@ class Pruner:
             yield change
 
 
-def _marks(values: Sequence[object]) -> str:
+def _marks(values: Collection[object]) -> str:
     return ", ".join("?" * len(values))

@@ -55,7 +55,11 @@ class Periodic:
     def _work(self) -> None:
         began = time.monotonic()
         for _ in self._steps():
-            rest_s = max(_SHORTEST_REST_S, _REST * (time.monotonic() - began))
-            if self._closing.wait(rest_s):
+            if self._closing.wait(rest_s(time.monotonic() - began)):
                 return
             began = time.monotonic()
+
+
+def rest_s(took_s: float) -> float:
+    """Return for how many seconds others have their turn after a step that took so long."""
+    return max(_SHORTEST_REST_S, _REST * took_s)
