@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -13,10 +14,11 @@ import pytest
 from keruta_agent.server import paging
 from keruta_agent.server.resources.logs import LogQuery
 from keruta_agent.server.store import log_rows
+from keruta_agent.server.store.database import Database, open_database
 from keruta_agent.server.store.ranges import Listing, Range
-from keruta_agent.server.store.store import Store
 from keruta_agent.server.task_lists import waiting
 from tests.helpers.api_caller import ApiCaller
+from tests.helpers.databases import url_of
 
 
 @pytest.fixture
@@ -212,11 +214,19 @@ _LISTINGS = {
 }
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """Give a database for plans, which PostgreSQL makes by what tables hold."""
+    directory = tmp_path_factory.mktemp("empty")
+    with contextlib.closing(open_database(directory, url_of(directory))) as opened:
+        yield opened
+
+
 @pytest.mark.parametrize("name", _LISTINGS)
 def test_page_is_read_by_an_index_and_not_sorted(
-    store: Store, name: str, monkeypatch: pytest.MonkeyPatch
+    empty: Database, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database, plans = store.database, []
+    database, plans = empty, []
 
     def explain(statement: Any, *values: Any) -> list[Any]:
         how = "EXPLAIN" if database.postgresql else "EXPLAIN QUERY PLAN"

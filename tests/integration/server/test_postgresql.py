@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import socket
 from collections.abc import Iterator
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ def _refusal(code: str, message: str) -> bytes:
     return b"E" + (len(fields) + 4).to_bytes(4) + fields
 
 
-def _refuse(listener: socket.socket, refusals: list[tuple[str, str]]) -> None:
+def _refuse(listener: socket.socket, refusals: list[tuple[str, str]], begun: Event) -> None:
+    begun.set()
     for turn in range(1_000):
         with contextlib.suppress(ConnectionError), listener.accept()[0] as client:
             client.recv(1_000)
@@ -42,10 +44,11 @@ def _database(*refusals: tuple[str, str]) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         # A process, as the driver lets no other thread run while it asks.
-        answering = multiprocessing.get_context("spawn").Process(
-            target=_refuse, args=(listener, list(refusals))
-        )
+        spawning = multiprocessing.get_context("spawn")
+        begun = spawning.Event()
+        answering = spawning.Process(target=_refuse, args=(listener, list(refusals), begun))
         answering.start()
+        assert begun.wait(60)
     try:
         yield f"postgresql://u:secret@127.0.0.1:{port}/d?sslmode=disable&gssencmode=disable"
     finally:
