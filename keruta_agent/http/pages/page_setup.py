@@ -10,7 +10,7 @@ import datetime
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
@@ -127,9 +127,15 @@ class Pages(Resource):
 class PageSetup:
     """The pages of one application."""
 
-    def __init__(self, logins: Logins, *groups: Pages) -> None:
-        """Take the logins of visitors, and the pages."""
+    def __init__(
+        self,
+        logins: Logins,
+        *groups: Pages,
+        values: Callable[[Request], Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Take the logins of visitors, the pages, and what more their templates need."""
         self.logins = logins
+        self._own_values = values
         self._groups = groups
         self._names = frozenset(group.name for group in groups)
         own = {f"/static/{group.name}": group.static for group in groups if group.static}
@@ -220,6 +226,7 @@ class PageSetup:
             "is_answer": request.method == "POST",
             "static": lambda file: request.prefix + self._static.path(file),
             "now": round(time.time() * 1000),
+            **({} if self._own_values is None else self._own_values(request)),
         }
 
 

@@ -74,6 +74,12 @@ def principal_of(request: Request) -> Principal:
     return found
 
 
+def known_principal_of(request: Request) -> Principal | None:
+    """Return who asks; None where nobody has to say it, as at the login."""
+    found: Principal | None = request.scope.get(_KEY)
+    return found
+
+
 def note_principal(request: Request, principal: Principal) -> None:
     """Note who asks."""
     request.scope[_KEY] = principal

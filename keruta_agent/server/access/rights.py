@@ -176,6 +176,13 @@ PAGES: Final[Mapping[RouteKey, Right]] = MappingProxyType(
                 "POST /sessions/{session_id}/delete",
             ),
             *_rows(
+                _ADMINS,
+                Reach.NOTHING,
+                "GET /tokens",
+                "POST /tokens",
+                "POST /tokens/{token_id}/revoke",
+            ),
+            *_rows(
                 _READERS,
                 Reach.TASK,
                 "GET /tasks/{task_id}",

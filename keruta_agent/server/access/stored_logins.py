@@ -6,15 +6,18 @@ import functools
 import hashlib
 from typing import Final
 
+from keruta_agent.http.problems import Problem
 from keruta_agent.server.access import shared_state
 from keruta_agent.server.access.grants import Grants
 from keruta_agent.server.access.principals import Principal, digest_of
+from keruta_agent.server.access.rights import PAGES
 from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.database import Database
 from keruta_agent.server.store.statements import statement
 
 #: Logins at once; one more ends those that would have ended first.
 MOST: Final = 1000
+_VISITORS: Final = PAGES["GET", "/"].roles
 _SECOND: Final = 1_000_000
 
 _BEGIN: Final = statement("INSERT INTO logins (digest, token, ends_at) VALUES (?, ?, ?)")
@@ -44,9 +47,20 @@ class StoredLogins:
         return self._grants.is_wanted
 
     def accepts(self, token: str) -> bool:
-        """Return whether one may log in with this token."""
+        """Return whether one may log in with this token.
+
+        Raises:
+            Problem: it is good, and not for the pages (403).
+        """
         self._grants.refresh()
-        return self._grants.of_token(token) is not None
+        principal = self._grants.of_token(token)
+        if principal is not None and principal.role not in _VISITORS:
+            raise Problem(
+                403,
+                "NOT_FOR_PAGES",
+                f"a token of the role {principal.role} is not for the pages; ask for a viewer's",
+            )
+        return principal is not None
 
     def begin(self, login: str, ends: int, token: str) -> None:
         """Add a login."""

@@ -117,6 +117,12 @@ def _find(database: Database, name: str) -> Row:
     return row
 
 
+def by_id(database: Database, token_id: str) -> Row | None:
+    """Return the row of the token with this id that is not revoked; None if there is none."""
+    with database.connected():
+        return database.one(_NAMED, "", token_id)
+
+
 def revoke(database: Database, name: str) -> Row:
     """Revoke a token, by its name or id, and end its logins; return its row.
 

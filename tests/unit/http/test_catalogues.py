@@ -13,6 +13,7 @@ from keruta_agent.agent.store.run import Outcome
 from keruta_agent.core import model
 from keruta_agent.http.pages.language import LANGUAGES, catalogue
 from keruta_agent.http.problems import CODES
+from keruta_agent.server.access.principals import Role, ScopeKind
 
 PACKAGE = Path(keruta_agent.__file__).parent
 FOLDERS = ("http/pages", "server/pages", "agent/control/http")
@@ -34,6 +35,9 @@ PUT_TOGETHER = (
     "board.",
     "card.",
     "sessions.",
+    "tokens.role.",
+    "tokens.scope.",
+    "tokens.state.",
 )
 
 
@@ -76,6 +80,9 @@ def test_no_text_is_left_that_nobody_asks_for() -> None:
         ("status.", list(model.TaskStatus)),
         ("session.", list(model.SessionStatus)),
         ("outcome.", list(Outcome)),
+        ("tokens.role.", list(Role)),
+        ("tokens.scope.", ["none", *ScopeKind]),
+        ("tokens.state.", ["active", "expired", "revoked"]),
         ("agent.hindered.", ["workers", "session"]),
         ("js.live.", ["waiting", "live", "lost", "full"]),
         ("problem.", [CODES[status] for status in (400, 403, 404, 405, 413, 503)]),

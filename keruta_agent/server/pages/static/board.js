@@ -76,7 +76,8 @@ function fill(card, task) {
   part(card, "code").textContent = task.errorCode;
   part(card, "code").hidden = !task.errorCode;
   part(card, "priority").textContent = task.priority;
-  part(card, "answer").hidden = task.status !== "WAITING_FOR_INPUT";
+  const answer = part(card, "answer"); // not there for those who only look
+  if (answer) answer.hidden = task.status !== "WAITING_FOR_INPUT";
   Object.assign(card.dataset, {
     priority: task.priority,
     created: task.createdAt ?? "",
