@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.helpers.object_server",
     "tests.helpers.postgresql",
     "tests.helpers.databases",
+    "tests.helpers.redis",
     "tests.helpers.workers",
 ]
 

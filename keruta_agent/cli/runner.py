@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from keruta_agent.cli.options import Group, PathType, config_path, json_option, load, print_json
+from keruta_agent.cli.runner_worker import worker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,3 +176,6 @@ def migrate(
         for item in found.findings:
             click.echo(f"{item.place}: {item.old}: {item.advice}", err=True)
     return 1 if any(item.needs_person for item in found.findings) else 0
+
+
+runner.add_command(worker)

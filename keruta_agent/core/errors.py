@@ -272,6 +272,10 @@ class HangingTestsError(TestExecutionError):
     """The tests do not end before anything is changed: no model can do something about it."""
 
 
+class AttemptLostError(RunnerError):
+    """Another attempt at the task has begun, or it was cancelled: this one must not push."""
+
+
 class PushError(RunnerError):
     """A branch cannot be pushed."""
 

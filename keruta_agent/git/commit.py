@@ -11,6 +11,8 @@ from keruta_agent.git.command import Git
 TASK_TRAILER: Final = "Keruta-Task"
 #: Trailer of a commit of the Agent Runner: which task asked for it, in which words.
 RUNNER_TRAILER: Final = "Runner-Task"
+#: Which attempt of a pool made a commit.
+ATTEMPT_TRAILER: Final = "Runner-Attempt"
 #: What git takes off the ends of a name (``crud`` in its ident.c): nothing may be left of it.
 _NO_NAME: Final = "".join(map(chr, range(33))) + ".,:;<>\"\\'"
 _FALLBACK: Final = {"name": "keruta-agent", "email": "keruta-agent@localhost"}

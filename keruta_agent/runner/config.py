@@ -112,6 +112,8 @@ class RunnerConfig:
     git_username: str = "x-access-token"
     #: Hosts that the token for git is for; left out, the public server that it is from.
     git_token_hosts: tuple[str, ...] = ()
+    #: Directory of mirrors that clones are made from.
+    git_mirrors: Path | None = None
     #: Where evidence is kept that no Artifact Store has; below ~/.keruta when left out.
     evidence_dir: Path | None = None
     #: What the model's server wants beside the key; headers, query and proxy may hold secrets.
@@ -283,6 +285,7 @@ class RunnerConfig:
             test_timeout_seconds=int(settings.runner_test_timeout_s),
             git_username=settings.git_username,
             git_token_hosts=settings.git_token_hosts,
+            git_mirrors=settings.git_mirrors,
             evidence_dir=settings.base_dir / "runner" / "evidence",
             llm_headers=settings.llm_headers,
             llm_query=settings.llm_query,

@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn
 
 from keruta_agent.core import errors, file_trees
 from keruta_agent.core.coding import branches, validation
+from keruta_agent.core.coding.fence import Fence
 from keruta_agent.core.coding.model import Playbook, RunnerResult, RunnerState, TaskContext
 from keruta_agent.core.redaction.redactor import Redactor
 from keruta_agent.core.redaction.values import url_passwords
@@ -48,8 +49,11 @@ class RunnerOrchestrator:
         on_step: OnStep = unheard,
         on_line: OnLine = unheard,
         stopping: Stopping | None = None,
+        fence: Fence | None = None,
     ) -> None:
         """Take what to work with, the observer of the run, and the flag that stops it.
+
+        A ``fence`` is asked before anything is pushed.
 
         Raises:
             SettingsError: an address or a variable cannot be used.
@@ -72,6 +76,7 @@ class RunnerOrchestrator:
         self._on_step = on_step
         self._on_line = on_line
         self._stopping = stopping
+        self._fence = fence
 
     def __repr__(self) -> str:
         return f"<RunnerOrchestrator {self.runner_id}, {self.state}>"
@@ -172,6 +177,7 @@ class RunnerOrchestrator:
                 redactor=redactor,
                 secrets=self.credentials.secrets,
                 directory=directory,
+                fence=self._fence,
             )
             work.do(playbook)
         self._store(evidence, reporter, redactor)

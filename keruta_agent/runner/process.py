@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from keruta_agent.core.coding.context_file import VARIABLE
+from keruta_agent.core.coding.fence import Fence
 from keruta_agent.core.coding.model import RunnerResult, TaskContext
 from keruta_agent.core.log import keys
 from keruta_agent.core.process_tree.prctl import end_with_parent
@@ -54,12 +55,13 @@ def run(
     from keruta_agent.runner.orchestrator import RunnerOrchestrator
 
     follower = Follower(write, grouped=RUN_TOKEN in os.environ, on_step=on_step)
+    fence = Fence.from_environment(os.environ)
     with _stopped_by_signals() as stopping:
-        if RUN_TOKEN in os.environ:
+        if RUN_TOKEN in os.environ or fence is not None:
             # Whoever looks after the run's processes is gone then: nobody would stop this one.
             end_with_parent(signal.SIGTERM)
         orchestrator = RunnerOrchestrator(
-            config, on_step=follower.step, on_line=follower.line, stopping=stopping
+            config, on_step=follower.step, on_line=follower.line, stopping=stopping, fence=fence
         )
         given = os.environ.get("RUNNER_ID", "")
         if _RUNNER_ID.fullmatch(given):

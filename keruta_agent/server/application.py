@@ -20,6 +20,7 @@ from keruta_agent.server.resources import (
     artifacts,
     autofix,
     claims,
+    coding_tasks,
     events,
     health,
     input,
@@ -49,6 +50,7 @@ _RESOURCES: Final = (
     autofix,
     metrics,
     workspaces,
+    coding_tasks,
     health,
     events,
 )

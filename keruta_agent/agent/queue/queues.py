@@ -1,12 +1,10 @@
 """The Huey queues of one agent, on one SQLite file that may be lost.
 
-Messages are JSON with a task's name and at most numbers in it, never pickles: a file that somebody
-else wrote can at most wake a worker.
+A file that somebody else wrote can at most wake a worker.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sqlite3
@@ -18,12 +16,11 @@ from typing import Any, Final
 from huey import SqliteHuey
 from huey.api import Task
 from huey.exceptions import HueyException
-from huey.registry import Message
-from huey.serializer import Serializer
 from huey.signals import SIGNAL_ERROR
 
 from keruta_agent.agent.store import disk
 from keruta_agent.core import errors
+from keruta_agent.core.huey_messages import JsonSerializer
 
 logger = logging.getLogger(__name__)
 
@@ -32,22 +29,6 @@ WORK: Final = "work"
 POLLS: Final = "polls"
 #: Seconds before a worker may try again to take a message that it could not take.
 FULL_DISK_WAIT_S: Final = 1.0
-
-
-class JsonSerializer(Serializer):  # type: ignore[misc]
-    """A serializer of messages as ``[message id, task name, arguments]``."""
-
-    def _serialize(self, data: Any) -> bytes:
-        return json.dumps([data.id, data.name, list(data.args or ())]).encode()
-
-    def _deserialize(self, data: bytes) -> Any:
-        try:
-            message_id, name, arguments = json.loads(bytes(data))
-            if not isinstance(name, str) or not all(isinstance(item, int) for item in arguments):
-                raise ValueError("a message carries ids only")
-        except (ValueError, TypeError, RecursionError) as exc:
-            raise HueyException(f"not a message of the agent: {exc}") from exc
-        return Message(message_id, name, None, 0, 0, None, tuple(arguments), {})
 
 
 class TolerantHuey(SqliteHuey):  # type: ignore[misc]

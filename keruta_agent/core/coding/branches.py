@@ -9,6 +9,8 @@ from typing import Final
 from keruta_agent.core import errors
 from keruta_agent.core.coding.model import TaskContext
 
+#: Field of a task's metadata: the number of an attempt of a pool, from 1.
+ATTEMPT: Final = "attempt"
 BEGINNINGS: Final = ("feature/", "task/")
 _UNFIT: Final = re.compile(r"[^\w.-]+")
 _DOTS: Final = re.compile(r"\.{2,}")
@@ -23,12 +25,22 @@ _DIGITS: Final = 8
 def branch_of(context: TaskContext) -> str:
     """Return the branch of a task: the one that it names, else ``feature/task-{spec}-{id}``.
 
+    Attempts of a pool after the first have branches of their own: an earlier one may yet push.
+
     Raises:
         SecurityError: no run may push to the named one.
     """
-    if context.branch_name:
-        return checked(context.branch_name)
-    return checked(f"{BEGINNINGS[0]}task-{_fit(context.spec_name, context.task_id)}")
+    name = context.branch_name or (
+        f"{BEGINNINGS[0]}task-{_fit(context.spec_name, context.task_id)}"
+    )
+    attempt = attempt_of(context)
+    return checked(name if attempt in (None, 1) else f"{name}-attempt-{attempt}")
+
+
+def attempt_of(context: TaskContext) -> int | None:
+    """Return which attempt of a pool this is, None outside of a pool."""
+    attempt = context.metadata.get(ATTEMPT)
+    return attempt if isinstance(attempt, int) and not isinstance(attempt, bool) else None
 
 
 def _fit(spec_name: str, task_id: str) -> str:

@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
+from urllib.parse import urlsplit
 
 from keruta_agent.core import errors
+from keruta_agent.core.coding import branches
 from keruta_agent.core.coding.model import TaskContext
 
 #: Field of a task's metadata: the protected files that its model may write, each by its path.
@@ -49,6 +51,28 @@ def check(context: TaskContext, *, has_pool: bool) -> None:
     if wrong:
         listed = "\n".join(f"  - {line}" for line in wrong)
         raise errors.TaskContextValidationError(f"The task cannot be run:\n{listed}")
+
+
+def check_filed(context: TaskContext, *, has_pool: bool) -> None:
+    """Check a task that somebody files: what can never run is refused where its author hears it.
+
+    Raises:
+        TaskContextValidationError: something is missing or impossible, or a password is in it.
+        SecurityError: no run may push to its branch.
+    """
+    check(context, has_pool=has_pool)
+    branches.branch_of(context)
+    if _has_password(str(context.metadata.get("repo_url") or "")):
+        raise errors.TaskContextValidationError(
+            "repo_url must hold no password: set GIT_TOKEN where the runner is"
+        )
+
+
+def _has_password(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).password)
+    except ValueError:
+        return True
 
 
 def takes_slot(context: TaskContext, *, has_pool: bool) -> bool:
@@ -116,8 +140,10 @@ def _is_sound(text: str) -> bool:
 
 
 def _about_place(context: TaskContext) -> list[str]:
+    if context.slot_path is None and context.metadata.get("repo_url"):
+        return []  # the runner makes a clone of its own
     if context.slot_path is None:
-        return ["slot_path is required (or metadata.repo_url, with repo_pool_url in the settings)"]
+        return ["slot_path is required, or metadata.repo_url"]
     if not context.slot_path.is_dir():
         return [f"slot_path does not exist: {context.slot_path}"]
     return []

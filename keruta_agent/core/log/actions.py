@@ -135,6 +135,12 @@ ACTIONS: Final[Mapping[str, str]] = {
     "runner_heartbeat_failed": "The pool did not learn that a slot is still in use.",
     "runner_service_away": "A service of the runner does not answer, or is not well.",
     "runner_service_retry": "A request to a service of the runner failed and is sent again.",
+    # The pool of runners
+    "coding_began": "A worker began an attempt at a coding task.",
+    "coding_ended": "An attempt at a coding task ended.",
+    "coding_stopped": "A runner is stopped: its task was cancelled or given to another attempt.",
+    "coding_lost": "An attempt's lease ended without a word of its worker.",
+    "pool_database_away": "A worker's database does not answer; it is asked again.",
     "server_request_failed": "The server's code broke at a request.",
     "server_events_lost": "Events for listeners could not be stored, or not be read.",
 }

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from keruta_agent.core import errors
+from keruta_agent.core.coding import branches
+from keruta_agent.core.coding.fence import Fence
 from keruta_agent.core.coding.model import (
     Artifact,
     ImplementationResult,
@@ -23,7 +25,7 @@ from keruta_agent.core.coding.model import (
 from keruta_agent.core.coding.validation import BASELINE
 from keruta_agent.core.redaction.redactor import Redactor
 from keruta_agent.git.access.credentials import GitAccess
-from keruta_agent.git.commit import RUNNER_TRAILER
+from keruta_agent.git.commit import ATTEMPT_TRAILER, RUNNER_TRAILER
 from keruta_agent.git.config import user as user_config
 from keruta_agent.git.url import RepositoryUrl, parse
 from keruta_agent.runner.checks import home, verification
@@ -87,8 +89,10 @@ class Work:
         redactor: Redactor,
         secrets: tuple[str, ...],
         directory: Path,
+        fence: Fence | None = None,
     ) -> None:
         """Take all that the run works with; ``directory`` is a private one for its helpers."""
+        self._fence = fence
         hidden = config.key_variables
         self._config = config
         self._directory = directory
@@ -126,11 +130,9 @@ class Work:
     def do(self, playbook: Playbook | None) -> None:
         """Change, tests, commits and pushes."""
         context, reporter = self._evidence.context, self._reporter
-        if context.slot_path is None:
-            raise errors.WorkspacePreparationError("The pool gave no path for its slot")
         reporter.step("workspace", f"prepares {context.branch_name}", 10)
         workspace = self._evidence.workspace = self._workspaces.prepare_workspace(
-            context.slot_path,
+            context.slot_path or self._own_clone(context),
             context.branch_name,
             str(context.metadata.get("base_branch") or "") or None,
         )
@@ -146,6 +148,17 @@ class Work:
             raise
         self._take_evidence(checks)
         self._publish(workspace, checks)
+
+    def _own_clone(self, context: TaskContext) -> Path:
+        """Clone the task's repository for this run alone: no slot of a pool reaches here."""
+        if context.slot_id:
+            raise errors.WorkspacePreparationError("The pool gave no path for its slot")
+        return self._workspaces.clone(
+            self._directory / "clone",
+            str(context.metadata.get("repo_url")),
+            mirrors=self._config.git_mirrors,
+            say=self._reporter.say,
+        )
 
     def _checks(self, workspace: Workspace, playbook: Playbook | None) -> Checks:
         context = self._evidence.context
@@ -255,6 +268,8 @@ class Work:
         subject = f"feat({context.spec_name}): {title} [Task {context.task_id}]"
         account = checks.verification()
         trailers = [self._redactor.redact(line) for line in verification.trailers(account)]
+        attempt = branches.attempt_of(context)
+        trailers += [] if attempt is None else [f"{ATTEMPT_TRAILER}: {attempt}"]
         message = "\n".join([self._redactor.redact(subject), "", self._mark, *trailers])
         commit = self._workspaces.commit_changes(workspace, message, tree=checks.tree)
         reporter.event("committed", {"commit": commit})
@@ -262,6 +277,8 @@ class Work:
             reporter.say(f"UNTESTED: {account.basis}")
         reporter.event("verified", account.to_dict())
         reporter.step("push", f"pushes {workspace.branch_name}", 85)
+        if self._fence is not None:
+            self._fence.check()
         self._evidence.push = self._workspaces.push_branch(
             workspace, workspace.branch_name, commit=commit
         )

@@ -24,7 +24,7 @@ from keruta_agent.core.coding.model import PushResult, Workspace
 from keruta_agent.git import checkout, push, remote, work_tree
 from keruta_agent.git import commit as commits
 from keruta_agent.git.checkout import CheckoutPolicy, Start
-from keruta_agent.git.clone import Clone
+from keruta_agent.git.clone import Clone, CloneOptions, open_or_make
 from keruta_agent.git.command import Git, Say, records, say_nothing
 from keruta_agent.git.config import repository as repository_config
 from keruta_agent.git.problems import GitError, Problem
@@ -98,6 +98,19 @@ class WorkspaceManager:
     @property
     def _retry(self) -> Retry:
         return retrying(self.retry_config, self.deadline)
+
+    def clone(self, directory: Path, address: str, *, mirrors: Path | None, say: Say) -> Path:
+        """Clone a repository into a directory, with files only as they are needed.
+
+        Raises:
+            WorkspacePreparationError: the address is none, or git cannot do it.
+        """
+        with self._raising(errors.WorkspacePreparationError):
+            url = parse(address)
+            git = self._access.git(directory, url, self.deadline)
+            options = CloneOptions(is_partial=True, mirrors=mirrors)
+            self._retry.run(lambda: open_or_make(git, url, options, say))
+        return directory
 
     def prepare_workspace(
         self, slot_path: Path, branch_name: str, base_branch: str | None = None

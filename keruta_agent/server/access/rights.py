@@ -137,6 +137,26 @@ API: Final[Mapping[RouteKey, Right]] = MappingProxyType(
                 "DELETE /api/v1/tasks/{task_id}/artifacts/{artifact_id}",
                 "POST /api/v1/tasks/{task_id}/input",
             ),
+            *_rows(
+                _RUNNER_READERS,
+                Reach.EVERYTHING,
+                "GET /api/v1/coding-tasks",
+                "GET /api/v1/coding-tasks/{task_id}",
+                "GET /api/v1/coding-pool",
+            ),
+            *_rows(
+                _RUNNERS,
+                Reach.EVERYTHING,
+                "POST /api/v1/coding-tasks",
+                "POST /api/v1/coding-tasks/{task_id}/cancel",
+                "POST /api/v1/coding-tasks/{task_id}/retry",
+            ),
+            *_rows(
+                _PEOPLE,
+                Reach.EVERYTHING,
+                "POST /api/v1/coding-pool/pause",
+                "POST /api/v1/coding-pool/resume",
+            ),
         ]
     )
 )

@@ -10,7 +10,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,12 @@ class Database:
     def now(self) -> int:
         """Return the present for leases and ages, as it is stored; it may ask the database."""
         return self._clock.now() if self.postgresql else now()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Take a connection, and make the block one transaction."""
+        with self.connected(), self.transaction():
+            yield
 
     def for_writing(self, query: Any) -> Any:
         """Make a query lock the rows it reads until the transaction ends.

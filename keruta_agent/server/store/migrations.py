@@ -12,7 +12,7 @@ from typing import Any, Final
 from keruta_agent import __version__
 from keruta_agent.core import migrations
 from keruta_agent.core.migrations import Step, Steps
-from keruta_agent.server.store import retention_migration
+from keruta_agent.server.store import coding_migration, retention_migration
 from keruta_agent.server.store.tables import now
 
 #: Stands in the statements for a key that counts up and is never used again.
@@ -319,6 +319,7 @@ MIGRATIONS: Steps = (
     Step("0008_access", _ACCESS),
     Step("0009_secret_answers", _SECRET_ANSWERS),
     Step("0010_retention", retention_migration.STATEMENTS),
+    Step("0011_coding_tasks", coding_migration.STATEMENTS),
 )
 
 

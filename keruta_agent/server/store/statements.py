@@ -50,7 +50,12 @@ class Select(Statement):
 
 
 def select(
-    table: str, condition: str, *, postgresql: str | None = None, locks: bool = False
+    table: str,
+    condition: str,
+    *,
+    postgresql: str | None = None,
+    locks: bool = False,
+    skips_locked: bool = False,
 ) -> Select:
     """Return a query of whole rows.
 
@@ -60,10 +65,13 @@ def select(
         postgresql: the same where PostgreSQL has other words for it.
         locks: whether the rows stay as they are until the transaction ends. SQLite excludes every
             other writer from a transaction anyway.
+        skips_locked: whether rows that another transaction has locked are passed over.
     """
     columns = tables.COLUMNS[table]
     rows = f"SELECT {', '.join(columns)} FROM {table} WHERE "  # noqa: S608
-    other = f"{condition if postgresql is None else postgresql}{' FOR UPDATE' if locks else ''}"
+    lock = " FOR UPDATE" if locks or skips_locked else ""
+    lock += " SKIP LOCKED" if skips_locked else ""
+    other = f"{condition if postgresql is None else postgresql}{lock}"
     made = statement(rows + condition, postgresql=rows + other)
     return Select(made.sqlite, made.postgresql, columns)
 

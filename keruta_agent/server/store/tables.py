@@ -183,6 +183,47 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "status",
         "detail",
     ),
+    "coding_tasks": (
+        "number",
+        "id",
+        "name",
+        "context",
+        "priority",
+        "state",
+        "attempt",
+        "attempts_left",
+        "worker",
+        "lease_until",
+        "due_at",
+        "announced_at",
+        "cancel_reason",
+        "error",
+        "created_at",
+        "started_at",
+        "ended_at",
+    ),
+    "coding_attempts": (
+        "number",
+        "task",
+        "attempt",
+        "worker",
+        "outcome",
+        "error",
+        "result",
+        "started_at",
+        "ended_at",
+    ),
+    "coding_workers": (
+        "number",
+        "id",
+        "host",
+        "version",
+        "concurrency",
+        "is_draining",
+        "registered_at",
+        "seen_at",
+    ),
+    "coding_pool": ("number", "paused", "changed_at"),
 }
 
 
@@ -209,6 +250,10 @@ class Tables:
         self.registry_artifacts = of("registry_artifacts")
         self.pool_slots = of("pool_slots")
         self.runner_artifacts = of("runner_artifacts")
+        self.coding_tasks = of("coding_tasks")
+        self.coding_attempts = of("coding_attempts")
+        self.coding_workers = of("coding_workers")
+        self.coding_pool = of("coding_pool")
 
 
 def _table(database: Any, name: str) -> Any:

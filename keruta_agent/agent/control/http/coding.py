@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.parse
 from typing import Any, Final
 
 from marshmallow import fields
@@ -50,28 +49,17 @@ class CodingAnswer(NewJobAnswer):
 def queue_coding_task(services: Services, draft: dict[str, Any]) -> Any:
     """Queue a coding task; follow it as a job."""
     # Not before a Dispatcher comes: few agents have one.
-    from keruta_agent.core.coding import branches, context_file, validation
+    from keruta_agent.core.coding import context_file, validation
 
     settings = services.agent.settings
     try:
         context = context_file.from_values(draft["task"], timeout_s=int(settings.default_timeout_s))
-        # What can never run is refused here, where its author gets the reason.
-        validation.check(context, has_pool=settings.repo_pool_url is not None)
-        branches.branch_of(context)
+        validation.check_filed(context, has_pool=settings.repo_pool_url is not None)
     except (errors.TaskContextValidationError, errors.SecurityError) as exc:
         raise invalid("task", str(exc)) from exc
-    if _has_password(str(context.metadata.get("repo_url") or "")):
-        raise invalid("task", "repo_url must hold no password: set GIT_TOKEN where the runner is")
     values = context.to_dict()
     said = {name: value for name, value in values.items() if value not in (None, "", [], {})}
     work = Work(parameters={"runner": said}, description=context.description)
     name = context.title[:_LONGEST_NAME]
     command = Submit(name=name, work=work, priority=draft["priority"])
     return {"job": execute(services.control, command).job, "task_id": context.task_id}
-
-
-def _has_password(url: str) -> bool:
-    try:
-        return bool(urllib.parse.urlsplit(url).password)
-    except ValueError:
-        return True

@@ -1,0 +1,59 @@
+"""The fence of an attempt at a coding task: whether this runner may still push.
+
+A worker that starts a runner keeps the other end of a socket pair. A runner whose worker is gone,
+or whose attempt has been given to somebody else, hears so before it pushes.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import MutableMapping
+from typing import Final
+
+from keruta_agent.core import errors
+
+#: Number of the descriptor that leads to the worker.
+VARIABLE: Final = "KERUTA_FENCE_FD"
+ASK: Final = b"push?\n"
+YES: Final = b"yes\n"
+NO: Final = b"no\n"
+#: Seconds that a worker may take: its database may be away for a moment.
+ANSWER_S: Final = 60.0
+
+
+class Fence:
+    """The question to the worker whether this attempt still holds."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.settimeout(ANSWER_S)
+        self._connection = connection
+
+    @classmethod
+    def from_environment(cls, environment: MutableMapping[str, str]) -> Fence | None:
+        """Return the fence that a worker has set, and hide it from what is started from here."""
+        number = environment.pop(VARIABLE, "")
+        if not number.isdecimal():
+            return None
+        os.set_inheritable(int(number), False)
+        return cls(socket.socket(fileno=int(number)))
+
+    def check(self) -> None:
+        """Ask whether this attempt may push.
+
+        Raises:
+            AttemptLostError: it may not, or nobody answers.
+        """
+        try:
+            self._connection.sendall(ASK)
+            answer = self._connection.recv(len(YES))
+        except OSError as exc:
+            raise errors.AttemptLostError(
+                f"The worker does not say whether this attempt still holds: {exc}",
+                advice="Nothing was pushed; the pool tries the task again",
+            ) from exc
+        if answer != YES:
+            raise errors.AttemptLostError(
+                "Another attempt at this task has begun, or it was cancelled",
+                advice="Nothing was pushed; see the later attempt",
+            )
