@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,32 +135,6 @@ def test_tasks_that_cannot_be_read_are_left_out_and_the_others_run(
     assert "cannot be read and is left out" in daemon.err
     assert "Traceback" not in daemon.err
     assert api.lines(good) == ["good"]
-
-
-@pytest.mark.parametrize("damage", ["garbage", "missing"])
-def test_queue_file_that_is_damaged_loses_nothing(
-    workplace: Workplace, api: Api, tmp_path: Path, damage: str
-) -> None:
-    script = "while [ ! -e {place}/go ]; do sleep 0.02; done; echo {name} >> {place}/ran"
-    tasks = [
-        api.file_task(script.format(place=tmp_path, name=name), priority=priority)
-        for name, priority in (("first", 2), ("third", 0), ("second", 1))
-    ]
-    daemon = workplace.daemon()
-    for task_id in tasks:
-        daemon.wait_for(f"recorded task {task_id}")
-    daemon.kill()
-    for path in workplace.base_dir.glob("queue.db*"):
-        path.unlink()
-    if damage != "missing":
-        (workplace.base_dir / "queue.db").write_bytes(b"garbage " * 4096)
-
-    workplace.daemon()
-    (tmp_path / "go").touch()
-    api.wait_for_all(tasks)
-
-    assert (tmp_path / "ran").read_text(encoding="ascii") == "first\nsecond\nthird\n"
-    assert {task["status"] for task in api.tasks()} == {"COMPLETED"}
 
 
 def test_database_that_is_damaged_is_named_and_left_as_it_is(workplace: Workplace) -> None:

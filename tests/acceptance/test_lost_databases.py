@@ -36,7 +36,10 @@ def test_nothing_is_lost_with_the_queue(
         priority=2,
         parameters={"retry": {"count": 1, "delay": "1s"}},
     )
-    waiting = [api.file_task(_traced(tmp_path, name)) for name in ("second", "third")]
+    waiting = [
+        api.file_task(_traced(tmp_path, name), priority=priority)
+        for name, priority in (("third", 0), ("second", 1))
+    ]
     daemon = workplace.daemon()
     for task_id in (running, *waiting):
         daemon.wait_for(f"recorded task {task_id}")
@@ -57,6 +60,7 @@ def test_nothing_is_lost_with_the_queue(
 
     api.wait_for_all([running, tried, *waiting])
     assert sorted(_ran(tmp_path)) == sorted(["first", "tried", "tried", "second", "third"])
+    assert [name for name in _ran(tmp_path) if name in ("second", "third")] == ["second", "third"]
     assert {task["status"] for task in api.tasks()} == {"COMPLETED"}
     assert api.lines(running) == ["output of first", "over"]
     assert "Traceback" not in daemon.err

@@ -134,7 +134,7 @@ def test_hangup_replaces_the_daemon_in_place_and_the_script_is_adopted(
 def test_hangups_in_a_row_do_not_end_the_daemon(workplace: Workplace, api: Api) -> None:
     daemon = workplace.daemon()
     replaced = "replaces itself"
-    for _ in range(3):
+    for _ in range(2):
         seen = _times(daemon, replaced)
         daemon.signal(signal.SIGHUP)
         wait_until(lambda before=seen: _times(daemon, replaced) > before, "it replaces itself")
