@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.api import Api
+from tests.helpers.api import ENDED, Api
 from tests.helpers.processes import Process, Workplace, is_alive
 from tests.helpers.waiting import wait_until
 
@@ -87,6 +87,13 @@ def _assert_reported_once(workplace: Workplace, api: Api, task_id: str, number: 
     assert [artifact["path"] for artifact in api.artifacts(task_id)] == [f"result-{number}"]
 
 
+def _goes_on(workplace: Workplace, api: Api, seen: int) -> bool:
+    """Return whether there are more starts than were seen, or will be no more."""
+    return len(_lines(workplace.path / "started")) > seen or all(
+        task["status"] in ENDED for task in api.tasks()
+    )
+
+
 @pytest.mark.parametrize(("seed", "victims"), [(1, "daemon"), (2, "daemon and server")])
 def test_whatever_is_killed_at_random_moments_every_task_runs_once_and_is_reported_once(
     workplace: Workplace, mortal_api: tuple[Process, Api], seed: int, victims: str
@@ -98,8 +105,11 @@ def test_whatever_is_killed_at_random_moments_every_task_runs_once_and_is_report
         api.file_task(_STORMY.format(place=workplace.path, number=number, code=number % 2))
         for number in range(6)
     ]
-    for _ in range(6):
+    for number in range(6):
+        started = len(_lines(workplace.path / "started"))
         daemon = workplace.start("daemon")
+        if number % 2:  # else a busy machine would come no further than the same step of one job
+            wait_until(lambda seen=started: _goes_on(workplace, api, seen), "a script is started")
         # The moment of the kill is what is varied here; nothing is expected by then.
         time.sleep(chosen.uniform(0.3, 0.8))
         if victims == "daemon and server":
