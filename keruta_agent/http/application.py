@@ -61,6 +61,8 @@ class Hooks:
     #: Refuses, in a thread, what a client may not do to what its request names: called with what
     #: body and query hold.
     authorize: Callable[[Request, Sequence[Any]], None] | None = None
+    #: Told in a thread whom the API has refused (401, 403).
+    refused: Callable[[Request, Problem], None] | None = None
     #: Returns a check whether a client may go on to listen; where there is none, logins end.
     may_listen: Callable[[Request], Callable[[], bool]] | None = None
     #: Called first in each thread that views run in.
@@ -189,8 +191,8 @@ class Application:
         if route.respond is None:
             raise TypeError(f"the route {route.path} has no view")
         arguments = route.arguments(request)
-        if not received:  # a form was authorized before it was received
-            self._authorize(request, arguments)
+        # A form was authorized before it was received, in another thread maybe.
+        self._authorize(request, arguments)
         return route.respond(request, *received, *arguments, **request.path_params)
 
     def _authorize(self, request: Request, arguments: Sequence[Any] = ()) -> None:
@@ -241,12 +243,27 @@ class Application:
                 if error.status_code == 405 and request.method == "OPTIONS":
                     return Response(headers={"Allow": (error.headers or {}).get("Allow", "")})
         problem = self.hooks.failures.problem_of(error)
+        if self.hooks.refused is not None and problem.status in (401, 403):
+            await self.run(self._note_refusal, request, problem)
         if self.pages is not None and self.pages.wants_page(request):
             # In a thread: a page takes a millisecond, and anybody can ask for what is not there.
             return await self.run(self.pages.problem_page, request, problem)
         response = json_value(problem.body(), problem.status)
         response.headers.update(problem.headers)
         return response
+
+    def _note_refusal(self, request: Request, problem: Problem) -> None:
+        if self.hooks.refused is None:
+            return
+        try:
+            self.hooks.refused(request, problem)
+        except Exception as exc:
+            # Whoever was refused stays refused, and is told so.
+            logger.warning(
+                "cannot note a refusal: %s",
+                self.hooks.failures.problem_of(exc).message,
+                extra={"action": "server_refusal_unnoted"},
+            )
 
 
 class _Sender:

@@ -45,6 +45,10 @@ class Throttle:
                 headers={"Retry-After": str(math.ceil(wait_s))},
             )
 
+    def is_exhausted(self, key: str) -> bool:
+        """Return whether too many tries with this key have failed just now."""
+        return self._wait_s(key, time.monotonic()) > 0
+
     def failed(self, *keys: str) -> None:
         """Count a failed try under each of the keys."""
         for key in keys:

@@ -32,6 +32,7 @@ def new_application(
         look_up=access.look_up,
         may_listen=access.may_listen,
         authorize=access.authorize,
+        refused=access.refused,
         failures=_FAILURES,
         begin_thread=context.store.database.keep_connection,
     )

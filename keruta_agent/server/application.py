@@ -10,6 +10,7 @@ from keruta_agent.http.pages.logins import Logins
 from keruta_agent.http.proxies import Proxies
 from keruta_agent.server.access import rights
 from keruta_agent.server.access.admission import Access
+from keruta_agent.server.access.auditing import Auditor
 from keruta_agent.server.access.grants import Grants
 from keruta_agent.server.access.stored_logins import StoredLogins
 from keruta_agent.server.app_factory import new_application
@@ -18,6 +19,7 @@ from keruta_agent.server.readiness import api_context
 from keruta_agent.server.resources import (
     agents,
     artifacts,
+    audit,
     autofix,
     claims,
     coding_tasks,
@@ -51,6 +53,7 @@ _RESOURCES: Final = (
     metrics,
     workspaces,
     coding_tasks,
+    audit,
     health,
     events,
 )
@@ -71,10 +74,11 @@ def create_application(
     context = api_context(store)
     grants = Grants(store.database, token=token)
     grants.refresh()
-    logins = StoredLogins(store.database, grants)
+    auditor = Auditor(store.database)
+    logins = StoredLogins(store.database, grants, auditor)
     app = new_application(
         context,
-        Access(grants, rights.KERUTA, loopback=loopback, logins=logins),
+        Access(grants, rights.KERUTA, auditor, loopback=loopback, logins=logins),
         title="keruta API",
         fields={
             wire.AnyDate: ("string", "date-time"),

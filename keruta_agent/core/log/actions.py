@@ -27,6 +27,8 @@ ACTIONS: Final[Mapping[str, str]] = {
     "log_reopened": "Somebody moved the log file away (SIGUSR1): this is the new one.",
     "log_unopened": "The log file cannot be opened anew; the next line tries again.",
     "login_unstored": "It cannot be stored that somebody has logged out of the pages.",
+    "server_refusal_unnoted": "The server cannot note in its audit log whom it has refused.",
+    "login_refused": "Somebody has given a wrong token at the login of the pages.",
     "server_access_unread": "The server cannot read who may listen; its event streams go on.",
     "logins_unread": "The list of logins to the pages cannot be read: all have ended.",
     "http_started": "The daemon's HTTP API listens.",

@@ -8,12 +8,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 from pathlib import Path
 from typing import Final
 
 from keruta_agent.http.pages.live_logins import LiveLogins
+
+logger = logging.getLogger(__name__)
 
 _KEY_BYTES: Final = 32
 
@@ -40,6 +43,12 @@ class FileLogins:
         """Return whether this is the token."""
         given = hashlib.sha256(token.strip().encode("utf-8", "replace")).digest()
         return hmac.compare_digest(given, self._token)
+
+    def note_failure(self, peer: str) -> None:
+        """Note that a wrong token was given by a peer."""
+        logger.warning(
+            "%s has given a wrong token at the login", peer, extra={"action": "login_refused"}
+        )
 
     def begin(self, login: str, ends: int, token: str) -> None:
         """Add a login.

@@ -42,6 +42,9 @@ class LoginStore(Protocol):
     def accepts(self, token: str) -> bool:
         """Return whether one may log in with this token."""
 
+    def note_failure(self, peer: str) -> None:
+        """Note that a wrong token was given by a peer."""
+
     def begin(self, login: str, ends: int, token: str) -> None:
         """Add a login by a token, with when it ends in Unix seconds.
 
@@ -83,6 +86,7 @@ class Logins:
         if self._store.accepts(token):
             return True
         self._throttle.failed(key)
+        self._store.note_failure(peer)
         return False
 
     def visitor(self, request: Request) -> Visitor:

@@ -13,6 +13,7 @@ from keruta_agent.http.request import Request
 from keruta_agent.http.routes import Route
 from keruta_agent.http.throttle import Throttle, network_of
 from keruta_agent.server.access import scopes, tokens
+from keruta_agent.server.access.auditing import Auditor
 from keruta_agent.server.access.grants import Grants
 from keruta_agent.server.access.principals import Principal, digest_of, note_principal, principal_of
 from keruta_agent.server.access.rights import Reach, Right, RouteKey
@@ -30,15 +31,17 @@ class Access:
         self,
         grants: Grants,
         rights: Mapping[RouteKey, Right],
+        auditor: Auditor,
         *,
         loopback: bool,
         logins: StoredLogins | None = None,
     ) -> None:
-        """Take the tokens, the table of rights, and the logins of the pages if there are any."""
+        """Take the tokens, the table of rights, the audit log, and the logins of the pages."""
         self._rights = rights
         self._grants = grants
         self._logins = logins
         self._throttle = Throttle()
+        self._auditor = auditor
         self._loopback = loopback
 
     def look_up(self, request: Request) -> Callable[[], None] | None:
@@ -76,24 +79,31 @@ class Access:
         Raises:
             Problem: it names what is not in the scope (404, as if there were none).
         """
-        if self._is_open(request) or request.route is None:
+        if request.route is None:
+            return
+        right = self._right(request.route)
+        self._auditor.expect(request, right, arguments)
+        if self._is_open(request):
             return
         principal = principal_of(request)
         self._grants.note_use(principal)
         if principal.scope is None:
             return
-        reach = self._right(request.route).reach
-        if reach in (Reach.LIST, Reach.NOTHING):
+        if right.reach in (Reach.LIST, Reach.NOTHING):
             return
         database = store_of(request).database
         with database.connected():
-            scopes.check(database, principal.scope, reach, request.path_params, arguments)
+            scopes.check(database, principal.scope, right.reach, request.path_params, arguments)
 
     def _right(self, route: Route) -> Right:
         right = self._rights.get((route.method, route.path))
         if right is None:
             raise Problem(403, "FORBIDDEN", "nobody has a right to this; it is a bug in keruta")
         return right
+
+    def refused(self, request: Request, problem: Problem) -> None:
+        """Note that a request was refused; in a thread."""
+        self._auditor.refused(request, problem)
 
     def may_listen(self, request: Request) -> Callable[[], bool]:
         """Return a check whether who listens is still let in."""

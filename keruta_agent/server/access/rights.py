@@ -67,6 +67,7 @@ API: Final[Mapping[RouteKey, Right]] = MappingProxyType(
         [
             *_rows(_ALL, Reach.NOTHING, "GET /api/v1/health", "GET /health", "GET /health/ready"),
             *_rows(_PEOPLE, Reach.EVERYTHING, "POST /api/v1/sessions"),
+            *_rows(_ADMINS, Reach.EVERYTHING, "GET /api/v1/audit"),
             *_rows(
                 _ANY_OF_SESSION,
                 Reach.LIST,
@@ -201,6 +202,7 @@ PAGES: Final[Mapping[RouteKey, Right]] = MappingProxyType(
                 "GET /tokens",
                 "POST /tokens",
                 "POST /tokens/{token_id}/revoke",
+                "GET /audit",
             ),
             *_rows(
                 _READERS,

@@ -8,9 +8,11 @@ from typing import Final
 
 from keruta_agent.http.problems import Problem
 from keruta_agent.server.access import shared_state
+from keruta_agent.server.access.auditing import Auditor
 from keruta_agent.server.access.grants import Grants
 from keruta_agent.server.access.principals import Principal, digest_of
 from keruta_agent.server.access.rights import PAGES
+from keruta_agent.server.store import audit_rows
 from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.database import Database
 from keruta_agent.server.store.statements import statement
@@ -32,8 +34,9 @@ _KEEP_NEWEST: Final = statement(
 class StoredLogins:
     """The logins that have not ended, for the pages' cookies."""
 
-    def __init__(self, database: Database, grants: Grants) -> None:
+    def __init__(self, database: Database, grants: Grants, auditor: Auditor) -> None:
         self._database = database
+        self._auditor = auditor
         self._grants = grants
 
     @functools.cached_property
@@ -69,13 +72,22 @@ class StoredLogins:
             self._database.run(_KEEP_NEWEST, MOST - 1)
             self._database.run(_BEGIN, _digest(login), digest_of(token), ends * _SECOND)
             shared_state.note_change(self._database)
+            principal = self._grants.of_token(token)
+            if principal is not None:
+                known = {"token": principal.name, "role": principal.role.value}
+                audit_rows.store_expected(self._database, **known)
         self._grants.refresh()
+
+    def note_failure(self, peer: str) -> None:
+        """Note that a wrong token was given."""
+        self._auditor.login_failed(peer)
 
     def end(self, login: str) -> None:
         """End a login."""
         with self._database.connected(), self._database.transaction():
             self._database.run(_END, _digest(login))
             shared_state.note_change(self._database)
+            audit_rows.store_expected(self._database)
         self._grants.refresh()
 
     def is_live(self, login: str) -> bool:

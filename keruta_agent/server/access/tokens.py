@@ -11,6 +11,7 @@ from typing import Any, Final
 from keruta_agent.core import errors
 from keruta_agent.server.access import shared_state
 from keruta_agent.server.access.principals import Principal, Role, Scope, ScopeKind, digest_of
+from keruta_agent.server.store import audit_rows
 from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.database import Database
 from keruta_agent.server.store.statements import Row, select, statement
@@ -80,6 +81,7 @@ def create(
                 f"there are {MOST} tokens", advice="Revoke those that nobody needs"
             )
         row["number"] = database.insert("tokens", row)
+        audit_rows.store_expected(database, target=f"token {name}")
     return row, token
 
 
@@ -135,6 +137,7 @@ def revoke(database: Database, name: str) -> Row:
         row["revoked_at"] = t.now()
         database.run(_REVOKE, row["revoked_at"], row["number"])
         database.run(_END_LOGINS, row["digest"])
+        audit_rows.store_expected(database, target=f"token {row['name']}")
     return row
 
 

@@ -7,6 +7,7 @@ from keruta_agent.http.pages.logins import Logins
 from keruta_agent.http.pages.page_setup import PageSetup
 from keruta_agent.server.pages import (
     artifacts,
+    audit,
     board,
     filing,
     sessions,
@@ -18,7 +19,7 @@ from keruta_agent.server.pages import (
 from keruta_agent.server.pages.group import pages
 
 #: Loading them adds their routes to the group.
-PAGES = (sessions, board, filing, steering, task, artifacts, tokens)
+PAGES = (sessions, board, filing, steering, task, artifacts, tokens, audit)
 
 
 def add_pages(app: Application, logins: Logins) -> None:

@@ -11,6 +11,7 @@ from keruta_agent.http.application import Application
 from keruta_agent.http.routes import Answer
 from keruta_agent.server import routes
 from keruta_agent.server.access.admission import Access
+from keruta_agent.server.access.auditing import Auditor
 from keruta_agent.server.access.rights import RUNNER_SERVICES
 from keruta_agent.server.app_factory import new_application
 from keruta_agent.server.runner_services.context import Services
@@ -37,7 +38,11 @@ def create_application(
     are refused unless there is a token.
     """
     app = new_application(
-        services, Access(services.grants, RUNNER_SERVICES, loopback=loopback), title=title
+        services,
+        Access(
+            services.grants, RUNNER_SERVICES, Auditor(services.store.database), loopback=loopback
+        ),
+        title=title,
     )
     app.add(_health(title), resource)
     return app

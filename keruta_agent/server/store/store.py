@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keruta_agent.core import errors
-from keruta_agent.server.store import artifact_stores, earlier_services
+from keruta_agent.server.store import artifact_stores, audit_rows, earlier_services
 from keruta_agent.server.store.artifact_location import ArtifactLocation
 from keruta_agent.server.store.artifact_store import ArtifactStore, FileStore
 from keruta_agent.server.store.changes import Announcement, Changes
@@ -134,5 +134,6 @@ class Store:
         with self.database.connected():
             with self.database.transaction():
                 yield change
+                audit_rows.store_expected(self.database)
                 self.changes.store(change.announcements)
             change.finish()
