@@ -45,6 +45,11 @@ class Throttle:
                 headers={"Retry-After": str(math.ceil(wait_s))},
             )
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no try has failed yet."""
+        return not self._failures
+
     def is_exhausted(self, key: str) -> bool:
         """Return whether too many tries with this key have failed just now."""
         return self._wait_s(key, time.monotonic()) > 0

@@ -139,7 +139,8 @@ class Access:
         token = bearer_token(request)
         found = None if token is None else self._grants.of_token(token)
         if found is not None:
-            if not found.number:  # a person has chosen it: it may be guessed
+            # A person has chosen the one token: it may be guessed. To read addresses takes time.
+            if not found.number and not self._throttle.is_idle:
                 self._throttle.check(network_of(request.peer))
             return found
         if token is not None:
