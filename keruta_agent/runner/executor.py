@@ -6,17 +6,14 @@ or why the answer was refused, stands in the next round's prompt.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import PurePosixPath
 from typing import Any, Final
 
 from keruta_agent.core import errors
 from keruta_agent.core.coding import validation
 from keruta_agent.core.coding.model import (
-    CodeChange,
     ImplementationResult,
     LLMConfig,
     LLMResponse,
@@ -26,7 +23,7 @@ from keruta_agent.core.coding.model import (
 )
 from keruta_agent.core.redaction.redactor import Redactor
 from keruta_agent.runner.budget import Budget, Limits
-from keruta_agent.runner.changes import difference, edits, files, protected
+from keruta_agent.runner.changes import difference, edits, protected, use
 from keruta_agent.runner.changes.permission import PermissionValidator
 from keruta_agent.runner.changes.tree import Tree
 from keruta_agent.runner.checks import failure
@@ -35,6 +32,7 @@ from keruta_agent.runner.model import prompt
 from keruta_agent.runner.model.client import LLMClient
 from keruta_agent.runner.model.reply import estimated_tokens
 from keruta_agent.runner.model.transcript import Transcript
+from keruta_agent.runner.solution import Solution
 
 #: Tokens that a prompt may have, unless the settings say otherwise.
 PROMPT_TOKENS: Final = 60_000
@@ -148,7 +146,7 @@ class TaskExecutor:
             )
         began = time.monotonic()
         self.budget = Budget(self._limits)
-        work = _Work(
+        work = Solution(
             context=task_context,
             workspace=workspace,
             tree=Tree(workspace.path.resolve()),
@@ -181,7 +179,7 @@ class TaskExecutor:
             rounds=work.round,
         )
 
-    def _solve(self, client: LLMClient, work: _Work) -> None:
+    def _solve(self, client: LLMClient, work: Solution) -> None:
         if self._run_tests is not None and self._tests_first:
             self._test_as_it_is(self._run_tests, work)
         for _ in range(self._limits.rounds):
@@ -194,7 +192,7 @@ class TaskExecutor:
             work.goes_on_from(problem)
         raise self._used_up(work)
 
-    def _round(self, client: LLMClient, work: _Work) -> errors.RunnerError | None:
+    def _round(self, client: LLMClient, work: Solution) -> errors.RunnerError | None:
         """Do one round and return what is wrong with what came of it."""
         try:
             asked, response = self._asked(client, work)
@@ -214,9 +212,9 @@ class TaskExecutor:
             steps = edits.plan(
                 response.code_changes, work.tree, work.permissions, masked=asked.masked
             )
-            _check_use(steps, work)
+            use.check(steps, work.tree, work.tests)
             edits.apply(steps, work.tree)
-            _check_ignored(steps, work.tree)
+            use.check_written(steps, work.tree)
         except (errors.SecurityError, edits.EditError) as refusal:
             self._report("changes_refused", {"reason": self._redactor.redact(str(refusal))})
             return refusal
@@ -224,7 +222,7 @@ class TaskExecutor:
         self._report("changes_applied", {"files": [str(step.path) for step in steps]})
         return None if self._run_tests is None else self._tested(self._run_tests, work)
 
-    def _asked(self, client: LLMClient, work: _Work) -> tuple[prompt.Prompt, LLMResponse]:
+    def _asked(self, client: LLMClient, work: Solution) -> tuple[prompt.Prompt, LLMResponse]:
         """Ask the model, with a shorter prompt where its server wants one."""
         for attempt in range(_MOST_SHORTER + 1):
             asked = prompt.build(
@@ -249,25 +247,25 @@ class TaskExecutor:
                 self._report("prompt_shortened", {"tokens": tokens})
         raise AssertionError("the last attempt returns or raises")
 
-    def _tested(self, run_tests: RunTests, work: _Work) -> errors.RunnerError | None:
+    def _tested(self, run_tests: RunTests, work: Solution) -> errors.RunnerError | None:
         self._check()
         result = run_tests(work.context, work.workspace)
         self._report("tests_finished", {"success": result.success})
         return None if result.success else errors.TestExecutionError(failure.describe(result))
 
-    def _test_as_it_is(self, run_tests: RunTests, work: _Work) -> None:
+    def _test_as_it_is(self, run_tests: RunTests, work: Solution) -> None:
         problem = self._tested(run_tests, work)
         work.passes = problem is None and bool(work.context.test_commands)
         if problem is not None:
             work.failed = f"Before any change the tests fail:\n{problem.message}"
 
-    def _used_up(self, work: _Work) -> errors.RunnerError:
+    def _used_up(self, work: Solution) -> errors.RunnerError:
         rounds = self._limits.rounds
         problem = work.problem
         if isinstance(problem, errors.TestExecutionError):
             return errors.BudgetExceededError(
                 f"The rounds are used up: the tests still fail after {rounds} of {rounds}: "
-                f"{_last_line(problem.message)}",
+                f"{failure.last_line(problem.message)}",
                 advice="Raise runner.max_rounds, or describe the task in more detail",
             )
         return problem or errors.BudgetExceededError("The rounds are used up: there are none")
@@ -286,101 +284,7 @@ class TaskExecutor:
         }
 
 
-@dataclasses.dataclass(kw_only=True)
-class _Work:
-    """What is known of one task while it is solved."""
-
-    context: TaskContext
-    workspace: Workspace
-    tree: Tree
-    permissions: PermissionValidator
-    round: int = 0
-    model: str = ""
-    changes: list[CodeChange] = dataclasses.field(default_factory=list)
-    #: By file, what it held before the first change and what it holds now.
-    files: dict[PurePosixPath, difference.Change] = dataclasses.field(default_factory=dict)
-    problem: errors.RunnerError | None = None
-    #: Whether the tests passed before any change.
-    passes: bool = False
-    #: What the next prompt says about it.
-    failed: str = ""
-    #: How the tests failed last, with the changes that are written.
-    tests: str = ""
-    _digest: str = ""
-
-    def remember(self, steps: list[edits.Step]) -> None:
-        """Note what was written."""
-        for step in steps:
-            known = self.files.get(step.path)
-            before = step.before if known is None else known.before
-            self.files[step.path] = difference.Change(before, step.after, step.mode)
-
-    def goes_on_from(self, problem: errors.RunnerError) -> None:
-        """Note what is wrong, for the next round.
-
-        Raises:
-            RunnerError: it is what was wrong in the round before as well.
-        """
-        is_failure = isinstance(problem, errors.TestExecutionError)
-        digest = failure.digest(problem.message)
-        if digest == self._digest:
-            if not is_failure and self.tests:
-                raise errors.TestExecutionError(
-                    f"The tests still fail, and the answer is refused twice in the same way: "
-                    f"{problem.message}",
-                    advice="Describe the task in more detail, or solve it by hand",
-                )
-            if not is_failure:
-                raise problem
-            raise errors.TestExecutionError(
-                f"The tests fail twice in the same way: {_last_line(problem.message)}",
-                advice="Describe the task in more detail, or solve it by hand",
-            )
-        self.problem, self._digest = problem, digest
-        if is_failure:
-            self.tests = problem.message
-            self.failed = f"Your change was written, and the tests fail:\n{problem.message}"
-            return
-        self.failed = f"Your answer was refused, and nothing of it was written: {problem}"
-        if self.tests:
-            self.failed += f"\n\nWith your earlier change the tests still fail:\n{self.tests}"
-
-
-def _check_use(steps: list[edits.Step], work: _Work) -> None:
-    """Refuse what would pass the tests here and be in no commit."""
-    root = work.tree.root
-    if not steps and work.tests:
-        raise edits.EditError(
-            f"The answer changes nothing, and the tests still fail: {_last_line(work.tests)}"
-        )
-    if not steps:
-        raise edits.EditError("The answer changes nothing")
-    if any(step.path.name == ".gitignore" for step in steps):
-        return
-    lost = files.ignored(root, [str(step.path) for step in steps if step.before is None])
-    if lost:
-        raise edits.EditError(f"Git ignores {', '.join(lost)[:300]}: it would not be committed")
-
-
-def _check_ignored(steps: list[edits.Step], tree: Tree) -> None:
-    """Take back a change that has git ignore what it makes."""
-    if not any(step.path.name == ".gitignore" for step in steps):
-        return
-    lost = files.ignored(tree.root, [str(step.path) for step in steps if step.before is None])
-    if lost:
-        undoing = [dataclasses.replace(s, before=s.after, after=s.before) for s in steps]
-        edits.apply(undoing, tree)
-        raise edits.EditError(f"Git would ignore {', '.join(lost)[:300]}: it is not to be hidden")
-
-
 def _kind(error: errors.RunnerError) -> str:
     """Return the name under which an error is known outside of this package."""
     is_inner = isinstance(error, errors.UnusableAnswerError | errors.PromptTooLongError)
     return (errors.ImplementationError if is_inner else type(error)).__name__
-
-
-def _last_line(text: str) -> str:
-    """Return the line of a failure that most likely names the cause."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(("(exit code", "$ "))]
-    return (telling or lines or [""])[-1][:200]

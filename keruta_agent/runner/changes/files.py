@@ -73,6 +73,11 @@ def is_secret(path: str) -> bool:
     return bool(_SECRET.fullmatch(PurePosixPath(path).name))
 
 
+def is_generated(path: str) -> bool:
+    """Return whether nobody writes or reads a file by hand."""
+    return bool(_GENERATED.fullmatch(PurePosixPath(path).name))
+
+
 def read(path: str, tree: Tree, permissions: PermissionValidator) -> str | None:
     """Return the text of a file, None when it cannot or must not be shown."""
     if is_secret(path):
@@ -117,15 +122,3 @@ def _endings(word: str) -> Iterator[str]:
     parts = word.split("/")
     for number in range(len(parts)):
         yield "/".join(parts[number:])
-
-
-def nearest(names: Collection[str], wanted: Collection[str]) -> list[str]:
-    """Return the other files that are worth showing: those beside the wanted ones first."""
-    directories = {str(PurePosixPath(name).parent) for name in wanted}
-
-    def distance(name: str) -> tuple[bool, int, str]:
-        path = PurePosixPath(name)
-        return str(path.parent) not in directories, len(path.parts), name
-
-    others = [name for name in names if name not in wanted and not _GENERATED.fullmatch(name)]
-    return sorted(others, key=distance)

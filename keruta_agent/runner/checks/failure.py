@@ -53,3 +53,10 @@ def digest(text: str) -> str:
     """Return a mark that two failures share when they are the same but for times and addresses."""
     same = " ".join(_PASSING.sub("*", text).split())
     return hashlib.sha256(same.encode("utf-8", "replace")).hexdigest()
+
+
+def last_line(text: str) -> str:
+    """Return the line of a failure that most likely names the cause."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("(exit code", "$ "))]
+    return (telling or lines or [""])[-1][:200]

@@ -20,12 +20,17 @@ from keruta_agent.runner.changes import files
 from keruta_agent.runner.changes.permission import PermissionValidator
 from keruta_agent.runner.changes.tree import Tree
 from keruta_agent.runner.checks import failure
+from keruta_agent.runner.exploration import outline, relevance
 from keruta_agent.runner.model.answer import SHAPE
 from keruta_agent.runner.model.reply import estimated_tokens
 
 #: Shares of the limit that a failure and the list of files may have.
 _FAILURE_SHARE: Final = 0.3
 _LIST_SHARE: Final = 0.15
+#: The same of what files define that are not shown, and tokens for it.
+_SYMBOLS_SHARE: Final = 0.1
+_SYMBOLS_TOKENS: Final = 3_000
+_SYMBOLS: Final = "Definitions in Files That Are Not Shown"
 #: Tokens for files that nobody named: enough for a small project, cheap in a large one.
 _OTHERS_TOKENS: Final = 8_000
 #: Tokens for headings, and for the names of files that are not shown.
@@ -104,19 +109,31 @@ def build(
     failed = _within(redactor.redact(failed), int(_FAILURE_SHARE * limit_tokens))
     result = _section("Result of the Last Attempt", _fenced(failed)) if failed else ""
     names = files.listed(tree.root)
-    structure = _section(
-        "Current Workspace Structure",
-        _within("\n".join(names) or "(empty)", int(_LIST_SHARE * limit_tokens)),
-    )
-    left -= estimated_tokens(result) + estimated_tokens(structure)
     related = files.named(context.related_files or (), names, tree.root)
     said = f"{_task(context)}\n{failed}"
     wanted = list(dict.fromkeys([*touched, *related, *files.mentioned(said, names)]))
+    words = relevance.words(said)
+    ranked = relevance.ranked(names, wanted, words)
+    structure = _section(
+        "Current Workspace Structure",
+        outline.structure(names, ranked, int(_LIST_SHARE * limit_tokens)),
+    )
+    left -= estimated_tokens(result) + estimated_tokens(structure)
     shown = writer.shown(wanted, left, is_needed=True)
-    others = files.nearest(names, wanted)[:_MOST_OTHERS]
-    left = min(left - estimated_tokens(shown), _OTHERS_TOKENS)
-    beside = writer.shown(others, left, is_needed=False)
+    others = [name for name in ranked if name not in wanted][:_MOST_OTHERS]
+    left -= estimated_tokens(shown)
+    beside = writer.shown(others, min(left, _OTHERS_TOKENS), is_needed=False)
+    left -= estimated_tokens(beside)
+    defined = outline.definitions(
+        [name for name in ranked if name not in writer.whole],
+        tree,
+        permissions,
+        wanted=words,
+        tokens=min(left, int(_SYMBOLS_SHARE * limit_tokens), _SYMBOLS_TOKENS),
+    )
     text = head + structure
+    if defined:
+        text += _section(f"{_SYMBOLS} (with their lines)", redactor.redact(defined))
     text += _section("Related Files", shown) if shown else ""
     text += _section("Other Files", beside) if beside else ""
     return Prompt(
@@ -133,6 +150,8 @@ class _Writer:
     permissions: PermissionValidator
     masked: set[str] = dataclasses.field(default_factory=set)
     names: list[str] = dataclasses.field(default_factory=list)
+    #: Those of them that are shown from end to end.
+    whole: set[str] = dataclasses.field(default_factory=set)
 
     def shown(self, paths: Iterable[str], tokens: int, *, is_needed: bool) -> str:
         """Return files in fences; of a needed one that is too long, beginning and end."""
@@ -163,6 +182,8 @@ class _Writer:
                 return None
             safe = _within(safe, tokens - estimated_tokens(path) - 40)
             part = f"### {path} (a part)\n\n{_fenced(safe)}\n"
+        else:
+            self.whole.add(path)
         if safe != text:
             self.masked.add(path)
         return part

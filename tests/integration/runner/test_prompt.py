@@ -136,3 +136,22 @@ def test_workspace_without_git_is_walked(tmp_path: Path) -> None:
     (tmp_path / "日本.py").write_text("x = 1\n")
     text = built(tmp_path).text
     assert "### 日本.py" in text and "CANARY" not in text and "node_modules" not in text
+
+
+def test_definitions_of_files_without_room_are_listed_those_of_the_task_first(
+    tmp_path: Path,
+) -> None:
+    filler = "# nothing\n" * 6000
+    files = {f"area{number}__part_py": f"def part{number}(): ...\n{filler}" for number in range(9)}
+    ledger = f"class Ledger:\n    def balance(self, day): ...\n{filler}"
+    repository(tmp_path, **files, zone__books_py=ledger, small_py="def small(): ...\n")
+    text = built(tmp_path, description="The balance of a ledger is wrong").text
+    listed = text[text.index("## Definitions in Files That Are Not Shown") :]
+    assert listed.index("1 class Ledger") < listed.index("2   def balance(self, day)")
+    assert listed.index("zone/books.py") < listed.index("area0/part.py")
+    assert "small.py" not in listed[: listed.index("## Other Files")]
+
+
+def test_definitions_of_secret_files_and_small_projects_are_not_listed(tmp_path: Path) -> None:
+    repository(tmp_path, calc_py="def add(a, b): ...\n", secrets_json="{}", pw_key="def x(): ..")
+    assert "Definitions" not in built(tmp_path).text
