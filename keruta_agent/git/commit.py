@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from keruta_agent.git.command import Git
+from keruta_agent.git.command import Git, Say, is_true
 
 #: Trailer of a commit that says for which task it was made.
 TASK_TRAILER: Final = "Keruta-Task"
@@ -45,9 +45,23 @@ def empty_tree(git: Git) -> str:
     return git.text("hash-object", "-t", "tree", "-w", "--stdin", action="make an empty tree")
 
 
-def commit_tree(git: Git, tree: str, parents: Iterable[str], message: str) -> str:
+def signing(git: Git, say: Say, *, is_wanted: bool) -> Git:
+    """Return git that signs commits, where that is wanted."""
+    if is_wanted:
+        return git.with_settings(("commit.gpgSign", "true"))
+    # The last one is the agent's own.
+    if any(map(is_true, git.settings("commit.gpgsign")[-2:-1])):
+        say("does not sign commits, as git is set up to: git.sign is off")
+    return git
+
+
+def commit_tree(
+    git: Git, tree: str, parents: Iterable[str], message: str, *, signs: bool = False
+) -> str:
     """Store a commit that no branch has yet, and return it."""
     options = [option for parent in parents for option in ("-p", parent)]
+    if signs:  # which no setting says to this command
+        options.append("-S")
     return (
         signed_by_somebody(git)
         .run(

@@ -139,7 +139,9 @@ _MEANINGS: Final = (
     ),
     _means(
         Problem.SIGNING,
-        r"failed to sign|gpg failed|signing ?key|no secret key",
+        r"failed to sign|gpg failed|signing ?key|no secret key"
+        # ssh-keygen's own words
+        r"|couldn't load public key|no private key found|couldn't find key in agent",
         "Give git a key that needs no pass phrase (user.signingKey), or turn git.sign off",
     ),
     _means(

@@ -123,6 +123,8 @@ class RunnerConfig:
     llm_api_version: str | None = None
     llm_ca_file: Path | None = None
     llm_proxy: str | None = dataclasses.field(default=None, repr=False)
+    #: Whether commits are signed, with the key that git is set up with.
+    git_sign: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -286,6 +288,7 @@ class RunnerConfig:
             git_username=settings.git_username,
             git_token_hosts=settings.git_token_hosts,
             git_mirrors=settings.git_mirrors,
+            git_sign=settings.git_sign,
             evidence_dir=settings.base_dir / "runner" / "evidence",
             llm_headers=settings.llm_headers,
             llm_query=settings.llm_query,

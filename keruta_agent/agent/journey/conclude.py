@@ -24,8 +24,8 @@ from keruta_agent.agent.workspace.repository_hooks import RepositoryHooks
 from keruta_agent.core import errors
 from keruta_agent.core.model import Script
 from keruta_agent.git import clone
+from keruta_agent.git import commit as commits
 from keruta_agent.git.clone import Clone
-from keruta_agent.git.command import Git, is_true
 from keruta_agent.git.repository import directory, maintenance
 from keruta_agent.git.scan import Limits
 from keruta_agent.git.submodules import work_trees as submodules
@@ -199,16 +199,8 @@ class _Conclusion:
         found = clone.open_existing(git, repository)
         if found.is_ours:
             maintenance.remove_locks(git_dir)
-        return dataclasses.replace(found, git=self._signing(found.git))
-
-    def _signing(self, git: Git) -> Git:
-        """Return git that signs commits, where that is wanted."""
-        if self.ctx.settings.git_sign:
-            return git.with_settings(("commit.gpgSign", "true"))
-        # The last one is the agent's own.
-        if any(map(is_true, git.settings("commit.gpgsign")[-2:-1])):
-            self.ctx.log.say("does not sign commits, as git is set up to: git.sign is off")
-        return git
+        say, signs = self.ctx.log.say, self.ctx.settings.git_sign
+        return dataclasses.replace(found, git=commits.signing(found.git, say, is_wanted=signs))
 
     def _target(self) -> Target:
         protected = {self.place.default_branch or "", self.place.ref, "main", "master"}

@@ -125,6 +125,7 @@ class Work:
                 hidden=hidden,
             ),
             index=directory / "index",
+            signs=config.git_sign,
         )
 
     def do(self, playbook: Playbook | None) -> None:
@@ -140,6 +141,7 @@ class Work:
             "workspace_prepared",
             {"branch_name": workspace.branch_name, "base_branch": workspace.base_branch},
         )
+        self._workspaces.check_signing(workspace, reporter.say)
         checks = self._checks(workspace, playbook)
         try:
             self._implement(checks)

@@ -12,54 +12,31 @@ import contextlib
 import dataclasses
 import functools
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 from keruta_agent.core import errors
 from keruta_agent.core.coding import branches
 from keruta_agent.core.coding.model import PushResult, Workspace
-from keruta_agent.git import checkout, push, remote, work_tree
+from keruta_agent.git import checkout, push, remote
 from keruta_agent.git import commit as commits
-from keruta_agent.git.checkout import CheckoutPolicy, Start
+from keruta_agent.git.checkout import Start
 from keruta_agent.git.clone import Clone, CloneOptions, open_or_make
 from keruta_agent.git.command import Git, Say, records, say_nothing
 from keruta_agent.git.config import repository as repository_config
 from keruta_agent.git.problems import GitError, Problem
-from keruta_agent.git.push import PushPolicy
 from keruta_agent.git.repository import maintenance
 from keruta_agent.git.repository.notes import Notes
 from keruta_agent.git.retry import Retry
-from keruta_agent.git.scan import Limits
 from keruta_agent.git.submodules import work_trees as submodules
 from keruta_agent.git.url import RepositoryUrl, parse
 from keruta_agent.runner.config import RetryConfig
 from keruta_agent.runner.deadline import Deadline
 from keruta_agent.runner.workspace import trees
+from keruta_agent.runner.workspace.policies import CHECKOUT, PUSH
 from keruta_agent.runner.workspace.repository import MOST_S, WorkspaceAccess, remote_url, retrying
 from keruta_agent.runner.workspace.trees import Trees
-
-#: Where commits of a branch are kept that a new run does not go on from.
-KEPT: Final = f"{work_tree.KEPT}/runner"
-#: The runner has bounds and secrets of its own; of files for Git LFS it has none.
-_PUSH: Final = PushPolicy(
-    limits=Limits(largest_file=sys.maxsize, holds_secret=lambda _content: False)
-)
-
-
-def _make_room(clone: Clone, branch: str, _commit: str, say: Say) -> None:
-    checkout.clear_branches(clone.git, branch, say)
-
-
-#: What is in the way of a run was set aside before; all but the branch's files go.
-_CHECKOUT: Final = CheckoutPolicy(
-    replaced="runner/{branch}-{commit}",
-    overwrites=True,
-    make_room=_make_room,
-    removes_untracked=True,
-)
 
 
 class WorkspaceManager:
@@ -72,11 +49,14 @@ class WorkspaceManager:
         deadline: Deadline | None = None,
         access: WorkspaceAccess | None = None,
         index: Path | None = None,
+        signs: bool = False,
     ) -> None:
         """Take how often the network is tried, and the access to the repository's server.
 
-        ``index`` is where git's list of files is kept that no command of the run shall reach.
+        ``index`` is where git's list of files is kept that no command of the run shall reach. With
+        ``signs`` commits are signed, with the key that git is set up with.
         """
+        self._signs = signs
         self._index = index
         self.retry_config = retry_config or RetryConfig()
         self._deadline = deadline
@@ -147,7 +127,7 @@ class WorkspaceManager:
         submodules.set_aside(everything, name, "found by a run of the runner", say_nothing)
         find = self._find_at_home if self._urls[path] is None else self._find_at_server
         base, base_commit, start = find(clone, branch, wanted_base)
-        policy = dataclasses.replace(_CHECKOUT, parts=self._retry)
+        policy = dataclasses.replace(CHECKOUT, parts=self._retry)
         checkout.check_out(clone, start, policy, say_nothing)
         begun = start.commit or base_commit
         forked = git.find("merge-base", base_commit, begun) or base_commit
@@ -197,6 +177,18 @@ class WorkspaceManager:
 
     def _commit(self, git: Git, name: str) -> str:
         return git.text("rev-parse", "--verify", f"{name}^{{commit}}", action=f"find {name}")
+
+    def check_signing(self, workspace: Workspace, say: Say) -> None:
+        """Make sure that a commit can be signed, before there is one.
+
+        Raises:
+            WorkspacePreparationError: it cannot be, and is to be.
+        """
+        with self._raising(errors.WorkspacePreparationError):
+            git = commits.signing(self.git(workspace.path), say, is_wanted=self._signs)
+            if self._signs:
+                empty = commits.empty_tree(git)
+                commits.commit_tree(git, empty, [], "Can this be signed?", signs=True)
 
     def stage(self, workspace: Workspace, *, only_known: bool = False) -> str:
         """Return the tree of the current work tree, without ignored files.
@@ -272,7 +264,7 @@ class WorkspaceManager:
                 if start != forked:
                     return start  # a run before this one has committed and pushed the same
                 raise errors.ImplementationError("The model changed nothing")
-            commit = commits.commit_tree(git, tree, [start], commit_message)
+            commit = commits.commit_tree(git, tree, [start], commit_message, signs=self._signs)
             ref = f"refs/heads/{workspace.branch_name}"
             _remove_locks(workspace.path)
             git.run("update-ref", ref, commit, action="move the branch")
@@ -306,7 +298,7 @@ class WorkspaceManager:
             git = self.git(workspace.path)
             commit = commit or self._commit(git, f"refs/heads/{branch_name}")
             clone = self._clone(git)
-            attempted = functools.partial(push.push, clone, commit, branch_name, _PUSH)
+            attempted = functools.partial(push.push, clone, commit, branch_name, PUSH)
             refusal, retries = self._retry.run(attempted)
             if refusal:
                 raise errors.PushError(

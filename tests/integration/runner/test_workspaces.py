@@ -9,7 +9,8 @@ from keruta_agent.core.coding.model import Workspace
 from keruta_agent.runner.checks.guard import Guard
 from keruta_agent.runner.config import RetryConfig
 from keruta_agent.runner.deadline import Deadline, StoppedError
-from keruta_agent.runner.workspace.workspaces import KEPT, WorkspaceManager
+from keruta_agent.runner.workspace.policies import KEPT
+from keruta_agent.runner.workspace.workspaces import WorkspaceManager
 from tests.helpers.repositories import Repository, git, make_repository
 from tests.helpers.superprojects import SUBMODULE, Superproject, commit_in
 
