@@ -140,32 +140,48 @@ def check(ctx: click.Context, as_json: bool) -> int:
 
 
 @runner.command()
-@click.argument("path", type=PathType(dir_okay=False, exists=True))
+@click.argument("path", type=PathType(dir_okay=False, exists=True), required=False)
 @click.option(
     "--env-file", type=PathType(dir_okay=False, exists=True), help="File with the old variables."
 )
 @click.option(
     "--code", type=PathType(file_okay=False, exists=True), help="Directory with code to look at."
 )
+@click.option(
+    "--write",
+    "rewrites",
+    is_flag=True,
+    help="Rewrite the imports in the code of --code; each file is kept as FILE.before-keruta.",
+)
 @click.option("--output", type=PathType(dir_okay=False), help="Write the new file here.")
 @json_option
 def migrate(
-    path: Path, env_file: Path | None, code: Path | None, output: Path | None, as_json: bool
+    path: Path | None,
+    env_file: Path | None,
+    code: Path | None,
+    rewrites: bool,
+    output: Path | None,
+    as_json: bool,
 ) -> int:
     """Rewrite a configuration of the old runner, and list what has to change elsewhere.
 
     PATH is the old config file. The new one is printed, the list goes to standard error. Nothing
-    is changed but the file of --output, which must not be there yet. Exits with 1 when a person
-    has to decide something.
+    is changed but the file of --output, which must not be there yet, and with --write the imports
+    in the code. Exits with 1 when a person has to decide something.
 
     \b
     Examples:
       keruta runner migrate config.old.yaml > config.yaml
       keruta runner migrate config.old.yaml --env-file .env --code src/ --output config.yaml
+      keruta runner migrate --code src/ --write
     """
     from keruta_agent.runner.migration import migration
 
-    found = migration.migrate(path, env_file=env_file, code=code)
+    if path is None and (output is not None or (code is None and env_file is None)):
+        raise click.UsageError("name the old config file, or --code or --env-file")
+    if rewrites and code is None:
+        raise click.UsageError("--write rewrites the code of --code: name that, too")
+    found = migration.migrate(path, env_file=env_file, code=code, rewrites_code=rewrites)
     if output is not None:
         migration.write(output, found.text)
     if as_json:

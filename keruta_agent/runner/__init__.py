@@ -173,7 +173,7 @@ def _refuse_retired(name: str) -> None:
     """Answer a name of the old runner with that of its replacement."""
     if name.startswith("_"):
         return
-    from keruta_agent.runner.migration.code import NAMES
+    from keruta_agent.runner.migration.names import NAMES
 
     if name in NAMES:
         # Not an AttributeError: an import would drop its text.

@@ -19,17 +19,23 @@ class Migrated(NamedTuple):
     findings: list[Finding]
 
 
-def migrate(path: Path, *, env_file: Path | None = None, code: Path | None = None) -> Migrated:
+def migrate(
+    path: Path | None,
+    *,
+    env_file: Path | None = None,
+    code: Path | None = None,
+    rewrites_code: bool = False,
+) -> Migrated:
     """Return the new configuration, and what was and what has to be changed.
 
     Raises:
         SettingsError: a file cannot be read.
     """
-    text, findings = configuration.rewritten(path)
+    text, findings = ("", []) if path is None else configuration.rewritten(path)
     if env_file is not None:
         findings += variables.find(env_file)
     if code is not None:
-        findings += old_code.find(code)
+        findings += old_code.find(code, rewrites=rewrites_code)
     return Migrated(text, findings)
 
 
