@@ -12,7 +12,6 @@ from keruta_agent.core import errors
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-    from datetime import datetime
     from pathlib import Path
 
     from keruta_agent.server.access.principals import Scope
@@ -94,11 +93,11 @@ def create(
 
     scope = _scope(session, workspace)
     with _database(ctx, data, database_url, creates=True) as database:
-        row, secret = tokens.create(
-            database, name, Role(role), scope=scope, expires_at=_end(expires)
+        made, secret = tokens.create(
+            database, name, Role(role), scope=scope, lifetime_s=_lifetime_s(expires)
         )
     if as_json:
-        print_json({**tokens.to_answer(row), "token": secret})
+        print_json({**made, "token": secret})
     else:
         click.echo(secret)
 
@@ -121,7 +120,7 @@ def list_tokens(
     from keruta_agent.server.access import tokens
 
     with _database(ctx, data, database_url) as database:
-        found = [tokens.to_answer(row) for row in tokens.newest(database, _MOST_LISTED)]
+        found = tokens.newest(database, _MOST_LISTED)
     if as_json:
         print_json(found)
     elif found:
@@ -134,8 +133,11 @@ def list_tokens(
 @token.command()
 @click.argument("name")
 @_place_options
+@json_option
 @click.pass_context
-def revoke(ctx: click.Context, name: str, data: Path | None, database_url: str | None) -> None:
+def revoke(
+    ctx: click.Context, name: str, data: Path | None, database_url: str | None, as_json: bool
+) -> None:
     """Revoke the token with this name or id, and end its logins; servers refuse it in a second.
 
     \b
@@ -146,8 +148,11 @@ def revoke(ctx: click.Context, name: str, data: Path | None, database_url: str |
     from keruta_agent.server.access import tokens
 
     with _database(ctx, data, database_url) as database:
-        row = tokens.revoke(database, name)
-    click.echo(f"revoked the token {row['name']} ({row['id']})")
+        revoked = tokens.revoke(database, name)
+    if as_json:
+        print_json(revoked)
+    else:
+        click.echo(f"revoked the token {revoked['name']} ({revoked['id']})")
 
 
 _COLUMNS: Final = {
@@ -181,9 +186,7 @@ def _scope(session: str | None, workspace: str | None) -> Scope | None:
     return None if workspace is None else Scope(kind=ScopeKind.WORKSPACE, value=workspace)
 
 
-def _end(duration: str | None) -> datetime | None:
-    from datetime import UTC, datetime, timedelta
-
+def _lifetime_s(duration: str | None) -> float | None:
     from keruta_agent.core.units import parse_duration
 
     if duration is None:
@@ -196,9 +199,10 @@ def _end(duration: str | None) -> datetime | None:
         ) from exc
     if not 0 < seconds <= _LONGEST_S:
         raise errors.UsageError(
-            f"--expires {duration} is no time to be good for", advice="Give up to ten years"
+            f"--expires {duration} is no time to be good for",
+            advice="Give more than 0 and up to ten years, such as 90d",
         )
-    return datetime.now(UTC) + timedelta(seconds=seconds)
+    return seconds
 
 
 def _database(

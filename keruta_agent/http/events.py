@@ -77,6 +77,9 @@ class Listeners(Generic[L]):
     def __iter__(self) -> Iterator[L]:
         return iter(list(self._all))
 
+    def __contains__(self, listener: object) -> bool:
+        return listener in self._all
+
     def check_room(self) -> None:
         """Admit one more.
 

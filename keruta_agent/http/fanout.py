@@ -12,9 +12,9 @@ import contextlib
 import dataclasses
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
@@ -30,6 +30,8 @@ from keruta_agent.http.events import (
 )
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Seconds between checks whether listeners are still let in.
 TICK_S: Final = 1.0
@@ -51,6 +53,8 @@ class Event:
     #: Who listens to it, such as a session's id.
     topic: str
     frame: bytes
+    #: Of an event that a topic begins with: those who listen to one of them get it from now on.
+    groups: Collection[str] = ()
 
 
 class Source(Protocol):
@@ -79,6 +83,9 @@ class Fanout:
         self._listeners: Listeners[_Listener] = Listeners(most_streams)
         #: None holds those who listen to everything.
         self._by_topic: dict[str | None, set[_Listener]] = collections.defaultdict(set)
+        self._by_group: dict[str, set[_Listener]] = collections.defaultdict(set)
+        self._reading = _Outage("what changed", "server_events_lost")
+        self._refreshing = _Outage("who may listen", "server_access_unread")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
         self._is_waking = threading.Event()
@@ -120,6 +127,8 @@ class Fanout:
         *,
         greeting: bytes,
         may_listen: Callable[[], bool] | None = None,
+        groups: Collection[str] = (),
+        find_topics: Callable[[], Collection[str]] | None = None,
     ) -> Stream:
         """Return the stream of a new listener, which begins after an event.
 
@@ -128,6 +137,8 @@ class Fanout:
             after: number of the last event that the client has.
             greeting: the first frame.
             may_listen: asked once a second whether the client is still let in.
+            groups: whose topics the stream is about, too, as soon as they begin.
+            find_topics: finds those that have begun; called in a thread.
 
         Raises:
             Problem: there are too many streams (503).
@@ -135,12 +146,12 @@ class Fanout:
         self._listeners.check_room()
 
         async def stream(scope: Scope, receive: Receive, send: Send) -> None:
-            listener = _Listener(topics, after, may_listen)
+            listener = _Listener(topics, after, may_listen, groups)
             try:
                 await self._join(listener)
                 async with sending(listener, receive, send) as put:
                     await put(greeting)
-                    await self._catch_up(listener, put, scope["app"].run)
+                    await self._catch_up(listener, put, scope["app"].run, find_topics)
                     while frames := await listener.frames():
                         await put(frames)
             finally:
@@ -149,14 +160,22 @@ class Fanout:
         return stream
 
     async def _catch_up(
-        self, listener: _Listener, put: Put, run: Callable[..., Awaitable[Sequence[Event]]]
+        self,
+        listener: _Listener,
+        put: Put,
+        run: Callable[..., Awaitable[Any]],
+        find_topics: Callable[[], Collection[str]] | None,
     ) -> None:
         """Send what was stored before the stream began; live events wait meanwhile."""
         while not listener.has_ended:
             try:
+                if find_topics is not None:
+                    # After it has joined: what begins from now on is heard of by its groups.
+                    self._subscribe(listener, await run(find_topics))
+                    find_topics = None
                 events = await run(self._source.after, listener.last, listener.topics, BATCH)
             except Exception:
-                _log_unread()
+                self._reading.note_failure()
                 listener.cut_off()
                 return
             if events:
@@ -173,19 +192,25 @@ class Fanout:
                 # and this one would reach it by neither way.
                 self._last = await loop.run_in_executor(self._thread, self._source.newest)
             self._listeners.add(listener)
-            for topic in listener.topics or (None,):
-                self._by_topic[topic].add(listener)
+            self._subscribe(listener, listener.topics or (None,))
+            for group in listener.groups:
+                self._by_group[group].add(listener)
             if not self._tasks:
                 self._loop = loop
                 self._tasks = [loop.create_task(self._read()), loop.create_task(self._tick())]
 
+    def _subscribe(self, listener: _Listener, topics: Iterable[str | None]) -> None:
+        if listener not in self._listeners:  # its client has left
+            return
+        for topic in topics:
+            self._by_topic[topic].add(listener)
+            if topic is not None:
+                listener.topics.add(topic)
+
     def _remove(self, listener: _Listener) -> None:
         self._listeners.discard(listener)
-        for topic in listener.topics or (None,):
-            of_topic = self._by_topic[topic]
-            of_topic.discard(listener)
-            if not of_topic:
-                del self._by_topic[topic]
+        _discard(self._by_topic, listener.topics or (None,), listener)
+        _discard(self._by_group, listener.groups, listener)
 
     async def _read(self) -> None:
         """Pass on what is stored, for as long as the process runs."""
@@ -194,9 +219,10 @@ class Fanout:
                 await self._pass_on()
             except Exception:
                 # The streams stay: what they miss now they get when storage is well again.
-                _log_unread()
+                self._reading.note_failure()
                 await asyncio.sleep(_FAILED_S)
                 continue
+            self._reading.note_success()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._look_s):
                     await self._woken.wait()
@@ -220,6 +246,9 @@ class Fanout:
         self._is_waking.clear()
 
     def _deliver(self, event: Event) -> None:
+        for group in event.groups:
+            for listener in self._by_group.get(group, ()):
+                self._subscribe(listener, (event.topic,))
         for topic in (event.topic, None):
             for listener in self._by_topic.get(topic, ()):
                 listener.put(event)
@@ -251,21 +280,24 @@ class Fanout:
             refresh()
         except Exception:
             # Whoever listens goes on: storage that is away ends no stream.
-            logger.warning(
-                "cannot read who may listen",
-                exc_info=True,
-                extra={"action": "server_access_unread"},
-            )
+            self._refreshing.note_failure()
+        else:
+            self._refreshing.note_success()
 
 
 class _Listener(Listener):
     """One client, and what waits for it."""
 
     def __init__(
-        self, topics: Collection[str], last: int, may_listen: Callable[[], bool] | None
+        self,
+        topics: Collection[str],
+        last: int,
+        may_listen: Callable[[], bool] | None,
+        groups: Collection[str],
     ) -> None:
         super().__init__(may_listen)
-        self.topics = frozenset(topics)
+        self.topics = set(topics)
+        self.groups = frozenset(groups)
         #: Number of the last event that was sent.
         self.last = last
         self._waiting: collections.deque[tuple[int, bytes]] = collections.deque()
@@ -307,7 +339,36 @@ class _Listener(Listener):
             await self.ready.wait()
 
 
-def _log_unread() -> None:
-    logger.warning(
-        "cannot read what changed", exc_info=True, extra={"action": "server_events_lost"}
-    )
+class _Outage:
+    """What cannot be read for a while: logged when that begins, and when it ends."""
+
+    def __init__(self, what: str, action: str) -> None:
+        self._what = what
+        self._extra = {"action": action}
+        self._lasts = False
+
+    def note_failure(self) -> None:
+        """Note the exception that is being handled."""
+        if not self._lasts:
+            self._lasts = True
+            logger.warning(
+                "cannot read %s; trying again each second",
+                self._what,
+                exc_info=True,
+                extra=self._extra,
+            )
+
+    def note_success(self) -> None:
+        """Note that it could be read."""
+        if self._lasts:
+            self._lasts = False
+            logger.info("can read %s again", self._what, extra=self._extra)
+
+
+def _discard(places: dict[T, set[_Listener]], keys: Iterable[T], listener: _Listener) -> None:
+    """Take a listener from its places, and forget those that are empty then."""
+    for key in keys:
+        found = places.get(key, set())
+        found.discard(listener)
+        if not found:
+            places.pop(key, None)

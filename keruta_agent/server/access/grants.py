@@ -2,6 +2,7 @@
 
 They are a copy of a few rows in memory, which is compared with the database once a second at most:
 a poll costs no query for its token, and a revoked token is refused everywhere within that second.
+What has an end ends by the database's clock, which is read then, too: servers' clocks may be apart.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class Grants:
         self._single = None if token is None else digest_of(token)
         self._copy = _Copy()
         self._compared_at = float("-inf")
+        #: What the database's clock is ahead of the monotonic one, in microseconds.
+        self._ahead_us = t.now() - _monotonic_us()
         self._reading = threading.Lock()
         self._using = threading.Lock()
         #: When the use of a token was noted, by the monotonic clock.
@@ -74,13 +77,14 @@ class Grants:
             compared_at = time.monotonic()
             with self._database.connected():
                 changes = shared_state.changes(self._database)
+                self._ahead_us = self._database.now() - _monotonic_us()
                 if changes != self._copy.changes:
                     self._copy = self._read(changes)
             self._compared_at = compared_at
 
     def _read(self, changes: int) -> _Copy:
         rows = tokens.unrevoked(self._database)
-        logins = self._database.all(_LOGINS, t.now())
+        logins = self._database.all(_LOGINS, self._now())
         return _Copy(
             changes=changes,
             principals={row["digest"]: tokens.to_principal(row) for row in rows},
@@ -95,17 +99,20 @@ class Grants:
     def of_login(self, digest: str) -> Principal | None:
         """Return who has logged in, by the digest of the login's id; None where it has ended."""
         token, ends_at = self._copy.logins.get(digest, ("", 0))
-        return self._of_digest(token) if ends_at > t.now() else None
+        return self._of_digest(token) if ends_at > self._now() else None
 
     def without_token(self) -> Principal | None:
         """Return who asks without a token; None where that is not enough."""
         return None if self.is_wanted else ANYBODY
 
+    def _now(self) -> int:
+        return self._ahead_us + _monotonic_us()
+
     def _of_digest(self, digest: str) -> Principal | None:
         if self._single is not None and hmac.compare_digest(digest, self._single):
             return Principal(name=SINGLE_TOKEN, role=Role.ADMIN, digest=digest)
         found = self._copy.principals.get(digest)
-        if found is None or (found.expires_at is not None and found.expires_at <= t.now()):
+        if found is None or (found.expires_at is not None and found.expires_at <= self._now()):
             return None
         return found
 
@@ -125,3 +132,7 @@ class Grants:
                 return
             self._noted[principal.number] = moment
         tokens.note_use(self._database, principal.number)
+
+
+def _monotonic_us() -> int:
+    return time.monotonic_ns() // 1000

@@ -16,8 +16,8 @@ from keruta_agent.server.store.database import Database
 from keruta_agent.server.store.ranges import Condition
 from keruta_agent.server.store.statements import select, statement
 
-#: Sessions of a workspace that a stream is about.
-MOST_SESSIONS: Final = 50
+#: Sessions of a workspace that a stream is about when it begins, the newest.
+_MOST_SESSIONS: Final = 500
 
 _OF_WORKSPACE: Final = "workspace_id = ? OR name = ?"
 _SESSION: Final = statement(f"SELECT 1 FROM sessions WHERE id = ? AND ({_OF_WORKSPACE})")  # noqa: S608
@@ -59,22 +59,24 @@ def of_rows(request: Request) -> list[Condition]:
 
 
 def heard_sessions(
-    request: Request, database: Database, asked: Sequence[str]
+    scope: Scope | None, database: Database, asked: Sequence[str]
 ) -> Sequence[str] | None:
-    """Return the sessions whose events a stream is about; None for all.
-
-    Of a workspace those that it has now, the newest.
-    """
-    scope = principal_of(request).scope
+    """Return the sessions whose events a stream is about when it begins; None for all."""
     if scope is None:
         return list(asked) or None
     if scope.kind is ScopeKind.SESSION:
-        known = [scope.value]
-    else:
-        with database.connected():
-            rows = database.run(_SESSIONS, scope.value, scope.value, MOST_SESSIONS).fetchall()
-        known = [row[0] for row in rows]
-    return [each for each in known if not asked or each in asked]
+        return [scope.value] if not asked or scope.value in asked else []
+    with database.connected():
+        if asked:
+            return [each for each in asked if _is_in_workspace(database, scope, each)]
+        rows = database.run(_SESSIONS, scope.value, scope.value, _MOST_SESSIONS).fetchall()
+        return [row[0] for row in rows]
+
+
+def heard_workspaces(scope: Scope | None, asked: Sequence[str]) -> Sequence[str]:
+    """Return the workspaces whose later sessions a stream is about, too, by id or name."""
+    is_about_all = scope is not None and scope.kind is ScopeKind.WORKSPACE and not asked
+    return [scope.value] if scope is not None and is_about_all else []
 
 
 def check(
@@ -124,10 +126,14 @@ def _check_session(database: Database, scope: Scope, session_id: str) -> None:
     if scope.kind is ScopeKind.SESSION:
         is_in = session_id == scope.value
     else:
-        found = database.run(_SESSION, session_id, scope.value, scope.value)
-        is_in = found.fetchone() is not None
+        is_in = _is_in_workspace(database, scope, session_id)
     if not is_in:
         raise missing("session", session_id)
+
+
+def _is_in_workspace(database: Database, scope: Scope, session_id: str) -> bool:
+    found = database.run(_SESSION, session_id, scope.value, scope.value)
+    return found.fetchone() is not None
 
 
 def _check_task(database: Database, scope: Scope, task_id: str) -> None:

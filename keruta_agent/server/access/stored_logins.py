@@ -13,7 +13,6 @@ from keruta_agent.server.access.grants import Grants
 from keruta_agent.server.access.principals import Principal, digest_of
 from keruta_agent.server.access.rights import PAGES
 from keruta_agent.server.store import audit_rows
-from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.database import Database
 from keruta_agent.server.store.statements import statement
 
@@ -68,7 +67,7 @@ class StoredLogins:
     def begin(self, login: str, ends: int, token: str) -> None:
         """Add a login."""
         with self._database.connected(), self._database.transaction():
-            self._database.run(_FORGET_ENDED, t.now())
+            self._database.run(_FORGET_ENDED, self._database.now())
             self._database.run(_KEEP_NEWEST, MOST - 1)
             self._database.run(_BEGIN, _digest(login), digest_of(token), ends * _SECOND)
             shared_state.note_change(self._database)

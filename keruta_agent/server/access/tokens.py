@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 import secrets
 import uuid
@@ -46,9 +45,9 @@ def create(
     role: Role,
     *,
     scope: Scope | None = None,
-    expires_at: datetime.datetime | None = None,
-) -> tuple[Row, str]:
-    """Store a new token; return its row and the token itself, which is nowhere else.
+    lifetime_s: float | None = None,
+) -> tuple[dict[str, Any], str]:
+    """Store a new token; return what may be shown of it, and itself, which is nowhere else.
 
     Raises:
         UsageError: name or scope do not fit, or there are too many.
@@ -63,8 +62,6 @@ def create(
         "role": role.value,
         "scope_kind": scope.kind.value if scope is not None else "",
         "scope": scope.value if scope is not None else "",
-        "created_at": t.now(),
-        "expires_at": None if expires_at is None else t.to_microseconds(expires_at),
         "used_at": None,
         "revoked_at": None,
     }
@@ -80,9 +77,13 @@ def create(
             raise errors.UsageError(
                 f"there are {MOST} tokens", advice="Revoke those that nobody needs"
             )
+        # By the database's clock: this command may run on a machine with another one.
+        now = database.now()
+        row["created_at"] = now
+        row["expires_at"] = None if lifetime_s is None else now + int(lifetime_s * 1_000_000)
         row["number"] = database.insert("tokens", row)
         audit_rows.store_expected(database, target=f"token {name}")
-    return row, token
+    return _to_answer(row, now), token
 
 
 def _check(name: str, role: Role, scope: Scope | None) -> None:
@@ -125,8 +126,8 @@ def by_id(database: Database, token_id: str) -> Row | None:
         return database.one(_NAMED, "", token_id)
 
 
-def revoke(database: Database, name: str) -> Row:
-    """Revoke a token, by its name or id, and end its logins; return its row.
+def revoke(database: Database, name: str) -> dict[str, Any]:
+    """Revoke a token, by its name or id, and end its logins; return what may be shown of it.
 
     Raises:
         UsageError: there is none.
@@ -134,11 +135,11 @@ def revoke(database: Database, name: str) -> Row:
     with database.connected(), database.transaction():
         shared_state.note_change(database)
         row = _find(database, name)
-        row["revoked_at"] = t.now()
+        row["revoked_at"] = database.now()
         database.run(_REVOKE, row["revoked_at"], row["number"])
         database.run(_END_LOGINS, row["digest"])
         audit_rows.store_expected(database, target=f"token {row['name']}")
-    return row
+        return _to_answer(row, row["revoked_at"])
 
 
 def unrevoked(database: Database) -> list[Row]:
@@ -151,16 +152,17 @@ def exist(database: Database) -> bool:
     return database.run(_EXIST).fetchone() is not None
 
 
-def newest(database: Database, limit: int) -> list[Row]:
-    """Return the rows of tokens, revoked ones too, the newest first."""
+def newest(database: Database, limit: int) -> list[dict[str, Any]]:
+    """Return what may be shown of the tokens, revoked ones too, the newest first."""
     with database.connected():
-        return database.all(_ALL, limit)
+        now = database.now()
+        return [_to_answer(row, now) for row in database.all(_ALL, limit)]
 
 
 def note_use(database: Database, number: int) -> None:
     """Note that a token is in use."""
     with database.connected(), database.transaction():
-        database.run(_USED, t.now(), number)
+        database.run(_USED, database.now(), number)
 
 
 def to_principal(row: Row) -> Principal:
@@ -181,14 +183,13 @@ def _scope(row: Row) -> Scope | None:
     return Scope(kind=ScopeKind(row["scope_kind"]), value=row["scope"])
 
 
-def to_answer(row: Row) -> dict[str, Any]:
-    """Return what may be shown of a token."""
+def _to_answer(row: Row, now: int) -> dict[str, Any]:
     return {
         "id": row["id"],
         "name": row["name"],
         "role": row["role"],
         "scope": {row["scope_kind"]: row["scope"]} if row["scope_kind"] else None,
-        "state": state(row),
+        "state": _state(row, now),
         "createdAt": t.date(row["created_at"]),
         "expiresAt": t.date(row["expires_at"]),
         "lastUsedAt": t.date(row["used_at"]),
@@ -196,9 +197,9 @@ def to_answer(row: Row) -> dict[str, Any]:
     }
 
 
-def state(row: Row) -> str:
+def _state(row: Row, now: int) -> str:
     """Return whether a token is good: ``active``, ``expired`` or ``revoked``."""
     if row["revoked_at"] is not None:
         return "revoked"
-    is_over = row["expires_at"] is not None and row["expires_at"] <= t.now()
+    is_over = row["expires_at"] is not None and row["expires_at"] <= now
     return "expired" if is_over else "active"

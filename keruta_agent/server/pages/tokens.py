@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from typing import Final, Self
 
 from starlette.responses import Response
@@ -20,6 +19,7 @@ from keruta_agent.server.routes import store_of
 #: Tokens on the page.
 _MOST_SHOWN: Final = 1000
 _LONGEST_DAYS: Final = 3650
+_DAY_S: Final = 24 * 3600
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ def create_token(request: Request) -> Response:
             form.name,
             _role(form.role),
             scope=_scope(form),
-            expires_at=_end(form.days),
+            lifetime_s=_lifetime_s(form.days),
         )
     except errors.UsageError as exc:
         return _page(request, form, fault=f"{exc.message}. {exc.advice}")
@@ -77,12 +77,11 @@ def revoke_token(request: Request, token_id: str) -> Response:
 
 def _page(request: Request, form: _Form, *, fault: str = "", **created: str) -> Response:
     database = store_of(request).database
-    rows = [tokens.to_answer(row) for row in tokens.newest(database, _MOST_SHOWN)]
     return page_setup.page(
         request,
         "tokens.html",
         400 if fault else 200,
-        tokens=rows,
+        tokens=tokens.newest(database, _MOST_SHOWN),
         form=form,
         fault=fault,
         roles=list(Role),
@@ -106,11 +105,11 @@ def _scope(form: _Form) -> Scope | None:
     return Scope(kind=ScopeKind(form.scope_kind), value=form.scope)
 
 
-def _end(days: str) -> datetime.datetime | None:
+def _lifetime_s(days: str) -> int | None:
     if not days:
         return None
     if not (days.isascii() and days.isdecimal() and 0 < int(days[:9]) <= _LONGEST_DAYS):
         raise errors.UsageError(
             f"{days!r} are no days", advice=f"Give a number from 1 to {_LONGEST_DAYS}, or none"
         )
-    return datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=int(days))
+    return int(days) * _DAY_S

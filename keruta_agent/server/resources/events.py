@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Final
 
 from keruta_agent.http.events import Stream, asked_position, frame
 from keruta_agent.http.problems import invalid
 from keruta_agent.http.request import Request
 from keruta_agent.server.access import scopes
+from keruta_agent.server.access.principals import principal_of
 from keruta_agent.server.routes import Resource, store_of
 from keruta_agent.server.store import tables as t
 
@@ -53,7 +55,10 @@ async def stream_events(request: Request) -> Stream:
             "sessionId", f"at most {MOST_SESSIONS} sessions may be named, or none for all"
         )
     session_id = next(iter(sessions)) if len(sessions) == 1 else None
-    topics = await request.app.run(scopes.heard_sessions, request, store.database, sorted(sessions))
+    scope = principal_of(request).scope
+    find = functools.partial(scopes.heard_sessions, scope, store.database, sorted(sessions))
+    topics = await request.app.run(find)
+    workspaces = scopes.heard_workspaces(scope, sorted(sessions))
     newest = await request.app.run(store.changes.newest)
     after = _first_number(asked_position(request.headers, request.query_params), newest)
     connected = {"message": "connected", "sessionId": session_id, "timestamp": t.now() // 1000}
@@ -62,6 +67,8 @@ async def stream_events(request: Request) -> Stream:
         after,
         greeting=frame(str(after), "connected", connected),
         may_listen=request.app.may_listen(request),
+        groups=workspaces,
+        find_topics=(lambda: find() or ()) if workspaces else None,
     )
 
 

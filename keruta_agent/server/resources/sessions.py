@@ -117,7 +117,7 @@ def create_session(change: Change, draft: dict[str, Any]) -> Any:
         updated_at=moment,
     ).execute()
     row = session_rows.find(change.tables, session_id)
-    session_rows.announce(change, "session_created", row)
+    session_rows.announce(change, "session_created", row, workspaceId=row["workspace_id"])
     return session_rows.to_answer(row)
 
 

@@ -9,6 +9,7 @@ every quarter of a second.
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import threading
 import time
@@ -56,6 +57,8 @@ _FORGET: Final = statement(
     " (SELECT scope, key FROM answers WHERE created_at < ? LIMIT ?)"
 )
 _NEWEST: Final = statement("SELECT MAX(number) FROM events")
+#: The event that a session begins with.
+_SESSION_CREATED: Final = "session_created"
 #: Name, session id, data.
 Announcement = tuple[str, str, Mapping[str, Any]]
 
@@ -198,4 +201,15 @@ def _event(row: dict[str, Any]) -> Event:
         f'{{"sessionId":{session_id},"data":{row["data"]},"timestamp":{row["created_at"] // 1000}}}'
     )
     data = f"id: {row['number']}\nevent: {row['name']}\ndata: {text}\n\n"
-    return Event(number=row["number"], topic=row["session_id"], frame=data.encode())
+    return Event(
+        number=row["number"],
+        topic=row["session_id"],
+        frame=data.encode(),
+        groups=_workspaces(row["data"]) if row["name"] == _SESSION_CREATED else (),
+    )
+
+
+def _workspaces(data: str) -> Collection[str]:
+    """Return by what a new session's workspace is known: its id and the session's name."""
+    created = json.loads(data)
+    return {created[name] for name in ("workspaceId", "name") if created.get(name)}

@@ -233,6 +233,33 @@ def test_stream_that_cannot_be_filled_has_its_client_come_back(
         assert [next(stream)["event"] for _ in range(2)] == ["connected", "session_created"]
 
 
+def test_outage_of_the_database_is_logged_once(
+    server: Server,
+    http: requests.Session,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(fanout, "_FAILED_S", 0.01)
+    read, failures = Changes.after, [peewee.OperationalError("it restarts") for _ in range(5)]
+
+    def fail(self: Changes, number: int, topics: Collection[str], limit: int) -> Any:
+        if failures and not topics:  # what feeds all streams asks for all
+            raise failures.pop()
+        return read(self, number, topics, limit)
+
+    with caplog.at_level("INFO", "keruta_agent.http.fanout"), event_stream(server) as stream:
+        assert next(stream)["event"] == "connected"
+        monkeypatch.setattr(Changes, "after", fail)
+        _post(http, server, "/sessions", {"name": "s"})
+        assert next(stream)["event"] == "session_created"
+        wait_until(lambda: len(caplog.messages) > 1, "the end of the outage is logged")
+    assert not failures
+    assert caplog.messages == [
+        "cannot read what changed; trying again each second",
+        "can read what changed again",
+    ]
+
+
 def test_streams_end_when_the_server_stops(server: Server) -> None:
     with event_stream(server) as stream:
         next(stream)
