@@ -63,8 +63,6 @@ class InMemoryKerutaApi(ServerState):
 
     def __init__(self, *, without: Sequence[str] = ()) -> None:
         super().__init__(without=without)
-        #: What is to be fixed when a task fails that still runs, by its id.
-        self._fix_requests: dict[str, tuple[str, str]] = {}
         self.agents = AgentRegister()
         #: Claims that were made: (task, agent, run).
         self.claims: list[tuple[str, str, str]] = []
@@ -238,40 +236,6 @@ class InMemoryKerutaApi(ServerState):
             task_id,
             key,
             lambda: self._auto_fix(self._task(task_id), error_message, error_code),
-        )
-
-    def _auto_fix(self, failed: Task, error_message: str, error_code: str) -> None:
-        if failed.status is not TaskStatus.PENDING and not failed.status.is_terminal:
-            self._fix_requests[failed.id] = (error_message, error_code)
-            return
-        if failed.status is not TaskStatus.FAILED:
-            raise errors.ApiConflict(f"Task {failed.id} is {failed.status}", status=409)
-        is_fix = failed.parameters.get("autoFix") is True
-        root = str(failed.parameters["originalTaskId"]) if is_fix else failed.id
-        depth = int(failed.parameters.get("fixCount", 0))
-        made = [one for one in self.tasks.values() if one.parameters.get("originalTaskId") == root]
-        if model.has_failed_so_before(failed.parameters, error_code, error_message):
-            return
-        if (
-            depth >= model.MOST_AUTO_FIXES
-            or len(made) >= model.MOST_AUTO_FIXES
-            or not failed.script.strip()
-        ):
-            return
-        self.add_task(
-            failed.session_id,
-            failed.script,
-            name=model.auto_fix_title(failed.name),
-            description=f"{failed.description}\n\n---\n{error_message}",
-            priority=failed.priority,
-            parent_task_id=failed.id,
-            parameters=model.auto_fix_parameters(
-                failed,
-                root=root,
-                fix_count=depth + 1,
-                error_code=error_code,
-                error_message=error_message,
-            ),
         )
 
     @_call
