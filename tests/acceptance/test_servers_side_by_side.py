@@ -28,6 +28,9 @@ from tests.helpers.server_pair import (
 )
 from tests.helpers.waiting import wait_until
 
+#: What a client sees of a server that is killed.
+BROKEN_OFF = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
+
 _TOKEN = "the token of both servers"
 #: Processes that start at once.
 _TOGETHER = 8
@@ -187,7 +190,7 @@ def test_kill_of_either_server_loses_and_doubles_no_artifact(
         )
         # It is there at once, wherever it is asked for.
         for url in sharing.urls:
-            with contextlib.suppress(requests.ConnectionError):  # one of them is being killed
+            with contextlib.suppress(*BROKEN_OFF):  # one of them is being killed
                 assert _content(url, f"{path}/{stored['id']}") == content
 
     with under_load(upload):

@@ -96,7 +96,7 @@ def _about(ctx: RunContext) -> About:
     )
 
 
-def read_script(ctx: RunContext, claimed: Task | None) -> Script:
+def read_script(ctx: RunContext, claimed: Task | None = None) -> Script:
     """Return the script as it is now: the claimed task's, else ask the API for it.
 
     What the task list said is the fallback.
