@@ -60,6 +60,9 @@ def run(
         if RUN_TOKEN in os.environ or fence is not None:
             # Whoever looks after the run's processes is gone then: nobody would stop this one.
             end_with_parent(signal.SIGTERM)
+        if fence is not None:
+            # The parent may have ended before that, and a container has another one.
+            fence.watch(lambda: os.kill(os.getpid(), signal.SIGTERM))
         orchestrator = RunnerOrchestrator(
             config, on_step=follower.step, on_line=follower.line, stopping=stopping, fence=fence
         )

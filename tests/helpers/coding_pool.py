@@ -9,9 +9,9 @@ from typing import Any
 
 from keruta_agent.server.coding import attempts
 from keruta_agent.server.coding.attempts import Claim, Ending, Outcome
-from keruta_agent.server.coding.executor import MayPush
-from keruta_agent.server.store.database import Database
+from keruta_agent.server.coding.executor import IsOver, MayPush
 from keruta_agent.server.store.statements import statement
+from keruta_agent.server.store.store import Store
 from tests.helpers.api_caller import ApiCaller, Json
 
 #: Seconds of leases that no test outlives.
@@ -24,8 +24,9 @@ UNAVAILABLE = Ending(outcome=Outcome.UNAVAILABLE, error="ServiceError: the pool 
 class Pool:
     """A database with coding tasks, and the API in front of it."""
 
-    def __init__(self, database: Database, api: ApiCaller, data_dir: Path) -> None:
-        self.database = database
+    def __init__(self, store: Store, api: ApiCaller, data_dir: Path) -> None:
+        self.store = store
+        self.database = store.database
         self.api = api
         self.data_dir = data_dir
 
@@ -102,3 +103,6 @@ class ScriptedExecutor:
         if self._ends is not None:
             execution.end(self._ends(claim))
         return execution
+
+    def tidy(self, is_over: IsOver) -> None:
+        """Leave nothing behind."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import shutil
 import socket
@@ -14,9 +15,9 @@ import pytest
 from tests.helpers.waiting import wait_until
 
 
-@pytest.fixture(scope="session")
-def redis_server() -> Iterator[int]:
-    """Run one Redis and give its port; skip where it is not installed."""
+@contextlib.contextmanager
+def running_redis() -> Iterator[str]:
+    """Run a server for the length of the block and give its URL; skip where there is none."""
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("no redis-server here")
@@ -31,21 +32,27 @@ def redis_server() -> Iterator[int]:
         )
         try:
             wait_until(lambda: _answers(port), "Redis takes connections")
-            yield port
+            yield f"redis://127.0.0.1:{port}/0"
         finally:
             process.terminate()
             process.wait(30)
 
 
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """Run one Redis for all tests of this process of pytest."""
+    with running_redis() as url:
+        yield url
+
+
 @pytest.fixture
-def redis_url(redis_server: int) -> str:
+def redis_url(redis_server: str) -> str:
     """Give the URL of an empty Redis."""
     import redis
 
-    url = f"redis://127.0.0.1:{redis_server}/0"
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(redis_server) as client:
         client.flushall()
-    return url
+    return redis_server
 
 
 def _answers(port: int) -> bool:

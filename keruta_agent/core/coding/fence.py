@@ -1,20 +1,25 @@
 """The fence of an attempt at a coding task: whether this runner may still push.
 
-A worker that starts a runner keeps the other end of a socket pair. A runner whose worker is gone,
-or whose attempt has been given to somebody else, hears so before it pushes.
+A worker that starts a runner keeps the other end of a connection: a socket pair, or, where the
+runner is in a container, a socket in a directory of it. A runner whose worker is gone ends; one
+whose attempt has been given to somebody else hears so before it pushes.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import socket
-from collections.abc import MutableMapping
+import threading
+from collections.abc import Callable, MutableMapping
 from typing import Final
 
 from keruta_agent.core import errors
 
 #: Number of the descriptor that leads to the worker.
 VARIABLE: Final = "KERUTA_FENCE_FD"
+#: Path of the socket that leads to the worker, where no descriptor can.
+SOCKET_VARIABLE: Final = "KERUTA_FENCE_SOCKET"
 ASK: Final = b"push?\n"
 YES: Final = b"yes\n"
 NO: Final = b"no\n"
@@ -31,12 +36,38 @@ class Fence:
 
     @classmethod
     def from_environment(cls, environment: MutableMapping[str, str]) -> Fence | None:
-        """Return the fence that a worker has set, and hide it from what is started from here."""
+        """Return the fence that a worker has set, and hide it from what is started from here.
+
+        Raises:
+            AttemptLostError: nobody listens at the socket any more.
+        """
         number = environment.pop(VARIABLE, "")
-        if not number.isdecimal():
+        path = environment.pop(SOCKET_VARIABLE, "")
+        if number.isdecimal():
+            os.set_inheritable(int(number), False)
+            return cls(socket.socket(fileno=int(number)))
+        if not path:
             return None
-        os.set_inheritable(int(number), False)
-        return cls(socket.socket(fileno=int(number)))
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(path)
+        except OSError as exc:
+            connection.close()
+            raise errors.AttemptLostError(
+                f"The worker of this attempt cannot be reached at {path}: {exc}",
+                advice="Nothing was done; the pool tries the task again",
+            ) from exc
+        return cls(connection)
+
+    def watch(self, is_gone: Callable[[], None]) -> None:
+        """Call ``is_gone`` when the worker has gone, also if that was before."""
+        threading.Thread(target=self._watch, args=(is_gone,), name="fence", daemon=True).start()
+
+    def _watch(self, is_gone: Callable[[], None]) -> None:
+        poll = select.poll()
+        poll.register(self._connection, select.POLLHUP | select.POLLRDHUP)
+        poll.poll()
+        is_gone()
 
     def check(self) -> None:
         """Ask whether this attempt may push.

@@ -142,6 +142,8 @@ ACTIONS: Final[Mapping[str, str]] = {
     "coding_ended": "An attempt at a coding task ended.",
     "coding_stopped": "A runner is stopped: its task was cancelled or given to another attempt.",
     "coding_lost": "An attempt's lease ended without a word of its worker.",
+    "coding_directory_left": "The directory of an attempt could not be removed.",
+    "coding_tidy_failed": "What dead workers left could not be removed; it is tried again.",
     "pool_database_away": "A worker's database does not answer; it is asked again.",
     "server_request_failed": "The server's code broke at a request.",
     "server_events_lost": "Events for listeners could not be stored or read, or can be again.",

@@ -11,8 +11,10 @@ from keruta_agent.server.coding.tasks import SECOND
 from keruta_agent.server.store.database import Database
 from keruta_agent.server.store.statements import statement
 
-#: Seconds after which a message that nobody has taken counts as lost.
+#: Seconds after which a message that nobody has taken counts as lost: while every runner is busy,
+#: and while one here is idle, which would have taken it.
 LOST_AFTER_S: Final = 60.0
+LOST_AFTER_IDLE_S: Final = 5.0
 #: Tasks that one look announces.
 MOST: Final = 500
 
@@ -29,11 +31,15 @@ _TAKE: Final = statement(
 )
 
 
-def due(database: Database) -> list[int]:
-    """Return the numbers of tasks to announce, and note that they are."""
+def due(database: Database, *, is_idle: bool = False) -> list[int]:
+    """Return the numbers of tasks to announce, and note that they are.
+
+    ``is_idle`` says that a runner here waits for messages.
+    """
+    lost_after_s = LOST_AFTER_IDLE_S if is_idle else LOST_AFTER_S
     with database.connected():
         now = database.now()
-        lost = now - round(LOST_AFTER_S * SECOND)
+        lost = now - round(lost_after_s * SECOND)
         if database.run(_ANY, now, lost).fetchone() is None:  # no write, most of the time
             return []
         with database.transaction():

@@ -71,6 +71,7 @@ _NEXT: Final = select(
     skips_locked=True,
 )
 _FIND: Final = select("coding_tasks", "number = ?")
+_FIND_BY_ID: Final = select("coding_tasks", "id = ?")
 _LOCK: Final = select("coding_tasks", "number = ?", locks=True)
 _LAPSED: Final = select(
     "coding_tasks",
@@ -143,6 +144,15 @@ def may_push(database: Database, claim: Claim, lease_s: float) -> bool:
     """Return whether an attempt is still its task's, and renew its lease for what it does now."""
     renew(database, [claim], lease_s)
     return not to_stop(database, [claim])
+
+
+def is_over(database: Database, task_id: str, attempt: int) -> bool:
+    """Return whether an attempt has ended, or was given up; one at an unknown task has not."""
+    with database.connected():
+        row = database.one(_FIND_BY_ID, task_id)
+    if row is None:  # it may be of another database
+        return False
+    return bool(row["state"] != CodingState.RUNNING or row["attempt"] != attempt)
 
 
 def end(database: Database, claim: Claim, ending: Ending) -> CodingState | None:

@@ -7,7 +7,6 @@ gone.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import json
 import os
@@ -15,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
@@ -23,32 +21,20 @@ from typing import Any, Final, Protocol
 from keruta_agent.core.coding import branches, context_file, fence
 from keruta_agent.core.process_tree import ending as process_ending
 from keruta_agent.core.process_tree.children import OWN
-from keruta_agent.server.coding.attempts import Claim, Ending, Outcome
+from keruta_agent.server.coding import directories
+from keruta_agent.server.coding.attempts import Claim, Ending
+from keruta_agent.server.coding.directories import AttemptDirectory
+from keruta_agent.server.coding.outcomes import Output
 
 #: Seconds that a runner has to end in order before it is killed: it returns its slot.
 GRACE_S: Final = 20.0
-#: Seconds until the output of a runner that has ended counts as read.
-OUTPUT_S: Final = 5.0
-#: Bytes of the runner's result, which holds the difference; a longer one is not read.
-LARGEST_RESULT: Final = 16 * 1024 * 1024
-#: Lines of a runner's output that are kept for whoever asks why it ended.
-LINES_KEPT: Final = 50
-_LONGEST_LINE: Final = 2_000
-#: Errors of a runner after which another attempt may do: what it needs was away.
-_UNAVAILABLE: Final = frozenset(
-    {
-        "ArtifactUploadError",
-        "ConnectionError",
-        "ServiceError",
-        "SlotAllocationError",
-        "WorkspacePreparationError",
-    }
-)
 #: Variables of the worker that are no business of a runner.
 _OWN: Final = ("KERUTA_SERVER_", "KERUTA_POOL_")
 
 #: Answers whether an attempt may still push.
 MayPush = Callable[[], bool]
+#: Answers of a task's id and the number of an attempt whether that is over.
+IsOver = Callable[[str, int], bool]
 
 
 class Execution(Protocol):
@@ -67,35 +53,40 @@ class Executor(Protocol):
     def start(self, claim: Claim, may_push: MayPush) -> Execution:
         """Start a runner for an attempt."""
 
+    def tidy(self, is_over: IsOver) -> None:
+        """Remove what workers that died have left on this machine."""
+
 
 class LocalProcesses:
     """The executor that starts runners as processes of this machine."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
-        self._environment = {
-            name: value for name, value in environment.items() if not name.startswith(_OWN)
-        }
+        self._environment = for_runner(environment)
 
     def start(self, claim: Claim, may_push: MayPush) -> LocalProcess:
         """Start a runner for an attempt."""
         return LocalProcess(claim, may_push, self._environment)
+
+    def tidy(self, is_over: IsOver) -> None:
+        """Remove the directories that are left; the runners in them end with their workers."""
+        directories.remove_left()
 
 
 class LocalProcess:
     """A runner as a process of this machine, with its own directory and process group."""
 
     def __init__(self, claim: Claim, may_push: MayPush, environment: Mapping[str, str]) -> None:
-        self._may_push = may_push
-        self._lines: collections.deque[str] = collections.deque(maxlen=LINES_KEPT)
         self._ours, theirs = socket.socketpair()
-        self._directory = tempfile.TemporaryDirectory(prefix="keruta-pool-")
+        self._directory = AttemptDirectory()
         try:
             self._process = OWN.spawn(
                 [sys.executable, "-m", "keruta_agent.runner"],
-                cwd=self._directory.name,
+                cwd=self._directory.work,
                 env={
                     **environment,
-                    context_file.VARIABLE: json.dumps(_context(claim), ensure_ascii=False),
+                    # What a runner that is killed leaves there goes with the directory.
+                    "TMPDIR": str(self._directory.temporary),
+                    context_file.VARIABLE: context_of(claim),
                     fence.VARIABLE: str(theirs.fileno()),
                 },
                 pass_fds=(theirs.fileno(),),
@@ -106,14 +97,14 @@ class LocalProcess:
             )
         except BaseException:
             self._ours.close()
-            self._directory.cleanup()
+            self._directory.remove()
             raise
         finally:
             theirs.close()
-        self._last = b""
-        self._reader = threading.Thread(target=self._read, name="output", daemon=True)
-        self._reader.start()
-        self._gate = threading.Thread(target=self._answer, name="fence", daemon=True)
+        self._output = Output(self._process.stdout)
+        self._gate = threading.Thread(
+            target=answer, args=(self._ours, may_push), name="fence", daemon=True
+        )
         self._gate.start()
 
     @property
@@ -127,14 +118,12 @@ class LocalProcess:
             code = self._process.wait()
         finally:
             process_ending.end(self._process, GRACE_S)
-            # Whoever still holds the output is no process of the runner's.
-            self._reader.join(OUTPUT_S)
             with contextlib.suppress(OSError):
                 self._ours.shutdown(socket.SHUT_RDWR)
             self._gate.join()
             self._ours.close()
-            self._directory.cleanup()
-        return _ending(code, _result(self._last), "\n".join(self._lines))
+            self._directory.remove()
+        return self._output.ending(code)
 
     def stop(self) -> None:
         """Have the runner end in order; it is killed when that takes too long."""
@@ -147,45 +136,21 @@ class LocalProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    def _read(self) -> None:
-        """Read the runner's output to its end."""
-        output = self._process.stdout
-        with contextlib.suppress(OSError, ValueError):
-            while output is not None and (line := output.readline(LARGEST_RESULT)):
-                self._lines.append(line[:_LONGEST_LINE].decode(errors="replace").rstrip())
-                self._last = line if line.startswith(b"{") else self._last
 
-    def _answer(self) -> None:
-        """Answer the runner's questions until it has ended."""
-        with contextlib.suppress(OSError):
-            while self._ours.recv(len(fence.ASK)) == fence.ASK:
-                self._ours.sendall(fence.YES if self._may_push() else fence.NO)
+def for_runner(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return a worker's variables without those that are none of a runner's business."""
+    return {name: value for name, value in environment.items() if not name.startswith(_OWN)}
 
 
-def _context(claim: Claim) -> dict[str, Any]:
+def context_of(claim: Claim) -> str:
     """Return the task as its runner gets it: with the number of the attempt."""
-    metadata = claim.context.get("metadata") or {}
-    return {**claim.context, "metadata": {**metadata, branches.ATTEMPT: claim.attempt}}
+    metadata: Any = claim.context.get("metadata") or {}
+    context = {**claim.context, "metadata": {**metadata, branches.ATTEMPT: claim.attempt}}
+    return json.dumps(context, ensure_ascii=False)
 
 
-def _result(line: bytes) -> Mapping[str, Any] | None:
-    """Return the result that a runner printed, None where the line is none."""
-    try:
-        result = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return result if isinstance(result, dict) and "success" in result else None
-
-
-def _ending(code: int, result: Mapping[str, Any] | None, output: str) -> Ending:
-    """Return what the end of a runner means; success needs its word as well as its exit code."""
-    if result is None:
-        how = f"was ended by signal {-code}" if code < 0 else f"ended with {code} and no result"
-        # One that cannot understand its task says so with 2, and never will.
-        outcome = Outcome.FAILED if code == 2 else Outcome.UNAVAILABLE
-        return Ending(outcome=outcome, error=f"the runner {how}: {output[-1000:]}".strip())
-    if code == 0 and result["success"] is True:
-        return Ending(outcome=Outcome.SUCCEEDED, result=result)
-    kind, text = result.get("error_type"), result.get("error") or f"exit code {code}"
-    outcome = Outcome.UNAVAILABLE if kind in _UNAVAILABLE else Outcome.FAILED
-    return Ending(outcome=outcome, error=f"{kind}: {text}" if kind else str(text), result=result)
+def answer(connection: socket.socket, may_push: MayPush) -> None:
+    """Answer a runner's questions until it has ended."""
+    with contextlib.suppress(OSError):
+        while connection.recv(len(fence.ASK)) == fence.ASK:
+            connection.sendall(fence.YES if may_push() else fence.NO)

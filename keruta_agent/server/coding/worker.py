@@ -7,6 +7,7 @@ announced anew, and an attempt whose lease has ended goes back to its task's ret
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import socket
@@ -35,6 +36,9 @@ LOOK_S: Final = 1.0
 DRAIN_LOOK_S: Final = 0.1
 #: Renewals that fit into a lease: two of them may fail.
 RENEWALS: Final = 3
+#: Seconds between two looks for what dead workers left, and for the last one.
+TIDY_EVERY_S: Final = 15.0
+TIDY_END_S: Final = 20.0
 #: What a database that is away raises; it is asked again at the next look.
 _AWAY: Final = (peewee.DatabaseError, peewee.InterfaceError)
 
@@ -70,6 +74,8 @@ class PoolWorker:
         logging.getLogger("huey").setLevel(logging.WARNING)
         self._consumer = _Consumer(queue, workers=concurrency, max_delay=LOOK_S)
         self._is_draining = False
+        self._is_over = threading.Event()
+        self._tidier = threading.Thread(target=self._tidy_often, name="tidy", daemon=True)
 
     def start(self) -> None:
         """Begin to take tasks.
@@ -79,6 +85,7 @@ class PoolWorker:
         """
         workers.see(self._database, self.worker, is_draining=False)
         self._consumer.start()
+        self._tidier.start()
 
     def work_until(self, stopped: Callable[[float], bool]) -> None:
         """Look after what runs, until ``stopped``, which waits for so many seconds, says so."""
@@ -124,6 +131,8 @@ class PoolWorker:
             execution.stop()
         for _, thread in self._consumer.worker_threads:
             thread.join()
+        self._is_over.set()
+        self._tidier.join(TIDY_END_S)
         workers.leave(self._database, self.worker)
         self._queue.storage.close()
 
@@ -217,8 +226,23 @@ class PoolWorker:
 
     def _announce(self) -> None:
         if not self._is_draining:
-            for number in announcements.due(self._database):
+            is_idle = len(self._running) < self.worker.concurrency
+            for number in announcements.due(self._database, is_idle=is_idle):
                 self._announce_one(number)
+
+    def _tidy_often(self) -> None:
+        """Remove what dead workers left on this machine; it may take long."""
+        is_over = False
+        while not is_over:
+            try:
+                self._executor.tidy(functools.partial(attempts.is_over, self._database))
+            except (OSError, *_AWAY) as exc:
+                logger.warning(
+                    "cannot remove what earlier workers left, tries again: %s",
+                    exc,
+                    extra={"action": "coding_tidy_failed"},
+                )
+            is_over = self._is_over.wait(TIDY_EVERY_S)
 
     def _sweep(self) -> None:
         """Hand attempts that nobody looks after to their tasks' retry rule."""

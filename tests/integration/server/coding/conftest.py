@@ -25,4 +25,4 @@ def database_url(request: pytest.FixtureRequest) -> str | None:
 @pytest.fixture
 def pool(tmp_path: Path, database_url: str | None) -> Iterator[Pool]:
     with contextlib.closing(Store.open(tmp_path / "data", database_url)) as store:
-        yield Pool(store.database, ApiCaller(create_application(store)), tmp_path / "data")
+        yield Pool(store, ApiCaller(create_application(store)), tmp_path / "data")

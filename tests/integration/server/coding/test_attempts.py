@@ -8,6 +8,7 @@ import pytest
 
 from keruta_agent.server.coding import announcements, attempts
 from keruta_agent.server.coding.attempts import Claim, Ending, Outcome
+from keruta_agent.server.store.statements import statement
 from tests.helpers.coding_pool import FAILED, LONG_S, SUCCEEDED, UNAVAILABLE, Pool
 
 
@@ -131,6 +132,19 @@ def test_paused_pool_gives_no_task_and_announces_none(pool: Pool) -> None:
     pool.api.send("POST", "/coding-pool/resume", None)
     assert len(announcements.due(pool.database)) == 1
     pool.claim()
+
+
+def test_message_that_no_idle_runner_has_got_counts_as_lost_soon(pool: Pool) -> None:
+    pool.file()
+    [number] = announcements.due(pool.database)
+    later = announcements.LOST_AFTER_IDLE_S + 1
+    with pool.database.writing():
+        pool.database.run(
+            statement("UPDATE coding_tasks SET announced_at = announced_at - ?"),
+            round(later * 1_000_000),
+        )
+    assert announcements.due(pool.database) == []
+    assert announcements.due(pool.database, is_idle=True) == [number]
 
 
 def test_task_is_announced_once_until_its_message_counts_as_lost(pool: Pool) -> None:
