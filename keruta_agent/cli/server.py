@@ -120,6 +120,7 @@ def server(
     retain_sessions: str | None,
     retain_logs: str | None,
     retain_artifacts: str | None,
+    retain_coding: str | None,
     prune_live_sessions: bool,
     **services: Any,
 ) -> None:
@@ -166,7 +167,11 @@ def server(
     tls = _tls(tls_cert, tls_key)
     artifacts = ArtifactLocation.read(artifact_store, os.environ)
     retention = policy_of(
-        retain_sessions, retain_logs, retain_artifacts, in_live_sessions=prune_live_sessions
+        retain_sessions,
+        retain_logs,
+        retain_artifacts,
+        retain_coding,
+        in_live_sessions=prune_live_sessions,
     )
     limits.allow_open_files(OPEN_FILES)
     data_dir = data or load(ctx).settings.base_dir / "server"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from keruta_agent.server.retention.policy import Policy
-    from keruta_agent.server.retention.pruner import Pruned
+    from keruta_agent.server.retention.pruned import Pruned
     from keruta_agent.server.store.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -46,6 +46,13 @@ _OPTIONS: Final = (
         "  [default: for ever]",
     ),
     click.option(
+        "--retain-coding",
+        envvar="KERUTA_SERVER_RETAIN_CODING",
+        metavar=_LIMIT,
+        help="How long ended coding tasks are kept with their attempts: an age, a number, or both."
+        "  [default: for ever]",
+    ),
+    click.option(
         "--prune-live-sessions",
         envvar="KERUTA_SERVER_PRUNE_LIVE_SESSIONS",
         is_flag=True,
@@ -62,7 +69,12 @@ def retention_options(command: F) -> F:
 
 
 def policy_of(
-    sessions: str | None, logs: str | None, artifacts: str | None, *, in_live_sessions: bool
+    sessions: str | None,
+    logs: str | None,
+    artifacts: str | None,
+    coding: str | None,
+    *,
+    in_live_sessions: bool,
 ) -> Policy:
     """Return what the options say.
 
@@ -71,8 +83,9 @@ def policy_of(
     """
     from keruta_agent.server.retention.policy import Policy, parse_limit
 
+    given = {"sessions": sessions, "logs": logs, "artifacts": artifacts, "coding": coding}
     limits = {}
-    for name, text in (("sessions", sessions), ("logs", logs), ("artifacts", artifacts)):
+    for name, text in given.items():
         try:
             limits[name] = None if text is None else parse_limit(text)
         except ValueError as exc:
@@ -109,6 +122,7 @@ def prune(
     retain_sessions: str | None,
     retain_logs: str | None,
     retain_artifacts: str | None,
+    retain_coding: str | None,
     prune_live_sessions: bool,
     dry_run: bool,
     vacuum: bool,
@@ -125,16 +139,21 @@ def prune(
       keruta server prune --vacuum
     """
     from keruta_agent.server.retention import rounds
-    from keruta_agent.server.retention.pruner import Pruned, Pruner
+    from keruta_agent.server.retention.pruned import Pruned
+    from keruta_agent.server.retention.pruner import Pruner
     from keruta_agent.server.store.store import Store
 
     policy = policy_of(
-        retain_sessions, retain_logs, retain_artifacts, in_live_sessions=prune_live_sessions
+        retain_sessions,
+        retain_logs,
+        retain_artifacts,
+        retain_coding,
+        in_live_sessions=prune_live_sessions,
     )
     if not policy.is_set and not vacuum:
         raise errors.UsageError(
             "nothing says what is old",
-            advice="Give --retain-sessions, --retain-logs or --retain-artifacts, such as 90d",
+            advice="Give a --retain option, such as --retain-sessions 90d",
         )
     if dry_run and vacuum:
         raise errors.UsageError("--vacuum changes the file, and --dry-run nothing")
@@ -161,7 +180,8 @@ def _say(pruned: Pruned, store: Store, *, as_json: bool, is_dry: bool) -> None:
         return
     click.echo(
         f"{'would prune' if is_dry else 'pruned'} {pruned.sessions} sessions, {pruned.tasks} tasks,"
-        f" {pruned.log_lines} lines of logs, {pruned.artifacts} artifacts"
+        f" {pruned.log_lines} lines of logs, {pruned.artifacts} artifacts,"
+        f" {pruned.coding_tasks} coding tasks"
     )
     if not is_dry and not store.database.postgresql and not rounds.can_shrink(store.database):
         click.echo(

@@ -61,7 +61,7 @@ def test_prune_beside_a_running_server_takes_what_is_old_and_leaves_what_is_pinn
     server, url = _start(workplace)
     session, _ = _ended_session(url)
     pinned, _ = _ended_session(url, pinned=True)
-    would = {"sessions": 1, "tasks": 1, "log_lines": 3, "artifacts": 0}
+    would = {"sessions": 1, "tasks": 1, "log_lines": 3, "artifacts": 0, "coding_tasks": 0}
 
     assert _prune(workplace, "--retain-sessions", "0s", "--dry-run") == would | {"dry_run": True}
     assert requests.get(f"{url}/api/v1/sessions/{session}", timeout=10).status_code == 200

@@ -115,6 +115,12 @@ class PoolAnswer(Schema):
     paused = fields.String(required=True, allow_none=True, metadata={"description": "Why."})
     waiting = fields.Integer(required=True)
     running = fields.Integer(required=True)
+    states = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        required=True,
+        metadata={"description": "How many tasks are in each state."},
+    )
     workers = fields.List(fields.Nested(WorkerAnswer), required=True)
 
 

@@ -27,13 +27,15 @@ class Policy:
     #: Of ended tasks.
     logs: Limit | None = None
     artifacts: Limit | None = None
+    #: Ended coding tasks of the pool of runners.
+    coding: Limit | None = None
     #: Whether logs and artifacts of ended tasks also go while their session goes on.
     in_live_sessions: bool = False
 
     @property
     def is_set(self) -> bool:
         """Whether anything is ever forgotten."""
-        return any((self.sessions, self.logs, self.artifacts))
+        return any((self.sessions, self.logs, self.artifacts, self.coding))
 
 
 def parse_limit(text: str) -> Limit:

@@ -13,7 +13,9 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 from keruta_agent.core import model
+from keruta_agent.server.retention import coding
 from keruta_agent.server.retention.policy import Limit, Policy
+from keruta_agent.server.retention.pruned import Pruned
 from keruta_agent.server.store import artifact_files, session_rows
 from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.statements import statement
@@ -33,26 +35,6 @@ _IS_OVER: Final = (
     "sessions.ended_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM tasks AS unfinished"  # noqa: S608
     f" WHERE unfinished.session_id = sessions.id AND unfinished.status IN ({_OPEN_STATES}))"
 )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Pruned:
-    """How much was pruned, or would be."""
-
-    sessions: int = 0
-    tasks: int = 0
-    log_lines: int = 0
-    artifacts: int = 0
-
-    def __add__(self, other: Pruned) -> Pruned:
-        """Return both together."""
-        names = [field.name for field in dataclasses.fields(self)]
-        return Pruned(**{name: getattr(self, name) + getattr(other, name) for name in names})
-
-    @property
-    def is_nothing(self) -> bool:
-        """Whether nothing was."""
-        return self == Pruned()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,6 +70,7 @@ class Pruner:
             yield from self._sessions()
             yield from self._logs()
             yield from self._artifacts()
+            yield from self._coding()
         except OtherPrunesError:
             return
 
@@ -114,7 +97,19 @@ class Pruner:
                 f"artifacts JOIN tasks ON tasks.number = task"
                 f" WHERE {gone} OR {self._is_due(self._policy.artifacts)}"
             )
-        return Pruned(sessions=sessions, tasks=tasks, log_lines=lines, artifacts=artifacts)
+            limit = self._policy.coding
+            ended = (
+                0
+                if limit is None
+                else coding.count(self._database, self._end("coding_tasks", limit))
+            )
+        return Pruned(
+            sessions=sessions,
+            tasks=tasks,
+            log_lines=lines,
+            artifacts=artifacts,
+            coding_tasks=ended,
+        )
 
     def _is_due(self, limit: Limit | None) -> str:
         if limit is None:
@@ -329,6 +324,19 @@ class Pruner:
         numbers = [number for number, _, _ in rows]
         self._run(f"DELETE FROM artifacts WHERE number IN ({_marks(numbers)})", *numbers)  # noqa: S608
         artifact_files.remove(change, [artifact_id for _, artifact_id, _ in rows])
+
+    # Coding tasks, with their attempts.
+
+    def _coding(self) -> Iterator[Pruned]:
+        if self._policy.coding is None:
+            return
+        with self._database.connected():
+            end = self._end("coding_tasks", self._policy.coding)
+        removed = ROWS_AT_ONCE
+        while removed == ROWS_AT_ONCE:
+            with self._writing():
+                removed = coding.remove(self._database, end, ROWS_AT_ONCE)
+            yield Pruned(coding_tasks=removed)
 
     # Locks: sessions before tasks, as requests do, and none that is waited for.
 

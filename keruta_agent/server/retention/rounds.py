@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from keruta_agent.core import sqlite_pages
 from keruta_agent.server.retention.policy import Policy
-from keruta_agent.server.retention.pruner import Pruned, Pruner
+from keruta_agent.server.retention.pruned import Pruned
+from keruta_agent.server.retention.pruner import Pruner
 from keruta_agent.server.store.database import Database
 from keruta_agent.server.store.store import Store
 
@@ -22,11 +23,12 @@ def prune(store: Store, policy: Policy) -> Iterator[Pruned]:
         yield pruned
     if not total.is_nothing:
         logger.info(
-            "pruned %d sessions, %d tasks, %d lines of logs, %d artifacts",
+            "pruned %d sessions, %d tasks, %d lines of logs, %d artifacts, %d coding tasks",
             total.sessions,
             total.tasks,
             total.log_lines,
             total.artifacts,
+            total.coding_tasks,
             extra={"action": "server_pruned"},
         )
     for _ in shrink(store.database):

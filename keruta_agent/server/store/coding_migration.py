@@ -57,3 +57,11 @@ STATEMENTS: Final = (
     )""",
     "INSERT INTO coding_pool (paused, changed_at) VALUES (NULL, 0)",
 )
+
+#: For the retention of ended tasks, and for the next one: SQLite prefers an index on the state with
+#: a sort to one of waiting tasks alone.
+ORDER: Final = (
+    "CREATE INDEX coding_tasks_ended ON coding_tasks (ended_at, number) WHERE ended_at IS NOT NULL",
+    "CREATE INDEX coding_tasks_next ON coding_tasks (state, priority DESC, number)",
+    "DROP INDEX coding_tasks_waiting",
+)

@@ -320,6 +320,7 @@ MIGRATIONS: Steps = (
     Step("0009_secret_answers", _SECRET_ANSWERS),
     Step("0010_retention", retention_migration.STATEMENTS),
     Step("0011_coding_tasks", coding_migration.STATEMENTS),
+    Step("0012_coding_tasks_in_order", coding_migration.ORDER),
 )
 
 

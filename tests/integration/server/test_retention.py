@@ -15,7 +15,8 @@ import pytest
 from keruta_agent.server.application import create_application
 from keruta_agent.server.retention import rounds
 from keruta_agent.server.retention.policy import Limit, Policy, parse_limit
-from keruta_agent.server.retention.pruner import Pruned, Pruner
+from keruta_agent.server.retention.pruned import Pruned
+from keruta_agent.server.retention.pruner import Pruner
 from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.statements import statement
 from keruta_agent.server.store.store import Store

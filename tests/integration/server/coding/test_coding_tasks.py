@@ -102,6 +102,7 @@ def test_pool_tells_what_waits_and_why_it_is_paused(pool: Pool) -> None:
         "paused": None,
         "waiting": 1,
         "running": 1,
+        "states": {"waiting": 1, "running": 1, "succeeded": 0, "failed": 0, "cancelled": 0},
         "workers": [],
     }
     pool.api.send("POST", "/coding-pool/pause", {"reason": "repairs"})
