@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Final
+import re
+import shlex
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -12,6 +14,8 @@ from keruta_agent.cli.options import PathType, load
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from keruta_agent.server.coding.executor import Executor
 
 #: Seconds for which a claim holds without a word of its worker.
 LEASE_S: Final = 60
@@ -61,15 +65,57 @@ DRAIN_S: Final = 3600
     metavar="SECONDS",
     help="How long SIGTERM waits for runners before they are stopped.",
 )
+@click.option(
+    "--executor",
+    type=click.Choice(["local-process", "docker"]),
+    default="local-process",
+    show_default=True,
+    help="What runners are: processes of this machine, or containers.",
+)
+@click.option("--image", metavar="IMAGE", help="Image of containers; it has keruta-agent and git.")
+@click.option(
+    "--container-program",
+    default="docker",
+    show_default=True,
+    metavar="COMMAND",
+    help="docker or podman, with options of its own.",
+)
+@click.option("--container-network", default="bridge", show_default=True, metavar="NETWORK")
+@click.option("--container-memory", default="2g", show_default=True, metavar="SIZE")
+@click.option(
+    "--container-user",
+    metavar="UID:GID",
+    help="Who runners are.  [default: the worker's own user, and nobody where that is root]",
+)
+@click.option(
+    "--container-volume",
+    "volumes",
+    multiple=True,
+    metavar="SOURCE:TARGET[:ro]",
+    help="One more directory of this machine; may be repeated.",
+)
+@click.option(
+    "--container-option",
+    "options",
+    multiple=True,
+    metavar="OPTION",
+    help="One more option of `docker run`, such as --pids-limit=500; may be repeated.",
+)
+@click.option(
+    "--container-python", default="python3", show_default=True, help="Python in the image."
+)
 @click.pass_context
 def worker(
     ctx: click.Context,
+    /,
     database_url: str | None,
     data: Path | None,
     queue_url: str | None,
     concurrency: int,
     lease_s: int,
     drain_s: int,
+    executor: str,
+    **containers: Any,
 ) -> None:
     """Do the coding tasks that wait at a keruta server, until SIGTERM.
 
@@ -81,12 +127,12 @@ def worker(
     Examples:
       keruta runner worker
       KERUTA_SERVER_DATABASE_URL=postgresql://... keruta runner worker --concurrency 4
+      keruta runner worker --executor docker --image registry.example.org/runner:1
     """
     from keruta_agent.core.log import keys, logs
     from keruta_agent.core.process_tree.program import take_charge
     from keruta_agent.core.redaction.redactor import Redactor
     from keruta_agent.core.signals import StopRequests
-    from keruta_agent.server.coding.executor import LocalProcesses
     from keruta_agent.server.coding.queue import open_queue
     from keruta_agent.server.coding.worker import PoolWorker
     from keruta_agent.server.store.database import open_database
@@ -104,7 +150,11 @@ def worker(
     with contextlib.closing(open_database(data_dir, database_url)) as database:
         queue = open_queue(database, data_dir, queue_url or database_url)
         pool_worker = PoolWorker(
-            database, queue, LocalProcesses(), concurrency=concurrency, lease_s=lease_s
+            database,
+            queue,
+            _executor(executor, containers),
+            concurrency=concurrency,
+            lease_s=lease_s,
         )
         with StopRequests().heard() as requests:
             pool_worker.start()
@@ -112,3 +162,34 @@ def worker(
             pool_worker.work_until(lambda s: requests.wait(s) and bool(requests.count))
             click.echo("takes no more tasks, and waits for those that run")
             pool_worker.drain(drain_s, lambda s: requests.wait(s) and requests.count > 1)
+
+
+def _executor(kind: str, given: dict[str, Any]) -> Executor:
+    """Return what starts runners, by the options for it."""
+    from keruta_agent.server.coding.executor import LocalProcesses
+
+    if kind == "local-process":
+        return LocalProcesses()
+    from keruta_agent.server.coding.containers import NOBODY, Containers, ContainerSettings
+
+    own = NOBODY if os.geteuid() == 0 else f"{os.geteuid()}:{os.getegid()}"
+    user = given["container_user"] or own
+    program = shlex.split(given["container_program"])
+    if not given["image"]:
+        raise click.UsageError("--executor docker needs --image")
+    if not program:
+        raise click.UsageError("--container-program names none")
+    if not re.fullmatch(r"\d{1,9}:\d{1,9}", user):
+        raise click.UsageError("--container-user must be two numbers, such as 1000:1000")
+    return Containers(
+        ContainerSettings(
+            image=given["image"],
+            program=program,
+            network=given["container_network"],
+            memory=given["container_memory"],
+            user=user,
+            volumes=given["volumes"],
+            options=given["options"],
+            python=given["container_python"],
+        )
+    )

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from keruta_agent.core import errors
-from keruta_agent.core.coding import context_file
+from keruta_agent.core.coding import context_file, environment_file
 from keruta_agent.core.log import keys
 from keruta_agent.runner import process
 from keruta_agent.runner.config import RunnerConfig
@@ -22,6 +22,7 @@ def main() -> int:
     """Run the task and print its result as one line of JSON at the end."""
     keys.take_back()
     try:
+        environment_file.take(os.environ)
         config = RunnerConfig.from_file()
         process.begin(config)
         context = context_file.from_environment(
@@ -30,6 +31,9 @@ def main() -> int:
         if context.slot_path is None and (Path.cwd() / ".git").exists():
             context = context.from_dict({**context.to_dict(), "slot_path": str(Path.cwd())})
         result = process.run(config, context, write=process.print_line)
+    except errors.AttemptLostError as exc:
+        sys.stderr.write(f"keruta: {exc}\n")
+        return 1
     except errors.KerutaError as exc:
         sys.stderr.write(f"keruta: {exc}\n")
         return 2
