@@ -61,6 +61,8 @@ class Reporter:
         #: Whether the registry failed: then only the end is reported, not each step.
         self._is_away = False
         self._percent = 0
+        #: The step that the registry knows of.
+        self._reported = ""
         self.lines: list[str] = []
 
     @property
@@ -81,6 +83,12 @@ class Reporter:
         self._percent = max(self._percent, percent)
         self._on_step(Step(name=name, text=text, percent=self._percent))
         self.say(text)
+        # How a run ends, the registry hears by an event of its own; how far an answer is, it is
+        # not asked to keep.
+        if name not in ("end", self._reported):
+            self._reported = name
+            facts = {"step": name, "text": text, "percent": self._percent}
+            self.event("step_started", facts)
 
     def begin(self, branch: str) -> None:
         """Report that the work begins.

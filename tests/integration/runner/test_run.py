@@ -66,6 +66,10 @@ def test_failing_test_is_fixed_in_the_second_round(
     assert kinds[0] == "implementation_started"
     assert kinds[-1] == "TaskCompleted"
     assert {"slot_allocated", "workspace_prepared", "tests_run", "committed", "pushed"} <= {*kinds}
+    steps = [event for event in stored["events"] if event["event_type"] == "step_started"]
+    told = [event["data"]["step"] for event in steps]
+    assert [told[0], told[1], told[-3:]] == ["slot", "workspace", ["commit", "push", "artifacts"]]
+    assert {"implement", "check"} <= {*told}
     by_type = {
         entry["type"]: around.store.download_text(entry["uri"]) for entry in stored["artifacts"]
     }
