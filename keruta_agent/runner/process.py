@@ -8,12 +8,13 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from keruta_agent.core.coding import log_groups
 from keruta_agent.core.coding.context_file import VARIABLE
 from keruta_agent.core.coding.fence import Fence
-from keruta_agent.core.coding.model import RunnerResult, TaskContext
+from keruta_agent.core.coding.model import RunnerResult, TaskContext, Verification
 from keruta_agent.core.log import keys
 from keruta_agent.core.process_tree.prctl import end_with_parent
 from keruta_agent.core.process_tree.program import take_charge
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
 
 #: Says that an agent's run has started this process.
 RUN_TOKEN: Final = "KERUTA_RUN_TOKEN"  # noqa: S105 - the name of a variable
-#: Group of a task's log that holds what was changed; the task's page shows it in colour.
-DIFF_GROUP: Final = "diff"
 #: Lines of a difference that go to the log.
 MOST_DIFF_LINES: Final = 3000
+#: What a log takes for a mark of its own, such as the beginning of a group.
+_MARK: Final = re.compile(r"\s*::")
 _RUNNER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -73,6 +74,8 @@ def run(
     follower.end()
     if result.impl_result is not None:
         follower.difference(result.impl_result.diff)
+    if result.verification is not None:
+        follower.verification(result.verification)
     return result
 
 
@@ -114,18 +117,31 @@ class Follower:
             if line == self._step_text:
                 self._step_text = None
                 return
-            self._write(line if self._grouped else f"       {line}")
+            if not self._grouped:
+                line = f"       {line}"
+            elif _MARK.match(line):  # tests that print it would speak for the runner
+                line = f"| {line}"
+            self._write(line)
 
     def difference(self, text: str) -> None:
         """Show what was changed, in the log of a task only: a person has the branch."""
         lines = text.splitlines()
         if not self._grouped or not lines:
             return
-        self._write(f"::group::{DIFF_GROUP}")
-        for line in lines[:MOST_DIFF_LINES]:
-            self._write(line)
         if len(lines) > MOST_DIFF_LINES:
-            self._write(f"(and {len(lines) - MOST_DIFF_LINES} lines more)")
+            left = len(lines) - MOST_DIFF_LINES
+            lines[MOST_DIFF_LINES:] = [f"(and {left} lines more)"]
+        self._group(log_groups.DIFF, lines)
+
+    def verification(self, account: Verification) -> None:
+        """Show how far the tests can be relied on, for the task's page."""
+        if self._grouped:
+            self._group(log_groups.VERIFICATION, log_groups.lines_of(account))
+
+    def _group(self, name: str, lines: Iterable[str]) -> None:
+        self._write(f"::group::{name}")
+        for line in lines:
+            self._write(f"| {line}" if _MARK.match(line) else line)
         self._write("::endgroup::")
 
     def end(self) -> None:

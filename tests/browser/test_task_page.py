@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
+from keruta_agent.core.coding import log_groups
+from keruta_agent.core.coding.model import Verification
 from tests.helpers.api import Api
-from tests.helpers.browsing import HOSTILE, serious_faults
+from tests.helpers.browsing import HOSTILE, Window, serious_faults
 from tests.helpers.embedded_server import embedded_server
 
 LINES = 100_000
@@ -114,6 +116,33 @@ def test_hostile_output_and_names_are_shown_and_never_run(api: Api, page: Page) 
     assert content.headers["Content-Disposition"].startswith("attachment")
     assert content.headers["Content-Type"] == "application/octet-stream"
     assert "sandbox" in content.headers["Content-Security-Policy"]
+
+
+def test_account_of_the_tests_is_readable_for_everybody(api: Api, chromium: Browser) -> None:
+    account = Verification(
+        status="untested", basis=EVIL, reverted=[f"{EVIL} " + "x" * 400], flaky=["a", "b"]
+    )
+    task = api.file_task("true", name="coding")
+    metadata = {"keruta": {"group": "verification"}}
+    lines = [
+        {"level": "INFO", "source": "stdout", "message": line, "metadata": metadata}
+        for line in log_groups.lines_of(account)
+    ]
+    _post(api, task, "logs", lines)
+    for status in ("PROCESSING", "COMPLETED"):
+        api.write_status(task, status)
+    narrow = {"width": 360, "height": 740}
+    for options in (
+        {"color_scheme": "light"},
+        {"color_scheme": "dark", "viewport": narrow, "locale": "ja-JP"},
+    ):
+        with Window(chromium, **options) as window:
+            window.page.goto(f"{api.url}/tasks/{task}")
+            part = window.page.locator("[data-part=verification]")
+            expect(part.get_by_text("UNTESTED")).to_be_visible()
+            expect(part.get_by_text(EVIL).first).to_be_visible()
+            assert serious_faults(window.page) == []
+            assert window.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_what_changes_is_shown_without_loading_the_page_anew(api: Api, page: Page) -> None:

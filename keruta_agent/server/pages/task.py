@@ -11,6 +11,8 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from keruta_agent.core import model
+from keruta_agent.core.coding import log_groups
+from keruta_agent.core.coding.model import Verification
 from keruta_agent.http.bodies import repair_text
 from keruta_agent.http.pages import page_setup
 from keruta_agent.http.problems import Problem
@@ -28,8 +30,6 @@ from keruta_agent.server.store.tables import Tables
 
 #: Runs of which the resources are drawn, the newest.
 _MOST_RUNS: Final = 5
-#: The group of a coding task's log that holds what it changed, as the Agent Runner calls it.
-DIFF_GROUP: Final = "diff"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,7 @@ def show_task(request: Request, task_id: str) -> Response:
             "difference": list(difference.marked_lines(_changes(store.tables, row["number"])))
             if ended
             else [],
+            "verification": _verification(store.tables, row["number"]) if ended else None,
         }
     return page_setup.page(request, "task.html", **values)
 
@@ -117,15 +118,31 @@ def _usage(tables: Tables, task_number: int) -> list[RunUsage]:
 
 def _changes(tables: Tables, task_number: int) -> str:
     """Return what a coding task changed, as it printed it."""
+    return "\n".join(_grouped(tables, task_number, log_groups.DIFF, difference.MOST_LINES))
+
+
+def _verification(tables: Tables, task_number: int) -> Verification | None:
+    """Return what a coding task said of its tests."""
+    # Of a task that ran several times, the last run counts.
+    most = log_groups.MOST_LINES
+    lines = _grouped(tables, task_number, log_groups.VERIFICATION, most, newest=True)
+    return log_groups.account_of(lines)
+
+
+def _grouped(
+    tables: Tables, task_number: int, group: str, most: int, *, newest: bool = False
+) -> list[str]:
+    """Return the lines of a group of a task's log, without its marks."""
     entries = tables.log_entries
     rows = (
         entries.select(entries.message)
         .where(
             (entries.task == task_number)
-            & entries.metadata.contains(f'"group":"{DIFF_GROUP}"')
+            & entries.metadata.contains(f'"group":"{group}"')
             & ~entries.message.startswith("::")
         )
-        .order_by(entries.number)
-        .limit(difference.MOST_LINES)
+        .order_by(entries.number.desc() if newest else entries.number)
+        .limit(most)
     )
-    return "\n".join(row["message"] for row in rows.dicts())
+    lines = [row["message"] for row in rows.dicts()]
+    return lines[::-1] if newest else lines

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from keruta_agent.core.coding import log_groups
+from keruta_agent.core.coding.model import Verification
 from keruta_agent.server.application import create_application
 from keruta_agent.server.store.store import Store
 from tests.helpers.asgi_client import Client
@@ -84,6 +86,48 @@ def test_change_of_a_coding_task_is_coloured(browser: Client, task: str) -> None
     page = browser.get(f"/tasks/{task}").text
     assert '<span class="diff-removed">-old' in page
     assert '<span class="diff-added">+&lt;b&gt;new&lt;/b&gt;' in page
+
+
+@pytest.mark.parametrize(
+    ("language", "texts"),
+    [
+        ("en", ["These tests decided:", "Taken back before the tests ran", "Flaky"]),
+        ("ja", ["判定に使われたテスト:", "テスト実行前に取り消された変更", "不安定なテスト"]),
+    ],
+)
+def test_what_the_runner_says_of_its_tests_is_shown(
+    browser: Client, task: str, language: str, texts: list[str]
+) -> None:
+    account = Verification(
+        status="tested", basis="pytest: 2 passed", reverted=["<b>a.py</b>"], flaky=["t.py::test"]
+    )
+    _tell(browser, task, Verification(status="untested", basis="of an earlier run"))
+    _tell(browser, task, account)
+    for status in ("PROCESSING", "COMPLETED"):
+        _set_status(browser, task, status)
+
+    page = browser.get(f"/tasks/{task}", headers={"Accept-Language": language}).text
+
+    for text in (*texts, "pytest: 2 passed", "&lt;b&gt;a.py&lt;/b&gt;", "t.py::test"):
+        assert text in page
+    assert "UNTESTED" not in page
+
+
+def _tell(browser: Client, task: str, account: Verification) -> None:
+    lines = ["::group::verification", *log_groups.lines_of(account), "::endgroup::"]
+    metadata = {"keruta": {"group": "verification"}}
+    entries = [{"level": "INFO", "message": line, "metadata": metadata} for line in lines]
+    browser.post(f"/api/v1/tasks/{task}/logs", json=entries)
+
+
+def test_untested_change_is_marked_and_a_script_without_an_account_says_nothing(
+    browser: Client, task: str
+) -> None:
+    for status in ("PROCESSING", "COMPLETED"):
+        _set_status(browser, task, status)
+    assert "Tests of the change" not in browser.get(f"/tasks/{task}").text
+    _tell(browser, task, Verification(status="untested", basis="no test commands"))
+    assert "UNTESTED</strong>" in browser.get(f"/tasks/{task}").text
 
 
 def test_board_shows_the_end_of_a_log_without_colours(browser: Client, task: str) -> None:
