@@ -38,6 +38,7 @@ PUT_TOGETHER = (
     "tokens.role.",
     "tokens.scope.",
     "tokens.state.",
+    "view.tests.",
 )
 
 
@@ -83,6 +84,7 @@ def test_no_text_is_left_that_nobody_asks_for() -> None:
         ("tokens.role.", list(Role)),
         ("tokens.scope.", ["none", *ScopeKind]),
         ("tokens.state.", ["active", "expired", "revoked"]),
+        ("view.tests.", ["baseline", "reverted", "allowed", "new_tests", "not_counted", "flaky"]),
         ("agent.hindered.", ["workers", "session"]),
         ("js.live.", ["waiting", "live", "lost", "full"]),
         ("problem.", [CODES[status] for status in (400, 403, 404, 405, 413, 503)]),
