@@ -212,7 +212,10 @@ def unreachable(exc: BaseException) -> Refusal:
     cause: BaseException | None = exc
     while cause is not None and not (isinstance(cause, OSError) and cause.strerror):
         cause = cause.__cause__ or cause.__context__
-    reason = cause.strerror if isinstance(cause, OSError) else type(exc.__cause__ or exc).__name__
+    below = exc.__cause__ or exc
+    reason = cause.strerror if isinstance(cause, OSError) else type(below).__name__
+    if type(below).__name__ == "ProxyError":
+        reason = f"the proxy (llm.proxy, or of the environment) says: {below}"
     return Refusal(status=0, message=str(reason))
 
 
