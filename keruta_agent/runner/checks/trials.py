@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 #: Names of tests that a result lists.
 MOST_LISTED: Final = 50
+#: How often a command that fails before the change could run in the time that is left, for it to
+#: be run twice then: most of the time is for the change.
+_REPEATS: Final = 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,8 @@ class Trials:
             self._run(fail_fast=False)
             self.before = {run.result.command: run for run in self.last}
             self.guard.check()
+            for run in self.last:
+                self._look_again(run)
             self.begin()
             return self._verdict(self.last, [])
         self._run(again=True)
@@ -180,16 +185,34 @@ class Trials:
         ]
 
     def _again(self, run: CommandRun) -> CommandRun:
-        """Run a command again that fails where it did not before the change."""
+        """Run a command again that fails where it did not before the change, or not always."""
         before = self.before.get(run.result.command)
         if run.result.success or run.result.timed_out or before is None:
             return run
-        new = run.failing - before.failing
-        if not (new or (before.result.success and not run.failing)):
+        new = run.failing - (before.failing - frozenset(self.flaky))
+        is_of_command = before.result.success or run.result.command in self.flaky
+        if not (new or (is_of_command and not run.failing)):
             return run
         if self.deadline.left_s < 2 * run.result.duration_seconds:
             return run
         self._clear()
+        return self._repeat(run)
+
+    def _look_again(self, run: CommandRun) -> None:
+        """Find out whether a command always fails that failed before the change.
+
+        What it said first stands: that is what somebody wants to be mended.
+        """
+        if run.result.success or run.result.timed_out:
+            return
+        if self.deadline.left_s < _REPEATS * run.result.duration_seconds:
+            return
+        self._repeat(run)
+        self.guard.check()
+        self._clear()
+
+    def _repeat(self, run: CommandRun) -> CommandRun:
+        """Run a command once more, and note what ends differently."""
         second = self.tests.run_command(run.result.command, self.workspace.path, self.deadline)
         flipped = sorted(run.failing ^ second.failing) if second.report or run.report else []
         if not flipped and second.result.success:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from keruta_agent.runner import RunnerResult
+from keruta_agent.runner.checks import trials
 from keruta_agent.testing.language_model import changes
 from tests.helpers.coding import BRANCH, runner_with, slot_in, task
 from tests.helpers.repositories import Repository, git, make_repository
@@ -284,3 +285,30 @@ def test_failure_of_a_test_that_the_change_does_not_touch_is_tried_again(tmp_pat
     assert result.verification is not None
     assert result.verification.flaky == ["test_flaky (test_flaky.Flaky.test_flaky)"]
     assert "Runner-Flaky: test_flaky" in bench.message
+
+
+def test_test_that_does_not_always_fail_before_the_change_is_named(tmp_path: Path) -> None:
+    flaky = FLAKY.replace("runs, 1, ", "runs, 0, ")
+    bench = Bench(tmp_path, make_repository(tmp_path / "f.git", FILES | {"test_flaky.py": flaky}))
+    command = f"{sys.executable} -m unittest test_flaky"
+    result = bench.run(writes(calc_py=FIXED), command=command)
+
+    assert result.success, result.error
+    assert result.verification is not None
+    assert result.verification.flaky == ["test_flaky (test_flaky.Flaky.test_flaky)"]
+    assert "1 failed" in result.verification.baseline[0]
+    # Twice before the change, once with it.
+    assert (tmp_path / "seen").read_text() == "xxx"
+
+
+def test_failing_test_is_not_run_twice_where_the_time_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials, "_REPEATS", 1_000_000)
+    flaky = FLAKY.replace("runs, 1, ", "runs, 0, ")
+    bench = Bench(tmp_path, make_repository(tmp_path / "f.git", FILES | {"test_flaky.py": flaky}))
+    result = bench.run(writes(calc_py=FIXED), command=f"{sys.executable} -m unittest test_flaky")
+
+    assert result.verification is not None
+    assert result.verification.flaky == []
+    assert (tmp_path / "seen").read_text() == "xx"
