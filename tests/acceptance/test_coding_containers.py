@@ -18,7 +18,7 @@ import keruta_agent
 from keruta_agent.server.coding.containers import NOBODY
 from keruta_agent.testing.language_model import Turn
 from tests.helpers import coding
-from tests.helpers.pool_kills import KilledPool, killed_pool
+from tests.helpers.pool_kills import KilledPool, killed_pool, solving
 from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(400)
@@ -81,7 +81,7 @@ class _Model:
 
     def __call__(self, request: Mapping[str, Any]) -> Turn:
         self.gate.wait(90)
-        return coding.fixing(request)
+        return solving()(request)
 
 
 @pytest.fixture

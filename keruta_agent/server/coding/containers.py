@@ -190,7 +190,7 @@ class Container:
 
     def stop(self) -> None:
         """Have the runner end in order; it is killed when that takes too long."""
-        arguments = "stop", "--time", f"{GRACE_S:.0f}", self._name
+        arguments = "stop", "-t", f"{GRACE_S:.0f}", self._name
         threading.Thread(target=self._command, args=arguments, name="stop", daemon=True).start()
 
     @property
