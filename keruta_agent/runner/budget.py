@@ -16,9 +16,11 @@ PRICED: Final = 1_000_000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much there is of each; 0 is any amount, but for the rounds."""
+    """How much there is of each; 0 is any amount, but for the rounds and the steps."""
 
     rounds: int = 3
+    #: How often the model may ask to see more.
+    steps: int = 0
     tokens: int = 0
     #: Thousandths of a currency.
     cost: int = 0
@@ -32,6 +34,7 @@ class Limits:
         """Return the limits that a configuration sets."""
         return cls(
             rounds=config.max_rounds,
+            steps=config.max_steps,
             tokens=config.max_total_tokens,
             cost=config.max_cost,
             seconds=seconds,
@@ -64,6 +67,15 @@ class Budget:
         limits = self.limits
         price = self.prompt_tokens * limits.input_price
         return (price + self.completion_tokens * limits.output_price) / PRICED
+
+    @property
+    def is_half_used(self) -> bool:
+        """Whether what is left of tokens or money is to be kept for changes."""
+        limits = self.limits
+        return bool(
+            (limits.tokens and 2 * self.tokens >= limits.tokens)
+            or (limits.cost and 2 * self.cost >= limits.cost)
+        )
 
     def spend(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Count one request."""

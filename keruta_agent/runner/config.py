@@ -99,6 +99,8 @@ class RunnerConfig:
     llm_output_price: int = 0
     #: How often the model may try, with the failing tests' output before it.
     max_rounds: int = 3
+    #: How often the model may ask to see more of the repository; 0: never.
+    max_steps: int = 10
     #: Tokens, and thousandths of a currency, that a task may use in all; 0: any.
     max_total_tokens: int = 500_000
     max_cost: int = 0
@@ -154,6 +156,10 @@ class RunnerConfig:
                 raise errors.SettingsError(
                     f"{name} is {getattr(self, name)}", advice="It must be positive"
                 )
+        if self.max_steps < 0:
+            raise errors.SettingsError(
+                f"max_steps is {self.max_steps}", advice="It must not be negative"
+            )
         if self.max_memory_mb is not None and self.max_memory_mb <= 0:
             raise errors.SettingsError(
                 f"max_memory_mb is {self.max_memory_mb}", advice="It must be positive"
@@ -280,6 +286,7 @@ class RunnerConfig:
             llm_input_price=settings.llm_input_price,
             llm_output_price=settings.llm_output_price,
             max_rounds=settings.runner_max_rounds,
+            max_steps=settings.runner_max_steps,
             max_total_tokens=settings.runner_max_tokens,
             max_cost=settings.runner_max_cost,
             test_files=settings.runner_test_files,

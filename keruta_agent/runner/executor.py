@@ -6,6 +6,7 @@ or why the answer was refused, stands in the next round's prompt.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +29,8 @@ from keruta_agent.runner.changes.permission import PermissionValidator
 from keruta_agent.runner.changes.tree import Tree
 from keruta_agent.runner.checks import failure
 from keruta_agent.runner.config import RunnerConfig
+from keruta_agent.runner.exploration import requests
+from keruta_agent.runner.exploration.explorer import Explorer, RunCommand
 from keruta_agent.runner.model import prompt
 from keruta_agent.runner.model.client import LLMClient
 from keruta_agent.runner.model.reply import estimated_tokens
@@ -39,6 +42,15 @@ PROMPT_TOKENS: Final = 60_000
 #: How often a prompt is made shorter for a model that takes less, and tokens of the shortest.
 _MOST_SHORTER: Final = 4
 _SHORTEST_PROMPT: Final = 500
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Runnable:
+    """Commands that a model may have run, word for word, and what runs one of them."""
+
+    commands: tuple[str, ...] = ()
+    run: RunCommand | None = None
+
 
 RunTests = Callable[[TaskContext, Workspace], TestResult]
 #: Receives the name of a step and the facts about it.
@@ -70,11 +82,13 @@ class TaskExecutor:
         check: Callable[[], None] = _never,
         report: Report = _discard,
         transcript: Transcript | None = None,
+        runnable: Runnable | None = None,
     ) -> None:
         """Take the model, and what runs the tests; without that the first answer is taken.
 
         ``check`` is called all the time and may raise to interrupt. With ``tests_first`` the tests
-        also run before the model is asked, which then sees how they fail.
+        also run before the model is asked, which then sees how they fail. ``runnable`` are commands
+        that it may have run to see what they say.
         """
         self._run_tests = run_tests
         self._tests_first = tests_first
@@ -82,6 +96,7 @@ class TaskExecutor:
         self._prompt_tokens = prompt_tokens
         self._redactor = redactor or Redactor()
         self._interrupt = check
+        self._runnable = runnable or Runnable()
         self._report = report
         #: What the last task has used, or the present one uses.
         self.budget = Budget(self._limits)
@@ -111,6 +126,7 @@ class TaskExecutor:
         check: Callable[[], None] = _never,
         report: Report = _discard,
         transcript: Transcript | None = None,
+        runnable: Runnable | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> TaskExecutor:
         """Return one that does what a configuration says.
@@ -130,6 +146,7 @@ class TaskExecutor:
             check=check,
             report=report,
             transcript=transcript,
+            runnable=runnable,
         )
 
     def execute(self, task_context: TaskContext, workspace: Workspace) -> ImplementationResult:
@@ -146,17 +163,7 @@ class TaskExecutor:
             )
         began = time.monotonic()
         self.budget = Budget(self._limits)
-        work = Solution(
-            context=task_context,
-            workspace=workspace,
-            tree=Tree(workspace.path.resolve()),
-            permissions=PermissionValidator.of_repository(
-                workspace.path,
-                task_context.test_commands or (),
-                protected=protected.playbook(task_context, workspace.path),
-                allowed=validation.allowed_files(task_context),
-            ),
-        )
+        work = self._begun(task_context, workspace)
         error: errors.RunnerError | None = None
         try:
             self._solve(self.llm_client, work)
@@ -177,6 +184,29 @@ class TaskExecutor:
             error_type=None if error is None else _kind(error),
             code_changes=work.changes,
             rounds=work.round,
+            steps=work.explorer.steps,
+        )
+
+    def _begun(self, task_context: TaskContext, workspace: Workspace) -> Solution:
+        tree = Tree(workspace.path.resolve())
+        permissions = PermissionValidator.of_repository(
+            workspace.path,
+            [*(task_context.test_commands or ()), *self._runnable.commands],
+            protected=protected.playbook(task_context, workspace.path),
+            allowed=validation.allowed_files(task_context),
+        )
+        return Solution(
+            context=task_context,
+            workspace=workspace,
+            tree=tree,
+            permissions=permissions,
+            explorer=Explorer(
+                tree=tree,
+                permissions=permissions,
+                redactor=self._redactor,
+                most_steps=self._limits.steps,
+                run=self._runnable.run,
+            ),
         )
 
     def _solve(self, client: LLMClient, work: Solution) -> None:
@@ -195,7 +225,7 @@ class TaskExecutor:
     def _round(self, client: LLMClient, work: Solution) -> errors.RunnerError | None:
         """Do one round and return what is wrong with what came of it."""
         try:
-            asked, response = self._asked(client, work)
+            asked, response = self._answered(client, work)
         except errors.UnusableAnswerError as useless:
             # It costs the round: with other words before it the model may do better.
             self._report("answer_unusable", {"reason": self._redactor.redact(str(useless))})
@@ -222,8 +252,28 @@ class TaskExecutor:
         self._report("changes_applied", {"files": [str(step.path) for step in steps]})
         return None if self._run_tests is None else self._tested(self._run_tests, work)
 
+    def _answered(self, client: LLMClient, work: Solution) -> tuple[prompt.Prompt, LLMResponse]:
+        """Ask the model until it has seen enough."""
+        explorer = work.explorer
+        while True:
+            asked, response = self._asked(client, work)
+            if not response.requests:
+                return asked, response
+            answers = explorer.take(response.requests)
+            self._report(
+                "step_taken",
+                {
+                    "step": explorer.steps,
+                    "of": explorer.most_steps,
+                    "requests": [requests.shown(answer.request) for answer in answers],
+                    "refused": [answer.refusal for answer in answers if answer.refusal],
+                    "tokens": self.budget.tokens,
+                },
+            )
+
     def _asked(self, client: LLMClient, work: Solution) -> tuple[prompt.Prompt, LLMResponse]:
         """Ask the model, with a shorter prompt where its server wants one."""
+        may_ask = work.explorer.left > 0 and not self.budget.is_half_used
         for attempt in range(_MOST_SHORTER + 1):
             asked = prompt.build(
                 work.context,
@@ -233,10 +283,15 @@ class TaskExecutor:
                 redactor=self._redactor,
                 failed=work.failed,
                 touched=[str(path) for path in work.files],
+                explorer=work.explorer,
+                may_ask=may_ask,
             )
             try:
                 return asked, client.generate_code(
-                    asked.text, work.workspace.path, max_tokens=work.context.max_tokens
+                    asked.text,
+                    work.workspace.path,
+                    max_tokens=work.context.max_tokens,
+                    may_ask=may_ask,
                 )
             except errors.PromptTooLongError as too_long:
                 had = min(self._prompt_tokens, estimated_tokens(asked.text))

@@ -27,7 +27,7 @@ from keruta_agent.runner.checks.playbooks import PlaybookEngine
 from keruta_agent.runner.config import RunnerConfig, refuse_retired_variables
 from keruta_agent.runner.credentials import CredentialManager
 from keruta_agent.runner.deadline import Deadline, StoppedError, Stopping
-from keruta_agent.runner.executor import TaskExecutor
+from keruta_agent.runner.executor import Runnable, TaskExecutor
 from keruta_agent.runner.model.transcript import Transcript
 from keruta_agent.runner.reporting import OnLine, OnStep, Reporter, unheard
 from keruta_agent.runner.services import connect as services
@@ -198,6 +198,12 @@ class RunnerOrchestrator:
                 percent = min(70, 20 + 15 * (checks.round - 1))
                 text = f"round {facts['round']} of at most {facts['of']}: asks the model"
                 reporter.step("implement", text, percent)
+            elif step == "step_taken":
+                text = f"step {facts['step']} of at most {facts['of']}: the model asks to "
+                reporter.step("implement", text + "; ".join(facts["requests"]), 20)
+                for reason in facts["refused"]:
+                    reporter.say(f"refused: {reason}")
+                reporter.event(step, facts)
             elif step != "tests_finished":  # the checks tell more of that
                 text = ", ".join(f"{name}: {value}" for name, value in facts.items())
                 reporter.say(f"{step.replace('_', ' ')}: {text}")
@@ -211,6 +217,7 @@ class RunnerOrchestrator:
             check=deadline.check,
             report=report,
             transcript=self._transcript,
+            runnable=Runnable(commands=checks.trials.commands, run=checks.run_alone),
         )
 
     def _playbook(self, context: TaskContext) -> Playbook | None:

@@ -11,6 +11,7 @@ from keruta_agent.runner.changes import difference, edits
 from keruta_agent.runner.changes.permission import PermissionValidator
 from keruta_agent.runner.changes.tree import Tree
 from keruta_agent.runner.checks import failure
+from keruta_agent.runner.exploration.explorer import Explorer
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -21,6 +22,7 @@ class Solution:
     workspace: Workspace
     tree: Tree
     permissions: PermissionValidator
+    explorer: Explorer
     round: int = 0
     model: str = ""
     changes: list[CodeChange] = dataclasses.field(default_factory=list)
@@ -41,6 +43,7 @@ class Solution:
             known = self.files.get(step.path)
             before = step.before if known is None else known.before
             self.files[step.path] = difference.Change(before, step.after, step.mode)
+        self.explorer.forget_outputs()
 
     def goes_on_from(self, problem: errors.RunnerError) -> None:
         """Note what is wrong, for the next round.

@@ -86,6 +86,20 @@ class CodeChange(Record):
 
 
 @dataclasses.dataclass(frozen=True)
+class LookRequest(Record):
+    """Something that the model asks to see before it changes anything."""
+
+    #: ``read``, ``search``, ``list`` or ``run``; as the model wrote it.
+    action: str
+    path: str = ""
+    #: Lines to read, 0: all.
+    first_line: int = 0
+    last_line: int = 0
+    pattern: str = ""
+    command: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class LLMResponse(Record):
     """What a model answered."""
 
@@ -95,6 +109,8 @@ class LLMResponse(Record):
     tokens_used: int
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    #: What it asks for instead of changing anything.
+    requests: list[LookRequest] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +159,8 @@ class ImplementationResult(Record):
     rounds: int = 1
     #: Name of the error's class, None after a success.
     error_type: str | None = None
+    #: How often the model asked to see more.
+    steps: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

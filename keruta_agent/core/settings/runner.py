@@ -216,6 +216,13 @@ class RunnerSettings:
         default=3,
         help="How often the model may try, with the failing tests' output before it.",
     )
+    runner_max_steps: int = setting(
+        Whole(minimum=0, maximum=1000),
+        key="runner.max_steps",
+        environment=("KERUTA_RUNNER_MAX_STEPS",),
+        default=10,
+        help="How often the model may ask to see more of the repository; 0: never.",
+    )
     runner_max_tokens: int = setting(
         Whole(minimum=0, maximum=1000 * MILLION),
         key="runner.max_tokens",

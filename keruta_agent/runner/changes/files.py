@@ -11,7 +11,7 @@ from keruta_agent.core import errors, file_trees
 from keruta_agent.git.command import Git, records
 from keruta_agent.runner.changes import texts
 from keruta_agent.runner.changes.permission import PermissionValidator
-from keruta_agent.runner.changes.tree import Tree
+from keruta_agent.runner.changes.tree import TooLargeError, Tree
 
 #: Bytes above which a file is not shown.
 LARGEST: Final = 1024 * 1024
@@ -34,6 +34,10 @@ _GENERATED: Final = re.compile(
     re.I,
 )
 _WORD: Final = re.compile(r"[\w./@$\[\]-]+")
+
+
+class NotShownError(ValueError):
+    """A file cannot or must not be shown; the text says why."""
 
 
 def listed(root: Path) -> list[str]:
@@ -80,13 +84,35 @@ def is_generated(path: str) -> bool:
 
 def read(path: str, tree: Tree, permissions: PermissionValidator) -> str | None:
     """Return the text of a file, None when it cannot or must not be shown."""
-    if is_secret(path):
+    try:
+        return readable(path, tree, permissions)
+    except (errors.SecurityError, NotShownError):
         return None
+
+
+def readable(path: str, tree: Tree, permissions: PermissionValidator) -> str:
+    """Return the text of a file.
+
+    Raises:
+        SecurityError: the path leads out of the workspace, or to git's own files.
+        NotShownError: it is a file of secrets, no text, too large, or not there.
+    """
+    if is_secret(path):
+        raise NotShownError(f"{path} is not shown: its name says that it holds secrets")
     try:
         data = tree.read(permissions.location(path), LARGEST)
-        return None if data is None else texts.decode(data).text
-    except (errors.SecurityError, OSError, texts.NotTextError):
-        return None
+        if data is not None:
+            return texts.decode(data).text
+    except TooLargeError:
+        raise NotShownError(f"{path} is not shown: it has more than {LARGEST} bytes") from None
+    except (OSError, texts.NotTextError):
+        raise NotShownError(f"{path} is not shown: it is no text file") from None
+    raise NotShownError(f"there is no file {path}")
+
+
+def plain(path: str) -> str:
+    """Return a path without the parts that mean nothing: ``./a/`` is ``a``, ``.`` is empty."""
+    return "/".join(part for part in path.rstrip("/").split("/") if part != ".")
 
 
 def named(paths: Iterable[str], names: Collection[str], root: Path) -> list[str]:

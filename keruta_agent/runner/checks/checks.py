@@ -92,6 +92,22 @@ class Checks:
             return self.baseline
         return self._checked()
 
+    def run_alone(self, command: str) -> SingleTestResult:
+        """Run one test command for the model to see; what it leaves behind is taken away.
+
+        Raises:
+            SecurityError: it is none of the task's commands, or changed how git behaves here.
+            RunnerError: git fails, or the run has to end.
+        """
+        if command not in self.trials.commands:
+            raise errors.SecurityError(f"{command[:80]!r} is none of the test commands")
+        self.reporter.say(f"the model runs: {command}")
+        tree = self.workspaces.stage(self.workspace)
+        result = self.trials.run_alone(command)
+        self.workspaces.restore(self.workspace, tree)
+        self.deadline.check()
+        return result
+
     def verification(self) -> Verification:
         """Return how far the tests of what was checked last can be relied on."""
         return verification.of(self.findings, self.trials, self.last)

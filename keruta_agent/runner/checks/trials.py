@@ -96,6 +96,18 @@ class Trials:
             return verdict
         return self._without_new_tests(judged, verdict)
 
+    def run_alone(self, command: str) -> SingleTestResult:
+        """Run one command on what lies in the workspace; nothing is decided by it.
+
+        Raises:
+            SecurityError: it changed how git behaves here.
+        """
+        self._clear()
+        result = self.tests.run_command(command, self.workspace.path, self.deadline).result
+        self.guard.check()
+        self._clear()
+        return result
+
     def count_new_tests(self, judged: Judged) -> NewTests:
         """Find which new tests fail without the change."""
         took_s = sum(run.result.duration_seconds for run in self.last)

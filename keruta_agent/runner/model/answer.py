@@ -14,7 +14,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from keruta_agent.core.coding.model import CodeChange
+from keruta_agent.core.coding.model import CodeChange, LookRequest
+from keruta_agent.runner.exploration import requests
 from keruta_agent.runner.model import thoughts
 from keruta_agent.runner.model.thoughts import Span
 
@@ -35,28 +36,31 @@ SHAPE: Final = (
     '{"code_changes": [{"file_path": "...", "operation": "create|modify|edit|delete", '
     '"content": "..."}], "explanation": "..."}'
 )
-#: For servers that can hold a model to a form.
-SCHEMA: Final[Mapping[str, Any]] = {
-    "type": "object",
-    "properties": {
-        "code_changes": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "file_path": {"type": "string"},
-                    "operation": {"type": "string", "enum": list(OPERATIONS)},
-                    "content": {"type": "string"},
-                },
-                "required": ["file_path", "operation", "content"],
-                "additionalProperties": False,
-            },
+
+
+def schema(*, may_ask: bool = False) -> dict[str, Any]:
+    """Return the form of an answer, for servers that can hold a model to one."""
+    change = {
+        "type": "object",
+        "properties": {
+            "file_path": {"type": "string"},
+            "operation": {"type": "string", "enum": list(OPERATIONS)},
+            "content": {"type": "string"},
         },
-        "explanation": {"type": "string"},
-    },
-    "required": ["code_changes", "explanation"],
-    "additionalProperties": False,
-}
+        "required": ["file_path", "operation", "content"],
+        "additionalProperties": False,
+    }
+    properties: dict[str, Any] = {"code_changes": {"type": "array", "items": change}}
+    if may_ask:
+        properties["requests"] = {"type": "array", "items": requests.item_schema()}
+    properties["explanation"] = {"type": "string"}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
 
 #: Where JSON may begin that is meant.
 _START: Final = re.compile(r'\{\s*"|\[\s*\{')
@@ -77,6 +81,12 @@ class Answer:
 
     changes: list[CodeChange]
     explanation: str
+    #: What it asks to see first; then there are no changes.
+    requests: list[LookRequest] = dataclasses.field(default_factory=list)
+
+    def is_like(self, other: Answer) -> bool:
+        """Return whether both want the same."""
+        return (self.changes, self.requests) == (other.changes, other.requests)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,12 +97,13 @@ class _Value:
     span: Span
 
 
-def parse(text: str, *, is_cut_off: bool = False) -> Answer:
+def parse(text: str, *, is_cut_off: bool = False, may_ask: bool = False) -> Answer:
     """Return what an answer says.
 
     The whole text is tried first. In any other, thoughts do not count, and what is left has to
     hold one answer: of several that differ none is chosen. ``is_cut_off`` is for a text that the
-    limit of its length has ended: what it holds is taken only if nothing comes after it.
+    limit of its length has ended: what it holds is taken only if nothing comes after it. With
+    ``may_ask`` it may ask to see more instead of changing anything.
 
     Raises:
         AnswerError: there is no JSON in it, it does not have the form, or it is ambiguous.
@@ -103,24 +114,26 @@ def parse(text: str, *, is_cut_off: bool = False) -> Answer:
     if not text:
         raise AnswerError("it is empty")
     whole = _whole(text)
-    return _one_of(text, is_cut_off=is_cut_off) if whole is None else _read(whole)
+    if whole is not None:
+        return _read(whole, may_ask=may_ask)
+    return _one_of(text, is_cut_off=is_cut_off, may_ask=may_ask)
 
 
-def _one_of(text: str, *, is_cut_off: bool) -> Answer:
+def _one_of(text: str, *, is_cut_off: bool, may_ask: bool) -> Answer:
     """Return the one answer that a text holds beside other things."""
     values = list(_embedded(text))
     thought = thoughts.find(text, [value.span for value in values])
-    answers = list(_answers(values, text))
+    answers = list(_answers(values, text, may_ask=may_ask))
     meant = [value for value in answers if not thought.hold(value.span)]
     if not meant:
         if answers:
             raise AnswerError("it holds JSON in its thoughts only, and none after them")
         raise AnswerError(f"there is no complete JSON object in it: {_syntax(text)}")
-    answer = _read(meant[-1].value)
+    answer = _read(meant[-1].value, may_ask=may_ask)
     rest = text[meant[-1].span[1] :]
     if "code_changes" in rest:
         raise AnswerError("after the JSON object it holds another one, which is not complete")
-    if any(other.changes != answer.changes for other in _valid(meant[:-1])):
+    if not all(map(answer.is_like, _valid(meant[:-1], may_ask=may_ask))):
         raise AnswerError("it holds several answers that differ: give the final one alone")
     is_last = not _BELOW.sub("", rest, count=1).strip()
     if not is_last and is_cut_off:
@@ -130,10 +143,10 @@ def _one_of(text: str, *, is_cut_off: bool) -> Answer:
     return answer
 
 
-def _valid(values: Sequence[_Value]) -> Iterator[Answer]:
+def _valid(values: Sequence[_Value], *, may_ask: bool) -> Iterator[Answer]:
     for value in values:
         with contextlib.suppress(AnswerError):
-            yield _read(value.value)
+            yield _read(value.value, may_ask=may_ask)
 
 
 def _whole(text: str) -> Any:
@@ -165,12 +178,14 @@ def _embedded(text: str) -> Iterator[_Value]:
             yield _Value(value, (begin, position))
 
 
-def _answers(values: Sequence[_Value], text: str) -> Iterator[_Value]:
+def _answers(values: Sequence[_Value], text: str, *, may_ask: bool) -> Iterator[_Value]:
     """Yield the values that are answers, and not the complete part of one that was cut off."""
     has_key = "code_changes" in text
     for found in values:
         value = found.value
-        if isinstance(value, dict) and has_key:
+        if may_ask and isinstance(value, dict) and isinstance(value.get("requests"), list):
+            is_meant = True
+        elif isinstance(value, dict) and has_key:
             is_meant = "code_changes" in value
         elif isinstance(value, dict):
             is_meant = "file_path" in value and _is_fenced(found.span, text)
@@ -202,25 +217,37 @@ def _syntax(text: str) -> str:
     return "it is something else"
 
 
-def _read(value: Any) -> Answer:
+def _read(value: Any, *, may_ask: bool = False) -> Answer:
     if isinstance(value, list):
         value = {"code_changes": value}
     if isinstance(value, dict) and "code_changes" not in value and "file_path" in value:
         value = {"code_changes": [value]}
     if not isinstance(value, dict):
         raise AnswerError("the JSON is no object")
-    if "code_changes" not in value:
-        raise AnswerError("the object has no key code_changes")
-    items = value["code_changes"]
+    asked = _asked(value) if may_ask else []
+    if "code_changes" not in value and not asked:
+        more = ": nothing more can be asked for" if "requests" in value else ""
+        raise AnswerError(f"the object has no key code_changes{more}")
+    items = value.get("code_changes", [])
     if not isinstance(items, list):
         raise AnswerError("code_changes is no list")
+    if items and asked:
+        raise AnswerError("it holds both requests and code_changes: ask first, and change then")
     if len(items) > MOST_CHANGES:
         raise AnswerError(f"code_changes has {len(items)} entries; {MOST_CHANGES} are allowed")
     explanation = value.get("explanation") or ""
     return Answer(
         changes=[_change(item, number) for number, item in enumerate(items, 1)],
         explanation=explanation if isinstance(explanation, str) else json.dumps(explanation),
+        requests=asked,
     )
+
+
+def _asked(value: Mapping[str, Any]) -> list[LookRequest]:
+    items = value.get("requests") or []
+    if not isinstance(items, list):
+        raise AnswerError("requests is no list")
+    return requests.of(items)
 
 
 def _change(item: Any, number: int) -> CodeChange:

@@ -17,6 +17,7 @@ from keruta_agent.core import errors
 from keruta_agent.core.backoff import Backoff
 from keruta_agent.core.coding.model import LLMConfig, LLMResponse
 from keruta_agent.core.redaction.redactor import Redactor
+from keruta_agent.runner.exploration import requests
 from keruta_agent.runner.model.answer import SHAPE, Answer, AnswerError, parse
 from keruta_agent.runner.model.connection import Connection, OnProgress
 from keruta_agent.runner.model.dialect import Dialect, Message
@@ -125,9 +126,16 @@ class LLMClient:
         self._connection.close()
 
     def generate_code(
-        self, prompt: str, workspace_path: Path, max_tokens: int | None = None
+        self,
+        prompt: str,
+        workspace_path: Path,
+        max_tokens: int | None = None,
+        *,
+        may_ask: bool = False,
     ) -> LLMResponse:
         """Return the changes that the model proposes; nothing is written.
+
+        With ``may_ask`` it may propose none, and ask to see more first.
 
         An unreadable answer is sent back once, with what is wrong about it. The workspace
         is not looked at: what the model is to know stands in the prompt.
@@ -137,11 +145,12 @@ class LLMClient:
             ImplementationError: the model gives no answer that can be used.
         """
         spent = _Spent()
+        self._dialect = dataclasses.replace(self._dialect, may_ask=may_ask)
         limit = max_tokens or self.config.max_tokens
         messages = [_said("system", SYSTEM), _said("user", prompt)]
         reply = self._complete(messages, limit, spent)
         try:
-            answer = _parsed(reply)
+            answer = self._parsed(reply)
         except AnswerError as error:
             answer, reply = self._repaired(messages, reply, error, limit, spent)
         return LLMResponse(
@@ -151,19 +160,21 @@ class LLMClient:
             tokens_used=spent.prompt_tokens + spent.completion_tokens,
             prompt_tokens=spent.prompt_tokens,
             completion_tokens=spent.completion_tokens,
+            requests=answer.requests,
         )
 
     def _repaired(
         self, messages: list[Message], reply: Reply, error: AnswerError, limit: int, spent: _Spent
     ) -> tuple[Answer, Reply]:
+        forms = f"{SHAPE} or {requests.SHAPE}" if self._dialect.may_ask else SHAPE
         request = (
             f"Your answer cannot be used: {error}. "
-            f"Answer again, with nothing but one JSON object of this form: {SHAPE}"
+            f"Answer again, with nothing but one JSON object of this form: {forms}"
         )
         again = [*messages, _said("assistant", reply.text), _said("user", request)]
         reply = self._complete(again, limit, spent)
         try:
-            return _parsed(reply), reply
+            return self._parsed(reply), reply
         except AnswerError as second:
             raise errors.UnusableAnswerError(
                 f"The answer of {self.config.model} cannot be used, nor the repaired one: {second}",
@@ -184,7 +195,7 @@ class LLMClient:
                     f"{self.config.model} refuses: {self._shown(reply.refusal)}",
                     advice="Describe the task differently",
                 )
-            if not reply.is_cut_off or _is_complete(reply):
+            if not reply.is_cut_off or self._is_complete(reply):
                 return reply
             if room < self._dialect.room(wanted):
                 raise errors.PromptTooLongError(
@@ -251,7 +262,7 @@ class LLMClient:
         reply, _ = self._ask(messages, _PROBE_TOKENS)
         complaint = ""
         try:
-            _parsed(reply)
+            self._parsed(reply)
         except AnswerError as error:
             complaint = str(error)
         return Learned(
@@ -303,21 +314,20 @@ class LLMClient:
             return errors.PromptTooLongError(message, advice=refusal.advice, share=share)
         return errors.ImplementationError(message, advice=refusal.advice)
 
+    def _parsed(self, reply: Reply) -> Answer:
+        may_ask = self._dialect.may_ask
+        return parse(reply.text, is_cut_off=reply.is_cut_off, may_ask=may_ask)
+
+    def _is_complete(self, reply: Reply) -> bool:
+        """Return whether an answer that was cut off is one all the same."""
+        try:
+            self._parsed(reply)
+        except AnswerError:
+            return False
+        return True
+
     def _shown(self, text: str) -> str:
         return " ".join(self._redactor.redact(text).split())[:300]
-
-
-def _parsed(reply: Reply) -> Answer:
-    return parse(reply.text, is_cut_off=reply.is_cut_off)
-
-
-def _is_complete(reply: Reply) -> bool:
-    """Return whether an answer that was cut off is one all the same."""
-    try:
-        _parsed(reply)
-    except AnswerError:
-        return False
-    return True
 
 
 def _estimated(messages: list[Message]) -> int:

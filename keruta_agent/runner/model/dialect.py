@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Final
 
-from keruta_agent.runner.model.answer import SCHEMA
+from keruta_agent.runner.model.answer import schema
 from keruta_agent.runner.model.reply import Refusal
 from keruta_agent.runner.model.words import Meaning
 
@@ -34,6 +34,8 @@ class Dialect:
     has_usage: bool = True
     #: Tokens that an answer may have, where the server allows fewer than asked for.
     most_answer: int | None = None
+    #: Whether the form of an answer has room for requests to see more.
+    may_ask: bool = False
 
     def arguments(self, limit: int) -> dict[str, Any]:
         """Return the part of a request that differs between servers."""
@@ -43,8 +45,8 @@ class Dialect:
         if self.has_temperature:
             arguments["temperature"] = TEMPERATURE
         if self.form == "json_schema":
-            schema = {"name": "code_changes", "strict": True, "schema": SCHEMA}
-            arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
+            form = {"name": "code_changes", "strict": True, "schema": schema(may_ask=self.may_ask)}
+            arguments["response_format"] = {"type": "json_schema", "json_schema": form}
         elif self.form == "json_object":
             arguments["response_format"] = {"type": "json_object"}
         return arguments

@@ -7,7 +7,6 @@ is left out, the least needed first, and named.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
@@ -19,10 +18,11 @@ from keruta_agent.core.redaction.redactor import Redactor
 from keruta_agent.runner.changes import files
 from keruta_agent.runner.changes.permission import PermissionValidator
 from keruta_agent.runner.changes.tree import Tree
-from keruta_agent.runner.checks import failure
-from keruta_agent.runner.exploration import outline, relevance
+from keruta_agent.runner.exploration import outline, relevance, requests
+from keruta_agent.runner.exploration.explorer import Explorer
 from keruta_agent.runner.model.answer import SHAPE
 from keruta_agent.runner.model.reply import estimated_tokens
+from keruta_agent.runner.model.texts import fenced, within
 
 #: Shares of the limit that a failure and the list of files may have.
 _FAILURE_SHARE: Final = 0.3
@@ -30,6 +30,8 @@ _LIST_SHARE: Final = 0.15
 #: The same of what files define that are not shown, and tokens for it.
 _SYMBOLS_SHARE: Final = 0.1
 _SYMBOLS_TOKENS: Final = 3_000
+#: Share of what is left that is kept free for answers to what the model asked for.
+_ASKED_SHARE: Final = 0.5
 _SYMBOLS: Final = "Definitions in Files That Are Not Shown"
 #: Tokens for files that nobody named: enough for a small project, cheap in a large one.
 _OTHERS_TOKENS: Final = 8_000
@@ -88,11 +90,14 @@ def build(
     redactor: Redactor,
     failed: str = "",
     touched: Collection[str] = (),
+    explorer: Explorer | None = None,
+    may_ask: bool = False,
 ) -> Prompt:
     """Return the prompt of a round.
 
     ``failed`` is what became of the round before, or what the tests say without any change;
-    ``touched`` are the files that earlier rounds have changed.
+    ``touched`` are the files that earlier rounds have changed. ``explorer`` knows what the model
+    has asked for; ``may_ask`` says that it may go on.
 
     Raises:
         ImplementationError: the task alone is longer than the limit.
@@ -100,18 +105,21 @@ def build(
     writer = _Writer(redactor=redactor, tree=tree, permissions=permissions)
     head = redactor.redact(_task(context))
     tail = redactor.redact(_facts(context)) + _section("Instructions", _INSTRUCTIONS)
+    if explorer is not None and may_ask:
+        tail += _section("If You Need to See More", _asking(explorer.left))
     left = limit_tokens - _OVERHEAD - estimated_tokens(head) - estimated_tokens(tail)
     if left < 0:
         raise errors.ImplementationError(
             f"The task {context.task_id} is longer than a prompt may be ({limit_tokens} tokens)",
             advice="Raise llm.prompt_tokens, or describe the task in fewer words",
         )
-    failed = _within(redactor.redact(failed), int(_FAILURE_SHARE * limit_tokens))
-    result = _section("Result of the Last Attempt", _fenced(failed)) if failed else ""
+    failed = within(redactor.redact(failed), int(_FAILURE_SHARE * limit_tokens))
+    result = _section("Result of the Last Attempt", fenced(failed)) if failed else ""
     names = files.listed(tree.root)
+    asked = [] if explorer is None else explorer.files
     related = files.named(context.related_files or (), names, tree.root)
     said = f"{_task(context)}\n{failed}"
-    wanted = list(dict.fromkeys([*touched, *related, *files.mentioned(said, names)]))
+    wanted = list(dict.fromkeys([*touched, *asked, *related, *files.mentioned(said, names)]))
     words = relevance.words(said)
     ranked = relevance.ranked(names, wanted, words)
     structure = _section(
@@ -119,7 +127,15 @@ def build(
         outline.structure(names, ranked, int(_LIST_SHARE * limit_tokens)),
     )
     left -= estimated_tokens(result) + estimated_tokens(structure)
-    shown = writer.shown(wanted, left, is_needed=True)
+    # What was asked for last is needed most, also where it is a part of a large file.
+    reserved = int(_ASKED_SHARE * left) if explorer is not None and explorer.steps else 0
+    shown = writer.shown(wanted, left - reserved, is_needed=True)
+    answers = ""
+    if explorer is not None and explorer.steps:
+        seen = explorer.shown(left - estimated_tokens(shown), writer.whole)
+        writer.masked |= seen.masked
+        answers = _section("What You Asked For", seen.text) if seen.text else ""
+        left -= estimated_tokens(answers)
     others = [name for name in ranked if name not in wanted][:_MOST_OTHERS]
     left -= estimated_tokens(shown)
     beside = writer.shown(others, min(left, _OTHERS_TOKENS), is_needed=False)
@@ -137,7 +153,9 @@ def build(
     text += _section("Related Files", shown) if shown else ""
     text += _section("Other Files", beside) if beside else ""
     return Prompt(
-        text=text + result + tail, masked=frozenset(writer.masked), shown=tuple(writer.names)
+        text=text + answers + result + tail,
+        masked=frozenset(writer.masked),
+        shown=tuple(writer.names),
     )
 
 
@@ -176,17 +194,33 @@ class _Writer:
         if text is None:
             return None
         safe = self.redactor.redact(text)
-        part = f"### {path}\n\n{_fenced(safe)}\n"
+        part = f"### {path}\n\n{fenced(safe)}\n"
         if estimated_tokens(part) > tokens:
             if not is_needed or tokens < _LEAST_PART:
                 return None
-            safe = _within(safe, tokens - estimated_tokens(path) - 40)
-            part = f"### {path} (a part)\n\n{_fenced(safe)}\n"
+            safe = within(safe, tokens - estimated_tokens(path) - 40)
+            part = f"### {path} (a part)\n\n{fenced(safe)}\n"
         else:
             self.whole.add(path)
         if safe != text:
             self.masked.add(path)
         return part
+
+
+def _asking(left: int) -> str:
+    return f"""\
+If you have to see more of the repository before you know what to change, answer with this object \
+instead:
+
+{requests.SHAPE}
+
+- You get what you ask for; answers of this form that are left: {left}. Up to {requests.MOST} \
+requests in each, of these actions only.
+- read: a file, or its lines (lines "" is all of it). search: a regular expression of Python, in \
+each line of the files at or below path ("" is everywhere). list: a directory. run: one of the \
+test commands above, word for word.
+- Ask for nothing that is here already, and change nothing that you have not seen.
+"""
 
 
 def _task(context: TaskContext) -> str:
@@ -225,18 +259,3 @@ def _facts(context: TaskContext) -> str:
 
 def _section(title: str, text: str) -> str:
     return f"## {title}\n\n{text.strip(chr(10))}\n\n"
-
-
-def _fenced(text: str) -> str:
-    """Return a text between fences that are longer than any in it."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}\n{text.rstrip(chr(10))}\n{fence}\n"
-
-
-def _within(text: str, tokens: int) -> str:
-    """Return a text cut down to so many tokens."""
-    most = len(text)
-    while most > 0 and estimated_tokens(shorter := failure.cut(text, most)) > tokens:
-        most = min(most - 1, int(most * tokens / max(1, estimated_tokens(shorter))))
-    return failure.cut(text, most) if most > 0 else ""
