@@ -34,5 +34,9 @@ def test_what_is_used_up_is_named(limits: Limits, reason: str) -> None:
 
 
 def test_limits_are_those_of_the_configuration() -> None:
-    config = RunnerConfig(max_rounds=7, max_total_tokens=8, max_cost=9, llm_input_price=1)
-    assert Limits.of(config, 4.0) == Limits(rounds=7, tokens=8, cost=9, seconds=4.0, input_price=1)
+    config = RunnerConfig(
+        max_rounds=7, max_steps=6, max_total_tokens=8, max_cost=9, llm_input_price=1
+    )
+    assert Limits.of(config, 4.0) == Limits(
+        rounds=7, steps=6, tokens=8, cost=9, seconds=4.0, input_price=1
+    )

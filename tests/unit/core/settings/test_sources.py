@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from keruta_agent.core import errors, units
 from keruta_agent.core.settings import declaration, schema
-from keruta_agent.core.settings.fields import Choice, Hosts, HttpUrl, Whole, YesNo
+from keruta_agent.core.settings.fields import Choice, Hosts, HttpUrl, Table, Whole, YesNo
 from keruta_agent.core.settings.sources import Source, load_settings
 
 FIELDS = schema.SettingsSchema().fields
@@ -31,6 +31,8 @@ def values_for(info: declaration.SettingInfo) -> st.SearchStrategy[str]:
             return st.sampled_from(["true", "no"])
         case Choice() as field:
             return st.sampled_from(field.words)
+        case Table():
+            return st.integers(0, 9).map(lambda number: json.dumps({"name": f"value {number}"}))
         case Hosts():
             return st.integers(1, 65_535).map(lambda port: f"host:{port},http://other")
         case HttpUrl():
