@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,26 @@ def test_tasks_are_claimed_by_priority_then_age(pool: Pool) -> None:
     low, high, second = pool.file("1"), pool.file("2", priority=5), pool.file("3")
     assert [pool.claim().task_id for _ in range(3)] == [high, low, second]
     assert attempts.claim_next(pool.database, "w", LONG_S) is None
+
+
+def test_next_task_is_found_without_sorting_all_that_wait(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, plans = pool.database, []
+
+    def explain(query: Any, *values: Any) -> None:
+        how = "EXPLAIN" if database.postgresql else "EXPLAIN QUERY PLAN"
+        text = query.postgresql if database.postgresql else query.sqlite
+        if database.postgresql:  # to sort no row is cheaper than anything
+            database.peewee.execute_sql("SET LOCAL enable_sort = off")
+        rows = database.peewee.execute_sql(f"{how} {text}", values).fetchall()
+        plans.append("\n".join(str(row[-1]) for row in rows))
+
+    monkeypatch.setattr(database, "one", explain)
+    assert attempts.claim_next(database, "w", LONG_S) is None
+    [plan] = plans
+    assert "coding_tasks_next" in plan
+    assert not re.search("TEMP B-TREE|Sort", plan), plan
 
 
 def test_two_workers_never_claim_the_same_task(pool: Pool) -> None:
