@@ -84,8 +84,8 @@ class Fanout:
         #: None holds those who listen to everything.
         self._by_topic: dict[str | None, set[_Listener]] = collections.defaultdict(set)
         self._by_group: dict[str, set[_Listener]] = collections.defaultdict(set)
-        self._reading = _Outage("what changed", "server_events_lost")
-        self._refreshing = _Outage("who may listen", "server_access_unread")
+        self._reading = _Outage("what changed")
+        self._refreshing = _Outage("who may listen")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
         self._is_waking = threading.Event()
@@ -342,9 +342,8 @@ class _Listener(Listener):
 class _Outage:
     """What cannot be read for a while: logged when that begins, and when it ends."""
 
-    def __init__(self, what: str, action: str) -> None:
+    def __init__(self, what: str) -> None:
         self._what = what
-        self._extra = {"action": action}
         self._lasts = False
 
     def note_failure(self) -> None:
@@ -355,14 +354,14 @@ class _Outage:
                 "cannot read %s; trying again each second",
                 self._what,
                 exc_info=True,
-                extra=self._extra,
+                extra={"action": "server_events_lost"},
             )
 
     def note_success(self) -> None:
         """Note that it could be read."""
         if self._lasts:
             self._lasts = False
-            logger.info("can read %s again", self._what, extra=self._extra)
+            logger.info("can read %s again", self._what, extra={"action": "server_events_lost"})
 
 
 def _discard(places: dict[T, set[_Listener]], keys: Iterable[T], listener: _Listener) -> None:

@@ -29,7 +29,6 @@ ACTIONS: Final[Mapping[str, str]] = {
     "login_unstored": "It cannot be stored that somebody has logged out of the pages.",
     "server_refusal_unnoted": "The server cannot note in its audit log whom it has refused.",
     "login_refused": "Somebody has given a wrong token at the login of the pages.",
-    "server_access_unread": "Who may listen cannot be read, or can be again; streams go on.",
     "logins_unread": "The list of logins to the pages cannot be read: all have ended.",
     "http_started": "The daemon's HTTP API listens.",
     "token_made": "A token for the HTTP API was made up; the message says where it is.",
