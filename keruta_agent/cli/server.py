@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from keruta_agent.cli.options import Group, PathType, load
+from keruta_agent.cli.server_audit import audit
 from keruta_agent.cli.server_backup import backup, restore
 from keruta_agent.cli.server_prune import policy_of, prune, retention_options
 from keruta_agent.cli.server_runner import (
@@ -215,6 +216,7 @@ def server(
             _serve(requests, served, drain_s)
 
 
+server.add_command(audit)
 server.add_command(backup)
 server.add_command(restore)
 server.add_command(token_commands)

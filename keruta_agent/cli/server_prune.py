@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from keruta_agent.cli.options import PathType, json_option, load, print_json
+from keruta_agent.cli.options import json_option, print_json
+from keruta_agent.cli.server_place import place_of, place_options
 from keruta_agent.core import errors
 
 if TYPE_CHECKING:
@@ -96,16 +97,7 @@ def policy_of(
 
 
 @click.command()
-@click.option(
-    "--data",
-    type=PathType(file_okay=False),
-    help="Directory of the server.  [default: server/ in the base directory]",
-)
-@click.option(
-    "--database-url",
-    envvar="KERUTA_SERVER_DATABASE_URL",
-    help="The server's database, where it is not in the directory.",
-)
+@place_options
 @retention_options
 @click.option("--dry-run", is_flag=True, help="Count what would go, and change nothing.")
 @click.option(
@@ -157,8 +149,8 @@ def prune(
         )
     if dry_run and vacuum:
         raise errors.UsageError("--vacuum changes the file, and --dry-run nothing")
-    data_dir = data or load(ctx).settings.base_dir / "server"
-    with contextlib.closing(Store.open_beside(data_dir, database_url, is_alone=vacuum)) as store:
+    place = place_of(ctx, data, database_url)
+    with contextlib.closing(Store.open_beside(*place, is_alone=vacuum)) as store:
         if vacuum and store.database.postgresql:
             raise errors.UsageError(
                 "--vacuum is for SQLite", advice="PostgreSQL does it by itself (autovacuum)"

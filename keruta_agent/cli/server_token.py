@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from keruta_agent.cli.options import Group, PathType, json_option, load, print_json
+from keruta_agent.cli.options import Group, json_option, print_json
+from keruta_agent.cli.server_place import audited_command, database_of, place_options
 from keruta_agent.core import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from keruta_agent.server.access.principals import Scope
-    from keruta_agent.server.store.database import Database
-
-F = TypeVar("F", bound="Callable[..., Any]")
 
 #: As the table of rights has them.
 ROLES: Final = ("admin", "operator", "viewer", "agent", "runner")
 #: Tokens in a list.
 _MOST_LISTED: Final = 1000
 _LONGEST_S: Final = 10 * 365 * 24 * 3600
-
-
-def _place_options(command: F) -> F:
-    """Add the options that say whose database it is."""
-    url = click.option(
-        "--database-url",
-        envvar="KERUTA_SERVER_DATABASE_URL",
-        help="The server's database, if it is not in the data directory.",
-    )
-    data = click.option(
-        "--data",
-        type=PathType(file_okay=False),
-        help="The server's data directory.  [default: server/ in the base directory]",
-    )
-    return data(url(command))
 
 
 @click.group(cls=Group)
@@ -62,7 +43,7 @@ def token() -> None:
     metavar="DURATION",
     help="How long it is good, such as 90d or 12h.  [default: until it is revoked]",
 )
-@_place_options
+@place_options
 @json_option
 @click.pass_context
 def create(
@@ -92,7 +73,10 @@ def create(
     from keruta_agent.server.access.principals import Role
 
     scope = _scope(session, workspace)
-    with _database(ctx, data, database_url, creates=True) as database:
+    with (
+        database_of(ctx, data, database_url, creates=True) as database,
+        audited_command("keruta server token create"),
+    ):
         made, secret = tokens.create(
             database, name, Role(role), scope=scope, lifetime_s=_lifetime_s(expires)
         )
@@ -103,7 +87,7 @@ def create(
 
 
 @token.command("list")
-@_place_options
+@place_options
 @json_option
 @click.pass_context
 def list_tokens(
@@ -119,7 +103,7 @@ def list_tokens(
     from keruta_agent.cli.tables import print_table
     from keruta_agent.server.access import tokens
 
-    with _database(ctx, data, database_url) as database:
+    with database_of(ctx, data, database_url) as database:
         found = tokens.newest(database, _MOST_LISTED)
     if as_json:
         print_json(found)
@@ -132,7 +116,7 @@ def list_tokens(
 
 @token.command()
 @click.argument("name")
-@_place_options
+@place_options
 @json_option
 @click.pass_context
 def revoke(
@@ -147,7 +131,10 @@ def revoke(
     """
     from keruta_agent.server.access import tokens
 
-    with _database(ctx, data, database_url) as database:
+    with (
+        database_of(ctx, data, database_url) as database,
+        audited_command("keruta server token revoke"),
+    ):
         revoked = tokens.revoke(database, name)
     if as_json:
         print_json(revoked)
@@ -203,15 +190,3 @@ def _lifetime_s(duration: str | None) -> float | None:
             advice="Give more than 0 and up to ten years, such as 90d",
         )
     return seconds
-
-
-def _database(
-    ctx: click.Context, data: Path | None, url: str | None, *, creates: bool = False
-) -> AbstractContextManager[Database]:
-    """Open the database that the options of the command, or of ``keruta server``, name."""
-    from keruta_agent.server.access.open_tokens import opened
-
-    server = ctx.parent.parent if ctx.parent is not None else None
-    above: dict[str, Any] = {} if server is None else server.params
-    data_dir = data or above.get("data") or load(ctx).settings.base_dir / "server"
-    return opened(data_dir, url or above.get("database_url"), creates=creates)

@@ -83,12 +83,14 @@ class ApiContext(Context):
 
 def api_context(store: Store) -> ApiContext:
     """Return what the views work with, over a store that is needed."""
+    return ApiContext(store=store, readiness=readiness_of(store))
+
+
+def readiness_of(store: Store) -> Readiness:
+    """Return whether requests can be taken that need a store."""
 
     def check_database() -> None:
         with store.database.connected():
             store.database.run(_ANYTHING).fetchone()
 
-    readiness = Readiness(
-        {"the database": check_database, "the artifact store": store.artifacts.check}
-    )
-    return ApiContext(store=store, readiness=readiness)
+    return Readiness({"the database": check_database, "the artifact store": store.artifacts.check})

@@ -138,3 +138,26 @@ def test_second_token_of_a_name_is_refused_until_the_first_is_revoked(
     assert workplace.run("server", "token", "revoke", "anna").returncode == 0
     assert workplace.run("server", "token", "revoke", "anna").returncode == 2
     _create(workplace, "anna", "--role", "admin")
+
+
+def test_commands_about_tokens_stand_in_the_audit_log(workplace: Workplace) -> None:
+    _create(workplace, "anna", "--role", "viewer")
+    revoked = workplace.run("server", "token", "revoke", "anna", "--json")
+    assert json.loads(revoked.stdout)["state"] == "revoked"
+    entries = json.loads(workplace.run("server", "audit", "--json").stdout)
+    assert [(entry["method"], entry["path"], entry["target"]) for entry in entries] == [
+        ("COMMAND", "keruta server token revoke", "token anna"),
+        ("COMMAND", "keruta server token create", "token anna"),
+    ]
+    assert all("@" in entry["address"] for entry in entries), "the user of the system"
+    shown = workplace.run("server", "audit", "--limit", "1").stdout
+    assert "token anna" in shown and "revoke" in shown and "create" not in shown
+
+
+def test_options_of_the_server_before_a_command_say_where_it_works(workplace: Workplace) -> None:
+    elsewhere = str(workplace.path / "elsewhere")
+    _create(workplace, "anna", "--role", "viewer", "--data", elsewhere)
+    for command in (["token", "list"], ["audit"], ["prune", "--retain-logs", "1d"]):
+        done = workplace.run("server", "--data", elsewhere, *command)
+        assert done.returncode == 0, done.stderr
+        assert workplace.run("server", *command).returncode != 0, "there is no other"

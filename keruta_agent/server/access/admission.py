@@ -40,7 +40,10 @@ class Access:
         self._rights = rights
         self._grants = grants
         self._logins = logins
-        self._throttle = Throttle()
+        #: Guesses by peer, and apart from them wrong tokens by peer and token: however many of
+        #: these somebody makes up, the guesses stay counted.
+        self._guesses = Throttle()
+        self._wrong = Throttle()
         self._auditor = auditor
         self._loopback = loopback
 
@@ -52,7 +55,9 @@ class Access:
         if token is not None and self._grants.of_token(token) is None:
             # Before the database is asked.
             peer, pair = _keys(request, token)
-            self._throttle.check(pair, *([] if tokens.is_made_here(token) else [peer]))
+            self._wrong.check(pair)
+            if not tokens.is_made_here(token):
+                self._guesses.check(peer)
         if token is None and request.app.pages is not None and request.cookies:
             # A person's browser: what has ended elsewhere has ended here at once.
             return self._grants.refresh
@@ -140,8 +145,8 @@ class Access:
         found = None if token is None else self._grants.of_token(token)
         if found is not None:
             # A person has chosen the one token: it may be guessed. To read addresses takes time.
-            if not found.number and not self._throttle.is_idle:
-                self._throttle.check(network_of(request.peer))
+            if not found.number and not self._guesses.is_idle:
+                self._guesses.check(network_of(request.peer))
             return found
         if token is not None:
             self._count(request, token)
@@ -159,8 +164,9 @@ class Access:
         nor are tokens that were made here ever guessed.
         """
         peer, pair = _keys(request, token)
-        is_guess = not tokens.is_made_here(token) and not self._throttle.has_failed(pair)
-        self._throttle.failed(pair, *([peer] if is_guess else []))
+        if not tokens.is_made_here(token) and not self._wrong.has_failed(pair):
+            self._guesses.failed(peer)
+        self._wrong.failed(pair)
 
     def _visitor(self, request: Request) -> Visitor | None:
         pages = request.app.pages

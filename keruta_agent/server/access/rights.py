@@ -229,7 +229,7 @@ PAGES: Final[Mapping[RouteKey, Right]] = MappingProxyType(
 RUNNER_SERVICES: Final[Mapping[RouteKey, Right]] = MappingProxyType(
     dict(
         [
-            *_rows(_ALL, Reach.NOTHING, "GET /health"),
+            *_rows(_ALL, Reach.NOTHING, "GET /health", "GET /health/ready"),
             *_rows(
                 _RUNNER_READERS,
                 Reach.EVERYTHING,

@@ -26,6 +26,7 @@ from keruta_agent.server.store.tables import Tables
 resource = Resource("artifacts", "Files that tasks left behind")
 
 _MAX_PATH = 1024
+_MAX_NAME = 255
 
 _CONTENT_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}\Z", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -66,6 +67,9 @@ def _destination(request: Request, task_id: str) -> Destination:
 
 def _described(form: Form) -> _Described:
     name = PurePosixPath(form.name.replace("\\", "/")).name
+    if len(name) > _MAX_NAME:
+        # It goes into a header of each download.
+        raise invalid("file", f"its name has more than {_MAX_NAME} characters")
     path = _checked_path(form.fields.get("path") or name)
     return _Described(
         name=_CONTROL.sub("\ufffd", name) or PurePosixPath(path).name,

@@ -13,7 +13,7 @@ from keruta_agent.core import wire
 from keruta_agent.http.request import Request
 from keruta_agent.http.responses import json_value
 from keruta_agent.http.routes import Answer
-from keruta_agent.server.readiness import ApiContext
+from keruta_agent.server.readiness import Readiness
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.store.store import Store
 
@@ -48,8 +48,8 @@ def get_ready(request: Request) -> Response:
 
     For what distributes requests to several servers.
     """
-    context: ApiContext = request.app.context
-    obstacle = context.readiness.obstacle()
+    readiness: Readiness = request.app.context.readiness
+    obstacle = readiness.obstacle()
     body = {
         "status": "UP" if obstacle is None else "DOWN",
         "timestamp": wire.format_date(datetime.now(UTC)),
@@ -58,10 +58,15 @@ def get_ready(request: Request) -> Response:
     return json_value(body, 200 if obstacle is None else 503)
 
 
-# In threads that may wait: the others may all be waiting for the database that is looked at.
-resource.declare(
-    "GET", "/health/ready", get_ready, answer=HealthAnswer, also=(503, HealthAnswer), waits=True
-)
+def declare_ready(group: Resource) -> None:
+    """Add the route of readiness to a group; its application has a context with a readiness."""
+    # In threads that may wait: the others may all be waiting for the database that is looked at.
+    group.declare(
+        "GET", "/health/ready", get_ready, answer=HealthAnswer, also=(503, HealthAnswer), waits=True
+    )
+
+
+declare_ready(resource)
 
 
 def _look(store: Store) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
@@ -17,12 +18,17 @@ from keruta_agent.server.retention import coding
 from keruta_agent.server.retention.policy import Limit, Policy
 from keruta_agent.server.retention.pruned import Pruned
 from keruta_agent.server.store import artifact_files, session_rows
-from keruta_agent.server.store import tables as t
 from keruta_agent.server.store.statements import statement
 from keruta_agent.server.store.store import Change, Store
 
-#: Rows of logs of one transaction: some twenty milliseconds on SQLite, where all writers wait.
+#: Rows of logs of one transaction at most: some twenty milliseconds on SQLite, where all writers
+#: wait, and many times that on a busy machine.
 LINES_AT_ONCE: Final = 2000
+#: And at the least, however long they take.
+_FEWEST_LINES: Final = 100
+#: Seconds that a transaction is meant to take at most: those that come have fewer rows of logs
+#: after one that took longer.
+_TRANSACTION_S: Final = 0.05
 #: Tasks, artifacts or sessions that one transaction looks at.
 ROWS_AT_ONCE: Final = 100
 
@@ -57,6 +63,8 @@ class Pruner:
         self._store = store
         self._database = store.database
         self._policy = policy
+        #: Rows of logs of the next transaction.
+        self._lines = LINES_AT_ONCE
         kept = "sessions.pinned = 0"
         #: What the sessions are of which logs and artifacts go.
         self._may_lose = kept if policy.in_live_sessions else f"{kept} AND {_IS_OVER}"
@@ -258,6 +266,7 @@ class Pruner:
         """Remove some lines of tasks, in the order of their numbers."""
         if not tasks:
             return _Removed()
+        limit = self._lines
         some = (
             f"SELECT number FROM log_entries WHERE task IN ({_marks(tasks)})"  # noqa: S608
             " ORDER BY task, number LIMIT ?"
@@ -265,7 +274,7 @@ class Pruner:
         found = self._rows(
             f"SELECT task, COUNT(*) FROM log_entries WHERE number IN ({some}) GROUP BY task",  # noqa: S608
             *tasks,
-            LINES_AT_ONCE,
+            limit,
         )
         lines = sum(number for _, number in found)
         touched = frozenset(task for task, _ in found)
@@ -273,10 +282,10 @@ class Pruner:
             self._run(
                 f"DELETE FROM log_entries WHERE number IN ({some})",  # noqa: S608
                 *tasks,
-                LINES_AT_ONCE,
+                limit,
             )
         # The last that was touched may have more.
-        is_full = lines == LINES_AT_ONCE
+        is_full = lines == limit
         unfinished = frozenset(task for task in tasks if task >= max(touched)) if is_full else ()
         return _Removed(lines=lines, touched=touched, unfinished=frozenset(unfinished))
 
@@ -285,7 +294,7 @@ class Pruner:
         if tasks:
             self._run(
                 f"UPDATE tasks SET {also}{column} = ? WHERE number IN ({_marks(tasks)})",  # noqa: S608
-                t.now(),
+                self._database.now(),
                 *tasks,
             )
 
@@ -377,11 +386,25 @@ class Pruner:
     def _writing(self) -> Iterator[Change]:
         """Make the block one transaction of the one process that prunes."""
         with self._store.writing() as change:
+            # Others wait from here on.
+            begun_at = time.monotonic()
             if self._database.postgresql:
                 is_ours = self._database.run(_TRY_LOCK, _PRUNE_LOCK).fetchone()[0]
                 if not is_ours:
                     raise OtherPrunesError
             yield change
+        self._lines = _adapted(self._lines, time.monotonic() - begun_at)
+
+
+def _adapted(lines: int, took_s: float) -> int:
+    """Return how many rows of logs the transaction after one of so many may remove."""
+    if took_s > _TRANSACTION_S:
+        wanted = int(lines * max(_TRANSACTION_S / took_s, 0.25))
+    elif took_s < _TRANSACTION_S / 2:
+        wanted = lines + lines // 4
+    else:
+        wanted = lines
+    return min(max(wanted, _FEWEST_LINES), LINES_AT_ONCE)
 
 
 def _marks(values: Collection[object]) -> str:

@@ -14,11 +14,12 @@ from keruta_agent.server.access.admission import Access
 from keruta_agent.server.access.auditing import Auditor
 from keruta_agent.server.access.rights import RUNNER_SERVICES
 from keruta_agent.server.app_factory import new_application
+from keruta_agent.server.resources import health
 from keruta_agent.server.runner_services.context import Services
 from keruta_agent.server.store.store import Store
 
 
-class HealthAnswer(Schema):
+class ServiceHealthAnswer(Schema):
     """How the service is."""
 
     status = fields.String(required=True)
@@ -45,13 +46,14 @@ def create_application(
         title=title,
     )
     app.add(_health(title), resource)
+    app.on_stop.append(services.readiness.stop)
     return app
 
 
 def _health(title: str) -> routes.Resource:
     group = routes.Resource("health", "How the service is")
 
-    @group.read("/health", answer=HealthAnswer)
+    @group.read("/health", answer=ServiceHealthAnswer)
     def get_health(store: Store) -> Any:
         """Return whether the service and its database work."""
         try:
@@ -60,4 +62,5 @@ def _health(title: str) -> routes.Resource:
             return Answer(body={"status": "DOWN", "service": title}, status=503)
         return {"status": "UP", "service": title}
 
+    health.declare_ready(group)
     return group

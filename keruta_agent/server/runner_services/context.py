@@ -6,6 +6,7 @@ import dataclasses
 
 from keruta_agent.http.request import Request
 from keruta_agent.server.access.grants import Grants
+from keruta_agent.server.readiness import Readiness
 from keruta_agent.server.routes import Context
 from keruta_agent.server.runner_services.retention import Retention
 from keruta_agent.server.runner_services.slots import Slots
@@ -19,6 +20,7 @@ class Services(Context):
     retention: Retention
     #: Who is let in.
     grants: Grants
+    readiness: Readiness
     #: Bytes.
     max_artifact_size: int
 

@@ -17,6 +17,7 @@ from keruta_agent.http.host import STOP_TIMEOUT_S, Host
 from keruta_agent.http.proxies import Proxies
 from keruta_agent.http.tls import Tls
 from keruta_agent.server.access.grants import Grants
+from keruta_agent.server.readiness import Readiness, readiness_of
 from keruta_agent.server.runner_services import artifacts, pool, registry
 from keruta_agent.server.runner_services.application import create_application
 from keruta_agent.server.runner_services.context import Services
@@ -78,6 +79,7 @@ class RunnerServices:
         self._options = options
         self._opened = contextlib.ExitStack()
         self._hosts: list[Host] = []
+        self._readiness: Readiness | None = None
         #: Where each service listens, by its name.
         self.urls: dict[str, str] = {}
 
@@ -111,6 +113,7 @@ class RunnerServices:
                 self.urls[name] = host.url
             # Once more, and first: requests that wait for a slot would hold up their host.
             opened.callback(services.slots.close)
+            self._readiness = services.readiness
             self._opened = opened.pop_all()
         logger.info(
             "the runner's services listen on %s",
@@ -125,7 +128,9 @@ class RunnerServices:
                 reload_certificate(host)
 
     def begin_drain(self) -> None:
-        """Go on answering, but have clients connect anew, elsewhere."""
+        """Be ready no more, and go on answering; clients connect anew, elsewhere."""
+        if self._readiness is not None:
+            self._readiness.stop()
         for host in self._hosts:
             host.begin_drain()
 
@@ -157,6 +162,7 @@ def open_services(data_dir: Path, options: Options) -> Iterator[Services]:
             slots=slots,
             retention=retention,
             grants=grants,
+            readiness=readiness_of(store),
             max_artifact_size=options.max_artifact_size,
         )
 

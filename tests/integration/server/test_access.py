@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from keruta_agent.http import throttle
 from keruta_agent.http.throttle import MOST_FAILURES
+from keruta_agent.server.access import tokens
 from keruta_agent.server.access.grants import Grants
 from keruta_agent.server.application import create_application
 from keruta_agent.server.store.store import Store
@@ -124,3 +126,15 @@ def test_addresses_of_one_ipv6_network_are_one_peer(guarded: ApiCaller) -> None:
         _status(guarded, f"guess {number}", peer=f"2001:db8:1:2::{number:x}")
     assert _status(guarded, TOKEN, peer="2001:db8:1:2:ffff::1") == 429
     assert _status(guarded, TOKEN, peer="2001:db8:1:3::1") == 200
+
+
+def test_guesses_stay_counted_however_many_other_tokens_are_made_up(
+    guarded: ApiCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 20
+    monkeypatch.setattr(throttle, "MOST_KEYS", most)
+    for number in range(MOST_FAILURES):
+        _status(guarded, f"guess {number}")
+    for number in range(most + 1):
+        assert _status(guarded, f"{tokens.PREFIX}{number:064x}") == 401
+    assert _status(guarded, "another guess") == 429

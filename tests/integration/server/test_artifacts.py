@@ -183,3 +183,14 @@ def test_artifact_files_are_private(api: ApiCaller, store: Store) -> None:
     stored = _upload(api, api.task()["id"]).json()
     assert (store.directory.artifacts / stored["id"]).stat().st_mode & 0o777 == 0o600
     assert store.directory.artifacts.stat().st_mode & 0o777 == 0o700
+
+
+def test_file_has_a_name_that_fits_into_a_header(api: ApiCaller) -> None:
+    task = api.task()["id"]
+    longest = "ä" * 255
+    kept = _upload(api, task, filename=longest)
+    assert (kept.status_code, kept.json()["name"]) == (201, longest)
+    content = api.call("GET", f"/tasks/{task}/artifacts/{kept.json()['id']}/content")
+    assert content.content == CONTENT
+    refused = _upload(api, task, filename=f"{longest}x", path="x")
+    assert (refused.status_code, refused.json()["error"]["field"]) == (400, "file")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from keruta_agent.server.application import create_application
-from keruta_agent.server.retention import rounds
+from keruta_agent.server.retention import pruner, rounds
 from keruta_agent.server.retention.policy import Limit, Policy, parse_limit
 from keruta_agent.server.retention.pruned import Pruned
 from keruta_agent.server.retention.pruner import Pruner
@@ -408,3 +408,14 @@ def test_tasks_that_ended_before_this_version_have_an_end(world):
     row = world.run("SELECT ended_at, updated_at FROM tasks WHERE id = ?", task).fetchone()
     assert row[0] <= t.now()
     assert row[0] is not None
+
+
+def test_transaction_that_took_long_is_followed_by_smaller_ones() -> None:
+    lines = [2000]
+    for took_s in (0.4, 0.1, 0.1, 0.1, 0.1, 0.1):
+        lines.append(pruner._adapted(lines[-1], took_s))
+    assert lines == [2000, 500, 250, 125, 100, 100, 100], "never fewer, or it would never end"
+    assert pruner._adapted(500, 0.04) == 500
+    for _ in range(20):
+        lines.append(pruner._adapted(lines[-1], 0.01))
+    assert lines[-1] == pruner.LINES_AT_ONCE
