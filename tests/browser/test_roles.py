@@ -61,3 +61,7 @@ def test_axe_finds_no_serious_fault_in_the_pages_of_admins(
         assert serious_faults(window.page) == []
         fits = "document.documentElement.scrollWidth <= innerWidth"
         assert window.page.evaluate(fits)
+        window.page.goto(f"{server.url}/audit")
+        expect(window.page.get_by_text("POST /tokens")).to_be_visible()
+        assert serious_faults(window.page) == []
+        assert window.page.evaluate(fits)

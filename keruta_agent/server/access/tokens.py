@@ -34,6 +34,16 @@ _END_LOGINS: Final = statement("DELETE FROM logins WHERE token = ?")
 _USED: Final = statement("UPDATE tokens SET used_at = ? WHERE number = ?")
 
 
+class TokenRefused(errors.UsageError):
+    """A token cannot be created like that; pages say why in their own language."""
+
+    def __init__(self, reason: str, message: str, *, advice: str, **values: object) -> None:
+        super().__init__(message, advice=advice)
+        #: Of the page's catalogue, below ``tokens.refused``.
+        self.reason = reason
+        self.values = values
+
+
 def is_made_here(token: str) -> bool:
     """Return whether a token has the form of those that are created here."""
     return _FORM.fullmatch(token) is not None
@@ -50,7 +60,7 @@ def create(
     """Store a new token; return what may be shown of it, and itself, which is nowhere else.
 
     Raises:
-        UsageError: name or scope do not fit, or there are too many.
+        TokenRefused: name or scope do not fit, or there are too many.
     """
     name = name.strip()
     _check(name, role, scope)
@@ -69,13 +79,18 @@ def create(
         # First: those that create tokens at once take turns by it.
         shared_state.note_change(database)
         if database.one(_NAMED, name, name) is not None:
-            raise errors.UsageError(
+            raise TokenRefused(
+                "taken",
                 f"there is a token {name!r} already",
                 advice="Give another name, or revoke that one first",
+                name=name,
             )
         if database.run(_NUMBER).fetchone()[0] >= MOST:
-            raise errors.UsageError(
-                f"there are {MOST} tokens", advice="Revoke those that nobody needs"
+            raise TokenRefused(
+                "many",
+                f"there are {MOST} tokens",
+                advice="Revoke those that nobody needs",
+                most=MOST,
             )
         # By the database's clock: this command may run on a machine with another one.
         now = database.now()
@@ -88,21 +103,24 @@ def create(
 
 def _check(name: str, role: Role, scope: Scope | None) -> None:
     if not name or len(name) > LONGEST_NAME or not name.isprintable() or name.startswith("-"):
-        raise errors.UsageError(
+        raise TokenRefused(
+            "name",
             f"{name!r} cannot be a token's name",
             advice=f"Give 1 to {LONGEST_NAME} printable characters that do not begin with '-'",
+            longest=LONGEST_NAME,
         )
     if role is Role.AGENT and scope is None:
-        raise errors.UsageError(
-            "an agent's token needs a scope", advice="Give it a session or a workspace"
+        raise TokenRefused(
+            "unbound", "an agent's token needs a scope", advice="Give it a session or a workspace"
         )
     if role in (Role.ADMIN, Role.RUNNER) and scope is not None:
-        raise errors.UsageError(
+        raise TokenRefused(
+            "bound",
             f"a token of the role {role} has no scope",
             advice="Leave the session or workspace out, or choose another role",
         )
     if scope is not None and not scope.value.strip():
-        raise errors.UsageError(f"the {scope.kind} is empty", advice="Name it, by its id")
+        raise TokenRefused("scope", f"the {scope.kind} is empty", advice="Name it, by its id")
 
 
 def _find(database: Database, name: str) -> Row:

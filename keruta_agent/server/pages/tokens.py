@@ -7,7 +7,6 @@ from typing import Final, Self
 
 from starlette.responses import Response
 
-from keruta_agent.core import errors
 from keruta_agent.http.pages import page_setup
 from keruta_agent.http.problems import missing
 from keruta_agent.http.request import Request
@@ -57,8 +56,8 @@ def create_token(request: Request) -> Response:
             scope=_scope(form),
             lifetime_s=_lifetime_s(form.days),
         )
-    except errors.UsageError as exc:
-        return _page(request, form, fault=f"{exc.message}. {exc.advice}")
+    except tokens.TokenRefused as exc:
+        return _page(request, form, refusal=exc)
     return _page(request, _Form(), created=row["name"], secret=secret)
 
 
@@ -75,15 +74,21 @@ def revoke_token(request: Request, token_id: str) -> Response:
     return page_setup.go_to(request, "/tokens?done=revoked")
 
 
-def _page(request: Request, form: _Form, *, fault: str = "", **created: str) -> Response:
+def _page(
+    request: Request,
+    form: _Form,
+    *,
+    refusal: tokens.TokenRefused | None = None,
+    **created: str,
+) -> Response:
     database = store_of(request).database
     return page_setup.page(
         request,
         "tokens.html",
-        400 if fault else 200,
+        400 if refusal else 200,
         tokens=tokens.newest(database, _MOST_SHOWN),
         form=form,
-        fault=fault,
+        refusal=refusal,
         roles=list(Role),
         kinds=list(ScopeKind),
         **{"created": "", "secret": "", **created},
@@ -94,8 +99,8 @@ def _role(name: str) -> Role:
     try:
         return Role(name)
     except ValueError:
-        raise errors.UsageError(
-            f"there is no role {name!r}", advice=f"It is one of: {', '.join(Role)}"
+        raise tokens.TokenRefused(
+            "role", f"there is no role {name!r}", advice=f"It is one of: {', '.join(Role)}"
         ) from None
 
 
@@ -109,7 +114,10 @@ def _lifetime_s(days: str) -> int | None:
     if not days:
         return None
     if not (days.isascii() and days.isdecimal() and 0 < int(days[:9]) <= _LONGEST_DAYS):
-        raise errors.UsageError(
-            f"{days!r} are no days", advice=f"Give a number from 1 to {_LONGEST_DAYS}, or none"
+        raise tokens.TokenRefused(
+            "days",
+            f"{days!r} are no days",
+            advice=f"Give a number from 1 to {_LONGEST_DAYS}, or none",
+            longest=_LONGEST_DAYS,
         )
     return int(days) * _DAY_S

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from keruta_agent.http.application import Application
+from keruta_agent.http.pages.language import catalogue
 from keruta_agent.server.access import tokens
 from keruta_agent.server.access.principals import Role, Scope, ScopeKind
 from keruta_agent.server.application import create_application
@@ -123,13 +124,30 @@ def test_admin_creates_a_token_that_is_shown_once_and_revokes_it(
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"name": " "}, {"role": "king"}, {"role": "agent"}, {"days": "x"}, {"days": "0"}],
+    ("wrong", "reason"),
+    [
+        ({"name": " "}, "name"),
+        ({"role": "king"}, "role"),
+        ({"role": "agent"}, "unbound"),
+        ({"role": "admin", "scope_kind": "session", "scope": "x"}, "bound"),
+        ({"scope_kind": "workspace"}, "scope"),
+        ({"days": "x"}, "days"),
+        ({"days": "0"}, "days"),
+        ({"name": "taken"}, "taken"),
+    ],
 )
-def test_form_of_a_token_says_what_is_wrong(admin: PageVisitor, wrong: dict[str, str]) -> None:
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_form_of_a_token_says_what_is_wrong(
+    admin: PageVisitor, store: Store, wrong: dict[str, str], reason: str, language: str
+) -> None:
+    tokens.create(store.database, "taken", Role.VIEWER)
+    admin.send("/language", language=language)
     page = admin.send("/tokens", **{"name": "anna", "role": "viewer", **wrong})
     assert page.status_code == 400
-    assert "The token was not created" in page.text
+    texts = catalogue(language)
+    assert texts["tokens.fault"] in page.text
+    said = texts[f"tokens.refused.{reason}"].format(name="taken", longest="0").replace("'", "&#39;")
+    assert said.partition("0")[0] in page.text
 
 
 def test_server_without_tokens_shows_all_forms_and_no_page_of_tokens(store: Store) -> None:

@@ -36,6 +36,10 @@ def _refuse(listener: socket.socket, refusals: list[tuple[str, str]], begun: Eve
         with contextlib.suppress(ConnectionError), listener.accept()[0] as client:
             client.recv(1_000)
             client.sendall(_refusal(*refusals[min(turn, len(refusals) - 1)]))
+            # A socket that is closed with something unread resets: the refusal would be lost.
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(1_000):
+                pass
 
 
 @contextlib.contextmanager

@@ -35,6 +35,7 @@ PUT_TOGETHER = (
     "board.",
     "card.",
     "sessions.",
+    "tokens.refused.",
     "tokens.role.",
     "tokens.scope.",
     "tokens.state.",
@@ -81,6 +82,10 @@ def test_no_text_is_left_that_nobody_asks_for() -> None:
         ("status.", list(model.TaskStatus)),
         ("session.", list(model.SessionStatus)),
         ("outcome.", list(Outcome)),
+        (
+            "tokens.refused.",
+            ["bound", "days", "many", "name", "role", "scope", "taken", "unbound"],
+        ),
         ("tokens.role.", list(Role)),
         ("tokens.scope.", ["none", *ScopeKind]),
         ("tokens.state.", ["active", "expired", "revoked"]),
