@@ -127,8 +127,9 @@ def server(
 ) -> None:
     """Serve the keruta API from this machine, for one person's sessions.
 
-    Prints where it listens when it is ready. A token is better given by the variable
-    KERUTA_SERVER_TOKEN than on the command line, which other users can see.
+    Prints where it listens when it is ready. A token, and a database's URL with a password, are
+    better given by the variables KERUTA_SERVER_TOKEN and KERUTA_SERVER_DATABASE_URL than on the
+    command line, which other users can see.
 
     With --runner-services the services around the Agent Runner are served as well: Task Registry,
     Repo Pool Manager and Artifact Store, each on a port of its own, with the same kind of database.

@@ -7,6 +7,7 @@ from typing import Any
 import peewee
 from marshmallow import Schema, fields
 
+from keruta_agent.core import wire
 from keruta_agent.http.application import Application
 from keruta_agent.http.routes import Answer
 from keruta_agent.server import routes
@@ -44,6 +45,7 @@ def create_application(
             services.grants, RUNNER_SERVICES, Auditor(services.store.database), loopback=loopback
         ),
         title=title,
+        fields={wire.AnyDate: ("string", "date-time")},
     )
     app.add(_health(title), resource)
     app.on_stop.append(services.readiness.stop)
