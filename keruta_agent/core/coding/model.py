@@ -11,10 +11,12 @@ import dataclasses
 import enum
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from keruta_agent.core.coding.record import Record
 from keruta_agent.core.redaction.values import url_passwords
+
+T = TypeVar("T")
 
 
 class RunnerState(enum.StrEnum):
@@ -34,6 +36,21 @@ class ArtifactType(enum.StrEnum):
     TEST_RESULT = "test"
 
 
+def _advising(cls: type[T]) -> type[T]:
+    """Have a frozen record say what to do instead: code of the old runner changed its fields."""
+
+    def refuse(self: object, name: str, *_value: object) -> NoReturn:
+        raise dataclasses.FrozenInstanceError(
+            f"cannot change {name!r}: a {cls.__name__} stays what was asked for, since several "
+            f"threads and reports rely on it. Use dataclasses.replace(context, {name}=...)"
+        )
+
+    cls.__setattr__ = refuse  # type: ignore[method-assign]
+    cls.__delattr__ = refuse  # type: ignore[method-assign]
+    return cls
+
+
+@_advising
 @dataclasses.dataclass(frozen=True)
 class TaskContext(Record):
     """A coding task, as a Dispatcher hands it to a runner.

@@ -173,3 +173,10 @@ def test_address_that_is_none_is_answered_with_one_of_that_service(client, says)
     with pytest.raises(errors.SettingsError) as refused:
         client("file:///var/artifacts")
     assert says in refused.value.advice and "keruta server" in refused.value.advice
+
+
+def test_directory_as_the_artifact_store_in_a_file_is_answered_with_its_address(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("artifact_store_url: file:///var/artifacts\n", encoding="utf-8")
+    with pytest.raises(errors.SettingsError, match="http://localhost:8003"):
+        RunnerConfig.from_file(file, {"HOME": str(tmp_path)})

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
+import pickle
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,3 +114,14 @@ def test_strange_value_inside_of_a_list_is_named_by_its_place():
 def test_records_cannot_be_changed_by_who_gets_them():
     with pytest.raises(dataclasses.FrozenInstanceError):
         CONTEXT.slot_id = "another"
+
+
+@pytest.mark.parametrize("change", [setattr, lambda record, name, _value: delattr(record, name)])
+def test_code_of_the_old_runner_is_told_what_to_do_instead(change: Any) -> None:
+    with pytest.raises(
+        dataclasses.FrozenInstanceError, match=r"dataclasses\.replace\(context, slot_id=\.\.\.\)"
+    ):
+        change(CONTEXT, "slot_id", "another")
+    changed = dataclasses.replace(CONTEXT, slot_id="another")
+    assert (changed.slot_id, CONTEXT.slot_id) == ("another", "")
+    assert copy.deepcopy(changed) == pickle.loads(pickle.dumps(changed)) == changed
