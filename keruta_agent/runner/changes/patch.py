@@ -22,6 +22,10 @@ _ANY_HUNK: Final = re.compile(r"@@.*")
 MOST_PASSAGES: Final = 1000
 #: Lines that may divide a block.
 _MOST_DIVIDERS: Final = 20
+_MARKS: Final = (
+    "give it marks of nine characters, <<<<<<<<< SEARCH, ========= and >>>>>>>>> REPLACE, or use a "
+    "unified diff"
+)
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
 
 
@@ -36,7 +40,7 @@ class Passage:
     old: list[str]
     new: list[str]
     hint: int | None = None
-    #: The line between both, where the block has others like it.
+    #: The line between both, in a block.
     divider: str | None = None
 
 
@@ -104,7 +108,7 @@ def _readings(inside: list[str], end_length: int, length: int) -> Readings:
         Passage(
             old=inside[:number],
             new=inside[number + 1 :],
-            divider=inside[number].rstrip() if len(possible) > 1 else None,
+            divider=inside[number].rstrip(),
         )
         for number in chosen
     )
@@ -168,8 +172,15 @@ def replaced(text: str, wanted: list[Readings]) -> str:
 
 def _only(lines: list[str], readings: Readings, name: str) -> tuple[Passage, int]:
     """Return the one way to read a passage that fits, and its place."""
-    if len(readings) == 1 and readings[0].divider is None:
-        return readings[0], _place(lines, readings[0], name)
+    if len(readings) == 1:
+        place = _place(lines, readings[0], name)
+        if _goes_on(lines, readings[0], place):
+            # The line of the file may be meant, and the divider forgotten.
+            raise PatchError(
+                f"{name} ends before line {place + len(readings[0].old) + 1} of the file, which is "
+                f"the same as the line that divides the passage: {_MARKS}"
+            )
+        return readings[0], place
     fitting = []
     for reading in readings:
         with contextlib.suppress(PatchError):
@@ -180,15 +191,18 @@ def _only(lines: list[str], readings: Readings, name: str) -> tuple[Passage, int
         return fitting[0]
     raise PatchError(
         f"{name} has several lines of '=', and {len(fitting)} ways to divide it by them fit to the "
-        "file: give it marks of nine characters, <<<<<<<<< SEARCH, ========= and >>>>>>>>> "
-        "REPLACE, or use a unified diff"
+        f"file: {_MARKS}"
     )
 
 
 def _goes_on(lines: list[str], reading: Passage, place: int) -> bool:
     """Return whether the file goes on with the divider: then that may be the file's own line."""
     after = place + len(reading.old)
-    return after < len(lines) and lines[after].rstrip() == reading.divider
+    return (
+        reading.divider is not None
+        and after < len(lines)
+        and lines[after].rstrip() == reading.divider
+    )
 
 
 def _replace(lines: list[str], bare: list[str], passage: Passage, start: int, end: str) -> None:

@@ -109,6 +109,8 @@ def test_heading_underlined_like_the_divider_is_told_from_it(
     [
         ("Title\n=======\ntxet\n", "Title\n=======\nnew\n"),
         ("Title\n", "Heading\n=======\n"),
+        # Its own divider was forgotten, or the title alone is meant: nobody knows.
+        ("Title\n", "new text\n"),
         ("text\n", "text\n\nOther\n=======\nmore\n=======\n\n>>>>>>> REPLACE\n"),
     ],
 )
@@ -120,6 +122,8 @@ def test_block_that_can_be_divided_in_several_ways_is_refused(old: str, new: str
 def test_longer_marks_tell_the_divider_from_any_heading() -> None:
     content = "<<<<<<<<< SEARCH\nTitle\n=========\nHeading\n=======\n>>>>>>>>> REPLACE\n"
     assert edited("Title\n", content) == "Heading\n=======\n"
+    alone = "<<<<<<<<< SEARCH\nTitle\n=========\nHeading\n>>>>>>>>> REPLACE\n"
+    assert edited(RST, alone) == RST.replace("Title", "Heading")
 
 
 @pytest.mark.parametrize(
