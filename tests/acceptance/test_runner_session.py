@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import requests
 
 from keruta_agent.testing.language_model import ScriptedModel
 from tests.helpers import coding
@@ -47,6 +48,13 @@ def test_task_is_solved_in_the_clone_of_the_session_and_pushed_once(
     assert repository.file(branch, "half.py") == RIGHT.rstrip("\n")
     assert repository.files(branch) == [".gitignore", "half.py", "test_half.py"]
     assert repository.file("main", "half.py") == coding.BROKEN.rstrip("\n")
+    page = requests.get(
+        f"{session.url}/tasks/{task_id}", headers={"Accept-Language": "en"}, timeout=30
+    ).text
+    account = page.partition('data-part="verification"')[2].partition("</section>")[0]
+    assert "These tests decided:" in account
+    assert "1 passed (unittest)" in account
+    assert "1 failed (unittest)" in account.partition("Before the change")[2]
 
 
 @pytest.mark.parametrize("wish", [1, "yes", []])
