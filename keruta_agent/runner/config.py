@@ -125,6 +125,8 @@ class RunnerConfig:
     llm_api_version: str | None = None
     llm_ca_file: Path | None = None
     llm_proxy: str | None = dataclasses.field(default=None, repr=False)
+    #: Whether the model may ask by calling functions, too.
+    llm_tool_calls: bool = False
     #: Whether commits are signed, with the key that git is set up with.
     git_sign: bool = False
 
@@ -251,6 +253,7 @@ class RunnerConfig:
             api_version=self.llm_api_version,
             ca_file=self.llm_ca_file,
             proxy=self.llm_proxy,
+            tool_calls=self.llm_tool_calls,
         )
         key = given.api_key or environment.get(self.llm_api_key_env_var, "").strip()
         if not key:
@@ -303,6 +306,7 @@ class RunnerConfig:
             llm_api_version=settings.llm_api_version,
             llm_ca_file=settings.llm_ca_file,
             llm_proxy=settings.llm_proxy,
+            llm_tool_calls=settings.llm_tool_calls,
         )
 
     @classmethod

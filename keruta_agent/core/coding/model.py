@@ -149,6 +149,8 @@ class LLMConfig(Record):
     api_version: str | None = None
     ca_file: Path | None = None
     proxy: str | None = dataclasses.field(default=None, repr=False)
+    #: Whether the model may ask by calling functions, beside the JSON of its answer.
+    tool_calls: bool = False
 
     @property
     def secrets(self) -> list[str]:

@@ -127,6 +127,14 @@ class RunnerSettings:
         environment=("KERUTA_LLM_PROXY",),
         help="Proxy to the model's server, in place of that of HTTPS_PROXY.",
     )
+    llm_tool_calls: bool = setting(
+        YesNo(),
+        key="llm.tool_calls",
+        environment=("KERUTA_LLM_TOOL_CALLS",),
+        default=False,
+        help="Whether the model may ask to see more by calling functions, too; for servers that "
+        "take tools beside a form for answers.",
+    )
     llm_input_price: int = setting(
         Whole(minimum=0, maximum=MILLION * 1000),
         key="llm.input_price",

@@ -6,6 +6,7 @@ not allowed.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -54,6 +55,42 @@ def item_schema() -> dict[str, Any]:
             for action, fields in FIELDS.items()
         ]
     }
+
+
+def tools() -> list[dict[str, Any]]:
+    """Return the actions as functions that a model may call."""
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": action,
+                "description": f"Answers {action} requests: see the prompt.",
+                "parameters": {
+                    "type": "object",
+                    "properties": {
+                        name: {"type": "string", "description": said}
+                        for name, said in fields.items()
+                    },
+                },
+            },
+        }
+        for action, fields in FIELDS.items()
+    ]
+
+
+def of_calls(calls: Sequence[tuple[str, str]]) -> list[LookRequest]:
+    """Return the requests that called functions stand for; none where others were called, too."""
+    if not all(name in ACTIONS for name, _ in calls):
+        return []
+    return of([{**_arguments(arguments), "action": name} for name, arguments in calls])
+
+
+def _arguments(text: str) -> Mapping[str, Any]:
+    try:
+        given = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return given if isinstance(given, dict) else {}
 
 
 def of(items: Sequence[Any]) -> list[LookRequest]:

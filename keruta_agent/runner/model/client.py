@@ -111,7 +111,7 @@ class LLMClient:
         self._transcript = transcript or Transcript()
         self._redactor = Redactor([key, *self.config.secrets])
         self._connection = Connection(self.config, check=check, on_progress=on_progress)
-        self._dialect = Dialect()
+        self._dialect = Dialect(has_tools=config.tool_calls)
 
     def __repr__(self) -> str:
         return f"<LLMClient of {self.config.model}>"
@@ -316,6 +316,9 @@ class LLMClient:
 
     def _parsed(self, reply: Reply) -> Answer:
         may_ask = self._dialect.may_ask
+        asked = requests.of_calls(reply.calls) if may_ask else []
+        if asked and not reply.is_cut_off:
+            return Answer(changes=[], explanation="", requests=asked)
         return parse(reply.text, is_cut_off=reply.is_cut_off, may_ask=may_ask)
 
     def _is_complete(self, reply: Reply) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Final
 
+from keruta_agent.runner.exploration import requests
 from keruta_agent.runner.model.answer import schema
 from keruta_agent.runner.model.reply import Refusal
 from keruta_agent.runner.model.words import Meaning
@@ -34,6 +35,8 @@ class Dialect:
     has_usage: bool = True
     #: Tokens that an answer may have, where the server allows fewer than asked for.
     most_answer: int | None = None
+    #: Whether a model may call functions in order to ask.
+    has_tools: bool = False
     #: Whether the form of an answer has room for requests to see more.
     may_ask: bool = False
 
@@ -42,6 +45,8 @@ class Dialect:
         arguments: dict[str, Any] = {self.limit_name: self.room(limit), "stream": self.streams}
         if self.streams and self.has_usage:
             arguments["stream_options"] = {"include_usage": True}
+        if self.has_tools and self.may_ask:
+            arguments["tools"] = requests.tools()
         if self.has_temperature:
             arguments["temperature"] = TEMPERATURE
         if self.form == "json_schema":
@@ -75,10 +80,11 @@ class Dialect:
         ):
             return None  # its words are about the account, whatever else they name
         simpler = self._simpler(refusal, limit)
-        if simpler is None and refusal.said is None and self.form != "plain":
+        if simpler is None and refusal.said is None:
             # Smaller servers say only that something is wrong.
             is_vague = refusal.status in (400, 422)
-            simpler = dataclasses.replace(self, form="plain") if is_vague else None
+            plainer = dataclasses.replace(self, form="plain", has_tools=False)
+            simpler = plainer if is_vague else None
         return simpler if simpler != self else None
 
     def _simpler(self, refusal: Refusal, limit: int) -> Dialect | None:
@@ -100,6 +106,8 @@ class Dialect:
                 return dataclasses.replace(self, streams=False)
             case Meaning.ONLY_STREAM:
                 return dataclasses.replace(self, streams=True)
+            case Meaning.TOOLS:
+                return dataclasses.replace(self, has_tools=False)
             case Meaning.FORM if self.form != "plain":
                 return dataclasses.replace(self, form=_SIMPLER[self.form])
         return None

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from keruta_agent.http.client import answers
@@ -52,6 +52,8 @@ class Reply:
     completion_tokens: int | None = None
     #: Of these, what the model has thought with.
     reasoning_tokens: int = 0
+    #: Names of the functions that it calls, with their arguments.
+    calls: tuple[tuple[str, str], ...] = ()
 
     def tokens(self, messages: Iterable[Mapping[str, str]]) -> tuple[int, int]:
         """Return the tokens of prompt and answer: estimated where the server does not tell."""
@@ -158,8 +160,10 @@ def of_body(body: Mapping[str, Any]) -> Reply | Refusal:
     if reason in _HELD_BACK:
         refusal = refusal or "its content filter holds the answer back"
     details = usage.get("completion_tokens_details")
+    calls = tuple(_called(message))
     return Reply(
-        text=text_of(message.get("content")) or _called(message),
+        text=text_of(message.get("content")) or "\n".join(text for _, text in calls if text),
+        calls=calls,
         model=text_of(body.get("model")),
         refusal=refusal,
         is_cut_off=reason in _CUT_OFF,
@@ -179,15 +183,16 @@ def of_error(body: Mapping[str, Any]) -> Refusal:
     return dataclasses.replace(_refusal(status, body), retry_after_s=words.wait_s(json.dumps(body)))
 
 
-def _called(message: Mapping[str, Any]) -> str:
-    """Return the arguments of the functions that a model calls instead of answering."""
+def _called(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the functions that a model calls instead of answering, with their arguments."""
     calls = message.get("tool_calls")
     functions = [call.get("function") for call in calls or () if isinstance(call, dict)]
-    return "\n".join(
-        arguments if isinstance(arguments, str) else json.dumps(arguments)
-        for function in [*functions, message.get("function_call")]
-        if isinstance(function, dict) and (arguments := function.get("arguments"))
-    )
+    for function in [*functions, message.get("function_call")]:
+        if isinstance(function, dict):
+            given = function.get("arguments") or ""
+            arguments = given if isinstance(given, str) else json.dumps(given)
+            if arguments or function.get("name"):
+                yield text_of(function.get("name")), arguments
 
 
 def refused(status: int, headers: Mapping[str, str], text: str) -> Refusal:

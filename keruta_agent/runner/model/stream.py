@@ -30,6 +30,7 @@ class Body:
         self._refusal: list[str] = []
         #: Arguments of called functions, in their order.
         self._calls: dict[int, list[str]] = {}
+        self._names: dict[int, str] = {}
         self._reason: Any = None
         self._has_choice = False
         #: Parts that have arrived, which is about as many as tokens.
@@ -61,7 +62,10 @@ class Body:
             return llm_reply.of_error(self._error)
         if self._reason is None and not (self.is_done and self._has_choice):
             return Refusal(status=502, message="its answer ends in the middle")
-        calls = [{"function": {"arguments": "".join(parts)}} for parts in self._calls.values()]
+        calls = [
+            {"function": {"name": self._names.get(index, ""), "arguments": "".join(parts)}}
+            for index, parts in self._calls.items()
+        ]
         message = {
             "content": "".join(self._content),
             "refusal": "".join(self._refusal),
@@ -128,4 +132,7 @@ class Body:
         given = function.get("arguments")
         arguments = json.dumps(given) if isinstance(given, dict) else llm_reply.text_of(given)
         index = call.get("index")
-        self._calls.setdefault(index if isinstance(index, int) else place, []).append(arguments)
+        place = index if isinstance(index, int) else place
+        self._calls.setdefault(place, []).append(arguments)
+        if name := llm_reply.text_of(function.get("name")):
+            self._names.setdefault(place, name)

@@ -18,6 +18,7 @@ class Meaning(enum.StrEnum):
     TOO_LONG = "prompt and answer do not fit into the model"
     ANSWER_LIMIT = "it writes fewer tokens than asked for"
     SYSTEM_ROLE = "it takes no system message"
+    TOOLS = "its models call no functions, or not in this form"
     FORM = "it cannot hold the model to this form"
     LIMIT_NAME = "it wants max_completion_tokens"
     TEMPERATURE = "it takes no temperature"
@@ -152,6 +153,16 @@ _ROWS: Final = (
         Meaning.ONLY_STREAM,
         r"only supports? stream|stream(?:ing)? is (?:required|strongly recommended)"
         r"|requires stream|stream must be (?:set to )?true",
+    ),
+    # Ollama: ... does not support tools; OpenRouter: No endpoints found that support tool use;
+    # llama.cpp: tools param requires --jinja flag; Cannot use custom grammar constraints with
+    # tools; vLLM: "auto" tool choice requires --enable-auto-tool-choice; Gemini: Function calling
+    # with a response mime type: 'application/json' is unsupported
+    _row(
+        Meaning.TOOLS,
+        r"does not support tools|support tool use|tools param requires|constraints with tools"
+        r"|enable-auto-tool-choice|function calling with a response mime type"
+        r"|(?:tools|function calling)\W{0,3} (?:is |are )?(?:not|un)[ -]?(?:supported|enabled)",
     ),
     # DeepSeek: This response_format type is unavailable now; LM Studio: 'response_format.type' must
     # be ...; Groq: json_validate_failed; llama.cpp and vLLM: a grammar cannot be made of it.

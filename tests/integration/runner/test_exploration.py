@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from keruta_agent.runner.changes.permission import PermissionValidator
 from keruta_agent.runner.changes.tree import Tree
 from keruta_agent.runner.executor import Runnable
 from keruta_agent.runner.exploration.search import Searcher, SearchError
-from keruta_agent.testing.language_model import ScriptedModel, Turn, changes
+from keruta_agent.testing.language_model import ScriptedModel, Turn, changes, refusing
 from tests.helpers import coding
 from tests.helpers.model_server import config_of, repository, task
 from tests.helpers.repositories import Repository
@@ -63,7 +64,7 @@ def executed(
     reported: list[tuple[str, Mapping[str, Any]]] = []
     with ScriptedModel(turns).serving() as model:
         executor = TaskExecutor(
-            config_of(model),
+            dataclasses.replace(config_of(model), tool_calls=options.pop("tool_calls", False)),
             run_tests=options.pop("run_tests", is_right),
             limits=limits,
             redactor=Redactor([SECRET]),
@@ -246,3 +247,55 @@ def test_run_leaves_nothing_and_its_steps_are_in_registry_log_and_evidence(
     stored = around.registry.get_task("1.1", spec_name="数学")
     step = next(event for event in stored["events"] if event["event_type"] == "step_taken")
     assert step["data"]["requests"][1] == "read .git/config" and len(step["data"]["refused"]) == 1
+
+
+def calling(*calls: tuple[str, Mapping[str, Any]], **more: Any) -> Turn:
+    listed = [
+        {
+            "index": index,
+            "type": "function",
+            "function": {"name": name, "arguments": json.dumps(given)},
+        }
+        for index, (name, given) in enumerate(calls)
+    ]
+    message = {"tool_calls": listed}
+    return Turn(content=None, message=message, finish_reason="tool_calls", **more)
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_model_may_ask_by_calling_functions(tmp_path: Path, streams: bool) -> None:
+    look = calling(
+        ("read", {"path": "shop/tax.py", "lines": "4001-4002"}),
+        ("list", {"path": "shop"}),
+        streams=streams,
+    )
+    result, model, _ = executed(tmp_path, [look, FIX], tool_calls=True)
+    assert result.success and result.steps == 1
+    offered = [tool["function"]["name"] for tool in model.requests[0]["tools"]]
+    assert offered == ["read", "search", "list", "run"]
+    assert "def rate():\n    return 3\n" in model.prompts[1]
+    assert "note.txt\ntax.py" in model.prompts[1]
+
+
+def test_calls_are_understood_where_none_were_offered(tmp_path: Path) -> None:
+    look = calling(("read", {"path": "README.md"}))
+    result, model, _ = executed(tmp_path, [look, FIX])
+    assert result.success and result.steps == 1 and "tools" not in model.requests[0]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "registry.ollama.ai/library/gemma:2b does not support tools",
+        "tools param requires --jinja flag",
+        '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
+        "Function calling with a response mime type: 'application/json' is unsupported",
+        "Cannot use custom grammar constraints with tools.",
+        "bad request",
+    ],
+)
+def test_server_without_tools_is_asked_without_them(tmp_path: Path, said: str) -> None:
+    turns = [refusing(400, said), asking(read("README.md")), FIX]
+    result, model, _ = executed(tmp_path, turns, tool_calls=True)
+    assert result.success and result.steps == 1
+    assert ["tools" in request for request in model.requests] == [True, False, False]
