@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from marshmallow import Schema
@@ -23,7 +24,7 @@ from keruta_agent.http.responses import json_response
 from keruta_agent.http.routes import Answer, View, respond_with, with_request
 from keruta_agent.http.uploads import Destination, IncomingFile
 from keruta_agent.server.access.principals import principal_of
-from keruta_agent.server.store import idempotency
+from keruta_agent.server.store import audit_rows, idempotency
 from keruta_agent.server.store.store import Store
 
 #: Methods whose answers are remembered under the idempotency key.
@@ -182,6 +183,9 @@ def _write(request: Request, act: Callable[[Any], Any], status: int, key: str | 
 
     def answer(change: Any) -> tuple[str, int]:
         result = act(change)
+        # A number of lines has no id.
+        if status == HTTPStatus.CREATED and isinstance(result, Mapping) and "id" in result:
+            audit_rows.note_created(result["id"])
         if isinstance(result, Answer):
             return to_json(result.body), result.status
         return to_json(result), status

@@ -49,6 +49,14 @@ def expect(entry: Entry | None) -> None:
     _PENDING.set(entry)
 
 
+def note_created(identity: object) -> None:
+    """Have the entry of this thread's request name what the request has created."""
+    entry = _PENDING.get()
+    if entry is not None:
+        texts = (entry.target, f"created {identity}")
+        _PENDING.set(dataclasses.replace(entry, target=", ".join(filter(None, texts))))
+
+
 def store_expected(database: Database, **known: str) -> None:
     """Store the entry of this thread's request, once, in the transaction of what it does.
 

@@ -69,7 +69,14 @@ def test_what_a_person_changes_is_noted_with_name_and_address(
     assert _facts(newest) == (
         *(*by_anna, "PUT", f"/api/v1/tasks/{task}/status", f"task {task}", 200),
     )
-    assert _facts(filed) == (*by_anna, "POST", "/api/v1/tasks", f"session {made['id']}", 200)
+    assert _facts(filed) == (
+        *by_anna,
+        "POST",
+        "/api/v1/tasks",
+        f"session {made['id']}, created {task}",
+        200,
+    )
+    assert created["target"] == f"created {made['id']}"
     assert created["address"] == "203.0.113.7"
 
 
