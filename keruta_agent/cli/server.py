@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from keruta_agent.core.signals import StopRequests
     from keruta_agent.http.proxies import Proxies
-    from keruta_agent.http.tls import Tls
+    from keruta_agent.http.serving.tls import Tls
     from keruta_agent.server.runner_services.serve import RunnerServices
     from keruta_agent.server.serve import Server
 
@@ -152,12 +152,12 @@ def server(
     from keruta_agent.core.log import keys
     from keruta_agent.core.process_tree.program import take_charge
     from keruta_agent.core.signals import StopRequests
-    from keruta_agent.http import host as http_host
-    from keruta_agent.http import limits
     from keruta_agent.http.proxies import Proxies
+    from keruta_agent.http.serving import host as http_host
+    from keruta_agent.http.serving import limits
     from keruta_agent.server.serve import Server
     from keruta_agent.server.store import restored
-    from keruta_agent.server.store.artifact_location import ArtifactLocation
+    from keruta_agent.server.store.artifacts.location import ArtifactLocation
 
     keys.put_away()  # tests of a coding task may run as the same user, and look into this process
     take_charge()
@@ -269,7 +269,7 @@ def _tls(certificate: Path | None, key: Path | None) -> Tls | None:
     Raises:
         UsageError: one of two files is missing.
     """
-    from keruta_agent.http.tls import Tls
+    from keruta_agent.http.serving.tls import Tls
 
     if certificate is None and key is None:
         return None

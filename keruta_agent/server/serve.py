@@ -9,14 +9,14 @@ from pathlib import Path
 
 from keruta_agent.core import errors
 from keruta_agent.http.access import is_loopback
-from keruta_agent.http.host import STOP_TIMEOUT_S, Host
 from keruta_agent.http.proxies import Proxies
-from keruta_agent.http.tls import Tls
+from keruta_agent.http.serving.host import STOP_TIMEOUT_S, Host
+from keruta_agent.http.serving.tls import Tls
 from keruta_agent.server.application import create_application
 from keruta_agent.server.readiness import Readiness
 from keruta_agent.server.retention import rounds
 from keruta_agent.server.retention.policy import Policy
-from keruta_agent.server.store.artifact_location import ArtifactLocation
+from keruta_agent.server.store.artifacts.location import ArtifactLocation
 from keruta_agent.server.store.periodic import Periodic
 from keruta_agent.server.store.secret_answers import open_answers
 from keruta_agent.server.store.store import Store

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from keruta_agent.server.store.artifacts.objects import Objects
+from keruta_agent.server.store.artifacts.sweeper import Sweeper
 from keruta_agent.server.store.database import open_database
-from keruta_agent.server.store.objects import Objects
-from keruta_agent.server.store.sweeper import Sweeper
 from keruta_agent.server.store.tables import Tables
 from tests.helpers.api import Api
 from tests.helpers.object_server import SECRET, Bucket

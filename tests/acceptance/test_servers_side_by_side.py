@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from keruta_agent.server.store import migrations
+from keruta_agent.server.store.schema import migrations
 from tests.helpers.event_streams import event_stream
 from tests.helpers.object_server import Bucket
 from tests.helpers.page_visitor import form_token

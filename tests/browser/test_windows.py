@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from keruta_agent.http.host import Host
+from keruta_agent.http.serving.host import Host
 from keruta_agent.server.application import create_application
 from keruta_agent.server.store.store import Store
 from tests.helpers.api import Api

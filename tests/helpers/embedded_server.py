@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keruta_agent.http.proxies import Proxies
 from keruta_agent.server.serve import Server
-from keruta_agent.server.store.artifact_location import ArtifactLocation
+from keruta_agent.server.store.artifacts.location import ArtifactLocation
 from tests.helpers.databases import url_of
 
 

@@ -9,8 +9,8 @@ import threading
 import time
 from typing import Any
 
-from keruta_agent.http.host import Host
-from keruta_agent.http.limits import Limits
+from keruta_agent.http.serving.host import Host
+from keruta_agent.http.serving.limits import Limits
 
 #: Seconds within which everything happens, on a machine with much else to do.
 PATIENCE_S = 20

@@ -22,7 +22,7 @@ import obstore.store
 import pytest
 import requests
 
-from keruta_agent.server.store.artifact_location import ArtifactLocation
+from keruta_agent.server.store.artifacts.location import ArtifactLocation
 from tests.helpers.waiting import wait_until
 
 _TIMEOUT_S = 60.0

@@ -12,7 +12,7 @@ from typing import Any, Final
 from keruta_agent import __version__
 from keruta_agent.core import bounded_json, migrations
 from keruta_agent.server.backup import archive
-from keruta_agent.server.store.migrations import refuse_newer
+from keruta_agent.server.store.schema.migrations import refuse_newer
 
 #: What no backup holds, in the words of the command.
 NOT_INCLUDED: Final = (

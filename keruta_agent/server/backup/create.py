@@ -16,7 +16,7 @@ from keruta_agent.server.backup import archive, contents, snapshot
 from keruta_agent.server.backup.archive import ARTIFACTS, DATABASE, PARTS, Report, Writer
 from keruta_agent.server.backup.contents import Contents
 from keruta_agent.server.backup.snapshot import ArtifactRow
-from keruta_agent.server.store import earlier_services
+from keruta_agent.server.store.schema import earlier_services
 
 #: Added to the name of a backup for what is not finished.
 UNFINISHED: Final = ".part"

@@ -17,8 +17,9 @@ from keruta_agent.http.responses import file_response
 from keruta_agent.http.uploads import Destination, Form
 from keruta_agent.server import paging
 from keruta_agent.server.routes import Resource, store_of
-from keruta_agent.server.store import artifact_files, task_rows
 from keruta_agent.server.store import tables as t
+from keruta_agent.server.store import task_rows
+from keruta_agent.server.store.artifacts import files as artifact_files
 from keruta_agent.server.store.ranges import Range
 from keruta_agent.server.store.store import Change, Store
 from keruta_agent.server.store.tables import Tables

@@ -18,8 +18,9 @@ from keruta_agent.server.access import scopes
 from keruta_agent.server.paging import PageQuery
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.schemas import Identifier, SessionAnswer
-from keruta_agent.server.store import artifact_files, session_rows
+from keruta_agent.server.store import session_rows
 from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.artifacts import files as artifact_files
 from keruta_agent.server.store.ranges import Condition, Range
 from keruta_agent.server.store.statements import Select, select
 from keruta_agent.server.store.store import Change, Store

@@ -16,7 +16,8 @@ from keruta_agent.server import paging, task_lists
 from keruta_agent.server.paging import PageQuery
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.schemas import TaskAnswer
-from keruta_agent.server.store import artifact_files, session_rows, task_rows
+from keruta_agent.server.store import session_rows, task_rows
+from keruta_agent.server.store.artifacts import files as artifact_files
 from keruta_agent.server.store.store import Change, Store
 from keruta_agent.server.task_lists import TaskQuery
 

@@ -17,7 +17,8 @@ from keruta_agent.core import model
 from keruta_agent.server.retention import coding
 from keruta_agent.server.retention.policy import Limit, Policy
 from keruta_agent.server.retention.pruned import Pruned
-from keruta_agent.server.store import artifact_files, session_rows
+from keruta_agent.server.store import session_rows
+from keruta_agent.server.store.artifacts import files as artifact_files
 from keruta_agent.server.store.statements import statement
 from keruta_agent.server.store.store import Change, Store
 

@@ -21,8 +21,8 @@ from keruta_agent.http.responses import file_response
 from keruta_agent.http.uploads import Destination, Form
 from keruta_agent.server.routes import Resource
 from keruta_agent.server.runner_services.context import services_of
-from keruta_agent.server.store import artifact_files
 from keruta_agent.server.store import tables as t
+from keruta_agent.server.store.artifacts import files as artifact_files
 from keruta_agent.server.store.store import Change, Store
 
 resource = Resource("artifacts", "Diffs, logs and test results of tasks")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from keruta_agent.server.store import artifact_files
+from keruta_agent.server.store.artifacts import files as artifact_files
 from keruta_agent.server.store.periodic import Periodic
 from keruta_agent.server.store.store import Store
 

@@ -13,9 +13,9 @@ from typing import Final
 from keruta_agent.git.access.credentials import GitAccess
 from keruta_agent.http.access import is_loopback
 from keruta_agent.http.application import Application
-from keruta_agent.http.host import STOP_TIMEOUT_S, Host
 from keruta_agent.http.proxies import Proxies
-from keruta_agent.http.tls import Tls
+from keruta_agent.http.serving.host import STOP_TIMEOUT_S, Host
+from keruta_agent.http.serving.tls import Tls
 from keruta_agent.server.access.grants import Grants
 from keruta_agent.server.readiness import Readiness, readiness_of
 from keruta_agent.server.runner_services import artifacts, pool, registry
@@ -24,7 +24,7 @@ from keruta_agent.server.runner_services.context import Services
 from keruta_agent.server.runner_services.retention import Retention
 from keruta_agent.server.runner_services.slots import Slots
 from keruta_agent.server.serve import reload_certificate
-from keruta_agent.server.store.artifact_location import ArtifactLocation
+from keruta_agent.server.store.artifacts.location import ArtifactLocation
 from keruta_agent.server.store.database import Database, open_database
 from keruta_agent.server.store.store import Store
 

@@ -20,8 +20,9 @@ import peewee
 from playhouse.pool import PooledSqliteDatabase
 
 from keruta_agent.core import errors, sqlite_pages
-from keruta_agent.server.store import migrations, postgresql, statements
+from keruta_agent.server.store import postgresql, statements
 from keruta_agent.server.store.clock import READ, DatabaseClock
+from keruta_agent.server.store.schema import migrations
 from keruta_agent.server.store.statements import Row, Select, Statement
 from keruta_agent.server.store.tables import now
 

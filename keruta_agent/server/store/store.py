@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from keruta_agent.core import errors
-from keruta_agent.server.store import artifact_stores, audit_rows, earlier_services
-from keruta_agent.server.store.artifact_location import ArtifactLocation
-from keruta_agent.server.store.artifact_store import ArtifactStore, FileStore
+from keruta_agent.server.store import audit_rows
+from keruta_agent.server.store.artifacts import opening as artifact_stores
+from keruta_agent.server.store.artifacts.location import ArtifactLocation
+from keruta_agent.server.store.artifacts.store import ArtifactStore, FileStore
 from keruta_agent.server.store.changes import Announcement, Changes
 from keruta_agent.server.store.data_directory import DataDirectory
 from keruta_agent.server.store.database import FILE_NAME, Database, open_database
+from keruta_agent.server.store.schema import earlier_services
 from keruta_agent.server.store.secret_answers import MemoryAnswers, SecretAnswers
 from keruta_agent.server.store.tables import Tables
 

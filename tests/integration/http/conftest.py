@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from keruta_agent.http.host import STOP_TIMEOUT_S, Host
+from keruta_agent.http.serving.host import STOP_TIMEOUT_S, Host
 from tests.helpers.http_host import (
     LIMITS,
     App,

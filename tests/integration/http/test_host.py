@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from keruta_agent.core import errors
-from keruta_agent.http.host import Host
+from keruta_agent.http.serving.host import Host
 from tests.helpers.http_host import (
     HALVES,
     LAST_GET,

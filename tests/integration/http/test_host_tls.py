@@ -14,8 +14,8 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from keruta_agent.core import errors
-from keruta_agent.http.host import Host
-from keruta_agent.http.tls import Tls
+from keruta_agent.http.serving.host import Host
+from keruta_agent.http.serving.tls import Tls
 from tests.helpers.http_host import (
     GET,
     LAST_GET,

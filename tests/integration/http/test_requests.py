@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from keruta_agent.http.host import Host
+from keruta_agent.http.serving.host import Host
 from tests.helpers.http_host import (
     A_LOT,
     GET,

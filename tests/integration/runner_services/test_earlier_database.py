@@ -16,7 +16,7 @@ import requests
 
 from keruta_agent.core import errors
 from keruta_agent.server.runner_services.serve import STORE
-from keruta_agent.server.store import earlier_services
+from keruta_agent.server.store.schema import earlier_services
 from keruta_agent.server.store.store import Store
 from tests.helpers.databases import url_of
 from tests.helpers.runner_services import Around, runner_services

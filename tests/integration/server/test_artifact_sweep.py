@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from keruta_agent.server.store import sweeper
+from keruta_agent.server.store.artifacts import sweeper
+from keruta_agent.server.store.artifacts.objects import Objects
+from keruta_agent.server.store.artifacts.sweeper import Sweeper
 from keruta_agent.server.store.database import Database, open_database
-from keruta_agent.server.store.objects import Objects
 from keruta_agent.server.store.store import Store
-from keruta_agent.server.store.sweeper import Sweeper
 from keruta_agent.server.store.tables import Tables, now
 from tests.helpers.object_server import Bucket
 from tests.helpers.waiting import wait_until

@@ -13,8 +13,8 @@ import pytest
 import requests
 
 from keruta_agent.http import fanout
-from keruta_agent.http.host import Host
 from keruta_agent.http.problems import Problem
+from keruta_agent.http.serving.host import Host
 from keruta_agent.server.application import create_application
 from keruta_agent.server.resources import events
 from keruta_agent.server.serve import Server

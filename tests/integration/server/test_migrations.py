@@ -10,8 +10,8 @@ import pytest
 from keruta_agent import __version__
 from keruta_agent.core import errors
 from keruta_agent.core.migrations import Step
-from keruta_agent.server.store import migrations
 from keruta_agent.server.store.database import FILE_NAME, open_database
+from keruta_agent.server.store.schema import migrations
 from keruta_agent.server.store.tables import COLUMNS
 
 

@@ -15,9 +15,9 @@ import trustme
 
 from keruta_agent.core import errors
 from keruta_agent.server.application import create_application
-from keruta_agent.server.store import objects
-from keruta_agent.server.store.artifact_location import ArtifactLocation
-from keruta_agent.server.store.artifact_store import ArtifactStoreError
+from keruta_agent.server.store.artifacts import objects
+from keruta_agent.server.store.artifacts.location import ArtifactLocation
+from keruta_agent.server.store.artifacts.store import ArtifactStoreError
 from keruta_agent.server.store.store import Store
 from tests.helpers.api_caller import ApiCaller
 from tests.helpers.asgi_client import Answer, Client
@@ -310,7 +310,7 @@ print(*sorted(sys.modules))
     loaded = subprocess.run(
         [sys.executable, "-c", program, tmp_path], capture_output=True, encoding="utf-8", check=True
     ).stdout.split()
-    assert "keruta_agent.server.store.artifact_stores" in loaded
+    assert "keruta_agent.server.store.artifacts.opening" in loaded
     assert "obstore" not in loaded
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from keruta_agent.http.connections import Connections, Waiting, network
+from keruta_agent.http.serving.connections import Connections, Waiting, network
 
 
 @dataclass(eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keruta_agent.core import errors
-from keruta_agent.server.store.artifact_location import ArtifactLocation
+from keruta_agent.server.store.artifacts.location import ArtifactLocation
 
 read = ArtifactLocation.read
 

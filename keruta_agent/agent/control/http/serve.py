@@ -17,8 +17,8 @@ from keruta_agent.agent.control.http.token import make_token
 from keruta_agent.agent.control.http.watch import MOST_STREAMS
 from keruta_agent.core.settings.schema import Settings
 from keruta_agent.http.application import Application
-from keruta_agent.http.host import Host
-from keruta_agent.http.limits import Limits
+from keruta_agent.http.serving.host import Host
+from keruta_agent.http.serving.limits import Limits
 
 logger = logging.getLogger(__name__)
 

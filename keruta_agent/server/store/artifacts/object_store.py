@@ -19,9 +19,9 @@ from typing import Final
 
 from keruta_agent.http.problems import missing
 from keruta_agent.http.uploads import Destination, IncomingFile
-from keruta_agent.server.store.artifact_store import ArtifactStoreError, Row
-from keruta_agent.server.store.objects import Objects
-from keruta_agent.server.store.sweeper import FOLDER, Sweeper
+from keruta_agent.server.store.artifacts.objects import Objects
+from keruta_agent.server.store.artifacts.store import ArtifactStoreError, Row
+from keruta_agent.server.store.artifacts.sweeper import FOLDER, Sweeper
 
 #: Uploads that are sent at once, each with two parts of 8 MiB in memory; and seconds that others
 #: wait for their turn.

@@ -12,7 +12,8 @@ from typing import Any, Final
 from keruta_agent import __version__
 from keruta_agent.core import migrations
 from keruta_agent.core.migrations import Step, Steps
-from keruta_agent.server.store import coding_migration, retention_migration
+from keruta_agent.server.store.schema import coding as coding_migration
+from keruta_agent.server.store.schema import retention as retention_migration
 from keruta_agent.server.store.tables import now
 
 #: Stands in the statements for a key that counts up and is never used again.

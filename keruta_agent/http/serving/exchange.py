@@ -17,8 +17,8 @@ from typing import Any, Final
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from keruta_agent.http.limits import Limits
 from keruta_agent.http.problems import Problem
+from keruta_agent.http.serving.limits import Limits
 
 logger = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from typing import Any, Final
 
 import peewee
 
-from keruta_agent.server.store.artifact_store import ArtifactStoreError
+from keruta_agent.server.store.artifacts.objects import Object, Objects
+from keruta_agent.server.store.artifacts.store import ArtifactStoreError
 from keruta_agent.server.store.database import Database
-from keruta_agent.server.store.objects import Object, Objects
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import uuid
 from typing import Final
 
 from keruta_agent.core import errors
-from keruta_agent.server.store.artifact_location import ArtifactLocation
-from keruta_agent.server.store.artifact_store import ArtifactStore, ArtifactStoreError, FileStore
+from keruta_agent.server.store.artifacts.location import ArtifactLocation
+from keruta_agent.server.store.artifacts.store import ArtifactStore, ArtifactStoreError, FileStore
 from keruta_agent.server.store.data_directory import DataDirectory
 from keruta_agent.server.store.database import Database
 from keruta_agent.server.store.statements import statement
@@ -41,9 +41,9 @@ def open_store(
         directory.sweep(database, *known)
         return FileStore(directory)
     # Neither they nor the library behind them are needed by whoever keeps files.
-    from keruta_agent.server.store.object_store import ObjectStore
-    from keruta_agent.server.store.objects import Objects, StoreRefusesError
-    from keruta_agent.server.store.sweeper import Sweeper
+    from keruta_agent.server.store.artifacts.object_store import ObjectStore
+    from keruta_agent.server.store.artifacts.objects import Objects, StoreRefusesError
+    from keruta_agent.server.store.artifacts.sweeper import Sweeper
 
     objects = Objects(location)
     sweeper = Sweeper(objects, database, *known, identity=_identity(directory, database))

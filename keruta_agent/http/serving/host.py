@@ -21,11 +21,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from keruta_agent.core import errors
-from keruta_agent.http import listening
-from keruta_agent.http.connections import Connections
-from keruta_agent.http.limits import Limits
-from keruta_agent.http.protocol import HttpProtocol
-from keruta_agent.http.tls import Tls
+from keruta_agent.http.serving import listening
+from keruta_agent.http.serving.connections import Connections
+from keruta_agent.http.serving.limits import Limits
+from keruta_agent.http.serving.protocol import HttpProtocol
+from keruta_agent.http.serving.tls import Tls
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from keruta_agent.core import authorities, errors
 from keruta_agent.core.redaction.redactor import Redactor
-from keruta_agent.server.store.artifact_location import ArtifactLocation
-from keruta_agent.server.store.artifact_store import ArtifactStoreError
+from keruta_agent.server.store.artifacts.location import ArtifactLocation
+from keruta_agent.server.store.artifacts.store import ArtifactStoreError
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig

@@ -26,10 +26,10 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from keruta_agent.http.connections import Connections, Waiting, network
-from keruta_agent.http.exchange import Exchange, encode
-from keruta_agent.http.limits import Limits
 from keruta_agent.http.problems import CODES, Problem
+from keruta_agent.http.serving.connections import Connections, Waiting, network
+from keruta_agent.http.serving.exchange import Exchange, encode
+from keruta_agent.http.serving.limits import Limits
 
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 #: What stands around the name and the value of a header: a colon, a space and the line's end.

@@ -1,0 +1,1 @@
+"""The schema of the server's database, and how earlier ones become it."""
