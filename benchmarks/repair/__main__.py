@@ -2,7 +2,8 @@
 
 The first model solves every project, the others one of each language (``--full``: every project).
 ``--endpoint URL --model NAME`` has a real model solve them instead, with the key in
-OPENAI_API_KEY. The Go projects are left out where ``go`` is not on the path.
+OPENAI_API_KEY; ``--input-price`` and ``--output-price`` are what a million tokens cost. The Go
+projects are left out where ``go`` is not on the path.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ class Outcome:
     said_by: str
     rounds: int
     tokens: int
+    #: In thousandths of a currency.
+    cost: float
+    seconds: float
 
 
 def main() -> None:
@@ -46,6 +50,12 @@ def main() -> None:
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--endpoint")
     parser.add_argument("--model", default="gpt-4")
+    parser.add_argument("--tasks", type=int, default=1000, help="of a real model, at most")
+    parser.add_argument("--prompt-tokens", type=int, default=60_000)
+    parser.add_argument("--max-tokens", type=int, default=4000, help="of an answer")
+    parser.add_argument("--timeout", type=int, default=600, help="seconds of a task")
+    parser.add_argument("--input-price", type=float, default=0.0)
+    parser.add_argument("--output-price", type=float, default=0.0)
     parser.add_argument("--only", default="", help="models whose names hold this text")
     parser.add_argument("--without", action="append", default=[], help="model to leave out")
     options = parser.parse_args()
@@ -54,7 +64,8 @@ def main() -> None:
     everything = list(projects())
     print(f"{len(everything)} projects")
     if options.endpoint:
-        _show("real model", [_real(project, options) for project in everything])
+        chosen = everything[:: max(1, len(everything) // options.tasks)][: options.tasks]
+        _show("real model", [_real(project, options) for project in chosen])
         return
     print(f"{'model':36} {'runs':>4} {'pushed':>6} {'right':>5}  ended by")
     for model in MODELS:
@@ -78,7 +89,12 @@ def _show(name: str, outcomes: Sequence[Outcome]) -> None:
         print(f"{'':36} wrong: {', '.join(o.project for o in pushed if not o.is_right)}")
     tokens = sum(outcome.tokens for outcome in outcomes)
     if name == "real model":
-        print(f"rounds: {sum(o.rounds for o in outcomes)}, tokens: {tokens}")
+        longest = max(outcome.seconds for outcome in outcomes)
+        money = sum(outcome.cost for outcome in outcomes) / 1000
+        print(
+            f"rounds: {sum(o.rounds for o in outcomes)}, tokens: {tokens}, money: {money:.3f},"
+            f" longest task: {longest:.0f} s"
+        )
 
 
 def _scripted(project: Project, model: Model) -> Outcome:
@@ -101,10 +117,22 @@ def _scripted(project: Project, model: Model) -> Outcome:
 
 def _real(project: Project, options: argparse.Namespace) -> Outcome:
     key = os.environ.get("OPENAI_API_KEY", "none")
-    return _run(project, endpoint=options.endpoint, key=key, name=options.model)
+    return _run(
+        project,
+        endpoint=options.endpoint,
+        key=key,
+        name=options.model,
+        timeout_s=options.timeout,
+        llm_prompt_tokens=options.prompt_tokens,
+        llm_max_tokens=options.max_tokens,
+        llm_input_price=round(1000 * options.input_price),
+        llm_output_price=round(1000 * options.output_price),
+    )
 
 
-def _run(project: Project, *, endpoint: str, key: str, name: str) -> Outcome:
+def _run(
+    project: Project, *, endpoint: str, key: str, name: str, timeout_s: int = 300, **more: Any
+) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="keruta-repair-") as folder:
         directory = Path(folder)
         bare, slot = _repositories(project, directory)
@@ -117,8 +145,10 @@ def _run(project: Project, *, endpoint: str, key: str, name: str) -> Outcome:
             llm_retry_count=0,
             evidence_dir=directory / "evidence",
             test_timeout_seconds=20,
+            **more,
         )
-        result = RunnerOrchestrator(config).run(_task(project, slot))
+        task = dataclasses.replace(_task(project, slot), timeout_seconds=timeout_s)
+        result = RunnerOrchestrator(config).run(task)
         right = False
         if result.success:
             given, expected = project.fault.held_out
@@ -144,6 +174,8 @@ def _run(project: Project, *, endpoint: str, key: str, name: str) -> Outcome:
             said_by="A KEY LEAKED" if is_leaked else _said_by(result),
             rounds=made.rounds if made else 0,
             tokens=(made.tokens_used or 0) if made else 0,
+            cost=made.cost if made else 0.0,
+            seconds=result.duration_seconds,
         )
 
 

@@ -180,6 +180,7 @@ class TaskExecutor:
             duration_seconds=time.monotonic() - began,
             llm_model=work.model or self.llm_client.config.model,
             tokens_used=self.budget.tokens,
+            cost=self.budget.cost,
             error=None if error is None else self._redactor.redact(str(error)),
             error_type=None if error is None else _kind(error),
             code_changes=work.changes,

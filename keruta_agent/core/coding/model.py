@@ -180,6 +180,8 @@ class ImplementationResult(Record):
     error_type: str | None = None
     #: How often the model asked to see more.
     steps: int = 0
+    #: What the tokens cost, in thousandths of a currency; 0 where no price is set.
+    cost: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -174,6 +174,12 @@ def test_interruption_and_a_refused_key_are_results_with_their_type(tmp_path: Pa
     assert KEY not in json.dumps(result.to_dict())
 
 
+def test_result_says_what_the_tokens_cost(tmp_path: Path) -> None:
+    limits = Limits(input_price=10_000, output_price=50_000)
+    result, _ = executed(tmp_path, [edit("a - b", "a + b")], limits=limits)
+    assert result.cost == pytest.approx((100 * 10_000 + 20 * 50_000) / 1e6)
+
+
 def test_executor_is_used_again_and_without_a_model_says_so(tmp_path: Path) -> None:
     with ScriptedModel([edit("a - b", "a + b")] * 2).serving() as model:
         executor = TaskExecutor(config_of(model), run_tests=run_calc)
