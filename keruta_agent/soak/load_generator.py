@@ -130,9 +130,11 @@ class LoadGenerator:
     def _cancel_at_owner(self, task: FiledTask) -> bool:
         """Cancel a task at the agent that has claimed it; return whether that took it.
 
-        Not at another one: it would tell the API when the owner's script runs, and that script
-        is stopped only once the owner has heard of it.
+        Not at another one, nor before one has: it would tell the API when the owner's script runs,
+        and that script is stopped only once the owner has heard of it.
         """
+        if not task.claimed_by:
+            return False
         owners = [agent for agent in self._world.agents if agent.agent_id == task.claimed_by]
         return any(self._world.command(one, "queue", "cancel", task.id) == 0 for one in owners)
 

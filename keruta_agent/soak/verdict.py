@@ -14,7 +14,6 @@ from typing import Any, Final
 from keruta_agent.agent.journey import on_failure
 from keruta_agent.agent.journey.quarantine import MOST_FAILURES
 from keruta_agent.agent.run import screen
-from keruta_agent.agent.store.outbox import Kind
 from keruta_agent.soak.api import DirectApi
 from keruta_agent.soak.evidence import commits
 from keruta_agent.soak.evidence.agent_records import AgentRecords, RecordedRun, open_records
@@ -30,8 +29,6 @@ WORKSPACE: Final = "workspace: "
 HEALED: Final = ("workspace: repairs ", "workspace: moved the broken clone ")
 #: Characters around a difference that a complaint shows.
 CONTEXT: Final = 60
-#: Writes that the API refuses of a task that has ended.
-_FINAL_WITH_THE_TASK: Final = frozenset({Kind.STATUS, Kind.PROGRESS})
 
 
 class Promise(enum.StrEnum):
@@ -295,11 +292,7 @@ class _Judge:
         counts = agent.records.outbox.counts()
         if counts.pending:
             self._complain(Promise.BYTES, f"{counts.pending} writes have not left the outbox")
-        stopped = {task.id for task in self._tasks if task.plan.is_stopped}
         for entry in agent.records.outbox.dead_letters():
-            if entry.task_id in stopped and entry.kind in _FINAL_WITH_THE_TASK:
-                # A cancel at another agent came in between, and the API said so.
-                continue
             self._complain(
                 Promise.BYTES,
                 f"a write was given up: {entry.kind} {entry.key}: {entry.last_error}",
