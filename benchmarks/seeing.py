@@ -57,7 +57,7 @@ CASES = (
     ),
     Case(
         title="Retry five times",
-        description="The courier gives up after two attempts.",
+        description="The client gives up after two attempts.",
         path="zone/plumbing/knobs.py",
         line="ATTEMPTS = 2",
         right="ATTEMPTS = 5",

@@ -145,7 +145,7 @@ class Explorer:
         """Return what a request finds.
 
         Raises:
-            RefusedError: it makes no sense.
+            RefusedError: it is malformed.
             NotShownError: the file is not shown.
             SearchError: the search cannot be done.
             SecurityError: it is not allowed.

@@ -1,7 +1,6 @@
 """What a model may ask to see before it changes anything, as it writes it down.
 
-Nothing here refuses: a request that makes no sense is answered with the reason, like one that is
-not allowed.
+Nothing here refuses: a malformed request is answered with the reason, like one that is not allowed.
 """
 
 from __future__ import annotations

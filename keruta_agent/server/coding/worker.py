@@ -179,6 +179,9 @@ class PoolWorker:
             return Ending(outcome=Outcome.UNAVAILABLE, error=f"cannot start a runner: {exc}")
         with self._guard:
             self._running[claim] = execution
+            is_returning = claim in self._returning
+        if is_returning:  # it was to stop while it started
+            execution.stop()
         ending = execution.wait()
         if claim in self._returning and ending.outcome is not Outcome.SUCCEEDED:
             return Ending(outcome=Outcome.RETURNED, error="the worker is stopping")
